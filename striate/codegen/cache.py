@@ -1,0 +1,162 @@
+"""The kernel cache: object files on disk, by what they were compiled from.
+
+An entry's name is the SHA-256 of everything that its bytes depend on, so nothing is ever stale. Object files hold no
+addresses of a process. A folder that someone else could write to would let them run their code as us: it is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import stat
+import struct
+import tempfile
+import time
+from pathlib import Path
+
+import llvmlite
+
+import striate
+from striate import settings
+
+LIMIT = 512 * 1024 * 1024
+
+_log = logging.getLogger("striate")
+_MAGIC = b"STRIATEK"
+_HEADER = struct.Struct("<8sQ32s")  # magic, length and SHA-256 of the object that follows
+_SUFFIX = ".kernel"
+_PRUNE_EVERY = 256
+_FORGOTTEN = 3600.0  # seconds after which the temporary file of a process that died is removed
+
+
+@functools.cache
+def source_hash() -> str:
+    """SHA-256 of the source text of everything that writes kernels."""
+    package = Path(striate.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("codegen", "ops", "passes"):
+        for path in sorted((package / folder).rglob("*.py")):
+            text = path.read_bytes()
+            digest.update(f"{path.relative_to(package).as_posix()} {len(text)}\n".encode())
+            digest.update(text)
+    return digest.hexdigest()
+
+
+def entry_name(key: str, target_key: str) -> str:
+    """The name of the object compiled from the specification ``key`` for the target ``target_key``."""
+    version = getattr(striate, "__version__", "")
+    parts = (key, source_hash(), target_key, llvmlite.__version__, version)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class Cache:
+    """Objects in one folder. Reading and writing never raise: what cannot be kept is compiled again."""
+
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._writes = 0
+        self._writable = True
+
+    def get(self, name: str) -> bytes | None:
+        """The object of that name; None where there is none, or a damaged one, which is removed."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        data = content[_HEADER.size :]
+        if content[: _HEADER.size] != _HEADER.pack(_MAGIC, len(data), hashlib.sha256(data).digest()):
+            _log.info("a damaged entry of the kernel cache is discarded: %s", path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # the pruning drops what was not used for longest
+        return data
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keeps ``data``: whole or not at all, also when the power fails or two processes write at once."""
+        if not self._writable:
+            return
+        try:
+            self._write(name, data)
+        except OSError as error:
+            self._writable = False
+            _log.warning("the kernel cache %s takes no more entries: %s", self._folder, error)
+            return
+        if self._writes % _PRUNE_EVERY == 0:
+            self.prune()
+        self._writes += 1
+
+    def prune(self) -> None:
+        """Removes the entries unused for longest until three quarters of the limit are left."""
+        entries: list[tuple[float, int, Path]] = []
+        with contextlib.suppress(OSError):
+            for path in self._folder.iterdir():
+                with contextlib.suppress(OSError):
+                    status = path.stat()
+                    if path.suffix == _SUFFIX:
+                        entries.append((status.st_mtime, status.st_size, path))
+                    elif path.suffix == ".part" and time.time() - status.st_mtime > _FORGOTTEN:
+                        path.unlink()
+        total = sum(size for _, size, _ in entries)
+        if total <= self._limit:
+            return
+        for _, size, path in sorted(entries):
+            if total <= self._limit * 3 // 4:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                total -= size
+
+    def _path(self, name: str) -> Path:
+        return self._folder / (name + _SUFFIX)
+
+    def _write(self, name: str, data: bytes) -> None:
+        descriptor, temporary = tempfile.mkstemp(suffix=".part", dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_HEADER.pack(_MAGIC, len(data), hashlib.sha256(data).digest()))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path(name))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def _objection(folder: Path) -> str | None:
+    """Creates the folder where it is missing; why it cannot be used, or None."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        return str(error)
+    if os.name == "posix":
+        if status.st_uid != os.geteuid():
+            return f"it belongs to user {status.st_uid}"
+        if stat.S_IMODE(status.st_mode) & 0o777 != 0o700:
+            return f"its mode is {stat.S_IMODE(status.st_mode):04o}, not 0700"
+    return None if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "it is read-only"
+
+
+@functools.cache
+def _opened(folder: Path) -> Cache | None:
+    """The cache in ``folder``, or None with one notice in the log."""
+    objection = _objection(folder)
+    if objection is not None:
+        _log.warning("the kernel cache %s is not used, so kernels are compiled in every process: %s", folder, objection)
+        return None
+    return Cache(folder)
+
+
+def current() -> Cache | None:
+    """The cache of the settings; None where it is off or its folder cannot be trusted."""
+    folder = settings.current().cache
+    return None if folder is None else _opened(folder)

@@ -1,0 +1,242 @@
+"""From the text of LLVM IR to running code: verify, emit a relocatable object, cache, load.
+
+    KernelSource ──ir()──▶ text ──compile_object──▶ object bytes ──load──▶ Library ──address──▶ function
+         └────────── key ──▶ registry of this process ──▶ cache on disk ──────▲
+
+No pass pipeline runs: the kernels are written as they shall run, and LLVM's instruction selection, scheduling and
+register allocation do the rest (eight times faster to compile than with the pipeline, as fast to run).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import llvmlite.binding as llvm
+
+from striate.codegen import cache
+from striate.codegen import target as targets
+from striate.codegen.target import Target
+from striate.errors import EngineError, GraphError
+
+_HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
+
+
+@functools.cache
+def _initialize_native() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    # Without the parser, inline assembly such as `pause` aborts the process.
+    llvm.initialize_native_asmparser()
+
+
+@functools.cache
+def _initialize_all() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+@functools.cache
+def _machine(target: Target) -> llvm.TargetMachine:
+    """LLVM's description of ``target``.
+
+    Position-independent code of the small model reaches constants relative to the program counter: JITLink lays one
+    object's sections side by side and makes stubs for far calls, so that nothing is out of reach.
+    """
+    _initialize_native()
+    if target.triple.split("-")[0] != llvm.get_process_triple().split("-")[0]:
+        _initialize_all()
+    triple = target.triple + ("-elf" if os.name == "nt" else "")
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=target.cpu, features=target.machine_features, opt=3, reloc="pic", codemodel="small"
+    )
+
+
+def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
+    """The verified module; raises ``GraphError``, which names the functions, where the text means nothing."""
+    machine = _machine(target)
+    layout = str(machine.target_data)
+    # llvmlite prints an empty layout; the right one must be there while parsing, as alignments follow from it.
+    text = ir_text.replace('target datalayout = ""', f'target datalayout = "{layout}"', 1)
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        names = re.findall(r'^define[^@\n]*@"?([^"(\s]+)', ir_text, re.MULTILINE)
+        raise GraphError(f"LLVM refuses the code of kernel {', '.join(names) or '(none defined)'}: {error}") from error
+    module.triple = machine.triple
+    module.data_layout = layout
+    for function in module.functions:
+        if not function.is_declaration:
+            # No exception passes through a kernel: no unwind tables to write, keep and register.
+            function.add_function_attribute("nounwind")
+    if passes:
+        _simplify(module, machine)
+    return module
+
+
+def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """Memory to registers, equal values merged, dead code dropped: for functions written with local variables."""
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    builder = llvm.create_pass_builder(machine, options)
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_sroa_pass()
+    manager.add_new_gvn_pass()
+    manager.add_aggressive_dce_pass()
+    manager.run(module, builder)
+
+
+def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
+    """A relocatable object file without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
+    return _machine(target).emit_object(_parse(ir_text, target, passes))
+
+
+def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
+    """The assembly text of what ``compile_object`` emits, for reading and for tests."""
+    return _machine(target).emit_assembly(_parse(ir_text, target, passes))
+
+
+@functools.cache
+def assert_executable() -> None:
+    """Raises ``EngineError`` where the system forbids memory that is executable."""
+    _initialize_native()
+    try:
+        llvm.check_jit_execution()
+    except OSError as error:
+        raise EngineError(f"this system forbids compiled kernels: {error}\n{_HELP}") from error
+
+
+def _keep_for_ever(thing: object) -> None:
+    """Adds a reference that nothing drops: a thread may still run in this code while the interpreter ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+@functools.cache
+def _engine() -> llvm.LLJIT:
+    assert_executable()
+    try:
+        engine = llvm.create_lljit_compiler(_machine(targets.host()), use_jit_link=True, suppress_errors=True)
+    except RuntimeError as error:
+        raise EngineError(f"LLVM cannot start its loader here: {error}\n{_HELP}") from error
+    _keep_for_ever(engine)
+    return engine
+
+
+_library_numbers = itertools.count()
+
+
+class Library:
+    """Object files in executable memory, for as long as the process lives.
+
+    Each library is a name space of its own: symbols of two libraries never clash.
+    """
+
+    def __init__(self, objects: Sequence[bytes]) -> None:
+        self._name = f"striate{next(_library_numbers)}"
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        for data in objects:
+            builder.add_object_img(data)
+        try:
+            self._tracker = builder.link(_engine(), self._name)
+        except RuntimeError as error:
+            raise EngineError(f"compiled kernels cannot be loaded: {error}\n{_HELP}") from error
+        _keep_for_ever(self._tracker)
+
+    def address(self, symbol: str) -> int:
+        """The address of ``symbol``; raises ``EngineError`` where no object defines it."""
+        try:
+            tracker = _engine().lookup(self._name, symbol)
+        except RuntimeError as error:
+            raise EngineError(f"kernel {symbol} cannot be loaded: {error}\n{_HELP}") from error
+        _keep_for_ever(tracker)
+        return tracker[symbol]
+
+
+def load(objects: Sequence[bytes]) -> Library:
+    """Loads object files of this computer's architecture; raises ``EngineError`` where that fails."""
+    return Library(objects)
+
+
+def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """The native function at ``address`` as a callable that releases the GIL.
+
+    ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``.
+    """
+    return ctypes.CFUNCTYPE(result, *arguments)(address)
+
+
+class KernelSource(Protocol):
+    """What a kernel is compiled from.
+
+    ``key`` says in canonical text everything that the code depends on but the target and striate's own source;
+    ``symbol`` names the function and holds a hash of the key; ``ir()`` writes the code, only where nothing is cached.
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def symbol(self) -> str: ...
+
+    def ir(self) -> str: ...
+
+
+class Kernels:
+    """The kernels of this process: each key is compiled, or read from the cache, and loaded once."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[tuple[Target, str], int] = {}
+        self._lock = threading.Lock()
+        self.compiled = 0
+        self.cached = 0
+
+    def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> dict[str, int]:
+        """The address of every source by its key.
+
+        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded.
+        """
+        chosen = target or targets.current()
+        wanted = {source.key: source for source in sources}
+        with self._lock:
+            missing = [source for key, source in wanted.items() if (chosen, key) not in self._addresses]
+            if missing:
+                self._load(missing, chosen)
+            return {key: self._addresses[chosen, key] for key in wanted}
+
+    def _load(self, missing: Sequence[KernelSource], chosen: Target) -> None:
+        assert_executable()
+        store = cache.current()
+        names = {source.key: cache.entry_name(source.key, chosen.key) for source in missing}
+        found = {key: data for key, name in names.items() if store and (data := store.get(name)) is not None}
+        try:
+            loaded = _link([source for source in missing if source.key in found], list(found.values()))
+            self.cached += len(loaded)
+        except EngineError:
+            # The checksum held, but the loader refuses: written by a broken build. Compiled afresh below.
+            loaded = {}
+        fresh = [source for source in missing if source.key not in loaded]
+        objects = [compile_object(source.ir(), chosen) for source in fresh]
+        loaded |= _link(fresh, objects)
+        self.compiled += len(fresh)
+        for source, data in zip(fresh, objects, strict=True):
+            if store:
+                store.put(names[source.key], data)
+        for key, address in loaded.items():
+            self._addresses[chosen, key] = address
+
+
+def _link(sources: Sequence[KernelSource], objects: Sequence[bytes]) -> dict[str, int]:
+    """Loads one object per source as one library; addresses by key."""
+    if not sources:
+        return {}
+    library = load(objects)
+    return {source.key: library.address(source.symbol) for source in sources}
+
+
+kernels = Kernels()

@@ -1,0 +1,161 @@
+"""The processor that kernels are compiled for.
+
+Everything that a kernel's shape may depend on stands here, committed: vector width, registers, cache sizes. Nothing is
+measured on the user's machine, so two computers with the same target name compute the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+from striate import settings
+from striate.errors import EngineError, unknown_option
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor as the code generator sees it.
+
+    ``lanes`` counts the float32 of one hardware vector, ``vector_registers`` the registers that hold one, ``l1`` and
+    ``l2`` the bytes of data cache of a core. ``features`` is LLVM's list ("+avx2,-amx-tile"), possibly empty.
+    """
+
+    cpu: str
+    features: str
+    lanes: int
+    vector_registers: int
+    l1: int
+    l2: int
+    triple: str
+
+    @property
+    def key(self) -> str:
+        """What an object file depends on, as one line of text."""
+        return f"{self.triple} {self.cpu} {self.features}"
+
+    @property
+    def machine_features(self) -> str:
+        """The features for LLVM's target machine.
+
+        Some AVX-512 processors are described as preferring 256 bits, since the earliest ones lowered their clock. Our
+        kernels keep the wide units busy throughout, so the preference is switched off where the lanes say 512 bits.
+        """
+        wide = "-prefer-128-bit,-prefer-256-bit" if self.lanes == 16 else ""
+        return ",".join(part for part in (self.features, wide) if part)
+
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+# cpu: (lanes, vector registers, L1 data bytes, L2 bytes); sizes from the vendors' optimization manuals.
+_X86: dict[str, tuple[int, int, int, int]] = {
+    "x86-64": (4, 16, 32 * _KIB, 256 * _KIB),
+    "x86-64-v2": (4, 16, 32 * _KIB, 256 * _KIB),
+    "x86-64-v3": (8, 16, 32 * _KIB, 256 * _KIB),
+    "x86-64-v4": (16, 32, 32 * _KIB, 1 * _MIB),
+    "haswell": (8, 16, 32 * _KIB, 256 * _KIB),
+    "broadwell": (8, 16, 32 * _KIB, 256 * _KIB),
+    "skylake": (8, 16, 32 * _KIB, 256 * _KIB),
+    "alderlake": (8, 16, 48 * _KIB, 1280 * _KIB),
+    "skylake-avx512": (16, 32, 32 * _KIB, 1 * _MIB),
+    "cascadelake": (16, 32, 32 * _KIB, 1 * _MIB),
+    "cooperlake": (16, 32, 32 * _KIB, 1 * _MIB),
+    "icelake-client": (16, 32, 48 * _KIB, 512 * _KIB),
+    "icelake-server": (16, 32, 48 * _KIB, 1280 * _KIB),
+    "tigerlake": (16, 32, 48 * _KIB, 1280 * _KIB),
+    "sapphirerapids": (16, 32, 48 * _KIB, 2 * _MIB),
+    "emeraldrapids": (16, 32, 48 * _KIB, 2 * _MIB),
+    "graniterapids": (16, 32, 48 * _KIB, 2 * _MIB),
+    "znver1": (8, 16, 32 * _KIB, 512 * _KIB),
+    "znver2": (8, 16, 32 * _KIB, 512 * _KIB),
+    "znver3": (8, 16, 32 * _KIB, 512 * _KIB),
+    "znver4": (16, 32, 32 * _KIB, 1 * _MIB),
+    "znver5": (16, 32, 48 * _KIB, 1 * _MIB),
+}
+_ARM: dict[str, tuple[int, int, int, int]] = {
+    "generic": (4, 32, 32 * _KIB, 512 * _KIB),
+    "cortex-a72": (4, 32, 32 * _KIB, 512 * _KIB),
+    "neoverse-n1": (4, 32, 64 * _KIB, 1 * _MIB),
+    "neoverse-n2": (4, 32, 64 * _KIB, 1 * _MIB),
+    "neoverse-v1": (4, 32, 64 * _KIB, 1 * _MIB),
+    "neoverse-v2": (4, 32, 64 * _KIB, 2 * _MIB),
+    "apple-m1": (4, 32, 128 * _KIB, 4 * _MIB),
+    "apple-m2": (4, 32, 128 * _KIB, 4 * _MIB),
+    "apple-m3": (4, 32, 128 * _KIB, 4 * _MIB),
+    "apple-m4": (4, 32, 128 * _KIB, 4 * _MIB),
+}
+# What a kernel of so many lanes may use on x86-64, beyond the baseline.
+_X86_NEEDS: dict[int, tuple[str, ...]] = {
+    4: (),
+    8: ("avx2", "fma", "bmi2"),
+    16: ("avx2", "fma", "bmi2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
+}
+_X86_GENERIC = {4: "x86-64-v2", 8: "x86-64-v3", 16: "x86-64-v4"}
+
+
+def _is_arm(triple: str) -> bool:
+    return triple.startswith(("aarch64", "arm64"))
+
+
+@functools.cache
+def host() -> Target:
+    """This computer; a processor that the table does not know gets the sizes of its generic level."""
+    triple = llvm.get_process_triple()
+    cpu = llvm.get_host_cpu_name()
+    features = llvm.get_host_cpu_features()
+    if _is_arm(triple):
+        lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
+    else:
+        # What the processor grants counts, not its name: virtual machines hide features.
+        lanes = max(lanes for lanes, needs in _X86_NEEDS.items() if all(features.get(need, False) for need in needs))
+        row = _X86.get(cpu)
+        _, registers, l1, l2 = row if row and row[0] == lanes else _X86[_X86_GENERIC[lanes]]
+    return Target(cpu, features.flatten(), lanes, registers, l1, l2, triple)
+
+
+@functools.cache
+def named(cpu: str) -> Target:
+    """A processor by LLVM's name of it; raises ``OptionError`` for one that the table does not hold.
+
+    Of another architecture than this computer's it can be compiled for and disassembled, not run.
+    """
+    if cpu not in _X86 and cpu not in _ARM:
+        raise unknown_option("target", cpu, ["host", *_X86, *_ARM])
+    native = llvm.get_process_triple()
+    if cpu in _X86:
+        triple = "x86_64-unknown-linux-gnu" if _is_arm(native) else native
+        return Target(cpu, "", *_X86[cpu], triple)
+    if _is_arm(native):
+        triple = native
+    else:
+        triple = "arm64-apple-macosx14.0.0" if cpu.startswith("apple") else "aarch64-unknown-linux-gnu"
+    return Target(cpu, "", *_ARM[cpu], triple)
+
+
+def current() -> Target:
+    """The target of the settings; raises ``EngineError`` where this computer could not run its code."""
+    name = settings.current().target
+    if name == "host":
+        return host()
+    target = named(name)
+    assert_runs_here(target)
+    return target
+
+
+def assert_runs_here(target: Target) -> None:
+    """Raises ``EngineError`` where code for ``target`` would meet an illegal instruction on this computer."""
+    here = host()
+    missing: list[str] = []
+    if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
+        features = llvm.get_host_cpu_features()
+        missing = [need for need in _X86_NEEDS[target.lanes] if not features.get(need, False)]
+    if _is_arm(target.triple) != _is_arm(here.triple) or missing:
+        reason = f"it lacks {', '.join(missing)}" if missing else f"it is {platform.machine()}"
+        raise EngineError(
+            f"STRIATE_TARGET={target.cpu} cannot run on this computer ({here.cpu}): {reason}\n"
+            "  help: STRIATE_TARGET=host, or STRIATE_ENGINE=reference to run everything in NumPy"
+        )
