@@ -1,0 +1,78 @@
+"""The exceptions of striate.
+
+Every message says what was wrong, where (the path of the layer), and what to do about it.
+
+    StriateError
+     ├─ ShapeError          a shape that an operation cannot take            (also ValueError)
+     ├─ DTypeError          an array or label of the wrong type              (also TypeError)
+     ├─ OptionError         an unknown or impossible option                  (also ValueError)
+     ├─ DataError           data that cannot be read or learned from         (also ValueError)
+     │   └─ LabelError      a label out of range or not an integer
+     ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
+     ├─ NonFiniteError      a loss or gradient that turned NaN or infinite   (also ArithmeticError)
+     ├─ TracingError        a function that cannot be traced into a graph    (also TypeError)
+     ├─ GraphError          a malformed graph: a defect in a pass or an operation
+     ├─ EngineError         this computer cannot run compiled kernels        (also RuntimeError)
+     └─ MissingExtraError   an optional package is absent                    (also ImportError)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StriateError(Exception):
+    """Base of every exception that striate raises on purpose."""
+
+
+class ShapeError(StriateError, ValueError):
+    """A shape that an operation cannot take."""
+
+
+class DTypeError(StriateError, TypeError):
+    """An array, label or parameter of the wrong type."""
+
+
+class OptionError(StriateError, ValueError):
+    """An option that is unknown, or a value that it cannot have."""
+
+
+class DataError(StriateError, ValueError):
+    """Data that is empty, damaged, not finite, or not what its format promises."""
+
+
+class LabelError(DataError):
+    """A label that is out of range or not an integer."""
+
+
+class ModelFileError(StriateError, ValueError):
+    """A saved model that is missing, truncated, foreign or hostile."""
+
+
+class NonFiniteError(StriateError, ArithmeticError):
+    """The loss or a gradient is NaN or infinite; nothing of that step was kept."""
+
+
+class TracingError(StriateError, TypeError):
+    """A function that depends on values which exist only when the graph runs."""
+
+
+class GraphError(StriateError):
+    """A graph that breaks its own rules: a defect in striate or in a user's operation."""
+
+
+class EngineError(StriateError, RuntimeError):
+    """Compiled kernels cannot run here; ``STRIATE_ENGINE=reference`` runs everything in NumPy."""
+
+
+class MissingExtraError(StriateError, ImportError):
+    """An optional package that this feature needs is not installed."""
+
+
+def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:
+    """The error for a value that is not among the known ones, with the nearest of them."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(got), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return OptionError(f"unknown {what} {got!r}{hint}\n  known: {', '.join(names)}")

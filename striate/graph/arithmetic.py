@@ -1,0 +1,285 @@
+"""Arithmetic on values: the elementwise operations behind ``+ - * /``, and how shapes broadcast.
+
+Shapes broadcast as in NumPy. An operand of smaller rank is first viewed with leading ones, so that nodes only ever see
+operands of one rank, or scalars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import DTypeError, ShapeError, TracingError
+from striate.graph.graph import Constant
+from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtype
+from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
+
+
+def broadcast_shapes(shapes: list[Shape], where: str = "") -> Shape:
+    """The common shape of equal-rank shapes and scalars; sizes of 1 stretch."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    result: list[Any] = [1] * rank
+    for shape in shapes:
+        if len(shape) not in (0, rank):
+            raise ShapeError(f"{where}: ranks differ: {', '.join(shape_text(s) for s in shapes)}")
+        for axis, dim in enumerate(shape):
+            if dim == 1 or dim is result[axis] or dim == result[axis]:
+                continue
+            if result[axis] != 1:
+                raise ShapeError(f"{where}: shapes do not broadcast: {', '.join(shape_text(s) for s in shapes)}")
+            result[axis] = dim
+    return tuple(result)
+
+
+@dataclass(frozen=True)
+class Elementwise(Op):
+    """Base of operations on elements at the same place (abstract): subclasses define reference, gradient and emit."""
+
+    kind: ClassVar[Kind] = Kind.ELEMENTWISE
+    arity: ClassVar[int] = 1
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        same_dtype(self, inputs)
+        where = f"{self} at {current_path()!r}"
+        return (TensorType(inputs[0].dtype, broadcast_shapes([type.shape for type in inputs], where)),)
+
+    def emit(self, k: Any, *inputs: Any) -> Any:
+        """The result as a vector, from vectors. ``k`` is a ``codegen.kernel.Kernel``."""
+        raise NotImplementedError
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in ((5, 3, 4, 7), (2, 17), (3, 16, 1, 5), (1, 1), (2, 33, 6)):
+            yield Sample(cls(), tuple(random.standard_normal(shape) for _ in range(cls.arity)))
+
+
+@dataclass(frozen=True)
+class Binary(Elementwise):
+    """Base of operations on two operands (abstract)."""
+
+    arity: ClassVar[int] = 2
+
+
+@register
+@dataclass(frozen=True)
+class Add(Binary):
+    """y = a + b"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (dy,) = output_gradients
+        return dy, dy
+
+    def emit(self, k: Any, a: Any, b: Any) -> Any:
+        return k.add(a, b)
+
+
+@register
+@dataclass(frozen=True)
+class Subtract(Binary):
+    """y = a − b"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (dy,) = output_gradients
+        return dy, (-dy if needed[1] else None)
+
+    def emit(self, k: Any, a: Any, b: Any) -> Any:
+        return k.sub(a, b)
+
+
+@register
+@dataclass(frozen=True)
+class Multiply(Binary):
+    """y = a · b"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (a, b), (dy,) = inputs, output_gradients
+        return (dy * b if needed[0] else None), (dy * a if needed[1] else None)
+
+    def emit(self, k: Any, a: Any, b: Any) -> Any:
+        return k.mul(a, b)
+
+
+@register
+@dataclass(frozen=True)
+class Divide(Binary):
+    """y = a / b"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return a / b
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (_, b), (y,), (dy,) = inputs, outputs, output_gradients
+        return (dy / b if needed[0] else None), (-(dy * y / b) if needed[1] else None)
+
+    def emit(self, k: Any, a: Any, b: Any) -> Any:
+        return k.div(a, b)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in ((5, 3, 4, 7), (2, 17)):
+            yield Sample(cls(), (random.standard_normal(shape), 1.5 + random.random(shape)))
+
+
+@register
+@dataclass(frozen=True)
+class MultiplyAdd(Elementwise):
+    """y = a · b + c, rounded once"""
+
+    arity: ClassVar[int] = 3
+
+    def reference(self, a: Array, b: Array, c: Array) -> Array:
+        return np.asarray(a.astype(np.longdouble) * b + c).astype(a.dtype)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (a, b, _), (dy,) = inputs, output_gradients
+        return (dy * b if needed[0] else None), (dy * a if needed[1] else None), dy
+
+    def emit(self, k: Any, a: Any, b: Any, c: Any) -> Any:
+        return k.fma(a, b, c)
+
+
+@register
+@dataclass(frozen=True)
+class Negate(Elementwise):
+    """y = −x"""
+
+    def reference(self, x: Array) -> Array:
+        return -x
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (dy,) = output_gradients
+        return (-dy,)
+
+    def emit(self, k: Any, x: Any) -> Any:
+        return k.neg(x)
+
+
+@register
+@dataclass(frozen=True)
+class Cast(Elementwise):
+    """y = x in another dtype"""
+
+    dtype: DType = DType.float32
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (inputs[0].with_dtype(self.dtype),)
+
+    def reference(self, x: Array) -> Array:
+        return x.astype(self.dtype.numpy)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), (dy,) = inputs, output_gradients
+        return (cast(dy, x.dtype),)
+
+    def emit(self, k: Any, x: Any) -> Any:
+        return k.convert(x, self.dtype)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(DType.float64), (random.standard_normal((3, 5, 2)),))
+
+
+@register
+@dataclass(frozen=True)
+class Reshape(Op):
+    """y = x with another shape, the elements in the same (row-major) order"""
+
+    kind: ClassVar[Kind] = Kind.VIEW
+    shape: Shape = ()
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        y = x.with_shape(self.shape)
+        if x.batched != y.batched or x.size() != y.size():
+            raise ShapeError(f"{self} at {current_path()!r}: {x} has other elements than {shape_text(self.shape)}")
+        return (y,)
+
+    def reference(self, x: Array) -> Array:
+        free = tuple(dim if isinstance(dim, int) else x.shape[0] for dim in self.shape)
+        return x.reshape(free)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), (dy,) = inputs, output_gradients
+        return (reshape(dy, x.shape),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        from_batch = random.standard_normal((4, 3, 2, 5))
+        yield Sample(cls((4, 30)), (from_batch,), batched=False)
+        yield Sample(cls((4, 5, 3, 2)), (from_batch,), batched=False)
+        yield Sample(cls((17, 1, 1)), (random.standard_normal(17),), batched=False)
+
+
+def reshape(x: Value, shape: Shape) -> Value:
+    """``x`` under another shape with the same elements."""
+    return x if x.shape == shape else Reshape(shape)(x)
+
+
+def cast(x: Value, dtype: DType) -> Value:
+    """``x`` in another dtype."""
+    return x if x.dtype is dtype else Cast(dtype)(x)
+
+
+def constant(number: float, dtype: DType) -> Value:
+    """A scalar."""
+    return Constant(float(number), dtype)()
+
+
+capture: list[Any] = []
+"""The innermost active trace takes NumPy arrays that a traced function closes over (``compiler`` pushes it)."""
+
+
+def as_value(x: object, like: Value) -> Value:
+    """Numbers become constants, NumPy arrays captured inputs."""
+    if isinstance(x, Value):
+        return x
+    if isinstance(x, (int, float, np.number)):
+        return constant(float(x), like.dtype)
+    if isinstance(x, np.ndarray) and capture:
+        return capture[-1](x.astype(like.dtype.numpy))
+    raise TracingError(f"cannot combine a traced value with {type(x).__name__}: {x!r}")
+
+
+def align(values: list[Value]) -> list[Value]:
+    """NumPy's rule: smaller ranks get leading ones (scalars stay scalars)."""
+    rank = max(value.type.rank for value in values)
+    return [
+        value if value.type.rank in (0, rank) else reshape(value, (*(1,) * (rank - value.type.rank), *value.shape))
+        for value in values
+    ]
+
+
+def elementwise(op: Elementwise, *operands: object) -> Value:
+    """Applies an elementwise operation after aligning ranks and dtypes."""
+    like = next((x for x in operands if isinstance(x, Value)), None)
+    if like is None:
+        raise TracingError(f"{op} needs at least one traced value")
+    values = [as_value(x, like) for x in operands]
+    floats = {value.dtype for value in values}
+    if len(floats) > 1:
+        raise DTypeError(
+            f"{op} at {current_path()!r}: operands of {', '.join(str(value.type) for value in values)}\n"
+            "  help: convert one of them with st.ops.cast"
+        )
+    return op(*align(values))
+
+
+operators.update(
+    add=lambda a, b: elementwise(Add(), a, b),
+    subtract=lambda a, b: elementwise(Subtract(), a, b),
+    multiply=lambda a, b: elementwise(Multiply(), a, b),
+    divide=lambda a, b: elementwise(Divide(), a, b),
+    negate=lambda a: elementwise(Negate(), a),
+)

@@ -1,0 +1,170 @@
+"""Operations and nodes.
+
+An operation is a frozen dataclass. Its parameters are its fields; its shape rule, its NumPy reference, its gradient
+and its way into machine code stand beside each other. Drivers ask an operation's ``kind``, never its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from striate.errors import GraphError
+from striate.graph.value import Array, TensorType, Value
+
+
+class Kind(Enum):
+    """What drivers need to know of an operation."""
+
+    SOURCE = "source"  # an input, parameter, state or constant
+    ELEMENTWISE = "elementwise"  # one output element from the input elements at the same (broadcast) place
+    RANDOM = "random"  # elementwise, and a function of the place too
+    REDUCTION = "reduction"  # sums, moments, maxima over axes
+    CONTRACTION = "contraction"  # convolutions and matrix products, and their gradients
+    WINDOW = "window"  # pooling and its gradients
+    VIEW = "view"  # the same elements in the same order under another shape
+    GATHER = "gather"  # elements moved to other places
+    ROWWISE = "rowwise"  # softmax and its kin: mixes the channels of one position
+    COMPOSITE = "composite"  # replaced by smaller operations once it is differentiated
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One example that the tests run an operation on: the operation and its input arrays."""
+
+    op: Op
+    arrays: tuple[Array, ...]
+    batched: bool = True  # axis 0 of the first input becomes the symbolic N
+    differentiable: tuple[bool, ...] | None = None  # which inputs finite differences may move (None: all floats)
+
+
+_REGISTRY: dict[str, type[Op]] = {}
+OpClass = TypeVar("OpClass", bound="type[Op]")
+
+
+def register(cls: OpClass) -> OpClass:
+    """Makes an operation known by name to saved files, tests and drivers."""
+    if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
+        raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")
+    _REGISTRY[cls.__name__] = cls
+    return cls
+
+
+def registry() -> dict[str, type[Op]]:
+    """All registered operations by class name."""
+    return dict(_REGISTRY)
+
+
+@dataclass(frozen=True)
+class Op:
+    """Base of all operations (abstract).
+
+    The first line of a subclass's docstring is its equation; summaries and errors print it.
+    """
+
+    kind: ClassVar[Kind]
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""
+        raise NotImplementedError
+
+    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
+        """The outputs in plain NumPy: slow, obvious, the judge of every kernel."""
+        raise NotImplementedError
+
+    def gradient(
+        self,
+        inputs: tuple[Value, ...],
+        outputs: tuple[Value, ...],
+        output_gradients: tuple[Value | None, ...],
+        needed: tuple[bool, ...],
+    ) -> tuple[Value | None, ...]:
+        """Values of ∂L/∂input for each needed input; an output gradient of None is zero."""
+        raise NotImplementedError
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        """Examples for the one parametrised test; an operation without any fails it."""
+        yield from ()
+
+    def __call__(self, *inputs: Value) -> Any:
+        """Adds a node; returns its output, or a tuple of them."""
+        node = Node(self, inputs, current_path())
+        return node.outputs[0] if len(node.outputs) == 1 else node.outputs
+
+    @classmethod
+    def equation(cls) -> str:
+        """First line of the docstring."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+    def __str__(self) -> str:
+        shown = [
+            f"{f.name}={value}"
+            for f in fields(self)
+            if f.repr and (value := getattr(self, f.name)) != f.default and value not in ((), None)
+        ]
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        return f"{name}({', '.join(shown)})" if shown else name
+
+
+_serial = itertools.count()
+
+
+@dataclass(eq=False)
+class Node:
+    """An operation applied to values. ``serial`` grows as nodes are made, so sorting by it is a topological order."""
+
+    op: Op
+    inputs: tuple[Value, ...]
+    path: str = ""
+    outputs: tuple[Value, ...] = field(init=False, repr=False)
+    serial: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.serial = next(_serial)
+        types = self.op.infer(*(value.type for value in self.inputs))
+        self.outputs = tuple(Value(type, self, index) for index, type in enumerate(types))
+
+
+_path: ContextVar[tuple[str, ...]] = ContextVar("striate_path", default=())
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Nodes made inside carry ``name`` at the end of their path."""
+    token = _path.set((*_path.get(), name)) if name else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _path.reset(token)
+
+
+@contextmanager
+def at_path(path: str) -> Iterator[None]:
+    """Nodes made inside carry exactly ``path``: gradients and rewrites keep the path of what they came from."""
+    token = _path.set((path,) if path else ())
+    try:
+        yield
+    finally:
+        _path.reset(token)
+
+
+def current_path() -> str:
+    """The dotted path of the layer being traced."""
+    return ".".join(_path.get())
+
+
+def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
+    """Raises ``GraphError`` when float inputs differ in dtype: casts are explicit."""
+    kinds = {type.dtype for type in inputs}
+    if len(kinds) > 1:
+        raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")

@@ -1,0 +1,197 @@
+"""Values: the edges of a graph, and their types.
+
+A ``TensorType`` is a dtype and a logical shape in PyTorch's order. One size may be symbolic, ``N``, on axis 0
+alone: it is the number of samples and becomes known when the program runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import TracingError, unknown_option
+
+if TYPE_CHECKING:
+    from striate.graph.op import Node
+
+Array = npt.NDArray[Any]
+
+
+@final
+class Batch:
+    """The symbolic size N of axis 0. There is one instance, ``N``."""
+
+    _instance: ClassVar[Batch | None] = None
+
+    def __new__(cls) -> Batch:
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
+
+    def __repr__(self) -> str:
+        return "N"
+
+
+N = Batch()
+Dim = int | Batch
+Shape = tuple[Dim, ...]
+
+
+class DType(Enum):
+    """The element types that graphs know."""
+
+    float32 = "float32"
+    float64 = "float64"
+    int32 = "int32"
+    int64 = "int64"
+    uint8 = "uint8"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy dtype of the same name."""
+        return np.dtype(self.value)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether gradients can flow through values of this type."""
+        return self in (DType.float32, DType.float64)
+
+    @property
+    def short(self) -> str:
+        """f32, i64, u8: as graph text prints it."""
+        return f"{self.value.rstrip('0123456789')[0]}{8 * self.numpy.itemsize}"
+
+
+def dtype_of(name: object) -> DType:
+    """The DType for a name, a NumPy dtype or a DType; an unknown one lists the known."""
+    if isinstance(name, DType):
+        return name
+    text = name if isinstance(name, str) else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if text not in DType.__members__:
+        raise unknown_option("dtype", text, DType.__members__)
+    return DType[text]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """A dtype and a logical shape, for example ``f32 (N, 3, 32, 32)``."""
+
+    dtype: DType
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"{self.dtype.short} {shape_text(self.shape)}"
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def batched(self) -> bool:
+        """Whether axis 0 is the symbolic N."""
+        return bool(self.shape) and isinstance(self.shape[0], Batch)
+
+    def size(self, n: int = 1) -> int:
+        """Number of elements when N is ``n``."""
+        return math.prod(n if isinstance(dim, Batch) else dim for dim in self.shape)
+
+    def concrete(self, n: int) -> tuple[int, ...]:
+        """The shape with N replaced."""
+        return tuple(n if isinstance(dim, Batch) else dim for dim in self.shape)
+
+    def with_shape(self, shape: Shape) -> TensorType:
+        """The same dtype with another shape."""
+        return TensorType(self.dtype, shape)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        """The same shape with another dtype."""
+        return TensorType(dtype, self.shape)
+
+
+def shape_text(shape: Shape) -> str:
+    """``(N, 3, 32, 32)``; one element without the trailing comma, as people write shapes."""
+    return f"({', '.join(str(dim) for dim in shape)})"
+
+
+operators: dict[str, Callable[..., Value]] = {}
+"""What ``+ - * / **`` and comparisons of values do; ``arithmetic`` fills it."""
+
+
+class Value:
+    """One array that a graph computes: an output of a node. Compared by identity."""
+
+    __slots__ = ("index", "node", "type")
+    __array_ufunc__ = None  # NumPy arrays then leave ``array * value`` to us
+
+    def __init__(self, type: TensorType, node: Node, index: int) -> None:
+        self.type = type
+        self.node = node
+        self.index = index
+
+    @property
+    def shape(self) -> Shape:
+        """Logical shape; axis 0 may be ``N``."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Element type."""
+        return self.type.dtype
+
+    def __repr__(self) -> str:
+        return f"Value({self.type}, {type(self.node.op).__name__} at {self.node.path!r})"
+
+    def __add__(self, other: object) -> Value:
+        return operators["add"](self, other)
+
+    def __radd__(self, other: object) -> Value:
+        return operators["add"](other, self)
+
+    def __sub__(self, other: object) -> Value:
+        return operators["subtract"](self, other)
+
+    def __rsub__(self, other: object) -> Value:
+        return operators["subtract"](other, self)
+
+    def __mul__(self, other: object) -> Value:
+        return operators["multiply"](self, other)
+
+    def __rmul__(self, other: object) -> Value:
+        return operators["multiply"](other, self)
+
+    def __truediv__(self, other: object) -> Value:
+        return operators["divide"](self, other)
+
+    def __rtruediv__(self, other: object) -> Value:
+        return operators["divide"](other, self)
+
+    def __neg__(self) -> Value:
+        return operators["negate"](self)
+
+    def __bool__(self) -> bool:
+        raise TracingError(
+            f"{self!r} has no truth value: a traced function cannot branch on what it computes\n"
+            "  help: branch on shapes or Python values, or use st.ops.where"
+        )
+
+    def __float__(self) -> float:
+        raise TracingError(f"{self!r} has no number yet: it exists only when the compiled program runs")
+
+    __int__ = __float__  # pyright: ignore[reportAssignmentType]
+    __index__ = __float__  # pyright: ignore[reportAssignmentType]
+
+    def __array__(self, *_: object, **__: object) -> Array:
+        raise TracingError(f"{self!r} cannot become a NumPy array inside a traced function; use st.ops instead")
+
+    def __len__(self) -> int:
+        raise TracingError(f"{self!r} has no length in Python; its shape is {shape_text(self.shape)}")
+
+    def __iter__(self) -> Any:
+        raise TracingError(f"{self!r} cannot be looped over inside a traced function")

@@ -1,0 +1,78 @@
+"""Reverse-mode differentiation: a graph becomes a longer graph that also computes gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from striate.errors import GraphError, ShapeError
+from striate.graph.arithmetic import constant, reshape
+from striate.graph.graph import topological
+from striate.graph.op import Kind, Node, at_path
+from striate.graph.value import Value
+from striate.ops.reduction import Sum
+from striate.ops.shaping import Expand
+
+
+def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) -> list[Value]:
+    """∂loss/∂v for each v in ``wrt``; ``seed`` is ∂L/∂loss where loss is not a single number.
+
+    Only what lies between ``wrt`` and the loss is differentiated. A v that the loss does not depend on gets zeros.
+    """
+    if seed is None:
+        if loss.type.size() != 1 or loss.type.batched:
+            raise ShapeError(f"a gradient needs a loss of one number, not {loss.type}; sum or average it first")
+        seed = constant(1.0, loss.dtype)
+    nodes = topological([loss])
+    moving = _depends_on(nodes, wrt)
+    gradients: dict[Value, Value] = {loss: seed}
+    for node in reversed(nodes):
+        needed = tuple(value in moving and value.dtype.is_float for value in node.inputs)
+        incoming = tuple(gradients.get(value) for value in node.outputs)
+        if node.op.kind is Kind.SOURCE or not any(needed) or all(g is None for g in incoming):
+            continue
+        with at_path(node.path):
+            _accumulate(gradients, node, incoming, needed)
+    return [materialized(gradients[value], value) if value in gradients else _zeros(value) for value in wrt]
+
+
+def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
+    """Values that change when one of ``wrt`` does."""
+    moving = set(wrt)
+    for node in nodes:
+        if any(value in moving for value in node.inputs):
+            moving.update(node.outputs)
+    return moving
+
+
+def _accumulate(
+    gradients: dict[Value, Value], node: Node, incoming: tuple[Value | None, ...], needed: tuple[bool, ...]
+) -> None:
+    found = node.op.gradient(node.inputs, node.outputs, incoming, needed)
+    if len(found) != len(node.inputs):
+        raise GraphError(f"the gradient rule of {node.op} gives {len(found)} values for {len(node.inputs)} inputs")
+    for value, gradient, wanted in zip(node.inputs, found, needed, strict=True):
+        if wanted and gradient is not None:
+            gradient = sum_to_shape(gradient, value)
+            gradients[value] = gradient if value not in gradients else gradients[value] + gradient
+
+
+def sum_to_shape(gradient: Value, value: Value) -> Value:
+    """The gradient of an operand that was broadcast: summed over the axes along which it was repeated."""
+    if gradient.shape == value.shape:
+        return gradient
+    if gradient.type.rank == 0:
+        return gradient  # a scalar stands for an array of equal elements; consumers broadcast it
+    rank = gradient.type.rank
+    target = (1,) * rank if value.type.rank == 0 else value.shape
+    axes = tuple(axis for axis in range(rank) if target[axis] == 1 and gradient.shape[axis] != 1)
+    summed = Sum(axes)(gradient) if axes else gradient
+    return reshape(summed, value.shape)
+
+
+def _zeros(value: Value) -> Value:
+    return Expand(value.shape)(constant(0.0, value.dtype))
+
+
+def materialized(gradient: Value, like: Value) -> Value:
+    """``gradient`` with the full shape of ``like`` (a scalar gradient stands for equal elements)."""
+    return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)

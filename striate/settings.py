@@ -1,0 +1,117 @@
+"""What the surroundings decide: one frozen ``Settings``, the only reader of environment variables.
+
+    STRIATE_THREADS    number of threads (default: cores allowed by affinity and cgroup quota)
+    STRIATE_ENGINE     "compiled" (default) or "reference" (everything in NumPy, slowly)
+    STRIATE_CACHE      folder of the kernel cache, or "off"
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"
+    STRIATE_WINOGRAD   "on" (default) or "off"
+    STRIATE_DATA       folder of data sets such as MNIST
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from striate.errors import OptionError, unknown_option
+
+
+class Engine(Enum):
+    """What runs a graph."""
+
+    COMPILED = "compiled"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the environment decides, read once."""
+
+    threads: int
+    engine: Engine
+    cache: Path | None
+    target: str
+    winograd: bool
+    data: Path | None
+
+
+def available_threads() -> int:
+    """Cores ∩ affinity ∩ cgroup quota, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _cgroup_quota()))
+
+
+def _cgroup_quota() -> int:
+    """The CPU quota of this process's cgroup (version 2 or 1) in whole cores; huge where there is none."""
+    for path in (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")):
+        try:
+            words = path.read_text().split()
+            period = words[1] if len(words) > 1 else path.with_name("cpu.cfs_period_us").read_text()
+            if words[0] not in ("max", "-1"):
+                return max(1, math.ceil(int(words[0]) / int(period)))
+        except (OSError, ValueError, IndexError):
+            continue
+    return sys.maxsize
+
+
+def _default_cache(environment: Mapping[str, str]) -> Path:
+    if sys.platform == "win32":
+        base = Path(environment.get("LOCALAPPDATA", "~"))
+    elif sys.platform == "darwin":
+        base = Path("~/Library/Caches")
+    else:
+        base = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
+    return base.expanduser() / "striate"
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Parses the environment; raises ``OptionError`` for a value that means nothing."""
+    threads = environment.get("STRIATE_THREADS", "")
+    if threads and not (threads.isdecimal() and int(threads) >= 1):
+        raise OptionError(f"STRIATE_THREADS={threads!r} is not a positive whole number")
+    engine = environment.get("STRIATE_ENGINE") or "compiled"
+    if engine not in [known.value for known in Engine]:
+        raise unknown_option("STRIATE_ENGINE", engine, [known.value for known in Engine])
+    winograd = environment.get("STRIATE_WINOGRAD") or "on"
+    if winograd not in ("on", "off"):
+        raise unknown_option("STRIATE_WINOGRAD", winograd, ("on", "off"))
+    cache = environment.get("STRIATE_CACHE", "")
+    data = environment.get("STRIATE_DATA")
+    return Settings(
+        threads=int(threads) if threads else available_threads(),
+        engine=Engine(engine),
+        cache=None if cache == "off" else Path(cache).expanduser() if cache else _default_cache(environment),
+        target=environment.get("STRIATE_TARGET") or "host",
+        winograd=winograd == "on",
+        data=Path(data).expanduser() if data else None,
+    )
+
+
+_current: Settings | None = None
+
+
+def current() -> Settings:
+    """The settings in force: those of the environment, unless ``override`` changed them."""
+    global _current
+    if _current is None:
+        _current = read(os.environ)
+    return _current
+
+
+def override(**changes: object) -> Settings:
+    """Replaces single settings for this process and returns the former ones (``restore`` puts them back)."""
+    global _current
+    before = current()
+    _current = replace(before, **changes)  # pyright: ignore[reportArgumentType]
+    return before
+
+
+def restore(settings: Settings) -> None:
+    """Puts back what ``override`` returned."""
+    global _current
+    _current = settings
