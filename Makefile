@@ -5,7 +5,6 @@
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
-.ONESHELL:
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3

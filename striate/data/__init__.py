@@ -1,0 +1,23 @@
+"""Data sets, batches, and standardization. Pictures are read by ``striate.data.picture``."""
+
+from striate.data.catalog import open_dataset
+from striate.data.dataset import Dataset, Split, check_labels
+from striate.data.digits import load_digits
+from striate.data.loader import Batch, batch_count, batches
+from striate.data.mnist import load_idx_folder, load_mnist
+from striate.data.standardizer import Standardizer, UnusualFeature
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Split",
+    "Standardizer",
+    "UnusualFeature",
+    "batch_count",
+    "batches",
+    "check_labels",
+    "load_digits",
+    "load_idx_folder",
+    "load_mnist",
+    "open_dataset",
+]

@@ -1,0 +1,29 @@
+"""From the name on the command line to the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from striate.data.dataset import Dataset, Split
+from striate.data.digits import load_digits
+from striate.data.mnist import load_idx_folder, load_mnist
+from striate.errors import DataError, unknown_option
+
+KNOWN: dict[str, Callable[[Split], Dataset]] = {"digits": load_digits, "mnist": load_mnist}
+
+
+def open_dataset(name: str | Path, split: Split | str = Split.TRAIN) -> Dataset:
+    """The data set of that name, or of the folder of IDX files at that path.
+
+    Raises ``OptionError`` for a name that is neither, ``DataError`` for data that cannot be read.
+    """
+    part = Split.parse(split)
+    if str(name) in KNOWN:
+        return KNOWN[str(name)](part)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return load_idx_folder(path, part)
+    if path.is_file():
+        raise DataError(f"{path}: a file; wanted the folder that holds the four IDX files")
+    raise unknown_option("data set", str(name), [*KNOWN, "a folder of IDX files"])

@@ -1,0 +1,109 @@
+"""The IDX format, in which MNIST is published: a header, then the elements, row after row.
+
+    byte 0-1   0, 0
+    byte 2     type of the elements; 8 = unsigned bytes, the only one that image sets use
+    byte 3     rank
+    then       rank sizes, 4 bytes each, big-endian
+    then       the elements
+
+A file is believed only as far as its length bears it out: nothing is allocated on the word of a header. A raw file must
+be exactly as long as its header says. For a gzip file the same is asked of the length in its trailer, and a length that
+DEFLATE cannot reach from so few bytes is refused; then it is unpacked no further than the header says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from io import BufferedIOBase
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import DataError
+
+_UNSIGNED_BYTE = 8
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_FRAME = 18  # bytes of header and trailer around the shortest stream
+_DEFLATE_RATIO = 1032  # 258 bytes from 2 bits is the densest that RFC 1951 allows
+_LONGEST = 1 << 31  # bytes; MNIST has 47 million
+_PIECE = 1 << 20
+
+
+def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
+    """The array of ``rank`` axes in an IDX file, raw or gzip.
+
+    Raises ``DataError`` naming the file when it is missing, truncated, too long, of another format, rank or type.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = path.stat().st_size
+            if stream.read(2) == _GZIP_MAGIC:
+                return _read_gzip(path, stream, length, rank)
+            stream.seek(0)
+            shape = _read_shape(path, stream, rank)
+            promised = 4 + 4 * rank + math.prod(shape)
+            if promised != length:
+                raise DataError(f"{path}: {_long(shape)} make {promised:,} bytes, but the file has {length:,}")
+            return _read_elements(path, stream, shape)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _read_gzip(path: Path, stream: BufferedIOBase, length: int, rank: int) -> npt.NDArray[np.uint8]:
+    if length < _GZIP_FRAME:
+        raise DataError(f"{path}: a gzip file of {length} bytes is truncated")
+    stream.seek(-4, 2)
+    (trailer,) = struct.unpack("<I", stream.read(4))
+    stream.seek(0)
+    with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
+        shape = _read_shape(path, cast(BufferedIOBase, unpacked), rank)
+        promised = 4 + 4 * rank + math.prod(shape)
+        if promised != trailer or promised > length * _DEFLATE_RATIO:
+            raise DataError(
+                f"{path}: {_long(shape)} make {promised:,} bytes, but the gzip file of {length:,} bytes ends with the "
+                f"length {trailer:,}; it is truncated or damaged"
+            )
+        return _read_elements(path, cast(BufferedIOBase, unpacked), shape)
+
+
+def _read_shape(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...]:
+    header = stream.read(4)
+    if len(header) < 4 or header[:2] != b"\0\0":
+        raise DataError(f"{path}: not an IDX file; it starts with {header!r}")
+    if header[2] != _UNSIGNED_BYTE or header[3] != rank:
+        raise DataError(
+            f"{path}: an IDX file of type {header[2]} and rank {header[3]}; wanted type {_UNSIGNED_BYTE} (unsigned "
+            f"bytes) and rank {rank}{' (labels where pictures should be?)' if (rank, header[3]) == (3, 1) else ''}"
+        )
+    sizes = stream.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise DataError(f"{path}: truncated within its header")
+    shape = struct.unpack(f">{rank}I", sizes)
+    if 0 in shape:
+        raise DataError(f"{path}: empty, {_long(shape)}")
+    if math.prod(shape) > _LONGEST:
+        raise DataError(f"{path}: {_long(shape)} are more than the {_LONGEST:,} bytes that are read")
+    return shape
+
+
+def _read_elements(path: Path, stream: BufferedIOBase, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Grows with what really arrives, so that a lying header costs no memory."""
+    wanted = math.prod(shape)
+    elements = bytearray()
+    while len(elements) < wanted:
+        piece = stream.read(min(_PIECE, wanted - len(elements)))
+        if not piece:
+            raise DataError(f"{path}: truncated; {_long(shape)} wanted, {len(elements):,} bytes found")
+        elements += piece
+    if stream.read(1):  # also makes gzip compare its checksum
+        raise DataError(f"{path}: goes on after the {_long(shape)} of its header")
+    return np.frombuffer(elements, dtype=np.uint8).reshape(shape)
+
+
+def _long(shape: tuple[int, ...]) -> str:
+    return f"{' × '.join(str(size) for size in shape)} elements"

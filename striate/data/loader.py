@@ -1,0 +1,54 @@
+"""Batches in an order that (seed, epoch) alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.dataset import Dataset
+from striate.errors import OptionError
+
+_WORD = (1 << 64) - 1
+
+
+class Batch(NamedTuple):
+    """x (B, …) as the data set has it, y (B,) int64, index (B,) int64: their places in the data set."""
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[np.int64]
+    index: npt.NDArray[np.int64]
+
+
+def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """A permutation of 0 … count-1: the ranks of the words of Philox4x64 under the key (seed, epoch).
+
+    Words rather than ``Generator.permutation``, since NumPy fixes the words for good, but not what it makes of them.
+    """
+    key = np.array([seed & _WORD, epoch & _WORD], dtype=np.uint64)
+    return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+
+
+def batch_count(count: int, batch_size: int) -> int:
+    """How many batches ``count`` samples make, the short last one included."""
+    if batch_size < 1:
+        raise OptionError(f"batch_size={batch_size}; wanted 1 or more")
+    return -(-count // batch_size)
+
+
+def batches(
+    dataset: Dataset, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
+) -> Iterator[Batch]:
+    """Every sample once, ``batch_size`` at a time; the last batch may be short.
+
+    Raises ``OptionError`` for a batch size below 1, at once.
+
+    >>> [len(batch.y) for batch in batches(load_digits("test"), 100)]
+    [100, 100, 100, 55]
+    """
+    count = batch_count(len(dataset), batch_size)
+    index = order(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
+    chosen = (index[i * batch_size : (i + 1) * batch_size] for i in range(count))
+    return (Batch(dataset.images[part], dataset.labels[part], part) for part in chosen)

@@ -1,0 +1,67 @@
+"""MNIST and its relatives: four IDX files in a folder, raw or gzip.
+
+train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]     to train
+t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]      held out
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from striate import settings
+from striate.data.dataset import Dataset, Split
+from striate.data.idx import read_idx
+from striate.errors import DataError, LabelError
+
+_PREFIXES = {Split.TRAIN: "train", Split.TEST: "t10k"}
+_DIGITS = tuple("0123456789")
+
+
+def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = None) -> Dataset:
+    """MNIST as (N, 1, 28, 28) uint8 from ``folder``, or from the folder ``mnist`` in ``STRIATE_DATA``.
+
+    Raises ``DataError`` where a file is missing, truncated or of another format.
+    """
+    part = Split.parse(split)
+    if folder is None:
+        data = settings.current().data
+        if data is None:
+            raise DataError(
+                "MNIST is not part of the package\n"
+                "  help: give the folder of its IDX files, or set STRIATE_DATA to the folder that holds mnist/"
+            )
+        folder = data / "mnist"
+    return _load(Path(folder), part, _DIGITS, "mnist")
+
+
+def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:
+    """Any set in MNIST's four files, such as Fashion-MNIST; its classes are the labels that its training part has."""
+    path, part = Path(folder), Split.parse(split)
+    largest = int(read_idx(_find(path, Split.TRAIN, "labels-idx1-ubyte"), 1).max())
+    return _load(path, part, tuple(str(number) for number in range(largest + 1)), path.name)
+
+
+def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Dataset:
+    pictures, answers = _find(folder, split, "images-idx3-ubyte"), _find(folder, split, "labels-idx1-ubyte")
+    images, labels = read_idx(pictures, 3), read_idx(answers, 1)
+    if len(images) != len(labels):
+        raise DataError(f"{pictures} has {len(images)} pictures, but {answers} has {len(labels)} labels")
+    try:
+        return Dataset(images[:, np.newaxis], labels, classes, name)
+    except LabelError as error:
+        raise LabelError(f"{answers}: {error}") from error
+
+
+def _find(folder: Path, split: Split, rest: str) -> Path:
+    """The file under the names that it is published by: with "-" or ".", raw or gzip."""
+    stem = f"{_PREFIXES[split]}-{rest}"
+    names = [stem, f"{stem}.gz", stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; wanted one with the IDX files {stem}[.gz] and so on")
+    found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+    raise DataError(f"{folder}: neither {names[0]} nor {names[1]}\n  found: {found}")
