@@ -6,7 +6,7 @@ labels  (N,) whole numbers from 0 to len(classes) - 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -55,7 +55,7 @@ class Dataset:
     images: Array
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...] = ()
-    name: str = field(default="data")
+    name: str = "data"
 
     def __post_init__(self) -> None:
         images = np.asarray(self.images)

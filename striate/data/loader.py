@@ -15,11 +15,11 @@ _WORD = (1 << 64) - 1
 
 
 class Batch(NamedTuple):
-    """x (B, …) as the data set has it, y (B,) int64, index (B,) int64: their places in the data set."""
+    """x (B, …) as the data set has it, y (B,) int64, indices (B,) int64: their places in the data set."""
 
     x: npt.NDArray[Any]
     y: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
 
 
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:

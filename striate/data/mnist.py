@@ -45,7 +45,7 @@ def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dat
 
 def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Dataset:
     pictures, answers = _find(folder, split, "images-idx3-ubyte"), _find(folder, split, "labels-idx1-ubyte")
-    images, labels = read_idx(pictures, 3), read_idx(answers, 1)
+    images, labels = read_idx(pictures, 3), read_idx(answers, 1).astype(np.int64)
     if len(images) != len(labels):
         raise DataError(f"{pictures} has {len(images)} pictures, but {answers} has {len(labels)} labels")
     try:

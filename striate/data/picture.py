@@ -15,12 +15,14 @@ from striate.errors import DataError, OptionError
 
 _MOST_PIXELS = 64_000_000  # 256 MB as RGBA
 _MODES = {1: "L", 3: "RGB"}
+# What Pillow lets through from damaged files, by its parsers' many hands.
 _BROKEN = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
-    IndexError,
+    LookupError,
+    TypeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -88,18 +88,23 @@ class Standardizer:
         return (numbers.astype(np.float32) - self.mean.reshape(shape)) / self.sigma.reshape(shape)
 
     def unusual(self, x: npt.ArrayLike, limit: float = _FAR) -> list[UnusualFeature]:
-        """The features of new data with |x̂| > ``limit``, farthest first."""
+        """The features of new data with |x̂| > ``limit``, NaN among them, farthest first."""
         numbers = self._fitting(x)
         found: list[UnusualFeature] = []
         for feature in range(len(self.mean)):
             values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float32)
             scaled = (values - self.mean[feature]) / self.sigma[feature]
-            far = np.abs(scaled) > limit
+            distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
+            far = distance > limit
             if far.any():
-                sample, place = divmod(int(np.argmax(np.abs(scaled))), scaled.shape[1])
+                sample, place = divmod(int(np.argmax(distance)), scaled.shape[1])
                 value, standardized = float(values[sample, place]), float(scaled[sample, place])
                 found.append(UnusualFeature(feature, int(far.any(axis=1).sum()), sample, value, standardized))
-        return sorted(found, key=lambda one: -abs(one.standardized))
+        return sorted(
+            found,
+            key=lambda one: abs(one.standardized) if one.standardized == one.standardized else np.inf,
+            reverse=True,
+        )
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists, to go with a model; ``from_json`` gives back the same bits."""

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from striate.data import Dataset, batch_count, batches
+from striate.data.loader import order
+from striate.errors import OptionError
+
+
+def _data(count: int) -> Dataset:
+    return Dataset(np.arange(count, dtype=np.float32).reshape(-1, 1), np.arange(count) % 3, ("a", "b", "c"))
+
+
+@given(count=st.integers(1, 60), size=st.integers(1, 70), seed=st.integers(-3, 2**65), shuffle=st.booleans())
+def test_every_sample_once(count: int, size: int, seed: int, shuffle: bool) -> None:
+    data = _data(count)
+    seen = list(batches(data, size, seed=seed, shuffle=shuffle))
+    assert len(seen) == batch_count(count, size)
+    assert all(len(batch.y) == size for batch in seen[:-1])
+    indices = np.concatenate([batch.indices for batch in seen])
+    assert sorted(indices.tolist()) == list(range(count))
+    assert shuffle or indices.tolist() == list(range(count))
+    for x, y, places in seen:
+        assert np.array_equal(x, data.images[places])
+        assert np.array_equal(y, data.labels[places])
+        assert x.flags.c_contiguous
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    assert order(8, 1, 2).tolist() == [4, 2, 0, 6, 1, 5, 7, 3]
+    assert order(50, 1, 2).tolist() != order(50, 2, 1).tolist()
+    assert order(50, 0, 0).tolist() != order(50, 0, 1).tolist()
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batch_sizes_below_one_are_refused_at_once(size: int) -> None:
+    with pytest.raises(OptionError, match=f"batch_size={size}"):
+        batches(_data(3), size)

@@ -1,0 +1,154 @@
+"""The floors of the house, read from the syntax trees: what may import what.
+
+    cli
+    ────────────────────────────────────────
+    models  data  train  insight  export          may use one another, without cycles
+    ────────────────────────────────────────
+    compiler  ∥  nn  optim
+    ────────────────────────────────────────
+    ops  ∥  passes
+    ────────────────────────────────────────
+    graph
+    ────────────────────────────────────────
+    codegen  ∥  runtime
+    ────────────────────────────────────────
+    errors  settings
+
+Imports point down only; rooms with ∥ between them do not know each other.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import striate
+
+PACKAGE = Path(striate.__file__).parent
+FLOORS: list[list[set[str]]] = [
+    [{"errors", "settings"}],
+    [{"codegen"}, {"runtime"}],
+    [{"graph"}],
+    [{"ops"}, {"passes"}],
+    [{"compiler"}, {"nn", "optim"}],
+    [{"models", "data", "train", "insight", "export"}],
+    [{"cli", "__main__"}],
+]
+PLACE = {
+    room: (height, side) for height, floor in enumerate(FLOORS) for side, rooms in enumerate(floor) for room in rooms
+}
+CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
+EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
+
+
+class Import(NamedTuple):
+    file: Path
+    line: int
+    module: str
+    inside_function: bool
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(PACKAGE)}:{self.line} imports {self.module}"
+
+
+def _files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def _imports(file: Path) -> Iterator[Import]:
+    """Every import, with ``from striate import ops`` counted as ``striate.ops``."""
+
+    def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(file, node.lineno, alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                yield Import(file, node.lineno, name if base == "striate" and _is_module(name) else base, inside)
+        inside = inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside)
+
+    return visit(ast.parse(file.read_text(encoding="utf-8"), str(file)), False)
+
+
+ALL = [one for file in _files() for one in _imports(file)]
+INTERNAL = [one for one in ALL if one.module.split(".")[0] == "striate"]
+
+
+def _allowed(importer: str, imported: str) -> bool:
+    if importer == "__init__" or importer == imported:
+        return True  # the root re-exports; a room knows itself
+    if imported == "striate":
+        return PLACE[importer][0] == len(FLOORS) - 1  # the public face is for those who stand above everything
+    (above, side), (below, other_side) = PLACE[importer], PLACE[imported]
+    return above > below or (above == below and side == other_side)
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {_room(file) for file in _files()} - {"__init__"} <= set(PLACE)
+
+
+def test_imports_point_down_only() -> None:
+    wrong = [str(one) for one in INTERNAL if not _allowed(_room(one.file), (one.module.split(".") + ["striate"])[1])]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    graph: dict[str, set[str]] = {}
+    for one in INTERNAL:
+        importer = ".".join(("striate", *one.file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        if one.module != importer:
+            graph.setdefault(importer, set()).add(one.module)
+    TopologicalSorter(graph).prepare()  # raises CycleError, which lists the circle
+
+
+def test_llvmlite_is_imported_in_codegen_alone() -> None:
+    wrong = [str(one) for one in ALL if one.module.split(".")[0] == "llvmlite" and _room(one.file) != "codegen"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_extras_are_imported_inside_functions_and_nowhere_else() -> None:
+    wrong = [str(one) for one in ALL if one.inside_function != (one.module.split(".")[0] in EXTRAS)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_beyond_the_declared_packages_is_imported() -> None:
+    known = CORE | EXTRAS | {"striate"} | sys.stdlib_module_names
+    wrong = [str(one) for one in ALL if one.module.split(".")[0] not in known]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("forbidden", ["pickle", "marshal", "shelve"])
+def test_nothing_is_unpickled(forbidden: str) -> None:
+    wrong = [str(one) for one in ALL if one.module.split(".")[0] == forbidden]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_settings_reads_the_environment() -> None:
+    wrong: list[str] = []
+    for file in _files():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            named = (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")) or (
+                isinstance(node, ast.alias) and node.name in ("environ", "environb", "getenv")
+            )
+            if named and _room(file) != "settings":
+                wrong.append(f"{file.relative_to(PACKAGE)}:{node.lineno} reads the environment")
+    assert not wrong, "\n".join(wrong)
