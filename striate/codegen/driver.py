@@ -1,0 +1,475 @@
+"""The native driver: hands the chunks of a program's phases to a team of threads, without any Python.
+
+    run(team, phases, first, last, n, budget) -> i32    the caller's part: thread 0 of the team
+    work(team, thread) -> i32                           the part of every other thread
+    cycles() -> i64                                     the clock of ``budget`` and of the profile
+
+A *phase* is {kernel, operands, per, group}: ``chunks = per`` where group is 0, else ``per · ⌈n / group⌉``.
+A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)`` and returns 0, or a status above 0.
+
+How chunks are handed out, and why none is ever lost or run twice:
+
+- Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that nobody
+  holds yet. A thread takes ``low`` from its own seat, so that it meets the data of the phase before in its cache;
+  when that is empty it takes ``high - 1`` from another's. Taking is one compare-and-exchange of the word.
+- Whoever took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
+  finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read
+  after the taking and cannot change under the reader; a word that was read long ago and has the same bits again in a
+  later phase is a chunk of that later phase, and equally right.
+- Who brings ``pending`` to 0 is alone, and *advances*: writes the next phase, then ``pending``, then the seats that
+  are not empty. (An empty seat must not be written: all the other chunks may be finished by then, and a third thread
+  may have filled that seat with chunks of the phase after. A seat with chunks cannot be overtaken, for its chunks
+  are pending until it is written.) Last it bumps ``ticket``, which those who wait look at.
+
+So no thread waits for a thread that holds nothing: late, sleeping and descheduled workers cost nothing but their help.
+Those who wait spin with ``pause`` for ``spin`` cycles, then give the core away with ``sched_yield``; when no run is
+going on and ``idle`` cycles are over, ``work`` returns ASLEEP and Python blocks the thread.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from llvmlite import ir
+
+from striate.codegen import jit, target
+from striate.errors import EngineError
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+POINTER = ir.PointerType()
+WORDS = I64.as_pointer()
+KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
+
+NO_FAILURE = 2**64 - 1
+LINE = 16
+"""Words between things that different threads write: two cache lines, since processors fetch lines in pairs."""
+
+TEAM = {
+    "ticket": 0 * LINE,
+    "pending": 1 * LINE,
+    "outcome": 2 * LINE,
+    "failure": 2 * LINE + 1,
+    # The run and its current phase: written by whoever advances, read by those who hold a chunk.
+    "kernel": 3 * LINE,
+    "operands": 3 * LINE + 1,
+    "n": 3 * LINE + 2,
+    "index": 3 * LINE + 3,
+    "phases": 3 * LINE + 4,
+    "first": 3 * LINE + 5,
+    "last": 3 * LINE + 6,
+    "deadline": 3 * LINE + 7,
+    # What Python decides.
+    "threads": 4 * LINE,
+    "running": 4 * LINE + 1,
+    "stop": 4 * LINE + 2,
+    "spin": 4 * LINE + 3,
+    "idle": 4 * LINE + 4,
+    "profile": 4 * LINE + 5,
+    # One seat a thread; its scratch memory's address stands on a line that no thief writes.
+    "seats": 5 * LINE,
+}
+"""The team's memory: the index of each 64-bit word."""
+
+SEAT, SCRATCH = LINE, LINE // 2
+
+
+class Outcome(IntEnum):
+    """What ``run`` returns. After DONE and MORE, the word ``index`` is the next phase; after FAILED, the failed one."""
+
+    DONE = 1
+    MORE = 2
+    FAILED = 3
+
+
+class Leave(IntEnum):
+    """What ``work`` returns."""
+
+    ASLEEP = 1
+    STOPPED = 2
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What differs between processors and systems."""
+
+    triple: str
+
+    @property
+    def arm(self) -> bool:
+        return self.triple.startswith(("aarch64", "arm64"))
+
+    @property
+    def windows(self) -> bool:
+        return "windows" in self.triple
+
+    def check(self) -> None:
+        if not self.arm and not self.triple.startswith(("x86_64", "amd64", "i386", "i686")):
+            raise EngineError(f"no driver is written for {self.triple}; STRIATE_ENGINE=reference runs in NumPy")
+
+
+class _Writer:
+    """Writes one function: words of the team, branches and loops as ``with`` blocks."""
+
+    def __init__(self, module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type], public: bool = False):
+        self.module = module
+        self.function = ir.Function(module, ir.FunctionType(result, arguments), name)
+        if not public:
+            self.function.linkage = "internal"
+        self.arguments: tuple[Any, ...] = self.function.args
+        self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.machine = _Machine(str(module.triple))
+
+    def intrinsic(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+        return self.builder.call(function, arguments)
+
+    # Memory
+
+    def word(self, base: Any, index: Any) -> Any:
+        return self.builder.gep(base, [index if isinstance(index, ir.Value) else I64(index)])
+
+    def get(self, base: Any, name: str) -> Any:
+        return self.builder.load(self.word(base, TEAM[name]), name=name)
+
+    def put(self, base: Any, name: str, value: Any) -> None:
+        self.builder.store(value, self.word(base, TEAM[name]))
+
+    def acquire(self, address: Any) -> Any:
+        return self.builder.load_atomic(address, "acquire", 8)
+
+    def release(self, value: Any, address: Any) -> None:
+        self.builder.store_atomic(value, address, "release", 8)
+
+    def variable(self, value: Any) -> Any:
+        with self.builder.goto_entry_block():
+            slot = self.builder.alloca(value.type)
+        self.builder.store(value, slot)
+        return slot
+
+    # Control
+
+    def is_(self, comparison: str, left: Any, right: Any) -> Any:
+        return self.builder.icmp_unsigned(comparison, left, left.type(right) if isinstance(right, int) else right)
+
+    @contextmanager
+    def loop(self) -> Generator[_Loop]:
+        """An endless loop; ``leave_if`` ends it, ``again_if`` starts its next turn."""
+        head = self.function.append_basic_block("loop")
+        after = self.function.append_basic_block("after")
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        yield _Loop(self, head, after)
+        if not self.builder.block.is_terminated:
+            self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    # The machine
+
+    def cycles(self) -> Any:
+        if self.machine.arm:
+            # ARM's cycle counter is closed to programs; its steady one, of fewer ticks a second, is open.
+            register = self.module.add_metadata(["cntvct_el0"])
+            return self.intrinsic("llvm.read_volatile_register.i64", I64, [register])
+        return self.intrinsic("llvm.readcyclecounter", I64, [])
+
+    def pause(self) -> None:
+        if self.machine.arm:
+            self.intrinsic("llvm.aarch64.hint", ir.VoidType(), [I32(1)])
+        else:
+            self.intrinsic("llvm.x86.sse2.pause", ir.VoidType(), [])
+
+    def give_core_away(self) -> None:
+        self.intrinsic("SwitchToThread" if self.machine.windows else "sched_yield", I32, [])
+
+    def flush_denormals(self) -> Callable[[], None]:
+        """Sets the floating-point control word of every striate thread, wherever the caller's stood: to nearest,
+        no traps, denormals read and written as zero. Returns what writes the code that puts the caller's back."""
+        if self.machine.arm:
+            before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])
+            self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [I64(1 << 24)])
+            return lambda: self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [before])
+        saved = self.variable(I32(0))
+        ours = self.variable(I32(0x1F80 | 0x8000 | 0x0040))
+        self.intrinsic("llvm.x86.sse.stmxcsr", ir.VoidType(), [saved])
+        self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [ours])
+        return lambda: self.intrinsic("llvm.x86.sse.ldmxcsr", ir.VoidType(), [saved])
+
+
+@dataclass(frozen=True)
+class _Loop:
+    writer: _Writer
+    head: Any
+    after: Any
+
+    def leave_if(self, condition: Any) -> None:
+        self._jump_if(condition, self.after)
+
+    def again_if(self, condition: Any) -> None:
+        self._jump_if(condition, self.head)
+
+    def again(self) -> None:
+        self.writer.builder.branch(self.head)
+
+    def _jump_if(self, condition: Any, target: Any) -> None:
+        following = self.writer.function.append_basic_block("on")
+        self.writer.builder.cbranch(condition, target, following)
+        self.writer.builder.position_at_end(following)
+
+
+def _write_execute(module: ir.Module) -> ir.Function:
+    """execute(team, thread, chunk): calls the current phase's kernel; a status is kept if its chunk is the lowest."""
+    w = _Writer(module, "execute", ir.VoidType(), [WORDS, I64, I64])
+    b = w.builder
+    team, thread, chunk = w.arguments
+    seat = b.add(b.mul(thread, I64(SEAT)), I64(TEAM["seats"]))
+    scratch = b.inttoptr(b.load(w.word(team, b.add(seat, I64(SCRATCH)))), POINTER)
+    kernel = b.inttoptr(w.get(team, "kernel"), KERNEL.as_pointer())
+    operands = b.inttoptr(w.get(team, "operands"), POINTER)
+    status = b.call(kernel, [chunk, w.get(team, "n"), operands, scratch])
+    with b.if_then(w.is_("!=", status, 0), likely=False):
+        # The lowest chunk wins, whichever thread came first: the same report for any number of threads.
+        failure = b.or_(b.shl(chunk, I64(32)), b.zext(status, I64))
+        b.atomic_rmw("umin", w.word(team, TEAM["failure"]), failure, "monotonic")
+    b.ret_void()
+    return w.function
+
+
+def _write_stamp(module: ir.Module) -> ir.Function:
+    """stamp(team, slot): writes the clock to the profile, if there is one."""
+    w = _Writer(module, "stamp", ir.VoidType(), [WORDS, I64])
+    b = w.builder
+    team, slot = w.arguments
+    profile = w.get(team, "profile")
+    with b.if_then(w.is_("!=", profile, 0), likely=False):
+        b.store(w.cycles(), w.word(b.inttoptr(profile, WORDS), slot))
+    b.ret_void()
+    return w.function
+
+
+def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) -> ir.Function:
+    """advance(team, thread, index): ends the run, or starts phase ``index``; called when no chunk is held or left.
+
+    Phases of one chunk, and all phases of a team of one, are run right here: nobody else has to hear of them."""
+    w = _Writer(module, "advance", ir.VoidType(), [WORDS, I64, I64])
+    b = w.builder
+    team, thread, start = w.arguments
+    index_slot, chunk_slot, seat_slot = (w.variable(start), w.variable(I64(0)), w.variable(I64(0)))
+    threads = w.get(team, "threads")
+
+    def finish(outcome: Outcome, index: Any) -> None:
+        w.put(team, "index", index)
+        w.release(I64(outcome), w.word(team, TEAM["outcome"]))
+        b.atomic_rmw("add", w.word(team, TEAM["ticket"]), I64(1), "release")
+        b.ret_void()
+
+    with w.loop() as phase_loop:
+        index = b.load(index_slot)
+        with b.if_then(w.is_("!=", w.get(team, "failure"), NO_FAILURE), likely=False):
+            finish(Outcome.FAILED, b.sub(index, I64(1)))
+        with b.if_then(w.is_("==", index, w.get(team, "last"))):
+            finish(Outcome.DONE, index)
+        with b.if_then(w.is_(">", index, w.get(team, "first"))):
+            # Signed: a deadline is "now plus budget", and counters start anywhere.
+            late = b.icmp_signed(">", b.sub(w.cycles(), w.get(team, "deadline")), I64(0))
+            with b.if_then(late, likely=False):
+                finish(Outcome.MORE, index)
+
+        phase = w.word(b.inttoptr(w.get(team, "phases"), WORDS), b.mul(index, I64(4)))
+        per, group = b.load(w.word(phase, 2)), b.load(w.word(phase, 3))
+        safe_group = b.select(w.is_("==", group, 0), I64(1), group)
+        groups = b.udiv(b.add(w.get(team, "n"), b.sub(safe_group, I64(1))), safe_group)
+        chunks = b.select(w.is_("==", group, 0), per, b.mul(per, groups))
+        w.put(team, "kernel", b.load(w.word(phase, 0)))
+        w.put(team, "operands", b.load(w.word(phase, 1)))
+        w.put(team, "index", index)
+        b.call(stamp, [team, b.shl(index, I64(1))])
+
+        alone = b.or_(w.is_("<=", chunks, 1), w.is_("==", threads, 1))
+        with b.if_then(alone):
+            b.store(I64(0), chunk_slot)
+            with w.loop() as chunk_loop:
+                chunk = b.load(chunk_slot)
+                chunk_loop.leave_if(w.is_(">=", chunk, chunks))
+                b.call(execute, [team, thread, chunk])
+                b.store(b.add(chunk, I64(1)), chunk_slot)
+            b.call(stamp, [team, b.or_(b.shl(index, I64(1)), I64(1))])
+            b.store(b.add(index, I64(1)), index_slot)
+            phase_loop.again()
+
+        w.release(chunks, w.word(team, TEAM["pending"]))
+        b.store(I64(0), seat_slot)
+        with w.loop() as seat_loop:
+            seat = b.load(seat_slot)
+            seat_loop.leave_if(w.is_("==", seat, threads))
+            b.store(b.add(seat, I64(1)), seat_slot)
+            low = b.udiv(b.mul(seat, chunks), threads)
+            high = b.udiv(b.mul(b.add(seat, I64(1)), chunks), threads)
+            seat_loop.again_if(w.is_("==", low, high))
+            word = b.add(b.mul(seat, I64(SEAT)), I64(TEAM["seats"]))
+            w.release(b.or_(low, b.shl(high, I64(32))), w.word(team, word))
+        b.atomic_rmw("add", w.word(team, TEAM["ticket"]), I64(1), "release")
+        b.ret_void()
+    b.unreachable()
+    return w.function
+
+
+def _write_take(module: ir.Module) -> ir.Function:
+    """take(team, thread) -> chunk: one that nobody holds, from the own seat first; -1 where there is none."""
+    w = _Writer(module, "take", I64, [WORDS, I64])
+    b = w.builder
+    team, thread = w.arguments
+    threads = w.get(team, "threads")
+    seat_slot, tried_slot = w.variable(thread), w.variable(I64(0))
+    with w.loop() as seat_loop:
+        seat_loop.leave_if(w.is_("==", b.load(tried_slot), threads))
+        seat = b.load(seat_slot)
+        address = w.word(team, b.add(b.mul(seat, I64(SEAT)), I64(TEAM["seats"])))
+        with w.loop() as try_loop:
+            word = b.load_atomic(address, "monotonic", 8)
+            low, high = b.and_(word, I64(0xFFFFFFFF)), b.lshr(word, I64(32))
+            try_loop.leave_if(w.is_(">=", low, high))
+            own = w.is_("==", seat, thread)
+            taken = b.select(own, b.add(word, I64(1)), b.sub(word, I64(1 << 32)))
+            chunk = b.select(own, low, b.sub(high, I64(1)))
+            swapped = b.extract_value(b.cmpxchg(address, word, taken, "acq_rel", "monotonic"), 1)
+            with b.if_then(swapped):
+                b.ret(chunk)
+        following = b.add(seat, I64(1))
+        b.store(b.select(w.is_("==", following, threads), I64(0), following), seat_slot)
+        b.store(b.add(b.load(tried_slot), I64(1)), tried_slot)
+    b.ret(I64(-1))
+    return w.function
+
+
+def _write_help(module: ir.Module, execute: ir.Function, stamp: ir.Function, advance: ir.Function) -> ir.Function:
+    """help(team, thread) -> 1 if there was a chunk to run, else 0."""
+    w = _Writer(module, "help", I32, [WORDS, I64])
+    b = w.builder
+    team, thread = w.arguments
+    chunk = b.call(_write_take(module), [team, thread])
+    with b.if_then(w.is_("==", chunk, I64(-1))):
+        b.ret(I32(0))
+    b.call(execute, [team, thread, chunk])
+    index = w.get(team, "index")
+    before = b.atomic_rmw("sub", w.word(team, TEAM["pending"]), I64(1), "acq_rel")
+    with b.if_then(w.is_("==", before, 1)):
+        b.call(stamp, [team, b.or_(b.shl(index, I64(1)), I64(1))])
+        b.call(advance, [team, thread, b.add(index, I64(1))])
+    b.ret(I32(1))
+    return w.function
+
+
+def _write_run(module: ir.Module, advance: ir.Function, help_: ir.Function) -> None:
+    w = _Writer(module, "striate_run", I32, [WORDS, WORDS, I64, I64, I64, I64], public=True)
+    b = w.builder
+    team, phases, first, last, n, budget = w.arguments
+    restore = w.flush_denormals()
+    w.put(team, "phases", b.ptrtoint(phases, I64))
+    w.put(team, "first", first)
+    w.put(team, "last", last)
+    w.put(team, "n", n)
+    w.put(team, "deadline", b.add(w.cycles(), budget))
+    w.put(team, "failure", I64(NO_FAILURE))
+    w.put(team, "outcome", I64(0))
+    b.call(advance, [team, I64(0), first])
+    outcome_slot = w.variable(I64(0))
+    with w.loop() as loop:
+        seen = w.acquire(w.word(team, TEAM["ticket"]))
+        outcome = w.acquire(w.word(team, TEAM["outcome"]))
+        b.store(outcome, outcome_slot)
+        loop.leave_if(w.is_("!=", outcome, 0))
+        loop.again_if(w.is_("!=", b.call(help_, [team, I64(0)]), 0))
+        start = w.cycles()
+        with w.loop() as wait:
+            wait.leave_if(w.is_("!=", w.acquire(w.word(team, TEAM["ticket"])), seen))
+            waited = b.sub(w.cycles(), start)
+            with b.if_else(w.is_("<", waited, w.get(team, "spin"))) as (spin, yield_):
+                with spin:
+                    w.pause()
+                with yield_:
+                    w.give_core_away()
+    restore()
+    b.ret(b.trunc(b.load(outcome_slot), I32))
+
+
+def _write_work(module: ir.Module, help_: ir.Function) -> None:
+    w = _Writer(module, "striate_work", I32, [WORDS, I64], public=True)
+    b = w.builder
+    team, thread = w.arguments
+    restore = w.flush_denormals()
+
+    def leave(why: Leave) -> None:
+        restore()
+        b.ret(I32(why))
+
+    with w.loop() as loop:
+        seen = w.acquire(w.word(team, TEAM["ticket"]))
+        loop.again_if(w.is_("!=", b.call(help_, [team, thread]), 0))
+        start = w.cycles()
+        with w.loop() as wait:
+            wait.leave_if(w.is_("!=", w.acquire(w.word(team, TEAM["ticket"])), seen))
+            with b.if_then(w.is_("!=", w.acquire(w.word(team, TEAM["stop"])), 0), likely=False):
+                leave(Leave.STOPPED)
+            waited = b.sub(w.cycles(), start)
+            with b.if_else(w.is_("<", waited, w.get(team, "spin"))) as (spin, yield_):
+                with spin:
+                    w.pause()
+                with yield_:
+                    resting = w.is_("==", w.acquire(w.word(team, TEAM["running"])), 0)
+                    with b.if_then(b.and_(resting, w.is_(">", waited, w.get(team, "idle"))), likely=False):
+                        leave(Leave.ASLEEP)
+                    w.give_core_away()
+    b.unreachable()
+
+
+def write(triple: str) -> str:
+    """The driver as LLVM IR for the machine that ``triple`` names; raises ``EngineError`` for an unknown processor."""
+    _Machine(triple).check()
+    module = ir.Module("striate_driver")
+    module.triple = triple
+    execute, stamp = _write_execute(module), _write_stamp(module)
+    advance = _write_advance(module, execute, stamp)
+    help_ = _write_help(module, execute, stamp, advance)
+    _write_run(module, advance, help_)
+    _write_work(module, help_)
+    clock = _Writer(module, "striate_cycles", I64, [], public=True)
+    clock.builder.ret(clock.cycles())
+    return str(module)
+
+
+@dataclass(frozen=True, eq=False)
+class NativeDriver:
+    """The driver in memory: the addresses of its functions; ``library`` keeps them there."""
+
+    run: int
+    work: int
+    cycles: int
+    library: object
+
+    def words(self, threads: int) -> int:
+        """64-bit words of memory that a team of this many threads needs."""
+        return TEAM["seats"] + threads * SEAT
+
+    def word(self, name: str) -> int:
+        """The index of a named word of the team's memory."""
+        return TEAM[name]
+
+    def scratch_word(self, thread: int) -> int:
+        """The index of the word that holds the address of a thread's own scratch memory."""
+        return TEAM["seats"] + thread * SEAT + SCRATCH
+
+
+@functools.cache
+def load() -> NativeDriver:
+    """The driver for this computer, compiled once."""
+    here = target.host()
+    library = jit.load([jit.compile_object(write(here.triple), here)])
+    run, work, cycles = (library.address(f"striate_{name}") for name in ("run", "work", "cycles"))
+    return NativeDriver(run, work, cycles, library)

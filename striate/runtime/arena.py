@@ -1,0 +1,117 @@
+"""Blocks of memory: one per process for scratch, one per model for its state.
+
+base ──▶ │ offset 0 │ … │ offset 64·k │ … │        base at a multiple of 64 bytes, of 2 MiB when large
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import mmap
+import os
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+ALIGNMENT = 64
+"""A cache line, and the widest vector."""
+
+HUGE_PAGE = 2 * 1024 * 1024
+_PAGE = mmap.PAGESIZE
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Private memory full of zeros, which the system hands out page by page as it is touched."""
+    if os.name == "nt":
+        return mmap.mmap(-1, size)
+    # Shared memory, Python's default here, would be written through by forked children and gets no huge pages.
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _advise_huge(pages: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # Where the system has none, smaller pages work as well.
+        with contextlib.suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+
+
+class Arena:
+    """One aligned block that starts as zeros; ``size`` bytes, which ``reserve`` can raise."""
+
+    def __init__(self, size: int = 0) -> None:
+        self.size = 0
+        self.base = 0
+        self._block: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.reserve(size)
+
+    def reserve(self, size: int, keep: bool = True) -> None:
+        """Makes the arena at least ``size`` bytes large; growing moves it, and with ``keep`` its contents.
+
+        Views taken before keep the old block alive and no longer belong to the arena.
+        """
+        if size < 0:
+            raise ValueError(f"an arena cannot have {size} bytes")
+        if size <= self.size:
+            return
+        step = HUGE_PAGE if size >= HUGE_PAGE else _PAGE
+        capacity = math.ceil(size / step) * step
+        if not keep:
+            # Give back first: twice the scratch memory is never resident.
+            self._block = np.empty(0, np.uint8)
+            self.size = self.base = 0
+        pages = _pages(capacity + (HUGE_PAGE - _PAGE if step == HUGE_PAGE else 0))
+        if step == HUGE_PAGE:
+            _advise_huge(pages)
+        whole = np.frombuffer(pages, np.uint8)
+        start = -whole.ctypes.data % step
+        block = whole[start : start + capacity]
+        if keep and self.size:
+            block[: self.size] = self._block
+        self._block, self.size, self.base = block, capacity, block.ctypes.data
+
+    def address(self, offset: int) -> int:
+        """The address of the byte at ``offset``."""
+        if not 0 <= offset <= self.size:
+            raise ValueError(f"offset {offset} is outside the arena of {self.size} bytes")
+        return self.base + offset
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """The bytes at ``offset`` as a writable, contiguous array; raises ``ValueError`` outside the arena."""
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        if offset < 0 or any(extent < 0 for extent in shape) or offset + size > self.size:
+            raise ValueError(f"{kind} {shape} at {offset} does not fit an arena of {self.size} bytes")
+        if offset % kind.alignment:
+            raise ValueError(f"offset {offset} does not align {kind}")
+        return self._block[offset : offset + size].view(kind).reshape(shape)
+
+
+class ScratchArena(Arena):
+    """The scratch memory that all programs of a process share, one at a time: hold ``lock`` from filling to reading.
+
+    Its contents are undefined at the start of every run; it grows to the largest request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.RLock()
+
+    def reserve(self, size: int, keep: bool = False) -> None:
+        super().reserve(size, keep)
+
+
+@functools.cache
+def scratch_arena() -> ScratchArena:
+    """This process's scratch arena."""
+    arena = ScratchArena()
+
+    def renew_lock() -> None:
+        # The thread that held it does not exist in the child of a fork.
+        arena.lock = threading.RLock()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renew_lock)
+    return arena

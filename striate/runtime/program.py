@@ -1,0 +1,274 @@
+"""A program: the phases of a step with a barrier between them, run by one call into native code.
+
+descriptors  │ kernel, operands, per, group │ kernel, operands, per, group │ …
+                          │                              └──────┐
+operands     │ phase 0: address, address, … │ phase 1: address, … │ …
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate.runtime import threads
+from striate.runtime.arena import Arena, scratch_arena
+from striate.runtime.threads import Driver, Team
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An address that never changes; whoever makes the program keeps its memory alive (``Program(keep=…)``)."""
+
+    address: int
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A place in the process's scratch arena, in bytes from its start."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class InArena:
+    """A place in an arena that may grow and move, such as a model's state."""
+
+    arena: Arena
+    offset: int
+
+
+@dataclass(frozen=True)
+class External:
+    """An array that is given anew for each run, by name."""
+
+    name: str
+
+
+Operand = Fixed | Scratch | InArena | External
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kernel over ``per`` chunks where ``group`` is 0, else over ``per · ⌈n / group⌉``.
+
+    ``path`` is the layer that the phase comes from, ``name`` what it does there.
+    """
+
+    name: str
+    path: str
+    kernel_address: int
+    operands: Sequence[Operand]
+    per: int
+    group: int = 0
+
+    def chunks(self, n: int) -> int:
+        """How many chunks a batch of ``n`` has."""
+        return self.per * -(-n // self.group) if self.group else self.per
+
+
+@dataclass(frozen=True)
+class PhaseFailure:
+    """A kernel's status above 0, with the phase and the chunk (the lowest that had one)."""
+
+    status: int
+    phase: Phase
+    chunk: int
+
+
+@dataclass
+class Profile:
+    """Seconds per phase, summed over the runs since it was asked for."""
+
+    phases: Sequence[Phase]
+    seconds: NDArray[np.float64]
+    runs: int = 0
+
+    @property
+    def rows(self) -> list[tuple[Phase, float]]:
+        """Every phase with its mean seconds a run, in the order in which they run."""
+        means = self.seconds / max(1, self.runs)
+        return list(zip(self.phases, means.tolist(), strict=True))
+
+
+_DESCRIPTOR = np.dtype([("kernel", "u8"), ("operands", "u8"), ("per", "i8"), ("group", "i8")])
+_MOST_CHUNKS = 2**31 - 1
+_NONE: Mapping[str, int] = {}
+
+
+@dataclass
+class _Rebasing:
+    """The operands that lie in one arena; written again when it has moved."""
+
+    arena: Arena
+    places: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    base: int = -1
+
+
+class Program:
+    """Phases bound to memory, ready to run; one run at a time.
+
+    ``scratch`` is the size of the process's scratch arena that the phases need, ``thread_scratch`` that of each
+    thread's own; ``keep`` is whatever must live as long (the owners of fixed addresses, loaded libraries).
+    """
+
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        driver: Driver,
+        *,
+        scratch: int = 0,
+        thread_scratch: int = 0,
+        keep: Sequence[object] = (),
+    ) -> None:
+        self.phases = tuple(phases)
+        self.driver = driver
+        self.scratch = scratch
+        self.thread_scratch = thread_scratch
+        self.keep = tuple(keep)
+        self.profile: Profile | None = None
+        self.failure: PhaseFailure | None = None
+        self._clock: NDArray[np.int64] = np.zeros((0, 2), np.int64)
+        self._lock = threading.Lock()
+        self._most_per = max((phase.per for phase in self.phases), default=0)
+        self._check()
+        self._bind()
+        _programs.add(self)
+
+    def _check(self) -> None:
+        for phase in self.phases:
+            if phase.per < 0 or phase.group < 0 or not phase.kernel_address:
+                raise ValueError(f"phase {phase.name} of {phase.path}: per {phase.per}, group {phase.group}")
+            for operand in phase.operands:
+                if isinstance(operand, Scratch) and not 0 <= operand.offset <= self.scratch:
+                    raise ValueError(f"phase {phase.name} of {phase.path}: {operand} of {self.scratch} bytes")
+
+    def _bind(self) -> None:
+        self._table = np.zeros(max(1, sum(len(phase.operands) for phase in self.phases)), np.uint64)
+        self._words = self._table.data
+        self._descriptors = np.zeros(max(1, len(self.phases)), _DESCRIPTOR)
+        self._address = self._descriptors.ctypes.data
+        self._externals: dict[str, list[int]] = {}
+        self._bound: dict[str, int] = {}
+        rebasings: dict[int, _Rebasing] = {}
+        table, position = self._table.ctypes.data, 0
+        for index, phase in enumerate(self.phases):
+            address = table + 8 * position
+            self._descriptors[index] = (phase.kernel_address, address, phase.per, phase.group)
+            for operand in phase.operands:
+                match operand:
+                    case Fixed(address=fixed):
+                        self._words[position] = fixed
+                    case External(name=name):
+                        self._externals.setdefault(name, []).append(position)
+                    case Scratch(offset=offset):
+                        _place(rebasings, scratch_arena(), position, offset)
+                    case InArena(arena=arena, offset=offset):
+                        _place(rebasings, arena, position, offset)
+                position += 1
+        self._rebasings = list(rebasings.values())
+
+    @property
+    def externals(self) -> frozenset[str]:
+        """The names that every run must give an address for."""
+        return frozenset(self._externals)
+
+    def run(self, n: int, externals: Mapping[str, int] = _NONE, first: int = 0, last: int | None = None) -> int:
+        """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
+
+        ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
+        left out). After a status above 0, ``failure`` says which phase and chunk. The scratch arena keeps the
+        values only while the caller holds its lock.
+        """
+        end = len(self.phases) if last is None else last
+        if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
+            raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
+        arena = scratch_arena()
+        with self._lock, arena.lock:
+            if arena.size < self.scratch:
+                arena.reserve(self.scratch)
+            for rebasing in self._rebasings:
+                if rebasing.base != rebasing.arena.base:
+                    self._rebase(rebasing)
+            self._give(externals)
+            team = threads.current_team(self.driver)
+            team.reserve_scratch(self.thread_scratch)
+            if self.profile is not None:
+                return self._run_profiled(team, self.profile, first, end, n)
+            return self._report(team.run(self._address, first, end, n))
+
+    def _give(self, externals: Mapping[str, int]) -> None:
+        for name, address in externals.items():
+            if self._bound.get(name) != address:
+                for position in self._externals[name]:
+                    self._words[position] = address
+                self._bound[name] = address
+        if len(self._bound) != len(self._externals):
+            raise ValueError(f"no address for {', '.join(sorted(self.externals - self._bound.keys()))}")
+
+    def _rebase(self, rebasing: _Rebasing) -> None:
+        for position, offset in rebasing.places:
+            self._words[position] = rebasing.arena.address(offset)
+        rebasing.base = rebasing.arena.base
+
+    def _report(self, failure: threads.Failure | None) -> int:
+        if failure is None:
+            self.failure = None
+            return 0
+        self.failure = PhaseFailure(failure.status, self.phases[failure.phase], failure.chunk)
+        return failure.status
+
+    def start_profile(self) -> Profile:
+        """Times every phase from now on; returns the profile, which fills as the program runs."""
+        self._clock = np.zeros((len(self.phases), 2), np.int64)
+        self.profile = Profile(self.phases, np.zeros(len(self.phases)))
+        return self.profile
+
+    def stop_profile(self) -> None:
+        """Ends the timing."""
+        self.profile = None
+
+    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int) -> int:
+        self._clock[:] = 0
+        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data))
+        profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
+        profile.runs += 1
+        return status
+
+    def followed_by(self, other: Program) -> Program:
+        """One program of this one's phases and then the other's: a training step is gradients, then update.
+
+        Both see the same scratch arena: what the second must not overwrite has to lie apart.
+        """
+        return Program(
+            self.phases + other.phases,
+            self.driver,
+            scratch=max(self.scratch, other.scratch),
+            thread_scratch=max(self.thread_scratch, other.thread_scratch),
+            keep=self.keep + other.keep,
+        )
+
+    def renew_lock(self) -> None:
+        """After a fork: the thread that held the lock does not exist in the child."""
+        self._lock = threading.Lock()
+
+
+def _place(rebasings: dict[int, _Rebasing], arena: Arena, position: int, offset: int) -> None:
+    rebasings.setdefault(id(arena), _Rebasing(arena)).places.append((position, offset))
+
+
+_programs: weakref.WeakSet[Program] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for program in _programs:
+        program.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -1,0 +1,281 @@
+"""The thread team: Python's threads, each inside the native driver, where they take chunks without the GIL.
+
+Python                                   native (striate.codegen.driver)
+Team.run ── wakes those asleep ────────▶ run   thread 0: the caller's, takes part
+worker threads ────────────────────────▶ work  thread 1 …: returns when there was nothing to do for a while
+   └─ block on a semaphore ◀─ ASLEEP ──────┘
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from striate import settings
+from striate.runtime.arena import Arena
+
+_RUN = ctypes.CFUNCTYPE(
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_int64,
+)
+_WORK = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64)
+_CYCLES = ctypes.CFUNCTYPE(ctypes.c_int64)
+
+DONE, MORE, FAILED = 1, 2, 3
+ASLEEP, STOPPED = 1, 2
+
+SPIN_SECONDS = 2e-6
+"""A phase's tail is shorter than this when no thread was descheduled."""
+IDLE_SECONDS = 1e-3
+"""Longer than the Python between two steps, so that a training loop never pays for waking up."""
+SLICE_SECONDS = 10e-3
+"""How long a Ctrl-C may go unnoticed."""
+
+
+class Driver(Protocol):
+    """What the team needs of ``striate.codegen.driver.NativeDriver``: addresses, and the layout of its memory."""
+
+    @property
+    def run(self) -> int: ...
+    @property
+    def work(self) -> int: ...
+    @property
+    def cycles(self) -> int: ...
+    def words(self, threads: int) -> int: ...
+    def word(self, name: str) -> int: ...
+    def scratch_word(self, thread: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A kernel's status above 0: of the earliest phase and, in it, the lowest chunk that had one."""
+
+    status: int
+    phase: int
+    chunk: int
+
+
+class _Crew:
+    """What one generation of worker threads shares with the driver: dropped as a whole after a fork or resizing."""
+
+    def __init__(self, driver: Driver, threads: int) -> None:
+        self.driver = driver
+        self.threads = threads
+        self._arena = Arena(driver.words(threads) * 8)
+        self.address = self._arena.base
+        self.words = self._arena.view(0, (driver.words(threads),), np.int64).data
+        self.scratch: list[Arena] = [Arena() for _ in range(threads)]
+        self._run = _RUN(driver.run)
+        self._work = _WORK(driver.work)
+        rate = cycles_per_second(driver)
+        self._budget = int(SLICE_SECONDS * rate)
+        self._running, self._index = driver.word("running"), driver.word("index")
+        self.set("threads", threads)
+        self.set("spin", int(SPIN_SECONDS * rate))
+        self.set("idle", int(IDLE_SECONDS * rate))
+        # Held around "am I needed? then sleep" and around "I need all; who sleeps?", so that no call is missed.
+        self._gate = threading.Lock()
+        self._asleep: list[int] = []
+        self._alarms = [threading.Semaphore(0) for _ in range(threads)]
+        self._workers = [
+            threading.Thread(target=self._live, args=(thread,), name=f"striate-{thread}", daemon=True)
+            for thread in range(1, threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def set(self, name: str, value: int) -> None:
+        self.words[self.driver.word(name)] = value
+
+    def get(self, name: str) -> int:
+        return self.words[self.driver.word(name)]
+
+    def _live(self, thread: int) -> None:
+        while self._work(self.address, thread) == ASLEEP:
+            with self._gate:
+                if self.words[self._running] or self.get("stop"):
+                    continue
+                self._asleep.append(thread)
+            self._alarms[thread].acquire()
+
+    def _wake(self) -> None:
+        while self._asleep:
+            # In this order an interruption between the two wakes a thread once too often, never once too few.
+            self._alarms[self._asleep[-1]].release()
+            self._asleep.pop()
+
+    def run(self, phases: int, first: int, last: int, n: int) -> None:
+        """Runs the phases slice by slice; between slices Python handles signals. The outcome is in the words."""
+        interruption: BaseException | None = None
+        try:
+            self.words[self._index] = first
+            self.set("failure", -1)
+            if self._workers:
+                with self._gate:
+                    self.words[self._running] = 1
+                    self._wake()
+            while True:
+                try:
+                    while self._run(self.address, phases, self.words[self._index], last, n, self._budget) == MORE:
+                        pass
+                    break
+                except BaseException as raised:
+                    # A signal's handler raised between two slices (or after the last). The step is finished first;
+                    # a second signal is answered at once.
+                    if interruption is not None:
+                        raise
+                    interruption = raised
+                    if self._finished(last):
+                        break
+            if interruption is not None:
+                raise interruption
+        finally:
+            self.words[self._running] = 0
+
+    def _finished(self, last: int) -> bool:
+        return self.get("failure") != -1 or self.words[self._index] >= last
+
+    def stop(self) -> None:
+        """Ends the worker threads, and waits for them."""
+        with self._gate:
+            self.set("stop", 1)
+            self._wake()
+        for worker in self._workers:
+            worker.join()
+
+
+class Team:
+    """Threads that run programs together; one run at a time. Workers start with the first run that needs them."""
+
+    def __init__(self, driver: Driver, threads: int) -> None:
+        if threads < 1:
+            raise ValueError(f"a team needs at least 1 thread, not {threads}")
+        self.driver = driver
+        self.threads = threads
+        self._scratch_bytes = 0
+        self._crew: _Crew | None = None
+        self._lock = threading.Lock()
+        self._runner: int | None = None
+        _teams.add(self)
+
+    def reserve_scratch(self, size: int) -> None:
+        """Gives every thread at least ``size`` bytes of its own, at a multiple of 64 bytes, from the next run on."""
+        if size > self._scratch_bytes:
+            with self._lock:
+                self._scratch_bytes = max(size, self._scratch_bytes)
+                if self._crew is not None:
+                    self._give_scratch(self._crew)
+
+    def _give_scratch(self, crew: _Crew) -> None:
+        for thread, arena in enumerate(crew.scratch):
+            arena.reserve(self._scratch_bytes, keep=False)
+            crew.words[self.driver.scratch_word(thread)] = arena.base
+
+    def _crew_of(self, threads: int) -> _Crew:
+        if self._crew is None or self._crew.threads != threads:
+            if self._crew is not None:
+                self._crew.stop()
+            self._crew = _Crew(self.driver, threads)
+            self._give_scratch(self._crew)
+        return self._crew
+
+    def run(self, phases: int, first: int, last: int, n: int, profile: int = 0) -> Failure | None:
+        """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
+
+        ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
+        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
+        """
+        if first >= last:
+            return None
+        caller = threading.get_ident()
+        if self._runner == caller:
+            raise RuntimeError("a signal handler ran a program while its thread was inside another one")
+        with self._lock:
+            self._runner = caller
+            try:
+                crew = self._crew_of(self.threads)
+                crew.set("profile", profile)
+                crew.run(phases, first, last, n)
+                failure = crew.get("failure")
+                return None if failure == -1 else Failure(failure & 0xFFFFFFFF, crew.get("index"), failure >> 32)
+            finally:
+                self._runner = None
+
+    def resize(self, threads: int) -> None:
+        """The number of threads from the next run on."""
+        if threads < 1:
+            raise ValueError(f"a team needs at least 1 thread, not {threads}")
+        self.threads = threads
+
+    def close(self) -> None:
+        """Ends the worker threads; the next run starts new ones."""
+        with self._lock:
+            crew, self._crew = self._crew, None
+            if crew is not None:
+                crew.stop()
+
+    def forget_threads(self) -> None:
+        """After a fork: the child has none of the threads, and nobody who will release the lock."""
+        self._lock = threading.Lock()
+        self._runner = None
+        self._crew = None
+
+
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+_rates: dict[int, float] = {}
+_shared: list[Team] = []
+_shared_lock = threading.Lock()
+
+
+def cycles_per_second(driver: Driver) -> float:
+    """The rate of the driver's clock, measured once, to about a percent."""
+    rate = _rates.get(driver.cycles)
+    if rate is None:
+        clock = _CYCLES(driver.cycles)
+        start, start_cycles = time.perf_counter(), clock()
+        while time.perf_counter() < start + 1e-3:
+            pass
+        rate = _rates[driver.cycles] = (clock() - start_cycles) / (time.perf_counter() - start)
+    return rate
+
+
+def current_team(driver: Driver) -> Team:
+    """The process's own team, of as many threads as the settings say now."""
+    threads = settings.current().threads
+    with _shared_lock:
+        if not _shared:
+            _shared.append(Team(driver, threads))
+        team = _shared[0]
+    if team.threads != threads:
+        team.resize(threads)
+    return team
+
+
+def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+    for team in _teams:
+        team.forget_threads()
+
+
+def _at_exit() -> None:
+    for team in list(_teams):
+        team.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
