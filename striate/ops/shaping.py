@@ -1,0 +1,194 @@
+"""Moving elements: broadcasting, concatenating, slicing and padding channels, flattening."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import GraphError, ShapeError
+from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
+from striate.ops.requirement import place, shape_error
+
+
+@register
+@dataclass(frozen=True)
+class Expand(Elementwise):
+    """y = x repeated along its axes of size 1 (a scalar along all) until it has ``shape``
+
+    Elementwise, because an element of y is the element of x at the same (broadcast) place; the only elementwise
+    operation whose result may be larger than all its inputs.
+    """
+
+    shape: Shape = ()
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        fits = x.rank in (0, len(self.shape)) and all(
+            have in (1, want) for have, want in zip(x.shape, self.shape[: x.rank], strict=True)
+        )
+        if not fits:
+            raise ShapeError(f"{place(self)}: {x} cannot be repeated to {shape_text(self.shape)}")
+        return (x.with_shape(self.shape),)
+
+    def reference(self, x: Array) -> Array:
+        free = bool(self.shape) and isinstance(self.shape[0], Batch)
+        if free and (x.ndim == 0 or x.shape[0] == 1):
+            # One row may stand for any N: whoever runs the graph knows N and replaces it in ``shape`` first.
+            raise GraphError(f"{self}: N must be bound to a number before the reference runs")
+        sizes = tuple(x.shape[0] if isinstance(dim, Batch) else dim for dim in self.shape)
+        return np.array(np.broadcast_to(x, sizes))
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        # Differentiation sums the gradients of broadcast operands to the operand's shape.
+        (y,), (dy,) = outputs, output_gradients
+        return (expanded(dy, y),)
+
+    def emit(self, k: Any, *inputs: Any) -> Any:
+        return inputs[0]
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls((4, 3, 2, 5)), (random.standard_normal((4, 1, 2, 1)),), batched=False)
+        yield Sample(cls((3, 17)), (random.standard_normal((1, 17)),), batched=False)
+        yield Sample(cls((2, 3, 1)), (np.asarray(random.standard_normal()),), batched=False)
+
+
+def expanded(gradient: Value, like: Value) -> Value:
+    """``gradient`` with the full shape of ``like``: the gradient of a single number may come as a scalar."""
+    return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)
+
+
+def _require_channels(op: Op, x: TensorType) -> int:
+    if x.rank < 2 or not isinstance(x.shape[1], int):
+        raise shape_error(op, f"needs an input (N, C, …), got {x}", "add the channel axis with st.ops.reshape")
+    return x.shape[1]
+
+
+@register
+@dataclass(frozen=True)
+class Concatenate(Op):
+    """y = [x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
+
+    Raises ShapeError where any other axis differs, DTypeError where the dtypes do.
+    """
+
+    kind: ClassVar[Kind] = Kind.GATHER
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        if not inputs:
+            raise shape_error(self, "has nothing to concatenate", "give at least one value")
+        channels = [_require_channels(self, x) for x in inputs]
+        first = inputs[0]
+        for x in inputs:
+            if x.shape[:1] + x.shape[2:] != first.shape[:1] + first.shape[2:] or x.dtype != first.dtype:
+                raise shape_error(
+                    self,
+                    f"inputs may differ in channels (axis 1) alone, got {', '.join(map(str, inputs))}",
+                    "bring them to one size with stride, padding, pooling or st.ops.cast",
+                )
+        return (first.with_shape((first.shape[0], sum(channels), *first.shape[2:])),)
+
+    def reference(self, *xs: Array) -> Array:
+        return np.concatenate(xs, axis=1)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        dy = expanded(output_gradients[0], outputs[0])
+        found: list[Value | None] = []
+        start = 0
+        for x, wanted in zip(inputs, needed, strict=True):
+            stop = start + x.shape[1]
+            found.append(ChannelSlice(start, stop)(dy) if wanted else None)
+            start = stop
+        return tuple(found)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape, channels in (((2, 3, 4), (1, 3, 17)), ((3,), (17, 1)), ((1, 1, 1), (3, 3)), ((2, 5), (3,))):
+            yield Sample(cls(), tuple(random.standard_normal((shape[0], c, *shape[1:])) for c in channels))
+
+
+@register
+@dataclass(frozen=True)
+class ChannelSlice(Op):
+    """y[n, c] = x[n, start + c] for start + c < stop"""
+
+    kind: ClassVar[Kind] = Kind.GATHER
+    start: int
+    stop: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        channels = _require_channels(self, x)
+        if not 0 <= self.start < self.stop <= channels:
+            raise shape_error(self, f"its input has {channels} channels: {x}", f"0 ≤ start < stop ≤ {channels}")
+        return (x.with_shape((x.shape[0], self.stop - self.start, *x.shape[2:])),)
+
+    def reference(self, x: Array) -> Array:
+        return x[:, self.start : self.stop].copy()
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
+        return (ChannelPad(self.start, x.shape[1] - self.stop)(dy),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(2, 17), (random.standard_normal((2, 17, 3, 1)),))
+        yield Sample(cls(0, 1), (random.standard_normal((3, 3)),))
+        yield Sample(cls(1, 2), (random.standard_normal((1, 3, 2, 3, 2)),))
+
+
+@register
+@dataclass(frozen=True)
+class ChannelPad(Op):
+    """y = x with ``before`` channels of zeros before it and ``after`` behind"""
+
+    kind: ClassVar[Kind] = Kind.GATHER
+    before: int
+    after: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        channels = _require_channels(self, x)
+        if self.before < 0 or self.after < 0:
+            raise shape_error(self, "cannot add a negative number of channels", "use ChannelSlice to drop channels")
+        return (x.with_shape((x.shape[0], self.before + channels + self.after, *x.shape[2:])),)
+
+    def reference(self, x: Array) -> Array:
+        return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
+        return (ChannelSlice(self.before, self.before + x.shape[1])(dy),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(2, 3), (random.standard_normal((2, 3, 3, 1)),))
+        yield Sample(cls(0, 1), (random.standard_normal((3, 17)),))
+        yield Sample(cls(1, 0), (random.standard_normal((1, 1, 2, 3, 2)),))
+
+
+def concatenate(values: Sequence[Value]) -> Value:
+    """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
+
+    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError where another axis differs.
+    """
+    return values[0] if len(values) == 1 else Concatenate()(*values)
+
+
+def flatten(x: Value) -> Value:
+    """(N, C, positions…) → (N, C · Π positions), in row-major order. Raises ShapeError for a scalar."""
+    if x.type.rank < 1:
+        raise shape_error("flatten", f"needs a batch of samples, got {x.type}", "flatten values of shape (N, …)")
+    sizes = [dim for dim in x.shape[1:] if isinstance(dim, int)]
+    return reshape(x, (x.shape[0], math.prod(sizes)))
+
+
+def expand(x: Value, shape: Shape) -> Value:
+    """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
+    return x if x.shape == shape else Expand(shape)(x)
