@@ -1,0 +1,285 @@
+"""Convolution in one, two and three dimensions, and its gradients, which are contractions of the same kind.
+
+    y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
+
+The filter is not flipped (a cross-correlation), as in PyTorch. x is (N, C, positions…), w (O, C / groups, taps…); with
+groups, output channels of group g see the input channels of group g alone. All three operations are bilinear, and the
+gradient of any one with respect to either operand is one of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import OptionError
+from striate.graph.arithmetic import reshape
+from striate.graph.op import Kind, Sample, register
+from striate.graph.value import Array, Shape, TensorType, Value
+from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.shaping import expanded
+from striate.ops.window import (
+    Padding,
+    Pairs,
+    PerAxis,
+    Sizes,
+    Windowed,
+    cropped,
+    padded,
+    padding_pairs,
+    per_axis,
+    require_geometry,
+    tap_slices,
+    taps,
+    window_count,
+)
+
+
+def _fixed(shape: Shape) -> Sizes:
+    return tuple(dim for dim in shape if isinstance(dim, int))
+
+
+@dataclass(frozen=True)
+class Convolutional(Windowed):
+    """Base of convolution and its gradients (abstract)."""
+
+    kind: ClassVar[Kind] = Kind.CONTRACTION
+    dilation: Sizes
+    groups: int
+
+    def output_type(self, x: TensorType, w: TensorType) -> TensorType:
+        """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
+        require_floats(self, [x, w])
+        require_positions(self, x)
+        rank = x.rank - 2
+        require_geometry(self, rank, stride=self.stride, padding=self.padding, dilation=self.dilation)
+        if w.rank != x.rank or w.batched:
+            raise shape_error(
+                self,
+                f"a filter bank for {x} has {x.rank} axes (out, in / groups, taps…), got {w}",
+                f"Conv{rank}d takes inputs with {rank} axes of positions",
+            )
+        (channels, *size), (filters, depth, *kernel) = _fixed(x.shape[1:]), _fixed(w.shape)
+        if self.groups < 1 or channels % self.groups or filters % self.groups:
+            raise shape_error(
+                self,
+                f"{channels} input and {filters} output channels do not split into {self.groups} groups",
+                "choose groups that divide both",
+            )
+        if channels != depth * self.groups:
+            last = size[-1] == depth * self.groups
+            raise shape_error(
+                self,
+                f"its filters see {depth * self.groups} channels, its input has {channels}: {x}",
+                "the channels seem to come last; use x.transpose(0, 3, 1, 2) or so to bring them to axis 1"
+                if last
+                else f"in_channels={channels}, or None to have it inferred",
+            )
+        count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
+        return x.with_shape((x.shape[0], filters, *count))
+
+    def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
+        """∂L/∂x of a convolution of an x of this shape."""
+        size = _fixed(x[2:])
+        return ConvolutionInputGradient(self.stride, self.padding, self.dilation, self.groups, size)(dy, w)
+
+    def weight_gradient(self, x: Value, dy: Value, w: Shape) -> Value:
+        """∂L/∂w of a convolution with filters of this shape."""
+        kernel = _fixed(w[2:])
+        return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
+
+    def forward(self, x: Value, w: Value) -> Value:
+        """The convolution that this belongs to."""
+        return Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
+
+
+def _grouped(array: Array, groups: int, axis: int) -> Array:
+    """Axis ``axis`` split into (groups, the rest)."""
+    shape = array.shape
+    return array.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
+
+
+@register
+@dataclass(frozen=True)
+class Convolution(Convolutional):
+    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.output_type(*inputs),)
+
+    def reference(self, x: Array, w: Array) -> Array:
+        kernel = w.shape[2:]
+        count = window_count(self, x.shape[2:], kernel, self.stride, self.padding, self.dilation)
+        source = padded(x, self.padding)
+        filters = _grouped(w, self.groups, 0)
+        y = np.zeros((x.shape[0], self.groups, filters.shape[1], *count), x.dtype)
+        for _, tap in taps(kernel):
+            seen = _grouped(source[tap_slices(tap, count, self.stride, self.dilation)], self.groups, 1)
+            y += np.einsum("goc,ngc...->ngo...", filters[(..., *tap)], seen)
+        return y.reshape(x.shape[0], w.shape[0], *count)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x, w), dy = inputs, expanded(output_gradients[0], outputs[0])
+        dx = self.input_gradient(dy, w, x.shape) if needed[0] else None
+        dw = self.weight_gradient(x, dy, w.shape) if needed[1] else None
+        return dx, dw
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for op, x, w, _ in _examples(random):
+            yield Sample(op, (x, w))
+
+
+@register
+@dataclass(frozen=True)
+class ConvolutionInputGradient(Convolutional):
+    """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
+
+    ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
+    """
+
+    size: Sizes
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        dy, w = inputs
+        channels = _fixed(w.shape)[1] * self.groups if w.rank > 1 else 0
+        x = dy.with_shape((dy.shape[:1] or (1,)) + (channels, *self.size))
+        _require_output(self, self.output_type(x, w), dy)
+        return (x,)
+
+    def reference(self, dy: Array, w: Array) -> Array:
+        kernel, count = w.shape[2:], dy.shape[2:]
+        channels = w.shape[1] * self.groups
+        target = padded(np.zeros((dy.shape[0], channels, *self.size), dy.dtype), self.padding)
+        arriving, filters = _grouped(dy, self.groups, 1), _grouped(w, self.groups, 0)
+        for _, tap in taps(kernel):
+            sent = np.einsum("goc,ngo...->ngc...", filters[(..., *tap)], arriving)
+            target[tap_slices(tap, count, self.stride, self.dilation)] += sent.reshape(-1, channels, *count)
+        return cropped(target, self.padding, self.size)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (dy, w), g = inputs, expanded(output_gradients[0], outputs[0])
+        return (self.forward(g, w) if needed[0] else None), (
+            self.weight_gradient(g, dy, w.shape) if needed[1] else None
+        )
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for op, x, w, y in _examples(random):
+            dx = cls(op.stride, op.padding, op.dilation, op.groups, x.shape[2:])
+            yield Sample(dx, (random.standard_normal(y.shape), w))
+
+
+@register
+@dataclass(frozen=True)
+class ConvolutionWeightGradient(Convolutional):
+    """dw[o, c, k] = Σ_n Σ_p dy[n, o, p] · x[n, c, p · stride + k · dilation − before]
+
+    ``size`` is the size of the kernel.
+    """
+
+    size: Sizes
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        x, dy = inputs
+        require_positions(self, x)
+        require_positions(self, dy)
+        w = x.with_shape((_fixed(dy.shape[1:])[0], _fixed(x.shape[1:])[0] // self.groups, *self.size))
+        _require_output(self, self.output_type(x, w), dy)
+        return (w,)
+
+    def reference(self, x: Array, dy: Array) -> Array:
+        count = dy.shape[2:]
+        source = padded(x, self.padding)
+        arriving = _grouped(dy, self.groups, 1)
+        arriving = arriving.reshape(*arriving.shape[:3], -1)
+        dw = np.zeros((self.groups, arriving.shape[2], x.shape[1] // self.groups, *self.size), x.dtype)
+        for _, tap in taps(self.size):
+            seen = _grouped(source[tap_slices(tap, count, self.stride, self.dilation)], self.groups, 1)
+            dw[(..., *tap)] = np.einsum("ngop,ngcp->goc", arriving, seen.reshape(*seen.shape[:3], -1))
+        return dw.reshape(dy.shape[1], -1, *self.size)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x, dy), g = inputs, expanded(output_gradients[0], outputs[0])
+        return (self.input_gradient(dy, g, x.shape) if needed[0] else None), (
+            self.forward(x, g) if needed[1] else None
+        )
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for op, x, w, y in _examples(random):
+            dw = cls(op.stride, op.padding, op.dilation, op.groups, w.shape[2:])
+            yield Sample(dw, (x, random.standard_normal(y.shape)))
+
+
+def _require_output(op: Convolutional, expected: TensorType, dy: TensorType) -> None:
+    if expected != dy:
+        raise shape_error(op, f"the convolution gives {expected}, its gradient is {dy}", "give the size of the forward")
+
+
+def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array, Array, Array]]:
+    """(operation, x, w, y): odd sizes on purpose."""
+    zero, one = (0, 0), (1, 1)
+    cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, int]] = [
+        # x (N, C, positions…), w, stride, padding, dilation, groups
+        ((2, 3, 5, 4), (17, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),
+        ((1, 17, 3, 3), (1, 17, 1, 1), (1, 1), (zero, zero), (1, 1), 1),
+        ((2, 1, 1, 1), (3, 1, 1, 1), (1, 1), (zero, zero), (1, 1), 1),  # one pixel
+        ((3, 3, 1, 1), (2, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),  # one pixel amid zeros
+        ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric
+        ((2, 3, 7, 5), (3, 3, 1, 2), (3, 3), (zero, zero), (1, 1), 1),  # stride larger than the kernel
+        ((1, 2, 7, 8), (3, 2, 3, 2), (1, 2), ((2, 2), (1, 0)), (2, 3), 1),  # dilation
+        ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
+        ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
+        ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
+        ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
+        ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
+        ((1, 2, 3, 4, 3), (3, 2, 2, 3, 1), (1, 2, 1), (one, one, zero), (1, 1, 1), 1),
+    ]
+    for x_shape, w_shape, stride, padding, dilation, groups in cases:
+        op = Convolution(stride, padding, dilation, groups)
+        x, w = random.standard_normal(x_shape), random.standard_normal(w_shape)
+        yield op, x, w, op.reference(x, w)
+
+
+def convolution(
+    x: Value,
+    w: Value,
+    bias: Value | None = None,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> Value:
+    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o]; the filter is not flipped.
+
+    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…);
+    all float32 or all float64. ``stride``, ``padding`` and ``dilation`` are a number or one for each axis; ``padding``
+    may also be pairs (before, after), "same" (stride 1; an even window gets its extra zero after) or "valid".
+
+    Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
+
+        edges = st.ops.convolution(pictures, sobel, padding="same")
+    """
+    require_positions(Convolution((), (), (), groups), x.type)
+    rank = x.type.rank - 2
+    if w.type.rank != rank + 2:
+        raise shape_error("convolution", f"filters {w.type} for an input {x.type}", "w is (out, in / groups, taps…)")
+    if isinstance(groups, bool) or groups < 1:
+        raise OptionError(f"convolution: groups must be a whole number of at least 1, not {groups!r}")
+    strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
+    pairs = padding_pairs(padding, _fixed(w.shape[2:]), strides, dilations)
+    y = Convolution(strides, pairs, dilations, groups)(x, w)
+    return y if bias is None else y + channel_vector("convolution", bias, y)
+
+
+def channel_vector(what: str, vector: Value, like: Value) -> Value:
+    """A vector with an entry for each channel of ``like``, viewed as (1, C, 1…); raises ``ShapeError``."""
+    if vector.shape != like.shape[1:2]:
+        raise shape_error(
+            what, f"needs one number for each of the {like.shape[1]} channels, got {vector.type}", "give shape (C,)"
+        )
+    return reshape(vector, (1, *vector.shape, *(1,) * (like.type.rank - 2)))

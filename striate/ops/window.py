@@ -1,0 +1,164 @@
+"""The geometry that convolution and pooling share: windows of taps that slide over the positions of an input.
+
+Along one axis, output position p and tap k meet input position p · stride + k · dilation − before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from striate.errors import OptionError, unknown_option
+from striate.graph.op import Op
+from striate.graph.value import Array
+from striate.ops.requirement import place, shape_error
+
+Sizes = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
+PerAxis = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+
+
+class PaddingMode(Enum):
+    """Named paddings."""
+
+    same = "same"  # the output has the input's size; stride 1
+    valid = "valid"  # none
+
+
+def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
+    """A whole number for every axis of positions, from one for all or one for each; raises ``OptionError``."""
+    values = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(values) != rank:
+        raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
+    if any(isinstance(one, bool) or not isinstance(one, (int, np.integer)) or one < least for one in values):
+        raise OptionError(f"{what} must be whole numbers of at least {least}, not {value!r}")
+    return tuple(int(one) for one in values)
+
+
+def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Pairs:
+    """(before, after) for every axis, from a number, one for each axis, pairs, "same" or "valid".
+
+    "same" puts the extra zero of an even window after, as PyTorch does. Raises ``OptionError``.
+    """
+    rank = len(kernel)
+    if isinstance(padding, str):
+        if padding not in PaddingMode.__members__:
+            raise unknown_option("padding", padding, PaddingMode.__members__)
+        if PaddingMode[padding] is PaddingMode.valid:
+            return ((0, 0),) * rank
+        if any(one != 1 for one in stride):
+            raise OptionError(
+                f'padding="same" needs stride 1, not {stride}\n'
+                "  help: give the padding as a number; (kernel - 1) // 2 keeps ⌈size / stride⌉"
+            )
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if isinstance(padding, (int, np.integer)):
+        padding = (int(padding),) * rank
+    if len(padding) != rank:
+        raise OptionError(f"padding must be one number or {rank}, one for each axis of positions, not {padding!r}")
+    return tuple(
+        (both[0], both[1])
+        for one in padding
+        for both in [per_axis("padding", one if isinstance(one, (int, np.integer)) else tuple(one), 2, least=0)]
+    )
+
+
+@dataclass(frozen=True)
+class Windowed(Op):
+    """Base of operations with windows (abstract): every field is one entry for each axis of positions."""
+
+    stride: Sizes
+    padding: Pairs
+
+    def __str__(self) -> str:
+        name = super().__str__().partition("(")[0]
+        shown: list[str] = []
+        for field in fields(self):
+            text = _brief(getattr(self, field.name))
+            if text != {"stride": "1", "dilation": "1", "padding": "0", "groups": "1"}.get(field.name, "False"):
+                shown.append(f"{field.name}={text}")
+        return f"{name}({', '.join(shown)})" if shown else name
+
+
+def _brief(value: Any) -> str:
+    """3 for (3, 3), 1 for ((1, 1), (1, 1))."""
+    while isinstance(value, tuple) and value and all(one == value[0] for one in value):
+        value = value[0]
+    return str(value)
+
+
+def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
+    """How many input positions a window spans: dilation · (kernel − 1) + 1."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def window_count(
+    op: Op, size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
+) -> Sizes:
+    """Output sizes: ⌊(size + before + after − reach) / stride⌋ + 1.
+
+    With ``ceil_mode`` rounded up, without windows that would start behind the input and its first padding.
+    Raises ``ShapeError`` for a window larger than the padded input.
+    """
+    counts: list[int] = []
+    for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
+        room = length + before + after - span
+        if room < 0:
+            raise shape_error(
+                op,
+                f"its window of {_sizes(reach(kernel, dilation))} is larger than the input of {_sizes(size)}"
+                + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
+                "a smaller kernel, more padding, or less pooling before it",
+            )
+        count = math.ceil(room / s) + 1 if ceil_mode else room // s + 1
+        if ceil_mode and (count - 1) * s >= length + before:
+            count -= 1
+        counts.append(count)
+    return tuple(counts)
+
+
+def _sizes(size: Sizes) -> str:
+    return "×".join(map(str, size))
+
+
+def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
+    """Raises ``OptionError`` unless every option has an entry for each of ``rank`` axes."""
+    for name, entries in options.items():
+        if len(entries) != rank:
+            raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
+
+
+def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:
+    """Every tap of a window with its number, in row-major order."""
+    yield from enumerate(itertools.product(*(range(k) for k in kernel)))
+
+
+def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tuple[slice | Any, ...]:
+    """Where one tap of all windows lies in the padded input."""
+    return (
+        ...,
+        *(
+            slice(k * d, k * d + (n - 1) * s + 1, s)
+            for k, n, s, d in zip(tap, count, stride, dilation, strict=True)
+        ),
+    )
+
+
+def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = None) -> Array:
+    """x with ``number`` around its positions, and ``extra`` more of them behind."""
+    more = extra or (0,) * len(padding)
+    widths = [(before, after + e) for (before, after), e in zip(padding, more, strict=True)]
+    return np.pad(x, [(0, 0)] * (x.ndim - len(padding)) + widths, constant_values=number)
+
+
+def cropped(x: Array, padding: Pairs, size: Sizes) -> Array:
+    """The ``size`` positions inside the padding."""
+    return x[(..., *(slice(before, before + s) for (before, _), s in zip(padding, size, strict=True)))]
