@@ -68,7 +68,7 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
         module = llvm.parse_assembly(text)
         module.verify()
     except RuntimeError as error:
-        names = re.findall(r'^define[^@\n]*@"?([^"(\s]+)', ir_text, re.MULTILINE)
+        names = re.findall(r'^define[^@\n]*@("[^"]+"|[^"(\s]+)', ir_text, re.MULTILINE)
         raise GraphError(f"LLVM refuses the code of kernel {', '.join(names) or '(none defined)'}: {error}") from error
     module.triple = machine.triple
     module.data_layout = layout

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from striate import settings
+from striate.codegen import jit, target
+from striate.errors import EngineError, GraphError
+
+HEADER = 'target triple = "unknown-unknown-unknown"\ntarget datalayout = ""\n'
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path: Path) -> Iterator[None]:
+    before = settings.override(cache=tmp_path / "kernels", target="host")
+    yield
+    settings.restore(before)
+
+
+@dataclass(frozen=True)
+class Adder:
+    """A kernel that adds a constant; counts how often its code is written."""
+
+    amount: int
+    written: list[int] = field(default_factory=list[int])
+
+    @property
+    def key(self) -> str:
+        return f"adder {self.amount}"
+
+    @property
+    def symbol(self) -> str:
+        return "adder_" + hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+    def ir(self) -> str:
+        self.written.append(self.amount)
+        # The table has one name in all kernels, and must not clash.
+        return HEADER + (
+            f"@table = internal constant [2 x i64] [i64 0, i64 {self.amount}]\n"
+            f"define i64 @{self.symbol}(i64 %x, i64 %i) {{\n"
+            "  %p = getelementptr [2 x i64], ptr @table, i64 0, i64 %i\n"
+            "  %v = load i64, ptr %p\n"
+            "  %y = add i64 %x, %v\n"
+            "  ret i64 %y\n}\n"
+        )
+
+
+def _call(address: int, x: int) -> int:
+    return jit.function(address, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(x, 1)
+
+
+def test_kernels_are_compiled_once_a_process_and_read_from_the_cache_in_the_next() -> None:
+    sources = [Adder(amount) for amount in range(1, 4)]
+    first = jit.Kernels()
+    addresses = first.get([*sources, sources[1]])
+    assert [_call(addresses[source.key], 10) for source in sources] == [11, 12, 13]
+    assert first.get(sources) == addresses
+    assert (first.compiled, first.cached) == (3, 0)
+    assert all(source.written == [source.amount] for source in sources)
+
+    second = jit.Kernels()
+    again = [Adder(amount) for amount in range(1, 5)]
+    addresses = second.get(again)
+    assert [_call(addresses[source.key], 10) for source in again] == [11, 12, 13, 14]
+    assert (second.compiled, second.cached) == (1, 3)
+    assert not again[0].written
+
+
+def test_without_a_cache_everything_is_compiled() -> None:
+    settings.override(cache=None)
+    for _ in range(2):
+        kernels = jit.Kernels()
+        kernels.get([Adder(1)])
+        assert kernels.compiled == 1
+
+
+def test_a_damaged_cache_is_compiled_anew_and_mended(tmp_path: Path) -> None:
+    jit.Kernels().get([Adder(1), Adder(2)])
+    for path in (tmp_path / "kernels").iterdir():
+        path.write_bytes(path.read_bytes()[:-7])
+    kernels = jit.Kernels()
+    addresses = kernels.get([Adder(1), Adder(2)])
+    assert _call(addresses["adder 2"], 1) == 3
+    assert (kernels.compiled, kernels.cached) == (2, 0)
+    mended = jit.Kernels()
+    mended.get([Adder(1), Adder(2)])
+    assert (mended.compiled, mended.cached) == (0, 2)
+
+
+def test_a_whole_entry_that_is_no_object_is_compiled_anew(tmp_path: Path) -> None:
+    store = jit.cache.current()
+    assert store is not None
+    store.put(jit.cache.entry_name("adder 1", target.host().key), b"not an object file")
+    kernels = jit.Kernels()
+    addresses = kernels.get([Adder(1), Adder(2)])
+    assert _call(addresses["adder 1"], 1) == 2
+    assert kernels.compiled == 2
+    assert jit.Kernels().get([Adder(1)]).keys() == {"adder 1"}
+
+
+def test_objects_are_the_same_bytes_every_time_and_hold_no_addresses() -> None:
+    text = Adder(1).ir()
+    assert jit.compile_object(text, target.host()) == jit.compile_object(text, target.host())
+
+
+def test_symbols_of_two_libraries_do_not_clash() -> None:
+    def text(value: int) -> str:
+        return f"define i64 @same() {{\n  ret i64 {value}\n}}\n"
+
+    libraries = [jit.load([jit.compile_object(text(value), target.host())]) for value in (1, 2)]
+    calls = [jit.function(library.address("same"), ctypes.c_int64) for library in libraries]
+    assert [call() for call in calls] == [1, 2]
+
+
+@pytest.mark.skipif(not target.host().triple.startswith("x86_64"), reason="`pause` is of x86-64")
+def test_libc_and_inline_assembly_resolve() -> None:
+    text = (
+        "declare i32 @sched_yield()\n"
+        "define i32 @rest() {\n"
+        '  call void asm sideeffect "pause", ""()\n'
+        "  %r = call i32 @sched_yield()\n"
+        "  ret i32 %r\n}\n"
+    )
+    library = jit.load([jit.compile_object(text, target.host())])
+    assert jit.function(library.address("rest"), ctypes.c_int32)() == 0
+
+
+def test_the_native_call_releases_the_interpreter_lock() -> None:
+    text = (
+        "define i64 @wait(ptr %flag) {\nentry:\n  br label %loop\nloop:\n"
+        "  %v = load volatile i64, ptr %flag\n  %stop = icmp ne i64 %v, 0\n"
+        "  br i1 %stop, label %done, label %loop\ndone:\n  ret i64 %v\n}\n"
+    )
+    flag = ctypes.c_int64(0)
+    library = jit.load([jit.compile_object(text, target.host())])
+    wait = jit.function(library.address("wait"), ctypes.c_int64, ctypes.c_void_p)
+    got: list[int] = []
+    thread = threading.Thread(target=lambda: got.append(wait(ctypes.addressof(flag))))
+    thread.start()
+    time.sleep(0.01)
+    flag.value = 7
+    thread.join(10)
+    assert got == [7]
+
+
+def test_code_that_llvm_refuses_names_the_kernel() -> None:
+    unparsable = "define i64 @half_written(i64 %x) {\n  %y = bad i64 %x\n}\n"
+    with pytest.raises(GraphError, match="half_written"):
+        jit.compile_object(unparsable, target.host())
+    # The value is used before the block that defines it: text that parses, and that the verifier refuses.
+    invalid = (
+        'define i64 @"not dominated"(i1 %c) {\nentry:\n  br i1 %c, label %a, label %b\na:\n  %v = add i64 1, 2\n'
+        "  br label %b\nb:\n  ret i64 %v\n}\n"
+    )
+    with pytest.raises(GraphError, match="not dominated"):
+        jit.compile_object(invalid, target.host())
+
+
+def test_what_cannot_be_loaded_is_an_engine_error() -> None:
+    with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
+        jit.load([b"\x7fELF and no more"]).address("x")
+    library = jit.load([jit.compile_object(Adder(1).ir(), target.host())])
+    with pytest.raises(EngineError, match="nothing_such"):
+        library.address("nothing_such")
+    missing = "declare void @striate_has_no_such_function()\ndefine void @lost() {\n"
+    missing += "  call void @striate_has_no_such_function()\n  ret void\n}\n"
+    with pytest.raises(EngineError, match="lost"):
+        jit.load([jit.compile_object(missing, target.host())]).address("lost")
+
+
+def test_forbidden_executable_memory_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden() -> None:
+        raise OSError(13, "cannot allocate executable memory")
+
+    monkeypatch.setattr(jit.llvm, "check_jit_execution", forbidden)
+    jit.assert_executable.cache_clear()
+    try:
+        with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
+            jit.Kernels().get([Adder(1)])
+    finally:
+        jit.assert_executable.cache_clear()
+
+
+FMA = (
+    HEADER + "declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)\n"
+    "define void @multiply(ptr %p) {\n  %x = load <16 x float>, ptr %p, align 4\n"
+    "  %y = call <16 x float> @llvm.fma.v16f32(<16 x float> %x, <16 x float> %x, <16 x float> %x)\n"
+    "  store <16 x float> %y, ptr %p, align 4\n  ret void\n}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "instruction", "register", "count"),
+    [
+        ("x86-64-v4", "vfmadd", "zmm", 1),
+        ("skylake-avx512", "vfmadd", "zmm", 1),
+        ("x86-64-v3", "vfmadd", "ymm", 2),
+        ("generic", "fmla", ".4s", 4),
+        ("apple-m1", "fmla", ".4s", 4),
+    ],
+)
+def test_one_text_for_every_target(cpu: str, instruction: str, register: str, count: int) -> None:
+    lines = jit.disassembly(FMA, target.named(cpu)).splitlines()
+    found = [line for line in lines if instruction in line]
+    assert len(found) == count
+    assert all(register in line for line in found)
+    assert jit.compile_object(FMA, target.named(cpu))
+    assert not any("cfi" in line for line in lines)
+
+
+def test_local_variables_go_to_registers_with_passes() -> None:
+    text = (
+        "define i64 @local(i64 %x) {\n  %p = alloca i64\n  store i64 %x, ptr %p\n"
+        "  %a = load i64, ptr %p\n  %b = load i64, ptr %p\n  %c = add i64 %a, %b\n  ret i64 %c\n}\n"
+    )
+    assert "(%rsp)" in jit.disassembly(text, target.named("x86-64-v3"))
+    assert "(%rsp)" not in jit.disassembly(text, target.named("x86-64-v3"), passes=True)
