@@ -48,9 +48,11 @@ define i32 @status(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
   ret i32 %status
 }
 
-; operands[0][0] = operands[0][0] * operands[0][1] in float32
+; operands[0][2 * chunk] *= operands[0][2 * chunk + 1] in float32
 define i32 @multiply(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
-  %values = load ptr, ptr %operands
+  %all = load ptr, ptr %operands
+  %place = mul i64 %chunk, 2
+  %values = getelementptr float, ptr %all, i64 %place
   %second = getelementptr float, ptr %values, i64 1
   %a = load float, ptr %values
   %b = load float, ptr %second

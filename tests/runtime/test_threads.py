@@ -1,80 +1,252 @@
-"""The team: every chunk once, every barrier held, whatever the threads do."""
+"""The team: every chunk once, every barrier held, whatever threads, processes and signals do."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from striate import settings
 from striate.codegen import driver
-from striate.runtime.threads import Team
+from striate.runtime import threads as threads_module
+from striate.runtime.threads import Team, current_team
 from tests.runtime import kernels
+from tests.runtime.chain import DESCRIPTOR, Chain
 
-DESCRIPTOR = np.dtype([("kernel", "u8"), ("operands", "u8"), ("per", "i8"), ("group", "i8")])
+ROOT = Path(__file__).parents[2]
+SIZES = [0, 1, 2, 3, 5, 8, 17, 64, 301]
+MakeTeam = Callable[[int], Team]
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and forks of POSIX systems")
 
 
 @pytest.fixture
-def make_team() -> Iterator[Callable[[int], Team]]:
+def make_team() -> Iterator[MakeTeam]:
     teams: list[Team] = []
 
     def make(threads: int) -> Team:
-        teams.append(Team(driver.load(), threads))
-        teams[-1].reserve_scratch(64)
-        return teams[-1]
+        team = Team(driver.load(), threads)
+        team.reserve_scratch(64)
+        teams.append(team)
+        return team
 
     yield make
     for team in teams:
         team.close()
 
 
-@dataclass
-class Chain:
-    """Phases that count their chunks and check that the phase before was finished."""
-
-    sizes: list[int]
-    turns: int
-
-    def __post_init__(self) -> None:
-        phases = len(self.sizes)
-        self.counts = np.zeros((phases, max(1, *self.sizes)), np.int64)
-        self.totals = np.zeros((phases + 1, 16), np.int64)
-        self.table = np.zeros((phases, 5), np.int64)
-        self.descriptors = np.zeros(phases, DESCRIPTOR)
-        for index, size in enumerate(self.sizes):
-            before = self.sizes[index - 1] if index else 0
-            self.table[index] = (
-                self.counts[index].ctypes.data,
-                self.totals[index + 1].ctypes.data,
-                self.totals[index].ctypes.data,
-                before,
-                self.turns,
-            )
-            self.descriptors[index] = (kernels.address("count"), self.table[index].ctypes.data, size, 0)
-
-    @property
-    def address(self) -> int:
-        return self.descriptors.ctypes.data
-
-    def clear(self) -> None:
-        self.counts[:] = 0
-        self.totals[:] = 0
-
-    def check(self) -> None:
-        for index, size in enumerate(self.sizes):
-            np.testing.assert_array_equal(self.counts[index, :size], 1)
-            assert not self.counts[index, size:].any()
-            assert self.totals[index + 1, 0] == size
+def _chain(seed: int, phases: int, turns: int) -> Chain:
+    return Chain(np.random.default_rng(seed).choice(SIZES, size=phases).tolist(), turns)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 8])
-def test_every_chunk_runs_once_and_every_barrier_holds(make_team: Callable[[int], Team], threads: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("turns", [0, 30])
+def test_every_chunk_runs_once_and_every_barrier_holds(make_team: MakeTeam, threads: int, turns: int) -> None:
+    team, chain = make_team(threads), _chain(threads, 40, turns)
+    for _ in range(100):
+        chain.run(team)
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_thousands_of_tiny_runs(make_team: MakeTeam, threads: int) -> None:
+    team, chain = make_team(threads), Chain([2, 3, 8], 1)
+    for _ in range(3000):
+        chain.run(team)
+
+
+@pytest.mark.parametrize("threads", [2, 6])
+def test_competing_processes_take_nothing_away(make_team: MakeTeam, threads: int) -> None:
+    busy = [_python("print('busy')\nwhile True: pass") for _ in range(2)]
+    try:
+        for process in busy:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "busy\n"
+        team, chain = make_team(threads), _chain(threads, 40, 100)
+        for _ in range(50):
+            chain.run(team)
+    finally:
+        for process in busy:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_slices_of_one_phase_each_add_up(make_team: MakeTeam, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, "SLICE_SECONDS", 0.0)
+    team, chain = make_team(threads), _chain(threads, 40, 3)
+    for _ in range(50):
+        chain.run(team)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_workers_fall_asleep_and_wake(make_team: MakeTeam, threads: int) -> None:
+    team, chain = make_team(threads), Chain([64, 64], 2000)
+    for pause in (0.0, 1e-3, 1.1e-3, 2e-3, 0.01) * 5:
+        chain.run(team)
+        time.sleep(pause)
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.05
+    chain.run(team)
+
+
+def test_several_threads_take_part(make_team: MakeTeam) -> None:
+    team, places = make_team(4), np.zeros(64, np.uint64)
+    table = np.array([places.ctypes.data, 0, 0, 0, 20_000], np.uint64)
+    totals, counts = np.zeros(2, np.int64), np.zeros(64, np.int64)
+    count = np.array([counts.ctypes.data, totals.ctypes.data, totals.ctypes.data + 8, 0, 50_000], np.uint64)
+    phases = np.array(
+        [
+            (kernels.address("count"), count.ctypes.data, 64, 0),
+            (kernels.address("where"), table.ctypes.data, 64, 0),
+        ],
+        DESCRIPTOR,
+    )
+    found: set[int] = set()
+    for _ in range(100):
+        assert team.run(phases.ctypes.data, 0, 2, 1) is None
+        found |= set(places.tolist())
+        if len(found) > 1:
+            return
+    pytest.fail("only the calling thread ever ran a chunk")
+
+
+def test_calls_from_several_python_threads_and_resizing(make_team: MakeTeam) -> None:
+    team = make_team(2)
+    failures: list[BaseException] = []
+
+    def live(seed: int) -> None:
+        try:
+            chain = _chain(seed, 10, 5)
+            for turn in range(50):
+                if turn % 10 == 0:
+                    team.resize(1 + (seed + turn // 10) % 4)
+                chain.run(team)
+        except BaseException as failure:  # noqa: BLE001 - handed to the test's own thread
+            failures.append(failure)
+
+    people = [threading.Thread(target=live, args=(seed,)) for seed in range(3)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert not failures
+
+
+def test_the_current_team_follows_the_settings() -> None:
+    before = settings.override(threads=3)
+    try:
+        team = current_team(driver.load())
+        assert team.threads == 3
+        settings.override(threads=2)
+        assert current_team(driver.load()) is team
+        assert team.threads == 2
+    finally:
+        settings.restore(before)
+    with pytest.raises(ValueError, match="at least 1"):
+        team.resize(0)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_denormals_are_zero_inside_and_untouched_outside(make_team: MakeTeam, threads: int) -> None:
     team = make_team(threads)
-    generator = np.random.default_rng(threads)
-    for turns in (0, 30):
-        chain = Chain([int(size) for size in generator.choice([0, 1, 2, 3, 5, 8, 17, 64, 301], size=40)], turns)
-        for _ in range(150):
-            chain.clear()
-            assert team.run(chain.address, 0, len(chain.sizes), 1) is None
-            chain.check()
+    values = np.empty((400, 2), np.float32)
+    operands = np.array([values.ctypes.data], np.uint64)
+    phases = np.array([(kernels.address("multiply"), operands.ctypes.data, 400, 0)], DESCRIPTOR)
+    for _ in range(20):
+        values[:] = (1e-30, 1e-10)
+        assert team.run(phases.ctypes.data, 0, 1, 1) is None
+        assert not values[:, 0].any()
+        assert np.float32(1e-30) * np.float32(1e-10) > 0
+
+
+def test_memory_stays_flat(make_team: MakeTeam) -> None:
+    resource = pytest.importorskip("resource", reason="measured by POSIX systems only")
+    team, chain = make_team(3), Chain([5, 9], 1)
+
+    def turn(runs: int) -> int:
+        for _ in range(runs):
+            chain.start(team)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = turn(200)
+    assert turn(10_000) - before < 512
+
+
+def _python(code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-u", "-c", code]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+FORK = """
+import os
+from striate.codegen import driver
+from striate.runtime.threads import Team
+from tests.runtime.chain import Chain
+team, chain = Team(driver.load(), 3), Chain([5, 64, 1, 17], 20)
+team.reserve_scratch(64)
+chain.run(team)
+for _ in range(5):
+    child = os.fork()
+    for _ in range(20):
+        chain.run(team)
+    if child == 0:
+        raise SystemExit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+print("fine")
+"""
+
+
+@posix
+def test_a_forked_child_gets_a_team_of_its_own() -> None:
+    process = _python(FORK)
+    output, _ = process.communicate(timeout=60)
+    assert (output, process.returncode) == ("fine\n", 0)
+
+
+INTERRUPT = """
+from striate.codegen import driver
+from striate.runtime.threads import Team
+from tests.runtime.chain import Chain
+team, chain = Team(driver.load(), {threads}), Chain([4] * {phases}, 1_000_000)
+team.reserve_scratch(64)
+print("started")
+try:
+    chain.start(team)
+except KeyboardInterrupt:
+    chain.check()
+    chain.run(team)
+    print("finished")
+"""
+
+
+@posix
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_interrupted_run_finishes_first(threads: int) -> None:
+    process = _python(INTERRUPT.format(threads=threads, phases=100))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("finished\n", None)
+    assert process.returncode == 0
+
+
+@posix
+def test_a_second_interruption_leaves_at_once() -> None:
+    code = INTERRUPT.format(threads=2, phases=100_000).replace("chain.check()", 'raise SystemExit("left")')
+    process = _python(code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    for _ in range(2):
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 1
