@@ -16,10 +16,10 @@ How chunks are handed out, and why none is ever lost or run twice:
   finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read
   after the taking and cannot change under the reader; a word that was read long ago and has the same bits again in a
   later phase is a chunk of that later phase, and equally right.
-- Who brings ``pending`` to 0 is alone, and *advances*: writes the next phase, then ``pending``, then the seats that
-  are not empty. (An empty seat must not be written: all the other chunks may be finished by then, and a third thread
-  may have filled that seat with chunks of the phase after. A seat with chunks cannot be overtaken, for its chunks
-  are pending until it is written.) Last it bumps ``ticket``, which those who wait look at.
+- Who brings ``pending`` to 0 is alone, and *advances*: writes the next phase, then ``pending``, then the seats in
+  order. The others start with the first seat written, but cannot end the phase before the last is: seat t of T gets
+  the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so that the last one is never empty. At the end ``ticket`` is bumped, which
+  those who wait look at.
 
 So no thread waits for a thread that holds nothing: late, sleeping and descheduled workers cost nothing but their help.
 Those who wait spin with ``pause`` for ``spin`` cycles, then give the core away with ``sched_yield``; when no run is
@@ -311,7 +311,6 @@ def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) 
             b.store(b.add(seat, I64(1)), seat_slot)
             low = b.udiv(b.mul(seat, chunks), threads)
             high = b.udiv(b.mul(b.add(seat, I64(1)), chunks), threads)
-            seat_loop.again_if(w.is_("==", low, high))
             word = b.add(b.mul(seat, I64(SEAT)), I64(TEAM["seats"]))
             w.release(b.or_(low, b.shl(high, I64(32))), w.word(team, word))
         b.atomic_rmw("add", w.word(team, TEAM["ticket"]), I64(1), "release")
@@ -469,7 +468,11 @@ class NativeDriver:
 @functools.cache
 def load() -> NativeDriver:
     """The driver for this computer, compiled once."""
-    here = target.host()
-    library = jit.load([jit.compile_object(write(here.triple), here)])
+    return load_text(write(target.host().triple))
+
+
+def load_text(text: str) -> NativeDriver:
+    """The driver from its LLVM IR; tests load one that yields at every step."""
+    library = jit.load([jit.compile_object(text, target.host())])
     run, work, cycles = (library.address(f"striate_{name}") for name in ("run", "work", "cycles"))
     return NativeDriver(run, work, cycles, library)

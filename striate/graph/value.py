@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-import numpy as np
 import numpy.typing as npt
 
-from striate.errors import TracingError, unknown_option
+from striate.dtypes import DType, dtype_of
+from striate.errors import TracingError
 
 if TYPE_CHECKING:
     from striate.graph.op import Node
@@ -41,41 +40,6 @@ class Batch:
 N = Batch()
 Dim = int | Batch
 Shape = tuple[Dim, ...]
-
-
-class DType(Enum):
-    """The element types that graphs know."""
-
-    float32 = "float32"
-    float64 = "float64"
-    int32 = "int32"
-    int64 = "int64"
-    uint8 = "uint8"
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype of the same name."""
-        return np.dtype(self.value)
-
-    @property
-    def is_float(self) -> bool:
-        """Whether gradients can flow through values of this type."""
-        return self in (DType.float32, DType.float64)
-
-    @property
-    def short(self) -> str:
-        """f32, i64, u8: as graph text prints it."""
-        return f"{self.value.rstrip('0123456789')[0]}{8 * self.numpy.itemsize}"
-
-
-def dtype_of(name: object) -> DType:
-    """The DType for a name, a NumPy dtype or a DType; an unknown one lists the known."""
-    if isinstance(name, DType):
-        return name
-    text = name if isinstance(name, str) else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if text not in DType.__members__:
-        raise unknown_option("dtype", text, DType.__members__)
-    return DType[text]
 
 
 @dataclass(frozen=True)
@@ -119,6 +83,8 @@ def shape_text(shape: Shape) -> str:
     """``(N, 3, 32, 32)``; one element without the trailing comma, as people write shapes."""
     return f"({', '.join(str(dim) for dim in shape)})"
 
+
+__all__ = ["Array", "Batch", "DType", "Dim", "N", "Shape", "TensorType", "Value", "dtype_of", "operators", "shape_text"]
 
 operators: dict[str, Callable[..., Value]] = {}
 """What ``+ - * / **`` and comparisons of values do; ``arithmetic`` fills it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
-from striate.graph.value import Array, Shape, TensorType, Value
+from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.activation import Greater
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
@@ -22,7 +22,21 @@ class Reduction(Op):
     """Base of reductions over ``axes``, which stay as axes of size 1 (abstract)."""
 
     kind: ClassVar[Kind] = Kind.REDUCTION
+    partials: ClassVar[int] = 1
+    neutral: ClassVar[float] = 0.0
     axes: tuple[int, ...]
+
+    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+        """What a tile of vectors adds to the partial sums: ``partials`` vectors of float64."""
+        raise NotImplementedError
+
+    def merge(self, k: Any, a: Any, b: Any) -> Any:
+        """Two partial sums joined."""
+        return k.add(a, b)
+
+    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+        """The outputs as float64, from the joined partial sums and the number of elements."""
+        return list(sums)
 
     def reduced(self, x: TensorType) -> TensorType:
         """The type of x with the axes shrunk to 1."""
@@ -48,6 +62,9 @@ class Reduction(Op):
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
+    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+        return [k.convert(k.tree(k.add, vectors), DType.float64)]
+
     def reference(self, x: Array) -> Array:
         return np.sum(x, axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
 
@@ -63,6 +80,14 @@ class Peak(Reduction):
 
     Where several elements are the largest they share the gradient.
     """
+
+    neutral: ClassVar[float] = -math.inf
+
+    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+        return [k.convert(k.tree(k.max, vectors), DType.float64)]
+
+    def merge(self, k: Any, a: Any, b: Any) -> Any:
+        return k.max(a, b)
 
     def reference(self, x: Array) -> Array:
         return np.max(x, axis=self.axes, keepdims=True)
@@ -80,6 +105,31 @@ class Moments(Reduction):
 
     Returns (mean, biased variance). Computed in float64 whatever x's dtype, so that a large mean costs no accuracy.
     """
+
+    partials: ClassVar[int] = 2
+
+    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+        """Σx and Σx² of a tile, by way of its deviations from its first element s:
+
+        Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
+        """
+        wide = DType.float64
+        first = vectors[0]
+        shift = k.convert(first, wide)
+        if len(vectors) == 1:
+            return [shift, k.mul(shift, shift)]
+        deviations = [k.sub(x, first) for x in vectors[1:]]
+        deviation = k.convert(k.tree(k.add, deviations), wide)
+        square = k.mul(deviations[0], deviations[0])
+        for d in deviations[1:]:
+            square = k.fma(d, d, square)
+        total = k.fma(k.constant_like(shift, len(vectors)), shift, deviation)
+        return [total, k.fma(shift, k.add(total, deviation), k.convert(square, wide))]
+
+    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+        mean = k.div(sums[0], count)
+        variance = k.sub(k.div(sums[1], count), k.mul(mean, mean))
+        return [mean, k.max(variance, k.constant_like(variance, 0.0))]
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         small = self.reduced(inputs[0])

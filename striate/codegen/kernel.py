@@ -1,0 +1,462 @@
+"""Kernel: a native function written as Python ``with`` blocks.
+
+Every kernel has one signature,
+
+    i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)
+
+``chunk`` says which part of the work to do, ``n`` is the run-time batch size, ``operands`` an array of pointers and
+``scratch`` memory of the calling thread. Vectors always have ``LANES`` = 16 elements whatever the processor; LLVM
+splits them into registers. Index arithmetic on Python integers folds at once, so that constant shapes cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from llvmlite import ir
+
+from striate.codegen import vector_math
+from striate.dtypes import DType
+
+LANES = 16
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+POINTER = ir.PointerType()
+Index = Any  # a Python int, or an i64 value of LLVM
+
+_ELEMENTS: dict[DType, Any] = {
+    DType.float32: ir.FloatType(),
+    DType.float64: ir.DoubleType(),
+    DType.int32: I32,
+    DType.int64: I64,
+    DType.uint8: I8,
+}
+
+
+def element_type(dtype: DType) -> Any:
+    """LLVM's type of one element."""
+    return _ELEMENTS[dtype]
+
+
+def vector_type(dtype: DType) -> Any:
+    """LLVM's type of ``LANES`` elements."""
+    return ir.VectorType(_ELEMENTS[dtype], LANES)
+
+
+@dataclass
+class Loop:
+    """A loop being written: its index, and the values that it carries from one pass to the next."""
+
+    index: Index
+    carry: list[Any]
+    result: list[Any] = field(default_factory=list[Any])
+
+
+class Kernel:
+    """Builds one kernel; the methods mirror what the machine can do."""
+
+    def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
+        self.module = ir.Module(name=symbol)
+        kind = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
+        self.function = ir.Function(self.module, kind, symbol)
+        self.chunk, self.n, self._operands, self.scratch = self.function.args
+        for argument, name in zip(self.function.args, ("chunk", "n", "operands", "scratch"), strict=True):
+            argument.name = name
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._pointers: dict[int, Any] = {}
+        self._entry = self.builder.block
+
+    # -- operands and memory ------------------------------------------------------------------------------------
+
+    def operand(self, number: int) -> Any:
+        """The pointer to operand ``number``; loaded once, at the entry."""
+        if number not in self._pointers:
+            with self.at_entry():
+                slot = self.builder.gep(self._operands, [I64(number)], source_etype=POINTER)
+                self._pointers[number] = self.builder.load(slot, typ=POINTER)
+        return self._pointers[number]
+
+    @contextmanager
+    def at_entry(self) -> Iterator[None]:
+        """Instructions made inside go to the start of the function."""
+        current = self.builder.block
+        if self._entry.is_terminated:
+            self.builder.position_before(self._entry.terminator)
+        else:
+            self.builder.position_at_end(self._entry)
+        yield
+        self.builder.position_at_end(current)
+
+    def local(self, type: Any, name: str = "") -> Any:
+        """A variable on the stack, for accumulators that outlive loops; 64-byte aligned."""
+        with self.at_entry():
+            slot = self.builder.alloca(type, name=name)
+            slot.align = 64
+        return slot
+
+    def offset(self, pointer: Any, elements: Index, dtype: DType) -> Any:
+        """``pointer`` moved by a number of elements."""
+        if isinstance(elements, int) and elements == 0:
+            return pointer
+        return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
+
+    def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
+        """A vector from memory."""
+        return self.builder.load(pointer, align=align or dtype.numpy.itemsize, typ=vector_type(dtype))
+
+    def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
+        """A vector to memory."""
+        self.builder.store(vector, pointer, align=align or dtype.numpy.itemsize)
+
+    def load_scalar(self, pointer: Any, dtype: DType) -> Any:
+        """One element from memory."""
+        return self.builder.load(pointer, typ=_ELEMENTS[dtype])
+
+    def store_scalar(self, scalar: Any, pointer: Any) -> None:
+        """One element to memory."""
+        self.builder.store(scalar, pointer)
+
+    def broadcast(self, pointer: Any, dtype: DType) -> Any:
+        """One element from memory in every lane."""
+        return self.splat(self.load_scalar(pointer, dtype))
+
+    def splat(self, scalar: Any) -> Any:
+        """A scalar in every lane."""
+        type = ir.VectorType(scalar.type, LANES)
+        first = self.builder.insert_element(ir.Constant(type, ir.Undefined), scalar, I32(0))
+        zeros = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+        return self.builder.shuffle_vector(first, ir.Constant(type, ir.Undefined), zeros)
+
+    def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
+        """The first ``count`` lanes from memory, zero in the others; nothing past them is touched."""
+        if isinstance(count, int) and count >= LANES:
+            return self.load(pointer, dtype)
+        type = vector_type(dtype)
+        function = self._declare(f"llvm.masked.load.{_suffix(type)}.p0", type, [POINTER, I32, _MASK, type])
+        align = I32(dtype.numpy.itemsize)
+        return self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)])
+
+    def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
+        """The first ``count`` lanes to memory; nothing past them is touched."""
+        if isinstance(count, int) and count >= LANES:
+            self.store(vector, pointer, dtype)
+            return
+        type = vector_type(dtype)
+        function = self._declare(f"llvm.masked.store.{_suffix(type)}.p0", ir.VoidType(), [type, POINTER, I32, _MASK])
+        self.builder.call(function, [vector, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
+
+    def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
+        """Lanes from memory at a distance of ``stride`` elements; lanes past ``count`` repeat the last one."""
+        vector = ir.Constant(vector_type(dtype), ir.Undefined)
+        for lane in range(LANES):
+            if isinstance(count, int):
+                where: Index = min(lane, count - 1) * stride
+            else:
+                where = self.imul(self.imin(lane, self.isub(count, 1)), stride)
+            element = self.load_scalar(self.offset(pointer, where, dtype), dtype)
+            vector = self.builder.insert_element(vector, element, I32(lane))
+        return vector
+
+    def mask(self, count: Index) -> Any:
+        """True in the first ``count`` lanes."""
+        if isinstance(count, int):
+            return ir.Constant(_MASK, [1 if lane < count else 0 for lane in range(LANES)])
+        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+        return self.builder.icmp_signed("<", lanes, self.splat(count))
+
+    # -- index arithmetic ---------------------------------------------------------------------------------------
+
+    def as_index(self, value: Index) -> Any:
+        """An i64 value of LLVM."""
+        return I64(value) if isinstance(value, int) else value
+
+    def iadd(self, *terms: Index) -> Index:
+        """Sum of indices."""
+        constant = sum(term for term in terms if isinstance(term, int))
+        total: Index = None
+        for term in terms:
+            if not isinstance(term, int):
+                total = term if total is None else self.builder.add(total, term)
+        if total is None:
+            return constant
+        return self.builder.add(total, I64(constant)) if constant else total
+
+    def imul(self, a: Index, b: Index) -> Index:
+        """Product of indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        if isinstance(a, int):
+            a, b = b, a
+        if isinstance(b, int) and b in (0, 1):
+            return a if b else 0
+        return self.builder.mul(a, self.as_index(b))
+
+    def isub(self, a: Index, b: Index) -> Index:
+        """Difference of indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        return self.builder.sub(self.as_index(a), self.as_index(b))
+
+    def idiv(self, a: Index, b: Index) -> Index:
+        """Quotient of non-negative indices, rounded down."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a // b
+        return a if isinstance(b, int) and b == 1 else self.builder.udiv(self.as_index(a), self.as_index(b))
+
+    def imod(self, a: Index, b: Index) -> Index:
+        """Remainder of non-negative indices."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a % b
+        return 0 if isinstance(b, int) and b == 1 else self.builder.urem(self.as_index(a), self.as_index(b))
+
+    def imin(self, a: Index, b: Index) -> Index:
+        """The smaller index."""
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        a, b = self.as_index(a), self.as_index(b)
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def compare(self, a: Index, sign: str, b: Index) -> Any:
+        """A truth value: a bool of Python where both sides are known."""
+        if isinstance(a, int) and isinstance(b, int):
+            return {"<": a < b, ">=": a >= b, "==": a == b, "!=": a != b, ">": a > b, "<=": a <= b}[sign]
+        return self.builder.icmp_signed(sign, self.as_index(a), self.as_index(b))
+
+    def both(self, a: Any, b: Any) -> Any:
+        """a and b."""
+        if isinstance(a, bool):
+            return b if a else False
+        if isinstance(b, bool):
+            return a if b else False
+        return self.builder.and_(a, b)
+
+    # -- control ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Iterator[Loop]:
+        """``for index in range(start, stop, step)``; assign ``loop.carry`` inside, read ``loop.result`` after.
+
+        A loop of exactly one pass is written without a loop, one of none without code.
+        """
+        known = isinstance(start, int) and isinstance(stop, int)
+        if known and len(range(start, stop, step)) == 1:
+            once = Loop(start, list(carry))
+            yield once
+            once.result = once.carry
+            return
+        builder = self.builder
+        before = builder.block
+        body = builder.append_basic_block("body")
+        after = builder.append_basic_block("after")
+        first, last = self.as_index(start), self.as_index(stop)
+        if known and start < stop:
+            builder.branch(body)
+        else:
+            builder.cbranch(builder.icmp_signed("<", first, last), body, after)
+        builder.position_at_end(body)
+        index = builder.phi(I64)
+        index.add_incoming(first, before)
+        phis = [builder.phi(value.type) for value in carry]
+        for phi, value in zip(phis, carry, strict=True):
+            phi.add_incoming(value, before)
+        loop = Loop(index, list(phis))
+        yield loop
+        following = builder.add(index, I64(step))
+        latch = builder.block
+        builder.cbranch(builder.icmp_signed("<", following, last), body, after)
+        index.add_incoming(following, latch)
+        builder.position_at_end(after)
+        for phi, value, initial in zip(phis, loop.carry, carry, strict=True):
+            phi.add_incoming(value, latch)
+            leaving = builder.phi(value.type)
+            leaving.add_incoming(value, latch)
+            if not (known and start < stop):
+                leaving.add_incoming(initial, before)
+            loop.result.append(leaving)
+
+    @contextmanager
+    def when(self, condition: Any) -> Iterator[None]:
+        """Runs the block where the condition holds; known conditions leave no branch."""
+        if isinstance(condition, bool):
+            if condition:
+                yield
+                return
+            dead = self.builder.append_basic_block("never")
+            current = self.builder.block
+            self.builder.position_at_end(dead)
+            yield
+            self.builder.unreachable()
+            self.builder.position_at_end(current)
+            return
+        with self.builder.if_then(condition):
+            yield
+
+    def finish(self, status: Any = 0) -> str:
+        """Ends the function and returns its IR."""
+        self.builder.ret(I32(status) if isinstance(status, int) else status)
+        return str(self.module)
+
+    # -- vectors ------------------------------------------------------------------------------------------------
+
+    def constant(self, number: float, dtype: DType) -> Any:
+        """A number in every lane."""
+        value = int(number) if not dtype.is_float else float(number)
+        return ir.Constant(vector_type(dtype), [value] * LANES)
+
+    def constant_like(self, x: Any, number: float) -> Any:
+        """A number in every lane of a vector like ``x`` (or a scalar like it)."""
+        if isinstance(x.type, ir.VectorType):
+            integral = isinstance(x.type.element, ir.IntType)
+            return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
+        return ir.Constant(x.type, float(number))
+
+    def add(self, a: Any, b: Any) -> Any:
+        """a + b"""
+        return self.builder.fadd(a, b)
+
+    def sub(self, a: Any, b: Any) -> Any:
+        """a − b"""
+        return self.builder.fsub(a, b)
+
+    def mul(self, a: Any, b: Any) -> Any:
+        """a · b"""
+        return self.builder.fmul(a, b)
+
+    def div(self, a: Any, b: Any) -> Any:
+        """a / b"""
+        return self.builder.fdiv(a, b)
+
+    def neg(self, a: Any) -> Any:
+        """−a"""
+        return self.builder.fneg(a)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a · b + c, rounded once"""
+        return self._intrinsic("llvm.fma", a, b, c)
+
+    def abs(self, a: Any) -> Any:
+        """|a|"""
+        return self._intrinsic("llvm.fabs", a)
+
+    def sqrt(self, a: Any) -> Any:
+        """√a, correctly rounded"""
+        return self._intrinsic("llvm.sqrt", a)
+
+    def exp(self, a: Any) -> Any:
+        """eᵃ"""
+        return vector_math.exp(self.builder, a)
+
+    def log(self, a: Any) -> Any:
+        """ln a"""
+        return vector_math.log(self.builder, a)
+
+    def tanh(self, a: Any) -> Any:
+        """tanh a"""
+        return vector_math.tanh(self.builder, a)
+
+    def sigmoid(self, a: Any) -> Any:
+        """1 / (1 + e⁻ᵃ)"""
+        return vector_math.sigmoid(self.builder, a)
+
+    def cos_pi(self, a: Any) -> Any:
+        """cos(πa)"""
+        return vector_math.cos_pi(self.builder, a)
+
+    def max(self, a: Any, b: Any) -> Any:
+        """The larger; NaN where either is."""
+        larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+        return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
+
+    def min(self, a: Any, b: Any) -> Any:
+        """The smaller; NaN where either is."""
+        smaller = self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
+        return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
+
+    def greater(self, a: Any, b: Any) -> Any:
+        """The condition a > b (false for NaN)."""
+        return self.builder.fcmp_ordered(">", a, b)
+
+    def not_less_equal(self, a: Any, b: Any) -> Any:
+        """The condition not (a ≤ b): true for NaN."""
+        return self.builder.fcmp_unordered(">", a, b)
+
+    def is_finite(self, a: Any) -> Any:
+        """The condition |a| < ∞."""
+        return self.builder.fcmp_ordered("<", self.abs(a), self.constant_like(a, math.inf))
+
+    def select(self, condition: Any, a: Any, b: Any) -> Any:
+        """a where the condition holds, else b."""
+        return self.builder.select(condition, a, b)
+
+    def convert(self, x: Any, dtype: DType) -> Any:
+        """``x`` in another element type; integers are taken as they are stored (u8 without sign)."""
+        wanted = ir.VectorType(_ELEMENTS[dtype], x.type.count) if isinstance(x.type, ir.VectorType) else _ELEMENTS[dtype]
+        have = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+        to = _ELEMENTS[dtype]
+        if have == to:
+            return x
+        if isinstance(have, ir.IntType) and isinstance(to, ir.IntType):
+            if have.width > to.width:
+                return self.builder.trunc(x, wanted)
+            return self.builder.zext(x, wanted) if have.width == 8 else self.builder.sext(x, wanted)
+        if isinstance(have, ir.IntType):
+            return self.builder.uitofp(x, wanted) if have.width == 8 else self.builder.sitofp(x, wanted)
+        if isinstance(to, ir.IntType):
+            return self.builder.fptoui(x, wanted) if to.width == 8 else self.builder.fptosi(x, wanted)
+        return self.builder.fpext(x, wanted) if isinstance(to, ir.DoubleType) else self.builder.fptrunc(x, wanted)
+
+    def add_lanes(self, x: Any) -> Any:
+        """The sum of all lanes, as a scalar, in a fixed tree."""
+        return self.fold_lanes(x, self.add)
+
+    def tree(self, combine: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
+        """All values combined in a balanced tree: little rounding, much independent work."""
+        level = list(values)
+        while len(level) > 1:
+            pairs = [combine(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
+            level = pairs + level[len(pairs) * 2 :]
+        return level[0]
+
+    def fold_lanes(self, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        """All lanes combined in a fixed tree, as a scalar."""
+        width = LANES
+        undefined = ir.Constant(x.type, ir.Undefined)
+        while width > 1:
+            width //= 2
+            moved = [(lane + width) % LANES for lane in range(LANES)]
+            x = combine(x, self.builder.shuffle_vector(x, undefined, ir.Constant(ir.VectorType(I32, LANES), moved)))
+        return self.builder.extract_element(x, I32(0))
+
+    def lane(self, x: Any, number: int) -> Any:
+        """One lane as a scalar."""
+        return self.builder.extract_element(x, I32(number))
+
+    def prefetch(self, pointer: Any) -> None:
+        """Asks for the cache line at ``pointer``."""
+        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
+        self.builder.call(function, [pointer, I32(0), I32(3), I32(1)])
+
+    def _intrinsic(self, name: str, *values: Any) -> Any:
+        type = values[0].type
+        function = self._declare(f"{name}.{_suffix(type)}", type, [value.type for value in values])
+        return self.builder.call(function, values)
+
+    def _declare(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        existing = self.module.globals.get(name)
+        return existing or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+
+_MASK = ir.VectorType(I1, LANES)
+
+
+def _suffix(type: Any) -> str:
+    """The name of a type in the names of LLVM's intrinsics: v16f32, f64."""
+    if isinstance(type, ir.VectorType):
+        return f"v{type.count}{_suffix(type.element)}"
+    if isinstance(type, ir.IntType):
+        return f"i{type.width}"
+    return "f64" if isinstance(type, ir.DoubleType) else "f32"

@@ -1,0 +1,67 @@
+"""What lowering produces: kernels by specification, buffers, and the phases that join them.
+
+A kernel's specification is a frozen dataclass that says everything its code depends on; its ``repr`` is the key under
+which the compiled kernel is kept. So equal layers share one kernel, and no code is written to find it in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from striate.codegen.kernel import Kernel
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """Base of kernel specifications (abstract): fields, and ``write`` which writes the code."""
+
+    @property
+    def key(self) -> str:
+        """Canonical text of everything that the code depends on."""
+        return repr(self)
+
+    @property
+    def symbol(self) -> str:
+        """Name of the native function: the kind of kernel and a hash of its key."""
+        return f"{type(self).__name__}_{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"
+
+    def ir(self) -> str:
+        """The kernel as LLVM IR."""
+        k = Kernel(self.symbol)
+        self.write(k)
+        return k.finish()
+
+    def write(self, k: Kernel) -> None:
+        """Writes the body."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Scratch memory of a program: ``fixed`` bytes, and ``per_group`` bytes for each ``group`` samples."""
+
+    name: str
+    fixed: int = 0
+    per_group: int = 0
+    group: int = 1
+
+    def size(self, capacity: int) -> int:
+        """Bytes at a capacity of samples."""
+        return self.fixed + self.per_group * -(-capacity // self.group)
+
+
+@dataclass
+class PhaseDraft:
+    """One kernel over its chunks, with operands that are values, buffers, or (anything, byte offset)."""
+
+    name: str
+    path: str
+    spec: KernelSpec
+    operands: tuple[Any, ...]
+    chunks: tuple[int, int]
+    thread_scratch: int = 0
+    flops_per_sample: int = 0
+    flops: int = 0
+    traffic: list[Any] = field(default_factory=list[Any])

@@ -1,0 +1,444 @@
+"""Regions: elementwise work fused into whatever loop computes its operands.
+
+A region is a small straight program over vectors: loads, operations, stores, and sums that run along. A map kernel
+walks a whole domain and runs it on every tile; a convolution or a pooling runs it on each tile that it finishes, with
+its result as the region's anchor. So elementwise mathematics is written once (an operation's ``emit``) and reused
+alone, fused, and in tails.
+
+    domain     one iteration space            lanes of a vector
+    BLOCKED    n, channel block, d, h, w      16 channels of a pixel
+    PLANAR     n, channel, d, h, w            16 pixels of a row
+    FLAT       one run of elements            16 neighbours
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from llvmlite import ir
+
+from striate.codegen.kernel import I64, LANES, Index, Kernel, vector_type
+from striate.codegen.storage import NO_HALO, Halo
+from striate.dtypes import DType
+
+FLAT_CHUNK = 16384
+"""Elements of a flat domain that one chunk takes: 64 KiB of float32, small against L2, large against a hand-out."""
+
+
+class Space(Enum):
+    """How a domain is walked."""
+
+    BLOCKED = "blocked"
+    PLANAR = "planar"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An iteration space; ``samples`` is 0 where axis 0 is the run-time N."""
+
+    space: Space
+    samples: int
+    channels: int
+    sizes: tuple[int, int, int]
+
+    @property
+    def turned(self) -> bool:
+        """Whether samples take the place of rows: images of one pixel are walked sample by sample in tiles."""
+        return self.space is Space.BLOCKED and self.pixels == 1
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks (BLOCKED) or channels (PLANAR)."""
+        return -(-self.channels // LANES) if self.space is Space.BLOCKED else self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Positions of one sample and channel."""
+        depth, height, width = self.sizes
+        return depth * height * width
+
+    @property
+    def group(self) -> int:
+        """Samples that one chunk takes: enough work to be worth handing out. A function of the shape alone."""
+        if self.space is Space.FLAT:
+            return max(1, FLAT_CHUNK // max(1, self.pixels))
+        return max(1, -(-64 // self.pixels))
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """(per, group): the number of sample groups is ``per`` where group is 0, else per · ceil(N / group)."""
+        if self.space is Space.FLAT and self.samples:
+            return -(-self.pixels * self.samples // FLAT_CHUNK), 0
+        return (-(-self.samples // self.group), 0) if self.samples else (1, self.group)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of all chunks."""
+        per, group = self.groups
+        return per * (1 if self.space is Space.FLAT else self.blocks), group
+
+
+@dataclass(frozen=True)
+class Load:
+    """A vector from an operand at the current place.
+
+    Strides of 0 repeat the operand. ``lanes`` says whether lanes differ (a vector) or one element serves all;
+    ``limit`` is the number of channels that exist where reading a full last block would leave the array (else 0).
+    ``lane_stride`` is the distance of neighbouring lanes: other than 1 where the layouts of array and domain differ.
+    """
+
+    operand: int
+    dtype: DType
+    strides: tuple[int, int, int, int, int]
+    origin: int
+    lanes: bool
+    limit: int = 0
+    lane_stride: int = 1
+
+
+@dataclass(frozen=True)
+class Apply:
+    """An operation on earlier values of the region."""
+
+    op: Any
+    arguments: tuple[int, ...]
+    place: bool = False  # the operation also wants to know where it is (random numbers)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """A result of the kernel that the region is fused into."""
+
+    output: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """A constant."""
+
+    number: float
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Extent:
+    """``per_sample`` · N (or ``per_sample`` alone where not batched), as a number."""
+
+    per_sample: int
+    batched: bool
+    dtype: DType
+
+
+Instruction = Load | Apply | Anchored | Number | Extent
+
+
+@dataclass(frozen=True)
+class Store:
+    """Writes a value of the region; where ``halo`` is given, zeros go around each plane."""
+
+    value: int
+    operand: int
+    dtype: DType
+    strides: tuple[int, int, int, int, int]
+    origin: int
+    halo: Halo = NO_HALO
+    exact: bool = False  # an array of exactly its channels: the last block must be masked
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """Adds a value to the running sums of a reduction; partial sums go to an operand as float64.
+
+    ``per_sample`` keeps samples apart; ``everything`` folds channels too, so that lanes beyond the last are left out.
+    """
+
+    reduction: Any
+    value: int
+    operand: int
+    per_sample: bool
+    everything: bool
+
+
+@dataclass(frozen=True)
+class Region:
+    """Straight-line work on one tile."""
+
+    domain: Domain
+    instructions: tuple[Instruction, ...] = ()
+    stores: tuple[Store, ...] = ()
+    accumulations: tuple[Accumulate, ...] = ()
+
+    @property
+    def operands(self) -> int:
+        """How many operands it reads and writes."""
+        used = [i.operand for i in self.instructions if isinstance(i, Load)]
+        used += [s.operand for s in self.stores] + [a.operand for a in self.accumulations]
+        return max(used, default=-1) + 1
+
+
+@dataclass
+class Place:
+    """Where a vector lies: for operations that depend on it."""
+
+    n: Index
+    channel: Index
+    pixel: Index
+    domain: Domain
+    linear: Index = 0
+
+
+def turned(region: Region) -> Region:
+    """The region of one-pixel images with the sample as its row: what depended on n now depends on h."""
+
+    def turn(item: Any) -> Any:
+        if isinstance(item, Load | Store):
+            n, block, *_ = item.strides
+            return replace(item, strides=(0, block, 0, n, 0))
+        return item
+
+    return replace(
+        region,
+        instructions=tuple(turn(item) for item in region.instructions),
+        stores=tuple(turn(item) for item in region.stores),
+    )
+
+
+class RegionWriter:
+    """Writes a region into a kernel: ``begin_chunk``, then for each sample ``begin_block``, ``row``, ``tile``."""
+
+    def __init__(self, k: Kernel, region: Region, first_operand: int) -> None:
+        self.k = k
+        self.region = turned(region) if region.domain.turned else region
+        self.first = first_operand
+        self.sums: dict[int, list[Any]] = {}
+        self._fixed: dict[int, Any] = {}
+        self._rows: dict[int, Any] = {}
+        self._bases: dict[int, Any] = {}
+
+    # -- the walk -----------------------------------------------------------------------------------------------
+
+    def begin_chunk(self) -> None:
+        """Running sums start at zero."""
+        for number, item in enumerate(self.region.accumulations):
+            self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.reduction.partials)]
+            if not item.per_sample:
+                self._clear(number)
+
+    def begin_block(self, n: Index, block: Index) -> None:
+        """Enters a sample and channel block: what does not change inside is loaded now."""
+        self.n, self.block = n, block
+        for number, item in enumerate(self.region.accumulations):
+            if item.per_sample:
+                self._clear(number)
+        self._fixed.clear()
+        self._bases = {
+            id(item): self._pointer(item.operand, item.dtype, item.origin, item.strides)
+            for item in (*self._loads(), *self.region.stores)
+        }
+        for number, item in enumerate(self.region.instructions):
+            if isinstance(item, Load) and not any(item.strides[2:]):
+                self._fixed[number] = self._read(item, self._bases[id(item)], LANES)
+            elif isinstance(item, Number):
+                self._fixed[number] = self.k.constant(item.number, item.dtype)
+            elif isinstance(item, Extent):
+                self._fixed[number] = self._extent(item)
+
+    def row(self, d: Index, h: Index) -> None:
+        """Enters a row of pixels."""
+        k = self.k
+        self.d, self.h = d, h
+        self._rows = {}
+        for item in (*self._loads(), *self.region.stores):
+            where = k.iadd(k.imul(d, item.strides[2]), k.imul(h, item.strides[3]))
+            self._rows[id(item)] = k.offset(self._bases[id(item)], where, item.dtype)
+
+    def tile(self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES) -> None:
+        """Runs the region on vectors at rows and columns ``places`` (relative to row h and column w).
+
+        ``anchors[i][output]`` are the fused kernel's results for place i. ``count`` lanes are real (PLANAR and FLAT).
+        """
+        k, region = self.k, self.region
+        results: list[list[Any]] = []
+        for index, (row, column) in enumerate(places):
+            values: list[Any] = []
+            for number, item in enumerate(region.instructions):
+                values.append(self._value(number, item, values, w, row, column, anchors[index] if anchors else (), count))
+            results.append(values)
+        for item in region.stores:
+            for (row, column), values in zip(places, results, strict=True):
+                pointer = self._at(item, w, row, column)
+                limit = count
+                if item.exact and region.domain.space is Space.BLOCKED:
+                    limit = k.imin(LANES, k.isub(region.domain.channels, k.imul(self.block, LANES)))
+                if isinstance(limit, int) and limit == LANES:
+                    aligned = 64 if region.domain.space is Space.BLOCKED and not item.exact else 0
+                    k.store(values[item.value], pointer, item.dtype, aligned)
+                else:
+                    k.store_masked(values[item.value], pointer, item.dtype, limit)
+        for number, item in enumerate(region.accumulations):
+            vectors = [self._counted(item, values[item.value], count) for values in results]
+            for slot, increment in zip(self.sums[number], item.reduction.partial(k, vectors), strict=True):
+                self._merge(item, slot, increment)
+
+    def end_block(self) -> None:
+        """Leaves a sample: its sums and its halos are written."""
+        k = self.k
+        for number, item in enumerate(self.region.accumulations):
+            if item.per_sample:
+                self._flush(number, k.iadd(k.imul(self.n, self.region.domain.blocks), self.block))
+        for item in self.region.stores:
+            if item.halo != NO_HALO:
+                zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
+
+    def end_chunk(self, index: Index) -> None:
+        """Writes the chunk's sums as partial number ``index``."""
+        for number, item in enumerate(self.region.accumulations):
+            if not item.per_sample:
+                self._flush(number, index)
+
+    # -- its parts ----------------------------------------------------------------------------------------------
+
+    def _loads(self) -> list[Load]:
+        return [item for item in self.region.instructions if isinstance(item, Load)]
+
+    def _pointer(self, operand: int, dtype: DType, origin: int, strides: tuple[int, ...]) -> Any:
+        k = self.k
+        where = k.iadd(k.imul(self.n, strides[0]), k.imul(self.block, strides[1]), origin)
+        return k.offset(k.operand(self.first + operand), where, dtype)
+
+    def _at(self, item: Load | Store, w: Index, row: int, column: int) -> Any:
+        k = self.k
+        step = item.strides[4] * (1 if self.region.domain.space is Space.BLOCKED else LANES)
+        pointer = k.offset(self._rows[id(item)], k.imul(w, step), item.dtype)
+        return k.offset(pointer, row * item.strides[3] + column * step, item.dtype)
+
+    def _read(self, item: Load, pointer: Any, count: Index) -> Any:
+        k = self.k
+        if not item.lanes:
+            return k.broadcast(pointer, item.dtype)
+        if item.lane_stride != 1:
+            existing = count
+            if item.limit and item.limit % LANES:
+                existing = k.imin(LANES, k.isub(item.limit, k.imul(self.block, LANES)))
+            return k.load_strided(pointer, item.dtype, item.lane_stride, existing)
+        if item.limit and item.limit % LANES:
+            return k.load_masked(pointer, item.dtype, k.imin(LANES, k.isub(item.limit, k.imul(self.block, LANES))))
+        return k.load_masked(pointer, item.dtype, count)
+
+    def _value(
+        self, number: int, item: Instruction, values: list[Any], w: Index, row: int, column: int,
+        anchors: Sequence[Any], count: Index,
+    ) -> Any:  # fmt: skip
+        if number in self._fixed:
+            return self._fixed[number]
+        if isinstance(item, Anchored):
+            return anchors[item.output]
+        if isinstance(item, Load):
+            return self._read(item, self._at(item, w, row, column), count)
+        assert isinstance(item, Apply)
+        arguments = [values[argument] for argument in item.arguments]
+        if item.place:
+            return item.op.emit_at(self.k, self._place(w, row, column), *arguments)
+        return item.op.emit(self.k, *arguments)
+
+    def _place(self, w: Index, row: int, column: int) -> Place:
+        k, domain = self.k, self.region.domain
+        _, height, width = domain.sizes
+        step = 1 if domain.space is Space.BLOCKED else LANES
+        if domain.turned:
+            return Place(k.iadd(self.h, row), k.imul(self.block, LANES), 0, domain)
+        line = k.iadd(k.imul(self.d, height), self.h, row)
+        pixel = k.iadd(k.imul(line, width), k.imul(k.iadd(w, column), step))
+        channel = k.imul(self.block, LANES) if domain.space is Space.BLOCKED else self.block
+        return Place(self.n, channel, pixel, domain)
+
+    def _extent(self, item: Extent) -> Any:
+        k = self.k
+        total = k.as_index(k.imul(k.n, item.per_sample) if item.batched else item.per_sample)
+        return k.splat(k.convert(total, item.dtype))
+
+    def _counted(self, item: Accumulate, vector: Any, count: Index) -> Any:
+        """The vector with lanes that are no elements replaced by what changes nothing."""
+        k, domain = self.k, self.region.domain
+        if domain.space is Space.BLOCKED:
+            if not item.everything or domain.channels % LANES == 0:
+                return vector
+            count = k.isub(domain.channels, k.imul(self.block, LANES))
+        if isinstance(count, int) and count >= LANES:
+            return vector
+        return k.select(k.mask(count), vector, k.constant_like(vector, item.reduction.neutral))
+
+    def _clear(self, number: int) -> None:
+        item = self.region.accumulations[number]
+        for slot in self.sums[number]:
+            self.k.builder.store(self.k.constant(item.reduction.neutral, DType.float64), slot)
+
+    def _merge(self, item: Accumulate, slot: Any, increment: Any) -> None:
+        k = self.k
+        before = k.builder.load(slot, typ=vector_type(DType.float64), align=64)
+        k.builder.store(item.reduction.merge(k, before, increment), slot, align=64)
+
+    def _flush(self, number: int, index: Index) -> None:
+        k, item = self.k, self.region.accumulations[number]
+        base = k.imul(index, item.reduction.partials * LANES)
+        pointer = k.offset(k.operand(self.first + item.operand), base, DType.float64)
+        for position, slot in enumerate(self.sums[number]):
+            value = k.builder.load(slot, typ=vector_type(DType.float64), align=64)
+            k.store(value, k.offset(pointer, position * LANES, DType.float64), DType.float64, 64)
+
+
+def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, int]) -> None:
+    """Writes zeros around one plane whose pixel (0, 0, 0) is at ``pixel_zero``."""
+    depth, height, width = sizes
+    (d0, d1), (h0, h1), (w0, w1) = store.halo
+    d, h, w = store.strides[2:]
+    row = width + w0 + w1
+
+    def run(first: Index, pixels: int) -> None:
+        """Zeros in ``pixels`` consecutive pixels."""
+        if pixels * w % LANES == 0:
+            with k.loop(0, pixels * w, LANES) as at:
+                where = k.iadd(first, at.index)
+                k.store(k.constant(0, store.dtype), k.offset(pixel_zero, where, store.dtype), store.dtype)
+        else:
+            with k.loop(0, pixels * w) as at:
+                zero = ir.Constant(k.constant(0, store.dtype).type.element, 0)
+                k.store_scalar(zero, k.offset(pixel_zero, k.iadd(first, at.index), store.dtype))
+
+    whole = (height + h0 + h1) * row
+    if d0:
+        run(-d0 * d - h0 * h - w0 * w, d0 * whole)
+    if d1:
+        run(depth * d - h0 * h - w0 * w, d1 * whole)
+    with k.loop(0, depth) as plane:
+        base = k.imul(plane.index, d)
+        if h0:
+            run(k.iadd(base, -h0 * h - w0 * w), h0 * row)
+        if h1:
+            run(k.iadd(base, height * h - w0 * w), h1 * row)
+        if w0 or w1:
+            with k.loop(0, height) as line:
+                start = k.iadd(base, k.imul(line.index, h))
+                if w0:
+                    run(k.iadd(start, -w0 * w), w0)
+                if w1:
+                    run(k.iadd(start, width * w), w1)
+
+
+def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
+    """First and past-the-last sample of a sample group."""
+    total: Index = domain.samples or k.n
+    if domain.samples == 1:
+        return 0, 1
+    first = k.imul(group, domain.group)
+    if domain.group == 1:
+        return first, k.iadd(first, 1)
+    return first, k.imin(k.iadd(first, domain.group), total)
+
+
+__all__ = ["Accumulate", "Anchored", "Apply", "Domain", "Extent", "I64", "Load", "Number", "Place", "Region",
+           "RegionWriter", "Space", "Store", "samples_of", "zero_halo"]  # fmt: skip

@@ -1,0 +1,85 @@
+"""Where the elements of an array lie in memory.
+
+An array (N, C, D, H, W) (missing spatial axes count as 1) is stored as
+
+    [n][channel block][d][h][w][channel within the block]
+
+with ``block`` = 16 channels beside each other (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain
+NumPy order). A halo of pixels may surround every plane; what it holds is undefined unless its producer was asked for
+zeros. Channels that only fill up the last block are undefined always.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from striate.dtypes import DType
+
+BLOCK = 16
+
+Halo = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Strides in elements for (n, channel block, d, h, w); ``origin`` is the offset of channel 0, pixel (0, 0, 0)."""
+
+    dtype: DType
+    block: int
+    channels: int
+    sizes: tuple[int, int, int]
+    halo: Halo
+    strides: tuple[int, int, int, int, int]
+    origin: int
+    per_sample: int
+
+    @property
+    def blocks(self) -> int:
+        """Number of channel blocks."""
+        return -(-self.channels // self.block)
+
+    @property
+    def pixels(self) -> int:
+        """Positions of one channel."""
+        return math.prod(self.sizes)
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Bytes that one sample takes, halo and padding included."""
+        return self.per_sample * self.dtype.numpy.itemsize
+
+    @property
+    def has_halo(self) -> bool:
+        """Whether pixels outside the image are stored."""
+        return self.halo != NO_HALO
+
+    def shifted(self, channel: int) -> Storage:
+        """The same memory seen from a later channel (a multiple of the block)."""
+        moved = self.origin + channel // self.block * self.strides[1]
+        return Storage(
+            self.dtype, self.block, self.channels - channel, self.sizes, self.halo, self.strides, moved, self.per_sample
+        )
+
+
+def make_storage(
+    dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO
+) -> Storage:
+    """Dense storage with the given halo."""
+    depth, height, width = (size + before + after for size, (before, after) in zip(sizes, halo, strict=True))
+    w = block
+    h = w * width
+    d = h * height
+    plane = d * depth
+    total = plane * -(-channels // block)
+    origin = halo[0][0] * d + halo[1][0] * h + halo[2][0] * w
+    return Storage(dtype, block, channels, sizes, halo, (total, plane, d, h, w), origin, total)
+
+
+def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Spatial sizes padded to three with leading ones."""
+    if len(shape) > 3:
+        raise ValueError(f"more than three spatial axes: {shape}")
+    d, h, w = (*(1,) * (3 - len(shape)), *shape)
+    return d, h, w
