@@ -1,0 +1,43 @@
+"""The operations, one family a file, and the functions that apply them to values."""
+
+from striate.graph.arithmetic import reshape
+from striate.ops.activation import (
+    absolute,
+    add,
+    cast,
+    divide,
+    exp,
+    greater,
+    is_finite,
+    leaky_relu,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negate,
+    relu,
+    sigmoid,
+    sqrt,
+    subtract,
+    tanh,
+    where,
+)
+from striate.ops.convolution import convolution
+from striate.ops.linear import linear
+from striate.ops.loss import cross_entropy, log_softmax, mean_squared_error, softmax
+from striate.ops.normalization import batch_normalization, normalize
+from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.random import dropout
+from striate.ops.reduction import extent, mean, moments, peak, sum
+from striate.ops.shaping import concatenate, expand, flatten
+
+__all__ = [
+    "add", "subtract", "multiply", "divide", "negate", "absolute", "exp", "log", "sqrt", "maximum", "minimum",
+    "greater", "where", "is_finite", "cast",
+    "tanh", "sigmoid", "relu", "leaky_relu",
+    "convolution", "linear", "batch_normalization", "normalize", "dropout",
+    "max_pooling", "average_pooling", "global_average_pooling",
+    "reshape", "flatten", "concatenate", "expand",
+    "sum", "mean", "moments", "peak", "extent",
+    "softmax", "log_softmax", "cross_entropy", "mean_squared_error",
+]  # fmt: skip

@@ -204,9 +204,7 @@ class ConvolutionWeightGradient(Convolutional):
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (x, dy), g = inputs, expanded(output_gradients[0], outputs[0])
-        return (self.input_gradient(dy, g, x.shape) if needed[0] else None), (
-            self.forward(x, g) if needed[1] else None
-        )
+        return (self.input_gradient(dy, g, x.shape) if needed[0] else None), (self.forward(x, g) if needed[1] else None)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

@@ -78,6 +78,14 @@ class Windowed(Op):
     stride: Sizes
     padding: Pairs
 
+    def __post_init__(self) -> None:
+        for name, least in (("stride", 1), ("dilation", 1), ("kernel", 1), ("size", 1), ("groups", 1)):
+            value = getattr(self, name, ())
+            if any(one < least for one in (value if isinstance(value, tuple) else (value,))):
+                raise OptionError(f"{place(self)}: {name} must be at least {least}, not {value}")
+        if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
+            raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
+
     def __str__(self) -> str:
         name = super().__str__().partition("(")[0]
         shown: list[str] = []
@@ -145,10 +153,7 @@ def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tupl
     """Where one tap of all windows lies in the padded input."""
     return (
         ...,
-        *(
-            slice(k * d, k * d + (n - 1) * s + 1, s)
-            for k, n, s, d in zip(tap, count, stride, dilation, strict=True)
-        ),
+        *(slice(k * d, k * d + (n - 1) * s + 1, s) for k, n, s, d in zip(tap, count, stride, dilation, strict=True)),
     )
 
 

@@ -1,0 +1,79 @@
+"""The linear layer: a convolution whose kernel covers the only position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.graph.arithmetic import reshape
+from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.value import Array, TensorType, Value, shape_text
+from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient, channel_vector
+from striate.ops.requirement import require_floats, shape_error
+from striate.ops.shaping import expanded
+
+_POINT: Any = ((1,), ((0, 0),), (1,), 1)
+"""Stride, padding, dilation and groups of a convolution over one position."""
+
+
+@register
+@dataclass(frozen=True)
+class Linear(Op):
+    """y[n, k] = Σ_d w[k, d] · x[n, d]"""
+
+    kind: ClassVar[Kind] = Kind.COMPOSITE
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        x, w = inputs
+        require_floats(self, inputs)
+        if w.rank != 2 or w.batched:
+            raise shape_error(self, f"its weights are (out_features, in_features), got {w}", "give a matrix")
+        if x.rank != 2:
+            raise shape_error(
+                self,
+                f"its input is (N, in_features), got {x}",
+                "put Flatten() (st.ops.flatten) before it",
+            )
+        if x.shape[1] != w.shape[1]:
+            raise shape_error(
+                self,
+                f"its input has {x.shape[1]} features, its weights {shape_text(w.shape)} take {w.shape[1]}",
+                f"Linear({x.shape[1]}, {w.shape[0]}), or Linear(None, {w.shape[0]}) to have it inferred",
+            )
+        return (x.with_shape((x.shape[0], w.shape[0])),)
+
+    def reference(self, x: Array, w: Array) -> Array:
+        return np.einsum("nd,kd->nk", x, w)
+
+    def expand(self, *inputs: Value) -> tuple[Value, ...]:
+        """The same in smaller operations: a convolution with a kernel of 1 over one position."""
+        x, w = inputs
+        y = Convolution(*_POINT)(_with_point(x), _with_point(w))
+        return (reshape(y, y.shape[:2]),)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x, w), dy = inputs, _with_point(expanded(output_gradients[0], outputs[0]))
+        dx = ConvolutionInputGradient(*_POINT, (1,))(dy, _with_point(w)) if needed[0] else None
+        dw = ConvolutionWeightGradient(*_POINT, (1,))(_with_point(x), dy) if needed[1] else None
+        return (None if dx is None else reshape(dx, x.shape)), (None if dw is None else reshape(dw, w.shape))
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for n, d, k in ((5, 17, 3), (1, 1, 1), (2, 3, 17), (3, 33, 1)):
+            yield Sample(cls(), (random.standard_normal((n, d)), random.standard_normal((k, d))))
+
+
+def _with_point(x: Value) -> Value:
+    return reshape(x, (*x.shape, 1))
+
+
+def linear(x: Value, w: Value, bias: Value | None = None) -> Value:
+    """y = x wᵀ + b: x (N, D), w (K, D), bias (K,) → (N, K); all float32 or all float64.
+
+    Raises ShapeError where the features do not match or x is not flat, DTypeError.
+    """
+    y = Linear()(x, w)
+    return y if bias is None else y + channel_vector("linear", bias, y)

@@ -1,0 +1,327 @@
+"""Softmax, cross entropy and mean squared error.
+
+Softmax and cross entropy mix the channels (axis 1) of every position: logits are (N, C) or (N, C, positions…).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import GraphError, LabelError, OptionError, unknown_option
+from striate.graph.arithmetic import cast, constant, elementwise, reshape
+from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops.activation import Exp
+from striate.ops.reduction import Sum, mean, sum
+from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.ops.shaping import Expand, expanded
+
+
+@dataclass(frozen=True)
+class Rowwise(Op):
+    """Base of operations that mix the channels of one position (abstract)."""
+
+    kind: ClassVar[Kind] = Kind.ROWWISE
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        require_floats(self, inputs)
+        if inputs[0].rank < 2 or any(x != inputs[0] for x in inputs):
+            raise shape_error(
+                self, f"needs (N, C, …), all alike, got {', '.join(map(str, inputs))}", "give logits with a class axis"
+            )
+        return (inputs[0],)
+
+
+def _example_shapes() -> tuple[tuple[int, ...], ...]:
+    return ((5, 3), (1, 17), (2, 1), (2, 3, 2, 1), (1, 17, 3), (2, 3, 1, 2, 2))
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+@register
+@dataclass(frozen=True)
+class Softmax(Rowwise):
+    """y[c] = e^x[c] / Σ_j e^x[j]"""
+
+    def reference(self, x: Array) -> Array:
+        return _softmax(x)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (y,), (dy,) = outputs, output_gradients
+        return (SoftmaxGradient()(y, expanded(dy, y)),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in _example_shapes():
+            yield Sample(cls(), (3 * random.standard_normal(shape),))
+
+
+@register
+@dataclass(frozen=True)
+class SoftmaxGradient(Rowwise):
+    """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])"""
+
+    def reference(self, y: Array, dy: Array) -> Array:
+        return y * (dy - (y * dy).sum(axis=1, keepdims=True))
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
+        first = None
+        if needed[0]:
+            first = g * (dy - Sum((1,))(y * dy)) - dy * Sum((1,))(g * y)
+        return first, (SoftmaxGradient()(y, g) if needed[1] else None)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in _example_shapes():
+            yield Sample(cls(), (_softmax(random.standard_normal(shape)), random.standard_normal(shape)))
+
+
+@register
+@dataclass(frozen=True)
+class LogSoftmax(Rowwise):
+    """y[c] = x[c] − ln Σ_j e^x[j]"""
+
+    def reference(self, x: Array) -> Array:
+        return _log_softmax(x)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (y,), (dy,) = outputs, output_gradients
+        return (LogSoftmaxGradient()(y, expanded(dy, y)),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in _example_shapes():
+            yield Sample(cls(), (3 * random.standard_normal(shape),))
+
+
+@register
+@dataclass(frozen=True)
+class LogSoftmaxGradient(Rowwise):
+    """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]"""
+
+    def reference(self, y: Array, dy: Array) -> Array:
+        return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
+        weighted = g * elementwise(Exp(), y)
+        return (-(weighted * Sum((1,))(dy)) if needed[0] else None), (g - Sum((1,))(weighted) if needed[1] else None)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in _example_shapes():
+            yield Sample(cls(), (_log_softmax(random.standard_normal(shape)), random.standard_normal(shape)))
+
+
+@dataclass(frozen=True)
+class LabelLoss(Op):
+    """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
+
+    kind: ClassVar[Kind] = Kind.ROWWISE
+    label_smoothing: float = 0.0
+
+    def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
+        """The type of the losses; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
+        require_floats(self, [logits, weight] if weight else [logits])
+        if not 0 <= self.label_smoothing <= 1:
+            raise OptionError(f"{self}: label_smoothing must be in [0, 1]")
+        if labels.dtype is not DType.int64:
+            raise dtype_error(
+                self, f"labels must be integers (the number of a class), got {labels}", "labels.astype(numpy.int64)"
+            )
+        if logits.rank < 2:
+            raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one number for each class")
+        expected = (logits.shape[0], *logits.shape[2:])
+        if labels.shape != expected:
+            one_hot = labels.shape == logits.shape
+            raise shape_error(
+                self,
+                f"logits {logits} need one label for each sample and position, got {labels}",
+                "one-hot labels become numbers with labels.argmax(axis=1)"
+                if one_hot
+                else "labels have the shape of the logits without the class axis",
+            )
+        if weight is not None and weight.shape != logits.shape[1:2]:
+            raise shape_error(self, f"{logits.shape[1]} classes need as many weights, got {weight}", "give shape (C,)")
+        return logits.with_shape(expected)
+
+    def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
+        """What the logarithms are weighed by, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), like the logits."""
+        classes = logits.shape[1]
+        bad = (labels < 0) | (labels >= classes)
+        if bad.any():
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise LabelError(f"{self}: label {labels[first]} at index {first} is not in 0 … {classes - 1}")
+        hot = np.moveaxis(np.eye(classes, dtype=logits.dtype)[labels], -1, 1)
+        smooth = (1 - self.label_smoothing) * hot + self.label_smoothing / classes
+        weights = np.ones(classes, logits.dtype) if weight is None else weight
+        return smooth * weights.reshape(1, -1, *(1,) * (logits.ndim - 2))
+
+
+@register
+@dataclass(frozen=True)
+class CrossEntropy(LabelLoss):
+    """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
+
+    Inputs logits (N, C, positions…), labels int64 (N, positions…) and perhaps weight (C,). Returns the losses
+    (N, positions…) and, with a weight, also w[label], which a weighted mean divides by.
+    """
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        logits, labels, *weight = inputs
+        losses = self.losses_type(logits, labels, weight[0] if weight else None)
+        return (losses, losses) if weight else (losses,)
+
+    def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> Array | tuple[Array, ...]:
+        losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
+        return losses if weight is None else (losses, weight[labels])
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        if any(needed[2:]):
+            raise GraphError(f"{self}: class weights are constants, not to be differentiated by")
+        dlosses = output_gradients[0]
+        if dlosses is None:
+            return (None,) * len(inputs)
+        dlogits = CrossEntropyGradient(self.label_smoothing)(*inputs, expanded(dlosses, outputs[0]))
+        return (dlogits, *(None,) * (len(inputs) - 1))
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for op, logits, labels, weight in _examples(random):
+            yield Sample(cls(op), (logits, labels, *weight), differentiable=(True, False, *(False for _ in weight)))
+
+
+@register
+@dataclass(frozen=True)
+class CrossEntropyGradient(LabelLoss):
+    """dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]), t[c] = w[c] · ((1 − ε) · [c = label] + ε / C)
+
+    Inputs logits, labels, perhaps weight, and the gradients of the losses.
+    """
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        logits, labels, *weight, dlosses = inputs
+        losses = self.losses_type(logits, labels, weight[0] if weight else None)
+        if dlosses != losses:
+            raise shape_error(self, f"the losses are {losses}, their gradient is {dlosses}", "give the forward's shape")
+        return (logits,)
+
+    def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
+        *weight, dlosses = rest
+        target = self.targets(logits, labels, weight[0] if weight else None)
+        return np.expand_dims(dlosses, 1) * (_softmax(logits) * target.sum(axis=1, keepdims=True) - target)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        logits, labels, *weight, dlosses = inputs
+        g = expanded(output_gradients[0], outputs[0])
+        column = (logits.shape[0], 1, *logits.shape[2:])
+        by_logits = by_losses = None
+        if needed[0]:
+            by_logits = SoftmaxGradient()(Softmax()(logits), g * reshape(dlosses, column))
+            if weight:  # Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w; without weights it is 1
+                chosen = CrossEntropy()(logits, labels, weight[0])[1]
+                share = self.label_smoothing / weight[0].shape[0]
+                total = chosen * (1 - self.label_smoothing) + sum(weight[0]) * share
+                by_logits = by_logits * reshape(total, column)
+        if needed[-1]:
+            one = Expand(dlosses.shape)(constant(1.0, dlosses.dtype))
+            slope = CrossEntropyGradient(self.label_smoothing)(logits, labels, *weight, one)
+            by_losses = sum(g * slope, axis=1)
+        return (by_logits, None, *(None for _ in weight), by_losses)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for smoothing, logits, labels, weight in _examples(random):
+            movable = (True, False, *(False for _ in weight), True)
+            dlosses = random.standard_normal(labels.shape)
+            yield Sample(cls(smoothing), (logits, labels, *weight, dlosses), differentiable=movable)
+
+
+def _examples(random: np.random.Generator) -> Iterator[tuple[float, Array, Array, tuple[Array, ...]]]:
+    """(label smoothing, logits, labels, weight or nothing)"""
+    for shape in _example_shapes():
+        for smoothing, weighted in ((0.0, False), (0.1, True)):
+            labels = random.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.int64)
+            weight = (0.5 + random.random(shape[1]),) if weighted else ()
+            yield smoothing, 3 * random.standard_normal(shape), labels, weight
+
+
+class LossReduction(Enum):
+    """How the losses of samples become one number."""
+
+    mean = "mean"
+    sum = "sum"
+    none = "none"
+
+
+def _reduction(name: str) -> LossReduction:
+    if name not in LossReduction.__members__:
+        raise unknown_option("reduction", name, LossReduction.__members__)
+    return LossReduction[name]
+
+
+def softmax(x: Value) -> Value:
+    """y[c] = e^x[c] / Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
+    return Softmax()(x)
+
+
+def log_softmax(x: Value) -> Value:
+    """y[c] = x[c] − ln Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
+    return LogSoftmax()(x)
+
+
+def cross_entropy(
+    logits: Value,
+    labels: Value,
+    weight: Value | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Value:
+    """−Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c], averaged over samples and positions.
+
+    logits (N, C, positions…) float32 or float64, labels (N, positions…) integers, weight (C,) → scalar; with
+    reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as PyTorch does.
+    Raises ShapeError, DTypeError (labels that are no integers), OptionError; labels out of range are the caller's
+    to refuse before anything runs.
+    """
+    wanted = _reduction(reduction)
+    if labels.dtype in (DType.int32, DType.uint8):
+        labels = cast(labels, DType.int64)
+    found = CrossEntropy(float(label_smoothing))(logits, labels, *(() if weight is None else (weight,)))
+    losses, shares = (found, None) if weight is None else found
+    if wanted is LossReduction.none:
+        return losses
+    if wanted is LossReduction.sum:
+        return sum(losses)
+    return mean(losses) if shares is None else sum(losses) / sum(shares)
+
+
+def mean_squared_error(prediction: Value, target: Value, reduction: str = "mean") -> Value:
+    """(1/n) Σ (prediction − target)² over all elements; "sum" does not divide, "none" keeps every square.
+
+    Both of one shape and one float dtype. Raises ShapeError, DTypeError, OptionError.
+    """
+    wanted = _reduction(reduction)
+    if prediction.shape != target.shape:
+        raise shape_error(
+            "mean_squared_error", f"prediction {prediction.type} and target {target.type} differ", "reshape one of them"
+        )
+    error = prediction - target
+    squares = error * error
+    if wanted is LossReduction.none:
+        return squares
+    return sum(squares) if wanted is LossReduction.sum else mean(squares)

@@ -1,0 +1,168 @@
+"""Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167), for (B, D) and for (B, C, positions…)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import OptionError
+from striate.graph.arithmetic import elementwise, reshape
+from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.value import Array, Batch, Shape, TensorType, Value
+from striate.ops.activation import Sqrt
+from striate.ops.convolution import channel_vector
+from striate.ops.reduction import Moments, Sum, extent
+from striate.ops.requirement import require_floats, shape_error
+from striate.ops.shaping import expanded
+
+
+def batch_axes(rank: int) -> tuple[int, ...]:
+    """All axes but the channels: what batch statistics are taken over."""
+    return (0, *range(2, rank))
+
+
+def _channel_shape(x: Shape) -> Shape:
+    return (1, *x[1:2], *(1,) * (len(x) - 2))
+
+
+@register
+@dataclass(frozen=True)
+class BatchNormalization(Op):
+    """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
+
+    Inputs x (N, C, positions…) and, where they are learned, γ (C,) and β (C,). Returns (y, μ, σ²), the latter
+    (1, C, 1…). Raises ShapeError where a channel is known to have one value; with N open, the caller must check.
+    """
+
+    kind: ClassVar[Kind] = Kind.COMPOSITE
+    epsilon: float = 1e-5
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        require_floats(self, inputs)
+        x, *affine = inputs
+        if x.rank < 2 or len(affine) not in (0, 2):
+            raise shape_error(self, f"needs (N, C, positions…) and either both γ and β or none, got {x}", "give all")
+        for vector in affine:
+            if vector.shape != x.shape[1:2]:
+                raise shape_error(
+                    self,
+                    f"its input has {x.shape[1]} channels, its scale and shift are {vector}",
+                    f"num_features={x.shape[1]}, or None to have it inferred",
+                )
+        counted = (x.shape[0], *x.shape[2:])
+        if math.prod(2 if isinstance(dim, Batch) else dim for dim in counted) == 1:
+            raise shape_error(
+                self,
+                f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
+                "give at least two samples to a batch, or larger images; or call model.eval()",
+            )
+        small = x.with_shape(_channel_shape(x.shape))
+        return x, small, small
+
+    def reference(self, x: Array, *affine: Array) -> tuple[Array, ...]:
+        wide, shape = x.astype(np.float64), (1, x.shape[1], *(1,) * (x.ndim - 2))
+        mean = wide.mean(axis=batch_axes(x.ndim), keepdims=True)
+        variance = ((wide - mean) ** 2).mean(axis=batch_axes(x.ndim), keepdims=True)
+        y = (wide - mean) / np.sqrt(variance + self.epsilon)
+        if affine:
+            y = y * affine[0].reshape(shape) + affine[1].reshape(shape)
+        return y.astype(x.dtype), mean.astype(x.dtype), variance.astype(x.dtype)
+
+    def expand(self, *inputs: Value) -> tuple[Value, ...]:
+        """The same in smaller operations: moments, then a subtraction, a multiplication and an addition."""
+        x, *affine = inputs
+        mean, variance = Moments(batch_axes(x.type.rank))(x)
+        return _normalized(x, mean, variance, affine, self.epsilon), mean, variance
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
+
+        x̂ is made again from x, so that the forward pass need not keep it. The mean and the variance are outputs too:
+        what depends on them adds dμ / M + 2 (x − μ) dσ² / M.
+        """
+        (x, *affine), (y, mean, variance) = inputs, outputs
+        dy, dmean, dvariance = output_gradients
+        axes = batch_axes(x.type.rank)
+        count = extent(x, axes)
+        centred = x - mean
+        dx = dgamma = dbeta = None
+        if dy is not None:
+            dy = expanded(dy, y)
+            inverse = 1 / elementwise(Sqrt(), variance + self.epsilon)
+            dbeta = Sum(axes)(dy)
+            dgamma = Sum(axes)(dy * centred) * inverse
+            if needed[0]:
+                scale = inverse * reshape(affine[0], mean.shape) if affine else inverse
+                dx = (dy - dbeta / count - centred * (dgamma * inverse / count)) * scale
+        if needed[0] and dmean is not None:
+            dx = dmean / count + (0 if dx is None else dx)
+        if needed[0] and dvariance is not None:
+            dx = centred * (dvariance * 2 / count) + (0 if dx is None else dx)
+        if dx is not None:
+            dx = expanded(dx, x)
+        if not affine:
+            return (dx,)
+        gamma, beta = affine
+        return (
+            dx,
+            reshape(dgamma, gamma.shape) if needed[1] and dgamma is not None else None,
+            reshape(dbeta, beta.shape) if needed[2] and dbeta is not None else None,
+        )
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in ((5, 3), (3, 17, 2, 3), (1, 3, 5, 2), (2, 1, 3), (2, 3, 1, 2, 2)):
+            gamma, beta = 1 + 0.3 * random.standard_normal((2, shape[1]))
+            yield Sample(cls(), (2 * random.standard_normal(shape) + 3, gamma, beta))
+        yield Sample(cls(0.1), (random.standard_normal((4, 3, 2)),))
+
+
+def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], epsilon: float) -> Value:
+    # x − μ first: folding μ into the shift would cost the accuracy of a large mean.
+    scale = 1 / elementwise(Sqrt(), variance + epsilon)
+    if not affine:
+        return (x - mean) * scale
+    gamma, beta = affine
+    return (x - mean) * (scale * reshape(gamma, mean.shape)) + reshape(beta, mean.shape)
+
+
+def _affine(gamma: Value | None, beta: Value | None, epsilon: float) -> list[Value]:
+    if (gamma is None) != (beta is None):
+        raise OptionError("batch_normalization: give both gamma and beta, or neither")
+    if not epsilon > 0:
+        raise OptionError(f"batch_normalization: epsilon must be positive, not {epsilon}")
+    return [vector for vector in (gamma, beta) if vector is not None]
+
+
+def batch_normalization(
+    x: Value, gamma: Value | None = None, beta: Value | None = None, epsilon: float = 1e-5
+) -> tuple[Value, Value, Value]:
+    """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
+
+    x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
+    Raises ShapeError (a channel with one value, γ of another size), DTypeError, OptionError.
+    """
+    affine = _affine(gamma, beta, epsilon)
+    y, mean, variance = BatchNormalization(float(epsilon))(x, *affine)
+    return y, reshape(mean, x.shape[1:2]), reshape(variance, x.shape[1:2])
+
+
+def normalize(
+    x: Value,
+    mean: Value,
+    variance: Value,
+    gamma: Value | None = None,
+    beta: Value | None = None,
+    epsilon: float = 1e-5,
+) -> Value:
+    """y = γ · (x − μ) / √(σ² + ε) + β with given statistics, such as the running ones of a batch normalization.
+
+    x (N, C) or (N, C, positions…), everything else (C,) → y like x. Raises ShapeError, DTypeError, OptionError.
+    """
+    what = "normalize"
+    affine = [channel_vector(what, vector, x) for vector in _affine(gamma, beta, epsilon)]
+    return _normalized(x, channel_vector(what, mean, x), channel_vector(what, variance, x), affine, float(epsilon))

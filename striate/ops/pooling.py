@@ -1,0 +1,312 @@
+"""Maximum and average over sliding windows, in one to three dimensions, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import GraphError
+from striate.graph.op import Kind, Sample, register
+from striate.graph.value import Array, DType, Shape, TensorType, Value
+from striate.ops.reduction import mean
+from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.shaping import expanded
+from striate.ops.window import (
+    Padding,
+    Pairs,
+    PerAxis,
+    Sizes,
+    Windowed,
+    cropped,
+    padded,
+    padding_pairs,
+    per_axis,
+    reach,
+    require_geometry,
+    tap_slices,
+    taps,
+    window_count,
+)
+
+
+def _positions(shape: Shape) -> Sizes:
+    return tuple(dim for dim in shape[2:] if isinstance(dim, int))
+
+
+@dataclass(frozen=True)
+class Pooling(Windowed):
+    """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
+
+    kind: ClassVar[Kind] = Kind.WINDOW
+    kernel: Sizes
+    dilation: Sizes
+    ceil_mode: bool
+
+    def output_sizes(self, size: Sizes) -> Sizes:
+        """Number of windows along every axis of positions."""
+        return window_count(self, size, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def pooled(self, x: TensorType) -> TensorType:
+        """The type of y for an input; raises ``ShapeError``, also where a window would hold padding alone."""
+        require_floats(self, [x])
+        require_positions(self, x)
+        require_geometry(
+            self, x.rank - 2, kernel=self.kernel, stride=self.stride, padding=self.padding, dilation=self.dilation
+        )
+        size = _positions(x.shape)
+        count = self.output_sizes(size)
+        for axis, n in enumerate(count):
+            if not all(np.any(self.inside(axis, np.arange(n)[:, None], size[axis]), axis=1)):
+                raise shape_error(self, f"a window holds nothing but padding on {x}", "padding up to half the kernel")
+        return x.with_shape((*x.shape[:2], *count))
+
+    def inside(self, axis: int, window: Array, length: int) -> Array:
+        """Whether each tap of each window lies inside the input: (windows, taps of this axis)."""
+        start = window * self.stride[axis] - self.padding[axis][0]
+        position = start + np.arange(self.kernel[axis]) * self.dilation[axis]
+        return (position >= 0) & (position < length)
+
+    def overhang(self, size: Sizes) -> Sizes:
+        """How far the last windows reach behind the padded input (only with ``ceil_mode``)."""
+        count, span = self.output_sizes(size), reach(self.kernel, self.dilation)
+        return tuple(
+            max(0, (n - 1) * s + r - (length + before + after))
+            for n, s, r, length, (before, after) in zip(count, self.stride, span, size, self.padding, strict=True)
+        )
+
+    def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
+        """Adds what every tap sends to its place in an input of ``size``."""
+        shape = (*like.shape[:2], *size)
+        target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
+        for (_, tap), values in zip(taps(self.kernel), sent, strict=True):
+            target[tap_slices(tap, like.shape[2:], self.stride, self.dilation)] += values
+        return cropped(target, self.padding, size)
+
+
+@register
+@dataclass(frozen=True)
+class MaxPooling(Pooling):
+    """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
+
+    Returns (y, index): the number of the tap that held the first maximum, uint8 (int32 for more than 255 taps).
+    Padding never wins. NaN wins over every number.
+    """
+
+    @property
+    def index_dtype(self) -> DType:
+        """What holds the number of a tap."""
+        return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        y = self.pooled(inputs[0])
+        return y, y.with_dtype(self.index_dtype)
+
+    def reference(self, x: Array) -> tuple[Array, Array]:
+        size: Sizes = x.shape[2:]
+        count, extra = self.output_sizes(size), self.overhang(size)
+        source = padded(x, self.padding, -np.inf, extra)
+        real = padded(np.ones(x.shape, bool), self.padding, 0, extra)
+        where = [tap_slices(tap, count, self.stride, self.dilation) for _, tap in taps(self.kernel)]
+        values, valid = np.stack([source[s] for s in where]), np.stack([real[s] for s in where])
+        y = values.max(axis=0)
+        largest = valid & ((values == y) | np.isnan(values))
+        return y, np.argmax(largest, axis=0).astype(self.index_dtype.numpy)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
+        if dy is None:
+            return (None,)
+        size = _positions(x.shape)
+        rule = MaxPoolingGradient(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, size)
+        return (rule(expanded(dy, y), index),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
+            yield Sample(cls(stride, padding, kernel, dilation, ceil_mode), (x,))
+
+
+@register
+@dataclass(frozen=True)
+class MaxPoolingGradient(Pooling):
+    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i"""
+
+    size: Sizes
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        dy, index = inputs
+        x = dy.with_shape((*dy.shape[:2], *self.size))
+        y = self.pooled(x)
+        if y != dy or index.shape != dy.shape:
+            raise shape_error(self, f"pooling gives {y}; got dy {dy}, index {index}", "give the forward's shapes")
+        return (x,)
+
+    def reference(self, dy: Array, index: Array) -> Array:
+        return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        raise GraphError(f"{self}: second derivatives through max pooling are not defined here")
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
+            y, index = MaxPooling(stride, padding, kernel, dilation, ceil_mode).reference(x)
+            op = cls(stride, padding, kernel, dilation, ceil_mode, x.shape[2:])
+            yield Sample(op, (random.standard_normal(y.shape), index), differentiable=(False, False))
+
+
+@dataclass(frozen=True)
+class Averaging(Pooling):
+    """Base of average pooling and its gradient (abstract)."""
+
+    count_include_pad: bool
+
+    def areas(self, size: Sizes) -> Array:
+        """What each window's sum is divided by: (windows…).
+
+        ``count_include_pad`` counts the padding too, but never what ``ceil_mode`` reaches behind it.
+        """
+        area = np.ones((), np.int64)
+        for axis, (n, length, (_, after)) in enumerate(zip(self.output_sizes(size), size, self.padding, strict=True)):
+            start = np.arange(n) * self.stride[axis] - self.padding[axis][0]
+            stop = np.minimum(start + self.kernel[axis], length + after)
+            if not self.count_include_pad:
+                start, stop = np.maximum(start, 0), np.minimum(stop, length)
+            area = area[..., None] * (stop - start)
+        return area
+
+
+@register
+@dataclass(frozen=True)
+class AveragePooling(Averaging):
+    """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]"""
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.pooled(inputs[0]),)
+
+    def reference(self, x: Array) -> Array:
+        size: Sizes = x.shape[2:]
+        count = self.output_sizes(size)
+        source = padded(x, self.padding, extra=self.overhang(size))
+        total = np.zeros((*x.shape[:2], *count), np.float64)
+        for _, tap in taps(self.kernel):
+            total += source[tap_slices(tap, count, self.stride, self.dilation)]
+        return (total / self.areas(size)).astype(x.dtype)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
+        geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
+        return (AveragePoolingGradient(*geometry, _positions(x.shape))(dy),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for x, kernel, stride, padding, dilation, ceil_mode in _examples(random):
+            if all(d == 1 for d in dilation):
+                for include in (True, False):
+                    yield Sample(cls(stride, padding, kernel, dilation, ceil_mode, include), (x,))
+
+
+@register
+@dataclass(frozen=True)
+class AveragePoolingGradient(Averaging):
+    """dx[n, c, i] = Σ dy[n, c, p] / area[p] over the windows p that hold position i"""
+
+    size: Sizes
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (dy,) = inputs
+        x = dy.with_shape((*dy.shape[:2], *self.size))
+        y = self.pooled(x)
+        if y != dy:
+            raise shape_error(self, f"pooling gives {y}; got dy {dy}", "give the forward's shape")
+        return (x,)
+
+    def reference(self, dy: Array) -> Array:
+        share = (dy / self.areas(self.size)).astype(dy.dtype)
+        return self.scatter((share for _ in taps(self.kernel)), self.size, dy)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        g = expanded(output_gradients[0], outputs[0])
+        geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
+        return (AveragePooling(*geometry)(g),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for sample in AveragePooling.samples(random):
+            (x,), op = sample.arrays, sample.op
+            assert isinstance(op, AveragePooling)
+            geometry = (op.stride, op.padding, op.kernel, op.dilation, op.ceil_mode, op.count_include_pad)
+            dy = random.standard_normal((*x.shape[:2], *op.output_sizes(x.shape[2:])))
+            yield Sample(cls(*geometry, x.shape[2:]), (dy,))
+
+
+def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
+    """(x, kernel, stride, padding, dilation, ceil_mode)"""
+    zero, one = (0, 0), (1, 1)
+    cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, bool]] = [
+        ((2, 3, 4, 6), (2, 2), (2, 2), (zero, zero), (1, 1), False),
+        ((1, 17, 5, 4), (3, 2), (2, 1), (one, zero), (1, 1), False),  # windows overlap
+        ((2, 1, 1, 1), (1, 1), (1, 1), (zero, zero), (1, 1), False),  # one pixel
+        ((1, 3, 1, 1), (3, 3), (2, 2), (one, one), (1, 1), False),  # one pixel amid padding
+        ((2, 3, 7, 5), (2, 1), (3, 2), (zero, zero), (1, 1), False),  # stride larger than the kernel
+        ((1, 3, 6, 7), (3, 2), (2, 3), (one, (0, 1)), (1, 1), True),  # incomplete windows, asymmetric
+        ((2, 2, 7, 6), (2, 3), (1, 2), (zero, one), (3, 2), False),  # dilation
+        ((2, 3, 8), (3,), (2,), (one,), (1,), True),
+        ((1, 2, 3, 4, 5), (2, 2, 3), (1, 2, 2), (zero, zero, one), (1, 1, 1), False),
+    ]
+    for shape, *rest in cases:
+        yield (random.standard_normal(shape), *rest)
+
+
+def _geometry(
+    x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
+) -> tuple[Sizes, Pairs, Sizes, Sizes]:
+    rank = x.type.rank - 2
+    kernel, spread = per_axis("kernel_size", kernel_size, rank), per_axis("dilation", dilation, rank)
+    strides = kernel if stride is None else per_axis("stride", stride, rank)
+    return strides, padding_pairs(padding, kernel, strides, spread), kernel, spread
+
+
+def max_pooling(
+    x: Value,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> Value:
+    """The largest element of every window; NaN where there is one; padding never wins.
+
+    x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
+    ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
+    """
+    require_positions(MaxPooling((), (), (), (), ceil_mode), x.type)
+    y, _ = MaxPooling(*_geometry(x, kernel_size, stride, padding, dilation), bool(ceil_mode))(x)
+    return y
+
+
+def average_pooling(
+    x: Value,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Value:
+    """The mean of every window; ``count_include_pad`` says whether zeros of the padding count.
+
+    x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), x.type)
+    geometry = _geometry(x, kernel_size, stride, padding, 1)
+    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(x)
+
+
+def global_average_pooling(x: Value) -> Value:
+    """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
+    require_positions(AveragePooling((), (), (), (), False, True), x.type)
+    return mean(x, tuple(range(2, x.type.rank)), keepdims=True)

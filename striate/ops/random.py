@@ -1,0 +1,116 @@
+"""Randomness without state: every number is a function of a key and of its place, so that any order gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from striate.errors import OptionError
+from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops.requirement import dtype_error, require_floats, shape_error
+
+GOLDEN = 0x9E3779B9
+"""2³² divided by the golden ratio: spreads small counters over all bits."""
+
+
+def scrambled(word: Any) -> Any:
+    """A bijection of 32-bit words in which every bit of the input moves about half of the output's.
+
+    The constants are Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. Written with ``^ * >>`` alone:
+    ``word`` is a NumPy array of uint32 here, and may be a vector of a kernel there.
+    """
+    word = word ^ (word >> 16)
+    word = word * 0x7FEB352D
+    word = word ^ (word >> 15)
+    word = word * 0x846CA68B
+    return word ^ (word >> 16)
+
+
+def row_words(key_low: Any, key_high: Any, stream: Any, n: Any) -> tuple[Any, Any]:
+    """The two words that all elements of sample n share: computed once a sample."""
+    first = scrambled(scrambled(scrambled(key_low + stream) ^ key_high) + n)
+    return first, scrambled(first + GOLDEN)
+
+
+def mix(rows: tuple[Any, Any], element: Any) -> Any:
+    """The 32 random bits of one element of a sample; ``element`` is its row-major index within the sample."""
+    first, second = rows
+    return scrambled(scrambled(element ^ first) + second)
+
+
+@register
+@dataclass(frozen=True)
+class DropoutMask(Op):
+    """y = 0 with the given probability p, else 1 / (1 − p)
+
+    Inputs: x, of which only shape and dtype matter, and a key, an int64 scalar (seed and step, mixed by the host).
+    ``stream`` tells the dropouts of a network apart. An element is dropped where its 32 bits are below p · 2³².
+    """
+
+    kind: ClassVar[Kind] = Kind.RANDOM
+    probability: float
+    stream: int
+
+    @property
+    def threshold(self) -> int:
+        """Bits below this number drop the element."""
+        return min(round(self.probability * 2**32), 2**32 - 1)
+
+    @property
+    def scale(self) -> float:
+        """What the elements that stay are multiplied by."""
+        return 1 / (1 - self.probability)
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        x, key = inputs
+        require_floats(self, [x])
+        if not 0 <= self.probability < 1:
+            raise OptionError(f"{self}: the probability must be in [0, 1)")
+        if key.dtype is not DType.int64 or key.rank:
+            raise dtype_error(self, f"its key must be an int64 scalar, got {key}", "mix seed and step into one number")
+        if not x.rank:
+            raise shape_error(self, f"needs a batch, got {x}", "give values of shape (N, …)")
+        return (x,)
+
+    def reference(self, x: Array, key: Array) -> Array:
+        bits = int(key) % 2**64
+        word = [np.array([part], np.uint32) for part in (bits % 2**32, bits >> 32, self.stream * GOLDEN % 2**32)]
+        y = np.empty((x.shape[0], x[:1].size), x.dtype)
+        element = np.arange(y.shape[1], dtype=np.uint32)
+        for n in range(x.shape[0]):
+            drawn = mix(row_words(*word, np.array([n], np.uint32)), element)
+            y[n] = np.where(drawn < np.uint32(self.threshold), 0, self.scale)
+        return y.reshape(x.shape)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        return None, None
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape, probability, stream in (
+            ((3, 17, 2, 5), 0.5, 0),
+            ((2, 3), 0.1, 1),
+            ((1, 1, 1, 1), 0.9, 7),
+            ((2, 3, 7), 0.0, 2),
+        ):
+            key = np.asarray(random.integers(-(2**63), 2**63), np.int64)
+            yield Sample(cls(probability, stream), (random.standard_normal(shape), key))
+
+
+def dropout(x: Value, key: Value, probability: float = 0.5, stream: int = 0) -> Value:
+    """y = x · m, where m is 0 with probability p and 1 / (1 − p) otherwise (Srivastava and others, 2014).
+
+    x (N, …) float32 or float64; ``key`` an int64 scalar that changes with every step; ``stream`` differs for every
+    dropout of a network. Raises OptionError for a probability outside [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise OptionError(f"dropout: the probability must be in [0, 1], not {probability}")
+    if probability == 0:
+        return x
+    if probability == 1:
+        return x * 0
+    return x * DropoutMask(float(probability), stream)(x, key)
