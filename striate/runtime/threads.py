@@ -37,8 +37,9 @@ _CYCLES = ctypes.CFUNCTYPE(ctypes.c_int64)
 DONE, MORE, FAILED = 1, 2, 3
 ASLEEP, STOPPED = 1, 2
 
-SPIN_SECONDS = 2e-6
-"""A phase's tail is shorter than this when no thread was descheduled."""
+SPIN_SECONDS = 30e-6
+"""Longer than a phase's tail when no thread was descheduled: a core given away to a busy process is gone for some
+milliseconds. Beside two busy processes on two cores, 2 µs made phases of 18 µs last 38 µs, and 100 µs made them 29."""
 IDLE_SECONDS = 1e-3
 """Longer than the Python between two steps, so that a training loop never pays for waking up."""
 SLICE_SECONDS = 10e-3
