@@ -224,7 +224,7 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
     cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, int]] = [
         # x (N, C, positions…), w, stride, padding, dilation, groups
         ((2, 3, 5, 4), (17, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),
-        ((1, 17, 3, 3), (1, 17, 1, 1), (1, 1), (zero, zero), (1, 1), 1),
+        ((2, 17, 3, 3), (1, 17, 1, 1), (1, 1), (zero, zero), (1, 1), 1),
         ((2, 1, 1, 1), (3, 1, 1, 1), (1, 1), (zero, zero), (1, 1), 1),  # one pixel
         ((3, 3, 1, 1), (2, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),  # one pixel amid zeros
         ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric

@@ -20,8 +20,8 @@ GOLDEN = 0x9E3779B9
 def scrambled(word: Any) -> Any:
     """A bijection of 32-bit words in which every bit of the input moves about half of the output's.
 
-    The constants are Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. Written with ``^ * >>`` alone:
-    ``word`` is a NumPy array of uint32 here, and may be a vector of a kernel there.
+    The constants are those of Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. Written with
+    ``^ * >>`` alone: ``word`` is a NumPy array of uint32 here, and may be a vector of a kernel there.
     """
     word = word ^ (word >> 16)
     word = word * 0x7FEB352D
