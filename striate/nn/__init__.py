@@ -1,0 +1,33 @@
+"""Layers: they own parameters and call one operation each; options, defaults and names are PyTorch's."""
+
+from striate.nn import initialization as init
+from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from striate.nn.container import Concat, Residual, Sequential
+from striate.nn.convolution import Conv1d, Conv2d, Conv3d
+from striate.nn.linear import Linear
+from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
+from striate.nn.module import Module, Standardization
+from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from striate.nn.parameter import Parameter
+from striate.nn.pooling import (
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAveragePool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
+from striate.nn.random import Dropout
+from striate.nn.shaping import Flatten, Identity
+
+__all__ = [
+    "Module", "Parameter", "Sequential", "Residual", "Concat", "Identity",
+    "Conv1d", "Conv2d", "Conv3d", "Linear", "Flatten",
+    "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
+    "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+    "AdaptiveAvgPool2d", "GlobalAveragePool",
+    "Loss", "CrossEntropyLoss", "MSELoss", "init",
+]  # fmt: skip

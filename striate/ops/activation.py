@@ -202,6 +202,22 @@ class Sqrt(Positive):
 
 @register
 @dataclass(frozen=True)
+class CosinePi(Elementwise):
+    """y = cos(πx)"""
+
+    def reference(self, x: Array) -> Array:
+        return np.cos(np.pi * x)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (x,), (dy,) = inputs, output_gradients
+        return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
+
+    def emit(self, k: Any, *inputs: Any) -> Any:
+        return k.cos_pi(inputs[0])
+
+
+@register
+@dataclass(frozen=True)
 class Absolute(Elementwise):
     """y = |x|; dx = 0 at 0"""
 

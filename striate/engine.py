@@ -1,0 +1,94 @@
+"""The boundary between graphs and what runs them.
+
+A graph is *prepared* once and *run* many times. ``STRIATE_ENGINE`` decides whether it becomes machine code or is
+interpreted by the NumPy references of its operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from striate import settings
+from striate.graph.graph import Graph, rewrite
+from striate.graph.interpreter import interpret
+from striate.graph.op import Node
+from striate.graph.value import Array, Batch, Shape, TensorType, Value
+from striate.settings import Engine
+
+try:
+    from striate.compiler import prepare_compiled  # pyright: ignore
+except ModuleNotFoundError:
+    prepare_compiled = None
+
+
+class Executable(Protocol):
+    """One graph, ready to run."""
+
+    def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
+        """Runs the graph on ``arrays`` (plain inputs by name) with N = ``n``; returns the outputs by name.
+
+        Outputs that were given a place at preparation are written there; all others are fresh arrays. The graph's
+        updates are written into the arrays that its states are bound to.
+        """
+        ...
+
+
+def with_batch(graph: Graph, n: int) -> Graph:
+    """The graph for one number of samples: N becomes ``n`` in every shape that an operation carries."""
+
+    def replace_batch(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        changes: dict[str, Any] = {}
+        for parameter in fields(node.op):
+            held = getattr(node.op, parameter.name)
+            if isinstance(held, TensorType) and held.batched:
+                changes[parameter.name] = held.with_shape(held.concrete(n))
+            elif isinstance(held, tuple) and any(isinstance(dim, Batch) for dim in cast("tuple[Any, ...]", held)):
+                changes[parameter.name] = tuple(n if isinstance(dim, Batch) else dim for dim in cast("Shape", held))
+        return Node(replace(node.op, **changes), inputs, node.path).outputs if changes else None
+
+    return rewrite(graph, replace_batch)
+
+
+class ReferenceExecutable:
+    """The oracle behind the engine's protocol: exact, slow, for any graph."""
+
+    def __init__(self, graph: Graph, bindings: Mapping[str, Array], results: Mapping[str, Array]) -> None:
+        self._graph = graph
+        self._bindings = bindings
+        self._results = results
+        self._bound: tuple[int, Graph] | None = None
+
+    def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
+        if self._bound is None or self._bound[0] != n:
+            self._bound = (n, with_batch(self._graph, n))
+        outputs, updates = interpret(self._bound[1], {**arrays, **self._bindings})
+        # Everything is computed before anything is written: an update may read what another one replaces.
+        fresh = {name: np.array(array) for name, array in outputs.items()}
+        contents = {name: np.array(array) for name, array in updates.items()}
+        for name, array in contents.items():
+            self._bindings[name][...] = array.reshape(self._bindings[name].shape)
+        for name, place in self._results.items():
+            place[...] = fresh[name].reshape(place.shape)
+            fresh[name] = place
+        return fresh
+
+
+def prepare(
+    graph: Graph,
+    bindings: Mapping[str, Array] | None = None,
+    results: Mapping[str, Array] | None = None,
+    capacity: int | None = None,
+) -> Executable:
+    """Makes a graph runnable.
+
+    bindings: the arrays of parameters and states, read at run time and never copied here;
+    results: places for outputs that are to be written there; capacity: the largest N that will be run.
+    """
+    places, written = dict(bindings or {}), dict(results or {})
+    if settings.current().engine is Engine.COMPILED and prepare_compiled is not None:
+        return cast("Callable[..., Executable]", prepare_compiled)(graph, places, written, capacity)
+    return ReferenceExecutable(graph, places, written)

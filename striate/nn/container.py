@@ -1,0 +1,89 @@
+"""Modules made of modules: chains, skip connections by addition and by concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from striate.errors import TracingError
+from striate.graph.value import Value, shape_text
+from striate.nn.module import Module
+from striate.nn.trail import layer_error
+from striate.ops.shaping import concatenate
+from striate.tracing import current_trace
+
+
+class Sequential(Module):
+    """y = f_n(… f_2(f_1(x)))
+
+    ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` takes the names given.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        self._chain: list[str] = []
+        only = modules[0] if len(modules) == 1 else None
+        named = only.items() if isinstance(only, Mapping) else ((str(i), module) for i, module in enumerate(modules))
+        for name, module in named:
+            if not isinstance(module, Module):
+                raise TracingError(f"Sequential takes modules, not {module!r}")
+            self._chain.append(name)
+            setattr(self, name, module)
+
+    def append(self, module: Module) -> Sequential:
+        """Adds a module at the end."""
+        self._chain.append(str(len(self._chain)))
+        setattr(self, self._chain[-1], module)
+        return self
+
+    def forward(self, x: Any) -> Any:
+        for name in self._chain:
+            x = self._modules[name](x)
+        return x
+
+    def __len__(self) -> int:
+        return len(self._chain)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (self._modules[name] for name in self._chain)
+
+    def __getitem__(self, index: int) -> Module:
+        return self._modules[self._chain[index]]
+
+
+class Residual(Module):
+    """y = body(x) + shortcut(x); without a shortcut y = body(x) + x. He et al., arXiv:1512.03385."""
+
+    def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: Value) -> Value:
+        y = self.body(x)
+        skip = x if self.shortcut is None else self.shortcut(x)
+        if y.shape != skip.shape:
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its body gives {shape_text(y.shape)}, its shortcut {shape_text(skip.shape)}",
+                ["only equal shapes can be added"],
+                "give a shortcut that ends with the body's shape, such as a 1×1 convolution with its stride",
+            )
+        return y + skip
+
+    def describe(self) -> str:
+        return "Residual"
+
+
+class Concat(Module):
+    """y = [f_1(x), f_2(x), …] along the channels, axis 1: (N, D) and (N, H) give (N, D + H)"""
+
+    def __init__(self, *branches: Module) -> None:
+        self._chain = [str(index) for index in range(len(branches))]
+        for name, branch in zip(self._chain, branches):
+            setattr(self, name, branch)
+
+    def forward(self, x: Value) -> Value:
+        return concatenate([self._modules[name](x) for name in self._chain])
+
+    def describe(self) -> str:
+        return "Concat"

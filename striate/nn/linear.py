@@ -1,0 +1,86 @@
+"""The linear layer."""
+
+from __future__ import annotations
+
+from striate.graph.value import Value, shape_text
+from striate.nn.initialization import Initializer, bias_initializer
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter
+from striate.nn.trail import before_flattening, layer_error, product_text
+from striate.ops.linear import linear
+from striate.tracing import current_trace
+
+
+class Linear(Module):
+    """y = x Wᵀ + b
+
+    x (N, in_features) → y (N, out_features); weight (out_features, in_features), bias (out_features,), as in PyTorch.
+    ``in_features=None`` is inferred. Raises ``ShapeError`` for another number of features or a missing Flatten.
+    """
+
+    def __init__(
+        self, in_features: int | None, out_features: int, bias: bool = True, *, init: str | Initializer = "torch"
+    ) -> None:
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter((out_features, in_features), init)
+        self.bias = Parameter((out_features,), bias_initializer(init), fan_in=in_features) if bias else None
+
+    def infer_sizes(self, x: Value) -> None:
+        """Takes the number of input features from the input where it was None."""
+        if self.in_features is None:
+            trace = current_trace()
+            if trace is not None:
+                trace.undo.append(self._forget)
+            self._know(int(x.type.concrete(1)[1]))
+
+    def _know(self, features: int | None) -> None:
+        self.__dict__["in_features"] = features
+        self.slot("weight").shape = (self.out_features, features)
+        if "bias" in self._parameters:
+            self.slot("bias").fan_in = features
+
+    def _forget(self) -> None:
+        if self.slot("weight").array is None:
+            self._know(None)
+
+    def settle(self) -> None:
+        self._know(self.slot("weight").shape[1])
+
+    def forward(self, x: Value) -> Value:
+        trace = current_trace()
+        if x.type.rank != 2:
+            flat = x.type.size(1)
+            raise layer_error(
+                trace,
+                self.where(),
+                f"its input {shape_text(x.shape)} is not flat",
+                [f"{product_text(x.shape)} = {flat}"] if x.type.rank > 2 else ["wanted (N, features)"],
+                f"put Flatten() before it; then it has {flat} features"
+                if x.type.rank > 2
+                else "give one sample as a batch of one, x[None]",
+            )
+        self.infer_sizes(x)
+        features = int(x.type.concrete(1)[1])
+        if features != self.in_features:
+            product = before_flattening(trace, x)
+            raise layer_error(
+                trace,
+                self.where(),
+                f"its input has {features} features",
+                [f"{product}, not {self.in_features}" if product else f"{features}, not {self.in_features}"],
+                f"Linear({features}, {self.out_features}), or Linear(None, {self.out_features}) to have it inferred",
+            )
+        return linear(x, self.weight, self.bias)
+
+    def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
+        return (self.in_features or 0) * self.out_features
+
+    def describe(self) -> str:
+        if current_trace() is not None and self.in_features is not None:
+            return f"Linear(in_features={self.in_features})"  # inside an error only this matters
+        return super().describe()
+
+    def extra_repr(self) -> str:
+        bias = "" if "bias" in self._parameters else ", bias=False"
+        return f"in_features={self.in_features}, out_features={self.out_features}{bias}"

@@ -1,0 +1,115 @@
+"""Losses: modules of a prediction and a target that give one number."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.graph.value import Array, Value, shape_text
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter, Role
+from striate.ops.loss import cross_entropy, mean_squared_error
+
+
+class Reduction(Enum):
+    """How the losses of the samples become one."""
+
+    mean = "mean"
+    sum = "sum"
+
+
+class Loss(Module):
+    """Base of losses (abstract): ``forward(prediction, target)`` gives one number."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in Reduction.__members__:
+            raise unknown_option("reduction", reduction, Reduction.__members__)
+        self.reduction = reduction
+
+    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
+        """The target as an array that the loss computes with; raises for one that it cannot."""
+        raise NotImplementedError
+
+    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
+        """Raises where a target does not fit the shape of the prediction."""
+
+
+class CrossEntropyLoss(Loss):
+    """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
+
+    x (N, C, positions…) are logits, y (N, positions…) integers in 0 … C − 1. ``label_smoothing`` ε mixes the target
+    with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
+    """
+
+    def __init__(
+        self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise OptionError(f"label_smoothing={label_smoothing} must lie between 0 and 1")
+        self.label_smoothing = float(label_smoothing)
+        self.weight = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        weight = self.weight
+        return cross_entropy(
+            x, y, label_smoothing=self.label_smoothing, weight=weight, reduction=self.reduction
+        )
+
+    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
+        labels = np.asarray(y)
+        if labels.dtype.kind not in "iu":
+            found = labels.dtype
+            raise LabelError(
+                f"labels are {found}, not integers{_first_fraction(labels)}\n  help: y.astype(np.int64), if they count classes"
+            )
+        if labels.ndim == 0 or len(labels) != n:
+            raise LabelError(f"{n} samples but labels of shape {labels.shape}")
+        return np.ascontiguousarray(labels, np.int64)
+
+    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
+        classes = prediction[1] if len(prediction) > 1 else 0
+        if not isinstance(classes, int) or y.shape[1:] != prediction[2:]:
+            wanted = "(N" + "".join(f", {size}" for size in prediction[2:]) + ")"
+            raise LabelError(
+                f"labels of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}\n"  # pyright: ignore[reportArgumentType]
+                f"  help: labels are class numbers of shape {wanted}, not one-hot vectors"
+            )
+        if y.size and (y.min() < 0 or y.max() >= classes):
+            bad = np.argwhere((y < 0) | (y >= classes))[0]
+            place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
+            raise LabelError(
+                f"label {int(y[tuple(bad)])} at index {place} is out of range: the model has {classes} classes, "
+                f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
+            )
+
+    def extra_repr(self) -> str:
+        return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+
+
+def _first_fraction(labels: Array) -> str:
+    flat = labels.reshape(-1)
+    return f" (y[0] = {flat[0]!r})" if flat.size else ""
+
+
+class MSELoss(Loss):
+    """L = mean (x − y)², y of the shape of x"""
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return mean_squared_error(x, y, reduction=self.reduction)
+
+    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
+        values = np.asarray(y)
+        if values.dtype.kind not in "fiub":
+            raise DTypeError(f"targets are {values.dtype}, not numbers")
+        if values.ndim == 0 or len(values) != n:
+            raise ShapeError(f"{n} samples but targets of shape {values.shape}")
+        return np.ascontiguousarray(values, dtype)
+
+    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
+        if y.shape[1:] != prediction[1:]:
+            raise ShapeError(
+                f"targets of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}"  # pyright: ignore[reportArgumentType]
+            )

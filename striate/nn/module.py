@@ -1,0 +1,477 @@
+"""``Module``: what owns parameters, contains other modules, and computes ``forward``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, cast
+
+import numpy as np
+
+from striate.engine import prepare
+from striate.errors import DTypeError, ShapeError, StriateError
+from striate.graph import arithmetic
+from striate.graph.op import at_path
+from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
+from striate.nn.initialization import drawn, generator
+from striate.nn.parameter import Parameter, Role
+from striate.nn.trail import LayerShapeError, layer_error
+from striate.state import StateArena
+from striate.tracing import (
+    KEY,
+    Program,
+    Programs,
+    Step,
+    Trace,
+    active_trace,
+    array_type,
+    bindings_of,
+    contains_value,
+    current_trace,
+    output_values,
+)
+
+
+class Module:
+    """Base of layers and networks. A subclass assigns layers and parameters and writes ``forward``.
+
+        class Net(nn.Module):
+            def __init__(self):
+                self.conv1 = nn.Conv2d(1, 16, 5)
+                self.fc = nn.Linear(None, 10)
+
+            def forward(self, x):
+                return self.fc(st.ops.flatten(self.conv1(x)))
+
+    Called on arrays it predicts, through a program compiled for any number of samples; called on traced values it
+    becomes part of the graph.
+    """
+
+    _parameters: dict[str, Parameter]
+    _modules: dict[str, Module]
+    _parents: list[Module]
+    _version: int
+    _seed: int | None
+    _arena: StateArena | None
+    _programs: Programs
+    _example: tuple[TensorType, ...] | None
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        # Set up here, so that a subclass need not call super().__init__().
+        self = super().__new__(cls)
+        start: dict[str, Any] = {
+            "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
+            "_programs": Programs(), "_example": None,
+        }  # fmt: skip
+        self.__dict__.update(start)
+        return self
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes, from and to traced values."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    # Attributes
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.touch()
+        if isinstance(value, np.ndarray) and name in self._parameters:
+            self._parameters[name].data[...] = cast("Array", value)
+            return
+        self._parameters.pop(name, None)
+        self._modules.pop(name, None)
+        self.__dict__.pop(name, None)
+        if isinstance(value, Parameter):
+            value.materialize = self._materialize_root
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self._modules[name] = value
+            value._parents.append(self)  # pyright: ignore[reportPrivateUsage]
+        elif name == "standardizer" and hasattr(value, "mean") and hasattr(value, "sigma"):
+            self.standardizer = Standardization(cast("Any", value).mean, cast("Any", value).sigma)
+        else:
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__
+        if name in own.get("_modules", ()):
+            return own["_modules"][name]
+        if name in own.get("_parameters", ()):
+            slot = cast("Parameter", own["_parameters"][name])
+            trace = current_trace()
+            return slot.data if trace is None else trace.read(slot)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def register_buffer(self, name: str, array: Array) -> None:
+        """A named array that is saved with the model and not learned."""
+        setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
+
+    def slot(self, name: str) -> Parameter:
+        """The parameter or buffer object behind an attribute."""
+        return self._parameters[name]
+
+    def assign(self, name: str, value: Value) -> None:
+        """Gives a buffer new contents when the training step that is being traced succeeds."""
+        active_trace("assign").update(self._parameters[name], value)
+
+    def touch(self) -> None:
+        """Notes that programs compiled from this module, or from one that contains it, are out of date."""
+        self.__dict__["_version"] += 1
+        for parent in self._parents:
+            parent.touch()
+
+    @property
+    def version(self) -> int:
+        """Grows when the structure, an option or the memory of the module changes."""
+        return self._version
+
+    # Walking
+
+    def children(self) -> Iterator[Module]:
+        """Modules assigned to this one."""
+        yield from self._modules.values()
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """(dotted path, module) from this one ("") downwards; a shared module once, under its first path."""
+        seen: set[int] = set()
+
+        def walk(module: Module, path: str) -> Iterator[tuple[str, Module]]:
+            if id(module) in seen:
+                return
+            seen.add(id(module))
+            yield path, module
+            for name, child in module._modules.items():
+                yield from walk(child, f"{path}.{name}" if path else name)
+
+        yield from walk(self, "")
+
+    def named_slots(self) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones once."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, slot in module._parameters.items():
+                if id(slot) not in seen:
+                    seen.add(id(slot))
+                    yield (f"{path}.{name}" if path else name), slot
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """(dotted name, array) of what is learned; the arrays are the model's own memory."""
+        yield from ((name, slot.data) for name, slot in self.named_slots() if slot.learned)
+
+    def parameters(self) -> Iterator[Array]:
+        """The arrays of ``named_parameters``."""
+        yield from (array for _, array in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """(dotted name, array) of running statistics and the like."""
+        yield from ((name, slot.data) for name, slot in self.named_slots() if not slot.learned)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Whether training changes the parameters of this module."""
+        for _, slot in self.named_slots():
+            slot.requires_grad = requires_grad and slot.learned
+        self.touch()
+        return self
+
+    # Memory
+
+    @property
+    def dtype(self) -> DType | None:
+        """Element type of the parameters; None without any."""
+        return next((slot.dtype for _, slot in self.named_slots() if slot.dtype.is_float), None)
+
+    def to(self, dtype: str | DType) -> Self:
+        """Converts parameters and buffers to float32 or float64."""
+        wanted = dtype_of(dtype)
+        if not wanted.is_float:
+            raise DTypeError(f"a model computes in float32 or float64, not {wanted.value}")
+        for _, slot in self.named_slots():
+            if slot.role is not Role.COUNTER:
+                slot.dtype = wanted
+        self.touch()
+        return self
+
+    def double(self) -> Self:
+        """The model in float64."""
+        return self.to(DType.float64)
+
+    def float(self) -> Self:
+        """The model in float32."""
+        return self.to(DType.float32)
+
+    def initialize(self, seed: int) -> Self:
+        """Starts all parameters and buffers anew from a seed."""
+        self.__dict__["_seed"] = seed
+        self.__dict__["_arena"] = None
+        for _, slot in self.named_slots():
+            slot.array = None
+        self.touch()
+        return self
+
+    def seed(self, seed: int) -> Self:
+        """The seed of parameters that have no values yet, unless ``initialize`` gave one."""
+        if self._seed is None:
+            self.__dict__["_seed"] = seed
+        return self
+
+    def initialized(self) -> bool:
+        """Whether the parameters have their arrays."""
+        return all(slot.array is not None for _, slot in self.named_slots())
+
+    def _root(self) -> Module:
+        return self._parents[0]._root() if self._parents else self
+
+    def _materialize_root(self) -> None:
+        self._root().arena()
+
+    def arena(self) -> StateArena:
+        """The state arena; made, or made again around the same contents, where the structure has changed."""
+        slots = dict(self.named_slots())
+        dtype = self.dtype or DType.float32
+        unknown = [f"{name} {slot.shape}" for name, slot in slots.items() if not slot.known]
+        if unknown:
+            raise ShapeError(
+                f"sizes not known yet: {', '.join(unknown)}\n"
+                "  help: call the model on data once, or give the sizes instead of None"
+            )
+        frozen = [name for name, slot in slots.items() if slot.learned and not slot.requires_grad]
+        found = self._arena
+        if found is not None and list(found.frozen) == frozen and found.dtype is dtype:
+            held = found.arrays
+            if held.keys() == slots.keys() and all(held[name] is slot.array for name, slot in slots.items()):
+                return found
+        arena = StateArena(
+            {name: slot.sizes for name, slot in slots.items() if slot.learned},
+            {name: slot.sizes for name, slot in slots.items() if slot.role is Role.BUFFER},
+            [name for name, slot in slots.items() if slot.role is Role.COUNTER],
+            dtype,
+            frozen,
+        )
+        for name, view in arena.arrays.items():
+            slot = slots[name]
+            kept = slot.array if slot.array is not None else slot.start
+            if kept is None:
+                fan_in = slot.fan_in if slot.fan_in is not None else math.prod(slot.sizes[1:])
+                kept = drawn(slot.init, slot.sizes, fan_in, generator(self._seed or 0, name), name)
+            view[...] = kept
+        for name, slot in slots.items():
+            slot.array = arena.arrays[name]
+        self.__dict__["_arena"] = arena
+        for _, module in self.named_modules():
+            module.__dict__["_version"] += 1
+        self.touch()
+        return arena
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of parameters and buffers under PyTorch's names."""
+        return {name: np.array(slot.data) for name, slot in self.named_slots()}
+
+    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:
+        """Writes arrays into the model's memory; nothing is written unless all of them fit.
+
+        Raises ``ShapeError`` listing missing and unexpected names (``strict``) and wrong shapes.
+        """
+        slots = dict(self.named_slots())
+        arrays = {name: np.asarray(array) for name, array in state.items()}
+        problems: list[str] = []
+        if strict:
+            missing = [name for name in slots if name not in arrays]
+            unexpected = [name for name in arrays if name not in slots]
+            problems += [f"missing: {', '.join(missing)}"] if missing else []
+            problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+        for name, slot in slots.items():
+            if name in arrays and not _fits(arrays[name].shape, slot.shape):
+                problems.append(f"{name}: shape {arrays[name].shape}, the model has {slot.shape}")
+        if problems:
+            raise ShapeError("this state does not fit the model\n  " + "\n  ".join(problems))
+        for name, slot in slots.items():
+            if name in arrays:
+                if slot.array is None:
+                    slot.shape, slot.start = arrays[name].shape, np.array(arrays[name])
+                else:
+                    slot.array[...] = arrays[name]
+        for _, module in self.named_modules():
+            module.settle()
+
+    def settle(self) -> None:
+        """Takes over sizes that loading a state made known; layers with inferred sizes override it."""
+
+    # Calling
+
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        """Predicts on arrays; on traced values adds the module to the graph.
+
+        ``training=True`` shows what training sees (statistics of this batch, dropout) and changes nothing.
+        """
+        if contains_value(inputs):
+            return self._trace(inputs)
+        return self._predict(inputs, training)
+
+    def _trace(self, inputs: tuple[Any, ...]) -> Any:
+        trace = active_trace(type(self).__name__)
+        if self not in trace.paths:
+            for path, module in self.named_modules():
+                trace.paths.setdefault(module, path)
+            for name, slot in self.named_slots():
+                trace.names.setdefault(slot, name)
+        path = trace.paths[self]
+        with at_path(path):
+            if inputs and isinstance(inputs[0], Value):
+                inputs = (self._entered(inputs[0]), *inputs[1:])
+            try:
+                output = self.forward(*inputs)
+            except LayerShapeError:
+                raise
+            except ShapeError as error:
+                what, *lines = str(error).splitlines()
+                raise layer_error(trace, self.where(), what, [line.strip() for line in lines], "") from error
+        if isinstance(output, Value) and (not self._modules or self._parameters):
+            values = tuple(value for value in inputs if isinstance(value, Value))
+            trace.steps.append(Step(path, self, values, output, not self._modules))
+        return output
+
+    def _entered(self, x: Value) -> Value:
+        """Bytes become floats and raw data standardized, inside the program."""
+        if x.dtype is DType.uint8 and not isinstance(self, Standardization):
+            x = arithmetic.cast(x, self.dtype or DType.float32)
+        return self._modules["standardizer"](x) if "standardizer" in self._modules else x
+
+    def _predict(self, inputs: tuple[Any, ...], training: bool) -> Any:
+        arrays = {f"x{index}" if index else "x": self.as_input(array) for index, array in enumerate(inputs)}
+        if not arrays or any(array.ndim == 0 for array in arrays.values()):
+            raise ShapeError(f"{type(self).__name__} wants arrays whose axis 0 counts the samples")
+        sizes = {array.shape[0] for array in arrays.values()}
+        if len(sizes) > 1:
+            raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
+        (n,) = sizes
+        types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
+        program = self._programs.find((self._version, training, tuple(types.values())))
+        if program is None:
+            program = self._build(types, training, n)
+            self._programs.keep((self._version, training, tuple(types.values())), program)
+        if KEY in program.graph.inputs:
+            arrays[KEY] = np.zeros((), np.int64)
+        return program(arrays, n)
+
+    def _build(self, types: Mapping[str, TensorType], training: bool, n: int) -> Program:
+        with Trace(training) as trace:
+            outputs = self._trace(tuple(trace.input(name, type) for name, type in types.items()))
+            graph = trace.graph(output_values(outputs))
+        self.__dict__["_example"] = tuple(types.values())
+        self._root().arena()
+        executable = prepare(graph, bindings_of(trace), {}, None)
+        return Program(graph, executable, outputs, tuple(trace.checks))
+
+    def as_input(self, array: Any) -> Array:
+        """An array that the model's programs take: bytes and integers as they are, floats in the model's dtype."""
+        found = np.ascontiguousarray(array)
+        dtype = self.dtype
+        if found.dtype.kind == "f" and dtype is not None and found.dtype != dtype.numpy:
+            found = found.astype(dtype.numpy)
+        return found
+
+    # Saying what it is
+
+    def extra_repr(self) -> str:
+        """The options, as ``repr`` shows them between the parentheses."""
+        return ""
+
+    def describe(self) -> str:
+        """The layer in one line, as errors name it."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def where(self) -> str:
+        """``"fc1" Linear(in_features=128)``: the path inside the active trace, and the layer."""
+        trace = current_trace()
+        path = trace.paths.get(self, "") if trace else ""
+        return f'"{path}" {self.describe()}' if path else self.describe()
+
+    def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
+        """Multiply-adds of one sample; layers that multiply override it."""
+        return 0
+
+    def __repr__(self) -> str:
+        if not self._modules:
+            try:
+                return self.describe()
+            except (AttributeError, TypeError):  # a subclass whose __init__ has not finished
+                return f"{type(self).__name__}(…)"
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._modules.items()]
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+    def summary(self, shape: tuple[int, ...] | None = None) -> str:
+        """A table: path, layer, output shape, parameters, multiply-adds of one sample. Never raises.
+
+        ``shape`` is that of one sample; without it the one that the model was last called with.
+        """
+        problem = ""
+        types = self._example
+        if shape is not None:
+            types = (TensorType(self.dtype or DType.float32, (N, *shape)),)
+        trace = Trace()
+        try:
+            with trace:
+                if types is not None:
+                    self._trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
+        except StriateError as error:
+            problem = f"\n{type(error).__name__} {error}"
+        except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
+            problem = f"\n{type(error).__name__} {error}"
+        return summary_table(self, trace, types) + problem
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted))
+
+
+def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> str:
+    """The rows of ``Module.summary``."""
+    rows = [("path", "layer", "output", "parameters", "multiply-adds")]
+    passed = {id(step.layer): step for step in trace.steps}
+    if types:
+        rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
+    total_parameters = total_work = 0
+    for path, module in model.named_modules():
+        own = [slot for slot in module._parameters.values() if slot.learned]  # pyright: ignore[reportPrivateUsage]
+        if any(True for _ in module.children()) and not own:
+            continue
+        count = sum(math.prod(size or 0 for size in slot.shape) for slot in own)
+        unknown = any(not slot.known for slot in own)
+        step = passed.get(id(module))
+        work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.steps if s.layer is module)
+        total_parameters, total_work = total_parameters + count, total_work + work
+        shown = _shape_of(step.output.shape) if step else "?"
+        rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))
+    rows.append(("total", "", "", f"{total_parameters:,}", f"{total_work:,}"))
+    rows = [(*row[:1], row[1] if len(row[1]) <= 48 else f"{row[1][:47]}…", *row[2:]) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join(
+            text.rjust(width) if column > 2 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "─" * (sum(widths) + 8)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _shape_of(shape: Shape) -> str:
+    return f"({', '.join(str(dim) for dim in shape)})"
+
+
+class Standardization(Module):
+    """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned."""
+
+    def __init__(self, mean: Array, sigma: Array) -> None:
+        self.mean = Parameter(np.asarray(mean), role=Role.BUFFER)
+        self.sigma = Parameter(np.asarray(sigma), role=Role.BUFFER)
+
+    def forward(self, x: Value) -> Value:
+        (count,) = self.slot("mean").sizes
+        if x.type.rank < 2 or x.shape[1] != count:
+            raise ShapeError(f"data of shape {x.shape}, the standardizer was fitted on {count} features or channels")
+        sizes = (1, count, *(1,) * (x.type.rank - 2))
+        return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)
+
+    def extra_repr(self) -> str:
+        return f"{self.slot('mean').shape[0]}"

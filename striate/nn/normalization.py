@@ -1,0 +1,159 @@
+"""Batch normalization layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from striate.graph.arithmetic import cast, constant
+from striate.graph.value import Value, shape_text
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter, Role
+from striate.nn.trail import LayerShapeError, layer_error
+from striate.ops.normalization import batch_axes, batch_normalization, normalize
+from striate.ops.reduction import Extent
+from striate.tracing import Trace, active_trace, current_trace
+
+
+class BatchNorm(Module):
+    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
+
+    In training μ and the biased σ² are those of this batch, and the running ones move by
+    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance; prediction uses the running ones.
+    ``momentum=None`` averages over all batches seen. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    Raises ``ShapeError`` where training would see one value per channel.
+    """
+
+    ranks: ClassVar[tuple[int, ...]]
+    wanted: ClassVar[str]
+
+    def __init__(
+        self,
+        num_features: int | None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        self.num_features = num_features
+        self.eps = float(eps)
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        shape = (num_features,)
+        self.weight = Parameter(shape, "ones") if affine else None
+        self.bias = Parameter(shape, "zeros") if affine else None
+        if track_running_stats:
+            self.running_mean = Parameter(shape, "zeros", role=Role.BUFFER)
+            self.running_var = Parameter(shape, "ones", role=Role.BUFFER)
+            self.num_batches_tracked = Parameter(np.zeros((), np.int64), role=Role.COUNTER)
+
+    def _know(self, features: int | None) -> None:
+        self.__dict__["num_features"] = features
+        for slot in self._parameters.values():
+            if slot.role is not Role.COUNTER:
+                slot.shape = (features,)
+
+    def _forget(self) -> None:
+        if all(slot.array is None for slot in self._parameters.values()):
+            self._know(None)
+
+    def settle(self) -> None:
+        if self.num_features is None:
+            known = [slot.shape[0] for slot in self._parameters.values() if slot.role is not Role.COUNTER]
+            self._know(next(iter(known), None))
+
+    def forward(self, x: Value) -> Value:
+        trace = active_trace("BatchNorm")
+        self._require(x)
+        channels = int(x.type.concrete(1)[1])
+        if self.num_features is None:
+            trace.undo.append(self._forget)
+            self._know(channels)
+        if channels != self.num_features:
+            raise layer_error(
+                trace,
+                self.where(),
+                f"its input has {channels} channels",
+                [f"wanted {self.num_features} on axis 1, got {shape_text(x.shape)}"],
+                f"{type(self).__name__}({channels}), or {type(self).__name__}(None) to have it inferred",
+            )
+        if trace.training or not self.track_running_stats:
+            return self._by_batch(trace, x)
+        affine = (self.weight, self.bias) if self.affine else (None, None)
+        return normalize(x, self.running_mean, self.running_var, *affine, epsilon=self.eps)
+
+    def _by_batch(self, trace: Trace, x: Value) -> Value:
+        self._require_several_values(trace, x)
+        affine = (self.weight, self.bias) if self.affine else (None, None)
+        y, mean, variance = batch_normalization(x, *affine, epsilon=self.eps)
+        if trace.training and self.track_running_stats:
+            count = Extent(batch_axes(x.type.rank))(x)
+            unbiased = variance * (count / (count - 1.0))
+            self._track("running_mean", mean)
+            self._track("running_var", unbiased)
+            trace.counted.append(self.slot("num_batches_tracked"))
+        return y
+
+    def _track(self, name: str, statistic: Value) -> None:
+        running, new = getattr(self, name), statistic
+        if self.momentum is None:
+            share = constant(1.0, new.dtype) / (cast(self.num_batches_tracked, new.dtype) + 1.0)
+            self.assign(name, running + (new - running) * share)
+        else:
+            self.assign(name, running * (1.0 - self.momentum) + new * self.momentum)
+
+    def _require(self, x: Value) -> None:
+        if x.type.rank not in self.ranks:
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its input {shape_text(x.shape)} has {x.type.rank} axes",
+                [f"wanted {self.wanted}"],
+                "BatchNorm1d for (N, C) and (N, C, L), BatchNorm2d for (N, C, H, W), BatchNorm3d for (N, C, D, H, W)",
+            )
+
+    def _require_several_values(self, trace: Trace, x: Value) -> None:
+        """With one value per channel the variance is 0 and nothing can be learned; N is known at run time only."""
+        where, batched = self.where(), x.type.batched
+        positions = x.type.size(1) // int(x.type.concrete(1)[1])
+
+        def verify(n: int) -> None:
+            if (n if batched else 1) * positions <= 1:
+                raise LayerShapeError(
+                    f"at {where}: one value per channel, so there is no variance to normalize by\n"
+                    f"  its input is {shape_text(x.shape)} with N = {n}\n"
+                    "  help: train with batches of at least 2 samples"
+                )
+
+        trace.checks.append(verify)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.num_features)]
+        parts += [f"eps={self.eps:g}"] if self.eps != 1e-5 else []
+        parts += [f"momentum={self.momentum}"] if self.momentum != 0.1 else []
+        parts += ["affine=False"] if not self.affine else []
+        parts += ["track_running_stats=False"] if not self.track_running_stats else []
+        return ", ".join(parts)
+
+
+class BatchNorm1d(BatchNorm):
+    """Batch normalization of (N, C) or (N, C, L)."""
+
+    ranks = (2, 3)
+    wanted = "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(BatchNorm):
+    """Batch normalization of (N, C, H, W)."""
+
+    ranks = (4,)
+    wanted = "(N, C, H, W)"
+
+
+class BatchNorm3d(BatchNorm):
+    """Batch normalization of (N, C, D, H, W)."""
+
+    ranks = (5,)
+    wanted = "(N, C, D, H, W)"

@@ -1,0 +1,162 @@
+"""Pooling layers for 1, 2 and 3 axes of positions; options as in PyTorch."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from striate.errors import OptionError
+from striate.graph.value import Value, shape_text
+from striate.nn.module import Module
+from striate.nn.trail import layer_error
+from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.window import Padding, PerAxis, padding_pairs, per_axis, reach
+from striate.tracing import current_trace
+
+
+class Pooling(Module):
+    """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…)"""
+
+    rank: ClassVar[int]
+
+    def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
+        self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.rank)
+        self.padding = padding
+        self.dilation = (1,) * self.rank
+        self.ceil_mode = ceil_mode
+        pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
+        if any(max(pair) > size // 2 for pair, size in zip(pairs, self.kernel_size)):
+            raise OptionError(f"padding={padding} is more than half of kernel_size={kernel_size}")
+
+    def require(self, x: Value) -> None:
+        """Raises ``ShapeError`` for an input of another rank or smaller than the window."""
+        if x.type.rank != self.rank + 2:
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
+                [],
+                "a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
+            )
+        pairs = padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
+        room = [size + sum(pair) for size, pair in zip(x.type.concrete(1)[2:], pairs)]
+        window = reach(self.kernel_size, self.dilation)
+        if any(span > length for span, length in zip(window, room)):
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its window of {_times(window)} is larger than its input of {_times(x.type.concrete(1)[2:])}",
+                [],
+                "a smaller kernel, or less pooling before it",
+            )
+
+    def extra_repr(self) -> str:
+        sizes = self.kernel_size
+        parts = [str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)]
+        parts += [f"stride={self.stride}"] if self.stride != sizes else []
+        parts += [f"padding={self.padding}"] if self.padding not in (0, "valid") else []
+        parts += [f"dilation={self.dilation}"] if any(d != 1 for d in self.dilation) else []
+        parts += ["ceil_mode=True"] if self.ceil_mode else []
+        return ", ".join(parts)
+
+
+def _times(sizes: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in sizes)
+
+
+class MaxPool(Pooling):
+    """y = the largest element of each window (abstract)"""
+
+    def __init__(
+        self,
+        kernel_size: PerAxis,
+        stride: PerAxis | None = None,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = per_axis("dilation", dilation, self.rank)
+
+    def forward(self, x: Value) -> Value:
+        self.require(x)
+        return max_pooling(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+
+class AvgPool(Pooling):
+    """y = the mean of each window (abstract)"""
+
+    def __init__(
+        self,
+        kernel_size: PerAxis,
+        stride: PerAxis | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Value) -> Value:
+        self.require(x)
+        return average_pooling(
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        )
+
+
+class MaxPool1d(MaxPool):
+    """Max pooling of (N, C, L)."""
+
+    rank = 1
+
+
+class MaxPool2d(MaxPool):
+    """Max pooling of (N, C, H, W)."""
+
+    rank = 2
+
+
+class MaxPool3d(MaxPool):
+    """Max pooling of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class AvgPool1d(AvgPool):
+    """Average pooling of (N, C, L)."""
+
+    rank = 1
+
+
+class AvgPool2d(AvgPool):
+    """Average pooling of (N, C, H, W)."""
+
+    rank = 2
+
+
+class AvgPool3d(AvgPool):
+    """Average pooling of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class GlobalAveragePool(Module):
+    """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
+
+    def forward(self, x: Value) -> Value:
+        return global_average_pooling(x)
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean over all positions, as PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not there."""
+
+    def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
+        if output_size not in (1, (1, 1)):
+            raise OptionError(f"AdaptiveAvgPool2d({output_size}): known output sizes: 1\n  help: AvgPool2d(kernel_size)")
+        self.output_size = output_size
+
+    def forward(self, x: Value) -> Value:
+        return global_average_pooling(x)
+
+    def extra_repr(self) -> str:
+        return str(self.output_size)

@@ -1,0 +1,28 @@
+"""Layers that are random while training."""
+
+from __future__ import annotations
+
+from striate.errors import OptionError
+from striate.graph.value import Value
+from striate.nn.module import Module
+from striate.ops.random import dropout
+from striate.tracing import active_trace
+
+
+class Dropout(Module):
+    """y = x · m / (1 − p), m = 0 with probability p, else 1; y = x when predicting. Srivastava et al., 2014."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise OptionError(f"Dropout(p={p}): a probability lies between 0 and 1")
+        self.p = float(p)
+
+    def forward(self, x: Value) -> Value:
+        trace = active_trace("Dropout")
+        if not trace.training or self.p == 0:
+            return x
+        key, stream = trace.key()
+        return dropout(x, key, self.p, stream)
+
+    def extra_repr(self) -> str:
+        return f"{self.p:g}"

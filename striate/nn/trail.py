@@ -1,0 +1,67 @@
+"""Errors of layers: where, what, the shapes on the way there, the equation, and the cure.
+
+    at "fc1" Linear(in_features=128): its input has 2048 features
+      input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
+      → conv2 (N, 32, 16, 16) → pool2 (N, 32, 8, 8) → flatten (N, 2048)
+      32·8·8 = 2048, not 128
+      help: Linear(2048, 10), or Linear(None, 10) to have it inferred
+"""
+
+from __future__ import annotations
+
+from striate.errors import ShapeError
+from striate.graph.value import Shape, Value, shape_text
+from striate.tracing import Trace
+
+_WIDTH = 88
+_LAYERS = 10
+
+
+class LayerShapeError(ShapeError):
+    """A ``ShapeError`` that already names its layer."""
+
+
+def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> LayerShapeError:
+    """The error in its full form; ``where`` is the path and the layer."""
+    details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
+    return LayerShapeError("\n  ".join([f"at {where}: {what}", *details]))
+
+
+def trail(trace: Trace) -> list[tuple[str, Shape]]:
+    """The input, and each layer that changed the shape."""
+    found: list[tuple[str, Shape]] = []
+    first = next(iter(trace.inputs.values()), None)
+    if first is not None:
+        found.append(("input", first.shape))
+    for step in trace.steps:
+        if step.is_leaf and (not found or step.output.shape != found[-1][1]):
+            found.append((step.path, step.output.shape))
+    return found
+
+
+def trail_lines(trace: Trace) -> list[str]:
+    """The trail as lines of readable width; of a long one the end."""
+    steps = [f"{path} {shape_text(shape)}" for path, shape in trail(trace)]
+    if len(steps) > _LAYERS:
+        steps = [steps[0], "…", *steps[-_LAYERS:]]
+    lines: list[str] = []
+    for index, step in enumerate(steps):
+        piece = f"→ {step}" if index else step
+        if lines and len(lines[-1]) + 1 + len(piece) <= _WIDTH:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return lines
+
+
+def product_text(shape: Shape) -> str:
+    """``32·8·8`` for (N, 32, 8, 8)."""
+    return "·".join(str(dim) for dim in shape[1:])
+
+
+def before_flattening(trace: Trace | None, x: Value) -> str:
+    """``32·8·8 = 2048`` where ``x`` (N, 2048) was flattened just before, else nothing."""
+    shapes = [shape for _, shape in trail(trace)] if trace else []
+    if len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:
+        return f"{product_text(shapes[-2])} = {x.shape[-1]}"
+    return ""
