@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.errors import OptionError
 from striate.graph.arithmetic import reshape
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
@@ -262,12 +261,11 @@ def convolution(
 
         edges = st.ops.convolution(pictures, sobel, padding="same")
     """
+    (groups,) = per_axis("groups", groups, 1)
     require_positions(Convolution((), (), (), groups), x.type)
     rank = x.type.rank - 2
     if w.type.rank != rank + 2:
         raise shape_error("convolution", f"filters {w.type} for an input {x.type}", "w is (out, in / groups, taps…)")
-    if isinstance(groups, bool) or groups < 1:
-        raise OptionError(f"convolution: groups must be a whole number of at least 1, not {groups!r}")
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(w.shape[2:]), strides, dilations)
     y = Convolution(strides, pairs, dilations, groups)(x, w)

@@ -11,12 +11,12 @@ import numpy as np
 from striate.graph.arithmetic import reshape
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, TensorType, Value, shape_text
-from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient, channel_vector
+from striate.ops.convolution import Convolution, channel_vector
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
-_POINT: Any = ((1,), ((0, 0),), (1,), 1)
-"""Stride, padding, dilation and groups of a convolution over one position."""
+_POINT = Convolution(stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)
+"""The convolution over one position."""
 
 
 @register
@@ -51,13 +51,13 @@ class Linear(Op):
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
         """The same in smaller operations: a convolution with a kernel of 1 over one position."""
         x, w = inputs
-        y = Convolution(*_POINT)(_with_point(x), _with_point(w))
+        y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (x, w), dy = inputs, _with_point(expanded(output_gradients[0], outputs[0]))
-        dx = ConvolutionInputGradient(*_POINT, (1,))(dy, _with_point(w)) if needed[0] else None
-        dw = ConvolutionWeightGradient(*_POINT, (1,))(_with_point(x), dy) if needed[1] else None
+        dx = _POINT.input_gradient(dy, _with_point(w), (*x.shape, 1)) if needed[0] else None
+        dw = _POINT.weight_gradient(_with_point(x), dy, (*w.shape, 1)) if needed[1] else None
         return (None if dx is None else reshape(dx, x.shape)), (None if dw is None else reshape(dw, w.shape))
 
     @classmethod

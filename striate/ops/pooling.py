@@ -257,8 +257,8 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
         ((2, 3, 8), (3,), (2,), (one,), (1,), True),
         ((1, 2, 3, 4, 5), (2, 2, 3), (1, 2, 2), (zero, zero, one), (1, 1, 1), False),
     ]
-    for shape, *rest in cases:
-        yield (random.standard_normal(shape), *rest)
+    for shape, kernel, stride, padding, dilation, ceil_mode in cases:
+        yield random.standard_normal(shape), kernel, stride, padding, dilation, ceil_mode
 
 
 def _geometry(

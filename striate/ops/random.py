@@ -78,11 +78,12 @@ class DropoutMask(Op):
 
     def reference(self, x: Array, key: Array) -> Array:
         bits = int(key) % 2**64
-        word = [np.array([part], np.uint32) for part in (bits % 2**32, bits >> 32, self.stream * GOLDEN % 2**32)]
+        parts = (bits % 2**32, bits >> 32, self.stream * GOLDEN % 2**32)
+        low, high, stream = (np.array([part], np.uint32) for part in parts)
         y = np.empty((x.shape[0], x[:1].size), x.dtype)
         element = np.arange(y.shape[1], dtype=np.uint32)
         for n in range(x.shape[0]):
-            drawn = mix(row_words(*word, np.array([n], np.uint32)), element)
+            drawn = mix(row_words(low, high, stream, np.array([n], np.uint32)), element)
             y[n] = np.where(drawn < np.uint32(self.threshold), 0, self.scale)
         return y.reshape(x.shape)
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,10 +34,10 @@ class PaddingMode(Enum):
 
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     """A whole number for every axis of positions, from one for all or one for each; raises ``OptionError``."""
-    values = (value,) * rank if isinstance(value, (int, np.integer)) else tuple(value)
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * rank
     if len(values) != rank:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
-    if any(isinstance(one, bool) or not isinstance(one, (int, np.integer)) or one < least for one in values):
+    if any(isinstance(one, bool) or not isinstance(one, int | np.integer) or one < least for one in values):
         raise OptionError(f"{what} must be whole numbers of at least {least}, not {value!r}")
     return tuple(int(one) for one in values)
 
@@ -60,15 +60,11 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
             )
         totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
-    if isinstance(padding, (int, np.integer)):
-        padding = (int(padding),) * rank
+    if not isinstance(padding, Sequence):
+        padding = (padding,) * rank
     if len(padding) != rank:
         raise OptionError(f"padding must be one number or {rank}, one for each axis of positions, not {padding!r}")
-    return tuple(
-        (both[0], both[1])
-        for one in padding
-        for both in [per_axis("padding", one if isinstance(one, (int, np.integer)) else tuple(one), 2, least=0)]
-    )
+    return tuple((both[0], both[1]) for one in padding for both in [per_axis("padding", one, 2, least=0)])
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,10 @@ class Windowed(Op):
     padding: Pairs
 
     def __post_init__(self) -> None:
-        for name, least in (("stride", 1), ("dilation", 1), ("kernel", 1), ("size", 1), ("groups", 1)):
-            value = getattr(self, name, ())
-            if any(one < least for one in (value if isinstance(value, tuple) else (value,))):
-                raise OptionError(f"{place(self)}: {name} must be at least {least}, not {value}")
+        for name in ("stride", "dilation", "kernel", "size", "groups"):
+            value: Any = getattr(self, name, 1)
+            if np.min(value, initial=1) < 1:
+                raise OptionError(f"{place(self)}: {name} must be at least 1, not {value}")
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
 
@@ -91,16 +87,24 @@ class Windowed(Op):
         shown: list[str] = []
         for field in fields(self):
             text = _brief(getattr(self, field.name))
-            if text != {"stride": "1", "dilation": "1", "padding": "0", "groups": "1"}.get(field.name, "False"):
+            if text != _QUIET.get(field.name):
                 shown.append(f"{field.name}={text}")
         return f"{name}({', '.join(shown)})" if shown else name
 
 
-def _brief(value: Any) -> str:
-    """3 for (3, 3), 1 for ((1, 1), (1, 1))."""
-    while isinstance(value, tuple) and value and all(one == value[0] for one in value):
-        value = value[0]
-    return str(value)
+_QUIET = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False"}
+"""What need not be said."""
+
+
+def _brief(value: object) -> str:
+    """3 for (3, 3); of padding, 1 for ((1, 1), (1, 1)) and (1, 2) for ((1, 1), (2, 2))."""
+    if not isinstance(value, tuple):
+        return str(value)
+    given = cast("tuple[Any, ...]", value)
+    entries: list[Any] = [one[0] if isinstance(one, tuple) and one[0] == one[1] else one for one in given]
+    same = entries and not isinstance(entries[0], tuple) and all(one == entries[0] for one in entries)
+    mixed = any(isinstance(one, tuple) for one in entries)
+    return str(entries[0]) if same else str(given if mixed else tuple(entries))
 
 
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:

@@ -1,0 +1,154 @@
+"""What operations refuse, and that the refusal says where and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import striate.ops as ops
+from striate.errors import DTypeError, LabelError, OptionError, ShapeError, StriateError
+from striate.graph.graph import Input
+from striate.graph.op import scope
+from striate.graph.value import DType, N, Shape, TensorType, Value
+from striate.ops.loss import CrossEntropy
+from striate.ops.window import padding_pairs, per_axis
+
+
+def value(*shape: int | object, dtype: DType = DType.float32) -> Value:
+    sizes: Shape = tuple(shape)  # type: ignore[assignment]
+    return Input("x", TensorType(dtype, sizes))()
+
+
+IMAGES, FILTERS = (N, 3, 8, 9), (4, 3, 3, 3)
+BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
+    "kernel larger than the input": (
+        lambda: ops.convolution(value(N, 3, 2, 9), value(*FILTERS)),
+        ShapeError,
+        r"window of 3×3 is larger than the input of 2×9(.|\n)*help: a smaller kernel",
+    ),
+    "channels last": (
+        lambda: ops.convolution(value(N, 8, 9, 3), value(*FILTERS)),
+        ShapeError,
+        r"3 channels, its input has 8(.|\n)*come last",
+    ),
+    "other channels": (lambda: ops.convolution(value(N, 5, 8, 9), value(*FILTERS)), ShapeError, "in_channels=5"),
+    "no channel axis": (lambda: ops.convolution(value(8, 9), value(*FILTERS)), ShapeError, "axis"),
+    "rank of the filters": (lambda: ops.convolution(value(*IMAGES), value(4, 3, 3)), ShapeError, "taps"),
+    "groups": (lambda: ops.convolution(value(*IMAGES), value(4, 1, 3, 3), groups=2), ShapeError, "2 groups"),
+    "zero groups": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), groups=0), OptionError, "groups"),
+    "integers": (
+        lambda: ops.convolution(value(*IMAGES, dtype=DType.uint8), value(*FILTERS)),
+        DTypeError,
+        r"got u8(.|\n)*cast",
+    ),
+    "mixed floats": (
+        lambda: ops.convolution(value(*IMAGES), value(*FILTERS, dtype=DType.float64)),
+        DTypeError,
+        "mixes dtypes",
+    ),
+    "bias": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), value(3)), ShapeError, "each of the 4 channels"),
+    "unknown padding": (
+        lambda: ops.convolution(value(*IMAGES), value(*FILTERS), padding="sane"),
+        OptionError,
+        r"did you mean 'same'(.|\n)*known: same, valid",
+    ),
+    "same with a stride": (
+        lambda: ops.convolution(value(*IMAGES), value(*FILTERS), padding="same", stride=2),
+        OptionError,
+        "stride 1",
+    ),
+    "stride of zero": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), stride=0), OptionError, "at least 1"),
+    "missing flatten": (lambda: ops.linear(value(*IMAGES), value(10, 216)), ShapeError, "Flatten"),
+    "features": (
+        lambda: ops.linear(value(N, 2048), value(10, 128)),
+        ShapeError,
+        r"2048 features(.|\n)*Linear\(None, 10\)",
+    ),
+    "one value per channel": (
+        lambda: ops.batch_normalization(value(1, 3), value(3), value(3)),
+        ShapeError,
+        "one value per channel",
+    ),
+    "scale of another size": (
+        lambda: ops.batch_normalization(value(*IMAGES), value(4), value(4)),
+        ShapeError,
+        "num_features=3",
+    ),
+    "scale without shift": (lambda: ops.batch_normalization(value(*IMAGES), value(3)), OptionError, "both"),
+    "pooling window": (lambda: ops.max_pooling(value(*IMAGES), 10), ShapeError, "larger"),
+    "pooling of padding": (lambda: ops.max_pooling(value(*IMAGES), 2, padding=3), ShapeError, "nothing but padding"),
+    "pooling rank": (lambda: ops.max_pooling(value(N, 3), 2), ShapeError, "axes of positions"),
+    "concatenation": (lambda: ops.concatenate([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
+    "float labels": (lambda: ops.cross_entropy(value(N, 10), value(N)), DTypeError, "integers"),
+    "one-hot labels": (
+        lambda: ops.cross_entropy(value(N, 10), value(N, 10, dtype=DType.int64)),
+        ShapeError,
+        "argmax",
+    ),
+    "class weights": (
+        lambda: ops.cross_entropy(value(N, 10), value(N, dtype=DType.int64), value(9)),
+        ShapeError,
+        "10 classes",
+    ),
+    "label smoothing": (
+        lambda: ops.cross_entropy(value(N, 10), value(N, dtype=DType.int64), label_smoothing=2),
+        OptionError,
+        "label_smoothing",
+    ),
+    "reduction": (
+        lambda: ops.mean_squared_error(value(N, 1), value(N, 1), "average"),
+        OptionError,
+        "known: mean, sum, none",
+    ),
+    "differing targets": (lambda: ops.mean_squared_error(value(N, 1), value(N)), ShapeError, "differ"),
+    "dropout": (lambda: ops.dropout(value(N, 3), value(dtype=DType.int64), 1.5), OptionError, "probability"),
+    "axis": (lambda: ops.sum(value(N, 3), 2), ShapeError, "axis 2"),
+    "slope": (lambda: ops.leaky_relu(value(N, 3), float("nan")), OptionError, "finite"),
+    "dtype": (lambda: ops.cast(value(N, 3), "float23"), OptionError, "float32"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refusals(case: str) -> None:
+    call, error, pattern = BAD[case]
+    with pytest.raises(error, match=pattern):
+        call()
+
+
+def test_errors_name_the_layer() -> None:
+    with scope("block1"), scope("conv2"), pytest.raises(ShapeError, match=r'at "block1.conv2" convolution'):
+        ops.convolution(value(N, 5, 8, 9), value(*FILTERS))
+
+
+def test_a_batch_of_one_image_can_be_normalized() -> None:
+    y, mean, variance = ops.batch_normalization(value(1, 3, 2, 1))
+    assert (y.shape, mean.shape, variance.shape) == ((1, 3, 2, 1), (3,), (3,))
+    assert ops.batch_normalization(value(N, 3))[0].shape == (N, 3)
+
+
+def test_labels_out_of_range_are_named() -> None:
+    with pytest.raises(LabelError, match=r"label 3 at index \(1,\) is not in 0 … 2"):
+        CrossEntropy().reference(np.zeros((2, 3)), np.array([0, 3]))
+
+
+def test_paddings() -> None:
+    assert padding_pairs("same", (2, 3, 4), (1, 1, 1), (1, 2, 1)) == ((0, 1), (2, 2), (1, 2))
+    assert padding_pairs("valid", (2,), (3,), (1,)) == ((0, 0),)
+    assert padding_pairs((1, (2, 3)), (3, 3), (1, 1), (1, 1)) == ((1, 1), (2, 3))  # type: ignore[arg-type]
+    for bad in ((1,), (1, -1), (1, 2, 3), (1, (1, 2, 3)), (0.5, 1)):
+        with pytest.raises(OptionError):
+            padding_pairs(bad, (3, 3), (1, 1), (1, 1))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="whole numbers"):
+        per_axis("stride", 1.5, 2)  # type: ignore[arg-type]
+    assert per_axis("stride", np.int64(2), 3) == (2, 2, 2)
+
+
+def test_operations_print_what_matters() -> None:
+    x = value(N, 3, 32, 32)
+    same = ops.convolution(x, value(8, 3, 3, 3), padding=1)
+    assert str(same.node.op) == "convolution(padding=1)"
+    odd = ops.convolution(x, value(8, 3, 3, 3), padding=((0, 1), (2, 2)), stride=(1, 2))
+    assert str(odd.node.op) == "convolution(stride=(1, 2), padding=((0, 1), (2, 2)))"
+    assert str(ops.max_pooling(x, 2).node.op) == "max_pooling(stride=2, kernel=2)"
