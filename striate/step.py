@@ -2,7 +2,7 @@
 
     gradients   x, y → loss, gradients into their arena, new running statistics into pending arrays
     update      parameters, gradients, optimizer state, pending statistics → their new contents, where
-                loss + Σ g² is finite; else everything keeps its old contents
+                loss + Σ g² + Σ statistics is finite; else everything keeps its old contents
 
 So nothing bad is ever committed, gradients can be looked at, averaged or accumulated between the two, and a step that
 failed can be replayed to find the layer where it went wrong.
@@ -297,7 +297,10 @@ class TrainingStep:
         g = values["gradients"]
         squares = reshape(Sum((0,))(g * g), ())
         norm = sqrt(squares)
-        ok = IsFinite()(values["loss"] + squares)
+        finite = values["loss"] + squares
+        if "pending" in values:
+            finite = finite + reshape(Sum((0,))(values["pending"]), ())
+        ok = IsFinite()(finite)
         if self._max_norm is not None:
             g = g * minimum(self._max_norm / (norm + 1e-6), 1.0)
         states = {slot: values[slot] for slot in kept}

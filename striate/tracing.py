@@ -79,6 +79,7 @@ class Trace:
         self.steps: list[Step] = []
         self.checks: list[Callable[[int], None]] = []
         self.undo: list[Callable[[], None]] = []
+        self.explained: list[Exception] = []
         self.streams = 0
         self._read: dict[Slot, Value] = {}
         self._captured_values: dict[int, tuple[Array, Value]] = {}

@@ -91,7 +91,7 @@ class CrossEntropyLoss(Loss):
 
 def _first_fraction(labels: Array) -> str:
     flat = labels.reshape(-1)
-    return f" (y[0] = {flat[0]!r})" if flat.size else ""
+    return f" (y[0] = {flat[0]})" if flat.size else ""
 
 
 class MSELoss(Loss):

@@ -15,7 +15,7 @@ from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
 from striate.nn.initialization import drawn, generator
 from striate.nn.parameter import Parameter, Role
-from striate.nn.trail import LayerShapeError, layer_error
+from striate.nn.trail import explained_error
 from striate.state import StateArena
 from striate.tracing import (
     KEY,
@@ -319,11 +319,10 @@ class Module:
                 inputs = (self._entered(inputs[0]), *inputs[1:])
             try:
                 output = self.forward(*inputs)
-            except LayerShapeError:
-                raise
             except ShapeError as error:
-                what, *lines = str(error).splitlines()
-                raise layer_error(trace, self.where(), what, [line.strip() for line in lines], "") from error
+                if any(error is known for known in trace.explained):
+                    raise
+                raise explained_error(trace, self.where(), error) from error
         if isinstance(output, Value) and (not self._modules or self._parameters):
             values = tuple(value for value in inputs if isinstance(value, Value))
             trace.steps.append(Step(path, self, values, output, not self._modules))

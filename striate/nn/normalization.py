@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from striate.errors import ShapeError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.nn.trail import LayerShapeError, layer_error
+from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_normalization, normalize
 from striate.ops.reduction import Extent
 from striate.tracing import Trace, active_trace, current_trace
@@ -121,7 +122,7 @@ class BatchNorm(Module):
 
         def verify(n: int) -> None:
             if (n if batched else 1) * positions <= 1:
-                raise LayerShapeError(
+                raise ShapeError(
                     f"at {where}: one value per channel, so there is no variance to normalize by\n"
                     f"  its input is {shape_text(x.shape)} with N = {n}\n"
                     "  help: train with batches of at least 2 samples"

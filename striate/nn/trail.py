@@ -17,14 +17,21 @@ _WIDTH = 88
 _LAYERS = 10
 
 
-class LayerShapeError(ShapeError):
-    """A ``ShapeError`` that already names its layer."""
-
-
-def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> LayerShapeError:
+def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> ShapeError:
     """The error in its full form; ``where`` is the path and the layer."""
     details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
-    return LayerShapeError("\n  ".join([f"at {where}: {what}", *details]))
+    error = ShapeError("\n  ".join([f"at {where}: {what}", *details]))
+    if trace is not None:
+        trace.explained.append(error)
+    return error
+
+
+def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
+    """The error of an operation in the form of its layer."""
+    what, *lines = str(error).splitlines()
+    if what.startswith("at "):
+        what = what.partition(": ")[2]  # the operation named its place; the layer does it better
+    return layer_error(trace, where, what, [line.strip() for line in lines], "")
 
 
 def trail(trace: Trace) -> list[tuple[str, Shape]]:
