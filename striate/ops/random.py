@@ -61,6 +61,11 @@ class DropoutMask(Op):
         return min(round(self.probability * 2**32), 2**32 - 1)
 
     @property
+    def stream_word(self) -> int:
+        """What ``row_words`` takes for the stream: neighbouring streams far apart."""
+        return self.stream * GOLDEN % 2**32
+
+    @property
     def scale(self) -> float:
         """What the elements that stay are multiplied by."""
         return 1 / (1 - self.probability)
@@ -78,7 +83,7 @@ class DropoutMask(Op):
 
     def reference(self, x: Array, key: Array) -> Array:
         bits = int(key) % 2**64
-        parts = (bits % 2**32, bits >> 32, self.stream * GOLDEN % 2**32)
+        parts = (bits % 2**32, bits >> 32, self.stream_word)
         low, high, stream = (np.array([part], np.uint32) for part in parts)
         y = np.empty((x.shape[0], x[:1].size), x.dtype)
         element = np.arange(y.shape[1], dtype=np.uint32)

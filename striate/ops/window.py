@@ -102,9 +102,9 @@ def _brief(value: object) -> str:
         return str(value)
     given = cast("tuple[Any, ...]", value)
     entries: list[Any] = [one[0] if isinstance(one, tuple) and one[0] == one[1] else one for one in given]
-    same = entries and not isinstance(entries[0], tuple) and all(one == entries[0] for one in entries)
-    mixed = any(isinstance(one, tuple) for one in entries)
-    return str(entries[0]) if same else str(given if mixed else tuple(entries))
+    if any(isinstance(one, tuple) for one in entries):
+        return str(given)
+    return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
 
 
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
