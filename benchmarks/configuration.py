@@ -1,0 +1,90 @@
+"""What is compared: striate, and PyTorch in each way a careful user could run it.
+
+PyTorch runs with activations in place and its fused SGD, but for ``nchw``, which is what most users run. Fresh batches
+reach it already in the memory format that the configuration wants; striate converts inside the time that is measured.
+
+Left out, and why: ``torch.compile(mode="max-autotune")`` tunes matrix products on the CPU, of which these networks have
+next to none, and compiles for minutes; quantised and frozen graphs do not train; IPEX is no longer maintained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to run a training step; ``environment`` is set for its process."""
+
+    name: str
+    framework: str = "torch"
+    channels_last: bool = False
+    compiled: bool = False
+    bf16: bool = False
+    fused: bool = True
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def peer(self) -> bool:
+        """Whether it is not striate."""
+        return self.framework != "striate"
+
+    def arguments(self) -> dict[str, object]:
+        """What a worker needs to know."""
+        return asdict(self)
+
+
+STRIATE = Configuration("striate", "striate")
+NCHW = Configuration("nchw", fused=False)
+CHANNELS_LAST = Configuration("channels_last", channels_last=True)
+COMPILED = Configuration("compiled", compiled=True)
+COMPILED_CHANNELS_LAST = Configuration("compiled channels_last", channels_last=True, compiled=True)
+
+
+def with_huge_pages(configuration: Configuration) -> Configuration:
+    """The same, with PyTorch's allocator asking for huge pages."""
+    return Configuration(
+        f"{configuration.name} thp",
+        channels_last=configuration.channels_last,
+        compiled=configuration.compiled,
+        bf16=configuration.bf16,
+        fused=configuration.fused,
+        environment={"THP_MEM_ALLOC_ENABLE": "1"},
+    )
+
+
+FP32 = tuple(
+    variant
+    for base in (NCHW, CHANNELS_LAST, COMPILED, COMPILED_CHANNELS_LAST)
+    for variant in (base, with_huge_pages(base))
+)
+BF16 = tuple(
+    variant
+    for base in (
+        Configuration("bf16", bf16=True),
+        Configuration("bf16 channels_last", bf16=True, channels_last=True),
+        Configuration("bf16 compiled", bf16=True, compiled=True),
+        Configuration("bf16 compiled channels_last", bf16=True, compiled=True, channels_last=True),
+    )
+    for variant in (base, with_huge_pages(base))
+)
+STRIATE_DIRECT = Configuration("striate direct", "striate", environment={"STRIATE_WINOGRAD": "off"})
+
+KNOWN: dict[str, Configuration] = {each.name: each for each in (STRIATE, STRIATE_DIRECT, *FP32, *BF16)}
+QUICK = ("striate", "nchw", "channels_last")
+
+
+def chosen(names: Iterable[str], bf16: bool) -> list[Configuration]:
+    """Configurations by name: ``quick`` and ``all`` stand for several; ``bf16`` adds the bf16 ones to ``all``."""
+    found: dict[str, Configuration] = {}
+    for name in names:
+        group: Iterable[Configuration]
+        if name == "quick":
+            group = (*(KNOWN[each] for each in QUICK), *((KNOWN["bf16 channels_last"],) if bf16 else ()))
+        elif name == "all":
+            group = (STRIATE, *FP32, *(BF16 if bf16 else ()))
+        else:
+            group = (KNOWN[name],)
+        found.update((each.name, each) for each in group)
+    return list(found.values())

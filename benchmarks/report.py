@@ -1,0 +1,55 @@
+"""Tables and JSON of the benchmarks."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_json(content: object) -> None:
+    """One JSON document on standard output."""
+    json.dump(content, sys.stdout, indent=2)
+    print()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table whose first column is text and whose others are numbers."""
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    # Piped into a file, a table must not be folded to 80 columns.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def note(text: str) -> None:
+    """A line about progress, on standard error, so that ``--json`` stays clean."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def geometric_mean(numbers: Sequence[float]) -> float:
+    """(∏ x)^(1/n)"""
+    return math.exp(sum(math.log(number) for number in numbers) / len(numbers)) if numbers else math.nan
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        fields = dict(
+            (part.strip() for part in line.split(":", 1)) for line in cpuinfo.read_text().splitlines() if ":" in line
+        )
+        known = ("model name", "cpu family", "model", "stepping")
+        model = ", ".join(f"{name} {fields[name]}" for name in known if name in fields) or model
+    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}

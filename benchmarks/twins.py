@@ -1,0 +1,101 @@
+"""The benchmark networks in PyTorch, with the state-dict keys that striate's have, so that weights go either way.
+
+They are written as a careful user would: no bias before BN, activations in place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from networks import CLASSES, Network, initial_state
+from torch import nn
+
+SLOPE = 0.1
+
+
+def _activation() -> nn.Module:
+    return nn.LeakyReLU(SLOPE, inplace=True)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
+def lenet5() -> nn.Sequential:
+    """LeNet with BN."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((1, 16), (16, 32)):
+        layers += [*_convolution(inputs, outputs, 5), _activation(), nn.MaxPool2d(2)]
+    hidden = [nn.Linear(1568, 128, bias=False), nn.BatchNorm1d(128), _activation()]
+    return nn.Sequential(*layers, nn.Flatten(), *hidden, nn.Linear(128, CLASSES))
+
+
+def vgg_small() -> nn.Sequential:
+    """VGG-small."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for outputs in (32, 64, 128):
+        layers += [*_convolution(inputs, outputs, 3), _activation()]
+        layers += [*_convolution(outputs, outputs, 3), _activation(), nn.MaxPool2d(2)]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, CLASSES))
+
+
+class Residual(nn.Module):
+    """body(x) + shortcut(x)"""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
+
+def _residual_network(widths: tuple[int, ...], blocks: int) -> nn.Sequential:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["stem"] = nn.Sequential(*_convolution(3, widths[0], 3), _activation())
+    inputs = widths[0]
+    for stage, outputs in enumerate(widths):
+        for index in range(blocks):
+            stride = 2 if stage and not index else 1
+            body = nn.Sequential(
+                *_convolution(inputs, outputs, 3, stride), _activation(), *_convolution(outputs, outputs, 3)
+            )
+            same = inputs == outputs and stride == 1
+            shortcut = None if same else nn.Sequential(*_convolution(inputs, outputs, 1, stride))
+            layers[f"stage{stage + 1}_{index + 1}"] = nn.Sequential(Residual(body, shortcut), _activation())
+            inputs = outputs
+    layers["pool"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = nn.Linear(inputs, CLASSES)
+    return nn.Sequential(layers)
+
+
+def resnet20() -> nn.Sequential:
+    """ResNet-20."""
+    return _residual_network((16, 32, 64), 3)
+
+
+def resnet18() -> nn.Sequential:
+    """ResNet-18 with a 3×3 stem."""
+    return _residual_network((64, 128, 256, 512), 2)
+
+
+TWINS: dict[str, Callable[[], nn.Sequential]] = {
+    twin.__name__: twin for twin in (lenet5, vgg_small, resnet20, resnet18)
+}
+
+
+def torch_model(network: Network, dtype: str = "float32", seed: int = 0) -> nn.Sequential:
+    """The network in PyTorch with the weights of ``initial_state``, in training mode."""
+    model = TWINS[network.name]().to(getattr(torch, dtype))
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in initial_state(shapes, seed).items()})
+    return model.train()

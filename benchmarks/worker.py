@@ -1,0 +1,255 @@
+"""A process that trains one network in one configuration, told over pipes when to run, and stopped meanwhile.
+
+    controller                                worker
+    Worker(network, configuration) ─spawn──▶  builds, takes three steps, answers "ready"
+           SIGSTOP ─────────────────────────▶ does nothing, whatever threads it has
+    turn() SIGCONT, {"steps": 5} ───────────▶ one step untimed (caches), five timed
+           SIGSTOP ◀── {"seconds": […]} ───── answers
+
+So only one framework runs at a time, none burns a core while it waits, and repetitions interleave.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from configuration import Configuration
+from networks import NETWORKS, Network, batches
+from numpy.typing import NDArray
+
+LEARNING_RATE, MOMENTUM = 0.01, 0.9
+WARM_STEPS = 3
+
+Array = NDArray[Any]
+Step = Callable[[Any, Any], float]
+Prepared = tuple[Step, Callable[[Array, Array], tuple[Any, Any]]]
+"""A training step, and what brings a batch into the form that it takes (not timed)."""
+
+
+# The controller's side
+
+
+def peak_memory(pid: int) -> float:
+    """The peak resident memory of a process in MB (10⁶ bytes); NaN where /proc does not say."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), math.nan)
+
+
+class WorkerError(RuntimeError):
+    """A worker that failed; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a worker says when it is ready: seconds that building and the first steps took."""
+
+    build: float
+    first_step: float
+
+
+class Worker:
+    """A worker process, stopped except during ``turn``."""
+
+    def __init__(
+        self, network: Network, configuration: Configuration, threads: int, batch: int | None = None, seed: int = 0
+    ) -> None:
+        self.configuration = configuration
+        order = {
+            "network": network.name,
+            "batch": batch or network.batch,
+            "threads": threads,
+            "seed": seed,
+            "configuration": configuration.arguments(),
+        }
+        environment = {
+            **os.environ,
+            **configuration.environment,
+            "OMP_NUM_THREADS": str(threads),
+            "STRIATE_THREADS": str(threads),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes beside the measurement
+        }
+        # A session of its own: Ctrl-C reaches the controller alone, which then ends the workers.
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            self.ready = Ready(**self._answer())
+        except BaseException:
+            self.close()
+            raise
+        self._signal(signal.SIGSTOP)
+
+    def turn(self, steps: int) -> list[float]:
+        """Seconds of each of ``steps`` training steps."""
+        self._signal(signal.SIGCONT)
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(json.dumps({"steps": steps}) + "\n")
+        stdin.flush()
+        answer = self._answer()
+        self._signal(signal.SIGSTOP)
+        return answer["seconds"]
+
+    @property
+    def peak(self) -> float:
+        """Peak resident memory so far, in MB."""
+        return peak_memory(self._process.pid)
+
+    def _answer(self) -> dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        line = stdout.readline()
+        if not line:
+            code = self._process.wait()
+            raise WorkerError(
+                f"the worker {self.configuration.name!r} ended with exit code {code}; see its output above"
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(f"{self.configuration.name}: {answer['error']}")
+        return answer
+
+    def _signal(self, number: signal.Signals) -> None:
+        os.killpg(self._process.pid, number)
+
+    def close(self) -> None:
+        """Ends the process and whatever it started."""
+        with suppress(ProcessLookupError):
+            self._signal(signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# The worker's side
+
+
+def striate_step(network: Network, batch: int, seed: int) -> Prepared:
+    """A training step in striate, from the common weights."""
+    from networks import striate_model
+
+    import striate as st
+
+    optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
+    step = st.TrainingStep(
+        striate_model(network, seed=seed), st.nn.CrossEntropyLoss(), optimizer, seed=seed, capacity=batch
+    )
+    return step, lambda x, y: (x, y)
+
+
+def torch_step(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
+    """A training step in PyTorch, from the common weights."""
+    import torch
+    from torch.nn import functional
+    from twins import torch_model
+
+    torch.set_num_threads(threads)
+    layout = torch.channels_last if configuration.channels_last else torch.contiguous_format
+    model = torch_model(network, seed=seed).to(memory_format=layout)
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM, fused=configuration.fused or None)
+
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=configuration.bf16):
+            return functional.cross_entropy(model(x), y)
+
+    forward = torch.compile(loss_of, dynamic=False) if configuration.compiled else loss_of
+
+    def step(x: torch.Tensor, y: torch.Tensor) -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = forward(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def tensors(x: Array, y: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(x).contiguous(memory_format=layout), torch.from_numpy(y)
+
+    return step, tensors
+
+
+def prepared(order: Mapping[str, Any]) -> Prepared:
+    """The step that an order describes."""
+    network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
+    if configuration.framework == "striate":
+        return striate_step(network, order["batch"], order["seed"])
+    return torch_step(network, configuration, order["threads"], order["seed"])
+
+
+def _die_with_parent() -> None:
+    """A stopped process outlives a killed controller for ever, unless the kernel is told (Linux)."""
+    if sys.platform == "linux":
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serves one controller until its pipe closes."""
+    _die_with_parent()
+    # Whatever a library prints goes to standard error; the pipe carries answers alone.
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    order = json.loads(sys.argv[1])
+    network: Network = NETWORKS[order["network"]]
+
+    def answer(**content: object) -> None:
+        channel.write(json.dumps(content) + "\n")
+
+    try:
+        start = time.perf_counter()
+        step, convert = prepared(order)
+        fresh = batches(network, order["batch"], order["seed"])
+        build = time.perf_counter() - start
+
+        def timed() -> float:
+            x, y = convert(*next(fresh))
+            begin = time.perf_counter()
+            loss = step(x, y)
+            seconds = time.perf_counter() - begin
+            if not np.isfinite(loss):
+                raise ArithmeticError(f"the loss became {loss}")
+            return seconds
+
+        first, *_ = [timed() for _ in range(WARM_STEPS)]
+        answer(build=build, first_step=first)
+        for line in sys.stdin:
+            steps = json.loads(line)["steps"]
+            timed()
+            answer(seconds=[timed() for _ in range(steps)])
+    except Exception as error:
+        answer(error=f"{type(error).__name__}: {error}")
+        raise
+
+
+if __name__ == "__main__":
+    main()
