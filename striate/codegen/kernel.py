@@ -316,15 +316,15 @@ class Kernel:
 
     def add(self, a: Any, b: Any) -> Any:
         """a + b"""
-        return self.builder.fadd(a, b)
+        return self.builder.add(a, b) if _integral(a.type) else self.builder.fadd(a, b)
 
     def sub(self, a: Any, b: Any) -> Any:
         """a − b"""
-        return self.builder.fsub(a, b)
+        return self.builder.sub(a, b) if _integral(a.type) else self.builder.fsub(a, b)
 
     def mul(self, a: Any, b: Any) -> Any:
         """a · b"""
-        return self.builder.fmul(a, b)
+        return self.builder.mul(a, b) if _integral(a.type) else self.builder.fmul(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
         """a / b"""
@@ -451,6 +451,10 @@ class Kernel:
 
 
 _MASK = ir.VectorType(I1, LANES)
+
+
+def _integral(type: Any) -> bool:
+    return isinstance(type.element if isinstance(type, ir.VectorType) else type, ir.IntType)
 
 
 def _suffix(type: Any) -> str:

@@ -98,6 +98,7 @@ class Load:
     lanes: bool
     limit: int = 0
     lane_stride: int = 1
+    split: bool = False  # a blocked array read channel by channel
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class RegionWriter:
                 self._clear(number)
         self._fixed.clear()
         self._bases = {
-            id(item): self._pointer(item.operand, item.dtype, item.origin, item.strides)
+            id(item): self._pointer(item)
             for item in (*self._loads(), *self.region.stores)
         }
         for number, item in enumerate(self.region.instructions):
@@ -305,10 +306,14 @@ class RegionWriter:
     def _loads(self) -> list[Load]:
         return [item for item in self.region.instructions if isinstance(item, Load)]
 
-    def _pointer(self, operand: int, dtype: DType, origin: int, strides: tuple[int, ...]) -> Any:
+    def _pointer(self, item: Load | Store) -> Any:
         k = self.k
-        where = k.iadd(k.imul(self.n, strides[0]), k.imul(self.block, strides[1]), origin)
-        return k.offset(k.operand(self.first + operand), where, dtype)
+        channel = k.imul(self.block, item.strides[1])
+        if isinstance(item, Load) and item.split:
+            inside = k.imod(self.block, LANES)
+            channel = k.iadd(k.imul(k.idiv(self.block, LANES), item.strides[1]), inside)
+        where = k.iadd(k.imul(self.n, item.strides[0]), channel, item.origin)
+        return k.offset(k.operand(self.first + item.operand), where, item.dtype)
 
     def _at(self, item: Load | Store, w: Index, row: int, column: int) -> Any:
         k = self.k

@@ -1,0 +1,324 @@
+"""Which work runs in which loop.
+
+Contractions, windows and the like are *anchors*: each starts a group. Elementwise work is not a loop of its own: it is
+computed in the registers of the groups that need its result. Only a few values must lie in memory: what an anchor
+reads, what leaves the graph, and what another group could not cheaply compute again.
+
+A *root* is such a value, or a reduction. Each root joins the earliest group that can hold it:
+
+- the last group that it depends on, when that group walks the same domain: its operands are then in registers;
+- else a later group that walks the same domain and reads one of its operands already;
+- else a new group at the end.
+
+Values that are in registers of one group only are stored for others; what can be computed again from stored values is
+computed again. Neither changes a bit of any result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from striate.codegen.region import Domain, Space
+from striate.codegen.storage import BLOCK, spatial
+from striate.graph.graph import Input
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+from striate.passes.layout import Layouts
+
+REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
+
+
+@dataclass(eq=False)
+class Group:
+    """One loop: an anchor (or none), or reductions to finish, and the elementwise work that runs along."""
+
+    index: int
+    domain: Domain | None
+    anchor: Node | None = None
+    finishes: list[Node] = field(default_factory=list[Node])
+    stores: list[Value] = field(default_factory=list[Value])
+    reductions: list[Node] = field(default_factory=list[Node])
+    reads: set[Value] = field(default_factory=set[Value])
+
+    @property
+    def registers(self) -> set[Value]:
+        """Values that the loop itself produces."""
+        found: set[Value] = set()
+        if self.anchor and self.domain:
+            found.add(self.anchor.outputs[0])
+        for node in self.finishes:
+            found.update(node.outputs)
+        return found
+
+
+@dataclass
+class Plan:
+    """The groups in the order in which they run.
+
+    ``in_memory`` maps each stored value to the group that stores it (-1: given); ``in_place`` says which updates may be
+    written over their state at once, where the others are copied at the end.
+    """
+
+    layouts: Layouts
+    groups: list[Group]
+    in_memory: dict[Value, int]
+    in_place: dict[str, bool]
+
+
+@dataclass
+class _Cone:
+    """What a root depends on: values in memory, and values that so far exist in registers of one group alone."""
+
+    memory: set[Value] = field(default_factory=set[Value])
+    register: dict[Value, int] = field(default_factory=dict[Value, int])
+    inside: set[Value] = field(default_factory=set[Value])
+
+    def join(self, other: _Cone) -> None:
+        self.memory |= other.memory
+        self.register |= other.register
+        self.inside |= other.inside
+
+
+def fuse(layouts: Layouts, observed: Iterable[str] = ()) -> Plan:
+    """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else."""
+    return _Fuser(layouts, set(observed)).run()
+
+
+class _Fuser:
+    def __init__(self, layouts: Layouts, observed: set[str]) -> None:
+        self.layouts = layouts
+        self.graph = layouts.graph
+        self.observed = observed
+        self.groups: list[Group] = []
+        self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
+        self.computed: dict[Value, int] = {}  # elementwise value → first group that has it in registers
+        self.cones: dict[Value, _Cone] = {}
+
+    def run(self) -> Plan:
+        graph = self.graph
+        late = {value for name, value in graph.outputs.items() if name in self.observed}
+        main = [value for name, value in graph.outputs.items() if name not in self.observed]
+        needed = self._must_store(main)
+        first = self._nodes([*main, *graph.updates.values()])
+        update_only = set(graph.updates.values()) - set(main)
+        needed -= {value for value in update_only if not self._read_by_anchor(value)}
+        for node in first:
+            self._node(node, needed)
+        for node in self._nodes(list(late)):
+            if node not in set(first):
+                self._node(node, needed)
+        for value in (*main, *sorted(late, key=lambda v: v.node.serial)):
+            self._keep(value)
+        for value in graph.updates.values():
+            self._keep(value)
+        return Plan(self.layouts, self.groups, self.memory, self._in_place())
+
+    def _nodes(self, results: list[Value]) -> list[Node]:
+        from_results = {node for value in results for node in self._ancestors(value)}
+        return sorted(from_results, key=lambda node: node.serial)
+
+    def _ancestors(self, value: Value) -> set[Node]:
+        seen: set[Node] = set()
+        stack = [value.node]
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                if node.op.kind is not Kind.SIZE:
+                    stack.extend(v.node for v in node.inputs)
+        return seen
+
+    def _must_store(self, outputs: list[Value]) -> set[Value]:
+        """Values that anchors read from memory."""
+        needed = set(outputs)
+        for node in self.graph.nodes:
+            if node.op.kind not in (*REGISTER_KINDS, Kind.REDUCTION, Kind.SIZE, Kind.SOURCE):
+                needed.update(node.inputs)
+            if node.op.kind in REGISTER_KINDS and len(node.inputs) == 1:
+                (x,), (y,) = node.inputs, node.outputs
+                if self.layouts.block[x] != self.layouts.block[y] and x.type.rank >= 2:
+                    needed.add(x)  # a conversion reads its operand in the order of the other layout
+            if self._strided(node):
+                needed.add(node.inputs[0])
+        return needed
+
+    def _read_by_anchor(self, value: Value) -> bool:
+        return any(
+            value in node.inputs and node.op.kind not in (*REGISTER_KINDS, Kind.SIZE) for node in self.graph.nodes
+        )
+
+    def _strided(self, node: Node) -> bool:
+        return node.op.kind is Kind.REDUCTION and is_strided(self.layouts, node)
+
+    # -- nodes in order -----------------------------------------------------------------------------------------
+
+    def _node(self, node: Node, needed: set[Value]) -> None:
+        kind = node.op.kind
+        if kind is Kind.SOURCE:
+            if isinstance(node.op, Input):
+                self.memory[node.outputs[0]] = -1
+        elif kind is Kind.SIZE:
+            pass
+        elif kind is Kind.VIEW:
+            source = node.inputs[0]
+            self._keep(source)
+            self.memory[node.outputs[0]] = self.memory[source]
+        elif kind in REGISTER_KINDS:
+            if node.outputs[0] in needed:
+                self._keep(node.outputs[0])
+        elif kind is Kind.REDUCTION and not self._strided(node):
+            self._reduction(node)
+        else:
+            self._anchor(node)
+
+    def _anchor(self, node: Node) -> None:
+        for value in node.inputs:
+            self._keep(value)
+        opens = bool(getattr(node.op, "fuses", False))
+        domain = domain_of(self.layouts, node.outputs[0]) if opens else None
+        group = self._group(domain)
+        group.anchor = node
+        group.reads.update(node.inputs)
+        for position, value in enumerate(node.outputs):
+            if not opens or position > 0:
+                self.memory[value] = group.index
+            else:
+                self.computed[value] = group.index
+
+    def _reduction(self, node: Node) -> None:
+        (x,) = node.inputs
+        group = self._home(x, domain_of(self.layouts, x), node)
+        group.reductions.append(node)
+        result = domain_of(self.layouts, node.outputs[0])
+        for later in self.groups[group.index + 1 :]:
+            if later.finishes and later.domain == result:
+                break
+        else:
+            later = self._group(result)
+        later.finishes.append(node)
+        for value in node.outputs:
+            self.computed[value] = later.index
+
+    def _group(self, domain: Domain | None) -> Group:
+        group = Group(len(self.groups), domain)
+        self.groups.append(group)
+        return group
+
+    # -- roots --------------------------------------------------------------------------------------------------
+
+    def _keep(self, value: Value) -> None:
+        """Makes sure that the value lies in memory."""
+        if value in self.memory:
+            return
+        if value in self.computed:
+            group = self.groups[self.computed[value]]
+        elif value.node.op.kind in REGISTER_KINDS:
+            group = self._home(value, domain_of(self.layouts, value), value.node)
+        else:  # constants and sizes: a small map writes them
+            group = self._group(domain_of(self.layouts, value))
+        group.stores.append(value)
+        self.memory[value] = group.index
+
+    def _home(self, root: Value, domain: Domain, node: Node) -> Group:
+        """The group in whose registers the root is computed; what it needs from others is stored there."""
+        cone = self._cone(root)
+        ready = max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
+        group = self._candidate(ready, domain, cone)
+        for value, home in cone.register.items():
+            if home != group.index and value not in self.memory:
+                self.groups[home].stores.append(value)
+                self.memory[value] = home
+        for value in cone.inside:
+            self.computed.setdefault(value, group.index)
+        group.reads.update(cone.memory)
+        return group
+
+    def _candidate(self, ready: int, domain: Domain, cone: _Cone) -> Group:
+        if ready >= 0 and self.groups[ready].domain == domain and self._has(self.groups[ready], cone, ready):
+            return self.groups[ready]
+        full = {v for v in (*cone.memory, *cone.register) if v.type.size() > 1}
+        for group in self.groups[ready + 1 :]:
+            if group.domain == domain and (group.reads & full):
+                return group
+        return self._group(domain)
+
+    def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
+        """Whether everything that the group itself stores or computes for the cone is of the group's own domain."""
+        own = [v for v in cone.memory if self.memory[v] == ready] + [v for v, g in cone.register.items() if g == ready]
+        registers = group.registers | {v for v, g in self.computed.items() if g == ready}
+        return all(v in registers for v in own)
+
+    def _cone(self, value: Value) -> _Cone:
+        """Follows elementwise work down to what lies in memory or can only be had from one group's registers."""
+        result = _Cone()
+        seen: dict[Value, _Cone] = {}
+        result.join(self._visit(value, seen))
+        return result
+
+    def _visit(self, value: Value, seen: dict[Value, _Cone]) -> _Cone:
+        if value in seen:
+            return seen[value]
+        cone = _Cone()
+        kind = value.node.op.kind
+        if value in self.memory:
+            cone.memory.add(value)
+        elif kind in REGISTER_KINDS:
+            for operand in value.node.inputs:
+                cone.join(self._visit(operand, seen))
+            if value in self.computed and any(v not in self.memory for v in cone.register):
+                cone = _Cone(register={value: self.computed[value]})
+            else:
+                cone.inside.add(value)
+        elif value in self.computed:
+            cone.register[value] = self.computed[value]
+        seen[value] = cone
+        return cone
+
+    # -- updates ------------------------------------------------------------------------------------------------
+
+    def _in_place(self) -> dict[str, bool]:
+        """For each update whether it may be written over the state at once.
+
+        It may when nobody reads the state later, and only the same element in the same loop.
+        """
+        verdict: dict[str, bool] = {}
+        outputs = set(self.graph.outputs.values())
+        states = {node.op.name: node.outputs[0] for node in self.graph.nodes if isinstance(node.op, Input)}
+        written = list(self.graph.updates.values())
+        for name, value in self.graph.updates.items():
+            home = self.memory[value]
+            state = states.get(name)
+            fits = home >= 0 and value not in outputs and written.count(value) == 1
+            fits &= value.node.op.kind is not Kind.VIEW and value.node.op.kind in (*REGISTER_KINDS, Kind.REDUCTION)
+            if fits and state is not None:
+                aliases = {state} | {v for v, base in self.layouts.alias.items() if base is state}
+                for group in self.groups:
+                    if group.reads & aliases:
+                        same = group.index == home and group.domain == domain_of(self.layouts, state)
+                        fits &= group.index < home or (same and not (group.reads & (aliases - {state})))
+            verdict[name] = fits
+        return verdict
+
+
+def is_strided(layouts: Layouts, node: Node) -> bool:
+    """Whether a reduction sums over axes in a way that only the general, slow kernel can."""
+    (x,) = node.inputs
+    rank = x.type.rank
+    axes = cast(Any, node.op).axes
+    everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
+    return layouts.block[x] != BLOCK and not everything
+
+
+def domain_of(layouts: Layouts, value: Value) -> Domain:
+    """The iteration space in which the value is computed."""
+    shape = value.type.concrete(1)
+    samples = 0 if value.type.batched else (shape[0] if shape else 1)
+    if layouts.block[value] == BLOCK:
+        return Domain(Space.BLOCKED, samples, shape[1], spatial(shape[2:]))
+    if value in layouts.planar and len(shape) >= 2:
+        if len(shape) == 2:
+            return Domain(Space.PLANAR, samples, 1, (1, 1, shape[1]))
+        return Domain(Space.PLANAR, samples, shape[1], spatial(shape[2:]))
+    return Domain(Space.FLAT, 0 if samples == 0 else 1, 1, (1, 1, value.type.size()))

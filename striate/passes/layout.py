@@ -1,0 +1,239 @@
+"""Which layout every value has: blocked by 16 channels, or plain NumPy order; and with how much halo.
+
+Contractions and windows say what they need. Elementwise work follows its operands. Where a value has another layout
+than its reader needs, a visible ``Convert`` node stands between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, cast
+
+from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, make_storage, spatial
+from striate.errors import GraphError
+from striate.graph.arithmetic import Elementwise
+from striate.graph.graph import Graph
+from striate.graph.op import Kind, Node, at_path, register
+from striate.graph.value import Array, TensorType, Value
+
+PLAIN = 1
+
+
+@register
+@dataclass(frozen=True)
+class Convert(Elementwise):
+    """y = x in another layout"""
+
+    kind: ClassVar[Kind] = Kind.ELEMENTWISE
+    block: int = BLOCK
+
+    def reference(self, x: Array) -> Array:
+        return x
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        return output_gradients
+
+    def emit(self, k: Any, *inputs: Any) -> Any:
+        return inputs[0]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an operation needs of one input: acceptable channel blocks, the best first, and a halo of zeros."""
+
+    blocks: tuple[int, ...]
+    halo: Halo = NO_HALO
+
+
+class LaysOut(Protocol):
+    """Operations of the kinds that say themselves which layouts they read and write."""
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        """One need an input."""
+        ...
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        """The channel block of each output, for inputs in the blocks that were chosen."""
+        ...
+
+
+@dataclass
+class Layouts:
+    """The layout of every value of a graph, and whether it is walked as PLANAR (else FLAT) where it is plain."""
+
+    graph: Graph
+    block: dict[Value, int] = field(default_factory=dict[Value, int])
+    halo: dict[Value, Halo] = field(default_factory=dict[Value, Halo])
+    planar: set[Value] = field(default_factory=set[Value])
+    alias: dict[Value, Value] = field(default_factory=dict[Value, Value])
+
+    def storage(self, value: Value) -> Storage:
+        """Where the value's elements lie."""
+        shape = value.type.concrete(1)
+        channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
+        if len(sizes) > 3:
+            raise GraphError(f"{value}: more than three spatial axes")
+        return make_storage(
+            value.dtype, self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO)
+        )
+
+    def base(self, value: Value) -> Value:
+        """The value whose memory this one is a view of."""
+        while value in self.alias:
+            value = self.alias[value]
+        return value
+
+    def note(self, value: Value) -> str:
+        """For graph text: ``[16 +1]`` is blocked by 16 with a halo of 1."""
+        halo = self.halo.get(value, NO_HALO)
+        wide = max(max(pair) for pair in halo)
+        return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}]"
+
+
+def layout(graph: Graph) -> Layouts:
+    """Chooses layouts and inserts conversions."""
+    return _Chooser(graph).run()
+
+
+class _Chooser:
+    def __init__(self, graph: Graph) -> None:
+        self.source = graph
+        self.new: dict[Value, Value] = {}
+        self.layouts = Layouts(graph)
+        self.converted: dict[tuple[Value, int, bool], Value] = {}
+
+    def run(self) -> Layouts:
+        for node in self.source.nodes:
+            with at_path(node.path):
+                self._node(node)
+        graph = self.source
+        outputs = {name: self._result(self.new[value]) for name, value in graph.outputs.items()}
+        updates = {name: self._result(self.new[value]) for name, value in graph.updates.items()}
+        inputs = {name: self.new.get(value, value) for name, value in graph.inputs.items()}
+        self.layouts.graph = Graph(inputs, outputs, updates, graph.captured)
+        return self.layouts
+
+    def _plain(self, value: Value) -> Value:
+        return self._in(value, PLAIN)
+
+    def _result(self, value: Value) -> Value:
+        """The value in plain memory of its own: a result that merely repeats an input is a copy."""
+        value = self._plain(value)
+        base = self.layouts.base(value)
+        if base.node.op.kind is not Kind.SOURCE and not self.layouts.halo.get(base):
+            return value
+        y = Node(Convert(PLAIN), (value,), value.node.path).outputs[0]
+        self.layouts.block[y] = PLAIN
+        return y
+
+    def _node(self, node: Node) -> None:
+        inputs = [self.new[value] for value in node.inputs]
+        kind = node.op.kind
+        blocks = [self.layouts.block[value] for value in inputs]
+        if kind is Kind.SOURCE:
+            self._emit(node, inputs, [PLAIN] * len(node.outputs), keep=True)
+        elif kind is Kind.SIZE:
+            self._emit(node, inputs, [PLAIN])
+        elif kind in (Kind.ELEMENTWISE, Kind.RANDOM):
+            self._elementwise(node, inputs, blocks)
+        elif kind is Kind.VIEW:
+            self._view(node, inputs[0])
+        elif kind is Kind.REDUCTION:
+            self._reduction(node, inputs[0])
+        else:
+            op = cast(LaysOut, node.op)
+            types = [value.type for value in inputs]
+            needs = op.needs(types, blocks)
+            inputs = [self._for(value, need) for value, need in zip(inputs, needs, strict=True)]
+            blocks = [self.layouts.block[value] for value in inputs]
+            self._emit(node, inputs, list(op.gives(types, blocks)))
+
+    def _emit(self, node: Node, inputs: Sequence[Value], blocks: Sequence[int], keep: bool = False) -> Node:
+        same = keep or all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        made = node if same else Node(node.op, tuple(inputs), node.path)
+        for old, value, block in zip(node.outputs, made.outputs, blocks, strict=True):
+            self.new[old] = value
+            self.layouts.block[value] = block
+        return made
+
+    # -- kinds --------------------------------------------------------------------------------------------------
+
+    def _elementwise(self, node: Node, inputs: list[Value], blocks: list[int]) -> None:
+        result = node.outputs[0].type
+        wide = [b for value, b in zip(inputs, blocks, strict=True) if value.type.rank >= 2]
+        block = BLOCK if BLOCK in wide and result.rank >= 2 else PLAIN
+        if block == BLOCK:
+            inputs = [self._operand(value, result) for value in inputs]
+        made = self._emit(node, inputs, [block])
+        if block == PLAIN:
+            stretched = any(v.type.size() != result.size() and v.type.size() != 1 for v in inputs)
+            stretched |= result.batched and any(v.type.size() != 1 and not v.type.batched for v in inputs)
+            inherited = any(v in self.layouts.planar and v.shape == result.shape for v in inputs)
+            if stretched or inherited or node.op.kind is Kind.RANDOM:
+                self.layouts.planar.add(made.outputs[0])
+
+    def _operand(self, value: Value, result: TensorType) -> Value:
+        """A plain operand of blocked work: fine if it is one number a channel or a pixel, else converted."""
+        if self.layouts.block[value] == BLOCK or value.type.rank < 2:
+            return value
+        channels, rest = value.shape[1], value.shape[2:]
+        single_pixel = all(dim == 1 for dim in rest)
+        if channels == 1 or (single_pixel and not value.type.batched):
+            return value
+        return self._in(value, BLOCK)
+
+    def _view(self, node: Node, x: Value) -> None:
+        y = node.outputs[0].type
+        flat = all(dim == 1 for dim in x.shape[2:]) and all(dim == 1 for dim in y.shape[2:])
+        same_rows = x.type.rank >= 2 and y.rank >= 2 and x.shape[:2] == y.shape[:2]
+        stays = self.layouts.block[x] == BLOCK and flat and same_rows
+        if not stays:
+            x = self._plain(x)
+        made = self._emit(node, [x], [BLOCK if stays else PLAIN])
+        self.layouts.alias[made.outputs[0]] = x
+
+    def _reduction(self, node: Node, x: Value) -> None:
+        axes = cast(Any, node.op).axes
+        rank = x.type.rank
+        spatial_axes = tuple(axis for axis in range(2, rank) if x.shape[axis] != 1)
+        moving = tuple(axis for axis in axes if x.shape[axis] != 1)
+        everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
+        covers = set(spatial_axes) <= set(moving)
+        if everything:
+            self._emit(node, [x], [PLAIN] * len(node.outputs))
+        elif rank >= 2 and 1 not in moving and covers and (0 in moving or x.shape[0] == 1):
+            self._emit(node, [self._in(x, BLOCK)], [PLAIN] * len(node.outputs))
+        elif rank >= 2 and 1 not in moving and covers:
+            self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
+        else:
+            self._emit(node, [self._plain(x)], [PLAIN] * len(node.outputs))
+
+    # -- conversions --------------------------------------------------------------------------------------------
+
+    def _for(self, value: Value, need: Need) -> Value:
+        block = self.layouts.block[value] if self.layouts.block[value] in need.blocks else need.blocks[0]
+        value = self._in(value, block, need.halo != NO_HALO)
+        if need.halo != NO_HALO:
+            have = self.layouts.halo.get(value, NO_HALO)
+            wider = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need.halo, strict=True))
+            self.layouts.halo[value] = cast(Halo, wider)
+            if block == PLAIN:
+                self.layouts.planar.add(value)
+        return value
+
+    def _in(self, value: Value, block: int, halo: bool = False) -> Value:
+        """The value in a layout; a halo needs memory of our own that the producer fills pixel by pixel."""
+        kind = value.node.op.kind
+        can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
+        can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK
+        if self.layouts.block[value] == block and (can_pad or not halo):
+            return value
+        key = (value, block, halo)
+        if key not in self.converted:
+            y = Node(Convert(block), (value,), value.node.path).outputs[0]
+            self.layouts.block[y] = block
+            if block == PLAIN and (y.type.rank > 2 or self.layouts.block[value] != PLAIN):
+                self.layouts.planar.add(y)
+            self.converted[key] = y
+        return self.converted[key]

@@ -1,0 +1,301 @@
+"""Groups into phases: each group becomes a region, and its anchor's kernels with the region inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from striate.codegen.kernel import LANES
+from striate.codegen.map import Finish, Finished, Map
+from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.region import (
+    FLAT_CHUNK,
+    Accumulate,
+    Anchored,
+    Apply,
+    Domain,
+    Extent,
+    Instruction,
+    Load,
+    Number,
+    Region,
+    Space,
+    Store,
+)
+from striate.codegen.storage import BLOCK, NO_HALO, Storage
+from striate.codegen.target import Target
+from striate.errors import GraphError
+from striate.graph.graph import Constant
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+from striate.passes.fuse import Group, Plan, domain_of, is_strided
+from striate.passes.layout import Layouts
+
+Strides = tuple[int, int, int, int, int]
+
+
+@dataclass
+class Site:
+    """What an operation needs to know to write its phases."""
+
+    node: Node
+    layouts: Layouts
+    target: Target
+    winograd: bool
+    region: Region
+    region_operands: tuple[Any, ...]
+    buffer: Callable[..., Buffer]
+    constant: Callable[[Value], bool]
+
+    def storage(self, value: Value) -> Storage:
+        """Where a value's elements lie."""
+        return self.layouts.storage(value)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain of the fused region."""
+        return self.region.domain
+
+
+class Lowers(Protocol):
+    """Operations that have kernels of their own."""
+
+    def lower(self, site: Site) -> list[PhaseDraft]:
+        """The phases that compute the node and run the site's region."""
+        ...
+
+
+@dataclass
+class Lowered:
+    """All phases, with the group of each; partial sums are buffers that live from one group to another."""
+
+    phases: list[PhaseDraft] = field(default_factory=list[PhaseDraft])
+    group_of: list[int] = field(default_factory=list[int])
+    partials: dict[Node, Buffer] = field(default_factory=dict[Node, Buffer])
+
+
+def lower(plan: Plan, target: Target, winograd: bool) -> Lowered:
+    """Every group's phases in order."""
+    return _Lowerer(plan, target, winograd).run()
+
+
+def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
+    """(everything, per_sample): what stays apart in a reduction that kernels run along."""
+    result = node.outputs[0].type
+    everything = result.size() == 1 and not result.batched
+    return everything, not everything and layouts.block[node.outputs[0]] == BLOCK
+
+
+class _Lowerer:
+    def __init__(self, plan: Plan, target: Target, winograd: bool) -> None:
+        self.plan = plan
+        self.layouts = plan.layouts
+        self.target = target
+        self.winograd = winograd
+        self.done = Lowered()
+
+    def run(self) -> Lowered:
+        for group in self.plan.groups:
+            for phase in self._phases(group):
+                self.done.phases.append(phase)
+                self.done.group_of.append(group.index)
+        return self.done
+
+    def _phases(self, group: Group) -> list[PhaseDraft]:
+        if group.anchor is not None and group.domain is None:
+            empty = Region(Domain(Space.FLAT, 1, 1, (1, 1, 1)))
+            if group.anchor.op.kind is Kind.REDUCTION:
+                return [_strided_phase(self.layouts, group.anchor)]
+            return self._anchor(group, empty, ())
+        builder = _RegionBuilder(self, group)
+        region, operands = builder.build()
+        if group.anchor is not None:
+            return self._anchor(group, region, operands)
+        path = builder.path()
+        if group.finishes:
+            items = tuple(self._finished(node) for node in group.finishes)
+            partials = tuple(self.done.partials[node] for node in group.finishes)
+            domain = region.domain
+            chunks = domain.chunks if domain.space is Space.BLOCKED else (-(-domain.pixels // LANES), 0)
+            return [PhaseDraft("finish", path, Finish(items, region), (*partials, *operands), chunks)]
+        return [PhaseDraft("map", path, Map(region), operands, region.domain.chunks)]
+
+    def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
+        node = cast(Node, group.anchor)
+        site = Site(
+            node, self.layouts, self.target, self.winograd, region, operands, Buffer, lambda value: False
+        )  # fmt: skip
+        if not hasattr(node.op, "lower"):
+            raise GraphError(f"{node.op} at {node.path!r} has no kernel")
+        return cast(Lowers, node.op).lower(site)
+
+    def _finished(self, node: Node) -> Finished:
+        (x,) = node.inputs
+        domain = domain_of(self.layouts, x)
+        everything, per_sample = reduction_mode(self.layouts, node)
+        result = node.outputs[0].type
+        count = x.type.size() // result.size()
+        batched = x.type.batched and not result.batched
+        return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), domain.groups, count, batched)
+
+    def partial_sums(self, node: Node, domain: Domain) -> Buffer:
+        """The buffer that a reduction's partial sums go to."""
+        _, per_sample = reduction_mode(self.layouts, node)
+        size = _blocks(domain) * cast(Any, node.op).partials * LANES * 8
+        if per_sample:
+            samples = domain.samples
+            buffer = Buffer(f"partials {node.path}", samples * size if samples else 0, 0 if samples else size)
+        else:
+            per, group = domain.groups
+            buffer = Buffer(f"partials {node.path}", 0 if group else per * size, per * size if group else 0, group or 1)
+        self.done.partials[node] = buffer
+        return buffer
+
+
+def _blocks(domain: Domain) -> int:
+    return 1 if domain.space is Space.FLAT else domain.blocks
+
+
+class _RegionBuilder:
+    """Writes one group's elementwise work as a region."""
+
+    def __init__(self, lowerer: _Lowerer, group: Group) -> None:
+        self.lowerer = lowerer
+        self.layouts = lowerer.layouts
+        self.group = group
+        self.domain = cast(Domain, group.domain)
+        self.instructions: list[Instruction] = []
+        self.numbers: dict[Value, int] = {}
+        self.operands: list[Any] = []
+        self.slots: dict[Any, int] = {}
+        self.paths: list[str] = []
+        self.registers: dict[Value, int] = {}
+        if group.anchor:
+            self.registers[group.anchor.outputs[0]] = 0
+        for node in group.finishes:
+            for value in node.outputs:
+                self.registers[value] = len(self.registers)
+
+    def build(self) -> tuple[Region, tuple[Any, ...]]:
+        """The region and its operands."""
+        stores: list[Store] = []
+        for value in self.group.stores:
+            number = self._value(value)
+            halo = self.layouts.halo.get(value, NO_HALO)
+            strides, origin = self._own_strides(value)
+            exact = self.domain.space is Space.BLOCKED and self.layouts.block[value] != BLOCK
+            stores.append(Store(number, self._slot(value), value.dtype, strides, origin, halo, exact))
+        sums: list[Accumulate] = []
+        for node in self.group.reductions:
+            number = self._value(node.inputs[0])
+            everything, per_sample = reduction_mode(self.layouts, node)
+            buffer = self.lowerer.partial_sums(node, self.domain)
+            sums.append(Accumulate(node.op, number, self._slot(buffer), per_sample, everything))
+            self.paths.append(node.path)
+        return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
+
+    def path(self) -> str:
+        """The path of most of the work."""
+        return max(self.paths, key=self.paths.count) if self.paths else ""
+
+    def _slot(self, what: Any) -> int:
+        if what not in self.slots:
+            self.slots[what] = len(self.operands)
+            self.operands.append(what)
+        return self.slots[what]
+
+    def _add(self, value: Value, instruction: Instruction) -> int:
+        self.instructions.append(instruction)
+        self.numbers[value] = len(self.instructions) - 1
+        return self.numbers[value]
+
+    def _value(self, value: Value) -> int:
+        if value in self.numbers:
+            return self.numbers[value]
+        op = value.node.op
+        kind = op.kind
+        if value in self.registers:
+            return self._add(value, Anchored(self.registers[value]))
+        if isinstance(op, Constant):
+            return self._add(value, Number(op.number, value.dtype))
+        if kind is Kind.SIZE:
+            count, batched = cast(Any, op).elements(value.node.inputs[0].type)
+            return self._add(value, Extent(count, batched, value.dtype))
+        home = self.lowerer.plan.in_memory.get(value)
+        if home is not None and home != self.group.index:
+            return self._add(value, self._load(value))
+        if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
+            raise GraphError(f"{op} at {value.node.path!r} is not in memory where group {self.group.index} needs it")
+        arguments = tuple(self._value(operand) for operand in self._arguments(value.node))
+        self.paths.append(value.node.path)
+        return self._add(value, Apply(op, arguments, kind is Kind.RANDOM))
+
+    def _arguments(self, node: Node) -> tuple[Value, ...]:
+        """A random operation reads the shape alone of its first input."""
+        return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs
+
+    # -- addressing ---------------------------------------------------------------------------------------------
+
+    def _own_strides(self, value: Value) -> tuple[Strides, int]:
+        """Strides of a value of the group's own domain."""
+        storage = self.layouts.storage(value)
+        if self.domain.space is Space.FLAT:
+            return (self._flat_step(), 0, 0, 0, 1), 0
+        if self.domain.space is Space.PLANAR and value.type.rank == 2:
+            return (storage.strides[0], 0, 0, 0, 1), storage.origin
+        return storage.strides, storage.origin
+
+    def _flat_step(self) -> int:
+        return FLAT_CHUNK if self.domain.samples else self.domain.pixels
+
+    def _load(self, value: Value) -> Load:
+        operand = self._slot(value)
+        type = value.type
+        if type.size() == 1 and not type.batched:
+            return Load(operand, value.dtype, (0, 0, 0, 0, 0), self.layouts.storage(value).origin, False)
+        if self.domain.space is Space.FLAT:
+            return Load(operand, value.dtype, (self._flat_step(), 0, 0, 0, 1), 0, True)
+        storage = self.layouts.storage(value)
+        if self.domain.space is Space.BLOCKED:
+            return self._load_blocked(operand, value, storage)
+        return self._load_planar(operand, value, storage)
+
+    def _spatial_strides(self, value: Value, storage: Storage) -> tuple[int, int, int]:
+        """Strides of (d, h, w), 0 where the value is repeated."""
+        sizes = storage.sizes
+        return cast(
+            tuple[int, int, int],
+            tuple(s if size != 1 else 0 for s, size in zip(storage.strides[2:], sizes, strict=True)),
+        )
+
+    def _load_blocked(self, operand: int, value: Value, storage: Storage) -> Load:
+        n = storage.strides[0] if value.shape[0] != 1 else 0
+        d, h, w = self._spatial_strides(value, storage)
+        channels = storage.channels
+        if channels == 1 and (self.domain.channels > 1 or storage.block != BLOCK):
+            return Load(operand, value.dtype, (n, 0, d, h, w), storage.origin, False)
+        if storage.block == BLOCK:
+            return Load(operand, value.dtype, (n, storage.strides[1], d, h, w), storage.origin, True)
+        c = storage.strides[1]
+        return Load(operand, value.dtype, (n, c * LANES, d, h, w), storage.origin, True, channels, c)
+
+    def _load_planar(self, operand: int, value: Value, storage: Storage) -> Load:
+        n = storage.strides[0] if value.shape[0] != 1 else 0
+        if value.type.rank == 2:
+            w = 0 if storage.channels == 1 else 1
+            return Load(operand, value.dtype, (n, 0, 0, 0, w), storage.origin, w != 0)
+        d, h, w = self._spatial_strides(value, storage)
+        c = storage.strides[1] if storage.channels != 1 else 0
+        lanes = storage.sizes[2] != 1
+        if storage.block == BLOCK:
+            return Load(operand, value.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1, split=True)
+        return Load(operand, value.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
+
+
+def _strided_phase(layouts: Layouts, node: Node) -> PhaseDraft:
+    raise GraphError(
+        f"{node.op} at {node.path!r}: sums over these axes of {node.inputs[0].type} have no kernel"
+        if is_strided(layouts, node)
+        else f"{node.op} at {node.path!r} is no general reduction"
+    )

@@ -1,0 +1,67 @@
+"""Composites into primitives, equal computations into one, and arithmetic that changes nothing away."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from striate.graph.arithmetic import Add, Multiply, Reshape, Subtract
+from striate.graph.graph import Constant, Graph, rewrite
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+
+
+def expand(graph: Graph) -> Graph:
+    """Replaces composite operations by what they are made of."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if node.op.kind is not Kind.COMPOSITE:
+            return None
+        result = cast(Any, node.op).expand(*inputs)
+        return result if isinstance(result, tuple) else (result,)
+
+    while any(node.op.kind is Kind.COMPOSITE for node in graph.nodes):
+        graph = rewrite(graph, replace)
+    return graph
+
+
+def simplify(graph: Graph) -> Graph:
+    """Merges equal nodes and drops arithmetic without effect; a second run changes nothing more."""
+    known: dict[tuple[object, ...], tuple[Value, ...]] = {}
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        same = _neutral(node, inputs)
+        if same is not None:
+            return (same,)
+        if node.op.kind is Kind.SOURCE and not isinstance(node.op, Constant):
+            return None
+        key = (node.op, *(id(value) for value in inputs))
+        if key not in known:
+            unchanged = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            known[key] = node.outputs if unchanged else Node(node.op, inputs, node.path).outputs
+        return known[key]
+
+    return rewrite(graph, replace)
+
+
+def _number(value: Value) -> float | None:
+    return value.node.op.number if isinstance(value.node.op, Constant) else None
+
+
+def _neutral(node: Node, inputs: tuple[Value, ...]) -> Value | None:
+    """The input that the node merely repeats, if there is one."""
+    op = node.op
+    type = node.outputs[0].type
+    if isinstance(op, Multiply | Add | Subtract):
+        neutral = 1.0 if isinstance(op, Multiply) else 0.0
+        for kept, other in ((0, 1), (1, 0)):
+            commutes = kept == 0 or not isinstance(op, Subtract)
+            if commutes and inputs[kept].type == type and _number(inputs[other]) == neutral:
+                # x + 0 would turn −0 into 0; nothing downstream tells them apart but a division.
+                return inputs[kept]
+    if isinstance(op, Reshape):
+        source = inputs[0].node.inputs[0] if isinstance(inputs[0].node.op, Reshape) else inputs[0]
+        if source.type == type:
+            return source
+    if op.kind is Kind.REDUCTION and len(node.outputs) == 1 and inputs[0].type == type:
+        return inputs[0]  # over axes of size 1
+    return None
