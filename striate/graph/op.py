@@ -27,6 +27,7 @@ class Kind(Enum):
     SOURCE = "source"  # an input, parameter, state or constant
     ELEMENTWISE = "elementwise"  # one output element from the input elements at the same (broadcast) place
     RANDOM = "random"  # elementwise, and a function of the place too
+    SIZE = "size"  # a number that depends on the input's shape alone
     REDUCTION = "reduction"  # sums, moments, maxima over axes
     CONTRACTION = "contraction"  # convolutions and matrix products, and their gradients
     WINDOW = "window"  # pooling and its gradients

@@ -1,4 +1,7 @@
-"""Sums, means, moments and maxima over axes. The operations keep reduced axes as size 1; the functions may drop them."""
+"""Sums, means, moments and maxima over axes.
+
+The operations keep reduced axes as axes of size 1; the functions may drop them.
+"""
 
 from __future__ import annotations
 
@@ -158,6 +161,13 @@ class Extent(Reduction):
 
     Reads the size of x alone; it differs from a constant because N is known only when the program runs.
     """
+
+    kind: ClassVar[Kind] = Kind.SIZE
+
+    def elements(self, x: TensorType) -> tuple[int, bool]:
+        """(elements over the axes but N, whether N is among them)."""
+        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
+        return known, x.batched and 0 in self.axes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
