@@ -1,0 +1,189 @@
+"""From the same weights and data, striate and PyTorch must take the same training steps.
+
+    float64   20 momentum steps: every loss to 1e-9 relative, running statistics too
+    float32   lr 0.01: the first loss to 1e-5, the next four within 10 times the difference between PyTorch's own
+              NCHW and channels_last losses (at least 1e-5): rounding grows chaotically from step to step
+
+    python benchmarks/parity.py
+    python benchmarks/parity.py --networks lenet5 --steps 2 --batch 16
+
+A running statistic's difference is relative to the largest entry of its array: a mean near zero has no digits to lose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from networks import NETWORKS, Network, add_networks, batches, striate_model
+from numpy.typing import NDArray
+from report import note, print_json, print_table
+from torch.nn import functional
+from twins import torch_model
+
+import striate as st
+
+Array = NDArray[Any]
+
+LEARNING_RATE, MOMENTUM = 0.01, 0.9
+FLOAT64_TOLERANCE = 1e-9
+FLOAT32_TOLERANCE = 1e-5
+FLOAT32_STEPS = 5
+OWN_DIFFERENCES = 10
+"""How many of PyTorch's own differences are allowed in float32 after the first step."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The losses of some training steps, and the running statistics after them."""
+
+    losses: tuple[float, ...]
+    statistics: dict[str, Array]
+
+    def loss_differences(self, other: Run) -> list[float]:
+        """|a − b| / |b| step by step."""
+        return [abs(a - b) / abs(b) for a, b in zip(self.losses, other.losses, strict=True)]
+
+    def statistics_difference(self, other: Run) -> float:
+        """The largest difference of a running statistic, relative to the largest entry of its array."""
+        return max(
+            float(np.max(np.abs(self.statistics[name] - theirs)) / np.max(np.abs(theirs)))
+            for name, theirs in other.statistics.items()
+        )
+
+
+def _data(network: Network, dtype: str, batch: int, steps: int) -> Iterator[tuple[Array, Array]]:
+    return itertools.islice(batches(network, batch, seed=1, dtype=dtype), steps)
+
+
+def _statistics(state: dict[str, Array]) -> dict[str, Array]:
+    return {name: array for name, array in state.items() if name.endswith(("running_mean", "running_var"))}
+
+
+def striate_run(network: Network, dtype: str, batch: int, steps: int) -> Run:
+    """Training steps in striate."""
+    model = striate_model(network, dtype)
+    optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
+    step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, capacity=batch)
+    losses = tuple(step(x, y) for x, y in _data(network, dtype, batch, steps))
+    return Run(losses, _statistics(model.state_dict()))
+
+
+def torch_run(network: Network, dtype: str, batch: int, steps: int, channels_last: bool = False) -> Run:
+    """Training steps in PyTorch."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch_model(network, dtype).to(memory_format=layout)
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+    losses: list[float] = []
+    for x, y in _data(network, dtype, batch, steps):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(
+            model(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y)
+        )
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return Run(tuple(losses), _statistics({name: tensor.numpy() for name, tensor in model.state_dict().items()}))
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far striate is from PyTorch, and how far it may be, step by step."""
+
+    network: str
+    dtype: str
+    losses: list[float]
+    limits: list[float]
+    own: list[float]
+    statistics: float
+    statistics_limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything is within its limit (NaN is not)."""
+        within = all(found <= limit for found, limit in zip(self.losses, self.limits, strict=True))
+        return within and self.statistics <= self.statistics_limit
+
+
+def float64_parity(network: Network, batch: int, steps: int) -> Parity:
+    """The comparison in float64; ``own`` is PyTorch's NCHW against channels_last."""
+    theirs = torch_run(network, "float64", batch, steps)
+    own = torch_run(network, "float64", batch, steps, channels_last=True).loss_differences(theirs)
+    ours = striate_run(network, "float64", batch, steps)
+    return Parity(
+        network.name,
+        "float64",
+        ours.loss_differences(theirs),
+        [FLOAT64_TOLERANCE] * steps,
+        own,
+        ours.statistics_difference(theirs),
+        FLOAT64_TOLERANCE,
+    )
+
+
+def float32_parity(network: Network, batch: int, steps: int = FLOAT32_STEPS) -> Parity:
+    """The comparison in float32.
+
+    PyTorch's own difference at a step is the largest until then: one step may agree by chance. The statistics are
+    reported and not judged, since the weights that they come from have drifted apart.
+    """
+    theirs = torch_run(network, "float32", batch, steps)
+    other = torch_run(network, "float32", batch, steps, channels_last=True)
+    own = list(itertools.accumulate(other.loss_differences(theirs), max))
+    limits = [FLOAT32_TOLERANCE, *(max(OWN_DIFFERENCES * each, FLOAT32_TOLERANCE) for each in own[1:])]
+    ours = striate_run(network, "float32", batch, steps)
+    return Parity(
+        network.name,
+        "float32",
+        ours.loss_differences(theirs),
+        limits,
+        own,
+        ours.statistics_difference(theirs),
+        float("inf"),
+    )
+
+
+def main() -> int:
+    """Compares, prints the table, and returns 1 where something is out of its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_networks(parser)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20, help="in float64 (20); float32 takes 5")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found: list[Parity] = []
+    for name in options.networks:
+        note(f"{NETWORKS[name].title}: float64, {options.steps} steps")
+        found.append(float64_parity(NETWORKS[name], options.batch, options.steps))
+        note(f"{NETWORKS[name].title}: float32, {min(options.steps, FLOAT32_STEPS)} steps")
+        found.append(float32_parity(NETWORKS[name], options.batch, min(options.steps, FLOAT32_STEPS)))
+    if options.json:
+        print_json([{**vars(each), "holds": each.holds} for each in found])
+    else:
+        columns = (
+            "network", "steps", "first loss", "worst loss", "its limit", "PyTorch's own", "statistics", "holds",
+        )  # fmt: skip
+        rows: list[list[str]] = []
+        for each in found:
+            worst = max(range(len(each.losses)), key=lambda step: each.losses[step] / each.limits[step])
+            figures = (each.losses[0], each.losses[worst], each.limits[worst], max(each.own), each.statistics)
+            rows.append(
+                [
+                    f"{NETWORKS[each.network].title}, {each.dtype}",
+                    str(len(each.losses)),
+                    *(f"{figure:.1e}" for figure in figures),
+                    "yes" if each.holds else "NO",
+                ]
+            )
+        print_table(f"Relative differences from PyTorch, batch {options.batch}", columns, rows)
+    return 0 if all(each.holds for each in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

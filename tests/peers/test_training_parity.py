@@ -1,0 +1,57 @@
+"""From the same weights and data, striate takes PyTorch's training steps.
+
+``benchmarks/parity.py`` runs the same comparison at full length: 20 steps of all four networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from striate import settings
+from striate.settings import Engine
+
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[peers]'")
+if settings.current().engine is Engine.REFERENCE:
+    pytest.skip("whole networks take minutes in NumPy: STRIATE_ENGINE=reference", allow_module_level=True)
+
+# (network, batch, float64 steps): BN over few samples divides by small variances, so LeNet's BN after its linear
+# layer, which has one value a sample, gets a larger batch.
+CASES = [
+    ("lenet5", 16, 20),
+    ("vgg_small", 4, 20),
+    ("resnet20", 4, 20),
+    pytest.param("resnet18", 4, 5, marks=pytest.mark.slow),
+]
+each_network = pytest.mark.parametrize(("name", "batch", "steps"), CASES)
+
+
+def described(parity: Any) -> str:
+    return "\n".join(
+        [f"statistics {parity.statistics:.2e}, limit {parity.statistics_limit:.0e}"]
+        + [
+            f"step {step}: loss {loss:.2e}, limit {limit:.2e}, PyTorch's own {own:.2e}"
+            for step, (loss, limit, own) in enumerate(zip(parity.losses, parity.limits, parity.own))
+        ]
+    )
+
+
+@each_network
+def test_float64_training_agrees_to_nine_digits(name: str, batch: int, steps: int) -> None:
+    import networks
+    import parity
+
+    found = parity.float64_parity(networks.NETWORKS[name], batch, steps)
+    assert found.holds, described(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"), [case.values[:2] if hasattr(case, "values") else case[:2] for case in CASES]
+)
+def test_float32_training_agrees_as_well_as_pytorch_does_with_itself(name: str, batch: int, steps: int) -> None:
+    import networks
+    import parity
+
+    found = parity.float32_parity(networks.NETWORKS[name], batch, min(steps, parity.FLOAT32_STEPS))
+    assert found.holds, described(found)
