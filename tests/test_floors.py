@@ -2,7 +2,7 @@
 
     cli
     ────────────────────────────────────────
-    models  data  train  insight  export
+    models  data  persistence  train  insight  export
     ────────────────────────────────────────
     nn  optim
     ────────────────────────────────────────
@@ -47,7 +47,7 @@ FLOORS: list[list[set[str]]] = [
     [{"engine"}],
     [{"tracing"}],
     [{"nn", "optim"}],
-    [{"models", "data", "train", "insight", "export"}],
+    [{"models", "data", "persistence", "train", "insight", "export"}],
     [{"cli", "__main__"}],
 ]
 PLACE = {

@@ -1,0 +1,213 @@
+"""Saving and loading: one safetensors file with the weights under PyTorch's names and the traced graph beside them.
+
+    metadata     "format": "striate", "version": "1",
+                 "model": JSON {"striate", "graph", "state", "classes", "standardizer"}
+    tensors      everything in ``state_dict``, and the arrays that ``forward`` closed over
+
+The graph is that of prediction. It is inert: see ``document``. What a file claims is checked before it is believed:
+see ``container``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from striate.data.standardizer import Standardizer
+from striate.errors import ModelFileError, ShapeError, StriateError
+from striate.graph.graph import Graph, Input
+from striate.graph.value import DType, N, TensorType, Value
+from striate.nn.module import Module, Standardization
+from striate.persistence.atomic import write_atomically
+from striate.persistence.container import (
+    Header,
+    encode,
+    names_of,
+    object_of,
+    open_regular,
+    parse_json,
+    read_header,
+    read_tensor,
+)
+from striate.persistence.document import graph_document, graph_from_document
+from striate.persistence.loaded import LoadedModel
+from striate.tracing import Trace
+
+__all__ = ["LoadedModel", "load", "predict_graph", "save", "write_atomically"]
+
+FORMAT = "striate"
+FORMAT_VERSION = "1"
+_UNREAD = np.empty(0, np.float32)
+
+
+def striate_version() -> str:
+    """The installed version; "unknown" in a checkout that was never installed."""
+    try:
+        return version("striate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Graph:
+    """The graph of prediction for inputs (N, *input_shape) in the model's dtype.
+
+    Without ``input_shape`` the shape that the model was called with last; raises ``ShapeError`` where it never was.
+    """
+    if isinstance(model, LoadedModel):
+        types = model.input_types
+    elif input_shape is not None:
+        types = (TensorType(model.dtype or DType.float32, (N, *input_shape)),)
+    else:
+        types = cast("tuple[TensorType, ...] | None", vars(model).get("_example"))
+    if types is None:
+        raise ShapeError(
+            "the model was not called yet, so the shape of its input is not known\n"
+            "  help: call the model on data once, or give input_shape=(channels, height, width)"
+        )
+    floats = [type.with_dtype(model.dtype or DType.float32) if type.dtype is DType.uint8 else type for type in types]
+    with Trace() as trace:
+        outputs = model(*(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(floats)))
+        return trace.graph(_named(outputs))
+
+
+def _named(outputs: object) -> dict[str, Value]:
+    if isinstance(outputs, Value):
+        return {"out": outputs}
+    items: Mapping[object, object] | None = None
+    if isinstance(outputs, (tuple, list)):
+        items = dict(enumerate(cast("Sequence[object]", outputs)))
+    elif isinstance(outputs, Mapping):
+        items = cast("Mapping[object, object]", outputs)
+    if items and all(isinstance(value, Value) for value in items.values()):
+        return {f"out.{name}": cast(Value, value) for name, value in items.items()}
+    raise ModelFileError(
+        f"a model can be saved whose forward returns arrays, or a tuple or dict of them, not {outputs!r}"
+    )
+
+
+def save(
+    model: Module,
+    path: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Writes weights, graph, classes and standardizer into one safetensors file; the old file stays until it is done.
+
+    ``input_shape`` is that of one sample, by default the one that the model was called with last; ``classes`` are by
+    default the model's attribute of that name. Raises ``ShapeError`` while sizes are unknown, ``ModelFileError`` where
+    the model or the path cannot be used.
+    """
+    graph = predict_graph(model, input_shape)
+    state = model.state_dict()
+    if clash := [name for name in graph.captured if name in state]:
+        raise ModelFileError(f"the name {clash[0]!r} is used twice")
+    names = classes if classes is not None else cast("Sequence[str]", getattr(model, "classes", ()))
+    standardizer = _standardizer_of(model)
+    document = {
+        "striate": striate_version(),
+        "graph": graph_document(graph),
+        "state": list(state),
+        "classes": [str(name) for name in names],
+        "standardizer": None if standardizer is None else standardizer.to_json(),
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "model": json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")),
+    }
+    write_atomically(Path(path), encode({**state, **graph.captured}, metadata))
+
+
+def _standardizer_of(model: Module) -> Standardizer | None:
+    found: Any = getattr(model, "standardizer", None)
+    if isinstance(found, Standardizer) or found is None:
+        return found
+    if isinstance(found, Standardization):
+        epsilon = float(getattr(found, "epsilon", 0.0))
+        return Standardizer(np.asarray(found.mean), np.asarray(found.sigma), epsilon)
+    return None
+
+
+def load(path: str | Path) -> LoadedModel:
+    """The model in a file that ``save`` wrote: it predicts, without the source that defined it.
+
+    Raises ``ModelFileError`` naming the path, what is wrong with the file, and the cure.
+    """
+    path = Path(path)
+    with open_regular(path) as stream:
+        try:
+            header = read_header(path, stream)
+            document = _model_document(path, header)
+            # Types first: nothing is read, and no memory asked for, before the graph is known to be sound.
+            state = names_of(document["state"], f"{path}: state")
+            outside = {name: _UNREAD for name in header.places if name not in set(state)}
+            graph = graph_from_document(document["graph"], outside, f"{path}: graph")
+            _check_tensors(path, graph, header, state)
+            arrays = {name: read_tensor(path, stream, name, header.places[name]) for name in (*state, *graph.captured)}
+        except OSError as error:
+            raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    held = {name: arrays.pop(name) for name in graph.captured}
+    classes = tuple(names_of(document["classes"], f"{path}: classes"))
+    standardizer = document["standardizer"]
+    try:
+        found = None if standardizer is None else Standardizer.from_json(standardizer)
+        model = LoadedModel(Graph(graph.inputs, graph.outputs, {}, held), arrays, classes, found)
+        model.arena()
+        return model
+    except StriateError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def _model_document(path: Path, header: Header) -> dict[str, object]:
+    metadata = header.metadata
+    if metadata.get("format") != FORMAT or "model" not in metadata:
+        raise ModelFileError(
+            f"{path}: a safetensors file, but none of striate: it holds weights without a network\n"
+            "  help: build the network and give it the weights: "
+            "model.load_state_dict(safetensors.numpy.load_file(path))"
+        )
+    if metadata.get("version") != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: written in version {metadata.get('version', '?')[:20]!r} of the format, "
+            f"this striate reads version {FORMAT_VERSION}\n  help: update striate"
+        )
+    document = object_of(parse_json(metadata["model"].encode(), f"{path}: the model"), f"{path}: the model")
+    wanted = {"striate", "graph", "state", "classes", "standardizer"}
+    if set(document) != wanted:
+        raise ModelFileError(f"{path}: the model: wanted {sorted(wanted)}, found {sorted(document)[:8]}")
+    return document
+
+
+def _check_tensors(path: Path, graph: Graph, header: Header, state: list[str]) -> None:
+    """Every named array is in the file, with the type that the graph gives it."""
+    if strange := set(state) ^ (set(header.places) - set(graph.captured)):
+        raise ModelFileError(
+            f"{path}: tensor {min(strange)[:80]!r} is missing or unknown\n  help: the file is damaged; save it again"
+        )
+    places = [header.places[name] for name in state]
+    floats = {place.dtype for place in places if place.dtype.is_float}
+    if len(floats) > 1:
+        raise ModelFileError(f"{path}: its tensors mix {', '.join(sorted(dtype.value for dtype in floats))}")
+    for name, place in zip(state, places):
+        if not place.dtype.is_float and (place.dtype is not DType.int64 or place.shape):
+            raise ModelFileError(f"{path}: tensor {name[:80]!r} is {place.dtype.value} {place.shape}, wanted floats")
+    for node in graph.sources():
+        op = node.op
+        assert isinstance(op, Input)
+        if type(op) is Input and op.name not in graph.captured:
+            continue
+        place = header.places.get(op.name)
+        if place is None:
+            raise ModelFileError(
+                f"{path}: tensor {op.name[:80]!r} is missing\n  help: the file is damaged; save it again"
+            )
+        if TensorType(place.dtype, place.shape) != op.type:
+            raise ModelFileError(
+                f"{path}: tensor {op.name[:80]!r} is {TensorType(place.dtype, place.shape)}, its graph reads {op.type}"
+            )

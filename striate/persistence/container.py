@@ -1,0 +1,227 @@
+"""The safetensors container, read with suspicion.
+
+    8 bytes        length of the header, little-endian
+    header         JSON: {"__metadata__": {name: text}, tensor name: {"dtype", "shape", "data_offsets"}}
+    the rest       the tensors, row-major, without gaps
+
+Everything that a header claims is checked against the size of the file before memory is asked for, so that a hostile
+one allocates nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from safetensors.numpy import save as to_safetensors
+
+from striate.errors import ModelFileError
+from striate.graph.value import Array, DType
+
+LARGEST_HEADER = 16_000_000
+"""Bytes. The format allows 100 MB; a thousand layers need less than one, and parsed JSON is many times its text."""
+
+DEEPEST = 64
+"""Levels of nested JSON."""
+
+MOST_TENSORS = 100_000
+MOST_AXES = 16
+LONGEST_NAME = 1000
+_KEYS = {"dtype", "shape", "data_offsets"}
+_DTYPES = {
+    "F32": DType.float32,
+    "F64": DType.float64,
+    "I32": DType.int32,
+    "I64": DType.int64,
+    "U8": DType.uint8,
+}
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: bytes ``start`` to ``stop`` of the file."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the checked header of a file says."""
+
+    metadata: Mapping[str, str]
+    places: Mapping[str, Place]
+
+
+def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file."""
+    # safetensors writes the memory as it lies, so a transposed view would be stored in the wrong order.
+    ready = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    content = to_safetensors(ready, dict(metadata))
+    if int.from_bytes(content[:8], "little") > LARGEST_HEADER:
+        raise ModelFileError(f"a model whose description is larger than {LARGEST_HEADER // 10**6} MB cannot be saved")
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file; raises ``ModelFileError`` where it is missing, no file, or not ours to read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
+            what = "a folder" if path.is_dir() else "not a regular file"
+            raise ModelFileError(f"{path}: {what}\n  help: give the path of a model.safetensors")
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{path}: {reason}\n  help: give the path of a file that st.save wrote") from error
+
+
+def read_header(path: Path, stream: BinaryIO) -> Header:
+    """Reads and checks everything but the tensors; raises ``ModelFileError``."""
+    size = os.fstat(stream.fileno()).st_size
+    foreign = f"{path}: not a safetensors file"
+    if size < 10:
+        raise ModelFileError(f"{foreign}: only {size} bytes\n  help: the file is truncated or foreign; save it again")
+    length = int.from_bytes(stream.read(8), "little")
+    if length > size - 8 or length > LARGEST_HEADER:
+        limit = "the file has" if length > size - 8 else "the limit is"
+        raise ModelFileError(
+            f"{foreign} that can be read: it declares a header of {length:,} bytes, "
+            f"{limit} {min(size - 8, LARGEST_HEADER):,}\n"
+            "  help: the file is truncated, foreign or hostile; save the model again with st.save"
+        )
+    document = parse_json(stream.read(length), f"{path}: the header")
+    entries = object_of(document, f"{path}: the header")
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in cast("dict[str, object]", metadata).values()
+    ):
+        raise ModelFileError(f"{path}: __metadata__ is not an object of texts")
+    if len(entries) > MOST_TENSORS:
+        raise ModelFileError(f"{path}: {len(entries):,} tensors; the limit is {MOST_TENSORS:,}")
+    base = 8 + length
+    places = {name: _place(f"{path}: tensor {name[:80]!r}", entry, base, size) for name, entry in entries.items()}
+    _check_disjoint(path, places, base, size)
+    return Header(cast("dict[str, str]", metadata), places)
+
+
+def _place(where: str, entry: object, base: int, size: int) -> Place:
+    fields = object_of(entry, where)
+    if set(fields) != _KEYS:
+        raise ModelFileError(f"{where}: wanted dtype, shape and data_offsets, found {sorted(fields)[:8]}")
+    dtype, shape, offsets = fields["dtype"], numbers_of(fields["shape"], where), fields["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ModelFileError(f"{where}: dtype {str(dtype)[:40]!r} is unknown\n  known: {', '.join(_DTYPES)}")
+    if len(shape) > MOST_AXES:
+        raise ModelFileError(f"{where}: {len(shape)} axes; the limit is {MOST_AXES}")
+    ends = numbers_of(offsets, where)
+    if len(ends) != 2 or not ends[0] <= ends[1] <= size - base:
+        raise ModelFileError(
+            f"{where}: its bytes {list(ends)[:4]} lie outside of the file, which has {size - base:,} bytes of tensors\n"
+            "  help: the file is truncated or hostile; save the model again, or copy it again"
+        )
+    found = _DTYPES[dtype]
+    wanted = math.prod(shape) * found.numpy.itemsize
+    if wanted != ends[1] - ends[0]:
+        raise ModelFileError(
+            f"{where}: {dtype} {list(shape)} are {wanted:,} bytes, but {ends[1] - ends[0]:,} are there"
+        )
+    return Place(found, shape, base + ends[0], base + ends[1])
+
+
+def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: int) -> None:
+    """The format's own rule: tensors lie one after the other, without overlap or gaps, to the end of the file."""
+    end, before = base, ""
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if place.start != end:
+            kind = "overlap" if place.start < end else "leave a gap between them"
+            raise ModelFileError(f"{path}: tensors {before[:80]!r} and {name[:80]!r} {kind}")
+        end, before = place.stop, name
+    if end != size:
+        raise ModelFileError(f"{path}: {size - end:,} bytes behind the last tensor belong to none")
+
+
+def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
+    """The contents of one checked place."""
+    count = place.stop - place.start
+    try:
+        content = np.empty(count, np.uint8)
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: tensor {name!r} of {count:,} bytes exceeds the memory") from error
+    stream.seek(place.start)
+    if stream.readinto(memoryview(content)) != count:
+        raise ModelFileError(f"{path}: tensor {name!r} ends early\n  help: the file changed while it was read")
+    stored = place.dtype.numpy.newbyteorder("<")
+    return content.view(stored).astype(place.dtype.numpy, copy=False).reshape(place.shape)
+
+
+# Guarded JSON
+
+
+def parse_json(text: bytes, where: str) -> object:
+    """JSON of bounded depth and without repeated names or NaN; raises ``ModelFileError``."""
+    brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
+    steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
+    if steps.size and int(np.cumsum(steps).max()) > DEEPEST:
+        raise ModelFileError(f"{where} is nested deeper than {DEEPEST} levels")
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"{where} is not the JSON of a model: {error}\n  help: the file is truncated or foreign; save it again"
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def object_of(document: object, where: str) -> dict[str, object]:
+    """A JSON object, or ``ModelFileError``."""
+    if not isinstance(document, dict):
+        raise ModelFileError(f"{where}: wanted an object, found {type(document).__name__}")
+    return cast("dict[str, object]", document)
+
+
+def list_of(document: object, where: str) -> list[object]:
+    """A JSON list, or ``ModelFileError``."""
+    if not isinstance(document, list):
+        raise ModelFileError(f"{where}: wanted a list, found {type(document).__name__}")
+    return cast("list[object]", document)
+
+
+def numbers_of(document: object, where: str) -> tuple[int, ...]:
+    """A JSON list of whole numbers ≥ 0 below 2⁶³, or ``ModelFileError``."""
+    found = list_of(document, where)
+    for number in found:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
+            raise ModelFileError(f"{where}: {str(number)[:40]} is not a whole number from 0 to 2⁶³")
+    return cast("tuple[int, ...]", tuple(found))
+
+
+def names_of(document: object, where: str) -> list[str]:
+    """A JSON list of texts, no longer than names are, or ``ModelFileError``."""
+    found = list_of(document, where)
+    if not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in found):
+        raise ModelFileError(f"{where}: wanted names of up to {LONGEST_NAME} characters")
+    return cast("list[str]", found)

@@ -1,0 +1,93 @@
+"""A model that came from a file: weights and the graph that was traced when it was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from striate.data.standardizer import Standardizer
+from striate.errors import ShapeError
+from striate.graph.arithmetic import cast
+from striate.graph.graph import Graph, Input
+from striate.graph.graph import Parameter as LearnedInput
+from striate.graph.op import Node, current_path
+from striate.graph.value import Array, TensorType, Value
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter, Role
+from striate.tracing import KEY, active_trace
+
+
+@final
+class LoadedModel(Module):
+    """y = the saved graph of x
+
+    Predicts as the saved model did, without its source; ``state_dict`` has the names it was saved under. Its batch
+    normalizations keep the running statistics of the file, also where it is trained further.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        tensors: Mapping[str, Array],
+        classes: tuple[str, ...],
+        standardizer: Standardizer | None,
+    ) -> None:
+        self.graph = graph
+        self.classes = classes
+        self._standardizer_read = standardizer
+        learned = {node.op.name for node in graph.sources() if isinstance(node.op, LearnedInput)}
+        for name, array in tensors.items():
+            role = Role.LEARNED if name in learned else Role.BUFFER if array.dtype.kind == "f" else Role.COUNTER
+            dtype = "float32" if role is Role.COUNTER else array.dtype.name
+            slot = Parameter(np.asarray(array), role=role, dtype=dtype)
+            slot.materialize = self._materialize_root
+            self._parameters[name] = slot  # not as an attribute: the name is the file's, and may be that of a method
+
+    @property
+    def standardizer(self) -> Standardizer | None:
+        """What the saved model standardizes its inputs with, inside its graph."""
+        return self._standardizer_read
+
+    def _plain_inputs(self) -> list[Value]:
+        return [
+            value
+            for name, value in self.graph.inputs.items()
+            if type(value.node.op) is Input and name not in self.graph.captured and name != KEY
+        ]
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        """Types of the inputs, in the order of the call."""
+        return tuple(value.type for value in self._plain_inputs())
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of the first input: (C, H, W)."""
+        return self.input_types[0].concrete(1)[1:]
+
+    def forward(self, *inputs: Value) -> Any:
+        wanted = self.input_types
+        if [value.shape for value in inputs] != [type.shape for type in wanted]:
+            raise ShapeError(
+                f"this model was saved for inputs {', '.join(map(str, wanted))}, "
+                f"not {', '.join(str(value.type) for value in inputs)}"
+            )
+        trace, outside = active_trace("LoadedModel"), current_path()
+        made = {own: cast(value, own.dtype) for own, value in zip(self._plain_inputs(), inputs)}
+        for node in self.graph.nodes:
+            if isinstance(node.op, Input):
+                name = node.op.name
+                if name in self.graph.captured:
+                    made[node.outputs[0]] = trace.capture(self.graph.captured[name])
+                elif type(node.op) is not Input:
+                    made[node.outputs[0]] = trace.read(self.slot(name))
+                elif name == KEY:
+                    made[node.outputs[0]] = trace.key()[0]
+                continue
+            path = ".".join(part for part in (outside, node.path) if part)
+            new = Node(node.op, tuple(made[value] for value in node.inputs), path)
+            made.update(zip(node.outputs, new.outputs))
+        results = {name: made[value] for name, value in self.graph.outputs.items()}
+        return results["out"] if list(results) == ["out"] else results

@@ -1,0 +1,81 @@
+"""Training on a terminal: a live bar, a line for every finished epoch."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from striate.train.history import Epoch
+from striate.train.progress import Moment, Plan, epoch_line
+
+_NARROW = 72
+
+
+class _Numbers(ProgressColumn):
+    """Loss, last accuracy and speed: what fits."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def render(self, task: Task) -> Text:
+        parts = [f"loss {task.fields['loss']}"]
+        if self._width >= _NARROW:
+            parts += [f"accuracy {task.fields['accuracy']}", f"{task.fields['speed']} images/s"]
+        return Text("  ".join(parts), no_wrap=True)
+
+
+class Live:
+    """A bar over all batches of the training, below the lines of the finished epochs."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bars: Bars | None = None
+        self._task = TaskID(0)
+        self._plan = Plan(0, 0, 0, 0)
+        self._before = 0
+
+    def start(self, plan: Plan) -> None:
+        self._plan = plan
+        self._before = -1
+        self._bars = Bars(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(None),
+            _Numbers(self._console.width),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            expand=True,
+            transient=True,
+            refresh_per_second=8,
+        )
+        self._task = self._bars.add_task("", total=None, epoch=f"1/{plan.epochs}", loss="–", accuracy="–", speed="–")
+        self._bars.start()
+
+    def batch(self, moment: Moment) -> None:
+        if self._bars is None:
+            return
+        if self._before < 0:  # the first epoch of this call may not be the first of the training
+            self._before = (moment.epoch - 1) * self._plan.batches
+            self._bars.update(self._task, total=self._plan.epochs * self._plan.batches - self._before)
+        done = (moment.epoch - 1) * self._plan.batches + moment.batch - self._before
+        self._bars.update(
+            self._task,
+            completed=done,
+            epoch=f"{moment.epoch}/{self._plan.epochs}",
+            loss=f"{moment.loss:.4f}",
+            speed=f"{moment.images_per_second:,.0f}",
+        )
+
+    def epoch(self, epoch: Epoch) -> None:
+        if self._bars is None:
+            return
+        if epoch.validation_accuracy is not None:
+            self._bars.update(self._task, accuracy=f"{100 * epoch.validation_accuracy:.2f} %")
+        self._bars.console.print(Text(epoch_line(epoch, self._plan.epochs)), soft_wrap=True)
+
+    def stop(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None

@@ -1,0 +1,94 @@
+"""How well a model predicts data that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.dataset import Dataset
+from striate.data.loader import batches
+from striate.errors import ShapeError
+from striate.nn.module import Module
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: how many samples it has, and how many of them were predicted."""
+
+    name: str
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """From 0 to 1; None for a class without samples."""
+        return self.correct / self.count if self.count else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross entropy and share of right predictions (0 to 1), over all samples and class by class."""
+
+    loss: float
+    correct: int
+    count: int
+    classes: tuple[ClassResult, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """From 0 to 1."""
+        return self.correct / self.count
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers, lists and objects."""
+        return {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "correct": self.correct,
+            "count": self.count,
+            "classes": [
+                {"name": one.name, "accuracy": one.accuracy, "correct": one.correct, "count": one.count}
+                for one in self.classes
+            ],
+        }
+
+
+def log_softmax(logits: Array) -> Array:
+    """log(e^z_i / Σ_j e^z_j) of (N, C) in float64."""
+    z = logits.astype(np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def evaluate(
+    model: Module, dataset: Dataset, batch_size: int = 256, *, after_batch: Callable[[int], None] = lambda count: None
+) -> Evaluation:
+    """Predicts a data set with ``model(x)``: running statistics, no dropout, nothing changed.
+
+    ``after_batch`` is told the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs are
+    not one number for each class.
+    """
+    classes = len(dataset.classes)
+    right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
+    losses: list[float] = []
+    for x, y, _ in batches(dataset, batch_size, shuffle=False):
+        logits = np.asarray(model(x))
+        if logits.ndim != 2 or logits.shape[1] < classes:
+            raise ShapeError(
+                f"the model gives outputs of shape {logits.shape}, but {dataset.name} has {classes} classes\n"
+                f"  help: a model that ends with {classes} outputs, or other data"
+            )
+        losses.append(float(-log_softmax(logits)[np.arange(len(y)), y].sum()))
+        right += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
+        after_batch(len(y))
+    results = tuple(
+        ClassResult(name, int(correct), int(count))
+        for name, correct, count in zip(dataset.classes, right, seen, strict=True)
+    )
+    return Evaluation(float(np.sum(losses)) / len(dataset), int(right.sum()), len(dataset), results)

@@ -1,0 +1,56 @@
+"""What happened during training, epoch by epoch, ready to be written as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training set.
+
+    loss: mean over its samples, of each batch before its update; accuracies from 0 to 1, None where there was no
+    validation; seconds and images_per_second are those of training alone.
+    """
+
+    number: int
+    loss: float
+    seconds: float
+    images_per_second: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+
+
+@dataclass
+class History:
+    """The epochs that were finished, and whether that was all of them."""
+
+    epochs: list[Epoch] = field(default_factory=list[Epoch])
+    finished: bool = False
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every epoch."""
+        return [epoch.loss for epoch in self.epochs]
+
+    @property
+    def accuracies(self) -> list[float | None]:
+        """The validation accuracy of every epoch."""
+        return [epoch.validation_accuracy for epoch in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on training steps."""
+        return math.fsum(epoch.seconds for epoch in self.epochs)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers, lists and objects."""
+        return {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self.epochs)

@@ -1,0 +1,100 @@
+"""How training shows itself: nothing, or plain lines. The live display of a terminal is in ``display``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from striate.train.history import Epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done."""
+
+    epochs: int
+    batches: int  # of one epoch
+    samples: int  # of one epoch
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands after a batch; ``loss`` is the mean of this epoch so far."""
+
+    epoch: int
+    batch: int
+    samples: int
+    loss: float
+    images_per_second: float
+
+
+class Progress(Protocol):
+    """What the trainer tells whoever shows its progress."""
+
+    def start(self, plan: Plan) -> None:
+        """Training begins."""
+        ...
+
+    def batch(self, moment: Moment) -> None:
+        """A step was committed."""
+        ...
+
+    def epoch(self, epoch: Epoch) -> None:
+        """An epoch was finished and validated."""
+        ...
+
+    def stop(self) -> None:
+        """Training ended, for whatever reason."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, plan: Plan) -> None:
+        pass
+
+    def batch(self, moment: Moment) -> None:
+        pass
+
+    def epoch(self, epoch: Epoch) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class Lines:
+    """One line an epoch, for files and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._epochs = 0
+
+    def start(self, plan: Plan) -> None:
+        self._epochs = plan.epochs
+        self._say(f"{plan.samples:,} images, {plan.epochs} epochs of {plan.batches} batches of {plan.batch_size}")
+
+    def batch(self, moment: Moment) -> None:
+        pass
+
+    def epoch(self, epoch: Epoch) -> None:
+        self._say(epoch_line(epoch, self._epochs))
+
+    def stop(self) -> None:
+        pass
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream or sys.stderr, flush=True)
+
+
+def epoch_line(epoch: Epoch, epochs: int) -> str:
+    """``epoch  2/10  loss 0.0312  accuracy 98.59 %  41,022 images/s  1.2 s``"""
+    number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
+    accuracy = "" if epoch.validation_accuracy is None else f"  accuracy {100 * epoch.validation_accuracy:.2f} %"
+    return (
+        f"epoch {number}  loss {epoch.loss:.4f}{accuracy}"
+        f"  {epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
+    )
