@@ -42,6 +42,7 @@ class _Compiled:
 
     executable: Executable
     graph: Graph
+    bindings: Mapping[str, Array]
     prediction: tuple[object, ...]
     checks: tuple[Callable[[int], None], ...]
     counted: tuple[str, ...]
@@ -275,9 +276,11 @@ class TrainingStep:
         results |= {f"gradient:{name}": memory.gradients.views[name] for name in learned}
         results |= {f"pending:{name}": memory.pending.views[name] for name in trace.updates}
         capacity = max(n, self._capacity or 0)
+        bindings = bindings_of(trace)
         return _Compiled(
-            prepare(graph, bindings_of(trace), results, capacity),
+            prepare(graph, bindings, results, capacity),
             graph,
+            bindings,
             prediction.shape,
             tuple(trace.checks),
             tuple(trace.names[slot] for slot in trace.counted),
@@ -322,22 +325,22 @@ class TrainingStep:
             raise NonFiniteError(f"step {number}: the gradients given are not finite; nothing was changed")
         compiled, arrays, n = self._last
         for name in ("x", "y"):
-            bad = np.argwhere(~np.isfinite(arrays[name])) if arrays[name].dtype.kind == "f" else ()
-            if len(bad):
-                place = tuple(int(i) for i in bad[0])
+            if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
                 raise DataError(
                     f"step {number}: {name}{list(place)} is {arrays[name][place]}; nothing was changed\n"
                     f"  help: sample {place[0]} of this batch holds NaN or infinity; repair or drop it"
                 )
-        where = self._first_bad(compiled.graph, arrays, n)
+        where = self._first_bad(compiled, arrays, n)
         raise NonFiniteError(
             f"step {number}: {where}; nothing of this step was kept\n"
             "  help: a smaller learning rate, standardized data, batch normalization, or max_norm= to clip gradients"
         )
 
-    def _first_bad(self, graph: Graph, arrays: Mapping[str, Array], n: int) -> str:
+    def _first_bad(self, compiled: _Compiled, arrays: Mapping[str, Array], n: int) -> str:
         """Replays the step on the references with every tensor as an output."""
-        bindings = {**self._held().arena.arrays}
+        graph = compiled.graph
+        bindings = compiled.bindings
         for name, value in graph.inputs.items():
             if isinstance(value.node.op, Input) and name in bindings and not np.isfinite(bindings[name]).all():
                 return f"{name!r} holds NaN or infinity before the step"
@@ -349,7 +352,7 @@ class TrainingStep:
             if value.dtype.is_float and node.inputs
         }
         replay = Graph(graph.inputs, {name: value for name, (_, value) in values.items()}, {}, graph.captured)
-        found = ReferenceExecutable(replay, {**bindings, **self._foreign(graph, bindings)}, {}).run(arrays, n)
+        found = ReferenceExecutable(replay, bindings, {}).run(arrays, n)
         for name, (node, value) in values.items():
             if not np.isfinite(found[name]).all():
                 kind = "NaN" if np.isnan(found[name]).any() else "infinity"
@@ -357,8 +360,3 @@ class TrainingStep:
                 layer = f'at "{node.path}"' if node.path else "at the loss"
                 return f"the first {kind} is the output of {node.op} {layer} ({part} pass), {value.type}"
         return "the sum of the squared gradients is not finite, though every gradient is"
-
-    def _foreign(self, graph: Graph, known: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays that belong to the loss rather than to the model."""
-        own = {slot: array for slot, array in self.loss.named_buffers()}
-        return {name: own[name] for name in graph.inputs if name in own and name not in known}

@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 
@@ -163,7 +163,8 @@ def known_dtype(array: Array, name: str) -> DType:
     try:
         return dtype_of(array.dtype)
     except OptionError as error:
-        raise DTypeError(f"{name} is an array of {array.dtype}\n  help: {error.args[0].splitlines()[-1].strip()}") from None
+        known = str(error).splitlines()[-1].strip()
+        raise DTypeError(f"{name} is an array of {array.dtype}\n  {known}") from None
 
 
 # Nested tuples, lists and dicts
@@ -191,7 +192,8 @@ def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
         items = [rebuild_tree(value, leaves) for value in cast("Sequence[Any]", tree)]
         if isinstance(tree, list):
             return items
-        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)  # pyright: ignore
+        named: Any = tree.__class__  # a named tuple, perhaps
+        return named(*items) if hasattr(named, "_fields") else tuple(items)
     return leaves.pop(0)
 
 
@@ -285,8 +287,8 @@ class Compiled:
         if contains_value((arguments, options)):
             return self._function(*arguments, **options)  # inside another trace: part of that graph
         leaves = self._leaves(arguments, options)
-        arrays = {name: _contiguous(leaf) for name, leaf in leaves if isinstance(leaf, np.ndarray)}
-        static = tuple((name, type(leaf), leaf) for name, leaf in leaves if not isinstance(leaf, np.ndarray))
+        arrays = {name: _contiguous(leaf) for name, leaf in leaves if _is_array(leaf)}
+        static = tuple((name, leaf.__class__, leaf) for name, leaf in leaves if not _is_array(leaf))
         types = tuple((name, array_type(array, name, self._batched)) for name, array in arrays.items())
         key = (types, _hashable(static), tree_structure((arguments, options)))
         n = self._batch(arrays)
@@ -322,6 +324,10 @@ class Compiled:
         return Program(graph, prepare(graph, bindings_of(trace), {}, capacity), outputs, tuple(trace.checks))
 
 
+def _is_array(leaf: object) -> TypeGuard[Array]:
+    return isinstance(leaf, np.ndarray)
+
+
 def _contiguous(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(array.shape)
 
@@ -330,7 +336,7 @@ def _hashable(static: tuple[Any, ...]) -> object:
     try:
         hash(static)
     except TypeError:
-        unhashable = [name for name, _, leaf in static if getattr(type(leaf), "__hash__", None) is None]
+        unhashable = [name for name, _, leaf in static if leaf.__hash__ is None]
         raise TracingError(f"arguments {unhashable} are neither arrays nor hashable") from None
     return static
 

@@ -20,7 +20,9 @@ MODELS: dict[str, Callable[..., Sequential]] = {
 }
 
 
-def build(name: str, *, channels: int | None = None, classes: int = 10, seed: int | None = None, **options: Any) -> Sequential:
+def build(
+    name: str, *, channels: int | None = None, classes: int = 10, seed: int | None = None, **options: Any
+) -> Sequential:
     """A named network; unknown names and options list the known ones.
 
         model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)

@@ -27,6 +27,8 @@ class Convolution(Module):
     """
 
     rank: ClassVar[int]
+    weight: Value
+    bias: Value | None
 
     def __init__(
         self,
@@ -55,8 +57,8 @@ class Convolution(Module):
         if out_channels % self.groups or (in_channels or 0) % self.groups:
             raise OptionError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         within = None if in_channels is None else in_channels // self.groups
-        self.weight = Parameter((self.out_channels, within, *self.kernel_size), init)
-        self.bias = Parameter((self.out_channels,), bias_initializer(init)) if bias else None
+        self.register_parameter("weight", Parameter((self.out_channels, within, *self.kernel_size), init))
+        self.register_parameter("bias", Parameter((self.out_channels,), bias_initializer(init)) if bias else None)
         self._know_fan_in()
 
     def _know_fan_in(self) -> None:
@@ -119,7 +121,7 @@ class Convolution(Module):
         given = x.type.concrete(0)[1:]
         if channels is not None and given[0] != channels:
             if given[-1] == channels:
-                order = "0, " + f"{self.rank + 1}, " + ", ".join(str(axis + 1) for axis in range(self.rank))
+                order = ", ".join(str(axis) for axis in (0, self.rank + 1, *range(1, self.rank + 1)))
                 what = f"its input {shape_text(x.shape)} looks channels-last: {channels} channels on the last axis"
                 cure = f"x.transpose({order}) puts the channels on axis 1"
             else:

@@ -18,13 +18,17 @@ class Linear(Module):
     ``in_features=None`` is inferred. Raises ``ShapeError`` for another number of features or a missing Flatten.
     """
 
+    weight: Value
+    bias: Value | None
+
     def __init__(
         self, in_features: int | None, out_features: int, bias: bool = True, *, init: str | Initializer = "torch"
     ) -> None:
         self.in_features = in_features
         self.out_features = out_features
-        self.weight = Parameter((out_features, in_features), init)
-        self.bias = Parameter((out_features,), bias_initializer(init), fan_in=in_features) if bias else None
+        self.register_parameter("weight", Parameter((out_features, in_features), init))
+        start = bias_initializer(init)
+        self.register_parameter("bias", Parameter((out_features,), start, in_features) if bias else None)
 
     def infer_sizes(self, x: Value) -> None:
         """Takes the number of input features from the input where it was None."""

@@ -43,6 +43,8 @@ class CrossEntropyLoss(Loss):
     with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
     """
 
+    weight: Value | None
+
     def __init__(
         self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0
     ) -> None:
@@ -50,20 +52,19 @@ class CrossEntropyLoss(Loss):
         if not 0 <= label_smoothing <= 1:
             raise OptionError(f"label_smoothing={label_smoothing} must lie between 0 and 1")
         self.label_smoothing = float(label_smoothing)
-        self.weight = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
+        buffer = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
+        self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
-        weight = self.weight
-        return cross_entropy(
-            x, y, label_smoothing=self.label_smoothing, weight=weight, reduction=self.reduction
-        )
+        return cross_entropy(x, y, self.weight, self.label_smoothing, self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)
         if labels.dtype.kind not in "iu":
             found = labels.dtype
             raise LabelError(
-                f"labels are {found}, not integers{_first_fraction(labels)}\n  help: y.astype(np.int64), if they count classes"
+                f"labels are {found}, not integers{_first_fraction(labels)}\n"
+                "  help: y.astype(np.int64), if they count classes"
             )
         if labels.ndim == 0 or len(labels) != n:
             raise LabelError(f"{n} samples but labels of shape {labels.shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, cast
@@ -53,6 +54,8 @@ class Module:
     _version: int
     _seed: int | None
     _arena: StateArena | None
+    _arena_version: int
+    _dtype: tuple[int, DType | None]
     _programs: Programs
     _example: tuple[TensorType, ...] | None
 
@@ -61,12 +64,12 @@ class Module:
         self = super().__new__(cls)
         start: dict[str, Any] = {
             "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
-            "_programs": Programs(), "_example": None,
+            "_arena_version": -1, "_dtype": (-1, None), "_programs": Programs(), "_example": None,
         }  # fmt: skip
         self.__dict__.update(start)
         return self
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes, from and to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
@@ -74,8 +77,9 @@ class Module:
 
     def __setattr__(self, name: str, value: object) -> None:
         self.touch()
-        if isinstance(value, np.ndarray) and name in self._parameters:
-            self._parameters[name].data[...] = cast("Array", value)
+        slot = self._parameters.get(name)
+        if slot is not None and isinstance(value, np.ndarray):
+            slot.data[...] = cast("Array", value)
             return
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
@@ -86,8 +90,9 @@ class Module:
         elif isinstance(value, Module):
             self._modules[name] = value
             value._parents.append(self)  # pyright: ignore[reportPrivateUsage]
-        elif name == "standardizer" and hasattr(value, "mean") and hasattr(value, "sigma"):
-            self.standardizer = Standardization(cast("Any", value).mean, cast("Any", value).sigma)
+        elif name == "standardizer" and value is not None:
+            layer = Standardization(cast("Any", value).mean, cast("Any", value).sigma)
+            self.standardizer = layer.to(self.dtype or DType.float32)
         else:
             object.__setattr__(self, name, value)
 
@@ -104,6 +109,10 @@ class Module:
     def register_buffer(self, name: str, array: Array) -> None:
         """A named array that is saved with the model and not learned."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """The same as assigning the parameter to an attribute; None says that the layer has none."""
+        setattr(self, name, parameter)
 
     def slot(self, name: str) -> Parameter:
         """The parameter or buffer object behind an attribute."""
@@ -177,7 +186,11 @@ class Module:
     @property
     def dtype(self) -> DType | None:
         """Element type of the parameters; None without any."""
-        return next((slot.dtype for _, slot in self.named_slots() if slot.dtype.is_float), None)
+        version, dtype = self._dtype
+        if version != self._version:  # walking a deep network in every step would cost more than the rest of the call
+            dtype = next((slot.dtype for _, slot in self.named_slots() if slot.dtype.is_float), None)
+            self.__dict__["_dtype"] = (self._version, dtype)
+        return dtype
 
     def to(self, dtype: str | DType) -> Self:
         """Converts parameters and buffers to float32 or float64."""
@@ -225,6 +238,8 @@ class Module:
 
     def arena(self) -> StateArena:
         """The state arena; made, or made again around the same contents, where the structure has changed."""
+        if self._arena is not None and self._arena_version == self._version:
+            return self._arena
         slots = dict(self.named_slots())
         dtype = self.dtype or DType.float32
         unknown = [f"{name} {slot.shape}" for name, slot in slots.items() if not slot.known]
@@ -238,6 +253,7 @@ class Module:
         if found is not None and list(found.frozen) == frozen and found.dtype is dtype:
             held = found.arrays
             if held.keys() == slots.keys() and all(held[name] is slot.array for name, slot in slots.items()):
+                self.__dict__["_arena_version"] = self._version
                 return found
         arena = StateArena(
             {name: slot.sizes for name, slot in slots.items() if slot.learned},
@@ -255,11 +271,22 @@ class Module:
             view[...] = kept
         for name, slot in slots.items():
             slot.array = arena.arrays[name]
-        self.__dict__["_arena"] = arena
         for _, module in self.named_modules():
-            module.__dict__["_version"] += 1
-        self.touch()
+            module.touch()  # also for other models that share a layer: their programs read the former memory
+        self.__dict__.update(_arena=arena, _arena_version=self._version)
         return arena
+
+    def __deepcopy__(self, memory: dict[int, Any]) -> Self:
+        """An independent model with the same contents; its memory and programs are made when it first runs."""
+        copied = type(self).__new__(type(self))
+        memory[id(self)] = copied
+        own = {"_arena", "_programs", "_parents", "_version", "_arena_version", "_dtype"}
+        copied.__dict__.update(
+            {name: copy.deepcopy(value, memory) for name, value in self.__dict__.items() if name not in own}
+        )
+        for child in copied.children():
+            child._parents.append(copied)
+        return copied
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers under PyTorch's names."""
@@ -356,7 +383,6 @@ class Module:
             outputs = self._trace(tuple(trace.input(name, type) for name, type in types.items()))
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
-        self._root().arena()
         executable = prepare(graph, bindings_of(trace), {}, None)
         return Program(graph, executable, outputs, tuple(trace.checks))
 
@@ -461,9 +487,12 @@ def _shape_of(shape: Shape) -> str:
 class Standardization(Module):
     """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned."""
 
+    mean: Value
+    sigma: Value
+
     def __init__(self, mean: Array, sigma: Array) -> None:
-        self.mean = Parameter(np.asarray(mean), role=Role.BUFFER)
-        self.sigma = Parameter(np.asarray(sigma), role=Role.BUFFER)
+        self.register_buffer("mean", mean)
+        self.register_buffer("sigma", sigma)
 
     def forward(self, x: Value) -> Value:
         (count,) = self.slot("mean").sizes

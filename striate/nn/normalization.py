@@ -28,6 +28,11 @@ class BatchNorm(Module):
 
     ranks: ClassVar[tuple[int, ...]]
     wanted: ClassVar[str]
+    weight: Value | None
+    bias: Value | None
+    running_mean: Value
+    running_var: Value
+    num_batches_tracked: Value
 
     def __init__(
         self,
@@ -43,12 +48,12 @@ class BatchNorm(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         shape = (num_features,)
-        self.weight = Parameter(shape, "ones") if affine else None
-        self.bias = Parameter(shape, "zeros") if affine else None
+        self.register_parameter("weight", Parameter(shape, "ones") if affine else None)
+        self.register_parameter("bias", Parameter(shape, "zeros") if affine else None)
         if track_running_stats:
-            self.running_mean = Parameter(shape, "zeros", role=Role.BUFFER)
-            self.running_var = Parameter(shape, "ones", role=Role.BUFFER)
-            self.num_batches_tracked = Parameter(np.zeros((), np.int64), role=Role.COUNTER)
+            self.register_parameter("running_mean", Parameter(shape, "zeros", role=Role.BUFFER))
+            self.register_parameter("running_var", Parameter(shape, "ones", role=Role.BUFFER))
+            self.register_parameter("num_batches_tracked", Parameter(np.zeros((), np.int64), role=Role.COUNTER))
 
     def _know(self, features: int | None) -> None:
         self.__dict__["num_features"] = features
@@ -82,13 +87,11 @@ class BatchNorm(Module):
             )
         if trace.training or not self.track_running_stats:
             return self._by_batch(trace, x)
-        affine = (self.weight, self.bias) if self.affine else (None, None)
-        return normalize(x, self.running_mean, self.running_var, *affine, epsilon=self.eps)
+        return normalize(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
         self._require_several_values(trace, x)
-        affine = (self.weight, self.bias) if self.affine else (None, None)
-        y, mean, variance = batch_normalization(x, *affine, epsilon=self.eps)
+        y, mean, variance = batch_normalization(x, self.weight, self.bias, self.eps)
         if trace.training and self.track_running_stats:
             count = Extent(batch_axes(x.type.rank))(x)
             unbiased = variance * (count / (count - 1.0))

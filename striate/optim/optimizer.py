@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from striate.errors import OptionError
@@ -21,7 +21,7 @@ class Optimizer(ABC):
 
     slots: ClassVar[tuple[str, ...]] = ()
     lr: float
-    schedule: Schedule = ConstantSchedule()
+    schedule: Schedule = field(default_factory=ConstantSchedule, kw_only=True)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lr) and self.lr >= 0):

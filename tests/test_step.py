@@ -1,0 +1,266 @@
+"""The training step against PyTorch, and what it does with bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from striate import TrainingStep, nn, optim, settings
+from striate.errors import DataError, LabelError, NonFiniteError, OptionError, ShapeError
+from striate.settings import Engine
+
+
+@pytest.fixture(params=list(Engine), ids=lambda engine: engine.value)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    before = settings.override(engine=request.param)
+    yield request.param
+    settings.restore(before)
+
+
+def small_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(0.1),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(None, 5, bias=False),
+        nn.BatchNorm1d(5, momentum=None),
+        nn.Tanh(),
+        nn.Linear(5, 3),
+    )
+
+
+def torch_net() -> object:
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.LeakyReLU(0.1),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 5, bias=False),
+        torch.nn.BatchNorm1d(5, momentum=None),
+        torch.nn.Tanh(),
+        torch.nn.Linear(5, 3),
+    ).double()
+
+
+def batches(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(7)
+    return [(random.standard_normal((6 + i % 3, 2, 8, 8)), random.integers(0, 3, 6 + i % 3)) for i in range(count)]
+
+
+OPTIMIZERS: dict[str, tuple[optim.Optimizer, str, dict[str, object]]] = {
+    "sgd": (optim.SGD(lr=0.1), "SGD", {"lr": 0.1}),
+    "momentum": (optim.SGD(lr=0.05, momentum=0.9), "SGD", {"lr": 0.05, "momentum": 0.9}),
+    "dampening": (
+        optim.SGD(lr=0.05, momentum=0.8, dampening=0.3, weight_decay=0.01),
+        "SGD",
+        {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.01},
+    ),
+    "nesterov": (
+        optim.SGD(lr=0.05, momentum=0.9, nesterov=True),
+        "SGD",
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+    ),
+    "adam": (
+        # A larger ε: with 1e-8 a gradient that is zero but for rounding moves its weight by a random part of η.
+        optim.Adam(lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.01),
+        "Adam",
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.01},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_as_pytorch(name: str, engine: Engine) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the peer that this compares with")
+    ours, kind, options = OPTIMIZERS[name]
+    theirs = torch_net()
+    model = small_net().double()
+    model.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
+    step = TrainingStep(model, nn.CrossEntropyLoss(np.array([1.0, 2.0, 0.5]), label_smoothing=0.1), ours, capacity=8)
+    loss = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 0.5]).double(), label_smoothing=0.1)
+    optimizer = getattr(torch.optim, kind)(theirs.parameters(), **options)
+    for x, y in batches(6):
+        optimizer.zero_grad()
+        expected = loss(theirs(torch.tensor(x)), torch.tensor(y))
+        expected.backward()
+        optimizer.step()
+        assert step(x, y) == pytest.approx(expected.item(), rel=1e-10)
+    found = model.state_dict()
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(found[key], value.numpy(), rtol=1e-9, atol=1e-10, err_msg=key)
+        assert found[key].dtype == value.numpy().dtype
+    theirs.eval()
+    x, _ = batches(1)[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x), theirs(torch.tensor(x)).numpy(), rtol=1e-9, atol=1e-10)
+
+
+def test_gradients_change_nothing_and_update_accumulates() -> None:
+    (x, y), *_ = batches(1)
+    whole, parts = (nn.Sequential(nn.Flatten(), nn.Linear(128, 3)).double() for _ in range(2))
+    one = TrainingStep(whole, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    two = TrainingStep(parts, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    before = parts.state_dict()
+    first, second = two.gradients(x[:3], y[:3]), two.gradients(x[3:], y[3:])
+    assert all(np.array_equal(before[name], array) for name, array in parts.state_dict().items())
+    two.update({name: (first[name] + second[name]) / 2 for name in first})
+    one(x, y)
+    for name, array in whole.state_dict().items():
+        np.testing.assert_allclose(parts.state_dict()[name], array, rtol=1e-12, atol=1e-14)
+    assert (one.step_number, two.step_number) == (1, 1)
+
+
+def test_bytes_and_a_standardizer_inside_the_program() -> None:
+    class Standardizer:
+        mean = np.array([100.0, 50.0])
+        sigma = np.array([30.0, 20.0])
+
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 255, (5, 2, 8, 8)).astype(np.uint8), random.integers(0, 3, 5)
+    raw, plain = small_net().double(), small_net().double()
+    raw.standardizer = Standardizer()
+    scaled = (x - Standardizer.mean[:, None, None]) / Standardizer.sigma[:, None, None]
+    steps = [TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1)) for model in (raw, plain)]
+    assert steps[0](x, y) == pytest.approx(steps[1](scaled, y), rel=1e-12)
+    np.testing.assert_allclose(raw(x), plain(scaled), rtol=1e-10)
+    assert {"standardizer.mean", "standardizer.sigma"} <= raw.state_dict().keys()
+
+
+def test_nothing_bad_is_committed() -> None:
+    model = small_net()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9))
+    (x, y), *_ = batches(1)
+    step(x, y)
+    before, kept = model.state_dict(), step.state_dict()
+    spoiled = x.copy()
+    spoiled[2, 1, 0, 3] = np.nan
+    with pytest.raises(DataError, match=r"step 2: x\[2, 1, 0, 3\] is nan"):
+        step(spoiled, y)
+    with pytest.raises(NonFiniteError, match=r'step 2: the first (infinity|NaN) .* at "'):
+        step(x * 1e38, y)
+    assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
+    assert all(np.array_equal(kept[name], array) for name, array in step.state_dict().items())
+    step(x, y)
+
+
+def test_a_weight_that_is_nan_is_named() -> None:
+    model = small_net()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    (x, y), *_ = batches(1)
+    step(x, y)
+    model.state_dict()
+    model[5].weight = np.full((5, 16), np.nan)
+    with pytest.raises(NonFiniteError, match=r"'5\.weight' holds NaN"):
+        step(x, y)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: np.where(np.arange(6) == 4, 3, y), "label 3 at index 4 is out of range"),
+        (lambda y: np.where(np.arange(6) == 1, -1, y), "label -1 at index 1 is out of range"),
+        (lambda y: y.astype(np.float64), "labels are float64, not integers"),
+        (lambda y: np.eye(3, dtype=int)[y], "do not fit predictions"),
+        (lambda y: y[:4], "6 samples but labels of shape"),
+    ],
+)
+def test_labels(labels: Callable[[np.ndarray], np.ndarray], message: str) -> None:
+    (x, y), *_ = batches(1)
+    step = TrainingStep(small_net(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(LabelError, match=message):
+        step(x, labels(y))
+
+
+def test_no_samples() -> None:
+    step = TrainingStep(small_net(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(DataError, match="at least one sample"):
+        step(np.zeros((0, 2, 8, 8)), np.zeros(0, int))
+
+
+def test_a_batch_of_one_vector_cannot_be_normalized_but_one_image_can() -> None:
+    vectors = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    step = TrainingStep(vectors, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(ShapeError, match=r'"1" BatchNorm1d\(3\): one value per channel'):
+        step(np.zeros((1, 4)), [0])
+    images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(None, 3))
+    TrainingStep(images, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))(np.ones((1, 1, 8, 8)), [0])
+
+
+def test_resuming_gives_the_same_bits() -> None:
+    def net() -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(128, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+
+    data = batches(6)
+    model = net()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.Adam(lr=0.01), seed=3)
+    for x, y in data[:3]:
+        step(x, y)
+    weights, state = model.state_dict(), step.state_dict()
+    again = net()
+    again.load_state_dict(weights)
+    resumed = TrainingStep(again, nn.CrossEntropyLoss(), optim.Adam(lr=0.01), seed=3)
+    resumed.load_state_dict(state)
+    for x, y in data[3:]:
+        assert step(x, y) == resumed(x, y)
+
+
+def test_frozen_parameters_stay() -> None:
+    model = small_net()
+    model[0].requires_grad_(False)
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.5, weight_decay=0.1))
+    (x, y), *_ = batches(1)
+    assert "0.weight" not in step.gradients(x, y)
+    before = model.state_dict()
+    step(x, y)
+    after = model.state_dict()
+    assert np.array_equal(before["0.weight"], after["0.weight"])
+    assert not np.array_equal(before["5.weight"], after["5.weight"])
+
+
+def test_the_norm_of_the_gradients_is_clipped() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(128, 3)).double()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=1.0), max_norm=0.01)
+    (x, y), *_ = batches(1)
+    step.gradients(x, y)
+    before = model.state_dict()
+    step.update()
+    moved = sum(np.sum((before[name] - array) ** 2) for name, array in model.state_dict().items())
+    assert np.sqrt(moved) == pytest.approx(0.01, rel=1e-3)
+    with pytest.raises(OptionError, match="max_norm"):
+        TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=1.0), max_norm=0)
+
+
+def test_watching_changes_nothing_and_sees_layers() -> None:
+    (x, y), *_ = batches(1)
+    model, watched_model = small_net(), small_net()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    watched = TrainingStep(watched_model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    watch = watched.watch("*")
+    assert step(x, y) == watched(x, y)
+    shown = watched_model(x, training=True)
+    assert watch.means().keys() == {str(i) for i in range(9)}
+    assert watch.gradient_norms().keys() == {name for name, _ in model.named_parameters()}
+    assert watch.spreads()["1"] == pytest.approx(1, rel=0.05)
+    assert watch.firing()["2"].shape == (4,)
+    assert shown.shape == (6, 3)
+    watch.close()
+    assert step(x, y) == watched(x, y)
+
+
+def test_mean_squared_error() -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((64, 4))
+    y = x @ random.standard_normal((4, 2))
+    step = TrainingStep(nn.Linear(None, 2).double(), nn.MSELoss(), optim.SGD(lr=0.2, momentum=0.5))
+    losses = [step(x, y) for _ in range(60)]
+    assert losses[-1] < 1e-6 < losses[0]
+    with pytest.raises(ShapeError, match="do not fit predictions"):
+        step(x, y[:, :1])
