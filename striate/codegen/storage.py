@@ -83,3 +83,11 @@ def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise ValueError(f"more than three spatial axes: {shape}")
     d, h, w = (*(1,) * (3 - len(shape)), *shape)
     return d, h, w
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an operation needs of one input: acceptable channel blocks, the best first, and a halo of zeros."""
+
+    blocks: tuple[int, ...]
+    halo: Halo = NO_HALO

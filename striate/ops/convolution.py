@@ -9,15 +9,26 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.codegen.phase import PhaseDraft
+from striate.codegen.storage import Need
 from striate.graph.arithmetic import reshape
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
+from striate.ops.convolution_lowering import (
+    BLOCK,
+    PLAIN,
+    acceptable,
+    geometry,
+    halo_of,
+    lower_contraction,
+    lower_weight_gradient,
+)
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
 from striate.ops.window import (
@@ -109,6 +120,21 @@ class Convolution(Convolutional):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
+    fuses: ClassVar[bool] = True
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        x, w = inputs
+        (y,) = self.infer(x, w)
+        g = geometry(self, x, w.concrete(1), y)
+        return Need(acceptable(g.depth * g.groups), halo_of([g.forward], g.size)), Need((PLAIN,))
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (BLOCK,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        x, w = site.node.inputs
+        return lower_contraction(site, geometry(self, x.type, w.type.concrete(1), site.node.outputs[0].type), False)
+
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
         count = window_count(self, x.shape[2:], kernel, self.stride, self.padding, self.dilation)
@@ -148,6 +174,21 @@ class ConvolutionInputGradient(Convolutional):
         x = dy.with_shape((dy.shape[:1] or (1,)) + (channels, *self.size))
         _require_output(self, self.output_type(x, w), dy)
         return (x,)
+
+    fuses: ClassVar[bool] = True
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        dy, w = inputs
+        (x,) = self.infer(dy, w)
+        g = geometry(self, x, w.concrete(1), dy)
+        return Need(acceptable(g.filters), halo_of(g.backward, g.count)), Need((PLAIN,))
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (BLOCK,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        dy, w = site.node.inputs
+        return lower_contraction(site, geometry(self, site.node.outputs[0].type, w.type.concrete(1), dy.type), True)
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
@@ -189,6 +230,19 @@ class ConvolutionWeightGradient(Convolutional):
         w = x.with_shape((_fixed(dy.shape[1:])[0], _fixed(x.shape[1:])[0] // self.groups, *self.size))
         _require_output(self, self.output_type(x, w), dy)
         return (w,)
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        x, dy = inputs
+        (w,) = self.infer(x, dy)
+        g = geometry(self, x, w.concrete(1), dy)
+        return Need(acceptable(g.depth * g.groups), halo_of([g.forward], g.size)), Need((BLOCK,))
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (PLAIN,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        x, dy = site.node.inputs
+        return lower_weight_gradient(site, geometry(self, x.type, site.node.outputs[0].type.concrete(1), dy.type))
 
     def reference(self, x: Array, dy: Array) -> Array:
         count = dy.shape[2:]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
 
-from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, make_storage, spatial
+from striate.codegen.storage import BLOCK, NO_HALO, Halo, Need, Storage, make_storage, spatial
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph
@@ -36,14 +36,6 @@ class Convert(Elementwise):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return inputs[0]
-
-
-@dataclass(frozen=True)
-class Need:
-    """What an operation needs of one input: acceptable channel blocks, the best first, and a halo of zeros."""
-
-    blocks: tuple[int, ...]
-    halo: Halo = NO_HALO
 
 
 class LaysOut(Protocol):

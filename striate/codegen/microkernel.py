@@ -1,0 +1,69 @@
+"""Register-tiled multiply-accumulate: the inner loop of every contraction, and how large its tile is.
+
+    for c in channels: for p in pixels of the tile:  acc[p] += broadcast(x[p][c]) · w[c][0:16]
+
+One vector of 16 output channels per pixel stays in registers; each weight vector is loaded once for all pixels, each
+input element is broadcast from memory inside the multiply-add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from striate.codegen.kernel import Kernel
+from striate.codegen.target import Target
+from striate.dtypes import DType
+
+LATENCY = 8
+"""Multiply-adds that must be under way to keep two units busy: 2 a cycle times 4 cycles."""
+
+
+def registers_per_vector(target: Target, dtype: DType) -> int:
+    """Hardware registers that 16 elements take."""
+    return max(1, 16 * dtype.numpy.itemsize // (4 * target.lanes))
+
+
+def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
+    """Accumulators of 16 elements that fit beside ``other`` vectors of 16."""
+    each = registers_per_vector(target, dtype)
+    spare = 2 if target.vector_registers >= 32 else 1
+    return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))
+
+
+def tile_shape(target: Target, dtype: DType, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the pixel tile: the cheapest cover of a map, remainders counted.
+
+    A tile costs as many steps as it has pixels, at least ``LATENCY``, and one more for the weight vector.
+    """
+    most = min(16, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
+    each = registers_per_vector(target, dtype)
+
+    def cost(pixels: int) -> float:
+        return max(pixels * each, LATENCY) + 1.1 * each
+
+    best: tuple[float, int, int] | None = None
+    for columns in range(1, min(width, most) + 1):
+        for rows in range(1, min(height, most // columns) + 1):
+            total = 0.0
+            for row_count, r in ((height // rows, rows), (1, height % rows)):
+                for column_count, c in ((width // columns, columns), (1, width % columns)):
+                    total += row_count * column_count * cost(r * c) if r * c else 0.0
+            key = (total, rows, -columns)
+            if best is None or key < best:
+                best = key
+    assert best is not None
+    return best[1], -best[2]
+
+
+def multiply_accumulate(
+    k: Kernel,
+    accumulators: list[Any],
+    weights: Sequence[Callable[[], Any]],
+    pixels: Sequence[Callable[[int], Any]],
+) -> list[Any]:
+    """acc[p] += pixel[p](c) · weight[c] for all c; operands are loaded where they are used."""
+    for c, weight in enumerate(weights):
+        w = weight()
+        accumulators = [k.fma(pixel(c), w, acc) for pixel, acc in zip(pixels, accumulators, strict=True)]
+    return accumulators

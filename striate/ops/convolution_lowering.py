@@ -1,0 +1,154 @@
+"""How convolution and its gradients become phases: which kernels, in which tiles, over which chunks.
+
+Every choice is a function of shapes and target, never of the number of threads or the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from striate.codegen.microkernel import most_accumulators, tile_shape
+from striate.codegen.phase import PhaseDraft
+from striate.codegen.storage import BLOCK, Halo, Storage, spatial
+from striate.graph.value import TensorType
+from striate.ops.contraction import (
+    Pack,
+    Part,
+    TapConvolution,
+    Three,
+    Unpack,
+    WeightGradient,
+    forward_part,
+    gradient_parts,
+)
+
+PLAIN = 1
+NARROW = 4
+"""Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every line."""
+
+UNITS = 32
+"""Chunks that a weight gradient is split into at least, so that many threads find work."""
+
+
+def three(values: Sequence[int], fill: int) -> Three:
+    """Values of the spatial axes, with leading ones of ``fill``."""
+    d, h, w = (*(fill,) * (3 - len(values)), *values)
+    return d, h, w
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution with three spatial axes, whatever its rank."""
+
+    filters: int
+    depth: int  # input channels of a group
+    groups: int
+    kernel: Three
+    stride: Three
+    before: Three
+    dilation: Three
+    size: Three  # of x
+    count: Three  # of y
+
+    @property
+    def aligned(self) -> bool:
+        """Whether groups consist of whole channel blocks; other groups run dense, with zeros between them."""
+        return self.groups > 1 and self.depth % BLOCK == 0 and (self.filters // self.groups) % BLOCK == 0
+
+    @property
+    def forward(self) -> Part:
+        """The part that computes y."""
+        return forward_part(self.kernel, self.stride, self.before, self.dilation, self.count)
+
+    @property
+    def backward(self) -> tuple[Part, ...]:
+        """The parts that compute dx."""
+        return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
+
+    @property
+    def work(self) -> int:
+        """Floating point operations of one sample in direct form."""
+        return 2 * self.filters * self.depth * math.prod(self.kernel) * math.prod(self.count)
+
+
+def geometry(op: Any, x: TensorType, w: tuple[int, ...], y: TensorType) -> Geometry:
+    """The geometry of an operation with fields stride, padding, dilation and groups."""
+    size, count = x.concrete(1)[2:], y.concrete(1)[2:]
+    return Geometry(
+        w[0], w[1], op.groups, three(w[2:], 1), three(op.stride, 1), three([b for b, _ in op.padding], 0),
+        three(op.dilation, 1), spatial(size), spatial(count),
+    )  # fmt: skip
+
+
+def halo_of(parts: Sequence[Part], size: Three) -> Halo:
+    """The halo that the parts read around an image of ``size``."""
+    before, after = [0, 0, 0], [0, 0, 0]
+    for part in parts:
+        if part.taps:
+            for axis, (low, high) in enumerate(part.reach()):
+                before[axis] = max(before[axis], -low)
+                after[axis] = max(after[axis], high - (size[axis] - 1))
+    pairs = tuple(zip(before, after, strict=True))
+    return cast(Halo, pairs)
+
+
+def acceptable(channels: int) -> tuple[int, ...]:
+    """Channel blocks in which a contraction may read an input of so many channels."""
+    return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
+
+
+def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
+    """Packing, then the sum over taps and channels: of x into y, or of dy into dx (``transposed``)."""
+    x, w = site.node.inputs
+    source: Storage = site.storage(x)
+    parts = g.backward if transposed else (g.forward,)
+    lanes = g.depth if transposed else g.filters // g.groups
+    summed = g.filters // g.groups if transposed else g.depth
+    channels = summed if g.aligned else summed * g.groups
+    pack = Pack(
+        source.dtype, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, source.block, g.aligned
+    )
+    blocks = site.domain.blocks
+    packed = site.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    if site.domain.turned:
+        most = min(16, most_accumulators(site.target, source.dtype, 2))
+        tiles: tuple[tuple[int, int], ...] = ((most, 1),)
+    else:
+        tiles = tuple(tile_shape(site.target, source.dtype, p.sizes[1], p.sizes[2]) for p in parts)
+    block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
+    kernel = TapConvolution(
+        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, site.region
+    )
+    name = "input gradient" if transposed else "convolution"
+    path = site.node.path
+    return [
+        PhaseDraft("pack", path, pack, (w, packed), (blocks, 0)),
+        PhaseDraft(
+            name, path, kernel, (x, packed, *site.region_operands), site.domain.chunks, flops_per_sample=g.work
+        ),
+    ]  # fmt: skip
+
+
+def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
+    """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
+    x, dy = site.node.inputs
+    source, arriving = site.storage(x), site.storage(dy)
+    planar = source.block == PLAIN
+    into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
+    group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
+    units = arriving.blocks * into
+    shares = max(1, min(UNITS, -(-UNITS // units)))
+    accumulators = min(28, most_accumulators(site.target, source.dtype, 2))
+    samples = 0 if x.type.batched else x.shape[0]
+    kernel = WeightGradient(source, arriving, g.forward, shares, into, group_blocks, accumulators, samples)
+    unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
+    size = shares * units * kernel.per_unit * source.dtype.numpy.itemsize
+    sums = site.buffer("weight gradient sums", fixed=size)
+    path = site.node.path
+    return [
+        PhaseDraft("weight gradient", path, kernel, (x, dy, sums), (shares * units, 0), flops_per_sample=g.work),
+        PhaseDraft("unpack", path, unpack, (sums, site.node.outputs[0]), (units, 0)),
+    ]
