@@ -10,10 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 
 def print_json(content: object) -> None:
     """One JSON document on standard output."""
@@ -23,6 +19,10 @@ def print_json(content: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first column is text and whose others are numbers."""
+    from rich import box  # here, since the memory of processes that print nothing is measured
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"

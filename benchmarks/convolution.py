@@ -1,0 +1,207 @@
+"""Direct 3×3 convolution in its three directions, as a fraction of the peak that the probe reads beside it.
+
+    python benchmarks/convolution.py
+    python benchmarks/convolution.py --winograd          effective speed: the same work counted, fewer multiplications
+
+Each program is measured as a network runs it, between two other convolutions, so that operands come and go in the
+layout that convolutions share: x → before → *measured* → after. The program's own clock says how long the phases of
+the measured node took, packing of weights and the sum of partial weight gradients included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from probe import Probe, Reading
+from report import machine, note, print_json, print_table
+
+from striate import settings
+from striate.engine import prepare
+from striate.graph.graph import Graph, Input
+from striate.graph.op import scope
+from striate.graph.value import DType, N, TensorType, Value
+from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
+
+Array = NDArray[Any]
+
+SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
+"""(channels in and out, rows and columns)"""
+GEOMETRY = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+MEASURED = "measured"
+
+
+def forward(x: Value, w: Value, size: int) -> Value:
+    """x → conv → conv → conv"""
+    convolution = Convolution(*GEOMETRY)
+    for path in ("before", MEASURED, "after"):
+        with scope(path):
+            x = convolution(x, w)
+    return x
+
+
+def input_gradient(dy: Value, w: Value, size: int) -> Value:
+    """dy → the same chain of input gradients"""
+    gradient = ConvolutionInputGradient(*GEOMETRY, (size, size))
+    for path in ("before", MEASURED, "after"):
+        with scope(path):
+            dy = gradient(dy, w)
+    return dy
+
+
+def weight_gradient(x: Value, w: Value, size: int) -> Value:
+    """Two different activations, and the weight gradient of the second convolution"""
+    convolution = Convolution(*GEOMETRY)
+    with scope("before"):
+        y = convolution(x, w)
+        dy = convolution(y, w)
+    with scope(MEASURED):
+        return ConvolutionWeightGradient(*GEOMETRY, (3, 3))(y, dy)
+
+
+DIRECTIONS: dict[str, Callable[[Value, Value, int], Value]] = {
+    "forward": forward,
+    "input gradient": input_gradient,
+    "weight gradient": weight_gradient,
+}
+
+
+@dataclass
+class Case:
+    """One direction at one shape: its program, its arrays and what was measured."""
+
+    direction: str
+    channels: int
+    size: int
+    executable: Any
+    arrays: dict[str, Array]
+    gflop: float
+    seconds: list[float] = field(default_factory=list[float])
+    readings: list[Reading] = field(default_factory=list[Reading])
+    phases: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def title(self) -> str:
+        """For tables."""
+        return f"{self.direction}, {self.channels}@{self.size}²"
+
+    def repeat(self, runs: int, batch: int) -> float:
+        """Seconds that the measured node took, by the program's own clock: the mean of some runs."""
+        self.executable.run(self.arrays, batch)
+        profile = self.executable.program.start_profile()
+        for _ in range(runs):
+            self.executable.run(self.arrays, batch)
+        self.executable.program.stop_profile()
+        self.phases = {
+            f"{index}: {phase.name}": seconds
+            for index, (phase, seconds) in enumerate(profile.rows)
+            if phase.path == MEASURED
+        }
+        return sum(self.phases.values())
+
+    def fractions(self, threads: int, keep_all: bool) -> list[float]:
+        """Speed over peak, of each repetition that counts."""
+        return [
+            self.gflop / seconds / (reading.together if threads > 1 else reading.single)
+            for seconds, reading in zip(self.seconds, self.readings, strict=True)
+            if reading.clean or keep_all
+        ]
+
+
+def prepared(direction: str, channels: int, size: int, batch: int, random: np.random.Generator) -> Case:
+    """The compiled program of one case."""
+    x = Input("x", TensorType(DType.float32, (N, channels, size, size)))()
+    w = Input("w", TensorType(DType.float32, (channels, channels, 3, 3)))()
+    result = DIRECTIONS[direction](x, w, size)
+    executable = prepare(Graph({"x": x, "w": w}, {"result": result}), {}, {}, batch)
+    if not hasattr(executable, "program"):
+        sys.exit("only compiled programs have a clock: unset STRIATE_ENGINE")
+    arrays = {
+        "x": random.standard_normal((batch, channels, size, size)).astype(np.float32),
+        "w": (random.standard_normal((channels, channels, 3, 3)) / math.sqrt(9 * channels)).astype(np.float32),
+    }
+    return Case(direction, channels, size, executable, arrays, 2 * 9 * channels**2 * size**2 * batch / 1e9)
+
+
+def measure(cases: list[Case], probe: Probe, repetitions: int, batch: int, gflop: float) -> None:
+    """Interleaved repetitions, each of about ``gflop`` of work, with the probe before and after."""
+    for repetition in range(repetitions):
+        shift = repetition % len(cases)
+        before = probe()
+        for case in (*cases[shift:], *cases[:shift]):
+            case.seconds.append(case.repeat(max(1, round(gflop / case.gflop)), batch))
+            after = probe()
+            # The lower ratio decides whether the repetition counts; the peak is the mean.
+            worse = min(before, after, key=lambda reading: reading.ratio)
+            mean = [(a + b) / 2 for a, b in ((before.single, after.single), (before.together, after.together))]
+            case.readings.append(Reading(*mean, probe.threads) if worse.clean else worse)
+            before = after
+        note(f"round {repetition + 1} of {repetitions}")
+
+
+def main() -> None:
+    """Measures, then prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=float, default=10.0, help="GFLOP of one repetition (10)")
+    parser.add_argument("--shapes", nargs="+", default=[f"{c}@{s}" for c, s in SHAPES], metavar="CHANNELS@SIZE")
+    parser.add_argument("--directions", nargs="+", default=list(DIRECTIONS), choices=list(DIRECTIONS))
+    parser.add_argument("--winograd", action="store_true", help="let Winograd's algorithm in")
+    parser.add_argument("--phases", action="store_true", help="also print what each phase took")
+    parser.add_argument("--keep-all", action="store_true", help="drop nothing: for trying the script on a busy machine")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    settings.override(winograd=options.winograd, threads=options.threads)
+    shapes = [tuple(int(part) for part in shape.split("@")) for shape in options.shapes]
+    random = np.random.default_rng(0)
+    cases = [prepared(direction, *shape, options.batch, random) for direction in options.directions for shape in shapes]
+    measure(cases, Probe(max(2, options.threads)), options.repetitions, options.batch, options.work)
+
+    fractions = {case.title: case.fractions(options.threads, options.keep_all) for case in cases}
+    medians = {title: statistics.median(found) if found else math.nan for title, found in fractions.items()}
+    by_direction = {
+        direction: statistics.median(medians[case.title] for case in cases if case.direction == direction)
+        for direction in options.directions
+    }
+    if options.json:
+        content = {
+            case.title: {
+                "fraction": medians[case.title],
+                "fractions": fractions[case.title],
+                "seconds": case.seconds,
+                "phases": case.phases,
+            }
+            for case in cases
+        }
+        print_json({"machine": machine(), "threads": options.threads, "median": by_direction, "cases": content})
+        return
+    rows = [
+        (
+            case.title,
+            f"{medians[case.title]:.1%}",
+            f"{max(fractions[case.title], default=math.nan):.1%}",
+            f"{case.gflop / statistics.median(case.seconds):.0f}",
+            f"{statistics.median(case.seconds) * 1e3:.2f}",
+            f"{len(case.seconds) - len(fractions[case.title])}/{len(case.seconds)}",
+        )
+        for case in cases
+    ]
+    what = "3×3 convolution" if options.winograd else "Direct 3×3 convolution"
+    print_table(f"{what}, batch {options.batch}", ("", "of peak", "best", "GFLOP/s", "ms", "dropped"), rows)
+    print_table("Median over the shapes", ("direction", "of peak"), [(d, f"{f:.1%}") for d, f in by_direction.items()])
+    if options.phases:
+        phases = [(case.title, name, f"{ms * 1e3:.3f}") for case in cases for name, ms in case.phases.items()]
+        print_table("Phases of the last repetition", ("", "phase", "ms"), phases)
+
+
+if __name__ == "__main__":
+    main()
