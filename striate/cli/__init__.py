@@ -1,0 +1,52 @@
+"""``striate`` on the command line.
+
+Exit codes: 0 done; 1 the training broke down, or striate did; 2 the arguments, data or files cannot be used; 130 Ctrl-C.
+Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from striate.cli.evaluate import evaluate
+from striate.cli.predict import predict
+from striate.cli.report import Reporting
+from striate.cli.show import show
+from striate.cli.train import train
+from striate.persistence import striate_version
+
+app = typer.Typer(
+    cls=Reporting,
+    name="striate",
+    help="Convolutional networks, compiled for this very CPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
+app.command()(show)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"striate {striate_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Convolutional networks, compiled for this very CPU."""
+
+
+def main() -> None:
+    """The entry point."""
+    app()

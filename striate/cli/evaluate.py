@@ -1,0 +1,67 @@
+"""``striate evaluate``: a trained model on data that it did not learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from striate.cli.report import output, say_json, say_warning
+from striate.data import Dataset, Split, open_dataset
+from striate.errors import OptionError
+from striate.persistence import LoadedModel, load
+from striate.train.evaluation import Evaluation
+from striate.train.evaluation import evaluate as measured
+from striate.train.run import MODEL_FILE, read_run
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made, or a model file.")],
+    data: Annotated[str | None, typer.Argument(help="Data set.  [default: the held-out part of the run's]")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure a trained network on held-out data."""
+    model = load(model_path(run))
+    if data is None:
+        if run.is_file():
+            raise OptionError(f"{run} is a model file, which does not say what it learned from\n  help: give DATA too")
+        data = read_run(run).data
+    dataset = open_dataset(data, Split.TEST)
+    warn_of_unusual(model, dataset)
+    result = measured(model, dataset, batch_size)
+    if as_json:
+        say_json({"run": str(run), "data": data, **result.to_json()})
+    else:
+        print_evaluation(result, dataset)
+
+
+def model_path(run: Path) -> Path:
+    """The model file of a run folder; a path to a file is taken as it is."""
+    return run / MODEL_FILE if run.is_dir() else run
+
+
+def warn_of_unusual(model: LoadedModel, dataset: Dataset) -> None:
+    """Inputs far from what training saw are named: predictions for them mean little."""
+    images = dataset.images
+    if model.standardizer is None or images.shape[1] != len(model.standardizer.mean):
+        return
+    for feature in model.standardizer.unusual(images)[:3]:
+        say_warning(f"{dataset.name}: {feature}, far from the training data")
+
+
+def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
+    """One row a class; the last line is the accuracy."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("correct", justify="right", no_wrap=True)
+    for one in result.classes:
+        share = "–" if one.accuracy is None else f"{100 * one.accuracy:.2f} %"
+        table.add_row(one.name, share, f"{one.correct} of {one.count}")
+    console = output()
+    console.print(table)
+    console.print(f"{dataset.name}: {result.count:,} images, loss {result.loss:.4f}", soft_wrap=True)
+    console.print(f"test accuracy {100 * result.accuracy:.2f} %", soft_wrap=True)

@@ -1,0 +1,72 @@
+"""``striate predict``: what a trained model sees in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from striate.cli.evaluate import model_path
+from striate.cli.report import say_error, say_json, say_warning
+from striate.data.picture import read_picture
+from striate.errors import DataError, OptionError
+from striate.persistence import LoadedModel, load
+from striate.train.evaluation import log_softmax
+
+Array = npt.NDArray[Any]
+_SHOWN = 3
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made, or a model file.")],
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG pictures.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
+) -> None:
+    """Name what is in pictures: the most probable classes of each."""
+    model = load(model_path(run))
+    channels, *size = model.input_shape
+    if len(size) != 2:
+        raise OptionError(f"{run}: this model takes samples of shape {model.input_shape}, not pictures")
+    rows: list[dict[str, Any]] = []
+    failed = False
+    for path in images:
+        try:
+            picture = read_picture(path, channels, (size[0], size[1]))
+        except DataError as error:
+            failed = True
+            say_error(error)
+            continue
+        warn_of_unusual(model, picture, path)
+        rows.append({"image": str(path), "classes": ranked(model, picture)})
+    if as_json:
+        say_json(rows)
+    else:
+        for row in rows:
+            typer.echo(line(row))
+    if failed:
+        raise typer.Exit(2)
+
+
+def ranked(model: LoadedModel, picture: Array) -> list[dict[str, Any]]:
+    """Classes with their probabilities, the most probable first."""
+    (logits,) = np.asarray(model(picture[np.newaxis]))
+    probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
+    names = model.classes or tuple(str(index) for index in range(len(probabilities)))
+    order = np.argsort(-probabilities, kind="stable")
+    return [{"class": names[index], "probability": float(probabilities[index])} for index in order[: len(names)]]
+
+
+def line(row: dict[str, Any]) -> str:
+    """``seven.png: 7 (99.87 %), 1 (0.08 %), 9 (0.03 %)``"""
+    shown = ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in row["classes"][:_SHOWN])
+    return f"{row['image']}: {shown}"
+
+
+def warn_of_unusual(model: LoadedModel, picture: Array, path: Path) -> None:
+    """A picture far from what training saw."""
+    if model.standardizer is not None:
+        for feature in model.standardizer.unusual(picture[np.newaxis])[:1]:
+            say_warning(f"{path}: {feature}, far from the training data")

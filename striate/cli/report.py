@@ -1,0 +1,54 @@
+"""What commands say: results, warnings, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
+
+INTERRUPTED = 130
+_OURS = (NonFiniteError, EngineError, GraphError)
+
+
+def output() -> Console:
+    """Standard output; made when it is needed, since tests replace the stream."""
+    return Console(highlight=False)
+
+
+def say_error(text: object) -> None:
+    """One clean message on standard error."""
+    typer.echo(f"error: {text}", err=True)
+
+
+def say_warning(text: object) -> None:
+    """On standard error too, so that results can be piped."""
+    typer.echo(f"warning: {text}", err=True)
+
+
+def say_json(document: object) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+class Reporting(TyperGroup):
+    """Turns what commands raise into messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        return reported(super().invoke, ctx)
+
+
+def reported(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function; a ``StriateError`` becomes a message and an exit code."""
+    try:
+        return function(*arguments)
+    except StriateError as error:
+        say_error(error)
+        raise typer.Exit(1 if isinstance(error, _OURS) else 2) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,198 @@
+"""``striate train``: data → model → run folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from striate import settings
+from striate.cli.report import INTERRUPTED, output, say_error, say_json
+from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.errors import NonFiniteError, OptionError, unknown_option
+from striate.models import MODELS, build
+from striate.nn.loss import CrossEntropyLoss
+from striate.nn.module import Module
+from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from striate.persistence import save
+from striate.train.evaluation import Evaluation
+from striate.train.history import History
+from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
+from striate.train.trainer import Trainer
+
+
+class OptimizerName(Enum):
+    """What ``--optimizer`` takes."""
+
+    sgd = "sgd"
+    adam = "adam"
+
+
+class ScheduleName(Enum):
+    """What ``--schedule`` takes."""
+
+    constant = "constant"
+    cosine = "cosine"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done where the command line does not say otherwise."""
+
+    model: str
+    epochs: int
+    batch_size: int
+
+
+RECIPES = {
+    "digits": Recipe("lenet5", 20, 32),  # 1,442 pictures: many passes
+    "mnist": Recipe("lenet5", 3, 64),
+}
+OTHER = Recipe("lenet5", 5, 64)
+LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="digits (in the package), mnist, or a folder of IDX files.")] = "digits",
+    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.  [default: lenet5]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.  [default: digits 20, mnist 3]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step.  [default: digits 32, mnist 64]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: sgd 0.05, adam 0.002]")] = None,
+    optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = "sgd",
+    momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
+    weight_decay: Annotated[float, typer.Option(help="λ: the gradient of a weight θ grows by λθ.")] = 0.0,
+    schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
+    seed: Annotated[int, typer.Option(help="Decides starting weights and order.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="[default: all cores allowed]")] = None,
+    standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/DATA]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+) -> None:
+    """Train a network, save it, and judge it by held-out data."""
+    if threads is not None:
+        if threads < 1:
+            raise OptionError(f"--threads {threads}; wanted 1 or more")
+        settings.override(threads=threads)
+    recipe = RECIPES.get(data, OTHER)
+    train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
+    chosen = Chosen(
+        model or recipe.model,
+        recipe.epochs if epochs is None else epochs,
+        recipe.batch_size if batch_size is None else batch_size,
+    )
+    if chosen.epochs < 1:
+        raise OptionError(f"--epochs {chosen.epochs}; wanted 1 or more")
+    steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
+    rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
+    network = build(chosen.model, channels=train_set.images.shape[1], classes=len(train_set.classes), seed=seed)
+    if standardize:
+        attach_standardizer(network, train_set)
+    folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
+    claim_folder(folder)
+    arguments = {
+        "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
+        "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
+        "standardize": standardize, "threads": settings.current().threads,
+    }  # fmt: skip
+    run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
+    trainer = Trainer(
+        network,
+        CrossEntropyLoss(),
+        rule,
+        seed=seed,
+        batch_size=chosen.batch_size,
+        leave=lambda: os._exit(INTERRUPTED),  # a second Ctrl-C: now, whatever is running
+    )
+    fitted(trainer, train_set, held_out, run, folder)
+    if as_json:
+        say_json(run.to_json())
+    else:
+        print_result(run, trainer.history, trainer.evaluate(held_out), folder)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The recipe after the command line had its say."""
+
+    model: str
+    epochs: int
+    batch_size: int
+
+
+def chosen_schedule(name: str, steps: int) -> Schedule:
+    """The schedule of that name over all steps of the training."""
+    if name not in ScheduleName.__members__:
+        raise unknown_option("schedule", name, ScheduleName.__members__)
+    return CosineSchedule(steps) if ScheduleName[name] is ScheduleName.cosine else ConstantSchedule()
+
+
+def chosen_optimizer(
+    name: str, lr: float | None, momentum: float, weight_decay: float, schedule: Schedule
+) -> Optimizer:
+    """The optimizer of that name."""
+    if name not in OptimizerName.__members__:
+        raise unknown_option("optimizer", name, OptimizerName.__members__)
+    kind = OptimizerName[name]
+    rate = LEARNING_RATES[kind] if lr is None else lr
+    if kind is OptimizerName.adam:
+        return Adam(lr=rate, schedule=schedule, weight_decay=weight_decay)
+    return SGD(lr=rate, schedule=schedule, momentum=momentum, weight_decay=weight_decay)
+
+
+def attach_standardizer(network: Module, train_set: Dataset) -> None:
+    """Fitted on training data only; it becomes part of the model and of its file."""
+    standardizer = Standardizer.fit(train_set.images)
+    network.standardizer = standardizer
+    network.standardizer.epsilon = standardizer.epsilon
+
+
+def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> None:
+    """Trains and writes the run folder, also when Ctrl-C or a breakdown ends the training early."""
+    epochs = int(run.arguments["epochs"])
+    shape = train_set.images.shape[1:]
+
+    def keep(evaluation: Evaluation | None) -> None:
+        run.history = trainer.history.to_json()
+        run.finished = trainer.history.finished
+        run.evaluation = None if evaluation is None else evaluation.to_json()
+        save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
+        write_run(folder, run)
+
+    try:
+        trainer.fit(train_set, held_out, epochs=epochs)
+    except KeyboardInterrupt:
+        keep(None)
+        say_error(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
+        raise
+    except NonFiniteError:
+        if trainer.step.step_number:
+            keep(None)
+            say_error(f"the model as it was before that step is in {folder / MODEL_FILE}")
+        raise
+    keep(trainer.evaluate(held_out))
+
+
+def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
+    """The final table: one row an epoch, and what came out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("epoch", "loss", "held-out loss", "accuracy", "images/s", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for epoch in history:
+        table.add_row(
+            str(epoch.number),
+            f"{epoch.loss:.4f}",
+            "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
+            "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %",
+            f"{epoch.images_per_second:,.0f}",
+            f"{epoch.seconds:.2f}",
+        )
+    console = output()
+    console.print(table)
+    console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
+    console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)

@@ -1,0 +1,100 @@
+"""The run folder: everything that is needed to use, judge and repeat a training.
+
+    RUN/model.safetensors    the model, as ``st.save`` writes it
+    RUN/run.json             arguments, seed, data set, versions, history, final evaluation
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from striate.errors import ModelFileError, OptionError
+from striate.persistence import striate_version, write_atomically
+
+MODEL_FILE = "model.safetensors"
+RUN_FILE = "run.json"
+_FORMAT = "striate run 1"
+_LARGEST = 64_000_000
+
+
+def versions() -> dict[str, str]:
+    """What else decides the outcome of a run."""
+    return {
+        "striate": striate_version(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+@dataclass
+class Run:
+    """What ``run.json`` says. ``data`` is the name or the absolute path that ``open_dataset`` takes."""
+
+    data: str
+    arguments: dict[str, Any]
+    seed: int
+    finished: bool = False
+    history: dict[str, Any] = field(default_factory=dict[str, Any])
+    evaluation: dict[str, Any] | None = None
+    versions: dict[str, str] = field(default_factory=versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that is written."""
+        return {"format": _FORMAT, **asdict(self)}
+
+
+def claim_folder(folder: Path) -> None:
+    """Makes the folder, or makes sure that it is ours: empty, or that of an earlier run, which is replaced.
+
+    Raises ``OptionError`` for a folder that holds something else, so that nothing foreign is ever overwritten.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
+    if names and RUN_FILE not in names:
+        shown = ", ".join(sorted(names)[:5])
+        raise OptionError(
+            f"{folder}: holds {shown}, but no {RUN_FILE}, so it is not the folder of a run and is left alone\n"
+            "  help: give --out a new or empty folder"
+        )
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Writes ``run.json``."""
+    text = json.dumps(run.to_json(), indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomically(folder / RUN_FILE, text.encode())
+
+
+def read_run(folder: Path) -> Run:
+    """Reads ``run.json``; raises ``ModelFileError`` where there is none, or another's."""
+    path = folder / RUN_FILE
+    cure = "\n  help: give the folder that `striate train --out RUN` made"
+    if not path.is_file():
+        raise ModelFileError(f"{folder}: {'no run.json in it' if folder.is_dir() else 'no such folder'}{cure}")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"larger than {_LARGEST // 10**6} MB")
+        document = cast("object", json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: cannot be read: {error}{cure}") from error
+    if not isinstance(document, Mapping) or cast("Mapping[str, object]", document).get("format") != _FORMAT:
+        raise ModelFileError(f"{path}: not written by this version of striate{cure}")
+    entries = dict(cast("Mapping[str, Any]", document))
+    wanted: dict[str, type | tuple[type, ...]] = {
+        "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
+        "evaluation": (dict, type(None)), "versions": dict,
+    }  # fmt: skip
+    entries.pop("format")
+    if set(entries) != set(wanted) or not all(isinstance(entries[name], kind) for name, kind in wanted.items()):
+        raise ModelFileError(f"{path}: wanted {', '.join(wanted)}{cure}")
+    return Run(**entries)
