@@ -253,8 +253,7 @@ class TrainingStep:
     def _settle(self, x: Array) -> None:
         """Infers sizes that are not known yet, by arithmetic on shapes."""
         if any(not slot.known for _, slot in self.model.named_slots()):
-            with Trace(training=True) as trace:
-                self.model(trace.input("x", array_type(x, "x", batched=True)))
+            self.model.infer(x.shape[1:])
 
     def _prepare_gradients(self, x: Array, y: Array, n: int) -> _Compiled:
         memory = self._held()

@@ -188,12 +188,12 @@ def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
     """The same nesting around other leaves, which are consumed from the front of the list."""
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
-    if isinstance(tree, (tuple, list)):
-        items = [rebuild_tree(value, leaves) for value in cast("Sequence[Any]", tree)]
-        if isinstance(tree, list):
-            return items
-        named: Any = tree.__class__  # a named tuple, perhaps
-        return named(*items) if hasattr(named, "_fields") else tuple(items)
+    if isinstance(tree, list):
+        return [rebuild_tree(value, leaves) for value in cast("list[Any]", tree)]
+    if isinstance(tree, tuple):
+        items = tuple(rebuild_tree(value, leaves) for value in cast("tuple[Any, ...]", tree))
+        make = getattr(cast("Any", tree), "_make", None)  # of a named tuple
+        return items if make is None else make(items)
     return leaves.pop(0)
 
 
@@ -202,7 +202,8 @@ def tree_structure(tree: Tree) -> object:
     if isinstance(tree, dict):
         return ("dict", *((key, tree_structure(value)) for key, value in cast("dict[object, Any]", tree).items()))
     if isinstance(tree, (tuple, list)):
-        return (type(tree).__name__, *(tree_structure(value) for value in cast("Sequence[Any]", tree)))
+        items = cast("Sequence[Any]", tree)
+        return (type(items).__name__, *(tree_structure(value) for value in items))
     return "leaf"
 
 

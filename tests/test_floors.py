@@ -4,7 +4,9 @@
     ────────────────────────────────────────
     models  data  persistence  train  insight  export
     ────────────────────────────────────────
-    nn  optim
+    step  watch
+    ────────────────────────────────────────
+    nn  optim  eager
     ────────────────────────────────────────
     tracing
     ────────────────────────────────────────
@@ -18,7 +20,7 @@
     ────────────────────────────────────────
     codegen  ∥  runtime
     ────────────────────────────────────────
-    errors  settings  dtypes
+    errors  settings  dtypes  version
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -39,14 +41,15 @@ import striate
 
 PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
-    [{"errors", "settings", "dtypes"}],
+    [{"errors", "settings", "dtypes", "version"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}, {"passes"}],
     [{"compiler"}, {"state"}],
     [{"engine"}],
     [{"tracing"}],
-    [{"nn", "optim"}],
+    [{"nn", "optim", "eager"}],
+    [{"step", "watch"}],
     [{"models", "data", "persistence", "train", "insight", "export"}],
     [{"cli", "__main__"}],
 ]

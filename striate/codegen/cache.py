@@ -19,8 +19,8 @@ from pathlib import Path
 
 import llvmlite
 
-import striate
 from striate import settings
+from striate.version import VERSION
 
 LIMIT = 512 * 1024 * 1024
 
@@ -35,7 +35,7 @@ _FORGOTTEN = 3600.0  # seconds after which the temporary file of a process that 
 @functools.cache
 def source_hash() -> str:
     """SHA-256 of the source text of everything that writes kernels."""
-    package = Path(striate.__file__).parent
+    package = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for folder in ("codegen", "ops", "passes"):
         for path in sorted((package / folder).rglob("*.py")):
@@ -47,8 +47,7 @@ def source_hash() -> str:
 
 def entry_name(key: str, target_key: str) -> str:
     """The name of the object compiled from the specification ``key`` for the target ``target_key``."""
-    version = getattr(striate, "__version__", "")
-    parts = (key, source_hash(), target_key, llvmlite.__version__, version)
+    parts = (key, source_hash(), target_key, llvmlite.__version__, VERSION)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ def build(
 ) -> Sequential:
     """A named network; unknown names and options list the known ones.
 
-        model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
+    model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """
     if name not in MODELS:
         raise unknown_option("model", name, MODELS)

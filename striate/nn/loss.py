@@ -45,9 +45,7 @@ class CrossEntropyLoss(Loss):
 
     weight: Value | None
 
-    def __init__(
-        self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0
-    ) -> None:
+    def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
         if not 0 <= label_smoothing <= 1:
             raise OptionError(f"label_smoothing={label_smoothing} must lie between 0 and 1")

@@ -85,7 +85,7 @@ class Module:
         self._modules.pop(name, None)
         self.__dict__.pop(name, None)
         if isinstance(value, Parameter):
-            value.materialize = self._materialize_root
+            value.materialize = self._materialize
             self._parameters[name] = value
         elif isinstance(value, Module):
             self._modules[name] = value
@@ -220,6 +220,18 @@ class Module:
         self.touch()
         return self
 
+    def infer(self, *shapes: tuple[int, ...]) -> Self:
+        """Infers sizes given as None from the shape of one sample, by arithmetic alone.
+
+        model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
+        """
+        dtype = self.dtype or DType.float32
+        with Trace() as trace:
+            types = [TensorType(dtype, (N, *shape)) for shape in shapes]
+            self._trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
+        self.__dict__["_example"] = tuple(types)
+        return self
+
     def seed(self, seed: int) -> Self:
         """The seed of parameters that have no values yet, unless ``initialize`` gave one."""
         if self._seed is None:
@@ -230,11 +242,16 @@ class Module:
         """Whether the parameters have their arrays."""
         return all(slot.array is not None for _, slot in self.named_slots())
 
-    def _root(self) -> Module:
-        return self._parents[0]._root() if self._parents else self
+    def _ancestors(self) -> list[Module]:
+        """The root first, this module last; of several parents the one that took the module in last."""
+        return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
-    def _materialize_root(self) -> None:
-        self._root().arena()
+    def _materialize(self) -> None:
+        """Gives arrays to the largest part of the model around this module whose sizes are known."""
+        for module in self._ancestors():
+            if module is self or all(slot.known for _, slot in module.named_slots()):
+                module.arena()
+                return
 
     def arena(self) -> StateArena:
         """The state arena; made, or made again around the same contents, where the structure has changed."""
@@ -246,7 +263,7 @@ class Module:
         if unknown:
             raise ShapeError(
                 f"sizes not known yet: {', '.join(unknown)}\n"
-                "  help: call the model on data once, or give the sizes instead of None"
+                "  help: call the model on data once, or model.infer((3, 32, 32)), or give the sizes instead of None"
             )
         frozen = [name for name, slot in slots.items() if slot.learned and not slot.requires_grad]
         found = self._arena
@@ -262,12 +279,15 @@ class Module:
             dtype,
             frozen,
         )
+        root = self._ancestors()[0]
+        full = {id(slot): name for name, slot in root.named_slots()}
         for name, view in arena.arrays.items():
             slot = slots[name]
             kept = slot.array if slot.array is not None else slot.start
             if kept is None:
                 fan_in = slot.fan_in if slot.fan_in is not None else math.prod(slot.sizes[1:])
-                kept = drawn(slot.init, slot.sizes, fan_in, generator(self._seed or 0, name), name)
+                seeded = full.get(id(slot), name)  # its name in the whole model, also where a part runs first
+                kept = drawn(slot.init, slot.sizes, fan_in, generator(root._seed or 0, seeded), seeded)
             view[...] = kept
         for name, slot in slots.items():
             slot.array = arena.arrays[name]
@@ -290,6 +310,8 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers under PyTorch's names."""
+        if not self.initialized():
+            self._materialize()
         return {name: np.array(slot.data) for name, slot in self.named_slots()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:
@@ -441,7 +463,10 @@ class Module:
             problem = f"\n{type(error).__name__} {error}"
         except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
             problem = f"\n{type(error).__name__} {error}"
-        return summary_table(self, trace, types) + problem
+        text = summary_table(self, trace, types) + problem
+        for restore in reversed(trace.undo):
+            restore()
+        return text
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -99,9 +99,7 @@ class AvgPool(Pooling):
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return average_pooling(
-            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
-        )
+        return average_pooling(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class MaxPool1d(MaxPool):

@@ -1,10 +1,10 @@
 """Errors of layers: where, what, the shapes on the way there, the equation, and the cure.
 
-    at "fc1" Linear(in_features=128): its input has 2048 features
-      input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
-      → conv2 (N, 32, 16, 16) → pool2 (N, 32, 8, 8) → flatten (N, 2048)
-      32·8·8 = 2048, not 128
-      help: Linear(2048, 10), or Linear(None, 10) to have it inferred
+at "fc1" Linear(in_features=128): its input has 2048 features
+  input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
+  → conv2 (N, 32, 16, 16) → pool2 (N, 32, 8, 8) → flatten (N, 2048)
+  32·8·8 = 2048, not 128
+  help: Linear(2048, 10), or Linear(None, 10) to have it inferred
 """
 
 from __future__ import annotations

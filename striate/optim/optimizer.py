@@ -47,9 +47,9 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum, as PyTorch writes it
 
-        g ← g + λ θ
-        v ← μ v + (1 − τ) g      (v ← g in the first step)
-        θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
+    g ← g + λ θ
+    v ← μ v + (1 − τ) g      (v ← g in the first step)
+    θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
@@ -88,10 +88,10 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam with bias correction (Kingma and Ba, arXiv:1412.6980), as PyTorch writes it
 
-        g ← g + λ θ
-        m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
-        v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
-        θ ← θ − η m̂ / (√v̂ + ε)
+    g ← g + λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    θ ← θ − η m̂ / (√v̂ + ε)
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")

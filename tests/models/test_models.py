@@ -1,0 +1,72 @@
+"""The named networks have the structure that the benchmarks state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from striate import models, nn, ops
+from striate.errors import OptionError
+
+SHAPES = {
+    "first_cnn": (1, 28, 28),
+    "lenet5": (1, 28, 28),
+    "vgg_small": (3, 32, 32),
+    "resnet20": (3, 32, 32),
+    "resnet18": (3, 32, 32),
+}
+# parameters and multiply-adds of one sample
+SIZES = {
+    "first_cnn": (92_586, 322_560),
+    "lenet5": (215_546, 3_024_384),
+    "vgg_small": (307_946, 38_653_952),
+    "resnet20": (272_474, 40_813_184),
+    "resnet18": (11_173_962, 555_422_720),
+}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_sizes(name: str) -> None:
+    total = models.build(name).summary(SHAPES[name]).splitlines()[-1].replace(",", "").split()
+    assert (int(total[1]), int(total[2])) == SIZES[name]
+
+
+@pytest.mark.parametrize("norm", ["before_activation", "block_start", "none"])
+@pytest.mark.parametrize("activation", ["leaky_relu", "relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("name", ["lenet5", "vgg_small", "resnet20", "resnet18"])
+def test_choices(name: str, activation: str, norm: str) -> None:
+    model = models.build(name, activation=activation, norm=norm, channels=2, classes=7)
+    text = model.summary((2, 16, 16))
+    assert "(N, 7)" in text
+    assert "Error" not in text
+    assert ("BatchNorm" in text) == (norm != "none")
+
+
+def test_first_cnn_is_its_equation() -> None:
+    model = models.first_cnn(filters=3).double().infer((1, 9, 9))
+    x = np.random.default_rng(0).standard_normal((2, 1, 9, 9))
+    hidden = np.tanh(ops.convolution(x, model[0].weight, model[0].bias)).reshape(2, -1)
+    np.testing.assert_allclose(model(x), hidden @ model[3].weight.T + model[3].bias, rtol=1e-12)
+
+
+def test_the_norm_stands_where_it_was_asked_for() -> None:
+    between = [type(layer).__name__ for layer in models.lenet5()][:4]
+    start = [type(layer).__name__ for layer in models.lenet5(norm="block_start")][:4]
+    assert between == ["Conv2d", "BatchNorm2d", "LeakyReLU", "MaxPool2d"]
+    assert start == ["BatchNorm2d", "Conv2d", "LeakyReLU", "MaxPool2d"]
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(OptionError, match="unknown model 'resnet19'; did you mean 'resnet18'"):
+        models.build("resnet19")
+    with pytest.raises(OptionError, match="known: before_activation, block_start, none"):
+        models.build("lenet5", norm="after")
+    with pytest.raises(OptionError, match="unknown option of lenet5 'depth'\n  known: activation, norm"):
+        models.build("lenet5", depth=3)
+
+
+def test_a_seed_decides_the_start() -> None:
+    one, same, other = (models.build("lenet5", seed=seed).infer((1, 28, 28)) for seed in (1, 1, 2))
+    assert np.array_equal(one[0].weight, same[0].weight)
+    assert not np.array_equal(one[0].weight, other[0].weight)
+    assert isinstance(one, nn.Sequential)

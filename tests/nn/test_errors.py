@@ -1,0 +1,117 @@
+"""Bad shapes are explained layer by layer, with the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from striate import nn
+from striate.errors import DTypeError, OptionError, ShapeError, TracingError
+
+
+def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
+    model = nn.Sequential(
+        {
+            "conv1": nn.Conv2d(3, 16, 3, padding=1),
+            "pool1": nn.MaxPool2d(2),
+            "conv2": nn.Conv2d(16, 32, 3, padding=1),
+            "pool2": nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "fc1": nn.Linear(128, 10),
+        }
+    )
+    with pytest.raises(ShapeError) as caught:
+        model(np.zeros((2, 3, 32, 32)))
+    assert str(caught.value) == (
+        'at "fc1" Linear(in_features=128): its input has 2048 features\n'
+        "  input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)\n"
+        "  → conv2 (N, 32, 16, 16) → pool2 (N, 32, 8, 8) → flatten (N, 2048)\n"
+        "  32·8·8 = 2048, not 128\n"
+        "  help: Linear(2048, 10), or Linear(None, 10) to have it inferred"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "messages"),
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(None, 2)),
+            (2, 3, 8, 8),
+            [r'at "1" Linear', "is not flat", "4·6·6 = 144", r"help: put Flatten\(\) before it"],
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3)),
+            (2, 8, 8, 3),
+            ["looks channels-last", r"help: x\.transpose\(0, 3, 1, 2\)"],
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 9)),
+            (2, 3, 8, 8),
+            ["window of 9×9 is larger than its input of 8×8", "help: a smaller kernel"],
+        ),
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), (2, 1, 8, 8), ["its input has 1 channels", r"help: Conv2d\(1, 4"]),
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8), ["has 3 axes, not 4", r"x\[None\]"]),
+        (nn.Sequential(nn.Conv1d(3, 4, 3)), (2, 3, 8, 8), ["has 4 axes, not 3"]),
+        (nn.Sequential(nn.MaxPool2d(9)), (2, 3, 8, 8), ["window of 9×9 is larger than its input of 8×8"]),
+        (nn.Sequential(nn.Flatten(), nn.MaxPool2d(2)), (2, 3, 8, 8), ["a Flatten too early"]),
+        (nn.Sequential(nn.BatchNorm2d(3)), (2, 4, 8, 8), ["its input has 4 channels", r"BatchNorm2d\(4\)"]),
+        (nn.Sequential(nn.BatchNorm1d(3)), (2, 3, 8, 8), ["has 4 axes", "BatchNorm2d for"]),
+        (
+            nn.Sequential(nn.Residual(nn.Conv2d(3, 4, 3, padding=1))),
+            (2, 3, 8, 8),
+            [r'at "0" Residual', r"\(N, 4, 8, 8\), its shortcut \(N, 3, 8, 8\)", "help: give a shortcut"],
+        ),
+        (
+            nn.Sequential(nn.Concat(nn.Conv2d(3, 4, 3), nn.Identity())),
+            (2, 3, 8, 8),
+            [r'at "0" Concat', r"→ 0\.0 \(N, 4, 6, 6\)"],
+        ),
+        (nn.Linear(3, 2), (3,), ["is not flat", r"x\[None\]"]),
+    ],
+)
+def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -> None:
+    for message in messages:
+        with pytest.raises(ShapeError, match=message):
+            model(np.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflect"), "unknown padding_mode 'reflect'\n  known: zeros"),
+        (lambda: nn.Conv2d(3, 4, 3, padding="sam"), "did you mean 'same'"),
+        (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), "needs stride 1"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups=2 must divide"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size"),
+        (lambda: nn.Linear(3, 4, init="kaiming"), "known: torch, he, xavier, orthogonal"),
+        (lambda: nn.MaxPool2d(2, padding=2), "more than half"),
+        (lambda: nn.Dropout(1.5), "between 0 and 1"),
+        (lambda: nn.CrossEntropyLoss(reduction="max"), "known: mean, sum"),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "between 0 and 1"),
+        (lambda: nn.AdaptiveAvgPool2d(7), "known sizes: 1"),
+    ],
+)
+def test_options(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+def test_arrays_that_graphs_do_not_know() -> None:
+    with pytest.raises(DTypeError, match="x is an array of complex128\n  known: float32"):
+        nn.Flatten()(np.zeros((2, 3), complex))
+
+
+def test_things_that_are_no_modules() -> None:
+    with pytest.raises(TracingError, match="takes modules"):
+        nn.Sequential(nn.ReLU(), "tanh")  # type: ignore[arg-type]
+
+
+def test_inputs_of_different_lengths() -> None:
+    class Two(nn.Module):
+        def forward(self, a: object, b: object) -> object:
+            return a + b  # type: ignore[operator]
+
+    with pytest.raises(ShapeError, match="different numbers of samples"):
+        Two()(np.zeros((2, 3)), np.zeros((3, 3)))
