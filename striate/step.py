@@ -33,6 +33,8 @@ from striate.state import Companion, StateArena, aligned_zeros
 from striate.tracing import KEY, Trace, array_type, bindings_of
 from striate.watch import Watch, observe
 
+_PROGRAMS = 8
+"""Gradient programs kept for batches of different shapes; the oldest leaves first."""
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
 
 
@@ -242,12 +244,16 @@ class TrainingStep:
         return self._memory
 
     def _compiled_for(self, x: Array, y: Array, n: int) -> _Compiled:
-        self._settle(x)
-        self._held()
-        key = (x.shape[1:], x.dtype, y.shape[1:], y.dtype, self.model.version, self.loss.version)
-        found = self._compiled.get(key)
+        def key() -> object:
+            return x.shape[1:], x.dtype, y.shape[1:], y.dtype, self.model.version, self.loss.version
+
+        found = self._compiled.get(key())
         if found is None or n > found.capacity:
-            found = self._compiled[key] = self._prepare_gradients(x, y, n)
+            self._settle(x)
+            found = self._prepare_gradients(x, y, n)
+            while len(self._compiled) >= _PROGRAMS:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[key()] = found  # preparing may have assigned memory, which is a new version
         return found
 
     def _settle(self, x: Array) -> None:
