@@ -160,7 +160,7 @@ def striate_model(network: Network, dtype: str = "float32", seed: int = 0) -> Mo
     from striate import models  # here, since the memory of PyTorch's workers is measured without striate
 
     model: Module = getattr(models, network.name)().to(dtype)
-    model.summary(network.sample)  # by arithmetic alone, sizes given as None become known
+    model.infer(network.sample)
     shapes = {name: array.shape for name, array in model.state_dict().items()}
     model.load_state_dict(initial_state(shapes, seed))
     return model
