@@ -143,6 +143,8 @@ def measure(
             note(f"{network.title}: round {repetition + 1} of {options.repetitions}")
         for name, worker in workers.items():
             found[name].peak_memory = worker.peak
+            if not found[name].kept:
+                note(f"{network.title}: no clean turn of {name}: the threads never had a core each; try again later")
     return found
 
 

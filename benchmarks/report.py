@@ -9,12 +9,21 @@ import platform
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def print_json(content: object) -> None:
-    """One JSON document on standard output."""
-    json.dump(content, sys.stdout, indent=2)
+    """One JSON document on standard output; what is not finite becomes null, as JSON has no word for it."""
+    json.dump(_finite(content), sys.stdout, indent=2, allow_nan=False)
     print()
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
