@@ -1,6 +1,7 @@
 """``striate`` on the command line.
 
-Exit codes: 0 done; 1 the training broke down, or striate did; 2 the arguments, data or files cannot be used; 130 Ctrl-C.
+Exit codes: 0 done; 1 training, or striate itself, broke down; 2 arguments, data or files that cannot be used;
+130 Ctrl-C.
 Results go to standard output, progress and errors to standard error.
 """
 
@@ -49,4 +50,4 @@ def options(
 
 def main() -> None:
     """The entry point."""
-    app()
+    app(prog_name="striate")

@@ -19,7 +19,7 @@ from striate.train.run import MODEL_FILE, read_run
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` made, or a model file.")],
-    data: Annotated[str | None, typer.Argument(help="Data set.  [default: the held-out part of the run's]")] = None,
+    data: Annotated[str | None, typer.Argument(help="Data set.", show_default="that of the run")] = None,
     batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -46,7 +46,7 @@ def show(
     model: Annotated[str, typer.Argument(help=f"{', '.join(MODELS)}, a run folder, or a model file.")],
     stage: Annotated[str, typer.Option(help=", ".join(Stage.__members__))] = "traced",
     shape: Annotated[
-        str | None, typer.Option(help="Of one input, such as 3x32x32.  [default: lenet5, first_cnn 1x28x28]")
+        str | None, typer.Option(help="Of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
     ] = None,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 10,
 ) -> None:

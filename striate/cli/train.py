@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from striate import settings
 from striate.cli.report import INTERRUPTED, output, say_error, say_json
-from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.data import Dataset, Split, Standardizer, open_dataset
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
@@ -23,7 +25,7 @@ from striate.persistence import save
 from striate.train.evaluation import Evaluation
 from striate.train.history import History
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
-from striate.train.trainer import Trainer
+from striate.train.trainer import Trainer, steps_per_epoch
 
 
 class OptimizerName(Enum):
@@ -59,18 +61,20 @@ LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
 
 def train(
     data: Annotated[str, typer.Argument(help="digits (in the package), mnist, or a folder of IDX files.")] = "digits",
-    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.  [default: lenet5]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.  [default: digits 20, mnist 3]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a step.  [default: digits 32, mnist 64]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: sgd 0.05, adam 0.002]")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a step.", show_default="digits 32, mnist 64")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="sgd 0.05, adam 0.002")] = None,
     optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = "sgd",
     momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(help="λ: the gradient of a weight θ grows by λθ.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
     seed: Annotated[int, typer.Option(help="Decides starting weights and order.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="[default: all cores allowed]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
     standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/DATA]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and judge it by held-out data."""
@@ -87,7 +91,7 @@ def train(
     )
     if chosen.epochs < 1:
         raise OptionError(f"--epochs {chosen.epochs}; wanted 1 or more")
-    steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
+    steps = chosen.epochs * steps_per_epoch(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
     network = build(chosen.model, channels=train_set.images.shape[1], classes=len(train_set.classes), seed=seed)
     if standardize:
@@ -106,13 +110,20 @@ def train(
         rule,
         seed=seed,
         batch_size=chosen.batch_size,
-        leave=lambda: os._exit(INTERRUPTED),  # a second Ctrl-C: now, whatever is running
+        leave=leave_at_once,
     )
-    fitted(trainer, train_set, held_out, run, folder)
+    evaluation = fitted(trainer, train_set, held_out, run, folder)
     if as_json:
         say_json(run.to_json())
     else:
-        print_result(run, trainer.history, trainer.evaluate(held_out), folder)
+        print_result(run, trainer.history, evaluation, folder)
+
+
+def leave_at_once() -> None:
+    """A second Ctrl-C: whatever is running, kernels too, ends with the process."""
+    if sys.stderr.isatty():
+        Console(stderr=True).show_cursor(True)  # the live display had hidden it
+    os._exit(INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -151,30 +162,33 @@ def attach_standardizer(network: Module, train_set: Dataset) -> None:
     network.standardizer.epsilon = standardizer.epsilon
 
 
-def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> None:
+def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
     """Trains and writes the run folder, also when Ctrl-C or a breakdown ends the training early."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
 
-    def keep(evaluation: Evaluation | None) -> None:
+    def keep() -> None:
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
-        run.evaluation = None if evaluation is None else evaluation.to_json()
         save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
         write_run(folder, run)
 
     try:
         trainer.fit(train_set, held_out, epochs=epochs)
     except KeyboardInterrupt:
-        keep(None)
+        keep()
         say_error(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
         raise
     except NonFiniteError:
         if trainer.step.step_number:
-            keep(None)
+            keep()
             say_error(f"the model as it was before that step is in {folder / MODEL_FILE}")
         raise
-    keep(trainer.evaluate(held_out))
+    keep()
+    evaluation = trainer.evaluate(held_out)
+    run.evaluation = evaluation.to_json()
+    write_run(folder, run)
+    return evaluation
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:

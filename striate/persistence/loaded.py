@@ -41,9 +41,9 @@ class LoadedModel(Module):
         for name, array in tensors.items():
             role = Role.LEARNED if name in learned else Role.BUFFER if array.dtype.kind == "f" else Role.COUNTER
             dtype = "float32" if role is Role.COUNTER else array.dtype.name
-            slot = Parameter(np.asarray(array), role=role, dtype=dtype)
-            slot.materialize = self._materialize_root
-            self._parameters[name] = slot  # not as an attribute: the name is the file's, and may be that of a method
+            # The name is the file's and may be that of a method, so it is no attribute: the dot keeps them apart.
+            setattr(self, f"tensor.{name}", Parameter(np.asarray(array), role=role, dtype=dtype))
+        self._parameters = {key.removeprefix("tensor."): slot for key, slot in self._parameters.items()}
 
     @property
     def standardizer(self) -> Standardizer | None:

@@ -30,6 +30,8 @@ class _Numbers(ProgressColumn):
 class Live:
     """A bar over all batches of the training, below the lines of the finished epochs."""
 
+    live = True
+
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bars: Bars | None = None
@@ -66,13 +68,12 @@ class Live:
             epoch=f"{moment.epoch}/{self._plan.epochs}",
             loss=f"{moment.loss:.4f}",
             speed=f"{moment.images_per_second:,.0f}",
+            accuracy="–" if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
         )
 
     def epoch(self, epoch: Epoch) -> None:
         if self._bars is None:
             return
-        if epoch.validation_accuracy is not None:
-            self._bars.update(self._task, accuracy=f"{100 * epoch.validation_accuracy:.2f} %")
         self._bars.console.print(Text(epoch_line(epoch, self._plan.epochs)), soft_wrap=True)
 
     def stop(self) -> None:

@@ -21,17 +21,26 @@ class Plan:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands after a batch; ``loss`` is the mean of this epoch so far."""
+    """Where training stands after a batch; ``loss`` is the mean of this epoch so far.
+
+    ``accuracy`` (0 to 1) is a sample, taken for live displays alone: that of recent batches before they were learned.
+    """
 
     epoch: int
     batch: int
     samples: int
     loss: float
     images_per_second: float
+    accuracy: float | None = None
 
 
 class Progress(Protocol):
     """What the trainer tells whoever shows its progress."""
+
+    @property
+    def live(self) -> bool:
+        """Whether ``Moment.accuracy`` is wanted."""
+        ...
 
     def start(self, plan: Plan) -> None:
         """Training begins."""
@@ -53,6 +62,8 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
+    live = False
+
     def start(self, plan: Plan) -> None:
         pass
 
@@ -68,6 +79,8 @@ class Silent:
 
 class Lines:
     """One line an epoch, for files and pipes."""
+
+    live = False
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream

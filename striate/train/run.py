@@ -1,7 +1,7 @@
 """The run folder: everything that is needed to use, judge and repeat a training.
 
-    RUN/model.safetensors    the model, as ``st.save`` writes it
-    RUN/run.json             arguments, seed, data set, versions, history, final evaluation
+RUN/model.safetensors    the model, as ``st.save`` writes it
+RUN/run.json             arguments, seed, data set, versions, history, final evaluation
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import math
+import itertools
 import sys
 import time
 from collections.abc import Callable
 
-from striate.data.dataset import Dataset
+import numpy as np
+
+from striate.data.dataset import Array, Dataset
 from striate.data.loader import batch_count, batches
 from striate.errors import OptionError, ShapeError
 from striate.nn.loss import Loss
@@ -23,6 +25,17 @@ from striate.train.progress import Lines, Moment, Plan, Progress, Silent
 VALIDATION_BATCH = 256
 
 
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches of one epoch: a last one of less than half the size is left out, unless it is the only one.
+
+    The statistics of a few samples throw running statistics off (a batch of two made 98 % held-out accuracy 64 %), and
+    a batch of one has no variance. The order changes with the epoch, so no sample is left out for long.
+    """
+    count = batch_count(samples, batch_size)
+    last = samples - (count - 1) * batch_size
+    return count - 1 if count > 1 and 2 * last < batch_size else count
+
+
 class Trainer:
     """Trains a model on a data set.
 
@@ -30,8 +43,9 @@ class Trainer:
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
     ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
-    seed gives the same model. ``progress`` is True (live on a terminal, lines elsewhere), False, or an object with the
-    methods of ``Progress``. ``leave`` is what a second Ctrl-C does.
+    seed gives the same model. A last batch of less than half the size is left out. ``progress`` is True (live on a
+    terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
+    does.
     """
 
     def __init__(
@@ -94,22 +108,27 @@ class Trainer:
         interruption: Interruption,
     ) -> Epoch:
         total, seen = 0.0, 0
+        sampled = SampledAccuracy(self.model) if progress.live else None
         start = time.perf_counter()
-        for index, (x, y, _) in enumerate(batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)):
+        steps = steps_per_epoch(len(train_set), self.batch_size)
+        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)
+        for index, (x, y, _) in enumerate(itertools.islice(order, steps)):
+            if sampled is not None:
+                sampled.before_step(x, y)
             total += self.step(x, y) * len(y)
             seen += len(y)
             interruption.raise_if_asked()
             elapsed = time.perf_counter() - start
-            progress.batch(Moment(number, index + 1, seen, total / seen, seen / elapsed))
+            accuracy = None if sampled is None else sampled.accuracy
+            progress.batch(Moment(number, index + 1, seen, total / seen, seen / elapsed, accuracy))
         seconds = time.perf_counter() - start
-        loss: float | None = None
-        accuracy: float | None = None
-        if validation is not None:
-            found = evaluate(
-                self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
-            )
-            loss, accuracy = found.loss, found.accuracy
-        return Epoch(number, total / seen, seconds, seen / seconds if seconds else math.inf, loss, accuracy)
+        speed = seen / max(seconds, 1e-9)
+        if validation is None:
+            return Epoch(number, total / seen, seconds, speed)
+        found = evaluate(
+            self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
+        )
+        return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:
@@ -122,6 +141,26 @@ class Trainer:
                 f"validation has samples {theirs} of {len(validation.classes)} classes, "
                 f"training {ours} of {len(train_set.classes)}"
             )
+
+
+class SampledAccuracy:
+    """The accuracy of a batch now and then, predicted before it is learned; at most a fiftieth of the time."""
+
+    def __init__(self, model: Module) -> None:
+        self.accuracy: float | None = None
+        self._model = model
+        self._due = 0.0
+
+    def before_step(self, x: Array, y: Array) -> None:
+        """Predicts the batch where enough time has passed, and mixes it into the last samples."""
+        start = time.perf_counter()
+        if start < self._due:
+            return
+        logits = np.asarray(self._model(x))
+        found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
+        self.accuracy = found if self.accuracy is None else 0.7 * self.accuracy + 0.3 * found
+        end = time.perf_counter()
+        self._due = end + max(0.2, 50 * (end - start))
 
 
 def chosen_progress(progress: bool | Progress) -> Progress:

@@ -1,0 +1,190 @@
+"""Models that are saved and loaded: the same predictions, the same names, without source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from striate import nn, settings
+from striate.data import Standardizer
+from striate.errors import ModelFileError, ShapeError
+from striate.graph.arithmetic import Elementwise
+from striate.graph.op import registry
+from striate.graph.value import DType, TensorType
+from striate.models import MODELS, build
+from striate.persistence import load, save, write_atomically
+from striate.persistence.document import graph_document
+
+
+@pytest.fixture(autouse=True)
+def _reference(kept_settings: settings.Settings) -> Iterator[None]:
+    """Files are the same whatever runs the graph."""
+    settings.override(engine=settings.Engine.REFERENCE)
+    yield
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(0.1), nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(4, 4, 3, padding="same")), nn.Flatten(), nn.Dropout(0.5), nn.Linear(None, 3),
+    )  # fmt: skip
+
+
+def pictures(n: int = 5) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (n, 2, 6, 4), dtype=np.uint8)
+
+
+def test_a_loaded_model_predicts_the_same_bits(tmp_path: Path) -> None:
+    model, x = net(), pictures()
+    model.standardizer = Standardizer.fit(x)
+    expected = model(x)
+    save(model, tmp_path / "m.safetensors", classes=["a", "b", "c"])
+    loaded = load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded(x), expected)
+    np.testing.assert_array_equal(loaded(x[:2].astype(np.float32)), expected[:2])
+    assert loaded.classes == ("a", "b", "c")
+    assert loaded.input_shape == (2, 6, 4)
+    assert loaded.standardizer is not None
+    np.testing.assert_array_equal(loaded.standardizer.mean, model.standardizer.mean)
+
+
+def test_the_file_holds_pytorchs_names_and_rows_in_order(tmp_path: Path) -> None:
+    model = net()
+    model(pictures())
+    save(model, tmp_path / "m.safetensors")
+    plain = load_file(tmp_path / "m.safetensors")
+    state = model.state_dict()
+    assert plain.keys() == state.keys()
+    assert {"0.weight", "0.bias", "1.running_mean", "1.num_batches_tracked", "7.weight"} <= plain.keys()
+    for name, array in state.items():
+        np.testing.assert_array_equal(plain[name], array)
+    assert list(load(tmp_path / "m.safetensors").state_dict()) == list(state)
+
+
+def test_a_transposed_array_is_stored_as_it_reads(tmp_path: Path) -> None:
+    weights = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    model = nn.Sequential(nn.Linear(3, 4))
+    model.load_state_dict({"0.weight": weights, "0.bias": np.zeros(4, np.float32)})
+    save(model, tmp_path / "m.safetensors", input_shape=(3,))
+    np.testing.assert_array_equal(load(tmp_path / "m.safetensors").state_dict()["0.weight"], weights)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_named_networks_come_back(name: str, tmp_path: Path) -> None:
+    model = build(name, channels=1, classes=10, seed=3)
+    save(model, tmp_path / "m.safetensors", input_shape=(1, 8, 8))
+    x = np.random.default_rng(1).standard_normal((2, 1, 8, 8), dtype=np.float32)
+    np.testing.assert_array_equal(load(tmp_path / "m.safetensors")(x), model(x))
+
+
+def test_float64_arrays_closed_over_and_several_outputs(tmp_path: Path) -> None:
+    mask = np.array([[1.0, 0.0, 2.0]])
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            return {"twice": x * 2.0, "scores": self.fc(x * mask)}
+
+    model = Own().double()
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    save(model, tmp_path / "m.safetensors", input_shape=(3,))
+    loaded = load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded(x)["out.scores"], model(x)["scores"])
+    np.testing.assert_array_equal(loaded(x)["out.twice"], 2 * x)
+
+
+def test_a_loaded_model_is_saved_again_and_is_part_of_other_models(tmp_path: Path) -> None:
+    model, x = net(), pictures()
+    expected = model(x)
+    save(model, tmp_path / "a.safetensors", classes=["a", "b", "c"])
+    save(load(tmp_path / "a.safetensors"), tmp_path / "b.safetensors")
+    again = load(tmp_path / "b.safetensors")
+    np.testing.assert_array_equal(again(x), expected)
+    assert again.classes == ("a", "b", "c")
+    inside = nn.Sequential(again, nn.ReLU())
+    np.testing.assert_array_equal(inside(x.astype(np.float32)), np.maximum(expected, 0))
+
+
+def test_another_shape_than_the_saved_one_is_explained(tmp_path: Path) -> None:
+    model = net()
+    model(pictures())
+    save(model, tmp_path / "m.safetensors")
+    with pytest.raises(ShapeError, match=r"saved for inputs f32 \(N, 2, 6, 4\), not .* \(N, 2, 8, 8\)"):
+        load(tmp_path / "m.safetensors")(np.zeros((1, 2, 8, 8), np.float32))
+
+
+def test_a_model_that_was_never_called_needs_a_shape(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match="input_shape="):
+        save(net(), tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_replaces_in_one_step_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    path.chmod(0o640)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ModelFileError, match="No space left"):
+        write_atomically(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="nowhere"):
+        save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "nowhere" / "m.safetensors", input_shape=(2,))
+
+
+def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Homemade(Elementwise):
+        """y = 2x"""
+
+        def reference(self, x: Any) -> Any:
+            return 2 * x
+
+    class Own(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return Homemade()(x)
+
+    with pytest.raises(ModelFileError, match="Homemade.*\n.*@register"):
+        save(Own(), tmp_path / "m.safetensors", input_shape=(2,))
+
+
+def test_every_registered_operation_survives_the_document() -> None:
+    """Each sample of each operation, as a graph of its own: written, read, and equal field by field."""
+    from striate.graph.graph import Graph, Input
+    from striate.graph.op import Node
+    from striate.persistence.document import graph_from_document
+
+    random = np.random.default_rng(0)
+    for name, cls in registry().items():
+        if cls.__module__.split(".")[0] != "striate":
+            continue
+        for sample in cls.samples(random):
+            inputs = {
+                f"x{i}": Input(f"x{i}", TensorType(DType[array.dtype.name], array.shape))()
+                for i, array in enumerate(np.asarray(array) for array in sample.arrays)
+            }
+            node = Node(sample.op, tuple(inputs.values()), "here")
+            graph = Graph(inputs, {f"y{i}": value for i, value in enumerate(node.outputs)})
+            document = json.loads(json.dumps(graph_document(graph), allow_nan=False))
+            back = graph_from_document(document, {}, name)
+            assert next(iter(back.outputs.values())).node.op == sample.op
