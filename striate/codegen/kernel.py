@@ -168,6 +168,11 @@ class Kernel:
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("<", lanes, self.splat(count))
 
+    def lane_is(self, number: Index) -> Any:
+        """True in the lane of that number alone (in none where there is no such lane)."""
+        lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+        return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
+
     # -- index arithmetic ---------------------------------------------------------------------------------------
 
     def as_index(self, value: Index) -> Any:
@@ -219,6 +224,13 @@ class Kernel:
             return min(a, b)
         a, b = self.as_index(a), self.as_index(b)
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
+    def imax(self, a: Index, b: Index) -> Index:
+        """The larger index."""
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        a, b = self.as_index(a), self.as_index(b)
+        return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def compare(self, a: Index, sign: str, b: Index) -> Any:
         """A truth value: a bool of Python where both sides are known."""
@@ -387,6 +399,16 @@ class Kernel:
     def is_finite(self, a: Any) -> Any:
         """The condition |a| < ∞."""
         return self.builder.fcmp_ordered("<", self.abs(a), self.constant_like(a, math.inf))
+
+    def is_nan(self, a: Any) -> Any:
+        """The condition that a is NaN."""
+        return self.builder.fcmp_unordered("uno", a, a)
+
+    def choose(self, condition: Any, a: Any, b: Any) -> Any:
+        """The vector a where one condition for all lanes holds, else b; a condition that is known costs nothing."""
+        if isinstance(condition, bool):
+            return a if condition else b
+        return self.builder.select(condition, a, b)
 
     def select(self, condition: Any, a: Any, b: Any) -> Any:
         """a where the condition holds, else b."""

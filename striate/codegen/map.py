@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel, vector_type
+from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.region import FLAT_CHUNK, Domain, Region, RegionWriter, Space, samples_of
 from striate.dtypes import DType
@@ -181,4 +181,60 @@ class Finish(KernelSpec):
         return [k.splat(total) for total in merged]
 
 
-__all__ = ["Finish", "Finished", "Map", "vector_type"]
+@dataclass(frozen=True)
+class StridedReduction(KernelSpec):
+    """A reduction over any axes of a plain array: slow and general, for what no fused sum covers.
+
+    Operands: x, then the outputs. A chunk is one sample where N stays, else there is one chunk.
+    """
+
+    reduction: Any
+    dtype: DType
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    batched: bool
+
+    def write(self, k: Kernel) -> None:
+        sizes: list[Index] = list(self.shape)
+        if self.batched:
+            sizes[0] = k.n
+        kept = [axis for axis in range(len(self.shape)) if axis not in self.axes]
+        count: Index = 1
+        for axis in self.axes:
+            count = k.imul(count, sizes[axis])
+        x = k.operand(0)
+        total: Index = 1
+        strides: list[Index] = []
+        for size in reversed(sizes):
+            strides.insert(0, total)
+            total = k.imul(total, size)
+
+        def outputs(axes: list[int], read: Index, written: Index) -> None:
+            if axes:
+                axis, *rest = axes
+                own = self.batched and axis == 0
+                with k.loop(k.chunk if own else 0, k.iadd(k.chunk, 1) if own else sizes[axis]) as at:
+                    where = k.iadd(k.imul(written, sizes[axis]), at.index)
+                    outputs(rest, k.iadd(read, k.imul(at.index, strides[axis])), where)
+                return
+            neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(self.reduction.partials)]
+            sums = reduced(list(self.axes), read, neutral)
+            number = k.splat(k.convert(k.as_index(count), DType.float64))
+            for position, result in enumerate(self.reduction.finish(k, sums, number)):
+                scalar = k.lane(k.convert(result, self.dtype), 0)
+                k.store_scalar(scalar, k.offset(k.operand(1 + position), written, self.dtype))
+
+        def reduced(axes: list[int], read: Index, carry: list[Any]) -> list[Any]:
+            if axes:
+                axis, *rest = axes
+                with k.loop(0, sizes[axis], carry=carry) as at:
+                    at.carry = reduced(rest, k.iadd(read, k.imul(at.index, strides[axis])), at.carry)
+                return at.result
+            element = k.broadcast(k.offset(x, read, self.dtype), self.dtype)
+            parts = self.reduction.partial(k, [element])
+            return [self.reduction.merge(k, a, b) for a, b in zip(carry, parts, strict=True)]
+
+        outputs(kept, 0, 0)
+
+
+__all__ = ["Finish", "Finished", "Map", "StridedReduction"]

@@ -107,7 +107,7 @@ class Apply:
 
     op: Any
     arguments: tuple[int, ...]
-    place: bool = False  # the operation also wants to know where it is (random numbers)
+    dtype: DType | None = None  # of the result, where the operation also wants to know its place (random numbers)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Place:
     channel: Index
     pixel: Index
     domain: Domain
-    linear: Index = 0
+    dtype: DType
 
 
 def turned(region: Region) -> Region:
@@ -346,20 +346,20 @@ class RegionWriter:
             return self._read(item, self._at(item, w, row, column), count)
         assert isinstance(item, Apply)
         arguments = [values[argument] for argument in item.arguments]
-        if item.place:
-            return item.op.emit_at(self.k, self._place(w, row, column), *arguments)
+        if item.dtype:
+            return item.op.emit_at(self.k, self._place(w, row, column, item.dtype), *arguments)
         return item.op.emit(self.k, *arguments)
 
-    def _place(self, w: Index, row: int, column: int) -> Place:
+    def _place(self, w: Index, row: int, column: int, dtype: DType) -> Place:
         k, domain = self.k, self.region.domain
         _, height, width = domain.sizes
         step = 1 if domain.space is Space.BLOCKED else LANES
         if domain.turned:
-            return Place(k.iadd(self.h, row), k.imul(self.block, LANES), 0, domain)
+            return Place(k.iadd(self.h, row), k.imul(self.block, LANES), 0, domain, dtype)
         line = k.iadd(k.imul(self.d, height), self.h, row)
         pixel = k.iadd(k.imul(line, width), k.imul(k.iadd(w, column), step))
         channel = k.imul(self.block, LANES) if domain.space is Space.BLOCKED else self.block
-        return Place(self.n, channel, pixel, domain)
+        return Place(self.n, channel, pixel, domain, dtype)
 
     def _extent(self, item: Extent) -> Any:
         k = self.k

@@ -5,7 +5,7 @@ Softmax and cross entropy mix the channels (axis 1) of every position: logits ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -13,13 +13,38 @@ from typing import Any, ClassVar
 import numpy as np
 
 from striate.errors import GraphError, LabelError, OptionError, unknown_option
+from striate.codegen.phase import PhaseDraft
+from striate.codegen.region import Domain, Space
+from striate.codegen.storage import BLOCK, Need, Storage
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops.activation import Exp
 from striate.ops.reduction import Sum, mean, sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.ops.rowwise_kernels import (
+    CrossEntropyGradientRows,
+    CrossEntropyRows,
+    RowKernel,
+    SoftmaxGradientRows,
+    SoftmaxRows,
+)
 from striate.ops.shaping import Expand, expanded
+
+
+PLAIN = 1
+
+
+def _walked(site: Any) -> tuple[Domain, Storage]:
+    """The domain and storage of the first input, which row kernels walk."""
+    x = site.node.inputs[0]
+    storage: Storage = site.storage(x)
+    return Domain(Space.BLOCKED, 0 if x.type.batched else x.shape[0], storage.channels, storage.sizes), storage
+
+
+def _phase(site: Any, kernel: RowKernel) -> list[PhaseDraft]:
+    operands = (*site.node.inputs, *site.node.outputs)
+    return [PhaseDraft(str(site.node.op).partition("(")[0], site.node.path, kernel, operands, kernel.domain.groups)]
 
 
 @dataclass(frozen=True)
@@ -27,6 +52,14 @@ class Rowwise(Op):
     """Base of operations that mix the channels of one position (abstract)."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        """Every input blocked."""
+        return tuple(Need((BLOCK,)) for _ in inputs)
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        """The output blocked."""
+        return (BLOCK,)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)
@@ -56,6 +89,9 @@ def _log_softmax(x: Array) -> Array:
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
 
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        return _phase(site, SoftmaxRows(*_walked(site), False, site.storage(site.node.outputs[0])))
+
     def reference(self, x: Array) -> Array:
         return _softmax(x)
 
@@ -73,6 +109,10 @@ class Softmax(Rowwise):
 @dataclass(frozen=True)
 class SoftmaxGradient(Rowwise):
     """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])"""
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        arriving, result = site.storage(site.node.inputs[1]), site.storage(site.node.outputs[0])
+        return _phase(site, SoftmaxGradientRows(*_walked(site), False, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=1, keepdims=True))
@@ -95,6 +135,9 @@ class SoftmaxGradient(Rowwise):
 class LogSoftmax(Rowwise):
     """y[c] = x[c] − ln Σ_j e^x[j]"""
 
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        return _phase(site, SoftmaxRows(*_walked(site), True, site.storage(site.node.outputs[0])))
+
     def reference(self, x: Array) -> Array:
         return _log_softmax(x)
 
@@ -112,6 +155,10 @@ class LogSoftmax(Rowwise):
 @dataclass(frozen=True)
 class LogSoftmaxGradient(Rowwise):
     """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]"""
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        arriving, result = site.storage(site.node.inputs[1]), site.storage(site.node.outputs[0])
+        return _phase(site, SoftmaxGradientRows(*_walked(site), True, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)
@@ -133,6 +180,10 @@ class LabelLoss(Op):
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     label_smoothing: float = 0.0
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        """The logits blocked, everything else in plain order."""
+        return (Need((BLOCK,)), *(Need((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
         """The type of the losses; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
@@ -186,6 +237,13 @@ class CrossEntropy(LabelLoss):
         losses = self.losses_type(logits, labels, weight[0] if weight else None)
         return (losses, losses) if weight else (losses,)
 
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (PLAIN,) * (len(inputs) - 1)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        weighted = len(site.node.inputs) == 3
+        return _phase(site, CrossEntropyRows(*_walked(site), self.label_smoothing, weighted))
+
     def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> Array | tuple[Array, ...]:
         losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
         return losses if weight is None else (losses, weight[labels])
@@ -219,6 +277,14 @@ class CrossEntropyGradient(LabelLoss):
         if dlosses != losses:
             raise shape_error(self, f"the losses are {losses}, their gradient is {dlosses}", "give the forward's shape")
         return (logits,)
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (BLOCK,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        weighted = len(site.node.inputs) == 4
+        result = site.storage(site.node.outputs[0])
+        return _phase(site, CrossEntropyGradientRows(*_walked(site), self.label_smoothing, weighted, result))
 
     def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
         *weight, dlosses = rest

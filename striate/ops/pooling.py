@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from striate.errors import GraphError
+from striate.codegen.phase import PhaseDraft
+from striate.codegen.storage import BLOCK, Need, spatial
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
+from striate.ops.contraction import Part, forward_part, gradient_parts
+from striate.ops.convolution_lowering import three
+from striate.ops.pooling_kernels import AverageWindows, MaxWindows, Window, WindowGradient
 from striate.ops.reduction import mean
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -41,9 +46,32 @@ class Pooling(Windowed):
     """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
 
     kind: ClassVar[Kind] = Kind.WINDOW
+    fuses: ClassVar[bool] = True
     kernel: Sizes
     dilation: Sizes
     ceil_mode: bool
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        """Every input blocked."""
+        return tuple(Need((BLOCK,)) for _ in inputs)
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        """Every output blocked."""
+        return tuple(BLOCK for _ in self.infer(*inputs))
+
+    def _before(self) -> tuple[int, int, int]:
+        return three([before for before, _ in self.padding], 0)
+
+    def windows_of(self, size: Sizes) -> Part:
+        """Which inputs each window holds."""
+        counts = spatial(self.output_sizes(size))
+        return forward_part(three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), counts)
+
+    def holders_of(self, size: Sizes) -> tuple[Part, ...]:
+        """Which windows hold each input."""
+        return gradient_parts(
+            three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), spatial(size)
+        )
 
     def output_sizes(self, size: Sizes) -> Sizes:
         """Number of windows along every axis of positions."""
@@ -104,6 +132,13 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        (x,), (_, index) = site.node.inputs, site.node.outputs
+        part = self.windows_of(_positions(x.shape))
+        kernel = MaxWindows(site.storage(x), site.storage(index), part, three(self.kernel, 1), site.region)
+        operands = (x, index, *site.region_operands)
+        return [PhaseDraft("max pooling", site.node.path, kernel, operands, site.domain.chunks)]
+
     def reference(self, x: Array) -> tuple[Array, Array]:
         size: Sizes = x.shape[2:]
         count, extra = self.output_sizes(size), self.overhang(size)
@@ -144,6 +179,14 @@ class MaxPoolingGradient(Pooling):
             raise shape_error(self, f"pooling gives {y}; got dy {dy}, index {index}", "give the forward's shapes")
         return (x,)
 
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        dy, index = site.node.inputs
+        kernel = WindowGradient(
+            site.storage(dy), site.storage(index), self.holders_of(self.size), three(self.kernel, 1), None, site.region
+        )
+        operands = (dy, index, *site.region_operands)
+        return [PhaseDraft("max pooling gradient", site.node.path, kernel, operands, site.domain.chunks)]
+
     def reference(self, dy: Array, index: Array) -> Array:
         return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
 
@@ -163,6 +206,12 @@ class Averaging(Pooling):
     """Base of average pooling and its gradient (abstract)."""
 
     count_include_pad: bool
+
+    def window(self, size: Sizes) -> Window:
+        """What the kernels divide by."""
+        after = three([after for _, after in self.padding], 0)
+        kernel, stride = three(self.kernel, 1), three(self.stride, 1)
+        return Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
 
     def areas(self, size: Sizes) -> Array:
         """What each window's sum is divided by: (windows…).
@@ -186,6 +235,12 @@ class AveragePooling(Averaging):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        (x,) = site.node.inputs
+        size = _positions(x.shape)
+        kernel = AverageWindows(site.storage(x), self.windows_of(size), self.window(size), site.region)
+        return [PhaseDraft("average pooling", site.node.path, kernel, (x, *site.region_operands), site.domain.chunks)]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]
@@ -223,6 +278,13 @@ class AveragePoolingGradient(Averaging):
         if y != dy:
             raise shape_error(self, f"pooling gives {y}; got dy {dy}", "give the forward's shape")
         return (x,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        (dy,) = site.node.inputs
+        parts, window = self.holders_of(self.size), self.window(self.size)
+        kernel = WindowGradient(site.storage(dy), None, parts, three(self.kernel, 1), window, site.region)
+        operands = (dy, *site.region_operands)
+        return [PhaseDraft("average pooling gradient", site.node.path, kernel, operands, site.domain.chunks)]
 
     def reference(self, dy: Array) -> Array:
         share = (dy / self.areas(self.size)).astype(dy.dtype)

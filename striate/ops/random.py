@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, TensorType, Value
@@ -80,6 +81,14 @@ class DropoutMask(Op):
         if not x.rank:
             raise shape_error(self, f"needs a batch, got {x}", "give values of shape (N, …)")
         return (x,)
+
+    def emit_at(self, k: Any, place: Any, key: Any) -> Any:
+        """The mask at a place; x is not read."""
+        low, high = halves(k, key)
+        rows = row_words(low, high, self.stream_word, index_word(k, place.n))
+        drawn = mix(rows, element_words(k, place))
+        zero, kept = k.constant(0.0, place.dtype), k.constant(self.scale, place.dtype)
+        return k.select(drawn.below(self.threshold), zero, kept)
 
     def reference(self, x: Array, key: Array) -> Array:
         bits = int(key) % 2**64

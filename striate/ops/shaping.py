@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.codegen.map import Map
+from striate.codegen.phase import PhaseDraft
+from striate.codegen.region import Domain, Load, Number, Region, Space, Store
+from striate.codegen.storage import BLOCK, Need
 from striate.errors import GraphError, ShapeError
 from striate.graph.arithmetic import Elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
@@ -64,6 +69,48 @@ def expanded(gradient: Value, like: Value) -> Value:
     return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)
 
 
+PLAIN = 1
+
+
+@dataclass(frozen=True)
+class ChannelMove(Op):
+    """Base of operations that move whole channels (abstract): copies between parts of arrays.
+
+    Blocked arrays are moved block by block where every part begins with a block, else the arrays are plain.
+    """
+
+    kind: ClassVar[Kind] = Kind.GATHER
+
+    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
+        """Channels at which the parts begin."""
+        raise NotImplementedError
+
+    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+        """Blocked where that can be moved and is there already."""
+        whole = all(start % BLOCK == 0 for start in self.starts(inputs)) and BLOCK in blocks
+        return tuple(Need((BLOCK if whole else PLAIN,)) for _ in inputs)
+
+    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        """What was read."""
+        return (blocks[0],)
+
+
+def _copy(site: Any, name: str, x: Value | None, start: int, onto: int, channels: int) -> PhaseDraft:
+    """``channels`` of x from ``start`` into the output from ``onto``; zeros where there is no x."""
+    y = site.node.outputs[0]
+    samples = 0 if y.type.batched else y.shape[0]
+    target = replace(site.storage(y).shifted(onto), channels=channels)
+    space = Space.BLOCKED if target.block == BLOCK else Space.PLANAR
+    domain = Domain(space, samples, channels, target.sizes)
+    store = Store(0, 0, y.dtype, target.strides, target.origin)
+    if x is None:
+        region = Region(domain, (Number(0.0, y.dtype),), (store,))
+        return PhaseDraft(name, site.node.path, Map(region), (y,), domain.chunks)
+    source = site.storage(x).shifted(start)
+    load = Load(1, x.dtype, source.strides, source.origin, True)
+    return PhaseDraft(name, site.node.path, Map(Region(domain, (load,), (store,))), (y, x), domain.chunks)
+
+
 def _require_channels(op: Op, x: TensorType) -> int:
     if x.rank < 2 or not isinstance(x.shape[1], int):
         raise shape_error(op, f"needs an input (N, C, …), got {x}", "add the channel axis with st.ops.reshape")
@@ -72,13 +119,12 @@ def _require_channels(op: Op, x: TensorType) -> int:
 
 @register
 @dataclass(frozen=True)
-class Concatenate(Op):
+class Concatenate(ChannelMove):
     """y = [x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
     Raises ShapeError where any other axis differs, DTypeError where the dtypes do.
     """
 
-    kind: ClassVar[Kind] = Kind.GATHER
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         if not inputs:
@@ -93,6 +139,14 @@ class Concatenate(Op):
                     "bring them to one size with stride, padding, pooling or st.ops.cast",
                 )
         return (first.with_shape((first.shape[0], sum(channels), *first.shape[2:])),)
+
+    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
+        return tuple(itertools.accumulate((_require_channels(self, x) for x in inputs[:-1]), initial=0))
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        inputs = site.node.inputs
+        starts = self.starts([x.type for x in inputs])
+        return [_copy(site, "concatenate", x, 0, onto, x.shape[1]) for x, onto in zip(inputs, starts, strict=True)]
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
@@ -115,10 +169,9 @@ class Concatenate(Op):
 
 @register
 @dataclass(frozen=True)
-class ChannelSlice(Op):
+class ChannelSlice(ChannelMove):
     """y[n, c] = x[n, start + c] for start + c < stop"""
 
-    kind: ClassVar[Kind] = Kind.GATHER
     start: int
     stop: int
 
@@ -128,6 +181,12 @@ class ChannelSlice(Op):
         if not 0 <= self.start < self.stop <= channels:
             raise shape_error(self, f"its input has {channels} channels: {x}", f"0 ≤ start < stop ≤ {channels}")
         return (x.with_shape((x.shape[0], self.stop - self.start, *x.shape[2:])),)
+
+    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
+        return (self.start,)
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        return [_copy(site, "slice", site.node.inputs[0], self.start, 0, self.stop - self.start)]
 
     def reference(self, x: Array) -> Array:
         return x[:, self.start : self.stop].copy()
@@ -145,10 +204,9 @@ class ChannelSlice(Op):
 
 @register
 @dataclass(frozen=True)
-class ChannelPad(Op):
+class ChannelPad(ChannelMove):
     """y = x with ``before`` channels of zeros before it and ``after`` behind"""
 
-    kind: ClassVar[Kind] = Kind.GATHER
     before: int
     after: int
 
@@ -158,6 +216,19 @@ class ChannelPad(Op):
         if self.before < 0 or self.after < 0:
             raise shape_error(self, "cannot add a negative number of channels", "use ChannelSlice to drop channels")
         return (x.with_shape((x.shape[0], self.before + channels + self.after, *x.shape[2:])),)
+
+    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
+        return (self.before, self.before + _require_channels(self, inputs[0]))
+
+    def lower(self, site: Any) -> list[PhaseDraft]:
+        (x,) = site.node.inputs
+        channels = x.shape[1]
+        phases = [_copy(site, "pad", x, 0, self.before, channels)]
+        if self.before:
+            phases.append(_copy(site, "pad", None, 0, 0, self.before))
+        if self.after:
+            phases.append(_copy(site, "pad", None, 0, self.before + channels, self.after))
+        return phases
 
     def reference(self, x: Array) -> Array:
         return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])

@@ -160,7 +160,7 @@ class _Fuser:
             if isinstance(node.op, Input):
                 self.memory[node.outputs[0]] = -1
         elif kind is Kind.SIZE:
-            pass
+            return
         elif kind is Kind.VIEW:
             source = node.inputs[0]
             self._keep(source)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from striate.codegen.kernel import LANES
-from striate.codegen.map import Finish, Finished, Map
+from striate.codegen.map import Finish, Finished, Map, StridedReduction
 from striate.codegen.phase import Buffer, PhaseDraft
 from striate.codegen.region import (
     FLAT_CHUNK,
@@ -29,7 +29,7 @@ from striate.errors import GraphError
 from striate.graph.graph import Constant
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
-from striate.passes.fuse import Group, Plan, domain_of, is_strided
+from striate.passes.fuse import Group, Plan, domain_of
 from striate.passes.layout import Layouts
 
 Strides = tuple[int, int, int, int, int]
@@ -229,7 +229,7 @@ class _RegionBuilder:
             raise GraphError(f"{op} at {value.node.path!r} is not in memory where group {self.group.index} needs it")
         arguments = tuple(self._value(operand) for operand in self._arguments(value.node))
         self.paths.append(value.node.path)
-        return self._add(value, Apply(op, arguments, kind is Kind.RANDOM))
+        return self._add(value, Apply(op, arguments, value.dtype if kind is Kind.RANDOM else None))
 
     def _arguments(self, node: Node) -> tuple[Value, ...]:
         """A random operation reads the shape alone of its first input."""
@@ -294,8 +294,9 @@ class _RegionBuilder:
 
 
 def _strided_phase(layouts: Layouts, node: Node) -> PhaseDraft:
-    raise GraphError(
-        f"{node.op} at {node.path!r}: sums over these axes of {node.inputs[0].type} have no kernel"
-        if is_strided(layouts, node)
-        else f"{node.op} at {node.path!r} is no general reduction"
-    )
+    """A reduction over any axes of a plain array, element by element."""
+    (x,) = node.inputs
+    shape = x.type.concrete(1)
+    kernel = StridedReduction(node.op, x.dtype, shape, cast(Any, node.op).axes, x.type.batched)
+    kept = x.type.batched and 0 not in kernel.axes
+    return PhaseDraft("reduction", node.path, kernel, (x, *node.outputs), (1, 1) if kept else (1, 0))

@@ -1,0 +1,62 @@
+"""32-bit words with Python's operators, so that counter-based random numbers are written once for NumPy and kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from striate.codegen.kernel import I32, LANES, Index, Kernel
+from striate.codegen.region import Place, Space
+
+
+class Word:
+    """An i32, or a vector of them; arithmetic wraps."""
+
+    def __init__(self, k: Kernel, value: Any) -> None:
+        self.k, self.value = k, value
+
+    def _operand(self, other: Word | int) -> Any:
+        value = other if isinstance(other, int) else other.value
+        if isinstance(value, int):
+            value = I32(value % 2**32)
+        if isinstance(self.value.type, ir.VectorType) and not isinstance(value.type, ir.VectorType):
+            value = self.k.splat(value)
+        return value
+
+    def __xor__(self, other: Word | int) -> Word:
+        return Word(self.k, self.k.builder.xor(self.value, self._operand(other)))
+
+    def __add__(self, other: Word | int) -> Word:
+        return Word(self.k, self.k.builder.add(self.value, self._operand(other)))
+
+    def __mul__(self, other: Word | int) -> Word:
+        return Word(self.k, self.k.builder.mul(self.value, self._operand(other)))
+
+    def __rshift__(self, count: int) -> Word:
+        return Word(self.k, self.k.builder.lshr(self.value, self._operand(count)))
+
+    def below(self, limit: int) -> Any:
+        """The condition self < limit, without sign."""
+        return self.k.builder.icmp_unsigned("<", self.value, self._operand(limit))
+
+
+def halves(k: Kernel, key: Any) -> tuple[Word, Word]:
+    """The low and the high word of an int64 that is the same in all lanes."""
+    scalar = k.lane(key, 0)
+    high = k.builder.lshr(scalar, scalar.type(32))
+    return Word(k, k.builder.trunc(scalar, I32)), Word(k, k.builder.trunc(high, I32))
+
+
+def index_word(k: Kernel, index: Index) -> Word:
+    """An index as a word."""
+    return Word(k, k.builder.trunc(k.as_index(index), I32))
+
+
+def element_words(k: Kernel, place: Place) -> Word:
+    """The row-major index of each lane's element within its sample."""
+    pixels = place.domain.pixels
+    step = pixels if place.domain.space is Space.BLOCKED else 1
+    first = k.iadd(k.imul(place.channel, pixels), place.pixel)
+    lanes = ir.Constant(ir.VectorType(I32, LANES), [lane * step for lane in range(LANES)])
+    return Word(k, lanes) + index_word(k, first)

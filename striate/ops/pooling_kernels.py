@@ -1,0 +1,289 @@
+"""The kernels behind pooling: windows forward, and the gather of each input position's windows backward.
+
+Both walk *parts* (see ``contraction``): the forward's one part says which inputs a window holds; the gradient's parts
+say, for each residue of the position modulo the stride, which windows hold it and as which tap. Positions outside the
+array are clamped and their values replaced, so nothing outside is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import Index, Kernel
+from striate.codegen.phase import KernelSpec
+from striate.codegen.region import Domain, Region, RegionWriter, samples_of
+from striate.codegen.storage import Storage
+from striate.dtypes import DType
+from striate.ops.contraction import Part, Three
+
+COLUMNS = 4
+"""Pixels of a row that are pooled together."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What average pooling divides by: along each axis stop − start of the window, as ``Averaging.areas`` defines."""
+
+    kernel: Three
+    stride: Three
+    before: Three
+    after: Three
+    size: Three  # of x
+    count_include_pad: bool
+
+    @property
+    def constant(self) -> int:
+        """The area where it is the same for all windows, else 0."""
+        total = 1
+        for axis in range(3):
+            found = {self._axis(axis, p) for p in range(self.windows(axis))}
+            if len(found) != 1:
+                return 0
+            total *= found.pop()
+        return total
+
+    def windows(self, axis: int) -> int:
+        """An upper bound of the number of windows along an axis (with an incomplete last one)."""
+        length = self.size[axis] + self.before[axis] + self.after[axis]
+        return max(1, -(-(length - self.kernel[axis]) // self.stride[axis]) + 1)
+
+    def _axis(self, axis: int, p: int) -> int:
+        start = p * self.stride[axis] - self.before[axis]
+        stop = min(start + self.kernel[axis], self.size[axis] + self.after[axis])
+        if not self.count_include_pad:
+            start, stop = max(start, 0), min(stop, self.size[axis])
+        return stop - start
+
+    def area(self, k: Kernel, position: tuple[Index, Index, Index]) -> Index:
+        """The divisor of one window, when it runs."""
+        total: Index = 1
+        for axis, p in enumerate(position):
+            start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
+            stop = k.imin(k.iadd(start, self.kernel[axis]), self.size[axis] + self.after[axis])
+            if not self.count_include_pad:
+                start, stop = k.imax(start, 0), k.imin(stop, self.size[axis])
+            total = k.imul(total, k.isub(stop, start))
+        return total
+
+
+class _Reader:
+    """Reads the taps of one part around positions of an array."""
+
+    def __init__(self, k: Kernel, part: Part, storage: Storage, limits: Three) -> None:
+        self.k, self.part, self.storage, self.limits = k, part, storage, limits
+        self.checked = [low < 0 or high >= limit for (low, high), limit in zip(part.reach(), limits, strict=True)]
+
+    def taps(self) -> list[Three]:
+        """Numbers of the taps along each axis, in order."""
+        return list(itertools.product(*(range(span.count) for span in self.part.spans)))
+
+    def filter_tap(self, tap: Three, kernel: Three) -> int:
+        """Number of a tap in the whole kernel."""
+        number = 0
+        for span, at, size in zip(self.part.spans, tap, kernel, strict=True):
+            number = number * size + span.tap + at * span.hop
+        return number
+
+    def coordinate(self, axis: int, position: Index, tap: int) -> Index:
+        """Where a tap lies along an axis."""
+        k, span = self.k, self.part.spans[axis]
+        return k.iadd(k.imul(position, self.part.step[axis]), span.first + tap * span.stride)
+
+    def place(self, positions: tuple[Index, Index, Index], tap: Three) -> tuple[Index, Any, list[Index]]:
+        """(offset in elements, whether it is inside, coordinates)."""
+        k = self.k
+        where: Index = self.storage.origin
+        inside: Any = True
+        coordinates: list[Index] = []
+        for axis in range(3):
+            at = self.coordinate(axis, positions[axis], tap[axis])
+            if self.checked[axis]:
+                limit = self.limits[axis]
+                inside = k.both(inside, k.both(k.compare(at, ">=", 0), k.compare(at, "<", limit)))
+                at = k.imin(k.imax(at, 0), limit - 1)
+            coordinates.append(at)
+            where = k.iadd(where, k.imul(at, self.storage.strides[2 + axis]))
+        return where, inside, coordinates
+
+
+Emit = Callable[[tuple[Index, Index, Index], Index, Index], Any]
+
+
+def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Callable[..., Any]) -> None:
+    """Runs ``emit(part, n, block, position)`` for every output position and the region on its results."""
+    group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
+    first, last = samples_of(k, domain, group)
+    writer.begin_chunk()
+    if domain.turned:
+        writer.begin_block(0, block)
+        with k.loop(first, last) as n:
+            writer.row(0, n.index)
+            writer.tile(0, [(0, 0)], [[emit(parts[0], n.index, block, (0, 0, 0))]])
+        writer.end_block()
+    else:
+        with k.loop(first, last) as n:
+            writer.begin_block(n.index, block)
+            for part in parts:
+                _positions(k, writer, part, lambda part, at, n=n: emit(part, n.index, block, at))
+            writer.end_block()
+    writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
+
+
+def _positions(k: Kernel, writer: RegionWriter, part: Part, emit: Callable[..., Any]) -> None:
+    depth, height, width = part.sizes
+
+    def place(axis: int, index: Index) -> Index:
+        return k.iadd(part.start[axis], k.imul(index, part.spread[axis]))
+
+    tile = min(COLUMNS, width)
+    with k.loop(0, depth) as d, k.loop(0, height) as h:
+        writer.row(place(0, d.index), place(1, h.index))
+        for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
+            if last > first:
+                with k.loop(first, last, step) as w:
+                    values = [[emit(part, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
+                    writer.tile(place(2, w.index), [(0, j * part.spread[2]) for j in range(step)], values)
+
+
+@dataclass(frozen=True)
+class MaxWindows(KernelSpec):
+    """y = max over the window, and the number of the tap where it lies. Operands: x, index, then the region's."""
+
+    source: Storage
+    index: Storage
+    part: Part
+    kernel: Three
+    region: Region
+
+    def write(self, k: Kernel) -> None:
+        writer = RegionWriter(k, self.region, 2)
+        reader = _Reader(k, self.part, self.source, self.source.sizes)
+        dtype, itype = self.source.dtype, self.index.dtype
+
+        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+            s = self.source.strides
+            base = k.offset(k.operand(0), k.iadd(k.imul(n, s[0]), k.imul(block, s[1])), dtype)
+            best: Any = None
+            number: Any = None
+            found: Any = False
+            for tap in reader.taps():
+                where, inside, _ = reader.place(at, tap)
+                if inside is False:
+                    continue
+                x = k.load(k.offset(base, where, dtype), dtype)
+                this = k.constant(reader.filter_tap(tap, self.kernel), itype)
+                if best is None:
+                    best = x if inside is True else k.choose(inside, x, k.constant(-math.inf, dtype))
+                    number, found = this, inside
+                    continue
+                take = k.builder.or_(
+                    k.greater(x, best), k.builder.and_(k.is_nan(x), k.builder.not_(k.is_nan(best)))
+                )  # fmt: skip
+                if found is not True:
+                    take = k.builder.or_(take, k.splat(k.builder.not_(found)))
+                if inside is not True:
+                    take = k.builder.and_(take, k.splat(inside))
+                best = k.select(take, x, best)
+                number = k.select(take, this, number)
+                found = True if found is True or inside is True else k.builder.or_(found, inside)
+            i = self.index.strides
+            target = k.iadd(
+                k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,
+                k.imul(at[0], i[2]), k.imul(at[1], i[3]), k.imul(at[2], i[4]),
+            )  # fmt: skip
+            k.store(number, k.offset(k.operand(1), target, itype), itype)
+            return best
+
+        _walk(k, writer, self.region.domain, (self.part,), emit)
+
+
+@dataclass(frozen=True)
+class AverageWindows(KernelSpec):
+    """y = (1 / area) Σ over the window. Operands: x, then the region's."""
+
+    source: Storage
+    part: Part
+    window: Window
+    region: Region
+
+    def write(self, k: Kernel) -> None:
+        writer = RegionWriter(k, self.region, 1)
+        reader = _Reader(k, self.part, self.source, self.source.sizes)
+        dtype = self.source.dtype
+
+        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+            s = self.source.strides
+            base = k.offset(k.operand(0), k.iadd(k.imul(n, s[0]), k.imul(block, s[1])), dtype)
+            values: list[Any] = []
+            for tap in reader.taps():
+                where, inside, _ = reader.place(at, tap)
+                if inside is False:
+                    continue
+                x = k.load(k.offset(base, where, dtype), dtype)
+                values.append(x if inside is True else k.choose(inside, x, k.constant(0, dtype)))
+            return _divided(k, self.window, k.tree(k.add, values), at, dtype)
+
+        _walk(k, writer, self.region.domain, (self.part,), emit)
+
+
+def _divided(k: Kernel, window: Window, total: Any, at: Any, dtype: DType) -> Any:
+    if window.constant:
+        return k.mul(total, k.constant(1 / window.constant, dtype))
+    area = k.splat(k.convert(k.as_index(window.area(k, at)), dtype))
+    return k.div(total, area)
+
+
+@dataclass(frozen=True)
+class WindowGradient(KernelSpec):
+    """dx = Σ of what each window that holds the position sends there. Operands: dy, (index,) then the region's.
+
+    With ``index`` a window sends dy to the position of its maximum; without, dy / area to all its positions.
+    """
+
+    arriving: Storage
+    index: Storage | None
+    parts: tuple[Part, ...]
+    kernel: Three
+    window: Window | None
+    region: Region
+
+    def write(self, k: Kernel) -> None:
+        writer = RegionWriter(k, self.region, 2 if self.index else 1)
+        dtype = self.arriving.dtype
+        readers = {part: _Reader(k, part, self.arriving, self.arriving.sizes) for part in self.parts}
+
+        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+            reader = readers[part]
+            s = self.arriving.strides
+            base = k.iadd(k.imul(n, s[0]), k.imul(block, s[1]))
+            arrived: list[Any] = []
+            for tap in reader.taps():
+                where, inside, coordinates = reader.place(at, tap)
+                if inside is False:
+                    continue
+                dy = k.load(k.offset(k.operand(0), k.iadd(base, where), dtype), dtype)
+                if self.index:
+                    dy = self._chosen(k, reader, tap, dy, n, block, coordinates)
+                elif self.window:
+                    dy = _divided(k, self.window, dy, tuple(coordinates), dtype)
+                arrived.append(dy if inside is True else k.choose(inside, dy, k.constant(0, dtype)))
+            return k.tree(k.add, arrived) if arrived else k.constant(0, dtype)
+
+        _walk(k, writer, self.region.domain, self.parts, emit)
+
+    def _chosen(
+        self, k: Kernel, reader: _Reader, tap: Three, dy: Any, n: Index, block: Index, coordinates: list[Index]
+    ) -> Any:
+        assert self.index
+        i = self.index.strides
+        where = k.iadd(
+            k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,
+            *(k.imul(c, stride) for c, stride in zip(coordinates, i[2:], strict=True)),
+        )  # fmt: skip
+        number = k.load(k.offset(k.operand(1), where, self.index.dtype), self.index.dtype)
+        this = k.constant(reader.filter_tap(tap, self.kernel), self.index.dtype)
+        return k.select(k.builder.icmp_unsigned("==", number, this), dy, k.constant(0, self.arriving.dtype))

@@ -1,0 +1,247 @@
+"""The kernels behind softmax and cross entropy: all channels of one position, block by block, a few times over.
+
+A position's channels lie in blocks of 16 at a distance of one plane. Lanes of the last block that are no channels are
+replaced by what changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.phase import KernelSpec
+from striate.codegen.region import Domain, samples_of
+from striate.codegen.storage import Storage
+from striate.dtypes import DType
+
+
+@dataclass(frozen=True)
+class RowKernel(KernelSpec):
+    """Base of row kernels (abstract): a chunk is a group of samples; ``storage`` is that of the logits."""
+
+    domain: Domain
+    storage: Storage
+
+    @property
+    def dtype(self) -> DType:
+        """Of the logits."""
+        return self.storage.dtype
+
+    def write(self, k: Kernel) -> None:
+        first, last = samples_of(k, self.domain, k.chunk)
+        depth, height, width = self.storage.sizes
+        with k.loop(first, last) as n, k.loop(0, depth) as d, k.loop(0, height) as h, k.loop(0, width) as w:
+            line = k.iadd(k.imul(k.iadd(k.imul(d.index, height), h.index), width), w.index)
+            self.position(k, Row(k, self.storage, (n.index, d.index, h.index, w.index)), n.index, line)
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        """Writes the work on one position."""
+        raise NotImplementedError
+
+
+class Row:
+    """The channels of one position, in any operand stored like ``storage``."""
+
+    def __init__(self, k: Kernel, storage: Storage, place: tuple[Index, Index, Index, Index]) -> None:
+        self.k, self.storage = k, storage
+        n, d, h, w = place
+        s = storage.strides
+        self._place = (n, d, h, w)
+        self.offset = k.iadd(storage.origin, k.imul(n, s[0]), k.imul(d, s[2]), k.imul(h, s[3]), k.imul(w, s[4]))
+
+    def like(self, storage: Storage) -> Row:
+        """The same position of an operand stored otherwise."""
+        return Row(self.k, storage, self._place)
+
+    def pointer(self, operand: int, block: Index) -> Any:
+        """Where a block of an operand lies."""
+        k = self.k
+        where = k.iadd(self.offset, k.imul(block, self.storage.strides[1]))
+        return k.offset(k.operand(operand), where, self.storage.dtype)
+
+    def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Any:
+        """A block; lanes past ``count`` hold ``otherwise``."""
+        k, dtype = self.k, self.storage.dtype
+        x = k.load(self.pointer(operand, block), dtype)
+        return x if count == LANES else k.select(k.mask(count), x, k.constant(otherwise, dtype))
+
+    def store(self, operand: int, block: Index, value: Any) -> None:
+        """Writes a block."""
+        self.k.store(value, self.pointer(operand, block), self.storage.dtype)
+
+    def element(self, operand: int, channel: Index) -> Any:
+        """One channel as a scalar."""
+        k = self.k
+        where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
+        return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
+
+    def fold(self, start: float, step: Callable[[Any, Index, int], Any]) -> Any:
+        """carry = step(carry, block, count) over all blocks, from a vector of ``start``."""
+        k = self.k
+        whole, rest = divmod(self.storage.channels, LANES)
+        carry = k.constant(start, self.storage.dtype)
+        if whole:
+            with k.loop(0, whole, carry=[carry]) as block:
+                block.carry = [step(block.carry[0], block.index, LANES)]
+            carry = block.result[0]
+        return step(carry, whole, rest) if rest else carry
+
+    def each(self, body: Callable[[Index, int], None]) -> None:
+        """``body(block, count)`` for all blocks."""
+        k = self.k
+        whole, rest = divmod(self.storage.channels, LANES)
+        if whole:
+            with k.loop(0, whole) as block:
+                body(block.index, LANES)
+        if rest:
+            body(whole, rest)
+
+
+def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Any, Any, Any]:
+    """(max x, Σ e^(x − max), ln Σ e^(x − max)) of a row, the first two in every lane."""
+    largest = row.fold(-math.inf, lambda m, b, c: k.max(m, row.load(operand, b, c, -math.inf)))
+    peak = k.splat(k.fold_lanes(largest, k.max))
+
+    def add(total: Any, block: Index, count: int) -> Any:
+        return k.add(total, k.exp(k.sub(row.load(operand, block, count, -math.inf), peak)))
+
+    total = k.splat(k.add_lanes(row.fold(0.0, add)))
+    return peak, total, k.log(total)
+
+
+@dataclass(frozen=True)
+class SoftmaxRows(RowKernel):
+    """y = softmax(x), or its logarithm. Operands: x, y."""
+
+    logarithm: bool
+    result: Storage
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        peak, total, log_total = log_sum(k, row, 0)
+        out = row.like(self.result)
+        one = k.div(k.constant(1, self.dtype), total)
+
+        def write(block: Index, count: int) -> None:
+            shifted = k.sub(row.load(0, block, LANES), peak)
+            out.store(1, block, k.sub(shifted, log_total) if self.logarithm else k.mul(k.exp(shifted), one))
+
+        row.each(write)
+
+
+@dataclass(frozen=True)
+class SoftmaxGradientRows(RowKernel):
+    """dx = y·(dy − Σ y·dy), or dy − e^y·Σ dy for the logarithm. Operands: y, dy, dx."""
+
+    logarithm: bool
+    arriving: Storage
+    result: Storage
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        given, out = row.like(self.arriving), row.like(self.result)
+
+        def add(total: Any, block: Index, count: int) -> Any:
+            dy = given.load(1, block, count)
+            return k.add(total, dy if self.logarithm else k.mul(row.load(0, block, count), dy))
+
+        total = k.splat(k.add_lanes(row.fold(0.0, add)))
+
+        def write(block: Index, count: int) -> None:
+            y, dy = row.load(0, block, LANES), given.load(1, block, LANES)
+            if self.logarithm:
+                out.store(2, block, k.sub(dy, k.mul(k.exp(y), total)))
+            else:
+                out.store(2, block, k.mul(y, k.sub(dy, total)))
+
+        row.each(write)
+
+
+@dataclass(frozen=True)
+class LabelRows(RowKernel):
+    """Base of cross entropy kernels (abstract). Operands begin: logits, labels, (weight)."""
+
+    smoothing: float
+    weighted: bool
+
+    @property
+    def given(self) -> int:
+        """How many operands the label part takes."""
+        return 3 if self.weighted else 2
+
+    def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index]:
+        """(the label, the number of its item); callers checked the labels, the clamp only guards memory."""
+        item = k.iadd(k.imul(n, self.storage.pixels), pixel)
+        label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
+        return k.imin(k.imax(label, 0), self.storage.channels - 1), item
+
+    def weight(self, k: Kernel, label: Index) -> Any:
+        """w[label] in every lane."""
+        if not self.weighted:
+            return k.constant(1, self.dtype)
+        return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
+
+    def weights(self, k: Kernel, block: Index, count: int) -> Any:
+        """The class weights of a block, zero where no class is."""
+        if self.weighted:
+            return k.load_masked(k.offset(k.operand(2), k.imul(block, LANES), self.dtype), self.dtype, count)
+        one = k.constant(1, self.dtype)
+        return one if count == LANES else k.select(k.mask(count), one, k.constant(0, self.dtype))
+
+    def target_sum(self, k: Kernel, row: Row, label: Index) -> Any:
+        """Σ_j t[j] = (1 − ε)·w[label] + ε/C·Σ w, in every lane."""
+        chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
+        if not self.smoothing:
+            return chosen
+        total = k.add_lanes(row.fold(0.0, lambda s, b, c: k.add(s, self.weights(k, b, c))))
+        return k.fma(k.splat(total), k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
+
+
+@dataclass(frozen=True)
+class CrossEntropyRows(LabelRows):
+    """loss = Σ_j t[j]·ln Σ e^(x − max) − Σ_c t[c]·(x[c] − max). Operands: …, losses, (item weights)."""
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        label, item = self.label(k, n, pixel)
+        peak, _, log_total = log_sum(k, row, 0)
+        own = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
+        explained = k.mul(own, k.sub(k.splat(row.element(0, label)), peak))
+        if self.smoothing:
+            share = k.constant(self.smoothing / self.storage.channels, self.dtype)
+
+            def add(total: Any, block: Index, count: int) -> Any:
+                centred = k.sub(row.load(0, block, count), peak)
+                return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
+
+            explained = k.add(explained, k.splat(k.add_lanes(row.fold(0.0, add))))
+        loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
+        k.store_scalar(k.lane(loss, 0), k.offset(k.operand(self.given), item, self.dtype))
+        if self.weighted:
+            k.store_scalar(k.lane(self.weight(k, label), 0), k.offset(k.operand(self.given + 1), item, self.dtype))
+
+
+@dataclass(frozen=True)
+class CrossEntropyGradientRows(LabelRows):
+    """dx[c] = dloss·(softmax(x)[c]·Σ_j t[j] − t[c]). Operands: …, dlosses, dlogits."""
+
+    result: Storage
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        label, item = self.label(k, n, pixel)
+        peak, total, _ = log_sum(k, row, 0)
+        dloss = k.broadcast(k.offset(k.operand(self.given), item, self.dtype), self.dtype)
+        scale = k.div(k.mul(self.target_sum(k, row, label), dloss), total)
+        own = k.mul(k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype)), dloss)
+        share = k.mul(dloss, k.constant(self.smoothing / self.storage.channels, self.dtype))
+        zero = k.constant(0, self.dtype)
+        out = row.like(self.result)
+
+        def write(block: Index, count: int) -> None:
+            hot = k.select(k.lane_is(k.isub(label, k.imul(block, LANES))), own, zero)
+            if self.smoothing:
+                hot = k.fma(self.weights(k, block, count), share, hot)
+            power = k.exp(k.sub(row.load(0, block, LANES), peak))
+            out.store(self.given + 1, block, k.sub(k.mul(power, scale), hot))
+
+        row.each(write)
