@@ -13,9 +13,10 @@ from striate.engine import prepare
 from striate.errors import DTypeError, ShapeError, StriateError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
-from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
+from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.initialization import drawn, generator
 from striate.nn.parameter import Parameter, Role
+from striate.nn.summary import summary_table
 from striate.nn.trail import explained_error
 from striate.state import StateArena
 from striate.tracing import (
@@ -85,7 +86,7 @@ class Module:
         self._modules.pop(name, None)
         self.__dict__.pop(name, None)
         if isinstance(value, Parameter):
-            value.materialize = self._materialize
+            value.materialize = self.materialize
             self._parameters[name] = value
         elif isinstance(value, Module):
             self._modules[name] = value
@@ -152,6 +153,10 @@ class Module:
                 yield from walk(child, f"{path}.{name}" if path else name)
 
         yield from walk(self, "")
+
+    def own_slots(self) -> dict[str, Parameter]:
+        """Parameters and buffers of this module itself, by attribute name."""
+        return dict(self._parameters)
 
     def named_slots(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones once."""
@@ -246,7 +251,7 @@ class Module:
         """The root first, this module last; of several parents the one that took the module in last."""
         return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
-    def _materialize(self) -> None:
+    def materialize(self) -> None:
         """Gives arrays to the largest part of the model around this module whose sizes are known."""
         for module in self._ancestors():
             if module is self or all(slot.known for _, slot in module.named_slots()):
@@ -311,7 +316,7 @@ class Module:
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers under PyTorch's names."""
         if not self.initialized():
-            self._materialize()
+            self.materialize()
         return {name: np.array(slot.data) for name, slot in self.named_slots()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:
@@ -471,42 +476,6 @@ class Module:
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted))
-
-
-def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> str:
-    """The rows of ``Module.summary``."""
-    rows = [("path", "layer", "output", "parameters", "multiply-adds")]
-    passed = {id(step.layer): step for step in trace.steps}
-    if types:
-        rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
-    total_parameters = total_work = 0
-    for path, module in model.named_modules():
-        own = [slot for slot in module._parameters.values() if slot.learned]  # pyright: ignore[reportPrivateUsage]
-        if any(True for _ in module.children()) and not own:
-            continue
-        count = sum(math.prod(size or 0 for size in slot.shape) for slot in own)
-        unknown = any(not slot.known for slot in own)
-        step = passed.get(id(module))
-        work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.steps if s.layer is module)
-        total_parameters, total_work = total_parameters + count, total_work + work
-        shown = _shape_of(step.output.shape) if step else "?"
-        rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))
-    rows.append(("total", "", "", f"{total_parameters:,}", f"{total_work:,}"))
-    rows = [(*row[:1], row[1] if len(row[1]) <= 48 else f"{row[1][:47]}…", *row[2:]) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "  ".join(
-            text.rjust(width) if column > 2 else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
-    rule = "─" * (sum(widths) + 8)
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
-
-
-def _shape_of(shape: Shape) -> str:
-    return f"({', '.join(str(dim) for dim in shape)})"
 
 
 class Standardization(Module):

@@ -1,0 +1,46 @@
+"""The table that ``Module.summary`` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from striate.graph.value import TensorType, shape_text
+from striate.tracing import Trace
+
+if TYPE_CHECKING:
+    from striate.nn.module import Module
+
+_LONGEST = 48  # columns of a layer's description
+
+
+def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> str:
+    """Path, layer, output shape, parameters and multiply-adds of one sample, and their totals."""
+    rows = [("path", "layer", "output", "parameters", "multiply-adds")]
+    passed = {id(step.layer): step for step in trace.steps}
+    if types:
+        rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
+    total_parameters = total_work = 0
+    for path, module in model.named_modules():
+        own = [slot for slot in module.own_slots().values() if slot.learned]
+        if any(True for _ in module.children()) and not own:
+            continue
+        count = sum(math.prod(size or 0 for size in slot.shape) for slot in own)
+        unknown = any(not slot.known for slot in own)
+        step = passed.get(id(module))
+        work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.steps if s.layer is module)
+        total_parameters, total_work = total_parameters + count, total_work + work
+        shown = shape_text(step.output.shape) if step else "?"
+        rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))
+    rows.append(("total", "", "", f"{total_parameters:,}", f"{total_work:,}"))
+    rows = [(*row[:1], row[1] if len(row[1]) <= _LONGEST else f"{row[1][: _LONGEST - 1]}…", *row[2:]) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join(
+            text.rjust(width) if column > 2 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "─" * (sum(widths) + 8)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
