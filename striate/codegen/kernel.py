@@ -358,6 +358,10 @@ class Kernel:
         """√a, correctly rounded"""
         return self._intrinsic("llvm.sqrt", a)
 
+    def round(self, a: Any) -> Any:
+        """The nearest whole number, ties to even"""
+        return self._intrinsic("llvm.roundeven", a)
+
     def exp(self, a: Any) -> Any:
         """eᵃ"""
         return vector_math.exp(self.builder, a)

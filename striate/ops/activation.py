@@ -213,7 +213,9 @@ class CosinePi(Elementwise):
         return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
 
     def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.cos_pi(inputs[0])
+        (x,) = inputs
+        half = k.round(k.mul(x, k.constant_like(x, 0.5)))
+        return k.cos_pi(k.abs(k.fma(k.constant_like(x, -2.0), half, x)))  # cos(πx) has period 2 and is even
 
 
 @register

@@ -43,7 +43,8 @@ _DTYPES = {
     "I64": DType.int64,
     "U8": DType.uint8,
 }
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string that never ends matches too, or every quote in it would be tried as a start: quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
