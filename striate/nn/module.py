@@ -270,6 +270,12 @@ class Module:
                 f"sizes not known yet: {', '.join(unknown)}\n"
                 "  help: call the model on data once, or model.infer((3, 32, 32)), or give the sizes instead of None"
             )
+        others = [name for name, slot in slots.items() if slot.dtype.is_float and slot.dtype is not dtype]
+        if others:
+            raise DTypeError(
+                f"{', '.join(others[:4])} of another dtype than the rest, which is {dtype.value}\n"
+                "  help: model.float() or model.double() converts the whole model"
+            )
         frozen = [name for name, slot in slots.items() if slot.learned and not slot.requires_grad]
         found = self._arena
         if found is not None and list(found.frozen) == frozen and found.dtype is dtype:
@@ -315,8 +321,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers under PyTorch's names."""
-        if not self.initialized():
-            self.materialize()
+        self.materialize()
         return {name: np.array(slot.data) for name, slot in self.named_slots()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:

@@ -83,7 +83,7 @@ class Parameter:
     @property
     def data(self) -> Array:
         """The array in the state arena; assigned now for the whole model when this is the first use."""
-        if self.array is None and self.materialize is not None:
+        if self.materialize is not None and (self.array is None or self.array.dtype != self.dtype.numpy):
             self.materialize()
         if self.array is None:
             raise ShapeError("a parameter that belongs to no layer has no array")

@@ -185,6 +185,9 @@ def test_double_and_float() -> None:
     np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-5)
     with pytest.raises(DTypeError, match="float32 or float64"):
         model.to("int32")
+    model[0].float()
+    with pytest.raises(DTypeError, match=r"1\.weight.* of another dtype than the rest, which is float32"):
+        model.state_dict()
 
 
 def test_repr_is_nested() -> None:
