@@ -1,0 +1,213 @@
+"""Training: it learns, repeats itself bit for bit, tells what it does, and stops where it must."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from striate import nn, optim, settings
+from striate.data import Dataset
+from striate.errors import NonFiniteError, OptionError, ShapeError
+from striate.train import Trainer
+from striate.train.display import Live
+from striate.train.progress import Lines, Moment, Plan
+from striate.train.trainer import chosen_progress, steps_per_epoch
+
+
+@pytest.fixture(autouse=True)
+def _reference(kept_settings: settings.Settings) -> Iterator[None]:
+    settings.override(engine=settings.Engine.REFERENCE)
+    yield
+
+
+def stripes(count: int = 60, seed: int = 0) -> Dataset:
+    """Pictures with a bright column (0) or a bright row (1)."""
+    random = np.random.default_rng(seed)
+    images = random.normal(0, 0.1, (count, 1, 6, 6)).astype(np.float32)
+    labels = np.arange(count) % 2
+    for image, label, place in zip(images, labels, random.integers(0, 6, count)):
+        image[0, place if label else slice(None), slice(None) if label else place] += 1
+    return Dataset(images, labels, ("column", "row"), "stripes")
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.1),
+        nn.Linear(None, 2),
+    )  # fmt: skip
+
+
+def trainer(model: nn.Module | None = None, progress: Any = False, **options: Any) -> Trainer:
+    rule = optim.SGD(lr=options.pop("lr", 0.1), momentum=0.9)
+    return Trainer(model or net(), nn.CrossEntropyLoss(), rule, batch_size=16, progress=progress, **options)
+
+
+def test_it_learns_and_says_so() -> None:
+    one = trainer()
+    history = one.fit(stripes(), stripes(20, 1), epochs=8)
+    assert len(history) == 8
+    assert history.finished
+    assert history.losses[-1] < 0.2 * history.losses[0]
+    last = history.epochs[-1]
+    assert last.validation_accuracy is not None
+    assert last.validation_accuracy >= 0.95
+    assert last.images_per_second > 0
+    document = json.loads(json.dumps(history.to_json(), allow_nan=False))
+    assert document["epochs"][7]["number"] == 8
+    assert one.evaluate(stripes(20, 1)).accuracy == last.validation_accuracy
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_another_model() -> None:
+    def trained(seed: int, progress: Any = False) -> dict[str, Any]:
+        one = trainer(seed=seed, progress=progress)
+        one.fit(stripes(), epochs=2)
+        return one.model.state_dict()
+
+    first = trained(1)
+    for again in (trained(1), trained(1, Live(Console(file=io.StringIO(), force_terminal=True)))):
+        for name, array in first.items():
+            np.testing.assert_array_equal(again[name], array)  # also where a live display samples accuracies
+    assert any((trained(2)[name] != array).any() for name, array in first.items())
+
+
+def test_two_calls_are_one_longer_training() -> None:
+    whole, parts = trainer(), trainer()
+    whole.fit(stripes(), epochs=3)
+    parts.fit(stripes(), epochs=1)
+    history = parts.fit(stripes(), epochs=2)
+    assert [epoch.number for epoch in history] == [1, 2, 3]
+    assert history.losses == whole.history.losses
+
+
+@pytest.mark.parametrize(
+    ("samples", "size", "steps"), [(60, 16, 4), (50, 16, 3), (1, 16, 1), (16, 16, 1), (17, 16, 1), (24, 16, 2), (23, 16, 1)]
+)
+def test_a_tiny_last_batch_is_left_out(samples: int, size: int, steps: int) -> None:
+    assert steps_per_epoch(samples, size) == steps
+    if samples > 1:
+        one = trainer()
+        one.fit(stripes(samples), epochs=1)
+        assert one.step.step_number == steps
+
+
+def test_bad_options() -> None:
+    for size in (0, -3):
+        with pytest.raises(OptionError, match="batch_size"):
+            Trainer(net(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), batch_size=size)
+    with pytest.raises(OptionError, match="epochs=0"):
+        trainer().fit(stripes(), epochs=0)
+    other = Dataset(np.zeros((4, 1, 5, 5), np.float32), np.zeros(4, np.int64), ("a", "b"))
+    with pytest.raises(ShapeError, match="validation"):
+        trainer().fit(stripes(), other, epochs=1)
+
+
+def test_a_breakdown_names_the_remedy_and_keeps_the_model_finite() -> None:
+    one = trainer(nn.Sequential(nn.Flatten(), nn.Linear(None, 2)), lr=1e38)
+    with pytest.raises(NonFiniteError, match="learning rate"):
+        one.fit(stripes(), epochs=3)
+    assert not one.history.finished
+    assert all(np.isfinite(array).all() for array in one.model.state_dict().values())
+
+
+class Interrupting(Lines):
+    """Sends Ctrl-C while the third step is running."""
+
+    def __init__(self, thread: bool = False) -> None:
+        super().__init__(io.StringIO())
+        self.steps = 0
+
+    def batch(self, moment: Moment) -> None:
+        self.steps += 1
+        if self.steps == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_is_raised_after_the_step() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    one = trainer(progress=Interrupting())
+    with pytest.raises(KeyboardInterrupt):
+        one.fit(stripes(), epochs=3)
+    assert one.step.step_number == 3
+    assert not one.history.finished
+    assert signal.getsignal(signal.SIGINT) is before
+    straight = trainer(progress=False)
+    for number, (x, y) in enumerate(_first_batches(3)):
+        straight.step(x, y)
+        assert straight.step.step_number == number + 1
+    for name, array in straight.model.state_dict().items():
+        np.testing.assert_array_equal(one.model.state_dict()[name], array)
+
+
+def _first_batches(count: int) -> list[tuple[Any, Any]]:
+    from striate.data import batches
+
+    return [(x, y) for x, y, _ in list(batches(stripes(), 16, seed=0, epoch=0))[:count]]
+
+
+def test_a_second_ctrl_c_leaves_at_once() -> None:
+    left: list[int] = []
+
+    class Twice(Interrupting):
+        def batch(self, moment: Moment) -> None:
+            super().batch(moment)
+            if self.steps == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(progress=Twice(), leave=lambda: left.append(1)).fit(stripes(), epochs=1)
+    assert left == [1]
+    with pytest.raises(KeyboardInterrupt):
+        trainer(progress=Twice()).fit(stripes(), epochs=1)
+
+
+def test_training_in_another_thread_leaves_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    one = trainer()
+    thread = threading.Thread(target=lambda: one.fit(stripes(), epochs=1))
+    thread.start()
+    thread.join()
+    assert one.history.finished
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_lines_for_pipes() -> None:
+    stream = io.StringIO()
+    trainer(progress=Lines(stream)).fit(stripes(), stripes(20, 1), epochs=2)
+    first, *epochs = stream.getvalue().splitlines()
+    assert first == "60 images, 2 epochs of 4 batches of 16"
+    assert epochs[1].startswith("epoch 2/2  loss ")
+    assert " %  " in epochs[1]
+    assert len(epochs) == 2
+
+
+@pytest.mark.parametrize("width", [30, 60, 120])
+def test_the_live_display_fits_any_width(width: int) -> None:
+    stream = io.StringIO()
+    live = Live(Console(file=stream, force_terminal=True, width=width))
+    trainer(progress=live).fit(stripes(), stripes(20, 1), epochs=2)
+    assert "epoch 2/2" in stream.getvalue()
+    live.start(Plan(3, 4, 60, 16))
+    live.batch(Moment(3, 1, 16, 0.25, 1234.0, 0.5))
+    live.stop()
+    live.stop()
+
+
+def test_progress_is_chosen_by_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert isinstance(chosen_progress(True), Lines)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert isinstance(chosen_progress(True), Live)
+    assert not chosen_progress(False).live
+    lines = Lines()
+    assert chosen_progress(lines) is lines
