@@ -46,9 +46,7 @@ def test_float64_training_agrees_to_nine_digits(name: str, batch: int, steps: in
     assert found.holds, described(found)
 
 
-@pytest.mark.parametrize(
-    ("name", "batch"), [case.values[:2] if hasattr(case, "values") else case[:2] for case in CASES]
-)
+@each_network
 def test_float32_training_agrees_as_well_as_pytorch_does_with_itself(name: str, batch: int, steps: int) -> None:
     import networks
     import parity
