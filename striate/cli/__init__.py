@@ -16,7 +16,7 @@ from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
 from striate.cli.train import train
-from striate.persistence import striate_version
+from striate.version import VERSION
 
 app = typer.Typer(
     cls=Reporting,
@@ -35,7 +35,7 @@ app.command()(show)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"striate {striate_version()}")
+        typer.echo(f"striate {VERSION}")
         raise typer.Exit
 
 

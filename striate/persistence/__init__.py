@@ -1,7 +1,6 @@
 """Saving and loading: one safetensors file with the weights under PyTorch's names and the traced graph beside them.
 
-    metadata     "format": "striate", "version": "1",
-                 "model": JSON {"striate", "graph", "state", "classes", "standardizer"}
+    metadata     "striate": JSON {"version", "striate", "graph", "state", "classes", "standardizer"}
     tensors      everything in ``state_dict``, and the arrays that ``forward`` closed over
 
 The graph is that of prediction. It is inert: see ``document``. What a file claims is checked before it is believed:
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,20 +35,15 @@ from striate.persistence.container import (
 from striate.persistence.document import graph_document, graph_from_document
 from striate.persistence.loaded import LoadedModel
 from striate.tracing import Trace
+from striate.version import VERSION
 
 __all__ = ["LoadedModel", "load", "predict_graph", "save", "write_atomically"]
 
-FORMAT = "striate"
-FORMAT_VERSION = "1"
+ENTRY = "striate"
+"""The name of our metadata. There is one entry, since the container's writer gives several an order by chance."""
+
+FORMAT_VERSION = 1
 _UNREAD = np.empty(0, np.float32)
-
-
-def striate_version() -> str:
-    """The installed version; "unknown" in a checkout that was never installed."""
-    try:
-        return version("striate")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Graph:
@@ -110,18 +103,15 @@ def save(
     names = classes if classes is not None else cast("Sequence[str]", getattr(model, "classes", ()))
     standardizer = _standardizer_of(model)
     document = {
-        "striate": striate_version(),
+        "version": FORMAT_VERSION,
+        "striate": VERSION,
         "graph": graph_document(graph),
         "state": list(state),
         "classes": [str(name) for name in names],
         "standardizer": None if standardizer is None else standardizer.to_json(),
     }
-    metadata = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "model": json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")),
-    }
-    write_atomically(Path(path), encode({**state, **graph.captured}, metadata))
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    write_atomically(Path(path), encode({**state, **graph.captured}, {ENTRY: text}))
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
@@ -165,20 +155,20 @@ def load(path: str | Path) -> LoadedModel:
 
 
 def _model_document(path: Path, header: Header) -> dict[str, object]:
-    metadata = header.metadata
-    if metadata.get("format") != FORMAT or "model" not in metadata:
+    text = header.metadata.get(ENTRY)
+    if text is None:
         raise ModelFileError(
             f"{path}: a safetensors file, but none of striate: it holds weights without a network\n"
             "  help: build the network and give it the weights: "
             "model.load_state_dict(safetensors.numpy.load_file(path))"
         )
-    if metadata.get("version") != FORMAT_VERSION:
+    document = object_of(parse_json(text.encode(), f"{path}: the model"), f"{path}: the model")
+    if document.get("version") != FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: written in version {metadata.get('version', '?')[:20]!r} of the format, "
+            f"{path}: written in version {str(document.get('version'))[:20]} of the format, "
             f"this striate reads version {FORMAT_VERSION}\n  help: update striate"
         )
-    document = object_of(parse_json(metadata["model"].encode(), f"{path}: the model"), f"{path}: the model")
-    wanted = {"striate", "graph", "state", "classes", "standardizer"}
+    wanted = {"version", "striate", "graph", "state", "classes", "standardizer"}
     if set(document) != wanted:
         raise ModelFileError(f"{path}: the model: wanted {sorted(wanted)}, found {sorted(document)[:8]}")
     return document

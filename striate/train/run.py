@@ -16,7 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from striate.errors import ModelFileError, OptionError
-from striate.persistence import striate_version, write_atomically
+from striate.persistence import write_atomically
+from striate.version import VERSION
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
@@ -27,7 +28,7 @@ _LARGEST = 64_000_000
 def versions() -> dict[str, str]:
     """What else decides the outcome of a run."""
     return {
-        "striate": striate_version(),
+        "striate": VERSION,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": f"{platform.system()} {platform.machine()}",

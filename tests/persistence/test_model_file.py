@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from striate import nn, settings
+from striate import nn
 from striate.data import Standardizer
 from striate.errors import ModelFileError, ShapeError
 from striate.graph.arithmetic import Elementwise
@@ -21,13 +20,6 @@ from striate.graph.value import DType, TensorType
 from striate.models import MODELS, build
 from striate.persistence import load, save, write_atomically
 from striate.persistence.document import graph_document
-
-
-@pytest.fixture(autouse=True)
-def _reference(kept_settings: settings.Settings) -> Iterator[None]:
-    """Files are the same whatever runs the graph."""
-    settings.override(engine=settings.Engine.REFERENCE)
-    yield
 
 
 def net() -> nn.Module:
@@ -164,7 +156,7 @@ def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:
         def forward(self, x: Any) -> Any:
             return Homemade()(x)
 
-    with pytest.raises(ModelFileError, match="Homemade.*\n.*@register"):
+    with pytest.raises(ModelFileError, match=r"Homemade.*\n.*@register"):
         save(Own(), tmp_path / "m.safetensors", input_shape=(2,))
 
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from striate import nn, settings
+from striate import nn
 from striate.data import Dataset
 from striate.errors import ShapeError
 from striate.train import evaluate
 from striate.train.evaluation import log_softmax
-
-
-@pytest.fixture(autouse=True)
-def _reference(kept_settings: settings.Settings) -> Iterator[None]:
-    settings.override(engine=settings.Engine.REFERENCE)
-    yield
 
 
 def identity(classes: int) -> nn.Module:

@@ -7,26 +7,19 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from striate import nn, optim, settings
+from striate import nn, optim
 from striate.data import Dataset
 from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer
 from striate.train.display import Live
 from striate.train.progress import Lines, Moment, Plan
 from striate.train.trainer import chosen_progress, steps_per_epoch
-
-
-@pytest.fixture(autouse=True)
-def _reference(kept_settings: settings.Settings) -> Iterator[None]:
-    settings.override(engine=settings.Engine.REFERENCE)
-    yield
 
 
 def stripes(count: int = 60, seed: int = 0) -> Dataset:
@@ -89,7 +82,8 @@ def test_two_calls_are_one_longer_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "size", "steps"), [(60, 16, 4), (50, 16, 3), (1, 16, 1), (16, 16, 1), (17, 16, 1), (24, 16, 2), (23, 16, 1)]
+    ("samples", "size", "steps"),
+    [(60, 16, 4), (50, 16, 3), (1, 16, 1), (16, 16, 1), (17, 16, 1), (24, 16, 2), (23, 16, 1)],
 )
 def test_a_tiny_last_batch_is_left_out(samples: int, size: int, steps: int) -> None:
     assert steps_per_epoch(samples, size) == steps

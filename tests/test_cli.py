@@ -1,0 +1,267 @@
+"""The command line as people use it: output, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from striate.cli import app
+from striate.persistence import load
+from striate.version import VERSION
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of two classes in MNIST's four files: bright columns and bright rows, 8×8."""
+    folder = tmp_path_factory.mktemp("data") / "stripes"
+    folder.mkdir()
+    for prefix, count, seed in (("train", 96, 0), ("t10k", 30, 1)):
+        random = np.random.default_rng(seed)
+        images = random.integers(0, 60, (count, 8, 8), dtype=np.uint8)
+        labels = (np.arange(count) % 2).astype(np.uint8)
+        for image, label, place in zip(images, labels, random.integers(0, 8, count)):
+            image[place if label else slice(None), slice(None) if label else place] = 250
+        header = struct.pack(">4I", 0x0803, count, 8, 8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x0801, count) + labels.tobytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on it."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    result = striate("train", data, "--epochs", 4, "--batch-size", 16, "--out", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def striate(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_version_and_help() -> None:
+    assert striate("--version").stdout == f"striate {VERSION}\n"
+    assert {"train", "evaluate", "predict", "show"} <= set(striate("--help").stdout.split())
+    assert striate("train", "--nonsense").exit_code == 2
+
+
+def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
+    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "run.json"]
+    document = json.loads((run / "run.json").read_text())
+    assert document["finished"] is True
+    assert document["seed"] == 0
+    assert document["data"] == str(data)
+    assert document["arguments"]["model"] == "lenet5"
+    assert len(document["history"]["epochs"]) == 4
+    assert document["evaluation"]["accuracy"] >= 0.9
+    assert document["versions"]["striate"] == VERSION
+    model = load(run / "model.safetensors")
+    assert model.classes == ("0", "1")
+    assert model.standardizer is not None
+    assert model.standardizer.epsilon == 1e-8
+
+
+def test_what_train_prints(data: Path, tmp_path: Path) -> None:
+    result = striate("train", data, "--epochs", 2, "--model", "first_cnn", "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"test accuracy \d+\.\d\d %", result.stdout.splitlines()[-1])
+    assert "held-out loss" in result.stdout
+    assert "epoch 2/2  loss" in result.stderr
+    assert "epoch 2/2" not in result.stdout
+
+
+def test_train_in_json(data: Path, tmp_path: Path) -> None:
+    arguments = ["--optimizer", "adam", "--schedule", "constant", "--threads", 1, "--no-standardize", "--seed", 5]
+    result = striate("train", data, "--epochs", 1, *arguments, "--json", "--out", tmp_path / "run")
+    document = json.loads(result.stdout)
+    assert document == json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["arguments"]["lr"] == 0.002
+    assert document["arguments"]["threads"] == 1
+    assert load(tmp_path / "run" / "model.safetensors").standardizer is None
+
+
+def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        striate("train", data, "--epochs", 1, "--seed", 3, "--out", tmp_path / name)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "data set 'nowhere'[\\s\\S]*known: digits, mnist"),
+        (["--model", "lenet"], "did you mean 'lenet5'"),
+        (["--optimizer", "sdg"], "did you mean 'sgd'"),
+        (["--schedule", "cos"], "known: constant, cosine"),
+        (["--epochs", "0"], "wanted 1 or more"),
+        (["--batch-size", "0"], "wanted 1 or more"),
+        (["--threads", "0"], "wanted 1 or more"),
+        (["--lr", "-1"], "lr=-1.0"),
+        (["--lr", "nan"], "lr=nan"),
+        (["--momentum", "-1"], "momentum"),
+    ],
+)
+def test_bad_arguments_get_one_clean_message(arguments: list[str], message: str, data: Path, tmp_path: Path) -> None:
+    given = [*([] if arguments == ["nowhere"] else [data]), *arguments]
+    result = striate("train", *given, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr)
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_folder_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    result = striate("train", data, "--epochs", 1, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "thesis.tex" in result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_breakdown_of_the_training_exits_with_1(data: Path, tmp_path: Path) -> None:
+    result = striate("train", data, "--model", "first_cnn", "--lr", "1e38", "--epochs", 2, "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "learning rate" in result.stderr
+    state = load(tmp_path / "run" / "model.safetensors").state_dict()
+    assert all(np.isfinite(array).all() for array in state.values())
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is False
+
+
+def test_evaluate(run: Path, data: Path, tmp_path: Path) -> None:
+    result = striate("evaluate", run)
+    assert result.exit_code == 0
+    accuracy = json.loads((run / "run.json").read_text())["evaluation"]["accuracy"]
+    assert result.stdout.splitlines()[-1] == f"test accuracy {100 * accuracy:.2f} %"
+    assert "15" in result.stdout
+    assert striate("evaluate", run / "model.safetensors", data).stdout == result.stdout
+    document = json.loads(striate("evaluate", run, "--json").stdout)
+    assert document["accuracy"] == accuracy
+    assert [one["count"] for one in document["classes"]] == [15, 15]
+
+
+def test_evaluate_says_what_is_wrong(run: Path, data: Path, tmp_path: Path) -> None:
+    for arguments, message in [
+        ((tmp_path / "none",), "no such file"),
+        ((tmp_path,), "model.safetensors: no such file"),
+        ((run / "model.safetensors",), "give DATA too"),
+        ((run, "digits"), "10 classes"),
+        ((run, "imagenet"), "known: digits"),
+    ]:
+        result = striate("evaluate", *arguments)
+        assert result.exit_code == 2, arguments
+        assert message in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_predict(run: Path, tmp_path: Path) -> None:
+    row = np.zeros((16, 24, 3), np.uint8)
+    row[6:8] = 250
+    Image.fromarray(row).save(tmp_path / "row.png")
+    Image.fromarray(row[:, :, 0].T.copy()).save(tmp_path / "column.jpg")
+    result = striate("predict", run, tmp_path / "row.png", tmp_path / "column.jpg")
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert re.fullmatch(r".*row\.png: 1 \(\d+\.\d\d %\), 0 \(\d+\.\d\d %\)", first)
+    assert re.match(r".*column\.jpg: 0 \(", second)
+    rows = json.loads(striate("predict", run, tmp_path / "row.png", "--json").stdout)
+    assert rows[0]["classes"][0]["class"] == "1"
+    assert sum(one["probability"] for one in rows[0]["classes"]) == pytest.approx(1)
+
+
+def test_a_picture_that_is_none_is_named_and_the_others_are_predicted(run: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    result = striate("predict", run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png")
+    assert result.exit_code == 2
+    assert "bad.png: not a PNG or JPEG" in result.stderr
+    assert "none.png: no such file" in result.stderr
+    assert result.stdout.splitlines()[0].split(": ")[0].endswith("good.png")
+
+
+def test_show(run: Path) -> None:
+    traced = striate("show", "lenet5", "--stage", "traced").stdout
+    assert "0.weight: f32 (16, 1, 5, 5)" in traced
+    assert "loss = " in traced
+    assert "gradient of 0.weight = " in striate("show", "lenet5", "--stage", "differentiated").stdout
+    assert "f32 (N, 1, 8, 8)" in striate("show", run).stdout
+    assert "f32 (N, 3, 16, 16)" in striate("show", "vgg_small", "--shape", "3x16x16").stdout
+    for arguments, message in [
+        (("lenet5", "--stage", "fuse"), "did you mean 'fused'"),
+        (("lenet",), "did you mean 'lenet5'"),
+        (("lenet5", "--shape", "3x-1"), "--shape"),
+        (("lenet5", "--shape", "1x0x8"), "--shape"),
+    ]:
+        result = striate("show", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def process(*arguments: object) -> subprocess.Popen[str]:
+    code = "from striate.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def after_first_epoch(child: subprocess.Popen[str]) -> str:
+    assert child.stderr is not None
+    seen = ""
+    for line in child.stderr:
+        seen += line
+        if line.startswith("epoch"):
+            return seen
+    raise AssertionError(seen)
+
+
+def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path) -> None:
+    child = process("train", data, "--epochs", 100_000, "--batch-size", 32, "--out", tmp_path / "run")
+    after_first_epoch(child)
+    child.send_signal(signal.SIGINT)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert "interrupted after step" in errors
+    assert "Traceback" not in output + errors
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["finished"] is False
+    assert document["history"]["epochs"]
+    assert load(tmp_path / "run" / "model.safetensors").input_shape == (1, 8, 8)
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["model.safetensors", "run.json"]
+
+
+def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
+    child = process(
+        "train", data, "--model", "resnet18", "--epochs", 100, "--batch-size", 96, "--out", tmp_path / "run"
+    )
+    assert child.stderr is not None
+    assert child.stderr.readline().startswith("96 images")
+    time.sleep(1)  # into the first step: compiling, or seconds of NumPy
+    start = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert "Traceback" not in output + errors
+    assert time.monotonic() - start < 10
