@@ -19,7 +19,7 @@ from striate.data import Dataset, Split, Standardizer, open_dataset
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module
+from striate.nn.module import Standardization
 from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from striate.persistence import save
 from striate.train.evaluation import Evaluation
@@ -95,7 +95,9 @@ def train(
     rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
     network = build(chosen.model, channels=train_set.images.shape[1], classes=len(train_set.classes), seed=seed)
     if standardize:
-        attach_standardizer(network, train_set)
+        # Fitted on training data only; it becomes part of the model and of its file.
+        fit = Standardizer.fit(train_set.images)
+        network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
     claim_folder(folder)
     arguments = {
@@ -153,13 +155,6 @@ def chosen_optimizer(
     if kind is OptimizerName.adam:
         return Adam(lr=rate, schedule=schedule, weight_decay=weight_decay)
     return SGD(lr=rate, schedule=schedule, momentum=momentum, weight_decay=weight_decay)
-
-
-def attach_standardizer(network: Module, train_set: Dataset) -> None:
-    """Fitted on training data only; it becomes part of the model and of its file."""
-    standardizer = Standardizer.fit(train_set.images)
-    network.standardizer = standardizer
-    network.standardizer.epsilon = standardizer.epsilon
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:

@@ -92,7 +92,8 @@ class Module:
             self._modules[name] = value
             value._parents.append(self)  # pyright: ignore[reportPrivateUsage]
         elif name == "standardizer" and value is not None:
-            layer = Standardization(cast("Any", value).mean, cast("Any", value).sigma)
+            fitted = cast("Any", value)
+            layer = Standardization(fitted.mean, fitted.sigma, getattr(fitted, "epsilon", 0.0))
             self.standardizer = layer.to(self.dtype or DType.float32)
         else:
             object.__setattr__(self, name, value)
@@ -489,9 +490,10 @@ class Standardization(Module):
     mean: Value
     sigma: Value
 
-    def __init__(self, mean: Array, sigma: Array) -> None:
+    def __init__(self, mean: Array, sigma: Array, epsilon: float = 0.0) -> None:
         self.register_buffer("mean", mean)
         self.register_buffer("sigma", sigma)
+        self.epsilon = float(epsilon)  # is in σ already; kept to be told
 
     def forward(self, x: Value) -> Value:
         (count,) = self.slot("mean").sizes

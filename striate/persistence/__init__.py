@@ -119,8 +119,7 @@ def _standardizer_of(model: Module) -> Standardizer | None:
     if isinstance(found, Standardizer) or found is None:
         return found
     if isinstance(found, Standardization):
-        epsilon = float(getattr(found, "epsilon", 0.0))
-        return Standardizer(np.asarray(found.mean), np.asarray(found.sigma), epsilon)
+        return Standardizer(np.asarray(found.mean), np.asarray(found.sigma), found.epsilon)
     return None
 
 

@@ -158,12 +158,12 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
     """The contents of one checked place."""
     count = place.stop - place.start
+    stream.seek(place.start)
     try:
-        content = np.empty(count, np.uint8)
+        content = np.fromfile(stream, np.uint8, count)
     except MemoryError as error:
         raise ModelFileError(f"{path}: tensor {name!r} of {count:,} bytes exceeds the memory") from error
-    stream.seek(place.start)
-    if stream.readinto(memoryview(content)) != count:
+    if len(content) != count:
         raise ModelFileError(f"{path}: tensor {name!r} ends early\n  help: the file changed while it was read")
     stored = place.dtype.numpy.newbyteorder("<")
     return content.view(stored).astype(place.dtype.numpy, copy=False).reshape(place.shape)

@@ -176,26 +176,28 @@ def _operation(cls: type[Op], document: object, where: str) -> Op:
 
 def _decoded(document: object, hint: Any, where: str) -> Any:
     """A value of the type that the hint names, or ``ModelFileError``."""
+    given = document
     if get_origin(hint) in (Union, types.UnionType):
         return _any_of(document, get_args(hint), where)
     if isinstance(document, dict):
-        found = cast("dict[str, object]", document)
+        found = object_of(cast(object, document), where)
         tag, content = next(iter(found.items()), ("", None))
         if len(found) == 1 and get_origin(hint) is tuple and tag == "tuple":
             return _tuple(list_of(content, where), get_args(hint), where)
         if len(found) == 1 and isinstance(hint, type):
             return _tagged(tag, content, hint, where)
-    elif hint is float and isinstance(document, (int, float)) and not isinstance(document, bool):
-        return float(document)
-    elif hint is int and isinstance(document, int) and not isinstance(document, bool):
-        if abs(document) < 2**63:
+    elif isinstance(document, bool) or document is None:
+        if hint is type(document):
             return document
-    elif hint is str and isinstance(document, str):
-        if len(document) <= LONGEST_NAME:
+    elif isinstance(document, int):
+        if hint in (int, float) and abs(document) < 2**63:
+            return hint(document)
+    elif isinstance(document, float):
+        if hint is float:
             return document
-    elif hint in (bool, type(None)) and type(document) is hint:
+    elif isinstance(document, str) and hint is str and len(document) <= LONGEST_NAME:
         return document
-    raise _not_a(hint, document, where)
+    raise _not_a(hint, given, where)
 
 
 def _any_of(document: object, hints: tuple[Any, ...], where: str) -> Any:

@@ -211,6 +211,12 @@ def test_wrong_fields_are_refused(field: str, value: Any, good: bytes, tmp_path:
     )
 
 
+def test_numbers_that_are_no_floats(good: bytes, tmp_path: Path) -> None:
+    for number in (10**400, True, "1", None, [1.0], {"float": "1"}, {"float": 1}):
+        changed = with_model(good, lambda d, number=number: node(d, "Constant")["fields"].update(number=number))
+        refused(tmp_path, changed, "Constant")
+
+
 def test_unknown_and_missing_fields_are_refused(good: bytes, tmp_path: Path) -> None:
     refused(tmp_path, with_model(good, lambda d: node(d, "Convolution")["fields"].update(kernel=1)), "unknown field")
     refused(tmp_path, with_model(good, lambda d: node(d, "Convolution")["fields"].pop("stride")), "missing")
