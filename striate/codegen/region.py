@@ -66,7 +66,7 @@ class Domain:
         """Samples that one chunk takes: enough work to be worth handing out. A function of the shape alone."""
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
-        return max(1, -(-64 // self.pixels))
+        return 64 if self.turned else max(1, -(-256 // self.pixels))
 
     @property
     def groups(self) -> tuple[int, int]:

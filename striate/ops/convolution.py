@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from striate import settings
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.storage import Need
 from striate.graph.arithmetic import reshape
@@ -28,6 +29,7 @@ from striate.ops.convolution_lowering import (
     halo_of,
     lower_contraction,
     lower_weight_gradient,
+    read_halo,
 )
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -126,7 +128,7 @@ class Convolution(Convolutional):
         x, w = inputs
         (y,) = self.infer(x, w)
         g = geometry(self, x, w.concrete(1), y)
-        return Need(acceptable(g.depth * g.groups), halo_of([g.forward], g.size)), Need((PLAIN,))
+        return Need(acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)), Need((PLAIN,))
 
     def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
@@ -181,7 +183,7 @@ class ConvolutionInputGradient(Convolutional):
         dy, w = inputs
         (x,) = self.infer(dy, w)
         g = geometry(self, x, w.concrete(1), dy)
-        return Need(acceptable(g.filters), halo_of(g.backward, g.count)), Need((PLAIN,))
+        return Need(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), Need((PLAIN,))
 
     def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)

@@ -24,6 +24,7 @@ from striate.ops.contraction import (
     forward_part,
     gradient_parts,
 )
+from striate.ops.winograd import WinogradConvolution, WinogradPack
 
 PLAIN = 1
 NARROW = 4
@@ -100,10 +101,75 @@ def acceptable(channels: int) -> tuple[int, ...]:
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
+WINOGRAD_TILE = 4
+WINOGRAD_TOGETHER = 16
+
+
+def suits_winograd(g: Geometry, transposed: bool) -> bool:
+    """Whether F(4×4, 3×3) computes this direction, and pays: a function of the shapes alone.
+
+    The transforms cost about as much as 32 channels' products, so narrow layers stay direct.
+    """
+    size = g.size if transposed else g.count
+    fits = g.kernel == (1, 3, 3) and g.stride == g.dilation == (1, 1, 1) and g.groups == 1 and g.before[0] == 0
+    fits &= all(0 <= b <= 2 for b in g.before)
+    return fits and min(g.filters, g.depth) >= 32 and min(size[1:]) >= 4
+
+
+def winograd_halo(before: Three, size: Three, count: Three) -> Halo:
+    """The halo that whole tiles read: a cut last tile reads further than its outputs need."""
+    pairs = [(0, 0)]
+    for axis in (1, 2):
+        covered = -(-count[axis] // WINOGRAD_TILE) * WINOGRAD_TILE
+        pairs.append((before[axis], max(0, covered + 2 - before[axis] - size[axis])))
+    return cast(Halo, tuple(pairs))
+
+
+def winograd_before(g: Geometry, transposed: bool) -> Three:
+    """Zeros before the first pixel: those of the turned filter for the input gradient."""
+    d, h, w = (2 - b for b in g.before) if transposed else g.before
+    return (0, h, w) if transposed else (d, h, w)
+
+
+def read_halo(g: Geometry, transposed: bool, winograd: bool) -> Halo:
+    """The halo that a direction's kernel reads around its input."""
+    if winograd and suits_winograd(g, transposed):
+        count, size = (g.size, g.count) if transposed else (g.count, g.size)
+        return winograd_halo(winograd_before(g, transposed), size, count)
+    return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
+
+
+def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
+    """Transformed filters, then the convolution in transformed tiles."""
+    x, w = site.node.inputs
+    source: Storage = site.storage(x)
+    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
+    pack = WinogradPack(source.dtype, g.filters, g.depth, WINOGRAD_TILE, 3, transposed)
+    before = winograd_before(g, transposed)
+    rows, columns = (-(-size // WINOGRAD_TILE) for size in site.domain.sizes[1:])
+    tiles = site.domain.group * rows * columns
+    together = -(-tiles // -(-tiles // most))
+    kernel = WinogradConvolution(source, before[1:], WINOGRAD_TILE, 3, together, site.region)
+    blocks = site.domain.blocks
+    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    path = site.node.path
+    name = "input gradient (winograd)" if transposed else "convolution (winograd)"
+    return [
+        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0)),
+        PhaseDraft(
+            name, path, kernel, (x, packed, *site.region_operands), site.domain.groups,
+            thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
+        ),
+    ]  # fmt: skip
+
+
 def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
     """Packing, then the sum over taps and channels: of x into y, or of dy into dx (``transposed``)."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
+    per_sample = any(item.per_sample for item in site.region.accumulations)
+    if site.winograd and suits_winograd(g, transposed) and not per_sample and source.block == BLOCK:
+        return lower_winograd(site, g, transposed)
     parts = g.backward if transposed else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
