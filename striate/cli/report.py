@@ -26,6 +26,11 @@ def say_error(text: object) -> None:
     typer.echo(f"error: {text}", err=True)
 
 
+def say_note(text: object) -> None:
+    """What is good to know; on standard error."""
+    typer.echo(text, err=True)
+
+
 def say_warning(text: object) -> None:
     """On standard error too, so that results can be piped."""
     typer.echo(f"warning: {text}", err=True)

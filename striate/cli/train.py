@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import settings
-from striate.cli.report import INTERRUPTED, output, say_error, say_json
+from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, open_dataset
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build
@@ -172,12 +172,12 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
         trainer.fit(train_set, held_out, epochs=epochs)
     except KeyboardInterrupt:
         keep()
-        say_error(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
+        say_note(f"interrupted after step {trainer.step.step_number}; the model is in {folder / MODEL_FILE}")
         raise
     except NonFiniteError:
         if trainer.step.step_number:
             keep()
-            say_error(f"the model as it was before that step is in {folder / MODEL_FILE}")
+            say_note(f"the model as it was before that step is in {folder / MODEL_FILE}")
         raise
     keep()
     evaluation = trainer.evaluate(held_out)

@@ -158,9 +158,10 @@ class SampledAccuracy:
             return
         logits = np.asarray(self._model(x))
         found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
-        self.accuracy = found if self.accuracy is None else 0.7 * self.accuracy + 0.3 * found
+        self.accuracy = found if self.accuracy is None else (self.accuracy + found) / 2
         end = time.perf_counter()
-        self._due = end + max(0.2, 50 * (end - start))
+        # The first prediction compiled its program, so its time says nothing of the next.
+        self._due = end + max(0.2, 50 * (end - start) if self._due else 0.0)
 
 
 def chosen_progress(progress: bool | Progress) -> Progress:
