@@ -46,10 +46,20 @@ def test_float64_training_agrees_to_nine_digits(name: str, batch: int, steps: in
     assert found.holds, described(found)
 
 
+SEEDS = range(1, 6)
+ALLOWED_TO_BRANCH = 1
+"""Seeds whose losses may leave the limit after the first step: rounding may decide a max-pooling near-tie otherwise
+than PyTorch does (VGG-small, batch 4, seed 1; see ``benchmarks/parity.py``). The allowance was set before ResNet-18 had
+been run and was not raised when it failed on seeds 1 and 3, whose cause is not known."""
+
+
 @each_network
 def test_float32_training_agrees_as_well_as_pytorch_does_with_itself(name: str, batch: int, steps: int) -> None:
     import networks
     import parity
 
-    found = parity.float32_parity(networks.NETWORKS[name], batch, min(steps, parity.FLOAT32_STEPS))
-    assert found.holds, described(found)
+    taken = min(steps, parity.FLOAT32_STEPS)
+    found = [parity.float32_parity(networks.NETWORKS[name], batch, taken, seed) for seed in SEEDS]
+    report = "\n".join(f"seed {each.seed}\n{described(each)}" for each in found)
+    assert all(each.losses[0] <= each.limits[0] for each in found), report
+    assert sum(not each.holds for each in found) <= ALLOWED_TO_BRANCH, report
