@@ -1,0 +1,153 @@
+"""Small problems: every operation's samples as graphs, with the arrays to run them on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import striate.compiler
+import striate.ops  # noqa: F401  registers every operation
+from striate.engine import ReferenceExecutable
+from striate.graph.arithmetic import reshape
+from striate.graph.graph import Graph, Input
+from striate.graph.op import Kind, Op, Sample, registry
+from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
+from striate.ops.reduction import Sum
+from striate.passes.differentiate import differentiate
+
+OPERATIONS: dict[str, type[Op]] = {
+    name: op
+    for name, op in sorted(registry().items())
+    if op.kind is not Kind.SOURCE and op.__module__.startswith("striate.")
+}
+
+TOLERANCE = {np.dtype("float64"): 1e-12, np.dtype("float32"): 4e-6}
+"""Of the largest value of an array."""
+
+
+@dataclass
+class Problem:
+    """A graph and the arrays of its inputs; ``bindings`` are the arrays of its parameters and states."""
+
+    label: str
+    graph: Graph
+    arrays: dict[str, Array]
+    n: int
+    bindings: dict[str, Array] = field(default_factory=dict)
+
+    def compiled(self, capacity: int | None = None) -> striate.compiler.CompiledExecutable:
+        """The problem as machine code; states are copies of the problem's."""
+        states = {name: array.copy() for name, array in self.bindings.items()}
+        return striate.compiler.prepare_compiled(self.graph, states, {}, capacity)
+
+    def run(self, capacity: int | None = None) -> dict[str, Array]:
+        """Its outputs from machine code."""
+        return self.compiled(capacity).run(self.arrays, self.n)
+
+    def expected(self) -> dict[str, Array]:
+        """Its outputs from the references."""
+        states = {name: array.copy() for name, array in self.bindings.items()}
+        return ReferenceExecutable(self.graph, states, {}).run(self.arrays, self.n)
+
+
+def samples(name: str) -> list[Sample]:
+    """The samples of an operation; having none is a failure."""
+    found = list(OPERATIONS[name].samples(np.random.default_rng(zlib.crc32(name.encode()))))
+    assert found, f"{name} has no samples: nothing tests it"
+    return found
+
+
+def as_dtype(array: Array, dtype: DType) -> Array:
+    """Floats in one dtype, everything in C order."""
+    return np.array(array, dtype.numpy if array.dtype.kind == "f" else array.dtype, order="C")
+
+
+def inputs_of(arrays: Mapping[str, Array], symbolic: bool) -> dict[str, Value]:
+    """Inputs for arrays; those as long as the first one have the symbolic N."""
+    lead = next(iter(arrays.values())).shape[:1]
+    return {
+        name: Input(
+            name, TensorType(dtype_of(a.dtype), (N, *a.shape[1:]) if symbolic and lead and a.shape[:1] == lead else a.shape)
+        )()
+        for name, a in arrays.items()
+    }
+
+
+def outputs_of(op: Op, inputs: Mapping[str, Value]) -> tuple[Value, ...]:
+    """The outputs as a tuple, however many there are."""
+    found: Any = op(*inputs.values())
+    return found if isinstance(found, tuple) else (found,)
+
+
+def forward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem:
+    """The operation on its sample."""
+    arrays = {f"x{i}": as_dtype(a, dtype) for i, a in enumerate(sample.arrays)}
+    inputs = inputs_of(arrays, symbolic and sample.batched)
+    outputs = outputs_of(sample.op, inputs)
+    shapes = " ".join(str(a.shape) for a in sample.arrays)
+    label = f"{sample.op} {shapes} {dtype.value} {'N' if symbolic and sample.batched else 'static'}"
+    first = sample.arrays[0].shape
+    graph = Graph(inputs, {f"y{i}": y for i, y in enumerate(outputs)})
+    return Problem(label, graph, arrays, first[0] if first else 1)
+
+
+def total(value: Value) -> Value:
+    """Σ of all elements as a scalar."""
+    return reshape(Sum(tuple(range(value.type.rank)))(value), ()) if value.type.rank else value
+
+
+def movable(sample: Sample) -> list[int]:
+    """Inputs that have a gradient."""
+    allowed = sample.differentiable or tuple(a.dtype.kind == "f" for a in sample.arrays)
+    return [i for i, yes in enumerate(allowed) if yes]
+
+
+def backward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem | None:
+    """The gradients of Σ c · outputs for random c; None where nothing has a gradient."""
+    problem = forward(sample, dtype, symbolic)
+    moved = movable(sample)
+    random = np.random.default_rng(7)
+    draws: dict[str, Value] = {}
+    loss: Value | None = None
+    for name, y in problem.graph.outputs.items():
+        if y.dtype is dtype:
+            draws[f"c{name}"] = Input(f"c{name}", y.type)()
+            problem.arrays[f"c{name}"] = random.standard_normal(y.type.concrete(problem.n)).astype(dtype.numpy)
+            part = total(y * draws[f"c{name}"])
+            loss = part if loss is None else loss + part
+    if not moved or loss is None:
+        return None
+    found = differentiate(loss, [problem.graph.inputs[f"x{i}"] for i in moved])
+    problem.graph = Graph({**problem.graph.inputs, **draws}, {f"d{i}": g for i, g in zip(moved, found, strict=True)})
+    problem.label = "gradient of " + problem.label
+    return problem
+
+
+def assert_close(found: Mapping[str, Array], expected: Mapping[str, Array], label: str) -> None:
+    """The same up to rounding, relative to the largest value; NaN exactly where NaN is expected."""
+    assert found.keys() == expected.keys()
+    for name, y in expected.items():
+        got = found[name]
+        where = f"{label}: {name}"
+        assert (got.shape, got.dtype) == (y.shape, y.dtype), where
+        if y.dtype.kind != "f":
+            np.testing.assert_array_equal(got, y, err_msg=where)
+            continue
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(y), err_msg=f"{where}: places of NaN")
+        real = np.isfinite(y)
+        np.testing.assert_array_equal(got[~real], y[~real], err_msg=where)
+        size = max(float(np.abs(y[real]).max(initial=0)), 1e-6)
+        error = float(np.abs(got[real].astype("f8") - y[real]).max(initial=0)) / size
+        assert error <= TOLERANCE[y.dtype], f"{where}: off by {error:.2e} of the largest value"
+
+
+def assert_same_bits(found: Mapping[str, Array], expected: Mapping[str, Array], label: str) -> None:
+    """Equal bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, y in expected.items():
+        same = np.frombuffer(found[name].tobytes(), np.uint8) == np.frombuffer(y.tobytes(), np.uint8)
+        assert same.all(), f"{label}: {name} differs in {np.count_nonzero(~same)} of {same.size} bytes"
