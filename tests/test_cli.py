@@ -61,6 +61,12 @@ def test_version_and_help() -> None:
     assert striate("train", "--nonsense").exit_code == 2
 
 
+def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
+    code = "import striate, sys; print(sorted({'rich', 'typer', 'PIL'} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "[]\n"
+
+
 def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
     assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "run.json"]
     document = json.loads((run / "run.json").read_text())

@@ -78,15 +78,18 @@ def parsed_shape(text: str) -> tuple[int, ...]:
 
 def stage_text(network: Module, shape: tuple[int, ...], stage: Stage) -> str:
     """The graph of a training step after a stage; raises ``EngineError`` for a stage that is not there."""
-    if stage in (Stage.traced, Stage.differentiated):
-        return graph_text(training_graph(network, shape, stage is Stage.differentiated))
+    if stage is Stage.traced:
+        return graph_text(training_graph(network, shape, with_gradients=False))
+    graph = training_graph(network, shape, with_gradients=True)
+    if stage is Stage.differentiated:
+        return graph_text(graph)
     text: Any = getattr(_compiler, "stage_text", None)
     if text is None:
         raise EngineError(
-            f"stage {stage.value!r} belongs to the compiler, which this installation does not have\n"
+            f"stage {stage.value!r} cannot be printed by the compiler of this installation\n"
             f"  help: --stage {Stage.traced.value} or --stage {Stage.differentiated.value}"
         )
-    return str(text(network, CrossEntropyLoss(), stage.value, shape))
+    return str(text(graph, stage.value))
 
 
 def training_graph(network: Module, shape: tuple[int, ...], with_gradients: bool) -> Graph:
