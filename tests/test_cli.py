@@ -92,6 +92,13 @@ def test_what_train_prints(data: Path, tmp_path: Path) -> None:
     assert "epoch 2/2" not in result.stdout
 
 
+def test_the_table_fits_a_narrow_terminal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = striate("train", data, "--epochs", 1, "--model", "first_cnn", "--out", tmp_path / "run").stdout.splitlines()
+    assert lines[0].split() == ["epoch", "loss", "accuracy", "seconds"]
+    assert "…" not in "".join(lines)
+
+
 def test_train_in_json(data: Path, tmp_path: Path) -> None:
     arguments = ["--optimizer", "adam", "--schedule", "constant", "--threads", 1, "--no-standardize", "--seed", 5]
     result = striate("train", data, "--epochs", 1, *arguments, "--json", "--out", tmp_path / "run")

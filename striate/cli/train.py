@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -23,7 +24,7 @@ from striate.nn.module import Standardization
 from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from striate.persistence import save
 from striate.train.evaluation import Evaluation
-from striate.train.history import History
+from striate.train.history import Epoch, History
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
 from striate.train.trainer import Trainer, steps_per_epoch
 
@@ -56,6 +57,7 @@ RECIPES = {
     "mnist": Recipe("lenet5", 3, 64),
 }
 OTHER = Recipe("lenet5", 5, 64)
+_WIDTH_OF_ALL = 58
 LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
 
 
@@ -188,19 +190,24 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
     """The final table: one row an epoch, and what came out."""
+    console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("epoch", "loss", "held-out loss", "accuracy", "images/s", "seconds"):
+    columns: dict[str, Callable[[Epoch], str]] = {
+        "epoch": lambda epoch: str(epoch.number),
+        "loss": lambda epoch: f"{epoch.loss:.4f}",
+        "held-out loss": lambda epoch: "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
+        "accuracy": lambda epoch: (
+            "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %"
+        ),
+        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        "seconds": lambda epoch: f"{epoch.seconds:.2f}",
+    }
+    if console.width < _WIDTH_OF_ALL:
+        del columns["held-out loss"], columns["images/s"]
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in history:
-        table.add_row(
-            str(epoch.number),
-            f"{epoch.loss:.4f}",
-            "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
-            "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %",
-            f"{epoch.images_per_second:,.0f}",
-            f"{epoch.seconds:.2f}",
-        )
-    console = output()
+        table.add_row(*(cell(epoch) for cell in columns.values()))
     console.print(table)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)

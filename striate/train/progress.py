@@ -88,7 +88,8 @@ class Lines:
 
     def start(self, plan: Plan) -> None:
         self._epochs = plan.epochs
-        self._say(f"{plan.samples:,} images, {plan.epochs} epochs of {plan.batches} batches of {plan.batch_size}")
+        epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
+        self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of {plan.batch_size}")
 
     def batch(self, moment: Moment) -> None:
         pass
@@ -101,6 +102,11 @@ class Lines:
 
     def _say(self, text: str) -> None:
         print(text, file=self._stream or sys.stderr, flush=True)
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 epoch``, ``1,442 images``"""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:

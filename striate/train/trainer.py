@@ -81,7 +81,9 @@ class Trainer:
         self._check_validation(train_set, validation)
         self.history.finished = False
         first = len(self.history) + 1
-        plan = Plan(first + epochs - 1, batch_count(len(train_set), self.batch_size), len(train_set), self.batch_size)
+        plan = Plan(
+            first + epochs - 1, steps_per_epoch(len(train_set), self.batch_size), len(train_set), self.batch_size
+        )
         progress = chosen_progress(self._progress)
         with Interruption(self._leave) as interruption:
             progress.start(plan)

@@ -181,6 +181,9 @@ def test_lines_for_pipes() -> None:
     assert epochs[1].startswith("epoch 2/2  loss ")
     assert " %  " in epochs[1]
     assert len(epochs) == 2
+    stream.truncate(stream.seek(0))
+    trainer(progress=Lines(stream)).fit(stripes(17), epochs=1)
+    assert stream.getvalue().splitlines()[0] == "17 images, 1 epoch of 1 batch of 16"
 
 
 @pytest.mark.parametrize("width", [30, 60, 120])
