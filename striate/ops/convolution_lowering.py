@@ -103,6 +103,9 @@ def acceptable(channels: int) -> tuple[int, ...]:
 
 WINOGRAD_TILE = 4
 WINOGRAD_TOGETHER = 16
+MANY_TILES = 64
+SHARED_FILTERS = 4 << 20
+"""Bytes of transformed filters above which chunks take ``MANY_TILES`` tiles and a share of the output channels."""
 
 
 def suits_winograd(g: Geometry, transposed: bool) -> bool:
@@ -149,15 +152,21 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     rows, columns = (-(-size // WINOGRAD_TILE) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
-    kernel = WinogradConvolution(source, before[1:], WINOGRAD_TILE, 3, together, site.region)
     blocks = site.domain.blocks
+    groups, shares = 1, 1
+    if blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS:
+        # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
+        groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
+    kernel = WinogradConvolution(
+        source, before[1:], WINOGRAD_TILE, 3, together, groups, shares, site.region
+    )  # fmt: skip
     packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     path = site.node.path
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
     return [
         PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0)),
         PhaseDraft(
-            name, path, kernel, (x, packed, *site.region_operands), site.domain.groups,
+            name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         ),
     ]  # fmt: skip

@@ -22,6 +22,9 @@ from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 
 Matrix = tuple[tuple[Fraction, ...], ...]
+PADDING = 16
+"""Elements between rows that would else lie a power of two apart and evict each other from the cache."""
+
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 
@@ -133,10 +136,15 @@ class WinogradPack(KernelSpec):
         return self.filters if self.transposed else self.channels
 
     @property
+    def per_position(self) -> int:
+        """Packed elements of one position of the tile, padded so that positions do not share cache sets."""
+        return self.summed * LANES + PADDING
+
+    @property
     def per_block(self) -> int:
         """Packed elements of one output block."""
         n = self.tile + self.taps - 1
-        return n * n * self.summed * LANES
+        return n * n * self.per_position
 
     def write(self, k: Kernel) -> None:
         dtype, r = self.dtype, self.taps
@@ -158,7 +166,7 @@ class WinogradPack(KernelSpec):
         for i in range(n):
             for j, value in enumerate(apply(k, t.filter, [columns[w][i] for w in range(r)])):
                 where = k.iadd(
-                    k.imul(out, self.per_block), (i * n + j) * self.summed * LANES, k.imul(into, LANES)
+                    k.imul(out, self.per_block), (i * n + j) * self.per_position, k.imul(into, LANES)
                 )  # fmt: skip
                 k.store(value, k.offset(k.operand(1), where, dtype), dtype, 64)
 
@@ -178,6 +186,8 @@ class WinogradConvolution(KernelSpec):
     tile: int
     taps: int
     together: int  # tiles whose products stay in registers
+    groups: int  # sample groups of the region's domain that one chunk takes
+    parts: int  # shares of the output blocks
     region: Region
 
     @property
@@ -193,15 +203,24 @@ class WinogradConvolution(KernelSpec):
 
     @property
     def channels(self) -> int:
-        """Input channels, up to whole blocks."""
-        return self.source.blocks * BLOCK
+        """Elements from tile to tile of V: the input channels, up to whole blocks, and padding."""
+        return self.source.blocks * BLOCK + PADDING
 
     @property
     def batches(self) -> int:
-        """Most blocks of tiles in one chunk."""
+        """Most blocks of tiles in one sample group."""
         rows, columns = self.grid
         samples = self.region.domain.group
         return -(-samples * rows * columns // self.together)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of the chunks."""
+        domain = self.region.domain
+        per, group = domain.groups
+        if group:
+            return per * self.parts, group * self.groups
+        return -(-per // self.groups) * self.parts, 0
 
     @property
     def per_batch(self) -> int:
@@ -212,31 +231,48 @@ class WinogradConvolution(KernelSpec):
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
         products = self.n * self.n * self.together * LANES
-        return (self.batches * self.per_batch + products) * self.source.dtype.numpy.itemsize
+        return (self.groups * self.batches * self.per_batch + products) * self.source.dtype.numpy.itemsize
 
     def write(self, k: Kernel) -> None:
         dtype = self.source.dtype
         domain = self.region.domain
-        first, last = samples_of(k, domain, k.chunk)
+        several, part = k.idiv(k.chunk, self.parts), k.imod(k.chunk, self.parts)
+        per, group = domain.groups
+        total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
+        first_group = k.imul(several, self.groups)
+        last_group = k.imin(k.iadd(first_group, self.groups), total)
+        per_group = self.batches * self.per_batch
+        products = k.offset(k.scratch, self.groups * per_group, dtype)
         rows, columns = self.grid
-        per_image = rows * columns
-        tiles = k.imul(k.isub(last, first), per_image)
-        products = k.offset(k.scratch, self.batches * self.per_batch, dtype)
-        with k.loop(0, tiles) as tile:
-            self._forward(k, first, tile.index)
+
+        def samples(number: Index) -> tuple[Index, Index, Index, Any]:
+            """(first sample, past the last, tiles, V) of a sample group."""
+            first, last = samples_of(k, domain, number)
+            own = k.offset(k.scratch, k.imul(k.isub(number, first_group), per_group), dtype)
+            return first, last, k.imul(k.isub(last, first), rows * columns), own
+
+        with k.loop(first_group, last_group) as number:
+            first, _, tiles, own = samples(number.index)
+            with k.loop(0, tiles) as tile:
+                self._forward(k, own, first, tile.index)
         writer = RegionWriter(k, self.region, 2)
-        with k.loop(0, domain.blocks) as block:
-            writer.begin_chunk()
-            with k.loop(0, tiles, self.together) as batch:
-                self._multiply(k, block.index, batch.index, products)
-                stop = k.imin(k.iadd(batch.index, self.together), tiles)
-                with k.loop(batch.index, stop) as tile:
-                    place = k.isub(tile.index, batch.index)
-                    self._backward(k, writer, block.index, first, tile.index, k.offset(products, k.imul(place, LANES), dtype))
-            with k.loop(first, last) as sample:
-                writer.begin_block(sample.index, block.index)
-                writer.end_block()
-            writer.end_chunk(k.iadd(k.imul(k.chunk, domain.blocks), block.index))
+        blocks = -(-domain.blocks // self.parts)
+        start = k.imul(part, blocks)
+        with k.loop(start, k.imin(k.iadd(start, blocks), domain.blocks)) as block:
+            with k.loop(first_group, last_group) as number:
+                first, last, tiles, own = samples(number.index)
+                writer.begin_chunk()
+                with k.loop(0, tiles, self.together) as batch:
+                    self._multiply(k, own, block.index, batch.index, products)
+                    stop = k.imin(k.iadd(batch.index, self.together), tiles)
+                    with k.loop(batch.index, stop) as tile:
+                        place = k.isub(tile.index, batch.index)
+                        mine = k.offset(products, k.imul(place, LANES), dtype)
+                        self._backward(k, writer, block.index, first, tile.index, mine)
+                with k.loop(first, last) as sample:
+                    writer.begin_block(sample.index, block.index)
+                    writer.end_block()
+                writer.end_chunk(k.iadd(k.imul(number.index, domain.blocks), block.index))
 
     def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
         """(sample, row, column) of a tile."""
@@ -244,7 +280,7 @@ class WinogradConvolution(KernelSpec):
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
-    def _forward(self, k: Kernel, first: Index, tile: Index) -> None:
+    def _forward(self, k: Kernel, own: Any, first: Index, tile: Index) -> None:
         """V of one tile, for all input channels."""
         dtype, n = self.source.dtype, self.n
         matrix = transforms(self.tile, self.taps).input
@@ -258,7 +294,7 @@ class WinogradConvolution(KernelSpec):
         corner = k.offset(k.operand(0), where, dtype)
         batch, place = k.idiv(tile, self.together), k.imod(tile, self.together)
         target = k.offset(
-            k.scratch, k.iadd(k.imul(batch, self.per_batch), k.imul(place, self.channels)), dtype
+            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, self.channels)), dtype
         )  # fmt: skip
         with k.loop(0, self.source.blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
@@ -272,17 +308,18 @@ class WinogradConvolution(KernelSpec):
                     position = (i * n + j) * self.together * self.channels
                     k.store(value, k.offset(out, position, dtype), dtype, 64)
 
-    def _multiply(self, k: Kernel, block: Index, first_tile: Index, products: Any) -> None:
+    def _multiply(self, k: Kernel, own: Any, block: Index, first_tile: Index, products: Any) -> None:
         """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16]."""
         dtype = self.source.dtype
         summed = self.source.channels
         positions = self.n * self.n
-        filters = k.offset(k.operand(1), k.imul(block, positions * summed * LANES), dtype)
+        per_position = summed * LANES + PADDING
+        filters = k.offset(k.operand(1), k.imul(block, positions * per_position), dtype)
         batch = k.idiv(first_tile, self.together)
-        inputs = k.offset(k.scratch, k.imul(batch, self.per_batch), dtype)
+        inputs = k.offset(own, k.imul(batch, self.per_batch), dtype)
         with k.loop(0, positions) as position:
             v = k.offset(inputs, k.imul(position.index, self.together * self.channels), dtype)
-            u = k.offset(filters, k.imul(position.index, summed * LANES), dtype)
+            u = k.offset(filters, k.imul(position.index, per_position), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.together)]
             whole, rest = divmod(summed, BLOCK)
 
