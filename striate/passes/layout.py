@@ -159,7 +159,9 @@ class _Chooser:
             inputs = [self._operand(value, result) for value in inputs]
         made = self._emit(node, inputs, [block])
         if block == PLAIN:
-            stretched = any(v.type.size() != result.size() and v.type.size() != 1 for v in inputs)
+            stretched = any(
+                v.type.size() != result.size() and (v.type.size() != 1 or v.type.batched) for v in inputs
+            )
             stretched |= result.batched and any(v.type.size() != 1 and not v.type.batched for v in inputs)
             inherited = any(v in self.layouts.planar and v.shape == result.shape for v in inputs)
             if stretched or inherited or node.op.kind is Kind.RANDOM:
@@ -196,7 +198,7 @@ class _Chooser:
             self._emit(node, [x], [PLAIN] * len(node.outputs))
         elif rank >= 2 and 1 not in moving and covers and (0 in moving or x.shape[0] == 1):
             self._emit(node, [self._in(x, BLOCK)], [PLAIN] * len(node.outputs))
-        elif rank >= 2 and 1 not in moving and covers:
+        elif rank >= 2 and 1 not in moving and covers and spatial_axes:
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
         else:
             self._emit(node, [self._plain(x)], [PLAIN] * len(node.outputs))

@@ -94,6 +94,7 @@ class _Lowerer:
         self.target = target
         self.winograd = winograd
         self.done = Lowered()
+        self.partial_groups: dict[Node, tuple[int, int]] = {}
 
     def run(self) -> Lowered:
         for group in self.plan.groups:
@@ -137,17 +138,24 @@ class _Lowerer:
         result = node.outputs[0].type
         count = x.type.size() // result.size()
         batched = x.type.batched and not result.batched
-        return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), domain.groups, count, batched)
+        groups = self.partial_groups[node]
+        return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
 
-    def partial_sums(self, node: Node, domain: Domain) -> Buffer:
-        """The buffer that a reduction's partial sums go to."""
+    def partial_sums(self, node: Node, domain: Domain, inside_finish: bool) -> Buffer:
+        """The buffer that a reduction's partial sums go to.
+
+        A finish walks a flat domain in chunks of one vector: each of them leaves partial sums of its own.
+        """
+        flat_finish = inside_finish and domain.space is Space.FLAT
+        groups = (-(-domain.pixels // LANES), 0) if flat_finish else domain.groups
+        self.partial_groups[node] = groups
         _, per_sample = reduction_mode(self.layouts, node)
         size = _blocks(domain) * cast(Any, node.op).partials * LANES * 8
         if per_sample:
             samples = domain.samples
             buffer = Buffer(f"partials {node.path}", samples * size if samples else 0, 0 if samples else size)
         else:
-            per, group = domain.groups
+            per, group = groups
             buffer = Buffer(f"partials {node.path}", 0 if group else per * size, per * size if group else 0, group or 1)
         self.done.partials[node] = buffer
         return buffer
@@ -190,7 +198,7 @@ class _RegionBuilder:
         for node in self.group.reductions:
             number = self._value(node.inputs[0])
             everything, per_sample = reduction_mode(self.layouts, node)
-            buffer = self.lowerer.partial_sums(node, self.domain)
+            buffer = self.lowerer.partial_sums(node, self.domain, bool(self.group.finishes))
             sums.append(Accumulate(node.op, number, self._slot(buffer), per_sample, everything))
             self.paths.append(node.path)
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
