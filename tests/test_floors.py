@@ -12,7 +12,7 @@
     ────────────────────────────────────────
     engine
     ────────────────────────────────────────
-    compiler  ∥  state
+    compiler  show  ∥  state
     ────────────────────────────────────────
     ops  ∥  passes
     ────────────────────────────────────────
@@ -45,7 +45,7 @@ FLOORS: list[list[set[str]]] = [
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}, {"passes"}],
-    [{"compiler"}, {"state"}],
+    [{"compiler", "show"}, {"state"}],
     [{"engine"}],
     [{"tracing"}],
     [{"nn", "optim", "eager"}],

@@ -1,43 +1,26 @@
-"""``striate show``: a network as graph text, at any stage of the compiler."""
+"""``striate show``: the training of a network as text, at any stage of the compiler."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from striate.cli.evaluate import model_path
-from striate.errors import EngineError, OptionError, unknown_option
+from striate.cli.report import output
+from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph
-from striate.graph.text import graph_text
 from striate.graph.value import DType, N, TensorType
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.passes.differentiate import differentiate
 from striate.persistence import load
+from striate.show import Stage, stage_of, stage_text
 from striate.tracing import Trace
-
-try:
-    from striate import compiler as _compiler  # pyright: ignore
-except ModuleNotFoundError:
-    _compiler = None
-
-
-class Stage(Enum):
-    """The stages, in the order in which the compiler passes them."""
-
-    traced = "traced"
-    differentiated = "differentiated"
-    simplified = "simplified"
-    layout = "layout"
-    fused = "fused"
-    memory = "memory"
-    program = "program"
-
 
 _GREY = ("first_cnn", "lenet5")
 
@@ -49,12 +32,31 @@ def show(
         str | None, typer.Option(help="Of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
     ] = None,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="N, where memory and chunks are counted.")] = 128,
 ) -> None:
-    """Print the training of a network as graph text."""
-    if stage not in Stage.__members__:
-        raise unknown_option("stage", stage, Stage.__members__)
+    """Print the training of a network as the compiler sees it: as graph, as fused loops, as memory, as program."""
+    wanted = stage_of(stage)
     network, sizes = opened(model, shape, classes)
-    typer.echo(stage_text(network, sizes, Stage[stage]), nl=False)
+    graph = training_graph(network, sizes, wanted is not Stage.traced)
+    if wanted not in (Stage.traced, Stage.differentiated):
+        graph = as_in_a_step(graph)
+    layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
+    text = stage_text(graph, wanted, batch_size, layers)
+    console = output()
+    if console.is_terminal:
+        console.print(coloured(text), soft_wrap=True, end="")
+    else:
+        typer.echo(text, nl=False)
+
+
+def coloured(text: str) -> Text:
+    """Titles bold, labels and comments dim."""
+    page = Text(text)
+    page.highlight_regex(r"(?m)^(loop \d+.*|──── .*|inputs|nodes|outputs|updates)$", "bold")
+    page.highlight_regex(r"(?m)^  (layers|reads|with|computes|sums|stores) ", "cyan")
+    page.highlight_regex(r"(?m)^  phase \d+ .*$", "cyan")
+    page.highlight_regex(r"(?m)   # .*$", "dim")
+    return page
 
 
 def opened(model: str, shape: str | None, classes: int) -> tuple[Module, tuple[int, ...]]:
@@ -76,22 +78,6 @@ def parsed_shape(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def stage_text(network: Module, shape: tuple[int, ...], stage: Stage) -> str:
-    """The graph of a training step after a stage; raises ``EngineError`` for a stage that is not there."""
-    if stage is Stage.traced:
-        return graph_text(training_graph(network, shape, with_gradients=False))
-    graph = training_graph(network, shape, with_gradients=True)
-    if stage is Stage.differentiated:
-        return graph_text(graph)
-    text: Any = getattr(_compiler, "stage_text", None)
-    if text is None:
-        raise EngineError(
-            f"stage {stage.value!r} cannot be printed by the compiler of this installation\n"
-            f"  help: --stage {Stage.traced.value} or --stage {Stage.differentiated.value}"
-        )
-    return str(text(graph, stage.value))
-
-
 def training_graph(network: Module, shape: tuple[int, ...], with_gradients: bool) -> Graph:
     """Inputs and labels → loss, new running statistics, and, where wanted, the gradient of every parameter."""
     with Trace(training=True) as trace:
@@ -103,3 +89,9 @@ def training_graph(network: Module, shape: tuple[int, ...], with_gradients: bool
             gradients = differentiate(loss, list(learned.values()))
             outputs |= {f"gradient of {name}": value for name, value in zip(learned, gradients)}
         return trace.graph(outputs, trace.updates)
+
+
+def as_in_a_step(graph: Graph) -> Graph:
+    """The graph with the outputs of ``TrainingStep``: new statistics wait until the step is known to be finite."""
+    pending = {f"pending:{name}": value for name, value in graph.updates.items()}
+    return Graph(graph.inputs, {**graph.outputs, **pending}, {}, graph.captured)

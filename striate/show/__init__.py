@@ -1,0 +1,55 @@
+"""A network at any stage of the compiler, as text for people. ``striate show`` prints it.
+
+traced → differentiated → simplified → layout → fused → memory → program
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from striate.compiler import compile_graph
+from striate.errors import unknown_option
+from striate.graph.graph import Graph
+from striate.graph.text import graph_text
+from striate.show.loops import loops_text
+from striate.show.running import memory_text, program_text
+
+
+class Stage(Enum):
+    """The stages, in the order in which the compiler passes them."""
+
+    traced = "traced"
+    differentiated = "differentiated"
+    simplified = "simplified"
+    layout = "layout"
+    fused = "fused"
+    memory = "memory"
+    program = "program"
+
+
+def stage_of(name: str) -> Stage:
+    """The stage of that name; raises ``OptionError`` with the known ones."""
+    if name not in Stage.__members__:
+        raise unknown_option("stage", name, Stage.__members__)
+    return Stage[name]
+
+
+def stage_text(graph: Graph, stage: Stage, samples: int = 128, layers: Mapping[str, str] | None = None) -> str:
+    """The graph after a stage; ``samples`` is the N that memory is planned for, ``layers`` names the layer at a path.
+
+    The first two stages are the graph as it was traced, with or without gradients: the same text for both.
+    """
+    if stage in (Stage.traced, Stage.differentiated):
+        return graph_text(graph)
+    compiled = compile_graph(graph)
+    if stage is Stage.simplified:
+        return graph_text(compiled.simplified)
+    if stage is Stage.layout:
+        return graph_text(compiled.layouts.graph, compiled.layouts.note)
+    if stage is Stage.fused:
+        return loops_text(compiled.plan, layers or {})
+    return memory_text(compiled, samples) if stage is Stage.memory else program_text(compiled, samples)
+
+
+__all__ = ["Stage", "stage_of", "stage_text"]

@@ -1,0 +1,222 @@
+"""The fused stage as a page: one paragraph for every loop of the program."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from striate.codegen.region import Domain, Space
+from striate.codegen.storage import BLOCK, NO_HALO
+from striate.graph.graph import Input
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value, shape_text
+from striate.passes.fuse import Group, Plan
+from striate.show.names import Equations, Names, forward_nodes, layers_of, options, words
+
+WIDTH = 110
+
+LEGEND = """\
+{count} loops, in the order in which they run. A loop walks its domain once. All that stands in its paragraph
+happens during that one walk: what is computed between reading and storing stays in registers and costs no
+pass over memory of its own.
+
+  reads      arrays that the loop fetches from memory
+  with       small ones: a few numbers for each channel, loaded once
+  computes   what happens to each element on the way, in registers
+  sums       totals that run along; a later, small loop adds the threads' shares in a fixed order
+  stores     arrays that are in memory afterwards; no other result of the loop ever is
+
+  v5   made by loop 5 on the way to the loss          t1   exists in registers of this loop only
+  d57  made by loop 57 on the way back                ∂w   the gradient of the parameter w
+  N    the number of samples, known when it runs      m′   the new contents of the running statistic m
+  In blocks of 16 channels: 16 channels of one pixel lie beside each other and fill one vector register.
+  "with 1 zeros around" is the padding that the next convolution reads: no loop needs special code at an edge.
+
+What to look for: the sums that a batch normalization needs run along in the convolution before it. Subtracting
+the mean, dividing, scaling, the activation and the addition of a skip connection share one walk, which writes
+the array that the next convolution reads. On the way back they ride on the convolution's input gradient.
+
+In this program: {kinds}.
+"""
+
+
+def loops_text(plan: Plan, layers: Mapping[str, str]) -> str:
+    """All groups of a plan."""
+    page = _Page(plan, layers)
+    lines = page.lines()
+    kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
+    legend = "\n".join(
+        "\n".join(textwrap.wrap(line, WIDTH)) if line.startswith("In this") else line
+        for line in LEGEND.format(count=len(plan.groups), kinds=kinds).splitlines()
+    ).replace("\u00a0", " ")
+    return f"{legend}\n\n" + "\n".join(lines) + "\n"
+
+
+def domain_text(domain: Domain) -> str:
+    """``(N, 16, 32, 32) in blocks of 16 channels``"""
+    samples = str(domain.samples) if domain.samples else "N"
+    if domain.space is Space.FLAT:
+        size = domain.pixels * max(1, domain.samples)
+        if not domain.samples:
+            return f"N·{size} elements" if size > 1 else "N elements"
+        return f"{size} elements" if size > 1 else "one number"
+    sizes = list(domain.sizes)
+    while sizes and sizes[0] == 1:
+        sizes = sizes[1:]
+    shape = ", ".join([samples, str(domain.channels), *map(str, sizes)])
+    return f"({shape}) in blocks of {BLOCK} channels" if domain.space is Space.BLOCKED else f"({shape}) along rows"
+
+
+def shape_of_work(node: Node) -> str:
+    """``16→32 channels, 3×3, stride=2`` of a contraction; the options of others."""
+    parts = [text for text in options(node) if not text.startswith("size=")]
+    if node.op.kind is Kind.CONTRACTION:
+        values = [value for value in (*node.inputs, *node.outputs) if not value.type.batched and value.type.rank > 2]
+        if values:
+            filters, depth, *taps = (int(cast(int, dim)) for dim in values[0].shape)
+            depth *= cast(Any, node.op).groups
+            parts = [
+                f"{depth}→{filters} channels",
+                "×".join(map(str, taps)) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}",
+                *parts,
+            ]
+    return ", ".join(parts)
+
+
+FORWARD = "forward: from the input to the loss"
+BACKWARD = "backward: from the loss to the gradients"
+
+
+class _Page:
+    def __init__(self, plan: Plan, layers: Mapping[str, str]) -> None:
+        self.plan = plan
+        self.layouts = plan.layouts
+        self.layers = layers
+        self.names = Names(plan)
+        self.kinds: Counter[str] = Counter()
+        self.forward = forward_nodes(plan.layouts.graph)
+        self.pending = {
+            plan.layouts.base(value)
+            for name, value in plan.layouts.graph.outputs.items()
+            if name.startswith("pending:")
+        } | {plan.layouts.base(value) for value in plan.layouts.graph.updates.values()}
+
+    def lines(self) -> list[str]:
+        lines: list[str] = []
+        section = ""
+        for group in self.plan.groups:
+            now = BACKWARD if section == BACKWARD or not self._leads_to_the_loss(group) else FORWARD
+            if now != section:
+                lines += [f"──── {now} ".ljust(WIDTH, "─"), ""]
+                section = now
+            lines += [*self._paragraph(group), ""]
+        return lines[:-1]
+
+    def _leads_to_the_loss(self, group: Group) -> bool:
+        nodes = {value.node for value in group.stores} | set(group.reductions) | set(group.finishes)
+        nodes |= {group.anchor} if group.anchor else set()
+        return bool(nodes & self.forward) or self._is_statistic(group)
+
+    def _is_statistic(self, group: Group) -> bool:
+        return bool(group.stores) and all(self.layouts.base(value) in self.pending for value in group.stores)
+
+    def _paragraph(self, group: Group) -> list[str]:
+        equations = Equations(self.names, group)
+        nodes = [*equations.nodes, *group.reductions, *group.finishes, *([group.anchor] if group.anchor else [])]
+        lines = self._title(group)
+        layers = layers_of(nodes, self.layers)
+        if layers:
+            lines += row("layers", [layers])
+        reads = dict(equations.reads)
+        computes = list(equations.lines)
+        if group.anchor:
+            reads = {**{self.names.of(value): value for value in group.anchor.inputs}, **reads}
+            results = ", ".join(self.names.of(value) for value in group.anchor.outputs)
+            arguments = ", ".join(self.names.of(value) for value in group.anchor.inputs)
+            computes.insert(0, f"{results} = {words(group.anchor).replace(' ', '_')}({arguments})")
+        computes[:0] = [self._finish(node) for node in group.finishes]
+        small = {
+            name: value for name, value in reads.items() if not (value.type.batched or self._is_weight(group, value))
+        }
+        large = {name: value for name, value in reads.items() if name not in small}
+        lines += row("reads", [self._list(list(large.items()))] if large else [])
+        lines += row("with", [", ".join(small)] if small else [])
+        lines += row("computes", computes)
+        lines += row("sums", [self._sum(node, equations) for node in group.reductions])
+        stored = list(group.stores)
+        if group.anchor:
+            fused = bool(group.domain)
+            stored += [v for i, v in enumerate(group.anchor.outputs) if (i > 0 or not fused) and v not in stored]
+        lines += row(
+            "stores", [self._list([(self.names.of(value), value) for value in stored], own=True)] if stored else []
+        )
+        return lines
+
+    @staticmethod
+    def _is_weight(group: Group, value: Value) -> bool:
+        return group.anchor is not None and value in group.anchor.inputs
+
+    def _title(self, group: Group) -> list[str]:
+        if group.anchor is not None:
+            what = words(group.anchor)
+            shape = shape_of_work(group.anchor)
+            domain = f"over {domain_text(group.domain)}" if group.domain else "in a kernel of its own"
+            text = f"{', '.join(filter(None, (what, shape)))}, {domain}"
+        else:
+            what = (
+                "end of sums" if group.finishes else "running statistic" if self._is_statistic(group) else "elementwise"
+            )
+            text = f"{what}, over {domain_text(cast(Domain, group.domain))}"
+        self.kinds[what] += 1
+        start = f"loop {group.index}  "
+        return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+
+    def _finish(self, node: Node) -> str:
+        results = ", ".join(self.names.of(value) for value in node.outputs)
+        return (
+            f"{results} = {words(node)} of {self._summand(node)}, from the totals of loop {self._summed_in(node).index}"
+        )
+
+    def _summand(self, node: Node) -> str:
+        group = self._summed_in(node)
+        text = Equations(self.names, group).sums_of(node.inputs[0])
+        return text if len(text) <= 40 else "what ran along there"
+
+    def _summed_in(self, node: Node) -> Group:
+        return next(group for group in self.plan.groups if node in group.reductions)
+
+    def _sum(self, node: Node, equations: Equations) -> str:
+        home = next(group.index for group in self.plan.groups if node in group.finishes)
+        (x,) = node.inputs
+        over = ", ".join(str(x.shape[axis]) for axis in cast("tuple[int, ...]", cast(Any, node.op).axes))
+        return f"{words(node)} of {equations.sums_of(x)} over ({over}) → finished by loop {home}"
+
+    def _list(self, items: Sequence[tuple[str, Value]], own: bool = False) -> str:
+        texts: list[str] = []
+        for name, value in items:
+            base = self.layouts.base(value)
+            type = base.type
+            note = f"{name} {shape_text(type.shape)}" if math.prod(type.concrete(2)) > 1 else name
+            if type.dtype.short != "f32":
+                note += f" {type.dtype.short}"
+            halo = self.layouts.halo.get(base, NO_HALO)
+            if own and halo != NO_HALO:
+                note += f" with {max(max(pair) for pair in halo)} zeros around"
+            if isinstance(base.node.op, Input) and own:
+                note += " (in place)"
+            texts.append(note)
+        return ", ".join(texts)
+
+
+def row(label: str, texts: Sequence[str]) -> list[str]:
+    """``  label     text``, wrapped; further texts below without the label."""
+    lines: list[str] = []
+    for text in texts:
+        lines += textwrap.wrap(
+            text, WIDTH, initial_indent=f"  {'' if lines else label:<11}", subsequent_indent=" " * 15,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    return lines

@@ -1,0 +1,201 @@
+"""The last two stages as tables: who lies where in memory and for how long, and the phases that run."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.phase import Buffer, PhaseDraft
+from striate.compiler import Compiled
+from striate.graph.graph import Input
+from striate.graph.op import Kind
+from striate.graph.value import Value
+from striate.passes.memory import lives, place
+from striate.show.loops import WIDTH
+from striate.show.names import Names, forward_nodes
+
+BAR = 40
+
+MEMORY = """\
+Scratch memory of one step at N = {samples}: {total}. Every array exists only from the phase that writes it to the
+last one that reads it, and lends its bytes to others before and after. Each with memory of its own would take
+{apart}. Parameters, gradients and running statistics are not here: they live in the model's own memory.
+
+"""
+
+PROGRAM = """\
+{phases} phases, {kernels} different kernels, run by one call into native code. A phase is one kernel over its
+chunks; threads take chunks as they come free and wait for each other at the end of the phase. How work is cut
+into chunks follows from the shapes alone, never from the number of threads: so the result has the same bits on
+one thread or many.
+Sizes are at N = {samples}; → stands before what a phase writes.
+
+"""
+
+
+@dataclass
+class Traffic:
+    """How often the phases of one layer read and write whole activations."""
+
+    phases: int = 0
+    reads: int = 0
+    writes: int = 0
+    moved: int = 0
+
+
+def size_text(size: int) -> str:
+    """``64 B``, ``12.5 KiB``, ``8.0 MiB``"""
+    for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"
+
+
+def memory_text(compiled: Compiled, samples: int) -> str:
+    """Scratch arrays by the phase that first touches them."""
+    board = _Board(compiled, samples)
+    wanted = lives(
+        [[board.base(operand) for operand in phase.operands] for phase in compiled.lowered.phases], board.scratch()
+    )
+    offsets, total = place(wanted)
+    last = max(1, len(compiled.lowered.phases) - 1)
+    apart = sum(life.size for life in wanted.values())
+    lines = [f"{'offset':>11}  {'bytes':>10}  {'phases':<9}  {'from the first phase to the last':<{BAR}}  array"]
+    for thing, life in sorted(wanted.items(), key=lambda item: (item[1].first, offsets[item[0]])):
+        first, end = (round(phase * (BAR - 1) / last) for phase in (life.first, life.last))
+        bar = "·" * first + "█" * (end - first + 1) + "·" * (BAR - 1 - end)
+        span = f"{life.first}–{life.last}"
+        lines.append(f"{offsets[thing]:>11,}  {size_text(life.size):>10}  {span:<9}  {bar}  {board.name(thing)}")
+    head = MEMORY.format(samples=samples, total=size_text(total), apart=size_text(apart))
+    return head + "\n".join(lines) + "\n"
+
+
+def program_text(compiled: Compiled, samples: int) -> str:
+    """Phases with chunks, kernels and operands, then what each layer moves."""
+    board = _Board(compiled, samples)
+    phases = compiled.lowered.phases
+    kernels = len({phase.spec.key for phase in phases})
+    lines: list[str] = []
+    layers: dict[str, Traffic] = {}
+    loop = -1
+    for number, phase in enumerate(phases):
+        if compiled.lowered.group_of[number] != loop:
+            loop = compiled.lowered.group_of[number]
+            lines += ["", f"loop {loop}"]
+        written = board.written(phase, loop)
+        lines += board.phase(number, phase, written)
+        board.count(phase, written, layers.setdefault(phase.path or "(no layer)", Traffic()))
+    head = PROGRAM.format(phases=len(phases), kernels=kernels, samples=samples)
+    return head + "\n".join(lines[1:]) + "\n\n" + _traffic_text(layers, samples) + board.passes(layers)
+
+
+def _traffic_text(layers: Mapping[str, Traffic], samples: int) -> str:
+    seen = {path: traffic for path, traffic in layers.items() if traffic.reads + traffic.writes}
+    width = max([5, *map(len, seen)])
+    lines = [
+        f"Passes over activations and their gradients by layer, at N = {samples}", "",
+        f"{'layer':<{width}}  {'phases':>6}  {'read':>5}  {'written':>7}  {'moved':>10}",
+    ]  # fmt: skip
+    total = Traffic()
+    for path, traffic in seen.items():
+        lines.append(_traffic_row(path, traffic, width))
+        total.phases += traffic.phases
+        total.reads += traffic.reads
+        total.writes += traffic.writes
+        total.moved += traffic.moved
+    return "\n".join([*lines, _traffic_row("in all", total, width)]) + "\n"
+
+
+def _traffic_row(name: str, traffic: Traffic, width: int) -> str:
+    counts = f"{traffic.phases:>6}  {traffic.reads:>5}  {traffic.writes:>7}"
+    return f"{name:<{width}}  {counts}  {size_text(traffic.moved):>10}"
+
+
+class _Board:
+    """Names and sizes of everything that phases touch."""
+
+    def __init__(self, compiled: Compiled, samples: int) -> None:
+        self.compiled = compiled
+        self.layouts = compiled.layouts
+        self.samples = samples
+        self.names = Names(compiled.plan)
+        graph = compiled.layouts.graph
+        self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
+        self._seen: set[Hashable] = set()
+
+    def base(self, operand: Any) -> Any:
+        """The memory behind an operand."""
+        return self.layouts.base(operand) if isinstance(operand, Value) else operand
+
+    def scratch(self) -> dict[Hashable, int]:
+        """The bytes of all that lies in scratch memory."""
+        things = {self.base(operand) for phase in self.compiled.lowered.phases for operand in phase.operands}
+        return {thing: self.size(thing) for thing in things if self._is_scratch(thing)}
+
+    def _is_scratch(self, thing: Any) -> bool:
+        if isinstance(thing, Value):
+            return not isinstance(thing.node.op, Input) and thing not in self._given
+        return isinstance(thing, Buffer)
+
+    def size(self, thing: Any) -> int:
+        """Bytes at N = samples."""
+        if isinstance(thing, Buffer):
+            return thing.size(self.samples)
+        if thing.type.rank < 2:
+            return math.prod(thing.type.concrete(self.samples)) * thing.dtype.numpy.itemsize
+        rows = self.samples if thing.type.batched else thing.shape[0]
+        return self.layouts.storage(thing).bytes_per_sample * rows
+
+    def name(self, thing: Any) -> str:
+        """Short name of a value or buffer."""
+        return self.names.of(thing) if isinstance(thing, Value) else str(getattr(thing, "name", thing)).strip()
+
+    def written(self, phase: PhaseDraft, loop: int) -> set[Any]:
+        """Which memory a phase writes: what its loop stores, and buffers that it is the first to touch."""
+        things = {self.base(operand) for operand in phase.operands}
+        home = self.compiled.plan.in_memory
+        written = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}
+        written |= {thing for thing in things if isinstance(thing, Buffer) and thing not in self._seen}
+        self._seen |= things
+        return written
+
+    def phase(self, number: int, phase: PhaseDraft, written: set[Any]) -> list[str]:
+        """One phase, in two lines or more."""
+        per, group = phase.chunks
+        chunks = per * -(-self.samples // group) if group else per
+        share = f" ({per} for each {f'{group} samples' if group > 1 else 'sample'})" if group else ""
+        things = list(dict.fromkeys(self.base(operand) for operand in phase.operands))
+        operands = [f"{'→ ' * (thing in written)}{self.name(thing)} {size_text(self.size(thing))}" for thing in things]
+        return [
+            f"  phase {number}  {phase.name}  {phase.path}".rstrip(),
+            f"    {phase.spec.symbol}, {chunks} chunk{'s' * (chunks != 1)}{share}",
+            *textwrap.wrap(
+                ", ".join(operands), WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 6,
+                break_long_words=False, break_on_hyphens=False,
+            ),
+        ]  # fmt: skip
+
+    def passes(self, layers: Mapping[str, Traffic]) -> str:
+        """What is moved in all, in units of what the convolutions of the forward pass give."""
+        forward = forward_nodes(self.layouts.graph)
+        results = [node.outputs[0] for node in forward if node.op.kind is Kind.CONTRACTION]
+        size = sum(self.size(value) for value in results)
+        moved = sum(traffic.moved for traffic in layers.values())
+        if not size:
+            return ""
+        return (
+            f"\nThe convolutions and linear layers give {size_text(size)} on the way to the loss: "
+            f"the step moves {moved / size:.1f} times that.\n"
+        )
+
+    def count(self, phase: PhaseDraft, written: set[Any], traffic: Traffic) -> None:
+        """Adds what the phase moves of activations: arrays of one row or more a sample."""
+        traffic.phases += 1
+        for thing in {self.base(operand) for operand in phase.operands}:
+            if isinstance(thing, Value) and thing.type.batched and thing.type.rank >= 2:
+                traffic.writes += thing in written
+                traffic.reads += thing not in written
+                traffic.moved += self.size(thing)
