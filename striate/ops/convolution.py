@@ -26,10 +26,10 @@ from striate.ops.convolution_lowering import (
     PLAIN,
     acceptable,
     geometry,
-    halo_of,
     lower_contraction,
     lower_weight_gradient,
     read_halo,
+    weight_gradient_halos,
 )
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -237,7 +237,8 @@ class ConvolutionWeightGradient(Convolutional):
         x, dy = inputs
         (w,) = self.infer(x, dy)
         g = geometry(self, x, w.concrete(1), dy)
-        return Need(acceptable(g.depth * g.groups), halo_of([g.forward], g.size)), Need((BLOCK,))
+        halo, arriving = weight_gradient_halos(g, settings.current().winograd)
+        return Need(acceptable(g.depth * g.groups), halo), Need((BLOCK,), arriving)
 
     def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from striate.codegen.microkernel import most_accumulators, tile_shape
 from striate.codegen.phase import PhaseDraft
-from striate.codegen.storage import BLOCK, Halo, Storage, spatial
+from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
 from striate.graph.value import TensorType
 from striate.ops.contraction import (
     Pack,
@@ -25,6 +25,7 @@ from striate.ops.contraction import (
     gradient_parts,
 )
 from striate.ops.winograd import WinogradConvolution, WinogradPack
+from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 
 PLAIN = 1
 NARROW = 4
@@ -207,10 +208,48 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     ]  # fmt: skip
 
 
+WINOGRAD_SHARES = 8
+WINOGRAD_RANGE = 4
+GRADIENT_BATCH = 64
+
+
+def weight_gradient_halos(g: Geometry, winograd: bool) -> tuple[Halo, Halo]:
+    """The halos that the weight gradient reads around x and around dy."""
+    if winograd and suits_winograd(g, False):
+        cut = tuple((0, -(-n // WINOGRAD_TILE) * WINOGRAD_TILE - n if axis else 0) for axis, n in enumerate(g.count))
+        return winograd_halo(winograd_before(g, False), g.size, g.count), cast(Halo, cut)
+    return halo_of([g.forward], g.size), NO_HALO
+
+
+def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
+    """Sums in transformed tiles, then their transformation back."""
+    x, dy = site.node.inputs
+    source, arriving = site.storage(x), site.storage(dy)
+    outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(source.blocks, WINOGRAD_RANGE)
+    units = -(-arriving.blocks // outs) * -(-source.blocks // intos)
+    shares = max(1, -(-WINOGRAD_SHARES // units))
+    samples = 0 if x.type.batched else x.shape[0]
+    before = winograd_before(g, False)[1:]
+    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, GRADIENT_BATCH, samples)
+    pairs = arriving.blocks * source.blocks
+    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
+    sums = site.buffer("transformed weight gradient", fixed=size)
+    path = site.node.path
+    return [
+        PhaseDraft(
+            "weight gradient (winograd)", path, kernel, (x, dy, sums), (kernel.chunks, 0),
+            thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
+        ),
+        PhaseDraft("unpack", path, WinogradUnpack(kernel), (sums, site.node.outputs[0]), (pairs, 0)),
+    ]  # fmt: skip
+
+
 def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
     x, dy = site.node.inputs
     source, arriving = site.storage(x), site.storage(dy)
+    if site.winograd and suits_winograd(g, False) and source.block == BLOCK:
+        return lower_winograd_gradient(site, g)
     planar = source.block == PLAIN
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
