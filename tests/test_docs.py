@@ -1,0 +1,129 @@
+"""What the documentation shows is what the code prints: its Python runs, its excerpts of ``striate show`` are real.
+
+    <!-- output of the block above -->                                     what the Python before it prints
+    <!-- striate show lenet5 --stage layout | from "outputs", 5 lines -->    an excerpt, from the line with that text
+    <!-- striate show lenet5 --stage fused | paragraph with "stores v6" -->  the first paragraph with that text
+
+``python tests/test_docs.py`` writes the outputs of today into the pages.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from striate.cli import app
+
+CHECKOUT = Path(__file__).parent.parent
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+FENCE = re.compile(r"(?:<!-- (?P<marker>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)```", re.DOTALL)
+EXCERPT = re.compile(
+    r'striate (?P<arguments>show .*) \| (?:from|paragraph with) "(?P<start>.*?)"(?:, (?P<count>\d+) lines)?'
+)
+RUNNER = """
+import contextlib, io, json, sys
+outputs, names = [], {"__name__": "page"}
+sys.modules["page"] = type(sys)("page")
+for source in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(source, "page", "exec"), names)
+    outputs.append(printed.getvalue())
+json.dump(outputs, sys.stdout)
+"""
+
+
+def stable(text: str) -> str:
+    """Names of kernels end with a hash of their specification, which changes with every improvement."""
+    return re.sub(r"_[0-9a-f]{16}\b", "_…", text)
+
+
+@functools.cache
+def shown(arguments: str) -> str:
+    result = CliRunner().invoke(app, shlex.split(arguments))
+    assert result.exit_code == 0, result.output
+    return stable(result.stdout)
+
+
+def excerpt(arguments: str, start: str, count: int | None) -> str:
+    if count is None:
+        found = next((paragraph for paragraph in shown(arguments).split("\n\n") if start in paragraph), None)
+        assert found is not None, f"nothing in `striate {arguments}` holds {start!r}"
+        return found
+    lines = shown(arguments).splitlines()
+    first = next((number for number, line in enumerate(lines) if start in line), None)
+    assert first is not None, f"nothing in `striate {arguments}` holds {start!r}"
+    return "\n".join(lines[first : first + count]) + "\n"
+
+
+def outputs_of(page: Path, folder: Path) -> list[str]:
+    """What each Python block of the page prints; they run one after the other in one process."""
+    sources = [found["body"] for found in FENCE.finditer(page.read_text("utf-8")) if found["language"] == "python"]
+    if not sources:
+        return []
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUNNER],
+        input=json.dumps(sources),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, f"{page.name}:\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def rewritten(page: Path, folder: Path) -> str:
+    """The page with today's outputs."""
+    outputs = outputs_of(page, folder)
+    seen = 0
+
+    def replace(found: re.Match[str]) -> str:
+        nonlocal seen
+        seen += found["language"] == "python"
+        marker = found["marker"] or ""
+        wanted = EXCERPT.fullmatch(marker)
+        if wanted:
+            body = excerpt(wanted["arguments"], wanted["start"], wanted["count"] and int(wanted["count"]))
+        elif marker == "output of the block above":
+            body = outputs[seen - 1]
+        else:
+            assert not marker.startswith("striate show"), f"{page.name}: cannot read {marker!r}"
+            return found[0]
+        return f"<!-- {marker} -->\n```{found['language']}\n{body.rstrip()}\n```"
+
+    return FENCE.sub(replace, page.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_is_true(page: Path, tmp_path: Path) -> None:
+    assert rewritten(page, tmp_path) == page.read_text("utf-8"), "python tests/test_docs.py writes today's outputs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:striate|tests|examples|benchmarks|docs)/[\w/.-]+)`", text):
+        assert (CHECKOUT / name).exists(), name
+
+
+if __name__ == "__main__":
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as temporary:
+        for one in PAGES:
+            text = rewritten(one, Path(temporary))
+            if text != one.read_text("utf-8"):
+                one.write_text(text, "utf-8")
+                print(f"wrote {one.relative_to(CHECKOUT)}")
