@@ -1,0 +1,50 @@
+"""Runs operations on guarded pages: ``python -m tests.compiled.guarded_run TARGET NAME…``, a line before each problem.
+
+A kernel that leaves its operands ends the process; the last line then says which problem it was.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+from collections.abc import Iterator
+
+from striate import settings
+from striate.graph.value import DType
+from tests.compiled.cases import OPERATIONS, Problem, assert_same_bits, backward, forward, samples
+from tests.compiled.networks import NETWORKS, step_problems
+from tests.compiled.placement import on_guarded_pages, poisoned, run_normally
+from tests.protected import Side
+
+
+def problems(name: str) -> Iterator[Problem]:
+    """The problems of an operation, or of a network."""
+    if name in NETWORKS:
+        yield from step_problems(name)
+        return
+    assert name in OPERATIONS
+    for number, sample in enumerate(samples(name)):
+        dtype = DType.float64 if number % 3 == 2 else DType.float32
+        yield forward(sample, dtype, symbolic=number % 4 != 3)
+        if number % 3 == 0:
+            gradient = backward(sample, DType.float32)
+            if gradient:
+                yield gradient
+
+
+def main(target: str, names: list[str]) -> None:
+    """Runs the problems of ``names``."""
+    faulthandler.enable()
+    settings.override(target=target, threads=1)
+    for name in names:
+        for problem in problems(name):
+            expected = run_normally(problem)
+            for side in Side:
+                print(f"{name}: {problem.label}, {side.value}", flush=True)
+                assert_same_bits(on_guarded_pages(problem, side).run(), expected, "in poisoned, guarded memory")
+            print(f"{name}: {problem.label}, zeros", flush=True)
+            assert_same_bits(poisoned(problem, 0).run(), expected, "in memory full of zeros")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,116 @@
+"""Kernels touch nothing but their operands and never compute with what nobody wrote.
+
+The runs are in processes of their own: a kernel that leaves its operands ends its process, and the last line that it
+printed names the problem.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import striate
+from striate import settings
+from striate.codegen.target import host
+from striate.graph.value import DType
+from striate.runtime.arena import scratch_arena
+from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, samples
+from tests.compiled.networks import NETWORKS, step_problems
+from tests.compiled.placement import POISON
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="protected pages are written for POSIX systems only")
+
+NAMES = list(OPERATIONS)
+BATCHES = [NAMES[first : first + 15] for first in range(0, len(NAMES), 15)] + [[name] for name in NETWORKS]
+SUBSET = [
+    "BatchNormalization", "Concatenate", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
+    "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
+    "Moments", "Peak", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "Expand", "Convert", *NETWORKS,
+]  # fmt: skip
+
+
+def _run(folder: Path, target: str, names: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    root = Path(striate.__file__).parents[1]
+    environment = {**os.environ, "STRIATE_CACHE": str(folder), "PYTHONPATH": str(root), "STRIATE_ENGINE": "compiled"}
+    command = [sys.executable, *options, "-m", "tests.compiled.guarded_run", target, *names]
+    return subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _assert_clean(done: subprocess.CompletedProcess[str]) -> None:
+    last = done.stdout.splitlines()[-1:] or ["before the first problem"]
+    assert done.returncode == 0, f"ended by {done.returncode} in {last[0]}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("names", BATCHES, ids=lambda names: f"{names[0]}-{names[-1]}")
+def test_on_guarded_pages(kernel_folder: Path, names: list[str]) -> None:
+    _assert_clean(_run(kernel_folder, "host", names))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(host().lanes <= 8, reason="this computer's own vectors are not longer than 8 lanes")
+def test_on_guarded_pages_with_eight_lanes(kernel_folder: Path) -> None:
+    _assert_clean(_run(kernel_folder, "x86-64-v3", SUBSET))
+
+
+def test_the_guard_bites(kernel_folder: Path) -> None:
+    """An operand that is too short ends the process: the tests above can fail."""
+    program = (
+        "from tests.compiled import placement as p; from tests.compiled.cases import *; from tests.protected import Side;"
+        "size = p.CompiledExecutable._size;"
+        "p.CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
+        "problem = forward(samples('Convolution')[0], DType.float32); print('ready', flush=True);"
+        "p.on_guarded_pages(problem, Side.RIGHT).run(); print('survived')"
+    )
+    root = Path(striate.__file__).parents[1]
+    environment = {**os.environ, "STRIATE_CACHE": str(kernel_folder), "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode < 0, done.stderr
+    assert done.stdout.split() == ["ready"]
+
+
+@pytest.mark.parametrize("name", ["Convolution", "ConvolutionWeightGradient", "MaxPoolingGradient", *NETWORKS])
+def test_what_scratch_memory_held_before_changes_no_bit(name: str) -> None:
+    if name in NETWORKS:
+        problems = step_problems(name)
+    else:
+        problems = [forward(sample, DType.float32) for sample in samples(name)]
+    for problem in problems:
+        states = {key: array.copy() for key, array in problem.bindings.items()}
+        executable = problem.compiled()
+        expected = {key: array.copy() for key, array in executable.run(problem.arrays, problem.n).items()}
+        for byte in (POISON, 0, 0x7F):
+            for key, array in executable._bindings.items():
+                array[...] = states[key]
+            arena = scratch_arena()
+            with arena.lock:
+                arena.view(0, (arena.size,), np.uint8).fill(byte)
+            assert_same_bits(executable.run(problem.arrays, problem.n), expected, f"{problem.label} after {byte:#x}")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_threads_change_no_bit_of_a_step(name: str, kept_settings: settings.Settings) -> None:
+    for problem in step_problems(name, batch=19):
+        expected = None
+        for threads in (1, 2, 3, 5):
+            settings.override(threads=threads)
+            executable = problem.compiled(problem.n)
+            found = executable.run(problem.arrays, problem.n) | executable._bindings
+            expected = expected or {key: array.copy() for key, array in found.items()}
+            assert_same_bits(found, expected, f"{problem.label}, {threads} threads")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_agrees_with_the_references(name: str, dtype: str) -> None:
+    for problem in step_problems(name, batch=7, dtype=dtype):
+        found, expected = problem.run(), problem.expected()
+        for key, y in expected.items():
+            size = max(float(np.abs(y).max(initial=0)), 1e-2)
+            error = float(np.abs(found[key].astype("f8") - y).max(initial=0)) / size
+            assert error <= (2e-4 if dtype == "float32" else 1e-11), f"{problem.label}: {key} is off by {error:.1e}"
