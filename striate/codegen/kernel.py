@@ -12,7 +12,7 @@ splits them into registers. Index arithmetic on Python integers folds at once, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,10 +63,13 @@ class Kernel:
         self.module = ir.Module(name=symbol)
         kind = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
         self.function = ir.Function(self.module, kind, symbol)
-        self.chunk, self.n, self._operands, self.scratch = self.function.args
         for argument, name in zip(self.function.args, ("chunk", "n", "operands", "scratch"), strict=True):
             argument.name = name
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.chunk: Index = self.function.args[0]
+        self.n: Index = self.function.args[1]
+        self._operands: Any = self.function.args[2]
+        self.scratch: Any = self.function.args[3]
+        self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
         self._pointers: dict[int, Any] = {}
         self._entry = self.builder.block
 
@@ -81,7 +84,7 @@ class Kernel:
         return self._pointers[number]
 
     @contextmanager
-    def at_entry(self) -> Iterator[None]:
+    def at_entry(self) -> Generator[None]:
         """Instructions made inside go to the start of the function."""
         current = self.builder.block
         if self._entry.is_terminated:
@@ -246,10 +249,22 @@ class Kernel:
             return a if b else False
         return self.builder.and_(a, b)
 
+    def either(self, a: Any, b: Any) -> Any:
+        """a or b."""
+        if isinstance(a, bool):
+            return True if a else b
+        if isinstance(b, bool):
+            return True if b else a
+        return self.builder.or_(a, b)
+
+    def negation(self, a: Any) -> Any:
+        """not a."""
+        return not a if isinstance(a, bool) else self.builder.not_(a)
+
     # -- control ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Iterator[Loop]:
+    def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
         """``for index in range(start, stop, step)``; assign ``loop.carry`` inside, read ``loop.result`` after.
 
         A loop of exactly one pass is written without a loop, one of none without code.
@@ -291,7 +306,7 @@ class Kernel:
             loop.result.append(leaving)
 
     @contextmanager
-    def when(self, condition: Any) -> Iterator[None]:
+    def when(self, condition: Any) -> Generator[None]:
         """Runs the block where the condition holds; known conditions leave no branch."""
         if isinstance(condition, bool):
             if condition:
@@ -420,7 +435,9 @@ class Kernel:
 
     def convert(self, x: Any, dtype: DType) -> Any:
         """``x`` in another element type; integers are taken as they are stored (u8 without sign)."""
-        wanted = ir.VectorType(_ELEMENTS[dtype], x.type.count) if isinstance(x.type, ir.VectorType) else _ELEMENTS[dtype]
+        wanted = (
+            ir.VectorType(_ELEMENTS[dtype], x.type.count) if isinstance(x.type, ir.VectorType) else _ELEMENTS[dtype]
+        )
         have = x.type.element if isinstance(x.type, ir.VectorType) else x.type
         to = _ELEMENTS[dtype]
         if have == to:

@@ -6,8 +6,9 @@ operands of one rank, or scalars.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -243,13 +244,14 @@ capture: list[Any] = []
 
 def as_value(x: object, like: Value) -> Value:
     """Numbers become constants, NumPy arrays captured inputs."""
+    kind = type(x).__name__
     if isinstance(x, Value):
         return x
-    if isinstance(x, (int, float, np.number)):
+    if isinstance(x, Real):  # also NumPy's
         return constant(float(x), like.dtype)
     if isinstance(x, np.ndarray) and capture:
         return capture[-1](x.astype(like.dtype.numpy))
-    raise TracingError(f"cannot combine a traced value with {type(x).__name__}: {x!r}")
+    raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
 
 
 def align(values: list[Value]) -> list[Value]:
@@ -276,10 +278,18 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
     return op(*align(values))
 
 
+def _binary(op: Binary) -> Callable[[object, object], Value]:
+    return lambda a, b: elementwise(op, a, b)
+
+
+def _negated(x: object) -> Value:
+    return elementwise(Negate(), x)
+
+
 operators.update(
-    add=lambda a, b: elementwise(Add(), a, b),
-    subtract=lambda a, b: elementwise(Subtract(), a, b),
-    multiply=lambda a, b: elementwise(Multiply(), a, b),
-    divide=lambda a, b: elementwise(Divide(), a, b),
-    negate=lambda a: elementwise(Negate(), a),
+    add=_binary(Add()),
+    subtract=_binary(Subtract()),
+    multiply=_binary(Multiply()),
+    divide=_binary(Divide()),
+    negate=_negated,
 )

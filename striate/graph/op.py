@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -139,7 +139,7 @@ _path: ContextVar[tuple[str, ...]] = ContextVar("striate_path", default=())
 
 
 @contextmanager
-def scope(name: str) -> Iterator[None]:
+def scope(name: str) -> Generator[None]:
     """Nodes made inside carry ``name`` at the end of their path."""
     token = _path.set((*_path.get(), name)) if name else None
     try:
@@ -150,7 +150,7 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def at_path(path: str) -> Iterator[None]:
+def at_path(path: str) -> Generator[None]:
     """Nodes made inside carry exactly ``path``: gradients and rewrites keep the path of what they came from."""
     token = _path.set((path,) if path else ())
     try:

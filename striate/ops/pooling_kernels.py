@@ -79,7 +79,8 @@ class _Reader:
 
     def taps(self) -> list[Three]:
         """Numbers of the taps along each axis, in order."""
-        return list(itertools.product(*(range(span.count) for span in self.part.spans)))
+        d, h, w = (range(span.count) for span in self.part.spans)
+        return list(itertools.product(d, h, w))
 
     def filter_tap(self, tap: Three, kernel: Three) -> int:
         """Number of a tap in the whole kernel."""
@@ -110,11 +111,12 @@ class _Reader:
         return where, inside, coordinates
 
 
-Emit = Callable[[tuple[Index, Index, Index], Index, Index], Any]
+Emit = Callable[[Part, Index, Index, tuple[Index, Index, Index]], Any]
+"""``emit(part, n, block, position)`` writes the code of one output vector."""
 
 
-def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Callable[..., Any]) -> None:
-    """Runs ``emit(part, n, block, position)`` for every output position and the region on its results."""
+def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Emit) -> None:
+    """Runs ``emit`` for every output position and the region on its results."""
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
     writer.begin_chunk()
@@ -128,12 +130,12 @@ def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ..
         with k.loop(first, last) as n:
             writer.begin_block(n.index, block)
             for part in parts:
-                _positions(k, writer, part, lambda part, at, n=n: emit(part, n.index, block, at))
+                _positions(k, writer, part, n.index, block, emit)
             writer.end_block()
     writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
 
-def _positions(k: Kernel, writer: RegionWriter, part: Part, emit: Callable[..., Any]) -> None:
+def _positions(k: Kernel, writer: RegionWriter, part: Part, n: Index, block: Index, emit: Emit) -> None:
     depth, height, width = part.sizes
 
     def place(axis: int, index: Index) -> Index:
@@ -145,7 +147,7 @@ def _positions(k: Kernel, writer: RegionWriter, part: Part, emit: Callable[..., 
         for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
             if last > first:
                 with k.loop(first, last, step) as w:
-                    values = [[emit(part, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
+                    values = [[emit(part, n, block, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
                     writer.tile(place(2, w.index), [(0, j * part.spread[2]) for j in range(step)], values)
 
 
@@ -180,16 +182,14 @@ class MaxWindows(KernelSpec):
                     best = x if inside is True else k.choose(inside, x, k.constant(-math.inf, dtype))
                     number, found = this, inside
                     continue
-                take = k.builder.or_(
-                    k.greater(x, best), k.builder.and_(k.is_nan(x), k.builder.not_(k.is_nan(best)))
-                )  # fmt: skip
+                take = k.either(k.greater(x, best), k.both(k.is_nan(x), k.negation(k.is_nan(best))))
                 if found is not True:
-                    take = k.builder.or_(take, k.splat(k.builder.not_(found)))
+                    take = k.either(take, k.splat(k.negation(found)))
                 if inside is not True:
-                    take = k.builder.and_(take, k.splat(inside))
+                    take = k.both(take, k.splat(inside))
                 best = k.select(take, x, best)
                 number = k.select(take, this, number)
-                found = True if found is True or inside is True else k.builder.or_(found, inside)
+                found = k.either(found, inside)
             i = self.index.strides
             target = k.iadd(
                 k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,

@@ -16,7 +16,7 @@ def expand(graph: Graph) -> Graph:
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if node.op.kind is not Kind.COMPOSITE:
             return None
-        result = cast(Any, node.op).expand(*inputs)
+        result: Value | tuple[Value, ...] = cast(Any, node.op).expand(*inputs)
         return result if isinstance(result, tuple) else (result,)
 
     while any(node.op.kind is Kind.COMPOSITE for node in graph.nodes):
