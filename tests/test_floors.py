@@ -14,7 +14,9 @@
     ────────────────────────────────────────
     compiler  show  ∥  state
     ────────────────────────────────────────
-    ops  ∥  passes
+    passes
+    ────────────────────────────────────────
+    ops
     ────────────────────────────────────────
     graph
     ────────────────────────────────────────
@@ -44,7 +46,8 @@ FLOORS: list[list[set[str]]] = [
     [{"errors", "settings", "dtypes", "version"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
-    [{"ops"}, {"passes"}],
+    [{"ops"}],
+    [{"passes"}],
     [{"compiler", "show"}, {"state"}],
     [{"engine"}],
     [{"tracing"}],
