@@ -67,9 +67,7 @@ class CompiledExecutable:
         self._results = dict(results)
         self._capacity = capacity or 0
         self._lock = threading.RLock()
-        self._inputs = {
-            node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)
-        }
+        self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
@@ -199,7 +197,8 @@ class CompiledExecutable:
             raise DTypeError(f"input {name!r} is {array.dtype}, the program was compiled for {value.dtype.value}")
         if array.shape != value.type.concrete(n):
             raise ShapeError(
-                f"input {name!r} has shape {array.shape}, the program was compiled for {shape_text(value.shape)}, N = {n}"
+                f"input {name!r} has shape {array.shape}, "
+                f"the program was compiled for {shape_text(value.shape)}, N = {n}"
             )
         return np.ascontiguousarray(array)
 

@@ -6,6 +6,8 @@
     STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"
     STRIATE_WINOGRAD   "on" (default) or "off"
     STRIATE_DATA       folder of data sets such as MNIST
+
+A variable that is not set means the default.
 """
 
 from __future__ import annotations

@@ -28,7 +28,18 @@ def test_all_names_exist_and_nothing_else_is_public(name: str) -> None:
 
 
 def test_the_front_door() -> None:
-    for name in ("TrainingStep", "Trainer", "save", "load", "compile", "value_and_grad", "nn", "optim", "ops", "models"):
+    for name in (
+        "TrainingStep",
+        "Trainer",
+        "save",
+        "load",
+        "compile",
+        "value_and_grad",
+        "nn",
+        "optim",
+        "ops",
+        "models",
+    ):
         assert name in striate.__all__
 
 

@@ -225,7 +225,9 @@ class RegionWriter:
     def begin_chunk(self) -> None:
         """Running sums start at zero."""
         for number, item in enumerate(self.region.accumulations):
-            self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.reduction.partials)]
+            self.sums[number] = [
+                self.k.local(vector_type(DType.float64), "sum") for _ in range(item.reduction.partials)
+            ]
             if not item.per_sample:
                 self._clear(number)
 
@@ -236,10 +238,7 @@ class RegionWriter:
             if item.per_sample:
                 self._clear(number)
         self._fixed.clear()
-        self._bases = {
-            id(item): self._pointer(item)
-            for item in (*self._loads(), *self.region.stores)
-        }
+        self._bases = {id(item): self._pointer(item) for item in (*self._loads(), *self.region.stores)}
         for number, item in enumerate(self.region.instructions):
             if isinstance(item, Load) and not any(item.strides[2:]):
                 self._fixed[number] = self._read(item, self._bases[id(item)], LANES)
@@ -257,7 +256,9 @@ class RegionWriter:
             where = k.iadd(k.imul(d, item.strides[2]), k.imul(h, item.strides[3]))
             self._rows[id(item)] = k.offset(self._bases[id(item)], where, item.dtype)
 
-    def tile(self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES) -> None:
+    def tile(
+        self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES
+    ) -> None:
         """Runs the region on vectors at rows and columns ``places`` (relative to row h and column w).
 
         ``anchors[i][output]`` are the fused kernel's results for place i. ``count`` lanes are real (PLANAR and FLAT).
@@ -267,7 +268,9 @@ class RegionWriter:
         for index, (row, column) in enumerate(places):
             values: list[Any] = []
             for number, item in enumerate(region.instructions):
-                values.append(self._value(number, item, values, w, row, column, anchors[index] if anchors else (), count))
+                values.append(
+                    self._value(number, item, values, w, row, column, anchors[index] if anchors else (), count)
+                )
             results.append(values)
         for item in region.stores:
             for (row, column), values in zip(places, results, strict=True):

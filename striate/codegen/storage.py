@@ -63,9 +63,7 @@ class Storage:
         )
 
 
-def make_storage(
-    dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO
-) -> Storage:
+def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO) -> Storage:
     """Dense storage with the given halo."""
     depth, height, width = (size + before + after for size, (before, after) in zip(sizes, halo, strict=True))
     w = block

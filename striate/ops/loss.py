@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, Need, Storage
+from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, TensorType, Value
@@ -30,7 +30,6 @@ from striate.ops.rowwise_kernels import (
     SoftmaxRows,
 )
 from striate.ops.shaping import Expand, expanded
-
 
 PLAIN = 1
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.errors import GraphError
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.storage import BLOCK, Need, spatial
+from striate.errors import GraphError
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.contraction import Part, forward_part, gradient_parts
@@ -65,7 +65,9 @@ class Pooling(Windowed):
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
         counts = spatial(self.output_sizes(size))
-        return forward_part(three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), counts)
+        return forward_part(
+            three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), counts
+        )
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
         """Which windows hold each input."""

@@ -125,7 +125,6 @@ class Concatenate(ChannelMove):
     Raises ShapeError where any other axis differs, DTypeError where the dtypes do.
     """
 
-
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         if not inputs:
             raise shape_error(self, "has nothing to concatenate", "give at least one value")
