@@ -25,6 +25,9 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 PADDING = 16
 """Elements between rows that would else lie a power of two apart and evict each other from the cache."""
 
+SUMMED_APART = 4
+"""Input blocks whose products are summed by themselves before they join the others: less rounding with many channels."""
+
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 
@@ -331,16 +334,27 @@ class WinogradConvolution(KernelSpec):
                      for t in range(self.together)],
                 )  # fmt: skip
 
-            if whole:
-                with k.loop(0, whole, carry=sums) as at:
+            def blocks(first: Index, last: Index) -> list[Any]:
+                with k.loop(first, last, carry=sums) as at:
                     moved = k.offset(u, k.imul(at.index, BLOCK * LANES), dtype)
                     at.carry = step(k.offset(v, k.imul(at.index, BLOCK), dtype), moved, at.carry, BLOCK)
-                sums = at.result
-            if rest:
-                sums = step(k.offset(v, whole * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype), sums, rest)
+                return at.result
+
             out = k.offset(products, k.imul(position.index, self.together * LANES), dtype)
-            for t, value in enumerate(sums):
-                k.store(value, k.offset(out, t * LANES, dtype), dtype, 64)
+            places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
+            head = whole % SUMMED_APART or min(whole, SUMMED_APART)
+            found = blocks(0, head) if head else sums
+            if rest:
+                found = step(
+                    k.offset(v, whole * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype), found, rest
+                )  # fmt: skip
+            for place, value in zip(places, found, strict=True):
+                k.store(value, place, dtype, 64)
+            if whole > head:
+                with k.loop(head, whole, SUMMED_APART) as more:
+                    found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
+                    for place, value in zip(places, found, strict=True):
+                        k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
 
     def _backward(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any

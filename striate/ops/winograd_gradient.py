@@ -164,7 +164,7 @@ class WinogradWeightGradient(KernelSpec):
         w = k.offset(w, k.iadd(k.imul(position, self.together * self.rows_of_w), k.imul(out, BLOCK)), dtype)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
         places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
-        start = [k.load(p, dtype, 64) for p in places]
+        start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
         with k.loop(0, count, carry=start) as tile:
             g = k.load(k.offset(w, k.imul(tile.index, self.rows_of_w), dtype), dtype, 64)
             x = k.offset(v, k.imul(tile.index, self.rows_of_v), dtype)
@@ -172,7 +172,7 @@ class WinogradWeightGradient(KernelSpec):
                 k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)
             ]
         for p, value in zip(places, tile.result, strict=True):
-            k.store(value, p, dtype, 64)
+            k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
 
 @dataclass(frozen=True)
