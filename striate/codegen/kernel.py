@@ -11,6 +11,7 @@ splits them into registers. Index arithmetic on Python integers folds at once, s
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -37,14 +38,45 @@ _ELEMENTS: dict[DType, Any] = {
 }
 
 
+_BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
+
+
 def element_type(dtype: DType) -> Any:
     """LLVM's type of one element."""
     return _ELEMENTS[dtype]
 
 
+@functools.cache
 def vector_type(dtype: DType) -> Any:
     """LLVM's type of ``LANES`` elements."""
     return ir.VectorType(_ELEMENTS[dtype], LANES)
+
+
+# Types and constants belong to no module and print themselves once, so all kernels share them.
+
+
+@functools.cache
+def _index(value: int) -> Any:
+    return I64(value)
+
+
+@functools.cache
+def _lane_number(number: int) -> Any:
+    return I32(number)
+
+
+@functools.cache
+def _splat_parts(element: str) -> tuple[Any, Any]:
+    """An undefined vector of an element type (by name), and the lanes that repeat its first one."""
+    type = ir.VectorType(_BY_NAME[element], LANES)
+    return ir.Constant(type, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+
+
+@functools.cache
+def _number(dtype: DType, text: str) -> Any:
+    """The number of that text (which tells 0 from -0) in every lane."""
+    value = float(text) if dtype.is_float else int(text)
+    return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype], value)] * LANES)
 
 
 @dataclass
@@ -71,6 +103,7 @@ class Kernel:
         self.scratch: Any = self.function.args[3]
         self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
         self._pointers: dict[int, Any] = {}
+        self._intrinsics: dict[tuple[str, str], Any] = {}
         self._entry = self.builder.block
 
     # -- operands and memory ------------------------------------------------------------------------------------
@@ -129,10 +162,9 @@ class Kernel:
 
     def splat(self, scalar: Any) -> Any:
         """A scalar in every lane."""
-        type = ir.VectorType(scalar.type, LANES)
-        first = self.builder.insert_element(ir.Constant(type, ir.Undefined), scalar, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-        return self.builder.shuffle_vector(first, ir.Constant(type, ir.Undefined), zeros)
+        undefined, zeros = _splat_parts(str(scalar.type))
+        first = self.builder.insert_element(undefined, scalar, _lane_number(0))
+        return self.builder.shuffle_vector(first, undefined, zeros)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
         """The first ``count`` lanes from memory, zero in the others; nothing past them is touched."""
@@ -161,7 +193,7 @@ class Kernel:
             else:
                 where = self.imul(self.imin(lane, self.isub(count, 1)), stride)
             element = self.load_scalar(self.offset(pointer, where, dtype), dtype)
-            vector = self.builder.insert_element(vector, element, I32(lane))
+            vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
     def mask(self, count: Index) -> Any:
@@ -180,7 +212,7 @@ class Kernel:
 
     def as_index(self, value: Index) -> Any:
         """An i64 value of LLVM."""
-        return I64(value) if isinstance(value, int) else value
+        return _index(value) if isinstance(value, int) else value
 
     def iadd(self, *terms: Index) -> Index:
         """Sum of indices."""
@@ -191,7 +223,7 @@ class Kernel:
                 total = term if total is None else self.builder.add(total, term)
         if total is None:
             return constant
-        return self.builder.add(total, I64(constant)) if constant else total
+        return self.builder.add(total, _index(constant)) if constant else total
 
     def imul(self, a: Index, b: Index) -> Index:
         """Product of indices."""
@@ -331,8 +363,7 @@ class Kernel:
 
     def constant(self, number: float, dtype: DType) -> Any:
         """A number in every lane."""
-        value = int(number) if not dtype.is_float else float(number)
-        return ir.Constant(vector_type(dtype), [value] * LANES)
+        return _number(dtype, repr(float(number) if dtype.is_float else int(number)))
 
     def constant_like(self, x: Any, number: float) -> Any:
         """A number in every lane of a vector like ``x`` (or a scalar like it)."""
@@ -476,7 +507,7 @@ class Kernel:
 
     def lane(self, x: Any, number: int) -> Any:
         """One lane as a scalar."""
-        return self.builder.extract_element(x, I32(number))
+        return self.builder.extract_element(x, _lane_number(number))
 
     def prefetch(self, pointer: Any) -> None:
         """Asks for the cache line at ``pointer``."""
@@ -485,8 +516,11 @@ class Kernel:
 
     def _intrinsic(self, name: str, *values: Any) -> Any:
         type = values[0].type
-        function = self._declare(f"{name}.{_suffix(type)}", type, [value.type for value in values])
-        return self.builder.call(function, values)
+        known = self._intrinsics.get((name, str(type)))
+        if known is None:
+            known = self._declare(f"{name}.{_suffix(type)}", type, [value.type for value in values])
+            self._intrinsics[name, str(type)] = known
+        return self.builder.call(known, values)
 
     def _declare(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         existing = self.module.globals.get(name)
