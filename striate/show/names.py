@@ -182,6 +182,7 @@ def written(node: Node, arguments: list[Expression]) -> Expression:
         sign, strength = INFIX[kind]
         (a, left), (b, right) = arguments
         first = f"({a})" if left < int(strength) or (left == 2.5 and strength == 2.0) else a
+        right = min(right, strength) if b.startswith("−") else right  # a − (−b)
         regroups = right == strength and kind in ("Add", "Multiply")
         second = b if right >= int(strength) + 1 or regroups else f"({b})"
         return f"{first}{sign}{second}", strength
