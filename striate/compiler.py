@@ -76,6 +76,11 @@ class CompiledExecutable:
         if self._capacity or not any(value.type.batched for value in self._inputs.values()):
             self._bind(max(1, self._capacity))
 
+    @property
+    def phases(self) -> tuple[PhaseDraft, ...]:
+        """What runs, in order: the phases of ``program``, with their operands and their work."""
+        return tuple(self._phases)
+
     # -- memory -------------------------------------------------------------------------------------------------
 
     def _output_names(self) -> dict[Value, str]:

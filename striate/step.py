@@ -29,6 +29,7 @@ from striate.ops.activation import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate
+from striate.profile import Profile, profile_training
 from striate.state import Companion, StateArena, aligned_zeros
 from striate.tracing import KEY, Trace, array_type, bindings_of
 from striate.watch import Watch, observe
@@ -156,6 +157,23 @@ class TrainingStep:
     def gradient_views(self) -> Mapping[str, Array]:
         """The gradients of the last step, in place."""
         return self._held().gradients.views
+
+    def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
+        """Where the time of a step on this batch goes, by layer and pass; ``print`` shows it as a table.
+
+        The steps are real ones; afterwards the model and the optimizer are what they were before.
+        Raises ``EngineError`` where nothing is compiled (``STRIATE_ENGINE=reference``).
+        """
+        self._gradients(x, y)  # gives the model its memory, and commits nothing
+        model, state = self.model.state_dict(), self.state_dict()
+        try:
+            self(x, y)
+            gradients = self._last[0].executable if self._last else None
+            update = self._held().update
+            return profile_training(lambda: self(x, y), gradients, update, self.model, len(x), repetitions)
+        finally:
+            self.model.load_state_dict(model)
+            self.load_state_dict(state)
 
     # What a checkpoint holds beside the model
 

@@ -4,7 +4,7 @@
     ────────────────────────────────────────
     models  data  persistence  train  insight  export
     ────────────────────────────────────────
-    step  watch
+    step  watch  profile
     ────────────────────────────────────────
     nn  optim  eager
     ────────────────────────────────────────
@@ -52,7 +52,7 @@ FLOORS: list[list[set[str]]] = [
     [{"engine"}],
     [{"tracing"}],
     [{"nn", "optim", "eager"}],
-    [{"step", "watch"}],
+    [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "export"}],
     [{"cli", "__main__"}],
 ]

@@ -395,6 +395,17 @@ class Module:
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
 
     def _predict(self, inputs: tuple[Any, ...], training: bool) -> Any:
+        arrays, n = self._arrays(inputs)
+        program = self._program(arrays, n, training)
+        if KEY in program.graph.inputs:
+            arrays[KEY] = np.zeros((), np.int64)
+        return program(arrays, n)
+
+    def program(self, *inputs: Any, training: bool = False) -> Program:
+        """The compiled program that predicts on arrays like these: for profiles."""
+        return self._program(*self._arrays(inputs), training)
+
+    def _arrays(self, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
         arrays = {f"x{index}" if index else "x": self.as_input(array) for index, array in enumerate(inputs)}
         if not arrays or any(array.ndim == 0 for array in arrays.values()):
             raise ShapeError(f"{type(self).__name__} wants arrays whose axis 0 counts the samples")
@@ -402,14 +413,15 @@ class Module:
         if len(sizes) > 1:
             raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
         (n,) = sizes
+        return arrays, n
+
+    def _program(self, arrays: Mapping[str, Array], n: int, training: bool) -> Program:
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         program = self._programs.find((self._version, training, tuple(types.values())))
         if program is None:
             program = self._build(types, training, n)
             self._programs.keep((self._version, training, tuple(types.values())), program)
-        if KEY in program.graph.inputs:
-            arrays[KEY] = np.zeros((), np.int64)
-        return program(arrays, n)
+        return program
 
     def _build(self, types: Mapping[str, TensorType], training: bool, n: int) -> Program:
         with Trace(training) as trace:

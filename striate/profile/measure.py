@@ -1,0 +1,180 @@
+"""Repetitions of a step or prediction, with every phase timed and the peak probe around each."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from striate import settings
+from striate.codegen import target
+from striate.codegen.probe import Probe, Reading
+from striate.compiler import CompiledExecutable
+from striate.engine import Executable
+from striate.errors import EngineError, OptionError
+from striate.graph.value import Array
+from striate.nn.module import Module
+from striate.profile.rows import Board, PhaseTime, Row
+from striate.profile.sheet import Profile
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of single calls, from arrays in to arrays out."""
+
+    samples: int
+    calls: int
+    median: float
+    p95: float
+    least: float
+
+    def to_json(self) -> dict[str, object]:
+        """Milliseconds."""
+        return {
+            "batch": self.samples,
+            "calls": self.calls,
+            "median_ms": self.median * 1e3,
+            "p95_ms": self.p95 * 1e3,
+            "least_ms": self.least * 1e3,
+        }
+
+
+@dataclass(frozen=True)
+class _Repetition:
+    wall: float
+    phases: NDArray[np.float64]
+    peaks: tuple[Reading, Reading]
+
+    @property
+    def clean(self) -> bool:
+        return all(reading.clean for reading in self.peaks)
+
+
+def profile_training(
+    run: Callable[[], object],
+    gradients: Executable | None,
+    update: Executable,
+    model: Module,
+    samples: int,
+    repetitions: int = 10,
+) -> Profile:
+    """The profile of a training step; ``TrainingStep.profile`` calls it."""
+    parts = [(_compiled(gradients), False), (_compiled(update), True)]
+    return _profile("training step", run, parts, _kinds(model), samples, repetitions)
+
+
+def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
+    """Where the time of ``model(x)`` goes. Raises ``EngineError`` where nothing is compiled."""
+    model(x)
+    parts = [(_compiled(model.program(x).executable), False)]
+    return _profile("prediction", lambda: model(x), parts, _kinds(model), len(x), repetitions)
+
+
+def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
+    """How long single calls take, after some that are not counted."""
+    if calls < 1:
+        raise OptionError(f"{calls} calls measure nothing")
+    for _ in range(min(20, calls)):
+        run()
+    seconds: list[float] = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return Latency(samples, calls, statistics.median(seconds), float(np.quantile(seconds, 0.95)), min(seconds))
+
+
+def _compiled(executable: Executable | None) -> CompiledExecutable:
+    if isinstance(executable, CompiledExecutable) and executable.program is not None:
+        return executable
+    raise EngineError(
+        "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"
+    )
+
+
+def _kinds(model: Module) -> dict[str, str]:
+    return {path: type(layer).__name__ for path, layer in model.named_modules() if path}
+
+
+def _profile(
+    what: str,
+    run: Callable[[], object],
+    parts: Sequence[tuple[CompiledExecutable, bool]],
+    kinds: Mapping[str, str],
+    samples: int,
+    repetitions: int,
+) -> Profile:
+    if repetitions < 1:
+        raise OptionError(f"repetitions={repetitions} must be at least 1")
+    threads = settings.current().threads
+    executables = [executable for executable, _ in parts]
+    probe = Probe(threads)
+    run()
+    measured = [_repetition(run, executables, probe) for _ in range(repetitions)]
+    clean = [repetition for repetition in measured if repetition.clean]
+    kept = _middle(clean if 2 * len(clean) >= repetitions else measured)
+    seconds = np.mean([repetition.phases for repetition in kept], axis=0)
+    rows: list[Row] = []
+    phases: list[PhaseTime] = []
+    activations = contractions = start = 0
+    for executable, update in parts:
+        board = Board(executable, samples, update)
+        count = len(executable.phases)
+        some_rows, some_phases = board.rows(seconds[start : start + count].tolist(), kinds)
+        rows += some_rows
+        phases += some_phases
+        activations += board.activation_bytes()
+        contractions += 0 if update else board.contraction_bytes()
+        start += count
+    # A neighbour on the same core can only slow the probe down: so its best reading comes nearest to the truth.
+    peak = max(reading.together for repetition in kept for reading in repetition.peaks)
+    return Profile(
+        what=what,
+        cpu=target.current().cpu,
+        samples=samples,
+        threads=threads,
+        repetitions=repetitions,
+        clean=len(clean),
+        kept=len(kept),
+        seconds=float(np.mean([repetition.wall for repetition in kept])),
+        peak=peak * 1e9,
+        rows=tuple(rows),
+        phases=tuple(phases),
+        activation_bytes=activations,
+        contraction_bytes=contractions,
+    )
+
+
+def _repetition(run: Callable[[], object], executables: Sequence[CompiledExecutable], probe: Probe) -> _Repetition:
+    before = probe()
+    run()  # warms the caches, and the threads that the probe left asleep
+    with _clocks(executables) as seconds:
+        start = time.perf_counter()
+        run()
+        wall = time.perf_counter() - start
+        phases = np.concatenate(seconds())
+    return _Repetition(wall, phases, (before, probe()))
+
+
+@contextmanager
+def _clocks(executables: Sequence[CompiledExecutable]) -> Generator[Callable[[], list[NDArray[np.float64]]]]:
+    """Every phase of the executables is timed inside; gives a function that reads the seconds."""
+    programs = [executable.program for executable in executables if executable.program is not None]
+    profiles = [program.start_profile() for program in programs]
+    try:
+        yield lambda: [profile.seconds for profile in profiles]
+    finally:
+        for program in programs:
+            program.stop_profile()
+
+
+def _middle(repetitions: Sequence[_Repetition]) -> Sequence[_Repetition]:
+    """The half of the repetitions around the median: as robust, and its mean over phases adds up to that over steps."""
+    ordered = sorted(repetitions, key=lambda repetition: repetition.wall)
+    cut = len(ordered) // 4
+    return ordered[cut : len(ordered) - cut]

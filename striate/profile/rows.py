@@ -1,0 +1,224 @@
+"""From phases to rows: every phase of a program belongs to a layer and to a pass through it.
+
+moved   what a phase reads and writes, each array once, as it lies in memory: with halos, channels that fill up a block
+        of 16, packed weights and partial sums
+least   what a row would move at the least: each array that enters or leaves it once, without any filling
+passes  how many whole activations (or gradients of activations) the phases of a row read and write
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from striate.codegen.phase import Buffer, PhaseDraft
+from striate.compiler import CompiledExecutable
+from striate.graph.graph import topological
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+from striate.passes.fuse import Group
+
+
+class Pass(Enum):
+    """A direction through a layer."""
+
+    FORWARD = "forward"
+    INPUT_GRADIENT = "input gradient"
+    WEIGHT_GRADIENT = "weight gradient"
+    BACKWARD = "backward"  # elementwise, normalization, pooling, loss
+    UPDATE = "update"
+
+
+INPUT, LOSS, OUTPUT, OPTIMIZER = "(input)", "(loss)", "(output)", "(optimizer)"
+
+_PLAIN_NAMES = {"map": "elementwise", "finish": "reduction"}
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """One phase: where it belongs, how long it took, its work in direct form and its traffic in bytes."""
+
+    layer: str
+    stage: Pass
+    name: str
+    algorithm: str
+    seconds: float
+    flops: int
+    moved: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """All phases of one pass through one layer."""
+
+    layer: str
+    kind: str
+    stage: Pass
+    algorithm: str
+    phases: int
+    seconds: float
+    flops: int
+    moved: int
+    least: int
+    passes: int
+
+    @property
+    def gflops(self) -> float:
+        """GFLOP/s of direct-form work; 0 where nothing is multiplied."""
+        return self.flops / self.seconds / 1e9 if self.seconds else 0.0
+
+    @property
+    def bandwidth(self) -> float:
+        """GB/s moved."""
+        return self.moved / self.seconds / 1e9 if self.seconds else 0.0
+
+
+@dataclass
+class _Gathered:
+    """A row while its phases are being collected."""
+
+    phases: list[PhaseTime] = field(default_factory=list[PhaseTime])
+    touched: set[Any] = field(default_factory=set[Any])
+    passes: int = 0
+
+
+class Board:
+    """What the phases of one executable do, at N = ``samples``."""
+
+    def __init__(self, executable: CompiledExecutable, samples: int, update: bool) -> None:
+        self.executable = executable
+        self.samples = samples
+        self.update = update
+        self.layouts = executable.compiled.layouts
+        self.groups: Mapping[int, Group] = {group.index: group for group in executable.compiled.plan.groups}
+        graph = self.layouts.graph
+        ends = [value for name, value in graph.outputs.items() if name == "loss" or name.startswith("pending:")]
+        self._forward = set(topological(ends if "loss" in graph.outputs else graph.outputs.values()))
+        self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
+
+    def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
+        """The rows in the order of the network's layers (``kinds``), and the phases behind them."""
+        gathered: dict[tuple[str, Pass], _Gathered] = {}
+        outside: dict[Any, set[tuple[str, Pass]]] = {}
+        phases: list[PhaseTime] = []
+        for number, (draft, time) in enumerate(zip(self.executable.phases, seconds, strict=True)):
+            phase = self._phase(number, draft, time)
+            key = (phase.layer, phase.stage)
+            row = gathered.setdefault(key, _Gathered())
+            phases.append(phase)
+            row.phases.append(phase)
+            for thing in self._touched(draft):
+                row.touched.add(thing)
+                row.passes += self._is_activation(thing)
+                outside.setdefault(thing, set()).add(key)
+        layers = list(dict.fromkeys([INPUT, *kinds, *(layer for layer, _ in gathered)]))
+        order = list(Pass)
+        ordered = sorted(gathered.items(), key=lambda item: (layers.index(item[0][0]), order.index(item[0][1])))
+        return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
+
+    def contraction_bytes(self) -> int:
+        """What the convolutions and linear layers of the forward pass give, as it lies in memory."""
+        found = {
+            self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION
+        }
+        return sum(self.size(value) for value in found)
+
+    def activation_bytes(self) -> int:
+        """What all phases read and write of activations and their gradients."""
+        return sum(
+            self.size(thing)
+            for draft in self.executable.phases
+            for thing in self._touched(draft)
+            if self._is_activation(thing)
+        )
+
+    def _row(
+        self, key: tuple[str, Pass], row: _Gathered, outside: Mapping[Any, set[tuple[str, Pass]]], kind: str
+    ) -> Row:
+        working = [phase for phase in row.phases if phase.flops] or row.phases
+        main = max(working, key=lambda phase: phase.seconds)
+        least = 0
+        for thing in row.touched:
+            inner = outside[thing] == {key} and thing not in self._given and thing.node.op.kind is not Kind.SOURCE
+            least += 0 if inner else math.prod(thing.type.concrete(self.samples)) * thing.dtype.numpy.itemsize
+        return Row(
+            *(key[0], kind, key[1], main.algorithm, len(row.phases)),
+            seconds=sum(phase.seconds for phase in row.phases),
+            flops=sum(phase.flops for phase in row.phases),
+            moved=sum(phase.moved for phase in row.phases),
+            least=least,
+            passes=row.passes,
+        )
+
+    def _phase(self, number: int, draft: PhaseDraft, seconds: float) -> PhaseTime:
+        groups = self.executable.compiled.lowered.group_of
+        group = self.groups.get(groups[number]) if number < len(groups) else None
+        node = _leader(group) if group else None
+        # In the update there are no layers: it walks all parameters in one sweep.
+        layer = OPTIMIZER if self.update else draft.path or (node.path if node else "") or self._place(node)
+        flops = draft.flops_per_sample * self.samples + draft.flops
+        moved = sum(self._stored(thing) for thing in {self._base(operand) for operand in draft.operands})
+        return PhaseTime(layer, self._stage(group, node), draft.name, _algorithm(draft), seconds, flops, moved)
+
+    def _place(self, node: Node | None) -> str:
+        """Where work belongs that no layer asked for: bringing the input into place, the loss, the results."""
+        depends = topological(node.outputs[:1]) if node else []
+        if not any(before.path for before in depends):
+            return INPUT
+        return LOSS if "loss" in self.layouts.graph.outputs else OUTPUT
+
+    def _stage(self, group: Group | None, node: Node | None) -> Pass:
+        if self.update:
+            return Pass.UPDATE
+        if node is None:
+            return Pass.FORWARD
+        if group and group.anchor and group.anchor.op.kind is Kind.CONTRACTION:
+            name = type(group.anchor.op).__name__
+            ends = {"InputGradient": Pass.INPUT_GRADIENT, "WeightGradient": Pass.WEIGHT_GRADIENT}
+            return next((stage for end, stage in ends.items() if name.endswith(end)), Pass.FORWARD)
+        return Pass.FORWARD if node in self._forward else Pass.BACKWARD
+
+    def _base(self, operand: Any) -> Any:
+        return self.layouts.base(operand) if isinstance(operand, Value) else operand
+
+    def _touched(self, draft: PhaseDraft) -> set[Value]:
+        """The arrays of the graph that a phase touches; buffers of its own are not among them."""
+        return {self._base(operand) for operand in draft.operands if isinstance(operand, Value)}
+
+    @staticmethod
+    def _is_activation(value: Value) -> bool:
+        return value.type.batched and value.type.rank >= 2
+
+    def _stored(self, thing: Any) -> int:
+        if isinstance(thing, Buffer):
+            return thing.size(self.samples)
+        return self.size(thing) if isinstance(thing, Value) else 0
+
+    def size(self, value: Value) -> int:
+        """Bytes of an array as it lies in memory."""
+        if value.type.rank < 2:
+            return math.prod(value.type.concrete(self.samples)) * value.dtype.numpy.itemsize
+        rows = self.samples if value.type.batched else value.type.concrete(1)[0]
+        return self.layouts.storage(value).bytes_per_sample * rows
+
+
+def _leader(group: Group) -> Node | None:
+    """The node that says where a group belongs."""
+    if group.anchor is not None:
+        return group.anchor
+    stored = [value.node for value in group.stores if value.node.path] or [value.node for value in group.stores]
+    return next(iter([*group.finishes, *stored, *group.reductions]), None)
+
+
+def _algorithm(draft: PhaseDraft) -> str:
+    """``winograd`` from "convolution (winograd)"; ``direct`` for other work; else what the phase does."""
+    _, bracket, rest = draft.name.partition("(")
+    if bracket:
+        return rest.rstrip(")")
+    if draft.flops_per_sample or draft.flops:
+        return "direct"
+    name = draft.name.replace("_", " ").removesuffix(" gradient")
+    return _PLAIN_NAMES.get(name, name)

@@ -1,0 +1,223 @@
+"""The profile itself, its totals, and how it reads: as a table for people, as JSON for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from striate.profile.rows import Pass, PhaseTime, Row
+
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One step or prediction: its rows, and the totals against what this computer could do.
+
+    ``seconds`` is the time of the whole call, ``peak`` the multiply-adds that the probe found possible in FLOP/s
+    around the repetitions that count, on as many threads. Work is in direct form: Winograd may pass the peak.
+    """
+
+    what: str
+    cpu: str
+    samples: int
+    threads: int
+    repetitions: int
+    clean: int
+    kept: int
+    seconds: float
+    peak: float
+    rows: tuple[Row, ...]
+    phases: tuple[PhaseTime, ...]
+    activation_bytes: int
+    contraction_bytes: int
+
+    @property
+    def flops(self) -> int:
+        """Work in direct form."""
+        return sum(row.flops for row in self.rows)
+
+    @property
+    def floor(self) -> float:
+        """Seconds that the work would take in direct form at the measured peak."""
+        return self.flops / self.peak
+
+    @property
+    def outside(self) -> float:
+        """Seconds outside of any phase: waiting at barriers, and Python."""
+        return self.seconds - sum(row.seconds for row in self.rows)
+
+    @property
+    def passes(self) -> float:
+        """Activations and gradients moved, in units of what the convolutions and linear layers give."""
+        return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
+
+    def fraction(self, row: Row) -> float:
+        """Of the peak."""
+        return row.gflops * 1e9 / self.peak
+
+    def by_pass(self) -> dict[Pass, list[Row]]:
+        """The rows of each pass."""
+        found = {stage: [row for row in self.rows if row.stage is stage] for stage in Pass}
+        return {stage: rows for stage, rows in found.items() if rows}
+
+    def by_layer(self) -> dict[str, list[Row]]:
+        """The rows of each layer."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.layer, []).append(row)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything; times in milliseconds, sizes in bytes, rates in GFLOP/s and GB/s."""
+        return {
+            "what": self.what,
+            "cpu": self.cpu,
+            "batch": self.samples,
+            "threads": self.threads,
+            "repetitions": {"measured": self.repetitions, "clean": self.clean, "kept": self.kept},
+            "peak_gflops": self.peak / 1e9,
+            "total": {
+                "ms": self.seconds * 1e3,
+                "outside_ms": self.outside * 1e3,
+                "gflop": self.flops / 1e9,
+                "gflops": self.flops / self.seconds / 1e9,
+                "floor_ms": self.floor * 1e3,
+                "fraction_of_peak": self.floor / self.seconds,
+                "moved_bytes": sum(row.moved for row in self.rows),
+                "least_bytes": sum(row.least for row in self.rows),
+                "passes": self.passes,
+            },
+            "passes": {stage.value: _sums(rows) for stage, rows in self.by_pass().items()},
+            "layers": [
+                {"layer": layer, "kind": rows[0].kind, **_sums(rows)} for layer, rows in self.by_layer().items()
+            ],
+            "rows": [self._row_json(row) for row in self.rows],
+            "phases": [
+                {
+                    **{name: value for name, value in asdict(phase).items() if name not in ("seconds", "stage")},
+                    "pass": phase.stage.value,
+                    "ms": phase.seconds * 1e3,
+                }
+                for phase in self.phases
+            ],
+        }
+
+    def _row_json(self, row: Row) -> dict[str, Any]:
+        return {
+            "layer": row.layer,
+            "kind": row.kind,
+            "pass": row.stage.value,
+            "algorithm": row.algorithm,
+            "phases": row.phases,
+            "ms": row.seconds * 1e3,
+            "gflop": row.flops / 1e9,
+            "gflops": row.gflops,
+            "fraction_of_peak": self.fraction(row),
+            "moved_bytes": row.moved,
+            "least_bytes": row.least,
+            "gbytes_per_second": row.bandwidth,
+            "passes": row.passes,
+        }
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, width: int = WIDTH) -> str:
+        """The table, no wider than ``width`` while that is possible: the least telling columns go first."""
+        return "\n\n".join([self._head(), self._layer_table(width), self._pass_table(width), self._verdict()]) + "\n"
+
+    def _head(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        lines = [
+            f"{self.what.capitalize()}, batch {self.samples}, {threads}, {self.cpu}",
+            f"peak {self.peak / 1e9:.0f} GFLOP/s by the probe, {self.repetitions} repetitions, mean of {self.kept}",
+        ]
+        if 2 * self.clean < self.repetitions:
+            lines.append(f"warning: busy machine: {self.clean} of {self.repetitions} repetitions had a core per thread")
+        return "\n".join(lines)
+
+    def _layer_table(self, width: int) -> str:
+        lines: list[list[str]] = []
+        for layer, rows in self.by_layer().items():
+            for index, row in enumerate(rows):
+                name = f"{layer} {row.kind}".rstrip() if index == 0 else ""
+                lines.append([name, row.stage.value, row.algorithm, *self._figures([row], row.passes)])
+        return _table(("layer", "pass", "algorithm", *FIGURES), lines, 3, width)
+
+    def _pass_table(self, width: int) -> str:
+        lines = [
+            [stage.value, *self._figures(rows, sum(row.passes for row in rows))]
+            for stage, rows in self.by_pass().items()
+        ]
+        lines.append(["outside of phases", self._ms(self.outside), _share(self.outside, self.seconds), *[""] * 6])
+        total = self._figures(self.rows, sum(row.passes for row in self.rows), self.seconds)
+        return _table(("in all", *FIGURES), [*lines, ["total", *total]], 1, width)
+
+    def _figures(self, rows: Sequence[Row], passes: int, seconds: float | None = None) -> list[str]:
+        time = sum(row.seconds for row in rows) if seconds is None else seconds
+        flops = sum(row.flops for row in rows)
+        moved, least = sum(row.moved for row in rows), sum(row.least for row in rows)
+        return [
+            self._ms(time),
+            _share(time, self.seconds),
+            f"{flops / time / 1e9:.1f}" if flops and time else "",
+            f"{flops / time / self.peak:.0%}" if flops and time else "",
+            f"{moved / 1e6:.1f}" if moved >= 1e5 else f"{moved / 1e6:.3f}",
+            f"{moved / least:.1f}" if least else "",
+            f"{moved / time / 1e9:.1f}" if time else "",
+            str(passes) if passes else "",
+        ]
+
+    def _ms(self, seconds: float) -> str:
+        """As many decimals for all times of one profile as the whole needs."""
+        decimals = 3 if self.seconds < 0.01 else 2 if self.seconds < 1 else 1
+        return f"{seconds * 1e3:.{decimals}f}"
+
+    def _verdict(self) -> str:
+        floor = f"at the peak {self.floor * 1e3:.2f} ms, which is {self.floor / self.seconds:.0%} of the time taken"
+        lines = [f"work {self.flops / 1e9:.2f} GFLOP in direct form: {floor}"]
+        if self.contraction_bytes:
+            moved, given = self.activation_bytes / 1e6, self.contraction_bytes / 1e6
+            lines.append(f"activations and their gradients: {moved:.0f} MB moved, {self.passes:.1f} times the")
+            lines[-1] += f" {given:.0f} MB that convolutions and linear layers give"
+        return "\n".join(lines)
+
+
+FIGURES = ("ms", "share", "GFLOP/s", "of peak", "MB", "×least", "GB/s", "passes")
+DROPPED = ("GB/s", "×least", "MB", "share", "passes", "algorithm", "GFLOP/s")
+"""What a narrow terminal goes without, in this order."""
+
+
+def _sums(rows: Iterable[Row]) -> dict[str, float | int]:
+    rows = list(rows)
+    return {
+        "ms": sum(row.seconds for row in rows) * 1e3,
+        "gflop": sum(row.flops for row in rows) / 1e9,
+        "moved_bytes": sum(row.moved for row in rows),
+        "least_bytes": sum(row.least for row in rows),
+        "passes": sum(row.passes for row in rows),
+    }
+
+
+def _share(seconds: float, total: float) -> str:
+    return f"{seconds / total:.1%}" if total else ""
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str]], words: int, width: int) -> str:
+    """Aligned columns, the first ``words`` of them to the left."""
+    cells: Mapping[str, list[str]] = {name: [line[i] for line in lines] for i, name in enumerate(columns)}
+    widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
+    left = set(columns[:words])
+    kept = list(columns)
+    for name in DROPPED:
+        if sum(widths[each] + 2 for each in kept) - 2 > width and name in kept:
+            kept.remove(name)
+
+    def line(values: Mapping[str, str]) -> str:
+        aligned = (str.ljust if name in left else str.rjust for name in kept)
+        return "  ".join(align(values[name], widths[name]) for align, name in zip(aligned, kept)).rstrip()
+
+    body = [line({name: cells[name][i] for name in kept}) for i in range(len(lines))]
+    return "\n".join([line({name: name for name in kept}), *body])
