@@ -210,7 +210,8 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
 
 WINOGRAD_SHARES = 8
 WINOGRAD_RANGE = 4
-GRADIENT_BATCH = 64
+TILES_BYTES = 400 << 10
+"""Transformed tiles of x and dy that a weight gradient keeps at a time: with its sums they stay in a core's L2."""
 
 
 def weight_gradient_halos(g: Geometry, winograd: bool) -> tuple[Halo, Halo]:
@@ -230,7 +231,9 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = 0 if x.type.batched else x.shape[0]
     before = winograd_before(g, False)[1:]
-    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, GRADIENT_BATCH, samples)
+    tile = 36 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
+    together = max(8, TILES_BYTES // tile // 8 * 8)
+    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, samples)
     pairs = arriving.blocks * source.blocks
     size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
     sums = site.buffer("transformed weight gradient", fixed=size)
