@@ -214,6 +214,7 @@ class RegionWriter:
     def __init__(self, k: Kernel, region: Region, first_operand: int) -> None:
         self.k = k
         self.region = turned(region) if region.domain.turned else region
+        self._around = [store for store in region.stores if store.halo != NO_HALO]  # with strides as they were
         self.first = first_operand
         self.sums: dict[int, list[Any]] = {}
         self._fixed: dict[int, Any] = {}
@@ -283,6 +284,8 @@ class RegionWriter:
                     k.store(values[item.value], pointer, item.dtype, aligned)
                 else:
                     k.store_masked(values[item.value], pointer, item.dtype, limit)
+        if region.domain.turned:
+            self._zero_turned(len(places))
         for number, item in enumerate(region.accumulations):
             vectors = [self._counted(item, values[item.value], count) for values in results]
             for slot, increment in zip(self.sums[number], item.reduction.partial(k, vectors), strict=True):
@@ -294,9 +297,18 @@ class RegionWriter:
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
                 self._flush(number, k.iadd(k.imul(self.n, self.region.domain.blocks), self.block))
-        for item in self.region.stores:
-            if item.halo != NO_HALO:
+        if not self.region.domain.turned:
+            for item in self._around:
                 zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
+
+    def _zero_turned(self, samples: int) -> None:
+        """Where rows are samples, each of them has a plane of its own to put zeros around."""
+        k = self.k
+        stores = [store for store in self.region.stores if store.halo != NO_HALO]
+        for item, original in zip(stores, self._around, strict=True):
+            with k.loop(0, samples) as sample:
+                pixel = k.offset(self._rows[id(item)], k.imul(sample.index, original.strides[0]), item.dtype)
+                zero_halo(k, pixel, original, self.region.domain.sizes)
 
     def end_chunk(self, index: Index) -> None:
         """Writes the chunk's sums as partial number ``index``."""

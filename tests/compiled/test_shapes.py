@@ -27,7 +27,8 @@ from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 CAPACITY = 7
 CHANNELS = (1, 3, 16, 17, 33)
 DTYPES = st.sampled_from([DType.float32, DType.float64])
-some = settings(max_examples=20, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=14, suppress_health_check=list(HealthCheck))
+few = settings(some, max_examples=7)
 
 Shape = tuple[int, ...]
 Build = Callable[..., Value]
@@ -100,7 +101,7 @@ def test_convolution(window: object, channels: tuple[int, int, int], dtype: DTyp
     check(op, (groups * depth, *size), [(groups * filters, depth, *kernel)], dtype, short)
 
 
-@some
+@few
 @given(st.sampled_from(CHANNELS), st.sampled_from(CHANNELS), st.sampled_from([(1, 1), (4, 7), (9, 2)]), DTYPES)
 def test_fused_convolution(inputs: int, outputs: int, size: Shape, dtype: DType) -> None:
     """A chain with halos between: convolution, bias, activation, convolution, sum with what came before."""
@@ -147,19 +148,13 @@ SIZES = st.sampled_from([(), (1,), (5,), (1, 1), (1, 9), (3, 4), (17, 1), (2, 3,
 @given(SIZES, st.sampled_from(CHANNELS), DTYPES, st.integers(2, CAPACITY))
 def test_batch_normalization(size: Shape, channels: int, dtype: DType, short: int) -> None:
     assume(int(np.prod(size)) > 1)  # one element normalizes to noise
-    shapes = [(1, channels, *(1,) * len(size))] * 2
 
     def build(x: Value, gamma: Value, beta: Value) -> Value:
         y, _, variance = BatchNormalization(1e-3)(x, gamma, beta)
         return Relu()(y) + variance
 
-    infer = BatchNormalization(1e-3)
-    try:
-        build(*(Input(f"i{i}", TensorType(dtype, shape))() for i, shape in enumerate([(2, channels, *size), *shapes])))
-    except ValueError:
-        shapes = [(channels,)] * 2
-    assert infer
-    check(build, (channels, *size), list(shapes), dtype, short)
+    shape = (channels,)
+    check(build, (channels, *size), [shape, shape], dtype, short)
 
 
 @some
