@@ -16,7 +16,7 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
-from striate.data import Dataset, Split, Standardizer, open_dataset
+from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
@@ -26,7 +26,7 @@ from striate.persistence import save
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
-from striate.train.trainer import Trainer, steps_per_epoch
+from striate.train.trainer import Trainer
 
 
 class OptimizerName(Enum):
@@ -93,7 +93,7 @@ def train(
     )
     if chosen.epochs < 1:
         raise OptionError(f"--epochs {chosen.epochs}; wanted 1 or more")
-    steps = chosen.epochs * steps_per_epoch(len(train_set), chosen.batch_size)
+    steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
     network = build(chosen.model, channels=train_set.images.shape[1], classes=len(train_set.classes), seed=seed)
     if standardize:

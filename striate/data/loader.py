@@ -32,7 +32,7 @@ def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 
 
 def batch_count(count: int, batch_size: int) -> int:
-    """How many batches ``count`` samples make, the short last one included."""
+    """How many batches ``count`` samples make: ⌈count / batch_size⌉."""
     if batch_size < 1:
         raise OptionError(f"batch_size={batch_size}; wanted 1 or more")
     return -(-count // batch_size)
@@ -41,14 +41,17 @@ def batch_count(count: int, batch_size: int) -> int:
 def batches(
     dataset: Dataset, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
 ) -> Iterator[Batch]:
-    """Every sample once, ``batch_size`` at a time; the last batch may be short.
+    """Every sample once, in ⌈n / batch_size⌉ batches as equal as possible: their sizes differ by one at most.
+
+    A short last batch would weigh its few samples more than all others, and their statistics would throw the running
+    ones of batch normalization off (a batch of two made 98 % held-out accuracy 64 %).
 
     Raises ``OptionError`` for a batch size below 1, at once.
 
     >>> [len(batch.y) for batch in batches(load_digits("test"), 100)]
-    [100, 100, 100, 55]
+    [88, 89, 89, 89]
     """
     count = batch_count(len(dataset), batch_size)
     index = order(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
-    chosen = (index[i * batch_size : (i + 1) * batch_size] for i in range(count))
+    chosen = (index[i * len(index) // count : (i + 1) * len(index) // count] for i in range(count))
     return (Batch(dataset.images[part], dataset.labels[part], part) for part in chosen)

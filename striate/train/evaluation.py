@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,11 +85,11 @@ def evaluate(
                 f"the model gives outputs of shape {logits.shape}, but {dataset.name} has {classes} classes\n"
                 f"  help: a model that ends with {classes} outputs, or other data"
             )
-        losses.append(float(-log_softmax(logits)[np.arange(len(y)), y].sum()))
+        losses += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
         right += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
         after_batch(len(y))
     results = tuple(
         ClassResult(name, int(correct), int(count))
         for name, correct, count in zip(dataset.classes, right, seen, strict=True)
     )
-    return Evaluation(float(np.sum(losses)) / len(dataset), int(right.sum()), len(dataset), results)
+    return Evaluation(math.fsum(losses) / len(dataset), int(right.sum()), len(dataset), results)

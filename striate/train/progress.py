@@ -89,7 +89,7 @@ class Lines:
     def start(self, plan: Plan) -> None:
         self._epochs = plan.epochs
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
-        self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of {plan.batch_size}")
+        self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
 
     def batch(self, moment: Moment) -> None:
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -25,17 +24,6 @@ from striate.train.progress import Lines, Moment, Plan, Progress, Silent
 VALIDATION_BATCH = 256
 
 
-def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """Batches of one epoch: a last one of less than half the size is left out, unless it is the only one.
-
-    The statistics of a few samples throw running statistics off (a batch of two made 98 % held-out accuracy 64 %), and
-    a batch of one has no variance. The order changes with the epoch, so no sample is left out for long.
-    """
-    count = batch_count(samples, batch_size)
-    last = samples - (count - 1) * batch_size
-    return count - 1 if count > 1 and 2 * last < batch_size else count
-
-
 class Trainer:
     """Trains a model on a data set.
 
@@ -43,7 +31,8 @@ class Trainer:
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
     ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
-    seed gives the same model. A last batch of less than half the size is left out. ``progress`` is True (live on a
+    seed gives the same model. An epoch is made of batches of ``batch_size`` samples or a few less, all of about one
+    size (see ``data.batches``). ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
     """
@@ -81,9 +70,8 @@ class Trainer:
         self._check_validation(train_set, validation)
         self.history.finished = False
         first = len(self.history) + 1
-        plan = Plan(
-            first + epochs - 1, steps_per_epoch(len(train_set), self.batch_size), len(train_set), self.batch_size
-        )
+        batch_size, samples = self.batch_size, len(train_set)
+        plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
         progress = chosen_progress(self._progress)
         with Interruption(self._leave) as interruption:
             progress.start(plan)
@@ -112,9 +100,8 @@ class Trainer:
         total, seen = 0.0, 0
         sampled = SampledAccuracy(self.model) if progress.live else None
         start = time.perf_counter()
-        steps = steps_per_epoch(len(train_set), self.batch_size)
         order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)
-        for index, (x, y, _) in enumerate(itertools.islice(order, steps)):
+        for index, (x, y, _) in enumerate(order):
             if sampled is not None:
                 sampled.before_step(x, y)
             total += self.step(x, y) * len(y)

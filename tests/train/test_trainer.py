@@ -19,7 +19,7 @@ from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer
 from striate.train.display import Live
 from striate.train.progress import Lines, Moment, Plan
-from striate.train.trainer import chosen_progress, steps_per_epoch
+from striate.train.trainer import chosen_progress
 
 
 def stripes(count: int = 60, seed: int = 0) -> Dataset:
@@ -81,16 +81,27 @@ def test_two_calls_are_one_longer_training() -> None:
     assert history.losses == whole.history.losses
 
 
+class Recording(Lines):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.moments: list[Moment] = []
+
+    def batch(self, moment: Moment) -> None:
+        self.moments.append(moment)
+
+
 @pytest.mark.parametrize(
-    ("samples", "size", "steps"),
-    [(60, 16, 4), (50, 16, 3), (1, 16, 1), (16, 16, 1), (17, 16, 1), (24, 16, 2), (23, 16, 1)],
+    ("samples", "sizes"),
+    [(60, [15, 15, 15, 15]), (50, [12, 13, 12, 13]), (16, [16]), (17, [8, 9]), (24, [12, 12]), (2, [2])],
 )
-def test_a_tiny_last_batch_is_left_out(samples: int, size: int, steps: int) -> None:
-    assert steps_per_epoch(samples, size) == steps
-    if samples > 1:
-        one = trainer()
-        one.fit(stripes(samples), epochs=1)
-        assert one.step.step_number == steps
+def test_every_sample_is_learned_from_in_batches_of_about_one_size(samples: int, sizes: list[int]) -> None:
+    seen = Recording()
+    one = trainer(progress=seen)
+    one.fit(stripes(samples), epochs=1)
+    assert one.step.step_number == len(sizes)
+    assert np.diff([0, *(moment.samples for moment in seen.moments)]).tolist() == sizes
 
 
 def test_bad_options() -> None:
@@ -177,13 +188,13 @@ def test_lines_for_pipes() -> None:
     stream = io.StringIO()
     trainer(progress=Lines(stream)).fit(stripes(), stripes(20, 1), epochs=2)
     first, *epochs = stream.getvalue().splitlines()
-    assert first == "60 images, 2 epochs of 4 batches of 16"
+    assert first == "60 images, 2 epochs of 4 batches of up to 16"
     assert epochs[1].startswith("epoch 2/2  loss ")
     assert " %  " in epochs[1]
     assert len(epochs) == 2
     stream.truncate(stream.seek(0))
-    trainer(progress=Lines(stream)).fit(stripes(17), epochs=1)
-    assert stream.getvalue().splitlines()[0] == "17 images, 1 epoch of 1 batch of 16"
+    trainer(progress=Lines(stream)).fit(stripes(16), epochs=1)
+    assert stream.getvalue().splitlines()[0] == "16 images, 1 epoch of 1 batch of up to 16"
 
 
 @pytest.mark.parametrize("width", [30, 60, 120])
