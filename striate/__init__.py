@@ -8,20 +8,21 @@ The main job in four lines::
     logits = model(x)
 """
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import striate.ops
-from striate import data, models, nn, optim
+from striate import nn, optim
 from striate.eager import Operations
 from striate.errors import StriateError
-from striate.persistence import load, save
 from striate.step import TrainingStep
 from striate.tracing import compile, value_and_grad
-from striate.train import Trainer
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import ops
+    from striate import data, models, ops
+    from striate.persistence import load, save
+    from striate.train import Trainer
 else:
     ops = Operations(striate.ops)  # takes arrays too
 
@@ -33,3 +34,19 @@ __all__ = [
     "nn", "optim", "models", "data",
     "StriateError",
 ]  # fmt: skip
+
+_LATER = {"Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence"}
+"""Names of rooms that are opened when they are first asked for: who only predicts does not wait for the trainer."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("data", "models"):
+        return import_module(f"striate.{name}")
+    if name in _LATER:
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
+    raise AttributeError(f"module 'striate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,23 +6,19 @@ interpreted by the NumPy references of its operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from striate import settings
+from striate.compiler import prepare_compiled
 from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.settings import Engine
-
-try:
-    from striate.compiler import prepare_compiled  # pyright: ignore
-except ModuleNotFoundError:
-    prepare_compiled = None
 
 
 class Executable(Protocol):
@@ -89,6 +85,6 @@ def prepare(
     results: places for outputs that are to be written there; capacity: the largest N that will be run.
     """
     places, written = dict(bindings or {}), dict(results or {})
-    if settings.current().engine is Engine.COMPILED and prepare_compiled is not None:
-        return cast("Callable[..., Executable]", prepare_compiled)(graph, places, written, capacity)
+    if settings.current().engine is Engine.COMPILED:
+        return prepare_compiled(graph, places, written, capacity)
     return ReferenceExecutable(graph, places, written)
