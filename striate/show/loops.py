@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, NO_HALO
-from striate.graph.graph import Input
+from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value, shape_text
 from striate.passes.fuse import Group, Plan
@@ -26,7 +26,7 @@ pass over memory of its own.
   reads      arrays that the loop fetches from memory
   with       small ones: a few numbers for each channel, loaded once
   computes   what happens to each element on the way, in registers
-  sums       totals that run along; a later, small loop adds the threads' shares in a fixed order
+  sums       totals that run along; a later, small loop adds the chunks' shares in a fixed order
   stores     arrays that are in memory afterwards; no other result of the loop ever is
 
   v5   made by loop 5 on the way to the loss          t1   exists in registers of this loop only
@@ -35,11 +35,15 @@ pass over memory of its own.
   In blocks of 16 channels: 16 channels of one pixel lie beside each other and fill one vector register.
   "with 1 zeros around" is the padding that the next convolution reads: no loop needs special code at an edge.
 
-What to look for: the sums that a batch normalization needs run along in the convolution before it. Subtracting
-the mean, dividing, scaling, the activation and the addition of a skip connection share one walk, which writes
-the array that the next convolution reads. On the way back they ride on the convolution's input gradient.
+{hint}In this program: {kinds}.
+"""
 
-In this program: {kinds}.
+
+HINT = """\
+What to look for: the sums that a batch normalization needs run along in the convolution before it. To
+subtract the mean, divide, scale, add a skip connection and activate is one walk, which writes the array that
+the next convolution reads. On the way back they ride on the convolution's input gradient.
+
 """
 
 
@@ -48,9 +52,11 @@ def loops_text(plan: Plan, layers: Mapping[str, str]) -> str:
     page = _Page(plan, layers)
     lines = page.lines()
     kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
+    rides = any(group.reductions for group in plan.groups if group.anchor is not None)
+    hint = HINT if rides else ""
     legend = "\n".join(
         "\n".join(textwrap.wrap(line, WIDTH)) if line.startswith("In this") else line
-        for line in LEGEND.format(count=len(plan.groups), kinds=kinds).splitlines()
+        for line in LEGEND.format(count=len(plan.groups), kinds=kinds, hint=hint).splitlines()
     ).replace("\u00a0", " ")
     return f"{legend}\n\n" + "\n".join(lines) + "\n"
 
@@ -200,6 +206,8 @@ class _Page:
             base = self.layouts.base(value)
             type = base.type
             note = f"{name} {shape_text(type.shape)}" if math.prod(type.concrete(2)) > 1 else name
+            if isinstance(base.node.op, Constant):
+                note = f"the number {name}"
             if type.dtype.short != "f32":
                 note += f" {type.dtype.short}"
             halo = self.layouts.halo.get(base, NO_HALO)

@@ -29,8 +29,8 @@ last one that reads it, and lends its bytes to others before and after. Each wit
 PROGRAM = """\
 {phases} phases, {kernels} different kernels, run by one call into native code. A phase is one kernel over its
 chunks; threads take chunks as they come free and wait for each other at the end of the phase. How work is cut
-into chunks follows from the shapes alone, never from the number of threads: so the result has the same bits on
-one thread or many.
+into chunks follows from the shapes alone, never from the number of threads: so the result has the same bits
+on one thread or many.
 Sizes are at N = {samples}; → stands before what a phase writes.
 
 """
