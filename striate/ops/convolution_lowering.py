@@ -102,7 +102,12 @@ def acceptable(channels: int) -> tuple[int, ...]:
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
-WINOGRAD_TILE = 4
+WINOGRAD_TILES = {3: 4, 5: 2}
+"""Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
+
+WINOGRAD_CHANNELS = {3: 32, 5: 16}
+"""Channels from which the products saved outweigh the transforms."""
+
 WINOGRAD_TOGETHER = 16
 MANY_TILES = 64
 SHARED_FILTERS = 4 << 20
@@ -110,28 +115,28 @@ SHARED_FILTERS = 4 << 20
 
 
 def suits_winograd(g: Geometry, transposed: bool) -> bool:
-    """Whether F(4×4, 3×3) computes this direction, and pays: a function of the shapes alone.
-
-    The transforms cost about as much as 32 channels' products, so narrow layers stay direct.
-    """
+    """Whether F(4×4, 3×3) or F(2×2, 5×5) computes this direction, and pays: a function of the shapes alone."""
+    taps = g.kernel[2]
     size = g.size if transposed else g.count
-    fits = g.kernel == (1, 3, 3) and g.stride == g.dilation == (1, 1, 1) and g.groups == 1 and g.before[0] == 0
-    fits &= all(0 <= b <= 2 for b in g.before)
-    return fits and min(g.filters, g.depth) >= 32 and min(size[1:]) >= 4
+    fits = taps in WINOGRAD_TILES and g.kernel == (1, taps, taps) and g.groups == 1
+    fits = fits and g.stride == g.dilation == (1, 1, 1)
+    fits = fits and g.before[0] == 0 and all(0 <= b < taps for b in g.before)
+    return fits and min(g.filters, g.depth) >= WINOGRAD_CHANNELS[taps] and min(size[1:]) >= 4
 
 
-def winograd_halo(before: Three, size: Three, count: Three) -> Halo:
+def winograd_halo(taps: int, before: Three, size: Three, count: Three) -> Halo:
     """The halo that whole tiles read: a cut last tile reads further than its outputs need."""
     pairs = [(0, 0)]
+    tile = WINOGRAD_TILES[taps]
     for axis in (1, 2):
-        covered = -(-count[axis] // WINOGRAD_TILE) * WINOGRAD_TILE
-        pairs.append((before[axis], max(0, covered + 2 - before[axis] - size[axis])))
+        covered = -(-count[axis] // tile) * tile
+        pairs.append((before[axis], max(0, covered + taps - 1 - before[axis] - size[axis])))
     return cast(Halo, tuple(pairs))
 
 
 def winograd_before(g: Geometry, transposed: bool) -> Three:
     """Zeros before the first pixel: those of the turned filter for the input gradient."""
-    d, h, w = (2 - b for b in g.before) if transposed else g.before
+    d, h, w = (g.kernel[2] - 1 - b for b in g.before) if transposed else g.before
     return (0, h, w) if transposed else (d, h, w)
 
 
@@ -139,7 +144,7 @@ def read_halo(g: Geometry, transposed: bool, winograd: bool) -> Halo:
     """The halo that a direction's kernel reads around its input."""
     if winograd and suits_winograd(g, transposed):
         count, size = (g.size, g.count) if transposed else (g.count, g.size)
-        return winograd_halo(winograd_before(g, transposed), size, count)
+        return winograd_halo(g.kernel[2], winograd_before(g, transposed), size, count)
     return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
 
 
@@ -148,9 +153,11 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     x, w = site.node.inputs
     source: Storage = site.storage(x)
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
-    pack = WinogradPack(source.dtype, g.filters, g.depth, WINOGRAD_TILE, 3, transposed)
+    taps = g.kernel[2]
+    tile = WINOGRAD_TILES[taps]
+    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
-    rows, columns = (-(-size // WINOGRAD_TILE) for size in site.domain.sizes[1:])
+    rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
@@ -159,7 +166,7 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
         # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
         groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
     kernel = WinogradConvolution(
-        source, before[1:], WINOGRAD_TILE, 3, together, groups, shares, site.region
+        source, before[1:], tile, taps, together, groups, shares, site.region
     )  # fmt: skip
     packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     path = site.node.path
@@ -217,8 +224,9 @@ TILES_BYTES = 400 << 10
 def weight_gradient_halos(g: Geometry, winograd: bool) -> tuple[Halo, Halo]:
     """The halos that the weight gradient reads around x and around dy."""
     if winograd and suits_winograd(g, False):
-        cut = tuple((0, -(-n // WINOGRAD_TILE) * WINOGRAD_TILE - n if axis else 0) for axis, n in enumerate(g.count))
-        return winograd_halo(winograd_before(g, False), g.size, g.count), cast(Halo, cut)
+        tile = WINOGRAD_TILES[g.kernel[2]]
+        cut = tuple((0, -(-n // tile) * tile - n if axis else 0) for axis, n in enumerate(g.count))
+        return winograd_halo(g.kernel[2], winograd_before(g, False), g.size, g.count), cast(Halo, cut)
     return halo_of([g.forward], g.size), NO_HALO
 
 
@@ -231,9 +239,11 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = 0 if x.type.batched else x.shape[0]
     before = winograd_before(g, False)[1:]
-    tile = 36 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
-    together = max(8, TILES_BYTES // tile // 8 * 8)
-    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, samples)
+    taps = g.kernel[2]
+    tile = WINOGRAD_TILES[taps]
+    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
+    together = max(8, TILES_BYTES // per_tile // 8 * 8)
+    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
     pairs = arriving.blocks * source.blocks
     size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
     sums = site.buffer("transformed weight gradient", fixed=size)

@@ -1,4 +1,4 @@
-"""The weight gradient in transformed tiles, as F(3×3, 4×4): the nine taps are the outputs, dy's tiles the filters.
+"""The weight gradient in transformed tiles, for 3×3 as F(3×3, 4×4): the taps are the outputs, dy's tiles the filters.
 
     dW[o, c] = Aᵀ [ Σ_tiles (G dy Gᵀ)[o] ⊙ (Bᵀ x B)[c] ] A
 
@@ -14,10 +14,6 @@ from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.ops.winograd import PADDING, Matrix, apply, transforms
-
-TILE = 4
-TAPS = 3
-POINTS = (TILE + TAPS - 1) ** 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,14 @@ class WinogradWeightGradient(KernelSpec):
     outs: int  # output blocks of one range
     intos: int  # input blocks of one range
     together: int  # tiles of one batch
+    tile: int
+    taps: int
     samples: int  # 0: the run-time N
+
+    @property
+    def points(self) -> int:
+        """Products of one tile."""
+        return (self.tile + self.taps - 1) ** 2
 
     @property
     def ranges(self) -> tuple[int, int]:
@@ -63,18 +66,18 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return POINTS * self.together * (self.rows_of_v + self.rows_of_w) * self.source.dtype.numpy.itemsize
+        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.source.dtype.numpy.itemsize
 
     @property
     def per_pair(self) -> int:
         """Elements of M for one output and input block."""
-        return POINTS * BLOCK * LANES
+        return self.points * BLOCK * LANES
 
     @property
     def grid(self) -> tuple[int, int]:
         """Tiles along each axis of dy."""
         _, height, width = self.arriving.sizes
-        return -(-height // TILE), -(-width // TILE)
+        return -(-height // self.tile), -(-width // self.tile)
 
     def write(self, k: Kernel) -> None:
         dtype = self.source.dtype
@@ -89,7 +92,7 @@ class WinogradWeightGradient(KernelSpec):
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         rows, columns = self.grid
         tiles = k.imul(k.isub(last, first), rows * columns)
-        w = k.offset(k.scratch, POINTS * self.together * self.rows_of_v, dtype)
+        w = k.offset(k.scratch, self.points * self.together * self.rows_of_v, dtype)
         pairs = self.arriving.blocks * self.source.blocks
         sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
@@ -108,7 +111,7 @@ class WinogradWeightGradient(KernelSpec):
             with k.loop(0, count) as tile:
                 self._transform(k, first, k.iadd(batch.index, tile.index), tile.index, w, (first_out, last_out),
                                 (first_into, last_into))  # fmt: skip
-            with k.loop(0, POINTS) as position:
+            with k.loop(0, self.points) as position:
 
                 def multiply(out: Index, into: Index, place: Any, position: Index = position.index) -> None:
                     self._multiply(k, position, count, k.isub(out, first_out), k.isub(into, first_into), w, place)
@@ -123,7 +126,7 @@ class WinogradWeightGradient(KernelSpec):
         rows, columns = self.grid
         inside = k.imod(tile, rows * columns)
         at = (k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns))
-        t = transforms(TAPS, TILE)
+        t = transforms(self.taps, self.tile)
         self._tiles(k, self.source, k.operand(0), self.before, t.input, at, intos, k.scratch, place, self.rows_of_v)
         self._tiles(k, self.arriving, k.operand(1), (0, 0), t.filter, at, outs, w, place, self.rows_of_w)
 
@@ -136,7 +139,7 @@ class WinogradWeightGradient(KernelSpec):
         sample, line, column = at
         size, points = len(matrix[0]), len(matrix)
         where = k.iadd(
-            storage.origin, k.imul(sample, s[0]), k.imul(line, TILE * s[3]), k.imul(column, TILE * s[4]),
+            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
             -before[0] * s[3] - before[1] * s[4],
         )  # fmt: skip
         corner = k.offset(array, where, dtype)
@@ -186,13 +189,13 @@ class WinogradUnpack(KernelSpec):
         dtype = g.source.dtype
         filters, depth = g.arriving.channels, g.source.channels
         out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
-        matrix = transforms(TAPS, TILE).output
-        size = TILE + TAPS - 1
+        matrix = transforms(g.taps, g.tile).output
+        size = g.tile + g.taps - 1
         per_share = g.arriving.blocks * g.source.blocks * g.per_pair
         base = k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), dtype)
         first = k.imul(into, BLOCK)
         lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(TAPS * TAPS)]
+        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(g.taps * g.taps)]
         with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
             mine = k.offset(base, k.imul(channel.index, LANES), dtype)
 
@@ -204,12 +207,12 @@ class WinogradUnpack(KernelSpec):
                 return value
 
             half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
-            for i in range(TAPS):
+            for i in range(g.taps):
                 for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.builder.store(value, kept[i * TAPS + j], align=64)
+                    k.builder.store(value, kept[i * g.taps + j], align=64)
             with k.loop(0, lanes) as lane:
                 o = k.iadd(k.imul(out, LANES), lane.index)
-                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), TAPS * TAPS)
+                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), g.taps * g.taps)
                 target = k.offset(k.operand(1), index, dtype)
                 for tap, slot in enumerate(kept):
                     value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
