@@ -78,7 +78,10 @@ class Cache:
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        """Keeps ``data``: whole or not at all, also when the power fails or two processes write at once."""
+        """Keeps ``data``, also when two processes write at once.
+
+        Nothing waits for the disk: what a power failure leaves behind fails its checksum.
+        """
         if not self._writable:
             return
         try:
@@ -121,8 +124,6 @@ class Cache:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_HEADER.pack(_MAGIC, len(data), hashlib.sha256(data).digest()))
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(temporary, self._path(name))
         except OSError:
             with contextlib.suppress(OSError):

@@ -465,14 +465,19 @@ class NativeDriver:
         return TEAM["seats"] + thread * SEAT + SCRATCH
 
 
+_SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
+
+
 @functools.cache
 def load() -> NativeDriver:
-    """The driver for this computer, compiled once."""
-    return load_text(write(target.host().triple))
+    """The driver for this computer, compiled once for all processes."""
+    here = target.host()
+    library, (run, work, cycles) = jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS)
+    return NativeDriver(run, work, cycles, library)
 
 
 def load_text(text: str) -> NativeDriver:
     """The driver from its LLVM IR; tests load one that yields at every step."""
     library = jit.load([jit.compile_object(text, target.host())])
-    run, work, cycles = (library.address(f"striate_{name}") for name in ("run", "work", "cycles"))
+    run, work, cycles = map(library.address, _SYMBOLS)
     return NativeDriver(run, work, cycles, library)

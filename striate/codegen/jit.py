@@ -12,19 +12,23 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import llvmlite.binding as llvm
 
-from striate.codegen import cache
+from striate import settings
+from striate.codegen import cache, workers
 from striate.codegen import target as targets
 from striate.codegen.target import Target
 from striate.errors import EngineError, GraphError
 
+_log = logging.getLogger("striate")
 _HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
 
 
@@ -92,14 +96,20 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     manager.run(module, builder)
 
 
+_llvm = threading.RLock()
+"""Held around every use of LLVM, and while workers are forked: so that none is born with a lock inside LLVM taken."""
+
+
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
     """A relocatable object file without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
-    return _machine(target).emit_object(_parse(ir_text, target, passes))
+    with _llvm:
+        return _machine(target).emit_object(_parse(ir_text, target, passes))
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
     """The assembly text of what ``compile_object`` emits, for reading and for tests."""
-    return _machine(target).emit_assembly(_parse(ir_text, target, passes))
+    with _llvm:
+        return _machine(target).emit_assembly(_parse(ir_text, target, passes))
 
 
 @functools.cache
@@ -139,19 +149,21 @@ class Library:
 
     def __init__(self, objects: Sequence[bytes]) -> None:
         self._name = f"striate{next(_library_numbers)}"
-        builder = llvm.JITLibraryBuilder().add_current_process()
-        for data in objects:
-            builder.add_object_img(data)
-        try:
-            self._tracker = builder.link(_engine(), self._name)
-        except RuntimeError as error:
-            raise EngineError(f"compiled kernels cannot be loaded: {error}\n{_HELP}") from error
+        with _llvm:
+            builder = llvm.JITLibraryBuilder().add_current_process()
+            for data in objects:
+                builder.add_object_img(data)
+            try:
+                self._tracker = builder.link(_engine(), self._name)
+            except RuntimeError as error:
+                raise EngineError(f"compiled kernels cannot be loaded: {error}\n{_HELP}") from error
         _keep_for_ever(self._tracker)
 
     def address(self, symbol: str) -> int:
         """The address of ``symbol``; raises ``EngineError`` where no object defines it."""
         try:
-            tracker = _engine().lookup(self._name, symbol)
+            with _llvm:
+                tracker = _engine().lookup(self._name, symbol)
         except RuntimeError as error:
             raise EngineError(f"kernel {symbol} cannot be loaded: {error}\n{_HELP}") from error
         _keep_for_ever(tracker)
@@ -161,6 +173,28 @@ class Library:
 def load(objects: Sequence[bytes]) -> Library:
     """Loads object files of this computer's architecture; raises ``EngineError`` where that fails."""
     return Library(objects)
+
+
+def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> tuple[Library, list[int]]:
+    """A library of ``write()``, compiled once for all processes, and its symbols' addresses.
+
+    ``key`` says what the text depends on but striate's source. Raises as compiling and loading do.
+    """
+    store = cache.current()
+    name = cache.entry_name(key, target.key)
+    data = store.get(name) if store else None
+    if data is not None:
+        try:
+            library = load([data])
+            return library, [library.address(symbol) for symbol in symbols]
+        except EngineError:
+            pass  # the checksum held, but the loader refuses: written by a broken build
+    data = compile_object(write(), target)
+    library = load([data])
+    addresses = [library.address(symbol) for symbol in symbols]
+    if store:
+        store.put(name, data)
+    return library, addresses
 
 
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
@@ -188,13 +222,17 @@ class KernelSource(Protocol):
 
 
 class Kernels:
-    """The kernels of this process: each key is compiled, or read from the cache, and loaded once."""
+    """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
+
+    ``progress(done, all)``, where set, is called while kernels are being compiled, by the thread that asked for them.
+    """
 
     def __init__(self) -> None:
         self._addresses: dict[tuple[Target, str], int] = {}
         self._lock = threading.Lock()
         self.compiled = 0
         self.cached = 0
+        self.progress: Callable[[int, int], None] | None = None
 
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> dict[str, int]:
         """The address of every source by its key.
@@ -221,7 +259,7 @@ class Kernels:
             # The checksum held, but the loader refuses: written by a broken build. Compiled afresh below.
             loaded = {}
         fresh = [source for source in missing if source.key not in loaded]
-        objects = [compile_object(source.ir(), chosen) for source in fresh]
+        objects = self._compile(fresh, chosen)
         loaded |= _link(fresh, objects)
         self.compiled += len(fresh)
         for source, data in zip(fresh, objects, strict=True):
@@ -229,6 +267,33 @@ class Kernels:
                 store.put(names[source.key], data)
         for key, address in loaded.items():
             self._addresses[chosen, key] = address
+
+    def _compile(self, fresh: Sequence[KernelSource], chosen: Target) -> list[bytes]:
+        """The objects of those sources, in worker processes where there are many."""
+        if not fresh:
+            return []
+        start, done = time.perf_counter(), itertools.count(1)
+
+        def finished() -> None:
+            if self.progress:
+                self.progress(next(done), len(fresh))
+
+        if self.progress:
+            self.progress(0, len(fresh))
+        processes = workers.count(len(fresh), settings.current().threads)
+        _machine(chosen)  # made here once, not in every worker
+        with _llvm:
+            objects = workers.compile_all(
+                [source.symbol for source in fresh],
+                lambda number: compile_object(fresh[number].ir(), chosen),
+                processes,
+                finished,
+            )
+        _log.info(
+            "%d kernels compiled in %.1f s by %s", len(fresh), time.perf_counter() - start,
+            f"{processes} processes" if processes else "this process",
+        )  # fmt: skip
+        return objects
 
 
 def _link(sources: Sequence[KernelSource], objects: Sequence[bytes]) -> dict[str, int]:

@@ -6,6 +6,7 @@ which the compiled kernel is kept. So equal layers share one kernel, and no code
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,12 @@ from striate.codegen.kernel import Kernel
 class KernelSpec:
     """Base of kernel specifications (abstract): fields, and ``write`` which writes the code."""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Canonical text of everything that the code depends on."""
         return repr(self)
 
-    @property
+    @functools.cached_property
     def symbol(self) -> str:
         """Name of the native function: the kind of kernel and a hash of its key."""
         return f"{type(self).__name__}_{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"

@@ -108,11 +108,11 @@ def test_a_folder_that_cannot_be_made_is_not_used(tmp_path: Path, caplog: pytest
 def test_a_full_disk_stops_the_writing_with_one_notice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(*paths: object) -> None:
         raise OSError(28, "No space left on device")
 
     store = cache.Cache(tmp_path)
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with caplog.at_level(logging.WARNING, logger="striate"):
         store.put("a", b"object")
         store.put("b", b"object")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +72,56 @@ def test_kernels_are_compiled_once_a_process_and_read_from_the_cache_in_the_next
     assert [_call(addresses[source.key], 10) for source in again] == [11, 12, 13, 14]
     assert (second.compiled, second.cached) == (1, 3)
     assert not again[0].written
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_kernels_are_compiled_with_news_of_how_far_it_is(threads: int, caplog: pytest.LogCaptureFixture) -> None:
+    before = settings.override(threads=threads)
+    kernels, news = jit.Kernels(), list[tuple[int, int]]()
+    kernels.progress = lambda done, total: news.append((done, total))
+    with caplog.at_level(logging.INFO, logger="striate"):
+        addresses = kernels.get([Adder(amount) for amount in range(20)])
+    settings.restore(before)
+    assert [_call(addresses[f"adder {amount}"], 10) for amount in range(20)] == list(range(10, 30))
+    assert news == [(done, 20) for done in range(21)]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("20 kernels compiled in ")
+    again = jit.Kernels()
+    again.get([Adder(amount) for amount in range(20)])
+    assert (again.compiled, again.cached) == (0, 20)
+
+
+def test_a_refused_kernel_among_many_is_named() -> None:
+    @dataclass(frozen=True)
+    class Broken(Adder):
+        def ir(self) -> str:
+            return super().ir().replace("ret i64 %y", "ret i64 %nothing")
+
+    before = settings.override(threads=2)
+    try:
+        with pytest.raises(GraphError, match=Broken(7).symbol):
+            jit.Kernels().get([*(Adder(amount) for amount in range(10, 20)), Broken(7)])
+    finally:
+        settings.restore(before)
+
+
+def test_a_library_is_kept_by_its_key(tmp_path: Path) -> None:
+    source, written = Adder(5), list[int]()
+
+    def write() -> str:
+        written.append(1)
+        return source.ir()
+
+    for _ in range(2):
+        _, (address,) = jit.load_kept("five", write, target.host(), [source.symbol])
+        assert _call(address, 1) == 6
+    assert len(written) == 1
+    store = jit.cache.current()
+    assert store is not None
+    store.put(jit.cache.entry_name("five", target.host().key), b"not an object file")
+    _, (address,) = jit.load_kept("five", write, target.host(), [source.symbol])
+    assert _call(address, 1) == 6
+    assert len(written) == 2
 
 
 def test_without_a_cache_everything_is_compiled() -> None:

@@ -1,0 +1,224 @@
+"""Compiling in several processes at once, since llvmlite holds one lock for all threads of a process.
+
+A worker is a fork of this process: what is to be compiled lies in its memory already, and nothing is ever decoded but
+object files between a length and the next. A worker takes the next number from one pipe that all of them read
+
+    jobs     │ number │ number │ …                          written before the workers start
+    results  │ number, STARTED │ number, length │ object │ …     one pipe a worker
+
+A kernel that a worker could not compile is compiled again in this process, where its error has its type and its place.
+One at which a worker *died* is not: it would end this process too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import selectors
+import signal
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from striate.errors import GraphError
+
+FEWEST = 8
+"""Kernels that are worth starting workers for."""
+
+_log = logging.getLogger("striate")
+_MOST_WORKERS = 16
+_MOST_JOBS = 8192  # their numbers must fit in a pipe that nobody reads yet
+_PATIENCE = 60.0  # seconds without any news after which workers are given up
+_PIPE_BYTES = 1 << 20
+_JOB = struct.Struct("<I")
+_FRAME = struct.Struct("<IIQ")  # number of the kernel, what happened, bytes that follow
+_STARTED, _DONE, _FAILED = range(3)
+_GAVE_UP = 75
+# Sent by people and systems; any other signal, and any other exit, is the doing of the kernel being compiled.
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+
+
+def count(kernels: int, threads: int) -> int:
+    """How many workers compile that many kernels; 0 where this process does better alone."""
+    if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
+        return 0  # elsewhere than on Linux a forked process cannot rely on the system's libraries
+    return min(threads, _MOST_WORKERS, kernels // 2)
+
+
+@dataclass
+class _Worker:
+    process: int
+    pipe: int
+    buffer: bytearray = field(default_factory=bytearray)
+    current: int | None = None
+
+
+def compile_all(
+    names: Sequence[str], compile_one: Callable[[int], bytes], workers: int, finished: Callable[[], None]
+) -> list[bytes]:
+    """``compile_one(i)`` for every name, in ``workers`` processes; ``finished`` is called after each.
+
+    Raises ``GraphError`` with the name where compiling ends a worker, and whatever ``compile_one`` raises.
+    """
+    objects: list[bytes | None] = [None] * len(names)
+    for first in range(0, len(names) if workers else 0, _MOST_JOBS):
+        _Team(names, compile_one, objects, finished).run(range(first, min(first + _MOST_JOBS, len(names))), workers)
+    complete: list[bytes] = []
+    with collection_paused():
+        for number, data in enumerate(objects):
+            complete.append(compile_one(number) if data is None else data)
+            if data is None:
+                finished()
+    return complete
+
+
+@contextlib.contextmanager
+def collection_paused() -> Generator[None]:
+    """Without the garbage collector: what makes many objects and drops none is a third faster."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class _Team:
+    def __init__(
+        self,
+        names: Sequence[str],
+        compile_one: Callable[[int], bytes],
+        objects: list[bytes | None],
+        finished: Callable[[], None],
+    ) -> None:
+        self._names = names
+        self._compile_one = compile_one
+        self._objects = objects
+        self._finished = finished
+        self._workers: list[_Worker] = []
+
+    def run(self, numbers: Sequence[int], workers: int) -> None:
+        """Fills in the objects of those numbers, as far as workers can."""
+        jobs, jobs_end = os.pipe()
+        try:
+            try:
+                os.write(jobs_end, b"".join(map(_JOB.pack, numbers)))
+            finally:
+                os.close(jobs_end)  # so that workers find the end
+            for _ in range(workers):
+                self._start(jobs)
+            self._listen()
+        except OSError as error:  # no more processes or descriptors: this one does the rest
+            _log.info("kernels are compiled without workers: %s", error)
+        finally:
+            os.close(jobs)
+            self._stop()
+
+    def _start(self, jobs: int) -> None:
+        pipe, end = os.pipe()
+        try:
+            process = _fork()
+        except BaseException:
+            os.close(pipe)
+            os.close(end)
+            raise
+        if process == 0:
+            _work(jobs, end, self._compile_one, [pipe, *(worker.pipe for worker in self._workers)])
+        os.close(end)
+        self._workers.append(_Worker(process, pipe))
+
+    def _listen(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for worker in self._workers:
+                selector.register(worker.pipe, selectors.EVENT_READ, worker)
+            while selector.get_map():
+                events = selector.select(_PATIENCE)
+                if not events:
+                    _log.warning("the processes that compile kernels are silent: this one goes on alone")
+                    return
+                for key, _ in events:
+                    data = os.read(key.fd, _PIPE_BYTES)
+                    if data:
+                        key.data.buffer += data
+                        self._receive(key.data)
+                    else:
+                        selector.unregister(key.fd)
+                        self._end(key.data)
+
+    def _receive(self, worker: _Worker) -> None:
+        while len(worker.buffer) >= _FRAME.size:
+            number, event, length = _FRAME.unpack_from(worker.buffer)
+            if len(worker.buffer) < _FRAME.size + length:
+                return
+            data = bytes(worker.buffer[_FRAME.size : _FRAME.size + length])
+            del worker.buffer[: _FRAME.size + length]
+            worker.current = number if event == _STARTED else None
+            if event == _DONE:
+                self._objects[number] = data
+                self._finished()
+
+    def _end(self, worker: _Worker) -> None:
+        """Judges how a worker ended; raises ``GraphError`` where the kernel that it was compiling is to blame."""
+        self._workers.remove(worker)
+        os.close(worker.pipe)
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(worker.process, 0)[1])
+        except ChildProcessError:  # somebody else waited for it
+            return
+        signals = {-number.value: number.name for number in signal.Signals}
+        if worker.current is None or code in (0, _GAVE_UP) or signals.get(code) in _FROM_OUTSIDE:
+            return
+        how = f"by {signals[code]}" if code in signals else f"with code {code}"
+        raise GraphError(f"compiling kernel {self._names[worker.current]} ended its process {how}")
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            os.close(worker.pipe)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(worker.process, 0)
+        self._workers.clear()
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of other threads' locks: a worker takes none but those that its caller holds.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _work(jobs: int, results: int, compile_one: Callable[[int], bytes], foreign: Sequence[int]) -> NoReturn:
+    """The life of a worker; when its parent is gone, the first write ends it."""
+    try:
+        for descriptor in foreign:
+            os.close(descriptor)
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        gc.disable()
+        while len(job := os.read(jobs, _JOB.size)) == _JOB.size:
+            (number,) = _JOB.unpack(job)
+            _send(results, _FRAME.pack(number, _STARTED, 0))
+            try:
+                data = compile_one(number)
+            except Exception:  # noqa: BLE001 - raised again by the parent, which compiles this kernel itself
+                _send(results, _FRAME.pack(number, _FAILED, 0))
+            else:
+                _send(results, _FRAME.pack(number, _DONE, len(data)) + data)
+    except BaseException:  # noqa: BLE001 - a fork must never return into its parent's code
+        os._exit(_GAVE_UP)
+    os._exit(0)
+
+
+def _send(pipe: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(pipe, view) :]
