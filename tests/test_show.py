@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import striate as st
-from striate import nn
+from striate import nn, optim
 from striate.cli.show import as_in_a_step, training_graph
 from striate.errors import OptionError
 from striate.graph.value import Value
 from striate.show import Stage, stage_of, stage_text
+from striate.show.running import size_text
 
 
 def block() -> nn.Sequential:
@@ -85,6 +88,16 @@ def test_memory_does_not_overlap_and_grows_with_the_batch() -> None:
             apart = start + size <= other + 0.06 * size or other + other_size <= start + 0.06 * other_size
             assert apart or last < begin or end < first
     assert page(Stage.memory, 16) != page(Stage.memory, 32)
+
+
+def test_the_memory_shown_is_that_of_the_step() -> None:
+    model = block()
+    step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), capacity=16)
+    step.gradients(np.zeros((16, 3, 8, 8), np.float32), np.zeros(16, np.int64))
+    (compiled,) = step._compiled.values()
+    executable = cast(Any, compiled.executable)
+    assert f"at N = 16: {size_text(executable.program.scratch)}." in page(Stage.memory, 16)
+    assert page(Stage.program, 16).startswith(f"{len(executable.program.phases)} phases")
 
 
 def test_program_counts_passes() -> None:
