@@ -259,22 +259,22 @@ class Kernels:
             # The checksum held, but the loader refuses: written by a broken build. Compiled afresh below.
             loaded = {}
         fresh = [source for source in missing if source.key not in loaded]
-        objects = self._compile(fresh, chosen)
+        objects = self._compile(fresh, chosen, lambda key, data: store.put(names[key], data) if store else None)
         loaded |= _link(fresh, objects)
         self.compiled += len(fresh)
-        for source, data in zip(fresh, objects, strict=True):
-            if store:
-                store.put(names[source.key], data)
         for key, address in loaded.items():
             self._addresses[chosen, key] = address
 
-    def _compile(self, fresh: Sequence[KernelSource], chosen: Target) -> list[bytes]:
-        """The objects of those sources, in worker processes where there are many."""
+    def _compile(
+        self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
+    ) -> list[bytes]:
+        """The objects of those sources, in worker processes where there are many; each is kept as soon as it is made."""
         if not fresh:
             return []
         start, done = time.perf_counter(), itertools.count(1)
 
-        def finished() -> None:
+        def finished(number: int, data: bytes) -> None:
+            keep(fresh[number].key, data)
             if self.progress:
                 self.progress(next(done), len(fresh))
 

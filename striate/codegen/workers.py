@@ -30,6 +30,8 @@ from striate.errors import GraphError
 FEWEST = 8
 """Kernels that are worth starting workers for."""
 
+Finished = Callable[[int, bytes], None]
+
 _log = logging.getLogger("striate")
 _MOST_WORKERS = 16
 _MOST_JOBS = 8192  # their numbers must fit in a pipe that nobody reads yet
@@ -59,9 +61,9 @@ class _Worker:
 
 
 def compile_all(
-    names: Sequence[str], compile_one: Callable[[int], bytes], workers: int, finished: Callable[[], None]
+    names: Sequence[str], compile_one: Callable[[int], bytes], workers: int, finished: Finished
 ) -> list[bytes]:
-    """``compile_one(i)`` for every name, in ``workers`` processes; ``finished`` is called after each.
+    """``compile_one(i)`` for every name, in ``workers`` processes; ``finished(i, object)`` is called after each.
 
     Raises ``GraphError`` with the name where compiling ends a worker, and whatever ``compile_one`` raises.
     """
@@ -73,7 +75,7 @@ def compile_all(
         for number, data in enumerate(objects):
             complete.append(compile_one(number) if data is None else data)
             if data is None:
-                finished()
+                finished(number, complete[number])
     return complete
 
 
@@ -96,7 +98,7 @@ class _Team:
         names: Sequence[str],
         compile_one: Callable[[int], bytes],
         objects: list[bytes | None],
-        finished: Callable[[], None],
+        finished: Finished,
     ) -> None:
         self._names = names
         self._compile_one = compile_one
@@ -162,7 +164,7 @@ class _Team:
             worker.current = number if event == _STARTED else None
             if event == _DONE:
                 self._objects[number] = data
-                self._finished()
+                self._finished(number, data)
 
     def _end(self, worker: _Worker) -> None:
         """Judges how a worker ended; raises ``GraphError`` where the kernel that it was compiling is to blame."""

@@ -39,8 +39,10 @@ def _in_workers(action: Callable[[], None], at: int = 11) -> Callable[[int], byt
 
 
 def _run(compile_one: Callable[[int], bytes], count: int = 2) -> tuple[list[bytes], int]:
-    calls: list[int] = []
-    return workers.compile_all(NAMES, compile_one, count, lambda: calls.append(1)), len(calls)
+    given: dict[int, bytes] = {}
+    objects = workers.compile_all(NAMES, compile_one, count, given.__setitem__)
+    assert [given[number] for number in range(len(NAMES))] == objects
+    return objects, len(given)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +101,7 @@ def test_a_worker_killed_from_outside_is_replaced_by_this_process() -> None:
 
 
 def test_interruption_leaves_no_process() -> None:
-    def interrupted() -> None:
+    def interrupted(number: int, data: bytes) -> None:
         raise KeyboardInterrupt
 
     start = time.perf_counter()
@@ -132,7 +134,7 @@ def compile_one(number):
     Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(0.05)
     return bytes(10)
-workers.compile_all([str(i) for i in range(1000)], compile_one, 2, lambda: os._exit(9))
+workers.compile_all([str(i) for i in range(1000)], compile_one, 2, lambda number, data: os._exit(9))
 """
 
 
