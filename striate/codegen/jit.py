@@ -268,7 +268,7 @@ class Kernels:
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
     ) -> list[bytes]:
-        """The objects of those sources, in worker processes where there are many; each is kept as soon as it is made."""
+        """The objects of those sources, in workers where there are many; each is kept as soon as it is made."""
         if not fresh:
             return []
         start, done = time.perf_counter(), itertools.count(1)
