@@ -71,7 +71,8 @@ def inputs_of(arrays: Mapping[str, Array], symbolic: bool) -> dict[str, Value]:
     lead = next(iter(arrays.values())).shape[:1]
     return {
         name: Input(
-            name, TensorType(dtype_of(a.dtype), (N, *a.shape[1:]) if symbolic and lead and a.shape[:1] == lead else a.shape)
+            name,
+            TensorType(dtype_of(a.dtype), (N, *a.shape[1:]) if symbolic and lead and a.shape[:1] == lead else a.shape),
         )()
         for name, a in arrays.items()
     }
@@ -127,9 +128,7 @@ def backward(sample: Sample, dtype: DType, symbolic: bool = True) -> Problem | N
     return problem
 
 
-def assert_close(
-    found: Mapping[str, Array], expected: Mapping[str, Array], label: str, more_nan: bool = False
-) -> None:
+def assert_close(found: Mapping[str, Array], expected: Mapping[str, Array], label: str, more_nan: bool = False) -> None:
     """The same up to rounding, relative to the largest value; NaN exactly where NaN is expected.
 
     With ``more_nan`` there may be NaN in other places too.

@@ -111,7 +111,9 @@ def test_fused_work_is_the_same_as_separate_work(name: str, dtype: DType) -> Non
         random = np.random.default_rng(5)
         bias = {"bias": random.standard_normal(v.shape).astype(dtype_of_y.numpy) for v in sources}  # type: ignore[arg-type]
         inputs = {**alone.graph.inputs, **{"bias": v for v in sources}}
-        fused = Problem(alone.label, Graph(inputs, {**alone.graph.outputs, **results}), {**alone.arrays, **bias}, alone.n)
+        fused = Problem(
+            alone.label, Graph(inputs, {**alone.graph.outputs, **results}), {**alone.arrays, **bias}, alone.n
+        )
         unstored = Problem(alone.label, Graph(inputs, results), fused.arrays, alone.n)
 
         first = alone.run()

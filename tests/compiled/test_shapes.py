@@ -44,7 +44,9 @@ def check(build: Build, x: Shape, parameters: list[Shape], dtype: DType, short: 
         y = build(*values.values())
         draw = Input("draw", y.type)()
         moved = differentiate(total(y * draw), list(values.values()))
-        return Graph({**values, "draw": draw}, {"y": y, **{f"d{name}": g for name, g in zip(values, moved, strict=True)}})
+        return Graph(
+            {**values, "draw": draw}, {"y": y, **{f"d{name}": g for name, g in zip(values, moved, strict=True)}}
+        )
 
     symbolic = graph(N)
     arrays: dict[str, Array] = {
@@ -130,7 +132,9 @@ def test_max_pooling(window: object, channels: int, ceil_mode: bool, dtype: DTyp
 
 
 @some
-@given(RANKS.flatmap(windows), st.sampled_from(CHANNELS), st.booleans(), st.booleans(), DTYPES, st.integers(1, CAPACITY))
+@given(
+    RANKS.flatmap(windows), st.sampled_from(CHANNELS), st.booleans(), st.booleans(), DTYPES, st.integers(1, CAPACITY)
+)
 def test_average_pooling(
     window: object, channels: int, ceil_mode: bool, include: bool, dtype: DType, short: int
 ) -> None:
@@ -184,7 +188,15 @@ def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
     from striate.ops.reduction import Moments, Peak, Sum
 
     rank = 2 + len(size)
-    choices = {(0,), (1,), (0, 1), tuple(range(2, rank)), (0, *range(2, rank)), tuple(range(rank)), tuple(range(1, rank))}
+    choices = {
+        (0,),
+        (1,),
+        (0, 1),
+        tuple(range(2, rank)),
+        (0, *range(2, rank)),
+        tuple(range(rank)),
+        tuple(range(1, rank)),
+    }
     for axes in sorted(choices - {()}):
         for op in (Sum, Moments, Peak):
 
@@ -199,4 +211,6 @@ def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
                 arrays = {"x": random.standard_normal((5, channels, *size))}
                 problem = Problem(f"{op.__name__}{axes}", Graph({"x": x}, {"y": build(x)}), arrays, 5)
                 found, expected = problem.run()["y"], problem.expected()["y"]
-                np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11, err_msg=f"{problem.label} of {lead}")
+                np.testing.assert_allclose(
+                    found, expected, rtol=1e-11, atol=1e-11, err_msg=f"{problem.label} of {lead}"
+                )
