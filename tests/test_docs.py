@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from striate import settings
 from striate.cli import app
 
 CHECKOUT = Path(__file__).parent.parent
@@ -29,6 +30,8 @@ FENCE = re.compile(r"(?:<!-- (?P<marker>[^\n]*) -->\n)?```(?P<language>\w*)\n(?P
 EXCERPT = re.compile(
     r'striate (?P<arguments>show .*) \| (?:from|paragraph with) "(?P<start>.*?)"(?:, (?P<count>\d+) lines)?'
 )
+TARGET = "znver4"
+"""Tiles and algorithms follow from the processor: the pages show those of one, on whatever machine the test runs."""
 RUNNER = """
 import contextlib, io, json, sys
 outputs, names = [], {"__name__": "page"}
@@ -48,7 +51,11 @@ def stable(text: str) -> str:
 
 @functools.cache
 def shown(arguments: str) -> str:
-    result = CliRunner().invoke(app, shlex.split(arguments))
+    before = settings.override(target=TARGET)
+    try:
+        result = CliRunner().invoke(app, shlex.split(arguments))
+    finally:
+        settings.restore(before)
     assert result.exit_code == 0, result.output
     return stable(result.stdout)
 
