@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, cast
 
@@ -14,7 +13,7 @@ from striate.errors import DTypeError, ShapeError, StriateError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
-from striate.nn.initialization import drawn, generator
+from striate.nn.memory import placed, write_state
 from striate.nn.parameter import Parameter, Role
 from striate.nn.summary import summary_table
 from striate.nn.trail import explained_error
@@ -263,46 +262,13 @@ class Module:
         """The state arena; made, or made again around the same contents, where the structure has changed."""
         if self._arena is not None and self._arena_version == self._version:
             return self._arena
-        slots = dict(self.named_slots())
-        dtype = self.dtype or DType.float32
-        unknown = [f"{name} {slot.shape}" for name, slot in slots.items() if not slot.known]
-        if unknown:
-            raise ShapeError(
-                f"sizes not known yet: {', '.join(unknown)}\n"
-                "  help: call the model on data once, or model.infer((3, 32, 32)), or give the sizes instead of None"
-            )
-        others = [name for name, slot in slots.items() if slot.dtype.is_float and slot.dtype is not dtype]
-        if others:
-            raise DTypeError(
-                f"{', '.join(others[:4])} of another dtype than the rest, which is {dtype.value}\n"
-                "  help: model.float() or model.double() converts the whole model"
-            )
-        frozen = [name for name, slot in slots.items() if slot.learned and not slot.requires_grad]
-        found = self._arena
-        if found is not None and list(found.frozen) == frozen and found.dtype is dtype:
-            held = found.arrays
-            if held.keys() == slots.keys() and all(held[name] is slot.array for name, slot in slots.items()):
-                self.__dict__["_arena_version"] = self._version
-                return found
-        arena = StateArena(
-            {name: slot.sizes for name, slot in slots.items() if slot.learned},
-            {name: slot.sizes for name, slot in slots.items() if slot.role is Role.BUFFER},
-            [name for name, slot in slots.items() if slot.role is Role.COUNTER],
-            dtype,
-            frozen,
-        )
         root = self._ancestors()[0]
-        full = {id(slot): name for name, slot in root.named_slots()}
-        for name, view in arena.arrays.items():
-            slot = slots[name]
-            kept = slot.array if slot.array is not None else slot.start
-            if kept is None:
-                fan_in = slot.fan_in if slot.fan_in is not None else math.prod(slot.sizes[1:])
-                seeded = full.get(id(slot), name)  # its name in the whole model, also where a part runs first
-                kept = drawn(slot.init, slot.sizes, fan_in, generator(root._seed or 0, seeded), seeded)
-            view[...] = kept
-        for name, slot in slots.items():
-            slot.array = arena.arrays[name]
+        names = {id(slot): name for name, slot in root.named_slots()}
+        former = self._arena
+        arena = placed(dict(self.named_slots()), self.dtype or DType.float32, former, root._seed or 0, names)
+        if arena is former:
+            self.__dict__["_arena_version"] = self._version
+            return arena
         for _, module in self.named_modules():
             module.touch()  # also for other models that share a layer: their programs read the former memory
         self.__dict__.update(_arena=arena, _arena_version=self._version)
@@ -330,25 +296,7 @@ class Module:
 
         Raises ``ShapeError`` listing missing and unexpected names (``strict``) and wrong shapes.
         """
-        slots = dict(self.named_slots())
-        arrays = {name: np.asarray(array) for name, array in state.items()}
-        problems: list[str] = []
-        if strict:
-            missing = [name for name in slots if name not in arrays]
-            unexpected = [name for name in arrays if name not in slots]
-            problems += [f"missing: {', '.join(missing)}"] if missing else []
-            problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-        for name, slot in slots.items():
-            if name in arrays and not _fits(arrays[name].shape, slot.shape):
-                problems.append(f"{name}: shape {arrays[name].shape}, the model has {slot.shape}")
-        if problems:
-            raise ShapeError("this state does not fit the model\n  " + "\n  ".join(problems))
-        for name, slot in slots.items():
-            if name in arrays:
-                if slot.array is None:
-                    slot.shape, slot.start = arrays[name].shape, np.array(arrays[name])
-                else:
-                    slot.array[...] = arrays[name]
+        write_state(dict(self.named_slots()), state, strict)
         for _, module in self.named_modules():
             module.settle()
 
@@ -490,10 +438,6 @@ class Module:
         for restore in reversed(trace.undo):
             restore()
         return text
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted))
 
 
 class Standardization(Module):
