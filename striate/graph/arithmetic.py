@@ -6,7 +6,7 @@ operands of one rank, or scalars.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -19,18 +19,20 @@ from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtyp
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
 
 
-def broadcast_shapes(shapes: list[Shape], where: str = "") -> Shape:
-    """The common shape of equal-rank shapes and scalars; sizes of 1 stretch."""
+def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
+    """The common shape of equal-rank shapes and scalars; sizes of 1 stretch. ``where()`` begins the error."""
+    if shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
     result: list[Any] = [1] * rank
     for shape in shapes:
         if len(shape) not in (0, rank):
-            raise ShapeError(f"{where}: ranks differ: {', '.join(shape_text(s) for s in shapes)}")
+            raise ShapeError(f"{where()}: ranks differ: {', '.join(shape_text(s) for s in shapes)}")
         for axis, dim in enumerate(shape):
             if dim == 1 or dim is result[axis] or dim == result[axis]:
                 continue
             if result[axis] != 1:
-                raise ShapeError(f"{where}: shapes do not broadcast: {', '.join(shape_text(s) for s in shapes)}")
+                raise ShapeError(f"{where()}: shapes do not broadcast: {', '.join(shape_text(s) for s in shapes)}")
             result[axis] = dim
     return tuple(result)
 
@@ -44,8 +46,8 @@ class Elementwise(Op):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)
-        where = f"{self} at {current_path()!r}"
-        return (TensorType(inputs[0].dtype, broadcast_shapes([type.shape for type in inputs], where)),)
+        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
+        return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         """The result as a vector, from vectors. ``k`` is a ``codegen.kernel.Kernel``."""

@@ -166,6 +166,5 @@ def current_path() -> str:
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
     """Raises ``GraphError`` when float inputs differ in dtype: casts are explicit."""
-    kinds = {type.dtype for type in inputs}
-    if len(kinds) > 1:
+    if any(type.dtype is not inputs[0].dtype for type in inputs):
         raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")

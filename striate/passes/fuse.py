@@ -106,8 +106,9 @@ class _Fuser:
         needed -= {value for value in update_only if not self._read_by_anchor(value)}
         for node in first:
             self._node(node, needed)
+        done = set(first)
         for node in self._nodes(list(late)):
-            if node not in set(first):
+            if node not in done:
                 self._node(node, needed)
         for value in (*main, *sorted(late, key=lambda v: v.node.serial)):
             self._keep(value)
@@ -116,19 +117,16 @@ class _Fuser:
         return Plan(self.layouts, self.groups, self.memory, self._in_place())
 
     def _nodes(self, results: list[Value]) -> list[Node]:
-        from_results = {node for value in results for node in self._ancestors(value)}
-        return sorted(from_results, key=lambda node: node.serial)
-
-    def _ancestors(self, value: Value) -> set[Node]:
+        """What the results need, each after its inputs."""
         seen: set[Node] = set()
-        stack = [value.node]
+        stack = [value.node for value in results]
         while stack:
             node = stack.pop()
             if node not in seen:
                 seen.add(node)
                 if node.op.kind is not Kind.SIZE:
                     stack.extend(v.node for v in node.inputs)
-        return seen
+        return sorted(seen, key=lambda node: node.serial)
 
     def _must_store(self, outputs: list[Value]) -> set[Value]:
         """Values that anchors read from memory."""
