@@ -12,7 +12,7 @@ from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
 from striate.ops.convolution import convolution
-from striate.ops.window import Padding, PerAxis, padding_pairs, per_axis, reach
+from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
 PADDING_MODES = ("zeros",)
@@ -155,16 +155,6 @@ class Convolution(Module):
         parts += [f"groups={self.groups}"] if self.groups != 1 else []
         parts += ["bias=False"] if self.bias_slot is None else []
         return ", ".join(parts)
-
-
-def brief(sizes: tuple[int, ...]) -> str:
-    """3 for (3, 3), else the tuple."""
-    return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
-
-
-def times(sizes: list[int] | tuple[int, ...]) -> str:
-    """``3×3``"""
-    return "×".join(str(size) for size in sizes)
 
 
 class Conv1d(Convolution):

@@ -55,7 +55,7 @@ def placed(
             kept = drawn(slot.init, slot.sizes, fan_in, generator(seed, seeded), seeded)
         view[...] = kept
     for name, slot in slots.items():  # only now: nothing has moved where a draw was refused
-        slot.array = arena.arrays[name]
+        slot.array, slot.home = arena.arrays[name], arena
     return arena
 
 
@@ -92,7 +92,7 @@ def write_state(slots: Mapping[str, Parameter], state: Mapping[str, Array], stri
         if slot.array is None:
             slot.shape, slot.start = arrays[name].shape, np.array(arrays[name])
         else:
-            slot.array[...] = arrays[name]
+            slot.assign(arrays[name])
 
 
 def _same_shape(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

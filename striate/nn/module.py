@@ -76,11 +76,11 @@ class Module:
     # Attributes
 
     def __setattr__(self, name: str, value: object) -> None:
-        self.touch()
         slot = self._parameters.get(name)
         if slot is not None and isinstance(value, np.ndarray):
-            slot.data[...] = cast("Array", value)
+            slot.assign(cast("Array", value))
             return
+        self.touch()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
         self.__dict__.pop(name, None)
@@ -168,7 +168,10 @@ class Module:
                     yield (f"{path}.{name}" if path else name), slot
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of what is learned; the arrays are the model's own memory."""
+        """(dotted name, array) of what is learned: views of the model's memory that cannot be written.
+
+        ``load_state_dict`` writes, and so does an array assigned to the attribute of a layer.
+        """
         yield from ((name, slot.data) for name, slot in self.named_slots() if slot.learned)
 
     def parameters(self) -> Iterator[Array]:

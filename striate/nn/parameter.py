@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from enum import Enum
@@ -12,6 +13,7 @@ import numpy as np
 from striate.errors import ShapeError
 from striate.graph.value import Array, DType, TensorType, dtype_of
 from striate.nn.initialization import Initializer, initializer
+from striate.state import StateArena
 
 
 class Role(Enum):
@@ -47,6 +49,8 @@ class Parameter:
         self.init = initializer(init)
         self.start: Array | None = None  # contents that were given; they replace what init would draw
         self.array: Array | None = None  # the view into the arena, once there is one
+        self.home: StateArena | None = None  # that arena
+        self._view: tuple[Array, Array] | None = None  # that array, and the view of it that users get
         self.owner: weakref.ref[object] | None = None
         self.materialize: Callable[[], None] | None = None
         if isinstance(shape, np.ndarray):
@@ -82,12 +86,42 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """The array in the state arena; assigned now for the whole model when this is the first use."""
-        if self.materialize is not None and (self.array is None or self.array.dtype != self.dtype.numpy):
+        """The array in the state arena, to be read; assigned now for the whole model when this is the first use.
+
+        Programs keep what they derived from parameters, so writing goes through ``assign`` or ``load_state_dict``.
+        """
+        array = self.held()
+        if self._view is None or self._view[0] is not array:
+            view = array.view()
+            view.flags.writeable = False
+            self._view = array, view
+        return self._view[1]
+
+    def assign(self, array: Array) -> None:
+        """Gives the parameter new contents; raises ``ShapeError`` for an array of another shape."""
+        held = self.held()
+        if array.shape != held.shape:
+            raise ShapeError(f"an array of shape {array.shape} was assigned to a parameter of shape {held.shape}")
+        held[...] = array
+        if self.home is not None:
+            self.home.changed()
+
+    def held(self) -> Array:
+        """The array in the state arena as programs read and write it; ``data`` is what users see."""
+        placed = self.home is not None and self.array is not None and self.array.dtype == self.dtype.numpy
+        if not placed and self.materialize is not None:
             self.materialize()
         if self.array is None:
             raise ShapeError("a parameter that belongs to no layer has no array")
         return self.array
+
+    def __deepcopy__(self, memory: dict[int, object]) -> Parameter:
+        """The same contents, in no arena yet."""
+        copied = object.__new__(Parameter)
+        memory[id(self)] = copied
+        apart = {name: value for name, value in self.__dict__.items() if name not in ("home", "_view")}
+        copied.__dict__.update(copy.deepcopy(apart, memory), home=None, _view=None)
+        return copied
 
     def __repr__(self) -> str:
         return f"Parameter({self.dtype.short} {self.shape}, {self.role.value})"

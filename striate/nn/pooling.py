@@ -9,7 +9,7 @@ from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
 from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
-from striate.ops.window import Padding, PerAxis, padding_pairs, per_axis, reach
+from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
 
@@ -45,23 +45,19 @@ class Pooling(Module):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its window of {_times(window)} is larger than its input of {_times(x.type.concrete(1)[2:])}",
+                f"its window of {times(window)} is larger than its input of {times(x.type.concrete(1)[2:])}",
                 [],
                 "a smaller kernel, or less pooling before it",
             )
 
     def extra_repr(self) -> str:
         sizes = self.kernel_size
-        parts = [str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)]
+        parts = [brief(sizes)]
         parts += [f"stride={self.stride}"] if self.stride != sizes else []
         parts += [f"padding={self.padding}"] if self.padding not in (0, "valid") else []
         parts += [f"dilation={self.dilation}"] if any(d != 1 for d in self.dilation) else []
         parts += ["ceil_mode=True"] if self.ceil_mode else []
         return ", ".join(parts)
-
-
-def _times(sizes: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in sizes)
 
 
 class MaxPool(Pooling):

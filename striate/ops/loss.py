@@ -68,6 +68,11 @@ class Rowwise(Op):
             )
         return (inputs[0],)
 
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in _example_shapes():
+            yield Sample(cls(), (3 * random.standard_normal(shape),))
+
 
 def _example_shapes() -> tuple[tuple[int, ...], ...]:
     return ((5, 3), (1, 17), (2, 1), (2, 3, 2, 1), (1, 17, 3), (2, 3, 1, 2, 2))
@@ -97,11 +102,6 @@ class Softmax(Rowwise):
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (y,), (dy,) = outputs, output_gradients
         return (SoftmaxGradient()(y, expanded(dy, y)),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape in _example_shapes():
-            yield Sample(cls(), (3 * random.standard_normal(shape),))
 
 
 @register
@@ -143,11 +143,6 @@ class LogSoftmax(Rowwise):
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (y,), (dy,) = outputs, output_gradients
         return (LogSoftmaxGradient()(y, expanded(dy, y)),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape in _example_shapes():
-            yield Sample(cls(), (3 * random.standard_normal(shape),))
 
 
 @register

@@ -126,7 +126,7 @@ def window_count(
         if room < 0:
             raise shape_error(
                 op,
-                f"its window of {_sizes(reach(kernel, dilation))} is larger than the input of {_sizes(size)}"
+                f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
                 + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
                 "a smaller kernel, more padding, or less pooling before it",
             )
@@ -137,8 +137,14 @@ def window_count(
     return tuple(counts)
 
 
-def _sizes(size: Sizes) -> str:
+def times(size: Sequence[int]) -> str:
+    """``3×5``"""
     return "×".join(map(str, size))
+
+
+def brief(sizes: tuple[int, ...]) -> str:
+    """3 for (3, 3), else the tuple."""
+    return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
 
 
 def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
