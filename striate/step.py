@@ -29,7 +29,7 @@ from striate.ops.activation import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate
-from striate.profile import Profile, profile_training
+from striate.profile import Profile, profile_training, require_compiled
 from striate.state import Companion, StateArena, aligned_zeros
 from striate.tracing import KEY, Trace, array_type, bindings_of
 from striate.watch import Watch, observe
@@ -164,6 +164,7 @@ class TrainingStep:
         The steps are real ones; afterwards the model and the optimizer are what they were before.
         Raises ``EngineError`` where nothing is compiled (``STRIATE_ENGINE=reference``).
         """
+        require_compiled()
         self._gradients(x, y)  # gives the model its memory, and commits nothing
         model, state = self.model.state_dict(), self.state_dict()
         try:
@@ -240,6 +241,7 @@ class TrainingStep:
         if self._last is not None:
             for name in self._last[0].counted:
                 memory.arena.counters[name][...] += 1
+            memory.arena.changed()
 
     def _held(self) -> _Memory:
         """The arena's companions; made anew, keeping the optimizer's state, where the arena was."""
@@ -337,7 +339,7 @@ class TrainingStep:
             updates["buffers"] = Where()(ok, values["pending"], values["buffers"])
         updates["clock"] = clock + cast(ok, DType.float64)
         graph = Graph({**values, "clock": clock}, {"ok": ok, "norm": norm}, updates)
-        return prepare(check(graph, "update"), bindings, {}, None)
+        return prepare(check(graph, "update"), bindings, {}, None, arenas=(arena,))
 
     # When a step went wrong
 

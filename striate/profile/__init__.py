@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from striate.profile.measure import Latency, latency, profile_prediction, profile_training
+from striate.profile.measure import Latency, latency, profile_prediction, profile_training, require_compiled
 from striate.profile.rows import Pass, PhaseTime, Row
-from striate.profile.sheet import Profile
+from striate.profile.sheet import WIDTH, Profile
 
 __all__ = [
-    "Latency", "Pass", "PhaseTime", "Profile", "Row", "latency", "profile_prediction", "profile_training",
+    "Latency", "Pass", "PhaseTime", "Profile", "Row", "WIDTH",
+    "latency", "profile_prediction", "profile_training", "require_compiled",
 ]  # fmt: skip

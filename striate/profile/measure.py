@@ -21,6 +21,7 @@ from striate.graph.value import Array
 from striate.nn.module import Module
 from striate.profile.rows import Board, PhaseTime, Row
 from striate.profile.sheet import Profile
+from striate.settings import Engine
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def profile_training(
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
     """Where the time of ``model(x)`` goes. Raises ``EngineError`` where nothing is compiled."""
+    require_compiled()
     model(x)
     parts = [(_compiled(model.program(x).executable), False)]
     return _profile("prediction", lambda: model(x), parts, _kinds(model), len(x), repetitions)
@@ -89,12 +91,18 @@ def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
     return Latency(samples, calls, statistics.median(seconds), float(np.quantile(seconds, 0.95)), min(seconds))
 
 
+def require_compiled() -> None:
+    """Raises ``EngineError`` where graphs are interpreted: that takes long, and says nothing of the kernels."""
+    if settings.current().engine is not Engine.COMPILED:
+        raise EngineError(
+            "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"
+        )
+
+
 def _compiled(executable: Executable | None) -> CompiledExecutable:
     if isinstance(executable, CompiledExecutable) and executable.program is not None:
         return executable
-    raise EngineError(
-        "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"
-    )
+    raise EngineError("a profile needs a compiled program that has run")
 
 
 def _kinds(model: Module) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -126,17 +127,19 @@ class Profile:
 
     def text(self, width: int = WIDTH) -> str:
         """The table, no wider than ``width`` while that is possible: the least telling columns go first."""
-        return "\n\n".join([self._head(), self._layer_table(width), self._pass_table(width), self._verdict()]) + "\n"
+        parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
+        return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"
 
-    def _head(self) -> str:
+    def _head(self) -> list[str]:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         lines = [
             f"{self.what.capitalize()}, batch {self.samples}, {threads}, {self.cpu}",
             f"peak {self.peak / 1e9:.0f} GFLOP/s by the probe, {self.repetitions} repetitions, mean of {self.kept}",
         ]
         if 2 * self.clean < self.repetitions:
-            lines.append(f"warning: busy machine: {self.clean} of {self.repetitions} repetitions had a core per thread")
-        return "\n".join(lines)
+            counted = f"{self.clean} of {self.repetitions} repetitions"
+            lines.append(f"warning: busy machine: in {counted} every thread had a core to itself")
+        return lines
 
     def _layer_table(self, width: int) -> str:
         lines: list[list[str]] = []
@@ -175,14 +178,14 @@ class Profile:
         decimals = 3 if self.seconds < 0.01 else 2 if self.seconds < 1 else 1
         return f"{seconds * 1e3:.{decimals}f}"
 
-    def _verdict(self) -> str:
+    def _verdict(self) -> list[str]:
         floor = f"at the peak {self.floor * 1e3:.2f} ms, which is {self.floor / self.seconds:.0%} of the time taken"
         lines = [f"work {self.flops / 1e9:.2f} GFLOP in direct form: {floor}"]
         if self.contraction_bytes:
             moved, given = self.activation_bytes / 1e6, self.contraction_bytes / 1e6
-            lines.append(f"activations and their gradients: {moved:.0f} MB moved, {self.passes:.1f} times the")
-            lines[-1] += f" {given:.0f} MB that convolutions and linear layers give"
-        return "\n".join(lines)
+            times = f"{self.passes:.1f} times the {given:.1f} MB that the layers give on the way forward"
+            lines.append(f"activations and gradients: {moved:.1f} MB moved, {times}")
+        return lines
 
 
 FIGURES = ("ms", "share", "GFLOP/s", "of peak", "MB", "×least", "GB/s", "passes")
@@ -199,6 +202,10 @@ def _sums(rows: Iterable[Row]) -> dict[str, float | int]:
         "least_bytes": sum(row.least for row in rows),
         "passes": sum(row.passes for row in rows),
     }
+
+
+def _wrapped(lines: Iterable[str], width: int) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def _share(seconds: float, total: float) -> str:

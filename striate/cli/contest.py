@@ -1,0 +1,83 @@
+"""Several ways to do the same, measured fairly: by turns, in one process, with the peak probe around each turn."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from striate.codegen.probe import Probe, Reading
+
+TURN_SECONDS = 0.05
+"""A turn is as many calls as take so long: shorter ones would say more of the clock's rise than of the contestant."""
+MOST_CALLS = 50
+WARM_CALLS = 3
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Seconds of the timed calls of one turn, and what the probe read before and after."""
+
+    seconds: Sequence[float]
+    peaks: tuple[Reading, Reading]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every thread had a core."""
+        return all(reading.clean for reading in self.peaks)
+
+
+@dataclass
+class Contestant:
+    """One way to do it, and its turns."""
+
+    name: str
+    run: Callable[[], object]
+    turns: list[Turn] = field(default_factory=list[Turn])
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of all calls that count: turns on a shared core are dropped where enough others are left."""
+        clean = [turn for turn in self.turns if turn.clean]
+        return [time for turn in (clean if 2 * len(clean) >= len(self.turns) else self.turns) for time in turn.seconds]
+
+    @property
+    def median(self) -> float:
+        """Seconds of a call."""
+        return statistics.median(self.seconds)
+
+    @property
+    def p95(self) -> float:
+        """Seconds that 95 of 100 calls stay under."""
+        return float(np.quantile(self.seconds, 0.95))
+
+
+def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
+    """Interleaved turns of all contestants; the first call of each turn, into cold caches, is not counted."""
+    contestants = [Contestant(name, run) for name, run in runs.items()]
+    for contestant in contestants:
+        for _ in range(WARM_CALLS):
+            contestant.run()
+    probe = Probe(threads)
+    calls = max(1, *(_calls(contestant) for contestant in contestants))
+    for repetition in range(repetitions):
+        shift = repetition % len(contestants)
+        for contestant in contestants[shift:] + contestants[:shift]:
+            before = probe()
+            contestant.run()
+            contestant.turns.append(Turn([_timed(contestant.run) for _ in range(calls)], (before, probe())))
+    return contestants
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _calls(contestant: Contestant) -> int:
+    return min(MOST_CALLS, math.ceil(TURN_SECONDS / _timed(contestant.run)))

@@ -1,0 +1,245 @@
+"""Other frameworks with the same network and the same weights: what ``striate bench --against`` compares with."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from striate import nn
+from striate.errors import MissingExtraError, OptionError
+from striate.graph.value import Array
+from striate.nn.module import Module
+from striate.ops.window import padding_pairs
+
+LEARNING_RATE, MOMENTUM = 0.01, 0.9
+
+Step = Callable[[Array, Array], float]
+Predictor = Callable[[Array], Array]
+
+
+def imported(name: str, needed: Sequence[str]) -> Any:
+    """An optional package; raises ``MissingExtraError`` where it is absent."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise MissingExtraError(
+            f"this comparison needs the package {name}, which is not installed\n"
+            f"  help: pip install {' '.join(needed)}"
+        ) from None
+
+
+def _cannot(what: str, layer: Module) -> OptionError:
+    return OptionError(f"{layer.describe()} cannot be rebuilt for {what}; `striate bench` without --against works")
+
+
+def _children(model: Module) -> dict[str, Module]:
+    children = {path: layer for path, layer in model.named_modules() if path and "." not in path}
+    if "standardizer" in children:
+        raise OptionError("a network with a standardizer cannot be compared: name one of the known networks instead")
+    return children
+
+
+def _symmetric(layer: Any, what: str) -> tuple[int, ...]:
+    """Padding that is the same on both sides of each axis."""
+    pairs = padding_pairs(layer.padding, layer.kernel_size, layer.stride, layer.dilation)
+    if any(before != after for before, after in pairs):
+        raise _cannot(what, layer)
+    return tuple(before for before, _ in pairs)
+
+
+# PyTorch
+
+
+def torch_twin(model: Module) -> Any:
+    """The same network in PyTorch, as a careful user would write it, with the same weights, in training mode."""
+    torch = imported("torch", ["torch"])
+
+    def added(body: Any, shortcut: Any) -> Any:
+        """body(x) + shortcut(x), with the names that the state dict has."""
+
+        def forward(self: Any, x: Any) -> Any:
+            return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
+        both = type("Residual", (torch.nn.Module,), {"forward": forward})()
+        both.body, both.shortcut = body, shortcut
+        return both
+
+    def twin(layer: Module) -> Any:
+        match layer:
+            case nn.Sequential():
+                named = {name: twin(child) for name, child in _children(layer).items()}
+                chain = torch.nn.Sequential()
+                for name, child in named.items():
+                    chain.add_module(name, child)
+                return chain
+            case nn.Residual():
+                return added(twin(layer.body), None if layer.shortcut is None else twin(layer.shortcut))
+            case nn.Conv2d():
+                return torch.nn.Conv2d(
+                    *(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride),
+                    *(_symmetric(layer, "PyTorch"), layer.dilation, layer.groups, layer.bias_slot is not None),
+                )
+            case nn.Linear():
+                return torch.nn.Linear(layer.in_features, layer.out_features, "bias" in dict(layer.named_slots()))
+            case nn.BatchNorm1d() | nn.BatchNorm2d():
+                kind = torch.nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else torch.nn.BatchNorm2d
+                return kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+            case nn.MaxPool2d():
+                return torch.nn.MaxPool2d(layer.kernel_size, layer.stride, _symmetric(layer, "PyTorch"))
+            case nn.LeakyReLU():
+                return torch.nn.LeakyReLU(layer.negative_slope, inplace=True)
+            case nn.ReLU():
+                return torch.nn.ReLU(inplace=True)
+            case nn.Tanh():
+                return torch.nn.Tanh()
+            case nn.Sigmoid():
+                return torch.nn.Sigmoid()
+            case nn.Flatten():
+                return torch.nn.Flatten()
+            case nn.GlobalAveragePool():
+                return torch.nn.AdaptiveAvgPool2d(1)
+            case _:
+                raise _cannot("PyTorch", layer)
+
+    made = twin(model)
+    made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in model.state_dict().items()})
+    return made.train()
+
+
+def torch_steps(model: Module, threads: int) -> dict[str, Step]:
+    """Training steps in PyTorch's eager mode, by memory format."""
+    torch = imported("torch", ["torch"])
+    torch.set_num_threads(threads)
+
+    def step_in(layout: Any, fused: bool | None) -> Step:
+        twin = torch_twin(model).to(memory_format=layout)
+        optimizer = torch.optim.SGD(twin.parameters(), LEARNING_RATE, MOMENTUM, fused=fused)
+        loss_of = torch.nn.CrossEntropyLoss()
+
+        def step(x: Array, y: Array) -> float:
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(twin(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y))
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        return step
+
+    return {
+        "PyTorch NCHW": step_in(torch.contiguous_format, None),
+        "PyTorch channels_last": step_in(torch.channels_last, True),
+    }
+
+
+def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
+    """Predictions in PyTorch's eager mode, by memory format."""
+    torch = imported("torch", ["torch"])
+    torch.set_num_threads(threads)
+
+    def predictor_in(layout: Any) -> Predictor:
+        twin = torch_twin(model).to(memory_format=layout).eval()
+
+        def predict(x: Array) -> Array:
+            with torch.inference_mode():
+                return twin(torch.from_numpy(x).contiguous(memory_format=layout)).numpy()
+
+        return predict
+
+    return {
+        "PyTorch NCHW": predictor_in(torch.contiguous_format),
+        "PyTorch channels_last": predictor_in(torch.channels_last),
+    }
+
+
+# onnxruntime
+
+
+def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
+    """Predictions by onnxruntime, with all of its graph optimizations."""
+    needed = ["onnx", "onnxruntime"]
+    runtime, onnx = imported("onnxruntime", needed), imported("onnx", needed)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = runtime.InferenceSession(
+        _Translation(onnx, model, shape).serialized(), options, providers=["CPUExecutionProvider"]
+    )
+    return {"onnxruntime": lambda x: cast("Array", session.run(None, {"x": x})[0])}
+
+
+class _Translation:
+    """The network as an ONNX graph."""
+
+    def __init__(self, onnx: Any, model: Module, shape: tuple[int, ...]) -> None:
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._state = model.state_dict()
+        self._used: set[str] = set()
+        end = self._layer(model, "", "x")
+        sizes = ["N", *shape]
+        helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+        graph = helper.make_graph(
+            self._nodes,
+            "network",
+            [helper.make_tensor_value_info("x", kind, sizes)],
+            [helper.make_tensor_value_info(end, kind, ["N", None])],
+            [onnx.numpy_helper.from_array(self._state[name], name) for name in sorted(self._used)],
+        )
+        # Version 17 of the operators and 8 of the format are read by every onnxruntime of the last years.
+        self._model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    def serialized(self) -> bytes:
+        """The model as onnxruntime reads it."""
+        self._onnx.checker.check_model(self._model)
+        return self._model.SerializeToString()
+
+    def _add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        output = f"v{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def _slots(self, path: str, *names: str) -> list[str]:
+        found = [name for name in (f"{path}{each}" for each in names) if name in self._state]
+        self._used.update(found)
+        return found
+
+    def _layer(self, layer: Module, path: str, x: str) -> str:
+        match layer:
+            case nn.Sequential():
+                for name, child in _children(layer).items():
+                    x = self._layer(child, f"{path}{name}.", x)
+                return x
+            case nn.Residual():
+                shortcut = layer.shortcut
+                skip = x if shortcut is None else self._layer(shortcut, f"{path}shortcut.", x)
+                return self._add("Add", [self._layer(layer.body, f"{path}body.", x), skip])
+            case nn.Conv2d():
+                pads = [*_symmetric(layer, "ONNX")] * 2
+                return self._add(
+                    "Conv",
+                    [x, *self._slots(path, "weight", "bias")],
+                    kernel_shape=layer.kernel_size,
+                    strides=layer.stride,
+                    dilations=layer.dilation,
+                    group=layer.groups,
+                    pads=pads,
+                )
+            case nn.Linear():
+                return self._add("Gemm", [x, *self._slots(path, "weight", "bias")], transB=1)
+            case nn.BatchNorm1d() | nn.BatchNorm2d() if layer.affine and layer.track_running_stats:
+                names = self._slots(path, "weight", "bias", "running_mean", "running_var")
+                return self._add("BatchNormalization", [x, *names], epsilon=layer.eps)
+            case nn.MaxPool2d():
+                pads = [*_symmetric(layer, "ONNX")] * 2
+                return self._add("MaxPool", [x], kernel_shape=layer.kernel_size, strides=layer.stride, pads=pads)
+            case nn.LeakyReLU():
+                return self._add("LeakyRelu", [x], alpha=layer.negative_slope)
+            case nn.ReLU() | nn.Tanh() | nn.Sigmoid():
+                return self._add({"ReLU": "Relu"}.get(type(layer).__name__, type(layer).__name__), [x])
+            case nn.Flatten():
+                return self._add("Flatten", [x])
+            case nn.GlobalAveragePool():
+                return self._add("GlobalAveragePool", [x])
+            case _:
+                raise _cannot("ONNX", layer)
