@@ -108,6 +108,7 @@ class Apply:
     op: Any
     arguments: tuple[int, ...]
     dtype: DType | None = None  # of the result, where the operation also wants to know its place (random numbers)
+    code: str = ""  # a digest of the operation's code where that is not striate's own
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ and its way into machine code stand beside each other. Drivers ask an operation'
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Generator, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from types import CodeType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -114,6 +116,26 @@ class Op:
         ]
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
         return f"{name}({', '.join(shown)})" if shown else name
+
+
+def foreign_code(cls: type[Op]) -> str:
+    """A digest of the code of an operation that is defined outside striate, else "".
+
+    Compiled kernels are kept by what they compute; a user who edits an operation must not be given the old one.
+    """
+    own = [base for base in cls.__mro__ if base is not object and base.__module__.split(".")[0] != "striate"]
+    digest = hashlib.sha256()
+    for base in own:
+        for name, member in sorted(vars(base).items()):
+            code = getattr(getattr(member, "__func__", member), "__code__", None)
+            digest.update(f"{base.__qualname__}.{name} {_code_text(code) if code else repr(member)}".encode())
+    return digest.hexdigest()[:16] if own else ""
+
+
+def _code_text(code: CodeType) -> str:
+    """Bytecode, names and constants; those of nested functions too, without their addresses."""
+    constants = [_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 _serial = itertools.count()

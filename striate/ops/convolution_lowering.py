@@ -19,11 +19,10 @@ from striate.ops.contraction import (
     Part,
     TapConvolution,
     Three,
-    Unpack,
-    WeightGradient,
     forward_part,
     gradient_parts,
 )
+from striate.ops.contraction_gradient import Unpack, WeightGradient
 from striate.ops.winograd import WinogradConvolution, WinogradPack
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 

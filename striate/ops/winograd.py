@@ -26,7 +26,7 @@ PADDING = 16
 """Elements between rows that would else lie a power of two apart and evict each other from the cache."""
 
 SUMMED_APART = 4
-"""Input blocks whose products are summed by themselves before they join the others: less rounding with many channels."""
+"""Input blocks whose products are summed before they join the others: less rounding with many channels."""
 
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 

@@ -156,9 +156,7 @@ class WinogradWeightGradient(KernelSpec):
                 for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
                     k.store(value, k.offset(out, (i * points + j) * self.together * row, dtype), dtype, 64)
 
-    def _multiply(
-        self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any
-    ) -> None:
+    def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
         """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
         dtype = self.source.dtype
         v = k.offset(
@@ -171,9 +169,7 @@ class WinogradWeightGradient(KernelSpec):
         with k.loop(0, count, carry=start) as tile:
             g = k.load(k.offset(w, k.imul(tile.index, self.rows_of_w), dtype), dtype, 64)
             x = k.offset(v, k.imul(tile.index, self.rows_of_v), dtype)
-            tile.carry = [
-                k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)
-            ]
+            tile.carry = [k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)]
         for p, value in zip(places, tile.result, strict=True):
             k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 

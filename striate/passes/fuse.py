@@ -132,7 +132,8 @@ class _Fuser:
         """Values that anchors read from memory."""
         needed = set(outputs)
         for node in self.graph.nodes:
-            if node.op.kind not in (*REGISTER_KINDS, Kind.REDUCTION, Kind.SIZE, Kind.SOURCE):
+            free = (*REGISTER_KINDS, Kind.REDUCTION, Kind.SIZE, Kind.SOURCE)
+            if node.op.kind not in free and not self._same_run(node):
                 needed.update(node.inputs)
             if node.op.kind in REGISTER_KINDS and len(node.inputs) == 1:
                 (x,), (y,) = node.inputs, node.outputs
@@ -147,6 +148,13 @@ class _Fuser:
             value in node.inputs and node.op.kind not in (*REGISTER_KINDS, Kind.SIZE) for node in self.graph.nodes
         )
 
+    def _same_run(self, node: Node) -> bool:
+        """Whether a view merely renames one run of elements: then it costs nothing in registers either."""
+        if node.op.kind is not Kind.VIEW:
+            return False
+        x, y = (domain_of(self.layouts, value) for value in (node.inputs[0], node.outputs[0]))
+        return x == y and x.space is Space.FLAT
+
     def _strided(self, node: Node) -> bool:
         return node.op.kind is Kind.REDUCTION and is_strided(self.layouts, node)
 
@@ -159,11 +167,11 @@ class _Fuser:
                 self.memory[node.outputs[0]] = -1
         elif kind is Kind.SIZE:
             return
-        elif kind is Kind.VIEW:
+        elif kind is Kind.VIEW and (node.inputs[0] in self.memory or not self._same_run(node)):
             source = node.inputs[0]
             self._keep(source)
             self.memory[node.outputs[0]] = self.memory[source]
-        elif kind in REGISTER_KINDS:
+        elif kind in (*REGISTER_KINDS, Kind.VIEW):
             if node.outputs[0] in needed:
                 self._keep(node.outputs[0])
         elif kind is Kind.REDUCTION and not self._strided(node):
@@ -212,7 +220,7 @@ class _Fuser:
             return
         if value in self.computed:
             group = self.groups[self.computed[value]]
-        elif value.node.op.kind in REGISTER_KINDS:
+        elif value.node.op.kind in (*REGISTER_KINDS, Kind.VIEW):
             group = self._home(value, domain_of(self.layouts, value), value.node)
         else:  # constants and sizes: a small map writes them
             group = self._group(domain_of(self.layouts, value))
@@ -262,7 +270,7 @@ class _Fuser:
         kind = value.node.op.kind
         if value in self.memory:
             cone.memory.add(value)
-        elif kind in REGISTER_KINDS:
+        elif kind in (*REGISTER_KINDS, Kind.VIEW):
             for operand in value.node.inputs:
                 cone.join(self._visit(operand, seen))
             if value in self.computed and any(v not in self.memory for v in cone.register):

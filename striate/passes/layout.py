@@ -66,9 +66,7 @@ class Layouts:
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
         if len(sizes) > 3:
             raise GraphError(f"{value}: more than three spatial axes")
-        return make_storage(
-            value.dtype, self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO)
-        )
+        return make_storage(value.dtype, self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO))
 
     def base(self, value: Value) -> Value:
         """The value whose memory this one is a view of."""
@@ -159,9 +157,7 @@ class _Chooser:
             inputs = [self._operand(value, result) for value in inputs]
         made = self._emit(node, inputs, [block])
         if block == PLAIN:
-            stretched = any(
-                v.type.size() != result.size() and (v.type.size() != 1 or v.type.batched) for v in inputs
-            )
+            stretched = any(v.type.size() != result.size() and (v.type.size() != 1 or v.type.batched) for v in inputs)
             stretched |= result.batched and any(v.type.size() != 1 and not v.type.batched for v in inputs)
             inherited = any(v in self.layouts.planar and v.shape == result.shape for v in inputs)
             if stretched or inherited or node.op.kind is Kind.RANDOM:

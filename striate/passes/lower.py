@@ -27,7 +27,7 @@ from striate.codegen.storage import BLOCK, NO_HALO, Storage
 from striate.codegen.target import Target
 from striate.errors import GraphError
 from striate.graph.graph import Constant
-from striate.graph.op import Kind, Node
+from striate.graph.op import Kind, Node, foreign_code
 from striate.graph.value import Value
 from striate.passes.fuse import Group, Plan, domain_of
 from striate.passes.layout import Layouts
@@ -233,11 +233,15 @@ class _RegionBuilder:
         home = self.lowerer.plan.in_memory.get(value)
         if home is not None and home != self.group.index:
             return self._add(value, self._load(value))
+        if kind is Kind.VIEW:  # of one run of elements: a renaming
+            self.numbers[value] = self._value(value.node.inputs[0])
+            return self.numbers[value]
         if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
             raise GraphError(f"{op} at {value.node.path!r} is not in memory where group {self.group.index} needs it")
         arguments = tuple(self._value(operand) for operand in self._arguments(value.node))
         self.paths.append(value.node.path)
-        return self._add(value, Apply(op, arguments, value.dtype if kind is Kind.RANDOM else None))
+        placed = value.dtype if kind is Kind.RANDOM else None
+        return self._add(value, Apply(op, arguments, placed, foreign_code(type(op))))
 
     def _arguments(self, node: Node) -> tuple[Value, ...]:
         """A random operation reads the shape alone of its first input."""

@@ -1,0 +1,177 @@
+"""The kernels behind the weight gradient in direct form: inputs times output gradients, summed over pixels."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.phase import KernelSpec
+from striate.codegen.storage import BLOCK, Storage
+from striate.ops.contraction import Part, Three
+
+
+@dataclass(frozen=True)
+class WeightGradient(KernelSpec):
+    """dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)], one share of the samples at a time.
+
+    A chunk is (share of the samples, output block, input block). The sums of a few (channel, tap) pairs stay in
+    registers while all pixels go by. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    """
+
+    source: Storage
+    arriving: Storage
+    part: Part
+    shares: int
+    input_blocks: int  # per output block
+    group_blocks: int
+    accumulators: int
+    samples: int  # 0: the run-time N
+
+    @property
+    def channels(self) -> int:
+        """Channels of one input block: all of a planar input."""
+        return self.source.channels if self.source.block == 1 else BLOCK
+
+    @property
+    def per_unit(self) -> int:
+        """Elements of one (output block, input block)."""
+        return self.channels * self.part.taps * LANES
+
+    def write(self, k: Kernel) -> None:
+        dtype = self.source.dtype
+        blocks = self.arriving.blocks
+        units = blocks * self.input_blocks
+        share, unit = k.idiv(k.chunk, units), k.imod(k.chunk, units)
+        out, into = k.idiv(unit, self.input_blocks), k.imod(unit, self.input_blocks)
+        total: Index = self.samples or k.n
+        first = k.idiv(k.imul(total, share), self.shares)
+        last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
+        if self.group_blocks:
+            into = k.iadd(into, k.imul(k.idiv(out, self.group_blocks), self.input_blocks))
+        x = k.offset(k.operand(0), k.iadd(self.source.origin, k.imul(into, self.source.strides[1])), dtype)
+        dy = k.offset(k.operand(1), k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1])), dtype)
+        sums = k.offset(k.operand(2), k.imul(k.chunk, self.per_unit), dtype)
+        with k.loop(0, self.per_unit, LANES) as at:
+            k.store(k.constant(0, dtype), k.offset(sums, at.index, dtype), dtype, 64)
+        batch = max(1, 1024 // math.prod(self.part.sizes))
+        with k.loop(first, last, batch) as some:
+            stop = k.imin(k.iadd(some.index, batch), last)
+            for pairs in self._pair_groups():
+                self._sweep(k, x, dy, sums, some.index, stop, pairs)
+
+    def _pair_groups(self) -> list[list[tuple[int, Three]]]:
+        """(channel, tap) pairs in groups that fit the registers, taps innermost so that rows are shared."""
+        counts = [span.count for span in self.part.spans]
+        limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
+        channels = limit or self.channels
+        taps = list(itertools.product(*map(range, counts)))
+        row = counts[2]
+        if channels * row <= self.accumulators or self.source.block == 1:
+            pairs = [(c, tap) for tap in taps for c in range(channels)]
+            return _evenly(pairs, self.accumulators)
+        per = max(1, self.accumulators // row)
+        groups: list[list[tuple[int, Three]]] = []
+        for first in range(0, len(taps), row):
+            for some in _evenly(list(range(channels)), per):
+                pairs = [(c, tap) for tap in taps[first : first + row] for c in some]
+                groups.extend(_evenly(pairs, self.accumulators))
+        return groups
+
+    def _sweep(
+        self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index, pairs: list[tuple[int, Three]]
+    ) -> None:
+        """All pixels of some samples for one group of pairs."""
+        dtype = self.source.dtype
+        part = self.part
+        sn, _, sd, sh, sw = self.source.strides
+        an, _, ad, ah, aw = self.arriving.strides
+        depth, height, width = part.sizes
+        inner = 1  # the distance of neighbouring channels of a block
+        channel_step = self.source.strides[1] if self.source.block == 1 else inner
+        offsets = [
+            c * channel_step
+            + sum((s.first + j * s.stride) * st for s, j, st in zip(part.spans, tap, (sd, sh, sw), strict=True))
+            for c, tap in pairs
+        ]
+        zero = [k.constant(0, dtype) for _ in pairs]
+        with k.loop(first, last, carry=zero) as n:
+            with k.loop(0, depth, carry=n.carry) as plane:
+                with k.loop(0, height, carry=plane.carry) as line:
+                    at = (n.index, plane.index, line.index)
+                    xrow = k.offset(x, _dot(k, at, (sn, part.step[0] * sd, part.step[1] * sh)), dtype)
+                    drow = k.offset(dy, _dot(k, at, (an, ad, ah)), dtype)
+                    with k.loop(0, width, carry=line.carry) as column:
+                        pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), dtype)
+                        g = k.load(k.offset(drow, k.imul(column.index, aw), dtype), dtype, 64)
+                        column.carry = [
+                            k.fma(k.broadcast(k.offset(pixel, offset, dtype), dtype), g, acc)
+                            for offset, acc in zip(offsets, column.carry, strict=True)
+                        ]
+                    line.carry = column.result
+                plane.carry = line.result
+            n.carry = plane.result
+        counts = [span.count for span in part.spans]
+        for (c, tap), value in zip(pairs, n.result, strict=True):
+            number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
+            place = k.offset(sums, (c * part.taps + number) * LANES, dtype)
+            k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+
+
+def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int, int]) -> Index:
+    """Σ index · stride."""
+    return k.iadd(*(k.imul(index, stride) for index, stride in zip(indices, strides, strict=True)))
+
+
+def _evenly(items: list[Any], most: int) -> list[list[Any]]:
+    """Consecutive runs of at most ``most`` items, as equal as can be."""
+    count = max(1, -(-len(items) // most))
+    size = -(-len(items) // count)
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+@dataclass(frozen=True)
+class Unpack(KernelSpec):
+    """Adds the shares of a weight gradient in order and writes it in logical order (O, C/groups, taps).
+
+    A chunk is one (output block, input block). Operands: partial sums, dw.
+    """
+
+    gradient: WeightGradient
+    filters: int
+    depth: int
+    groups: int
+    aligned: bool
+
+    def write(self, k: Kernel) -> None:
+        g = self.gradient
+        dtype = g.source.dtype
+        units = g.arriving.blocks * g.input_blocks
+        out, into = k.idiv(k.chunk, g.input_blocks), k.imod(k.chunk, g.input_blocks)
+        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), dtype)
+        taps = g.part.taps
+        group_outputs = self.filters // self.groups
+        limit = self.depth if self.aligned else g.source.channels
+        first = k.imul(into, g.channels)
+        with k.loop(0, k.imin(g.channels, k.isub(limit, first))) as channel, k.loop(0, taps) as tap:
+            where = k.imul(k.iadd(k.imul(channel.index, taps), tap.index), LANES)
+            start = k.load(k.offset(base, where, dtype), dtype, 64)
+            with k.loop(1, g.shares, carry=[start]) as share:
+                more = k.offset(base, k.iadd(where, k.imul(share.index, units * g.per_unit)), dtype)
+                share.carry = [k.add(share.carry[0], k.load(more, dtype, 64))]
+            total = share.result[0] if g.shares > 1 else start
+            spill = k.local(total.type, "lanes")
+            k.builder.store(total, spill, align=64)
+            c = k.iadd(first, channel.index)
+            with k.loop(0, LANES) as lane:
+                o = k.iadd(k.imul(out, LANES), lane.index)
+                inside = k.compare(o, "<", self.filters)
+                mine = True
+                if not self.aligned and self.groups > 1:
+                    mine = k.compare(k.idiv(o, group_outputs), "==", k.idiv(c, self.depth))
+                with k.when(k.both(inside, mine)):
+                    index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap.index)
+                    value = k.load_scalar(k.offset(spill, lane.index, dtype), dtype)
+                    k.store_scalar(value, k.offset(k.operand(1), index, dtype))
