@@ -159,7 +159,7 @@ class Scalars:
         return {
             "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
             "fma": lambda a, b, c: a * b + c, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
-            "tanh": np.tanh, "cos_pi": lambda x: np.cos(np.pi * x),
+            "tanh": np.tanh, "cos_pi": lambda x: np.cos(np.pi * x), "round": np.rint,
             "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "max": np.maximum, "min": np.minimum,
             "greater": np.greater, "select": np.where, "is_finite": np.isfinite,
             "constant_like": lambda x, number: np.full_like(x, number),

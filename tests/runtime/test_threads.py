@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -212,41 +211,41 @@ def test_a_forked_child_gets_a_team_of_its_own() -> None:
 
 
 INTERRUPT = """
+import signal, threading, time
 from striate.codegen import driver
 from striate.runtime.threads import Team
 from tests.runtime.chain import Chain
 team, chain = Team(driver.load(), {threads}), Chain([4] * {phases}, 1_000_000)
 team.reserve_scratch(64)
-print("started")
+left = threading.Event()
+def interrupt():
+    while not chain.totals[1, 0]:
+        time.sleep(0.001)  # until the run is under way
+    for _ in range({interruptions}):  # two that come too close to each other are one
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        if left.wait(0.2):
+            break
+threading.Thread(target=interrupt).start()
 try:
     chain.start(team)
 except KeyboardInterrupt:
-    chain.check()
-    chain.run(team)
-    print("finished")
+    left.set()
+    {after}
 """
 
 
 @posix
 @pytest.mark.parametrize("threads", [1, 3])
 def test_an_interrupted_run_finishes_first(threads: int) -> None:
-    process = _python(INTERRUPT.format(threads=threads, phases=100))
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("finished\n", None)
+    after = "chain.check(); chain.run(team); print('finished')"
+    with _python(INTERRUPT.format(threads=threads, phases=100, interruptions=1, after=after)) as process:
+        assert process.communicate(timeout=100) == ("finished\n", None)
     assert process.returncode == 0
 
 
 @posix
 def test_a_second_interruption_leaves_at_once() -> None:
-    code = INTERRUPT.format(threads=2, phases=100_000).replace("chain.check()", 'raise SystemExit("left")')
-    process = _python(code)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    for _ in range(2):
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    after = "raise SystemExit('left')"
+    with _python(INTERRUPT.format(threads=2, phases=100_000, interruptions=100, after=after)) as process:
+        process.communicate(timeout=60)  # all phases would take many minutes
     assert process.returncode == 1
