@@ -248,6 +248,8 @@ class RegionWriter:
                 self._fixed[number] = self.k.constant(item.number, item.dtype)
             elif isinstance(item, Extent):
                 self._fixed[number] = self._extent(item)
+            elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
+                self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def row(self, d: Index, h: Index) -> None:
         """Enters a row of pixels."""
