@@ -20,6 +20,7 @@ from striate.codegen import driver, jit, target
 from striate.codegen.map import Map
 from striate.codegen.phase import Buffer, PhaseDraft
 from striate.codegen.region import FLAT_CHUNK, Domain, Load, Region, Space, Store
+from striate.codegen.workers import collection_paused
 from striate.errors import DTypeError, ShapeError
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, Parameter, State
@@ -43,6 +44,7 @@ class Compiled:
     lowered: Lowered
 
 
+@collection_paused()
 def compile_graph(graph: Graph) -> Compiled:
     """Runs the stages; no machine code yet."""
     check(graph, "trace")
