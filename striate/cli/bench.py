@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -182,7 +183,8 @@ def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
     page = Text(profile.text(min(WIDTH, console.width)))
     page.highlight_regex(r"(?m)^(layer|in all) .*$", "bold")
     page.highlight_regex(r"(?m)^(total|outside of phases) .*$", "bold")
-    page.highlight_regex(r"(?m)^[\w.()]+(?= .*(forward|gradient|backward|update))", "cyan")
+    layers = "|".join(re.escape(layer) for layer in profile.by_layer())
+    page.highlight_regex(rf"(?m)^({layers})(?= )", "cyan")
     page.highlight_regex(r"(?m)^warning: .*$", "yellow")
     console.print(page, soft_wrap=True, end="")
 

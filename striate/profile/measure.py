@@ -139,8 +139,9 @@ def _profile(
         activations += board.activation_bytes()
         contractions += 0 if update else board.contraction_bytes()
         start += count
-    # A neighbour on the same core can only slow the probe down: so its best reading comes nearest to the truth.
-    peak = max(reading.together for repetition in kept for reading in repetition.peaks)
+    # Whoever shares a core can only slow the probe down: its best reading comes nearest to the truth.
+    readings = [reading for repetition in measured for reading in repetition.peaks]
+    peak = max(max(reading.single, reading.together) for reading in readings)
     return Profile(
         what=what,
         cpu=target.current().cpu,

@@ -16,8 +16,8 @@ WIDTH = 110
 class Profile:
     """One step or prediction: its rows, and the totals against what this computer could do.
 
-    ``seconds`` is the time of the whole call, ``peak`` the multiply-adds that the probe found possible in FLOP/s
-    around the repetitions that count, on as many threads. Work is in direct form: Winograd may pass the peak.
+    ``seconds`` is the time of the whole call, ``peak`` the most FLOP/s of multiply-adds that the probe reached around
+    the repetitions, on as many threads. Work is counted in direct form: Winograd may pass the peak.
     """
 
     what: str
