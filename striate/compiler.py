@@ -9,9 +9,9 @@ yields a graph the verifier runs, and ``stage_text`` prints any of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,9 +28,9 @@ from striate.graph.value import Array, Value, shape_text
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
-from striate.passes.memory import lives, place
+from striate.passes.memory import ALIGNMENT, lives, place
 from striate.passes.simplify import expand, simplify
-from striate.runtime.arena import scratch_arena
+from striate.runtime.arena import Arena, scratch_arena
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
@@ -57,11 +57,39 @@ def compile_graph(graph: Graph) -> Compiled:
     return Compiled(simplified, laid_out, plan, lowered)
 
 
+ALONE = 1 << 23
+"""Operations, with a byte moved counted as one, up to which a program runs on the caller's thread: 80 µs of work, which
+is about what it takes a thread that sleeps to wake up and help."""
+
+
+class Contents(Protocol):
+    """What holds bound arrays, and counts how often they were written."""
+
+    @property
+    def version(self) -> int:
+        """Grows with every writing."""
+        ...
+
+    def changed(self) -> None:
+        """Notes a writing."""
+        ...
+
+
 class CompiledExecutable:
-    """A compiled graph behind the engine's protocol."""
+    """A compiled graph behind the engine's protocol.
+
+    Phases that depend on bound arrays alone are *prepared* where ``keep_packed`` asks for it: they run in a program of
+    their own, into memory of their own, and again only when the version of one of the ``arenas`` has moved.
+    """
 
     def __init__(
-        self, graph: Graph, bindings: Mapping[str, Array], results: Mapping[str, Array], capacity: int | None
+        self,
+        graph: Graph,
+        bindings: Mapping[str, Array],
+        results: Mapping[str, Array],
+        capacity: int | None,
+        arenas: Sequence[Contents] = (),
+        keep_packed: bool = False,
     ) -> None:
         self.compiled = compile_graph(graph)
         self._graph = self.compiled.layouts.graph
@@ -74,6 +102,14 @@ class CompiledExecutable:
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
         self._names = self._output_names()
+        self._arenas = tuple(arenas)
+        self._prepared, self._each_run = self._split(keep_packed and bool(self._arenas))
+        self._kept: dict[Hashable, Fixed] = {}
+        self.preparation = self._bind_prepared() if self._prepared else None
+        self._versions: tuple[int, ...] = ()
+        self._scratch = scratch_arena()
+        self._shapes: _Shapes | None = None
+        self._plain = not self._results and list(self._names.values()) == list(self._graph.outputs)
         self.program: Program | None = None
         if self._capacity or not any(value.type.batched for value in self._inputs.values()):
             self._bind(max(1, self._capacity))
@@ -81,7 +117,12 @@ class CompiledExecutable:
     @property
     def phases(self) -> tuple[PhaseDraft, ...]:
         """What runs, in order: the phases of ``program``, with their operands and their work."""
-        return tuple(self._phases)
+        return tuple(self._each_run)
+
+    @property
+    def prepared(self) -> tuple[PhaseDraft, ...]:
+        """What runs only when parameters or states have changed."""
+        return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
@@ -120,17 +161,72 @@ class CompiledExecutable:
             return capacity * thing.dtype.numpy.itemsize
         return storage.bytes_per_sample * samples
 
-    def _bind(self, capacity: int) -> None:
-        layouts = self.compiled.layouts
-        updated = self._updated()
-        homes: dict[Hashable, Any] = {}
-        sizes: dict[Hashable, int] = {}
+    def _base(self, thing: Any) -> Any:
+        return self.compiled.layouts.base(thing) if isinstance(thing, Value) else thing
 
-        def base(thing: Any) -> Any:
-            return layouts.base(thing) if isinstance(thing, Value) else thing
-
+    def _split(self, keep: bool) -> tuple[list[PhaseDraft], list[PhaseDraft]]:
+        """Phases that read bound arrays alone, and what they give each other; and all others."""
+        prepared: list[PhaseDraft] = []
+        others: list[PhaseDraft] = []
+        bound = {
+            value for name, value in self._inputs.items() if name in self._bindings and name not in self._graph.captured
+        }
+        steady: set[Any] = set(bound)
+        leaving = {*self._names, *self._updated()}
         for phase in self._phases:
-            for operand in map(base, phase.operands):
+            things = [self._base(operand) for operand in phase.operands]
+            written = {things[place] for place in phase.writes}
+            fits = keep and bool(written) and not phase.chunks[1] and not written & (leaving | bound)
+            if fits and all(thing in steady or thing in written for thing in things):
+                steady |= written
+                prepared.append(phase)
+            else:
+                others.append(phase)
+        return prepared, others
+
+    def _bind_prepared(self) -> Program:
+        """The program of the prepared phases, with memory that no other program sees."""
+        sizes = {
+            self._base(phase.operands[place]): self._size(self._base(phase.operands[place]), 1)
+            for phase in self._prepared
+            for place in phase.writes
+        }
+        offsets: dict[Hashable, int] = {}
+        total = 0
+        for thing, size in sizes.items():
+            offsets[thing] = total
+            total += -(-size // ALIGNMENT) * ALIGNMENT
+        memory = Arena(total)
+        self._kept = {thing: Fixed(memory.address(offset)) for thing, offset in offsets.items()}
+        return self._program(self._prepared, self._kept, 0, [memory])
+
+    def _program(
+        self, drafts: Sequence[PhaseDraft], homes: Mapping[Hashable, Any], scratch: int, keep: Sequence[object] = ()
+    ) -> Program:
+        def home(operand: Any) -> Any:
+            thing = self._base(operand)
+            return homes[thing] if thing in homes else self._fixed_home(thing, {})
+
+        return Program(
+            [
+                Phase(
+                    draft.name, draft.path, self._addresses[draft.spec.key],
+                    [home(operand) for operand in draft.operands], *draft.chunks,
+                )
+                for draft in drafts
+            ],
+            driver.load(),
+            scratch=scratch,
+            thread_scratch=max((draft.thread_scratch for draft in drafts), default=0),
+            keep=[*self._bindings.values(), *self._results.values(), *self._graph.captured.values(), *keep],
+        )  # fmt: skip
+
+    def _bind(self, capacity: int) -> None:
+        updated = self._updated()
+        homes: dict[Hashable, Any] = dict(self._kept)
+        sizes: dict[Hashable, int] = {}
+        for phase in self._each_run:
+            for operand in map(self._base, phase.operands):
                 if operand in homes or operand in sizes:
                     continue
                 home = self._fixed_home(operand, updated)
@@ -138,24 +234,31 @@ class CompiledExecutable:
                     homes[operand] = home
                 else:
                     sizes[operand] = self._size(operand, capacity)
-        wanted = lives([[base(operand) for operand in phase.operands] for phase in self._phases], sizes)
+        wanted = lives([[self._base(operand) for operand in phase.operands] for phase in self._each_run], sizes)
         offsets, total = place(wanted)
         homes.update({thing: Scratch(offset) for thing, offset in offsets.items()})
-        self.program = Program(
-            [
-                Phase(
-                    draft.name, draft.path, self._addresses[draft.spec.key],
-                    [homes[base(operand)] for operand in draft.operands], *draft.chunks,
-                )
-                for draft in self._phases
-            ],
-            driver.load(),
-            scratch=total,
-            thread_scratch=max((phase.thread_scratch for phase in self._phases), default=0),
-            keep=[*self._bindings.values(), *self._results.values(), *self._graph.captured.values()],
-        )  # fmt: skip
+        memory = [self.preparation] if self.preparation is not None else []
+        self.program = self._program(self._each_run, homes, total, memory)
         self._capacity = capacity
         self.scratch_bytes = total
+        self._given = [(name, self._inputs[name]) for name in self._inputs if name in self.program.externals]
+        self._fresh = [(value, name) for value, name in self._names.items() if name not in self._results]
+        self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
+
+    def _work(self) -> tuple[float, float]:
+        """Operations and bytes moved: in all, and for each sample. A function of shapes alone."""
+        fixed = each = 0.0
+        for phase in self._each_run:
+            fixed += phase.flops
+            each += phase.flops_per_sample
+            for thing in {self._base(operand) for operand in phase.operands}:
+                if isinstance(thing, Buffer):
+                    fixed += thing.fixed
+                    each += thing.per_group / thing.group
+                elif isinstance(thing, Value):
+                    size = self._size(thing, 1)
+                    fixed, each = (fixed, each + size) if thing.type.batched else (fixed + size, each)
+        return fixed, each
 
     def _fixed_home(self, operand: Any, updated: Mapping[Value, str]) -> Any:
         """Where an operand lies that is not scratch."""
@@ -183,40 +286,62 @@ class CompiledExecutable:
             if self.program is None or n > self._capacity:
                 self._bind(max(n, self._capacity))
             assert self.program is not None
-            given: dict[str, int] = {}
+            shapes = self._shapes_at(n)
+            addresses: dict[str, int] = {}
             kept: list[Array] = []
-            for name in self.program.externals:
-                if not name.startswith("out:"):
-                    array = self._checked(name, arrays, n)
-                    kept.append(array)
-                    given[name] = array.ctypes.data
-            outputs = self._fresh(n)
-            given.update({f"out:{name}": array.ctypes.data for name, array in outputs.items()})
-            known = {name: address for name, address in given.items() if name in self.program.externals}
-            self.program.run(n, known)
+            for (name, value), shape in zip(self._given, shapes.given):
+                array = self._checked(name, value, arrays[name], shape)
+                kept.append(array)
+                addresses[name] = array.__array_interface__["data"][0]
+            outputs: dict[str, Array] = {}
+            for (value, name), shape in zip(self._fresh, shapes.fresh):
+                outputs[name] = array = np.empty(shape, value.dtype.numpy)
+                if name in self._handed:
+                    addresses[f"out:{name}"] = array.__array_interface__["data"][0]
+            with self._scratch.lock:  # nobody updates between what is prepared and what reads it
+                self._prepare_again()
+                self.program.run(n, addresses, alone=shapes.alone)
+                if self._graph.updates:
+                    for arena in self._arenas:
+                        arena.changed()
             del kept
             return self._named(outputs, n)
 
-    def _checked(self, name: str, arrays: Mapping[str, Array], n: int) -> Array:
-        value = self._inputs[name]
-        array = arrays[name]
+    def _prepare_again(self) -> None:
+        """Runs the prepared phases if what they read has changed since."""
+        if self.preparation is None:
+            return
+        versions = tuple([arena.version for arena in self._arenas])
+        if versions != self._versions:
+            self._versions = ()
+            self.preparation.run(1)
+            self._versions = versions
+
+    def _shapes_at(self, n: int) -> _Shapes:
+        if self._shapes is None or self._shapes.n != n or self._shapes.program is not self.program:
+            fixed, each = self._work()
+            self._shapes = _Shapes(
+                n,
+                self.program,
+                [value.type.concrete(n) for _, value in self._given],
+                [self._graph.outputs[name].type.concrete(n) for _, name in self._fresh],
+                fixed + each * n <= ALONE,
+            )
+        return self._shapes
+
+    def _checked(self, name: str, value: Value, array: Array, shape: tuple[int, ...]) -> Array:
         if array.dtype != value.dtype.numpy:
             raise DTypeError(f"input {name!r} is {array.dtype}, the program was compiled for {value.dtype.value}")
-        if array.shape != value.type.concrete(n):
+        if array.shape != shape:
             raise ShapeError(
                 f"input {name!r} has shape {array.shape}, "
-                f"the program was compiled for {shape_text(value.shape)}, N = {n}"
+                f"the program was compiled for {shape_text(value.shape)}, N = {shape[0] if shape else 1}"
             )
-        return np.ascontiguousarray(array)
-
-    def _fresh(self, n: int) -> dict[str, Array]:
-        return {
-            name: np.empty(self._graph.outputs[name].type.concrete(n), value.dtype.numpy)
-            for value, name in self._names.items()
-            if name not in self._results
-        }
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
     def _named(self, fresh: dict[str, Array], n: int) -> dict[str, Array]:
+        if self._plain:
+            return fresh
         results: dict[str, Array] = {}
         for name, value in self._graph.outputs.items():
             first = self._names[self.compiled.layouts.base(value)]
@@ -229,11 +354,27 @@ class CompiledExecutable:
         return results
 
 
+@dataclass(frozen=True)
+class _Shapes:
+    """What a program's arrays look like at N = n, and whether it runs on the caller's thread."""
+
+    n: int
+    program: Program | None
+    given: list[tuple[int, ...]]
+    fresh: list[tuple[int, ...]]
+    alone: bool
+
+
 def prepare_compiled(
-    graph: Graph, bindings: Mapping[str, Array], results: Mapping[str, Array], capacity: int | None
+    graph: Graph,
+    bindings: Mapping[str, Array],
+    results: Mapping[str, Array],
+    capacity: int | None,
+    arenas: Sequence[Contents] = (),
+    keep_packed: bool = False,
 ) -> CompiledExecutable:
     """The graph as machine code."""
-    return CompiledExecutable(graph, bindings, results, capacity)
+    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed)
 
 
 __all__ = ["Compiled", "CompiledExecutable", "Parameter", "State", "compile_graph", "prepare_compiled", "scratch_arena"]

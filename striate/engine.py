@@ -6,7 +6,7 @@ interpreted by the NumPy references of its operations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol, cast
 
@@ -19,6 +19,7 @@ from striate.graph.interpreter import interpret
 from striate.graph.op import Node
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.settings import Engine
+from striate.state import StateArena
 
 
 class Executable(Protocol):
@@ -52,8 +53,15 @@ def with_batch(graph: Graph, n: int) -> Graph:
 class ReferenceExecutable:
     """The oracle behind the engine's protocol: exact, slow, for any graph."""
 
-    def __init__(self, graph: Graph, bindings: Mapping[str, Array], results: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        bindings: Mapping[str, Array],
+        results: Mapping[str, Array],
+        arenas: Sequence[StateArena] = (),
+    ) -> None:
         self._graph = graph
+        self._arenas = arenas
         self._bindings = bindings
         self._results = results
         self._bound: tuple[int, Graph] | None = None
@@ -67,6 +75,9 @@ class ReferenceExecutable:
         contents = {name: np.array(array) for name, array in updates.items()}
         for name, array in contents.items():
             self._bindings[name][...] = array.reshape(self._bindings[name].shape)
+        if contents:
+            for arena in self._arenas:
+                arena.changed()
         for name, place in self._results.items():
             place[...] = fresh[name].reshape(place.shape)
             fresh[name] = place
@@ -78,13 +89,19 @@ def prepare(
     bindings: Mapping[str, Array] | None = None,
     results: Mapping[str, Array] | None = None,
     capacity: int | None = None,
+    *,
+    arenas: Sequence[StateArena] = (),
+    keep_packed: bool = False,
 ) -> Executable:
     """Makes a graph runnable.
 
     bindings: the arrays of parameters and states, read at run time and never copied here;
-    results: places for outputs that are to be written there; capacity: the largest N that will be run.
+    results: places for outputs that are to be written there; capacity: the largest N that will be run;
+    arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
+    depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
+    once and kept, in memory of the program's own, until a version has moved.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
-        return prepare_compiled(graph, places, written, capacity)
-    return ReferenceExecutable(graph, places, written)
+        return prepare_compiled(graph, places, written, capacity, arenas, keep_packed)
+    return ReferenceExecutable(graph, places, written, arenas)

@@ -68,6 +68,8 @@ class StateArena:
     """Parameters and buffers of one model in one block.
 
     ``parameters`` and ``buffers`` map dotted names to shapes; names in ``frozen`` are parameters that are not learned.
+    ``version`` counts the times that anything was written: programs keep what they derived from the contents until it
+    moves. So whoever writes calls ``changed`` afterwards, and nobody else is handed an array that can be written.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class StateArena:
         frozen: Iterable[str] = (),
     ) -> None:
         kept = set(frozen)
+        self.version = 0
         self.dtype = dtype
         self._parameters = Section.of({name: shape for name, shape in parameters.items() if name not in kept})
         self._frozen = Section.of({name: shape for name, shape in parameters.items() if name in kept})
@@ -98,6 +101,10 @@ class StateArena:
     def arrays(self) -> dict[str, Array]:
         """Every named view."""
         return {**self.parameters, **self.frozen, **self.buffers, **self.counters}
+
+    def changed(self) -> None:
+        """Notes that contents were written, whichever."""
+        self.version += 1
 
     def like_parameters(self) -> Companion:
         """Zeros with the structure of the trainable parameters."""

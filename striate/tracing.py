@@ -23,6 +23,7 @@ from striate.graph.check import check
 from striate.graph.graph import Graph, Input, Parameter, State
 from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
 from striate.passes.differentiate import differentiate
+from striate.state import StateArena
 
 KEY = "key"
 """Name of the int64 input that random operations draw from."""
@@ -42,7 +43,11 @@ class Slot(Protocol):
         ...
 
     @property
-    def data(self) -> Array:
+    def home(self) -> StateArena | None:
+        """The arena that holds it."""
+        ...
+
+    def held(self) -> Array:
         """The array itself, inside the state arena of its model."""
         ...
 
@@ -322,7 +327,9 @@ class Compiled:
             outputs = self._function(*traced, **named)
             graph = trace.graph(output_values(outputs), trace.updates)
         capacity = self._capacity or n
-        return Program(graph, prepare(graph, bindings_of(trace), {}, capacity), outputs, tuple(trace.checks))
+        bindings = bindings_of(trace)
+        executable = prepare(graph, bindings, {}, capacity, arenas=arenas_of(trace), keep_packed=True)
+        return Program(graph, executable, outputs, tuple(trace.checks))
 
 
 def _is_array(leaf: object) -> TypeGuard[Array]:
@@ -344,7 +351,12 @@ def _hashable(static: tuple[Any, ...]) -> object:
 
 def bindings_of(trace: Trace) -> dict[str, Array]:
     """The arrays of all slots that a trace read; models that were not used before get theirs now."""
-    return {name: slot.data for name, slot in trace.slots.items()}
+    return {name: slot.held() for name, slot in trace.slots.items()}
+
+
+def arenas_of(trace: Trace) -> tuple[StateArena, ...]:
+    """The arenas of the slots that a trace read, once ``bindings_of`` has placed them."""
+    return tuple({id(slot.home): slot.home for slot in trace.slots.values() if slot.home is not None}.values())
 
 
 def compile(

@@ -55,7 +55,11 @@ class Buffer:
 
 @dataclass
 class PhaseDraft:
-    """One kernel over its chunks, with operands that are values, buffers, or (anything, byte offset)."""
+    """One kernel over its chunks, with operands that are values, buffers, or (anything, byte offset).
+
+    ``writes`` are the places of the operands that it writes, where they are known: only such a phase can be kept apart
+    and run again only when what it reads has changed.
+    """
 
     name: str
     path: str
@@ -66,3 +70,4 @@ class PhaseDraft:
     flops_per_sample: int = 0
     flops: int = 0
     traffic: list[Any] = field(default_factory=list[Any])
+    writes: tuple[int, ...] = ()

@@ -25,6 +25,7 @@ from striate.tracing import (
     Step,
     Trace,
     active_trace,
+    arenas_of,
     array_type,
     bindings_of,
     contains_value,
@@ -379,7 +380,8 @@ class Module:
             outputs = self._trace(tuple(trace.input(name, type) for name, type in types.items()))
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
-        executable = prepare(graph, bindings_of(trace), {}, None)
+        bindings = bindings_of(trace)
+        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True)
         return Program(graph, executable, outputs, tuple(trace.checks))
 
     def as_input(self, array: Any) -> Array:

@@ -178,11 +178,19 @@ class Program:
         """The names that every run must give an address for."""
         return frozenset(self._externals)
 
-    def run(self, n: int, externals: Mapping[str, int] = _NONE, first: int = 0, last: int | None = None) -> int:
+    def run(
+        self,
+        n: int,
+        externals: Mapping[str, int] = _NONE,
+        first: int = 0,
+        last: int | None = None,
+        *,
+        alone: bool = False,
+    ) -> int:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
         ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
-        left out). After a status above 0, ``failure`` says which phase and chunk. The scratch arena keeps the
+        left out). ``alone`` wakes no other thread. After a status above 0, ``failure`` says which phase and chunk. The scratch arena keeps the
         values only while the caller holds its lock.
         """
         end = len(self.phases) if last is None else last
@@ -199,8 +207,8 @@ class Program:
             team = threads.current_team(self.driver)
             team.reserve_scratch(self.thread_scratch)
             if self.profile is not None:
-                return self._run_profiled(team, self.profile, first, end, n)
-            return self._report(team.run(self._address, first, end, n))
+                return self._run_profiled(team, self.profile, first, end, n, alone)
+            return self._report(team.run(self._address, first, end, n, alone=alone))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():
@@ -233,9 +241,9 @@ class Program:
         """Ends the timing."""
         self.profile = None
 
-    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int) -> int:
+    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, alone: bool) -> int:
         self._clock[:] = 0
-        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data))
+        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data, alone=alone))
         profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
         profile.runs += 1
         return status

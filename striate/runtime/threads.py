@@ -79,6 +79,7 @@ class _Crew:
         self.address = self._arena.base
         self.words = self._arena.view(0, (driver.words(threads),), np.int64).data
         self.scratch: list[Arena] = [Arena() for _ in range(threads)]
+        self.scratch_bytes = 0
         self._run = _RUN(driver.run)
         self._work = _WORK(driver.work)
         rate = cycles_per_second(driver)
@@ -168,6 +169,7 @@ class Team:
         self.threads = threads
         self._scratch_bytes = 0
         self._crew: _Crew | None = None
+        self._alone: _Crew | None = None
         self._lock = threading.Lock()
         self._runner: int | None = None
         _teams.add(self)
@@ -177,10 +179,9 @@ class Team:
         if size > self._scratch_bytes:
             with self._lock:
                 self._scratch_bytes = max(size, self._scratch_bytes)
-                if self._crew is not None:
-                    self._give_scratch(self._crew)
 
     def _give_scratch(self, crew: _Crew) -> None:
+        crew.scratch_bytes = self._scratch_bytes
         for thread, arena in enumerate(crew.scratch):
             arena.reserve(self._scratch_bytes, keep=False)
             crew.words[self.driver.scratch_word(thread)] = arena.base
@@ -190,14 +191,22 @@ class Team:
             if self._crew is not None:
                 self._crew.stop()
             self._crew = _Crew(self.driver, threads)
-            self._give_scratch(self._crew)
         return self._crew
 
-    def run(self, phases: int, first: int, last: int, n: int, profile: int = 0) -> Failure | None:
+    def _crew_alone(self) -> _Crew:
+        """The caller without workers: those of the other crew sleep on, and need not even be told."""
+        if self._alone is None:
+            self._alone = _Crew(self.driver, 1)
+        return self._alone
+
+    def run(
+        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, alone: bool = False
+    ) -> Failure | None:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
         ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
-        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
+        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase. ``alone``
+        leaves the other threads asleep: right for work that would be done before they are awake.
         """
         if first >= last:
             return None
@@ -207,7 +216,9 @@ class Team:
         with self._lock:
             self._runner = caller
             try:
-                crew = self._crew_of(self.threads)
+                crew = self._crew_alone() if alone and self.threads > 1 else self._crew_of(self.threads)
+                if crew.scratch_bytes < self._scratch_bytes:
+                    self._give_scratch(crew)
                 crew.set("profile", profile)
                 crew.run(phases, first, last, n)
                 failure = crew.get("failure")
@@ -224,7 +235,7 @@ class Team:
     def close(self) -> None:
         """Ends the worker threads; the next run starts new ones."""
         with self._lock:
-            crew, self._crew = self._crew, None
+            crew, self._crew, self._alone = self._crew, None, None
             if crew is not None:
                 crew.stop()
 
@@ -232,7 +243,7 @@ class Team:
         """After a fork: the child has none of the threads, and nobody who will release the lock."""
         self._lock = threading.Lock()
         self._runner = None
-        self._crew = None
+        self._crew = self._alone = None
 
 
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
