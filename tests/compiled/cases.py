@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import striate.compiler
-import striate.ops  # noqa: F401  registers every operation
+import striate.ops
 from striate.engine import ReferenceExecutable
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input

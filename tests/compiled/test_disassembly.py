@@ -110,7 +110,7 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
         for loop in loops:
             spills = [line for line in loop if re.search(r"%[xyz]mm", line) and "(%rsp)" in line]
             # A few of a planar image's shared broadcasts wait on the stack; they are off the critical path.
-            allowed = 0 if blocked else 0.05 * sum("vfmadd" in line for line in loop)
+            allowed = 0 if blocked else 0.1 * sum("vfmadd" in line for line in loop)
             assert len(spills) <= allowed, f"{phase.name} for {target}:\n" + "\n".join(loop)
             fused = [line for line in loop if re.search(r"vfmadd\w+ps\s", line)]
             # One multiply-add each, and none that works on less than a whole register.
@@ -120,7 +120,8 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
             if lanes == 16 and blocked:
                 apart = [line for line in loop if "vbroadcastss" in line]
                 folded = [line for line in fused if "{1to16}" in line]
-                assert len(apart) <= 1 and len(folded) >= 0.9 * len(fused), f"{phase.name}:\n" + "\n".join(loop)
+                assert len(apart) <= 1, f"{phase.name}:\n" + "\n".join(loop)
+                assert len(folded) >= 0.9 * len(fused), f"{phase.name}:\n" + "\n".join(loop)
         longest = max(sum(1 for line in loop if "vfmadd" in line) for loop in loops)
         registers = 16 // lanes
         if isinstance(phase.spec, TapConvolution):
@@ -130,7 +131,7 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
         else:
             assert longest <= phase.spec.accumulators * registers
         seen[phase.name] += 1
-    assert seen["convolution"] and seen["input gradient"] and seen["weight gradient"]
+    assert seen.keys() == {"convolution", "input gradient", "weight gradient"}
 
 
 @pytest.mark.parametrize("network", ["lenet5", "residual"])

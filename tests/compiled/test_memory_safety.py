@@ -60,7 +60,8 @@ def test_on_guarded_pages_with_eight_lanes(kernel_folder: Path) -> None:
 def test_the_guard_bites(kernel_folder: Path) -> None:
     """An operand that is too short ends the process: the tests above can fail."""
     program = (
-        "from tests.compiled import placement as p; from tests.compiled.cases import *; from tests.protected import Side;"
+        "from tests.compiled import placement as p; from tests.compiled.cases import *;"
+        "from tests.protected import Side;"
         "size = p.CompiledExecutable._size;"
         "p.CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
         "problem = forward(samples('Convolution')[0], DType.float32); print('ready', flush=True);"

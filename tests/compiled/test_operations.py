@@ -109,8 +109,10 @@ def test_fused_work_is_the_same_as_separate_work(name: str, dtype: DType) -> Non
         results = _chain(y)
         sources = [value for value in _sources(results) if value.node.op.name == "bias"]  # type: ignore[attr-defined]
         random = np.random.default_rng(5)
-        bias = {"bias": random.standard_normal(v.shape).astype(dtype_of_y.numpy) for v in sources}  # type: ignore[arg-type]
-        inputs = {**alone.graph.inputs, **{"bias": v for v in sources}}
+        names = ["bias"] * len(sources)
+        numbers = [random.standard_normal(v.shape).astype(dtype_of_y.numpy) for v in sources]  # type: ignore[arg-type]
+        bias = dict(zip(names, numbers, strict=True))
+        inputs = {**alone.graph.inputs, **dict(zip(names, sources, strict=True))}
         fused = Problem(
             alone.label, Graph(inputs, {**alone.graph.outputs, **results}), {**alone.arrays, **bias}, alone.n
         )
