@@ -171,7 +171,7 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     path = site.node.path
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
     return [
-        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0)),
+        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0), writes=(1,)),
         PhaseDraft(
             name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
@@ -207,7 +207,7 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     name = "input gradient" if transposed else "convolution"
     path = site.node.path
     return [
-        PhaseDraft("pack", path, pack, (w, packed), (blocks, 0)),
+        PhaseDraft("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
         PhaseDraft(
             name, path, kernel, (x, packed, *site.region_operands), site.domain.chunks, flops_per_sample=g.work
         ),

@@ -120,7 +120,8 @@ class _Lowerer:
             domain = region.domain
             chunks = domain.chunks if domain.space is Space.BLOCKED else (-(-domain.pixels // LANES), 0)
             return [PhaseDraft("finish", path, Finish(items, region), (*partials, *operands), chunks)]
-        return [PhaseDraft("map", path, Map(region), operands, region.domain.chunks)]
+        writes = tuple(item.operand for item in (*region.stores, *region.accumulations))
+        return [PhaseDraft("map", path, Map(region), operands, region.domain.chunks, writes=writes)]
 
     def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
         node = cast(Node, group.anchor)
