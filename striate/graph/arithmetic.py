@@ -288,7 +288,29 @@ def _negated(x: object) -> Value:
     return elementwise(Negate(), x)
 
 
+_HIGHEST_POWER = 16
+
+
+def power(x: Value, exponent: object) -> Value:
+    """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; raises ``TracingError`` else."""
+    if isinstance(exponent, Real) and not isinstance(exponent, bool):
+        wanted = float(exponent)
+        if wanted < 0:
+            return 1.0 / power(x, -wanted)
+        if wanted == 0.5:
+            return operators["sqrt"](x)
+        if wanted.is_integer() and 1 <= wanted <= _HIGHEST_POWER:
+            half = power(x, wanted // 2) if wanted > 1 else None
+            square = x if half is None else half * half
+            return square * x if half is not None and wanted % 2 else square
+    raise TracingError(
+        f"{x!r} ** {exponent!r}: only whole exponents up to {_HIGHEST_POWER} and 0.5, and their negatives\n"
+        "  help: st.ops.exp(k * st.ops.log(x)) is x ** k for positive x"
+    )
+
+
 operators.update(
+    power=power,
     add=_binary(Add()),
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),

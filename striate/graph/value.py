@@ -7,14 +7,17 @@ alone: it is the number of samples and becomes known when the program runs.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import numpy as np
 import numpy.typing as npt
 
 from striate.dtypes import DType, dtype_of
 from striate.errors import TracingError
+from striate.graph.refusal import compared, missing_attribute, unsupported
 
 if TYPE_CHECKING:
     from striate.graph.op import Node
@@ -87,14 +90,18 @@ def shape_text(shape: Shape) -> str:
 __all__ = ["Array", "Batch", "DType", "Dim", "N", "Shape", "TensorType", "Value", "dtype_of", "operators", "shape_text"]
 
 operators: dict[str, Callable[..., Value]] = {}
-"""What ``+ - * / **`` and comparisons of values do; ``arithmetic`` fills it."""
+"""What ``+ - * / **`` and ``abs`` of values do; ``arithmetic`` and ``ops`` fill it."""
+
+_OF_UFUNC = {
+    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
+    "negative": "negate",
+}  # fmt: skip
 
 
 class Value:
     """One array that a graph computes: an output of a node. Compared by identity."""
 
     __slots__ = ("index", "node", "type")
-    __array_ufunc__ = None  # NumPy arrays then leave ``array * value`` to us
 
     def __init__(self, type: TensorType, node: Node, index: int) -> None:
         self.type = type
@@ -140,6 +147,63 @@ class Value:
 
     def __neg__(self) -> Value:
         return operators["negate"](self)
+
+    def __pos__(self) -> Value:
+        return self
+
+    def __abs__(self) -> Value:
+        return operators["absolute"](self)
+
+    def __pow__(self, exponent: object) -> Value:
+        return operators["power"](self, exponent)
+
+    def __rpow__(self, base: object) -> Value:
+        raise TracingError(f"cannot compute {base!r} ** {self!r}\n  help: st.ops.exp(x * math.log(a)) for a positive a")
+
+    # What exists in Python and NumPy only: each refusal says what to write instead
+
+    def __lt__(self, other: object) -> bool:
+        raise compared(self, "<")
+
+    def __le__(self, other: object) -> bool:
+        raise compared(self, "<=")
+
+    def __gt__(self, other: object) -> bool:
+        raise compared(self, ">")
+
+    def __ge__(self, other: object) -> bool:
+        raise compared(self, ">=")
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (numbers.Number, np.ndarray)):  # would else be False without a word
+            raise compared(self, "==")
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __matmul__(self, other: object) -> Value:
+        raise unsupported(self, "matmul", "x @ y")
+
+    __rmatmul__ = __matmul__
+
+    def __getitem__(self, index: object) -> Value:
+        raise TracingError(f"{self!r} cannot be indexed inside a traced function\n  help: slice arrays before the call")
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute(self, name)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Value:
+        name = _OF_UFUNC.get(ufunc.__name__)
+        if method == "__call__" and name is not None and not options:  # ``array * value`` comes here too
+            return operators[name](*inputs)
+        if method == "reduce":
+            raise unsupported(self, {"add": "sum", "maximum": "max"}.get(ufunc.__name__, ""), f"np.{ufunc.__name__}")
+        raise unsupported(self, ufunc.__name__, f"np.{ufunc.__name__}")
+
+    def __array_function__(self, function: Any, types: object, arguments: Any, options: Any) -> Any:
+        if function in (np.shape, np.ndim) and arguments and arguments[0] is self:
+            return self.shape if function is np.shape else self.type.rank
+        raise unsupported(self, function.__name__, f"np.{function.__name__}")
 
     def __bool__(self) -> bool:
         raise TracingError(

@@ -1,6 +1,7 @@
 """The operations, one family a file, and the functions that apply them to values."""
 
 from striate.graph.arithmetic import reshape
+from striate.graph.refusal import known_operations
 from striate.ops.activation import (
     absolute,
     add,
@@ -41,3 +42,5 @@ __all__ = [
     "sum", "mean", "moments", "peak", "extent",
     "softmax", "log_softmax", "cross_entropy", "mean_squared_error",
 ]  # fmt: skip
+
+known_operations.update(__all__)

@@ -15,7 +15,7 @@ from striate.errors import OptionError
 from striate.graph.arithmetic import Add, Binary, Divide, Elementwise, Multiply, Negate, Subtract, constant, elementwise
 from striate.graph.arithmetic import cast as cast_to
 from striate.graph.op import Sample, register
-from striate.graph.value import Array, Value, dtype_of
+from striate.graph.value import Array, Value, dtype_of, operators
 
 
 @register
@@ -432,3 +432,6 @@ def negate(x: Value) -> Value:
 def cast(x: Value, dtype: object) -> Value:
     """x in another dtype: a name ("float32"), a NumPy dtype or a DType. Raises OptionError for an unknown one."""
     return cast_to(x, dtype_of(dtype))
+
+
+operators.update(absolute=absolute, sqrt=sqrt)  # abs(x) and x ** 0.5

@@ -1,0 +1,50 @@
+"""What a traced value cannot do in Python or NumPy, and what to write instead."""
+
+from __future__ import annotations
+
+from striate.errors import TracingError
+
+known_operations: set[str] = set()
+"""The functions of ``st.ops``; ``ops`` fills it, for advice only."""
+
+_INSTEAD = {  # names that differ between NumPy or Python and st.ops
+    "negative": "-x", "square": "x * x", "power": "x * x, or st.ops.sqrt", "matmul": "st.ops.linear(x, w), w (K, D)",
+    "dot": "st.ops.linear(x, w), w (K, D)", "isfinite": "st.ops.is_finite(x)", "max": "st.ops.peak(x)",
+    "amax": "st.ops.peak(x)", "ravel": "st.ops.flatten(x)", "concat": "st.ops.concatenate",
+    "astype": "st.ops.cast(x, dtype)", "broadcast_to": "st.ops.expand(x, shape)", "abs": "st.ops.absolute(x)",
+    "fabs": "st.ops.absolute(x)",
+}  # fmt: skip
+_COMPARISONS = {
+    "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!=",
+}  # fmt: skip
+
+
+def compared(value: object, sign: str) -> TracingError:
+    """The error for ``x > 0`` and its like."""
+    return TracingError(
+        f"{value!r} cannot be compared ({sign}): what it holds is known only when the compiled program runs\n"
+        "  help: st.ops.where(st.ops.greater(x, y), a, b) chooses place by place; branch on shapes or Python values"
+    )
+
+
+def unsupported(value: object, name: str, spelled: str) -> TracingError:
+    """The error for ``np.tanh(x)``, ``x @ w`` …: names the operation that does it, where there is one."""
+    if name in _COMPARISONS:
+        return compared(value, _COMPARISONS[name])
+    return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
+
+
+def instead(name: str) -> str:
+    """What to write for an operation of that name."""
+    if name in _INSTEAD:
+        return f"write {_INSTEAD[name]}"
+    if name in known_operations:
+        return f"write st.ops.{name}"
+    return f"there is no st.ops.{name}; traced functions combine: {', '.join(sorted(known_operations))}"
+
+
+def missing_attribute(value: object, name: str) -> AttributeError:
+    """The error for ``x.mean()`` and its like."""
+    if name in known_operations or name in _INSTEAD:
+        return AttributeError(f"{value!r} has no method {name!r}\n  help: {instead(name)}")
+    return AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")
