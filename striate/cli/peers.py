@@ -24,8 +24,7 @@ def imported(name: str, needed: Sequence[str]) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise MissingExtraError(
-            f"this comparison needs the package {name}, which is not installed\n"
-            f"  help: pip install {' '.join(needed)}"
+            f"this comparison needs the package {name}, which is not installed\n  help: pip install {' '.join(needed)}"
         ) from None
 
 

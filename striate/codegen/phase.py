@@ -18,15 +18,20 @@ from striate.codegen.kernel import Kernel
 class KernelSpec:
     """Base of kernel specifications (abstract): fields, and ``write`` which writes the code."""
 
-    @functools.cached_property
+    @property
     def key(self) -> str:
         """Canonical text of everything that the code depends on."""
-        return repr(self)
+        return self._names[0]
 
-    @functools.cached_property
+    @property
     def symbol(self) -> str:
         """Name of the native function: the kind of kernel and a hash of its key."""
-        return f"{type(self).__name__}_{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"
+        return self._names[1]
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, str]:
+        key = repr(self)
+        return key, f"{type(self).__name__}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
     def ir(self) -> str:
         """The kernel as LLVM IR."""

@@ -2,6 +2,8 @@
 
     print(step.profile(x, y))
     print(profile_prediction(model, x))
+
+``print`` shows either as a table.
 """
 
 from __future__ import annotations

@@ -121,9 +121,7 @@ class Board:
 
     def contraction_bytes(self) -> int:
         """What the convolutions and linear layers of the forward pass give, as it lies in memory."""
-        found = {
-            self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION
-        }
+        found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 
     def activation_bytes(self) -> int:
