@@ -20,11 +20,11 @@ X = np.array([[0.5, 1.0, 2.0], [3.0, 4.0, 0.25]], np.float32)
         (lambda x: x > 0, "st.ops.greater"),
         (lambda x: x < x, "st.ops.where"),
         (lambda x: x >= 0, "st.ops.greater"),
-        (lambda x: 1 <= x, "st.ops.greater"),
+        (lambda x: 1 <= x, "st.ops.greater"),  # noqa: SIM300 - the number on the left is the case
         (lambda x: x == 0, "st.ops.where"),
         (lambda x: x != 0, "st.ops.where"),
         (lambda x: np.float32(1) > x, "st.ops.greater"),
-        (lambda x: X > x, "st.ops.greater"),
+        (lambda x: X > x, "st.ops.greater"),  # noqa: SIM300
         (lambda x: np.tanh(x), "st.ops.tanh"),
         (lambda x: np.abs(x), "st.ops.absolute"),
         (lambda x: np.maximum(x, 0), "st.ops.maximum"),
