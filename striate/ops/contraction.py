@@ -178,6 +178,7 @@ class TapConvolution(KernelSpec):
     parts: tuple[Part, ...]
     tiles: tuple[tuple[int, int], ...]  # rows and columns of the pixel tile of each part
     block_first: bool
+    unrolled: int  # multiply-adds of a loop body up to which loops over taps are unrolled
     region: Region
 
     @property
@@ -292,7 +293,7 @@ class TapConvolution(KernelSpec):
         body = channels * len(offsets)
         unrolled = [False, False, False]
         for axis in (2, 1, 0):
-            if body * part.spans[axis].count <= 320:
+            if body * part.spans[axis].count <= self.unrolled:
                 unrolled[axis] = True
                 body *= part.spans[axis].count
             else:

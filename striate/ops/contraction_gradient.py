@@ -72,12 +72,15 @@ class WeightGradient(KernelSpec):
         if channels * row <= self.accumulators or self.source.block == 1:
             pairs = [(c, tap) for tap in taps for c in range(channels)]
             return _evenly(pairs, self.accumulators)
-        per = max(1, self.accumulators // row)
+        per = self.accumulators // row
+        if per * row < min(channels, self.accumulators) * 3 // 4 or not per:
+            # Few registers: the channels of one tap at a time fill them better.
+            some = _evenly(list(range(channels)), self.accumulators)
+            return [[(c, tap) for c in together] for tap in taps for together in some]
         groups: list[list[tuple[int, Three]]] = []
         for first in range(0, len(taps), row):
             for some in _evenly(list(range(channels)), per):
-                pairs = [(c, tap) for tap in taps[first : first + row] for c in some]
-                groups.extend(_evenly(pairs, self.accumulators))
+                groups.append([(c, tap) for tap in taps[first : first + row] for c in some])
         return groups
 
     def _sweep(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from striate.codegen.microkernel import most_accumulators, tile_shape
+from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
 from striate.graph.value import TensorType
@@ -29,6 +29,9 @@ from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 PLAIN = 1
 NARROW = 4
 """Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every line."""
+
+UNROLLED = 320
+"""Multiply-adds of a loop body up to which loops over taps are unrolled: some 2 KiB of code."""
 
 UNITS = 32
 """Chunks that a weight gradient is split into at least, so that many threads find work."""
@@ -200,9 +203,11 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
         tiles: tuple[tuple[int, int], ...] = ((most, 1),)
     else:
         tiles = tuple(tile_shape(site.target, source.dtype, p.sizes[1], p.sizes[2]) for p in parts)
+    # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills.
+    unrolled = UNROLLED if registers_per_vector(site.target, source.dtype) == 1 else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
     kernel = TapConvolution(
-        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, site.region
+        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region
     )
     name = "input gradient" if transposed else "convolution"
     path = site.node.path

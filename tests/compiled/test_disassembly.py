@@ -15,7 +15,8 @@ from striate.codegen.storage import BLOCK
 from striate.codegen.target import named
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
-from striate.ops.contraction import TapConvolution, WeightGradient
+from striate.ops.contraction import TapConvolution
+from striate.ops.contraction_gradient import WeightGradient
 from striate.ops.convolution import Convolution
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
@@ -88,12 +89,7 @@ TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
     [
         "znver4",
         "x86-64-v4",
-        pytest.param(
-            "x86-64-v3",
-            marks=pytest.mark.xfail(
-                strict=False, reason="LLVM merges the equal broadcasts of unrolled taps; 16 registers do not hold them"
-            ),
-        ),
+        "x86-64-v3",
     ],
 )
 @pytest.mark.parametrize("layer", LAYERS)
