@@ -9,7 +9,7 @@ yields a graph the verifier runs, and ``stage_text`` prints any of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,14 +45,14 @@ class Compiled:
 
 
 @collection_paused()
-def compile_graph(graph: Graph) -> Compiled:
-    """Runs the stages; no machine code yet."""
+def compile_graph(graph: Graph, steady: Iterable[str] = ()) -> Compiled:
+    """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart."""
     check(graph, "trace")
     simplified = check(simplify(check(expand(graph), "expand")), "simplify")
     laid_out = layout(simplified)
     check(laid_out.graph, "layout")
     watched = [name for name in graph.outputs if name.startswith("watch:")]
-    plan = fuse(laid_out, watched)
+    plan = fuse(laid_out, watched, steady)
     lowered = lower(plan, target.current(), settings.current().winograd)
     return Compiled(simplified, laid_out, plan, lowered)
 
@@ -91,7 +91,9 @@ class CompiledExecutable:
         arenas: Sequence[Contents] = (),
         keep_packed: bool = False,
     ) -> None:
-        self.compiled = compile_graph(graph)
+        self._arenas = tuple(arenas)
+        keep = keep_packed and bool(self._arenas)
+        self.compiled = compile_graph(graph, bindings if keep else ())
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)
@@ -102,8 +104,7 @@ class CompiledExecutable:
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
         self._names = self._output_names()
-        self._arenas = tuple(arenas)
-        self._prepared, self._each_run = self._split(keep_packed and bool(self._arenas))
+        self._prepared, self._each_run = self._split(keep)
         self._kept: dict[Hashable, Fixed] = {}
         self.preparation = self._bind_prepared() if self._prepared else None
         self._versions: tuple[int, ...] = ()
@@ -245,6 +246,11 @@ class CompiledExecutable:
         self._fresh = [(value, name) for value, name in self._names.items() if name not in self._results]
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
+    def runs_alone(self, n: int) -> bool:
+        """Whether a batch of ``n`` is so little work that the caller's thread does it without the others."""
+        fixed, each = self._work()
+        return fixed + each * n <= ALONE
+
     def _work(self) -> tuple[float, float]:
         """Operations and bytes moved: in all, and for each sample. A function of shapes alone."""
         fixed = each = 0.0
@@ -319,13 +325,12 @@ class CompiledExecutable:
 
     def _shapes_at(self, n: int) -> _Shapes:
         if self._shapes is None or self._shapes.n != n or self._shapes.program is not self.program:
-            fixed, each = self._work()
             self._shapes = _Shapes(
                 n,
                 self.program,
                 [value.type.concrete(n) for _, value in self._given],
                 [self._graph.outputs[name].type.concrete(n) for _, name in self._fresh],
-                fixed + each * n <= ALONE,
+                self.runs_alone(n),
             )
         return self._shapes
 

@@ -233,6 +233,8 @@ class Program:
         for verify in self.checks:
             verify(n)
         found = self.executable.run(arrays, n)
+        if isinstance(self.outputs, Value):
+            return found["out"]
         leaves = [found[name] if isinstance(leaf, Value) else leaf for name, leaf in flatten_tree(self.outputs, "out")]
         return rebuild_tree(self.outputs, leaves)
 
@@ -351,6 +353,8 @@ def _hashable(static: tuple[Any, ...]) -> object:
 
 def bindings_of(trace: Trace) -> dict[str, Array]:
     """The arrays of all slots that a trace read; models that were not used before get theirs now."""
+    for slot in trace.slots.values():
+        slot.held()  # placing one model may move what it shares with another, so nothing is bound before all are placed
     return {name: slot.held() for name, slot in trace.slots.items()}
 
 

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, spatial
-from striate.graph.graph import Input
+from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 from striate.passes.layout import Layouts
@@ -81,16 +81,21 @@ class _Cone:
         self.inside |= other.inside
 
 
-def fuse(layouts: Layouts, observed: Iterable[str] = ()) -> Plan:
-    """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else."""
-    return _Fuser(layouts, set(observed)).run()
+def fuse(layouts: Layouts, observed: Iterable[str] = (), steady: Iterable[str] = ()) -> Plan:
+    """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else.
+
+    What depends on the inputs named in ``steady`` alone comes first, in groups of its own: they need not run again
+    while those inputs stay as they are.
+    """
+    return _Fuser(layouts, set(observed), set(steady)).run()
 
 
 class _Fuser:
-    def __init__(self, layouts: Layouts, observed: set[str]) -> None:
+    def __init__(self, layouts: Layouts, observed: set[str], steady: set[str]) -> None:
         self.layouts = layouts
         self.graph = layouts.graph
         self.observed = observed
+        self.steady = steady
         self.groups: list[Group] = []
         self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
         self.computed: dict[Value, int] = {}  # elementwise value → first group that has it in registers
@@ -104,9 +109,11 @@ class _Fuser:
         first = self._nodes([*main, *graph.updates.values()])
         update_only = set(graph.updates.values()) - set(main)
         needed -= {value for value in update_only if not self._read_by_anchor(value)}
+        done = self._prepared(needed)
         for node in first:
-            self._node(node, needed)
-        done = set(first)
+            if node not in done:
+                self._node(node, needed)
+        done |= set(first)
         for node in self._nodes(list(late)):
             if node not in done:
                 self._node(node, needed)
@@ -115,6 +122,30 @@ class _Fuser:
         for value in graph.updates.values():
             self._keep(value)
         return Plan(self.layouts, self.groups, self.memory, self._in_place())
+
+    def _prepared(self, needed: set[Value]) -> set[Node]:
+        """Stores whatever other work needs of values that depend on steady inputs alone; returns their nodes."""
+        if not self.steady:
+            return set()
+        known: set[Value] = set()
+        numbers: set[Value] = set()
+        nodes: list[Node] = []
+        for node in self.graph.nodes:
+            free = node.op.kind in (Kind.ELEMENTWISE, Kind.VIEW)
+            if isinstance(node.op, Constant):
+                numbers.update(node.outputs)
+            elif free and node.inputs and all(value in numbers for value in node.inputs):
+                numbers.update(node.outputs)
+            elif (isinstance(node.op, Input) and node.op.name in self.steady) or (
+                free and all(value in known or value in numbers for value in node.inputs)
+            ):
+                known.update(node.outputs)
+                nodes.append(node)
+        inside = set(nodes)
+        read = {value for node in self.graph.nodes if node not in inside for value in node.inputs}
+        for node in nodes:
+            self._node(node, needed | read)
+        return inside
 
     def _nodes(self, results: list[Value]) -> list[Node]:
         """What the results need, each after its inputs."""
