@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import cast as cast_type
 
 import numpy as np
 
@@ -88,6 +89,9 @@ class TrainingStep:
         capacity: int | None = None,
         max_norm: float | None = None,
     ) -> None:
+        _require(model, loss, optimizer)
+        if capacity is not None and (not isinstance(cast_type("object", capacity), int | np.integer) or capacity < 1):
+            raise OptionError(f"capacity={capacity!r} must be a whole number of samples, 1 or more")
         if max_norm is not None and not max_norm > 0:
             raise OptionError(f"max_norm={max_norm} must be positive")
         self.model = model
@@ -286,7 +290,10 @@ class TrainingStep:
         with Trace(training=True) as trace:
             prediction = self.model(trace.input("x", array_type(x, "x", batched=True)))
             if not isinstance(prediction, Value):
-                raise ShapeError(f"the loss needs a model with one output, not {prediction!r}")
+                raise ShapeError(
+                    f"the loss needs a model with one output, its forward returned a {type(prediction).__name__}\n"
+                    "  help: return one array, or train a module that returns one of them"
+                )
             self.loss.check_target(y, prediction.shape)
             loss = self.loss(prediction, trace.input("y", array_type(y, "y", batched=True)))
             learned = {name: trace.read(slot) for name, slot in self.model.named_slots() if slot.requires_grad}
@@ -385,3 +392,14 @@ class TrainingStep:
                 layer = f'at "{node.path}"' if node.path else "at the loss"
                 return f"the first {kind} is the output of {node.op} {layer} ({part} pass), {value.type}"
         return "the sum of the squared gradients is not finite, though every gradient is"
+
+
+def _require(model: object, loss: object, optimizer: object) -> None:
+    """Raises ``OptionError`` for a class given instead of an object of it, a name, and the like."""
+    for name, given, kind, example in (
+        ("model", model, Module, "nn.Sequential(…)"),
+        ("loss", loss, Loss, "nn.CrossEntropyLoss()"),
+        ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
+    ):
+        if not isinstance(given, kind):
+            raise OptionError(f"{name}={given!r} is no {kind.__name__}\n  help: give an object, such as {example}")

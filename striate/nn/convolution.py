@@ -46,7 +46,7 @@ class Convolution(Module):
     ) -> None:
         if padding_mode not in PADDING_MODES:
             raise unknown_option("padding_mode", padding_mode, PADDING_MODES)
-        self.in_channels = in_channels
+        self.in_channels = None if in_channels is None else per_axis("in_channels", in_channels, 1)[0]
         self.out_channels = per_axis("out_channels", out_channels, 1)[0]
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
         self.stride = per_axis("stride", stride, self.rank)

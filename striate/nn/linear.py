@@ -8,6 +8,7 @@ from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import before_flattening, layer_error, product_text
 from striate.ops.linear import linear
+from striate.ops.window import per_axis
 from striate.tracing import current_trace
 
 
@@ -24,11 +25,11 @@ class Linear(Module):
     def __init__(
         self, in_features: int | None, out_features: int, bias: bool = True, *, init: str | Initializer = "torch"
     ) -> None:
-        self.in_features = in_features
-        self.out_features = out_features
-        self.register_parameter("weight", Parameter((out_features, in_features), init))
+        self.in_features = None if in_features is None else per_axis("in_features", in_features, 1)[0]
+        self.out_features = per_axis("out_features", out_features, 1)[0]
+        self.register_parameter("weight", Parameter((self.out_features, self.in_features), init))
         start = bias_initializer(init)
-        self.register_parameter("bias", Parameter((out_features,), start, in_features) if bias else None)
+        self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if bias else None)
 
     def infer_sizes(self, x: Value) -> None:
         """Takes the number of input features from the input where it was None."""

@@ -59,22 +59,22 @@ class CrossEntropyLoss(Loss):
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)
         if labels.dtype.kind not in "iu":
-            found = labels.dtype
-            raise LabelError(
-                f"labels are {found}, not integers{_first_fraction(labels)}\n"
-                "  help: y.astype(np.int64), if they count classes"
-            )
+            raise LabelError(_no_integers(labels))
         if labels.ndim == 0 or len(labels) != n:
             raise LabelError(f"{n} samples but labels of shape {labels.shape}")
+        if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
+            raise LabelError(f"label {labels.max()} at index {int(labels.argmax())} is out of range")
         return np.ascontiguousarray(labels, np.int64)
 
     def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
         classes = prediction[1] if len(prediction) > 1 else 0
         if not isinstance(classes, int) or y.shape[1:] != prediction[2:]:
             wanted = "(N" + "".join(f", {size}" for size in prediction[2:]) + ")"
+            fewer = y.ndim == len(prediction) and y.shape[2:] == prediction[2:]
+            cure = "y[:, 0]" if y.ndim > 1 and y.shape[1] == 1 else "y.argmax(axis=1) if they are one-hot"
             raise LabelError(
                 f"labels of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}\n"  # pyright: ignore[reportArgumentType]
-                f"  help: labels are class numbers of shape {wanted}, not one-hot vectors"
+                f"  help: labels are class numbers of shape {wanted}" + (f": {cure}" if fewer else "")
             )
         if y.size and (y.min() < 0 or y.max() >= classes):
             bad = np.argwhere((y < 0) | (y >= classes))[0]
@@ -88,9 +88,23 @@ class CrossEntropyLoss(Loss):
         return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
 
 
-def _first_fraction(labels: Array) -> str:
-    flat = labels.reshape(-1)
-    return f" (y[0] = {flat[0]})" if flat.size else ""
+def _no_integers(labels: Array) -> str:
+    """What is wrong with labels that are no integers: the first that is no whole number, else only their dtype."""
+    if labels.dtype.kind == "f":
+        fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
+        if len(fractions):
+            place = tuple(int(i) for i in fractions[0])
+            shown = place[0] if len(place) == 1 else place
+            return (
+                f"label {labels[place]} at index {shown} is no whole number ({labels.dtype})\n"
+                "  help: class numbers, or MSELoss for targets that are measured"
+            )
+    if labels.dtype.kind in "fb":
+        return (
+            f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n"
+            "  help: y.astype(np.int64), if they count classes"
+        )
+    return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
 
 
 class MSELoss(Loss):

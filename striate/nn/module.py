@@ -418,7 +418,7 @@ class Module:
             raise DTypeError(f"{type(self).__name__} wants an array, not nested lists of different lengths") from error
         kind, dtype = found.dtype.kind, self.dtype
         if kind not in "fiub":
-            got = f"an array of {found.dtype}" if isinstance(array, np.ndarray) else f"{type(cast('object', array)).__name__}"
+            got = f"an array of {found.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             raise DTypeError(f"{type(self).__name__} wants an array of real numbers, not {got}")
         if kind == "f" and dtype is None and found.dtype.itemsize not in (4, 8):
             dtype = DType.float32  # half precision into a model without parameters

@@ -14,6 +14,7 @@ from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_normalization, normalize
 from striate.ops.reduction import Extent
+from striate.ops.window import per_axis
 from striate.tracing import Trace, active_trace, current_trace
 
 
@@ -42,12 +43,12 @@ class BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        self.num_features = num_features
+        self.num_features = None if num_features is None else per_axis("num_features", num_features, 1)[0]
         self.eps = float(eps)
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        shape = (num_features,)
+        shape = (self.num_features,)
         self.register_parameter("weight", Parameter(shape, "ones") if affine else None)
         self.register_parameter("bias", Parameter(shape, "zeros") if affine else None)
         if track_running_stats:

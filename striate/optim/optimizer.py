@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import ClassVar
 
 from striate.errors import OptionError
@@ -24,8 +25,8 @@ class Optimizer(ABC):
     schedule: Schedule = field(default_factory=ConstantSchedule, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lr) and self.lr >= 0):
-            raise OptionError(f"{type(self).__name__}: lr={self.lr} must be a finite number ≥ 0")
+        if not (isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr >= 0):
+            raise OptionError(f"{type(self).__name__}: lr={self.lr!r} must be a finite number ≥ 0")
 
     def kept(self) -> tuple[str, ...]:
         """The slots that these options need."""
@@ -39,8 +40,10 @@ class Optimizer(ABC):
 
     def require(self, name: str, number: float, least: float, below: float) -> None:
         """Raises ``OptionError`` unless least ≤ number < below."""
-        if not least <= number < below:
-            raise OptionError(f"{type(self).__name__}: {name}={number} must be at least {least:g} and below {below:g}")
+        if not (isinstance(number, Real) and least <= number < below):
+            raise OptionError(
+                f"{type(self).__name__}: {name}={number!r} must be at least {least:g} and below {below:g}"
+            )
 
 
 @dataclass(frozen=True)
