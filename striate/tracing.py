@@ -52,6 +52,15 @@ class Slot(Protocol):
         ...
 
 
+class Layer(Protocol):
+    """What a trace needs to know of a module."""
+
+    @property
+    def version(self) -> int:
+        """Grows when its structure, an option or its memory changes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """One layer that a trace passed: for trails, summaries and watches."""
@@ -75,7 +84,7 @@ class Trace:
     def __init__(self, training: bool = False) -> None:
         self.training = training
         self.names: dict[Slot, str] = {}
-        self.paths: dict[object, str] = {}
+        self.paths: dict[Layer, str] = {}
         self.inputs: dict[str, Value] = {}
         self.slots: dict[str, Slot] = {}
         self.updates: dict[str, Value] = {}
@@ -228,6 +237,12 @@ class Program:
     executable: Executable
     outputs: Tree
     checks: Sequence[Callable[[int], None]]
+    models: Sequence[tuple[Layer, int]] = ()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a model in it has another structure, or memory elsewhere, than when it was traced."""
+        return any([model.version != version for model, version in self.models])
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
         for verify in self.checks:
@@ -281,8 +296,11 @@ def output_values(tree: Tree) -> dict[str, Value]:
 class Compiled:
     """A function of operations, traced and compiled for each combination of shapes it is called with."""
 
-    def __init__(self, function: Callable[..., Any], batched: bool, capacity: int | None, limit: int) -> None:
+    def __init__(
+        self, function: Callable[..., Any], batched: bool, capacity: int | None, limit: int, scalars: bool = True
+    ) -> None:
         self._function = function
+        self._scalars = scalars  # whether NumPy's floats are arrays of shape (), else static as Python's
         self._batched = batched
         self._capacity = capacity
         self._programs = Programs(limit)
@@ -301,13 +319,15 @@ class Compiled:
         key = (types, _hashable(static), tree_structure((arguments, options)))
         n = self._batch(arrays)
         program = self._programs.find(key)
-        if program is None:
+        if program is None or program.outdated:
             program = self._programs.keep(key, self._build(arguments, options, dict(types), n))
         return program(arrays, n)
 
-    @staticmethod
-    def _leaves(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Leaf]:
-        return [*flatten_tree(arguments, "argument"), *flatten_tree(options, "")]
+    def _leaves(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Leaf]:
+        leaves = [*flatten_tree(arguments, "argument"), *flatten_tree(options, "")]
+        if self._scalars:
+            leaves = [(name, np.asarray(leaf) if isinstance(leaf, np.floating) else leaf) for name, leaf in leaves]
+        return leaves
 
     def _batch(self, arrays: Mapping[str, Array]) -> int:
         if not self._batched:
@@ -331,7 +351,8 @@ class Compiled:
         capacity = self._capacity or n
         bindings = bindings_of(trace)
         executable = prepare(graph, bindings, {}, capacity, arenas=arenas_of(trace), keep_packed=True)
-        return Program(graph, executable, outputs, tuple(trace.checks))
+        models = tuple((model, model.version) for model, path in trace.paths.items() if not path)
+        return Program(graph, executable, outputs, tuple(trace.checks), models)
 
 
 def _is_array(leaf: object) -> TypeGuard[Array]:
@@ -368,8 +389,8 @@ def compile(
 ) -> Compiled:
     """Compiles any function of ``st.ops``, operators and layers: arrays in, arrays out.
 
-    The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments; at most
-    ``programs`` compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from
+    The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments, where
+    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers static; at most ``programs`` compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from
     call to call without compiling again; ``capacity`` is the largest N planned for.
 
         smooth = st.compile(lambda x, w: st.ops.convolution(x, w, padding=1))
@@ -391,7 +412,10 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
             raise OptionError(f"argnums={argnums} but the function was called with {len(arguments)} arguments")
         loss = function(*arguments, **options)
         if not isinstance(loss, Value):
-            raise TracingError(f"value_and_grad needs a function that returns one traced number, not {loss!r}")
+            raise TracingError(
+                f"value_and_grad needs a function that returns one traced number, not {loss!r}\n"
+                "  help: differentiate by arrays, np.float32(3.0) rather than 3.0, and compute with st.ops"
+            )
         trees = tuple(arguments[index] for index in chosen)
         leaves = [leaf for _, leaf in flatten_tree(trees, "")]
         wrong = next((leaf for leaf in leaves if not (isinstance(leaf, Value) and leaf.dtype.is_float)), None)

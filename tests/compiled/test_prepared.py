@@ -190,6 +190,11 @@ def test_compiled_functions_of_a_model_see_updates() -> None:
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
     step(x, np.zeros(3, np.int64))
     np.testing.assert_array_equal(twice(x), model(x) * 2)
+    model[0].requires_grad_(False)  # moves the model's memory
+    step(x, np.zeros(3, np.int64))
+    np.testing.assert_array_equal(twice(x), model(x) * 2)
+    model.double().float()
+    np.testing.assert_array_equal(twice(x), model(x) * 2)
 
 
 def test_loaded_models_keep_what_they_packed(tmp_path: Any) -> None:
