@@ -8,7 +8,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from striate.tracing import Compiled, compile
+from striate.tracing import Compiled
+
+_PROGRAMS = 16
 
 
 class Operations(ModuleType):
@@ -25,7 +27,7 @@ class Operations(ModuleType):
         if name not in self.__all__:
             return getattr(self._module, name)
         if name not in self._compiled:
-            self._compiled[name] = compile(getattr(self._module, name))
+            self._compiled[name] = Compiled(getattr(self._module, name), False, None, _PROGRAMS, scalars=False)
         return self._compiled[name]
 
     def __dir__(self) -> list[str]:

@@ -105,3 +105,18 @@ def test_operations_take_plain_arrays() -> None:
     mean, variance = st.ops.moments(X, 0)
     np.testing.assert_allclose(mean, X.mean(0))
     np.testing.assert_allclose(variance, X.var(0))
+
+
+def test_numbers_of_numpy_are_arrays_of_shape_nothing() -> None:
+    value, gradient = st.value_and_grad(lambda x: x * x)(np.float32(3))
+    assert (float(value), float(gradient)) == (9, 6)
+    assert gradient.shape == ()
+    value, (dx, ds) = st.value_and_grad(lambda x, s: st.ops.sum(x * s, (0,)), (0, 1))(np.ones(4), np.float64(2))
+    assert (float(value), float(ds)) == (8, 4)
+    scaled = st.compile(lambda x, s: x * s)
+    for scale in (2, 3, 4):
+        np.testing.assert_array_equal(scaled(np.ones((2, 3), np.float32), np.float32(scale)), np.full((2, 3), scale))
+    with pytest.raises(TracingError, match=r"np\.float32\(3\.0\) rather than 3\.0"):
+        st.value_and_grad(lambda x: x * x)(3.0)
+    negative = st.ops.leaky_relu(-np.ones(3, np.float32), np.float64(0.5))
+    np.testing.assert_array_equal(negative, np.full(3, -0.5))
