@@ -35,9 +35,9 @@ LEARNING_RATE, MOMENTUM = 0.01, 0.9
 WARM_STEPS = 3
 
 Array = NDArray[Any]
-Step = Callable[[Any, Any], float]
+Step = Callable[[Any, Any], Any]
 Prepared = tuple[Step, Callable[[Array, Array], tuple[Any, Any]]]
-"""A training step, and what brings a batch into the form that it takes (not timed)."""
+"""A training step that returns the loss (or a prediction that returns an array), and what brings a batch into the form that it takes (not timed)."""
 
 
 # The controller's side
@@ -58,14 +58,17 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Ready:
-    """What a worker says when it is ready: seconds that building and the first steps took."""
+    """What a worker says when it is ready: seconds that building and the first step took, and what the step gave."""
 
     build: float
     first_step: float
+    outcome: float
 
 
 class Worker:
-    """A worker process, stopped except during ``turn``."""
+    """A worker process, stopped except during ``turn``; ``script`` is what it runs."""
+
+    script = __file__
 
     def __init__(
         self, network: Network, configuration: Configuration, threads: int, batch: int | None = None, seed: int = 0
@@ -87,7 +90,7 @@ class Worker:
         }
         # A session of its own: Ctrl-C reaches the controller alone, which then ends the workers.
         self._process = subprocess.Popen(
-            [sys.executable, __file__, json.dumps(order)],
+            [sys.executable, self.script, json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -213,7 +216,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
-def main() -> None:
+def serve(prepare: Callable[[Mapping[str, Any]], Prepared]) -> None:
     """Serves one controller until its pipe closes."""
     _die_with_parent()
     # Whatever a library prints goes to standard error; the pipe carries answers alone.
@@ -227,21 +230,25 @@ def main() -> None:
 
     try:
         start = time.perf_counter()
-        step, convert = prepared(order)
+        step, convert = prepare(order)
         fresh = batches(network, order["batch"], order["seed"])
         build = time.perf_counter() - start
 
-        def timed() -> float:
+        def once() -> tuple[float, float]:
             x, y = convert(*next(fresh))
             begin = time.perf_counter()
-            loss = step(x, y)
+            found = step(x, y)
             seconds = time.perf_counter() - begin
-            if not np.isfinite(loss):
-                raise ArithmeticError(f"the loss became {loss}")
-            return seconds
+            outcome = float(np.abs(np.asarray(found)).sum())
+            if not math.isfinite(outcome):
+                raise ArithmeticError(f"the outcome became {outcome}")
+            return seconds, outcome
 
-        first, *_ = [timed() for _ in range(WARM_STEPS)]
-        answer(build=build, first_step=first)
+        def timed() -> float:
+            return once()[0]
+
+        (first, outcome), *_ = [once() for _ in range(WARM_STEPS)]
+        answer(build=build, first_step=first, outcome=outcome)
         for line in sys.stdin:
             steps = json.loads(line)["steps"]
             timed()
@@ -252,4 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepared)

@@ -1,0 +1,208 @@
+"""Prediction with the four networks in striate, onnxruntime and PyTorch, interleaved, at batch 1 and 64.
+
+    python benchmarks/inference.py                                     all networks, batch 1 and 64
+    python benchmarks/inference.py --networks lenet5 --batches 1 --json
+
+As in ``compare.py`` each framework runs in a process of its own from the same weights, is stopped while another runs,
+and turns beside a probe's reading without two free cores are dropped. What is timed is one call, from a NumPy array to
+a NumPy array (a tensor to a tensor in PyTorch). onnxruntime gets the graph that ``torch.onnx.export`` makes of the twin
+in evaluation mode, which folds batch normalization itself; where it is not installed, it is left out, loudly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from compare import Measurement, Turn, shown
+from configuration import CHANNELS_LAST, NCHW, STRIATE, Configuration
+from networks import NETWORKS, Network, add_networks
+from probe import Probe
+from report import geometric_mean, machine, note, print_json, print_table
+from worker import Array, Prepared, Worker, WorkerError, serve
+
+ONNXRUNTIME = Configuration("onnxruntime", "onnxruntime")
+CONFIGURATIONS = (STRIATE, ONNXRUNTIME, NCHW, CHANNELS_LAST)
+TOLERANCE = 1e-3
+"""How far the sum of a network's outputs may be from striate's, relatively."""
+
+TURN_SECONDS = 0.1
+MOST_CALLS = 500
+
+
+class PredictionWorker(Worker):
+    """A worker that predicts."""
+
+    script = __file__
+
+
+# The worker's side
+
+
+def striate_prediction(network: Network, seed: int) -> Prepared:
+    """``model(x)`` in striate."""
+    from networks import striate_model
+
+    model = striate_model(network, seed=seed)
+    return lambda x, y: model(x), lambda x, y: (x, y)
+
+
+def torch_prediction(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
+    """``model(x)`` in PyTorch, in evaluation mode."""
+    import torch
+    from twins import torch_model
+
+    torch.set_num_threads(threads)
+    layout = torch.channels_last if configuration.channels_last else torch.contiguous_format
+    model = torch_model(network, seed=seed).eval().to(memory_format=layout)
+
+    def predict(x: torch.Tensor, y: Any) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(x)
+
+    return predict, lambda x, y: (torch.from_numpy(x).contiguous(memory_format=layout), y)
+
+
+def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int) -> Prepared:
+    """``session.run`` in onnxruntime."""
+    import onnxruntime
+    import torch
+    from twins import torch_model
+
+    example = torch.zeros(batch, *network.sample)
+    exported: Any = torch.onnx.export(torch_model(network, seed=seed).eval(), (example,), dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        exported.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (name,) = (each.name for each in session.get_inputs())
+
+    def predict(x: Array, y: Any) -> Array:
+        return session.run(None, {name: x})[0]
+
+    return predict, lambda x, y: (x, y)
+
+
+def prepared(order: Mapping[str, Any]) -> Prepared:
+    """The prediction that an order describes."""
+    network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
+    if configuration.framework == "striate":
+        return striate_prediction(network, order["seed"])
+    if configuration.framework == "onnxruntime":
+        return onnxruntime_prediction(network, order["batch"], order["threads"], order["seed"])
+    return torch_prediction(network, configuration, order["threads"], order["seed"])
+
+
+# The controller's side
+
+
+def measure(network: Network, batch: int, probe: Probe, options: argparse.Namespace) -> dict[str, Measurement]:
+    """Interleaved turns of all frameworks; one that fails is left out, loudly."""
+    title = f"{network.title}, batch {batch}"
+    found: dict[str, Measurement] = {}
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        outcome = math.nan
+        for configuration in CONFIGURATIONS:
+            note(f"{title}: starting {configuration.name}")
+            try:
+                worker = stack.enter_context(PredictionWorker(network, configuration, options.threads, batch))
+            except WorkerError as error:
+                note(f"{title}: left out: {error}")
+                continue
+            if configuration is STRIATE:
+                outcome = worker.ready.outcome
+            elif abs(worker.ready.outcome - outcome) > TOLERANCE * outcome:
+                note(f"{title}: {configuration.name} predicts {worker.ready.outcome}, striate {outcome}: not the same")
+            workers[configuration.name] = worker
+            found[configuration.name] = Measurement(
+                network, configuration, batch, keep_all=options.keep_all, first_step=worker.ready.first_step
+            )
+        calls = {name: _calls(worker) for name, worker in workers.items()}
+        names = list(workers)
+        for repetition in range(options.repetitions):
+            shift = repetition % max(1, len(names))  # so that nobody always follows the same neighbour
+            before = probe()
+            for name in (*names[shift:], *names[:shift]):
+                seconds = workers[name].turn(calls[name])
+                after = probe()
+                found[name].turns.append(Turn(seconds, before, after))
+                before = after
+        for name, worker in workers.items():
+            found[name].peak_memory = worker.peak
+    return found
+
+
+def _calls(worker: Worker) -> int:
+    """Calls of a turn: for about a tenth of a second."""
+    return max(3, min(MOST_CALLS, int(TURN_SECONDS / statistics.median(worker.turn(5)))))
+
+
+def ratio(found: Mapping[str, Measurement], name: str, what: str = "median") -> float:
+    """How many times faster striate is than another framework."""
+    if name not in found or STRIATE.name not in found:
+        return math.nan
+    return getattr(found[name], what) / getattr(found[STRIATE.name], what)
+
+
+def print_results(results: Mapping[tuple[str, int], Mapping[str, Measurement]], batches: Sequence[int]) -> None:
+    """Medians and minima in milliseconds, and how many times faster striate is."""
+    rows = [
+        [
+            f"{m.network.title}, batch {m.batch}, {name}",
+            shown(m.median * 1e3, ".3f"),
+            shown(m.minimum * 1e3, ".3f"),
+            shown(ratio(found, name), ".2f", "x"),
+            shown(ratio(found, name, "minimum"), ".2f", "x"),
+            f"{len(m.turns) - len(m.kept)}/{len(m.turns)}",
+        ]
+        for found in results.values()
+        for name, m in found.items()
+    ]
+    columns = ("network, framework", "median ms", "min ms", "over striate", "by minima", "dropped")
+    print_table("Prediction", columns, rows)
+    for batch in batches:
+        for configuration in CONFIGURATIONS[1:]:
+            ratios = [ratio(found, configuration.name) for (_, size), found in results.items() if size == batch]
+            known = [each for each in ratios if math.isfinite(each)]
+            if known:
+                note(f"batch {batch}: {geometric_mean(known):.2f}x faster than {configuration.name} (geometric mean)")
+
+
+def main() -> None:
+    """Measures, then prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_networks(parser)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="batch sizes (1 64)")
+    parser.add_argument("--repetitions", type=int, default=15, help="rounds (15)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep-all", action="store_true", help="drop nothing: for trying the script on a busy machine")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    probe = Probe(options.threads)
+    results = {
+        (name, batch): measure(NETWORKS[name], batch, probe, options)
+        for name in options.networks
+        for batch in options.batches
+    }
+    if options.json:
+        content = [
+            {"network": name, "batch": batch, "frameworks": [m.summary() for m in found.values()]}
+            for (name, batch), found in results.items()
+        ]
+        print_json({"machine": machine(), "threads": options.threads, "predictions": content})
+    else:
+        print_results(results, options.batches)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].startswith("{"):
+        serve(prepared)
+    else:
+        main()
