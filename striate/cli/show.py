@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from striate.cli.evaluate import model_path
-from striate.cli.report import output
+from striate.cli.report import output, say_note
 from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph
@@ -18,7 +18,7 @@ from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.passes.differentiate import differentiate
-from striate.persistence import load
+from striate.persistence import LoadedModel, load
 from striate.show import Stage, stage_of, stage_text
 from striate.tracing import Trace
 
@@ -37,6 +37,11 @@ def show(
     """Print the training of a network as the compiler sees it: as graph, as fused loops, as memory, as program."""
     wanted = stage_of(stage)
     network, sizes = opened(model, shape, classes)
+    if isinstance(network, LoadedModel):
+        say_note(
+            "a saved model holds the graph that predicts: shown is how that would be trained further, "
+            "its statistics fixed and without dropout"
+        )
     graph = training_graph(network, sizes, wanted is not Stage.traced)
     if wanted not in (Stage.traced, Stage.differentiated):
         graph = as_in_a_step(graph)

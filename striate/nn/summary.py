@@ -15,13 +15,15 @@ _LONGEST = 48  # columns of a layer's description
 
 
 def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> str:
-    """Path, layer, output shape, parameters and multiply-adds of one sample, and their totals."""
+    """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run."""
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.steps}
     if types:
         rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
     total_parameters = total_work = 0
-    for path, module in model.named_modules():
+    order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.steps)))}
+    # As they run: a standardizer first, whenever it was assigned; what was not reached last, as written.
+    for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.steps))):
         own = [slot for slot in module.own_slots().values() if slot.learned]
         if any(True for _ in module.children()) and not own:
             continue

@@ -44,6 +44,7 @@ class LoadedModel(Module):
             # The name is the file's and may be that of a method, so it is no attribute: the dot keeps them apart.
             setattr(self, f"tensor.{name}", Parameter(np.asarray(array), role=role, dtype=dtype))
         self._parameters = {key.removeprefix("tensor."): slot for key, slot in self._parameters.items()}
+        self._example = self.input_types
 
     @property
     def standardizer(self) -> Standardizer | None:
@@ -66,6 +67,10 @@ class LoadedModel(Module):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one sample of the first input: (C, H, W)."""
         return self.input_types[0].concrete(1)[1:]
+
+    def extra_repr(self) -> str:
+        outputs = ", ".join(str(value.type) for value in self.graph.outputs.values())
+        return f"{', '.join(map(str, self.input_types))} → {outputs}"
 
     def forward(self, *inputs: Value) -> Any:
         wanted = self.input_types

@@ -9,6 +9,7 @@ import pytest
 
 from striate import TrainingStep, nn, optim
 from striate import compile as compile_
+from striate.data import Standardizer
 from striate.errors import DTypeError, ShapeError
 
 
@@ -217,3 +218,10 @@ def test_summary_does_not_fix_sizes() -> None:
     model = chain(None, None)
     model.summary((7, 9, 9))
     assert model(np.zeros((1, 2, 5, 5))).shape == (1, 3)
+
+
+def test_the_summary_lists_layers_as_they_run() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(None, 2))
+    model.standardizer = Standardizer.fit(np.random.default_rng(0).standard_normal((5, 3, 6, 6)))
+    paths = [line.split()[0] for line in model.summary((3, 6, 6)).splitlines()]
+    assert paths[2:7] == ["input", "standardizer", "0", "1", "2"]
