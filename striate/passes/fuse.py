@@ -132,9 +132,9 @@ class _Fuser:
         nodes: list[Node] = []
         for node in self.graph.nodes:
             free = node.op.kind in (Kind.ELEMENTWISE, Kind.VIEW)
-            if isinstance(node.op, Constant):
-                numbers.update(node.outputs)
-            elif free and node.inputs and all(value in numbers for value in node.inputs):
+            if isinstance(node.op, Constant) or (
+                free and node.inputs and all(value in numbers for value in node.inputs)
+            ):
                 numbers.update(node.outputs)
             elif (isinstance(node.op, Input) and node.op.name in self.steady) or (
                 free and all(value in known or value in numbers for value in node.inputs)
@@ -260,7 +260,7 @@ class _Fuser:
 
     def _home(self, root: Value, domain: Domain, node: Node) -> Group:
         """The group in whose registers the root is computed; what it needs from others is stored there."""
-        cone = self._cone(root)
+        cone = self._visit(root, domain, {})
         ready = max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
         group = self._candidate(ready, domain, cone)
         for value, home in cone.register.items():
@@ -287,23 +287,23 @@ class _Fuser:
         registers = group.registers | {v for v, g in self.computed.items() if g == ready}
         return all(v in registers for v in own)
 
-    def _cone(self, value: Value) -> _Cone:
-        """Follows elementwise work down to what lies in memory or can only be had from one group's registers."""
-        result = _Cone()
-        seen: dict[Value, _Cone] = {}
-        result.join(self._visit(value, seen))
-        return result
+    def _visit(self, value: Value, domain: Domain, seen: dict[Value, _Cone]) -> _Cone:
+        """Follows elementwise work down to what lies in memory or can only be had from one group's registers.
 
-    def _visit(self, value: Value, seen: dict[Value, _Cone]) -> _Cone:
+        A view is free in registers only where the group walks that very run of elements; where its value is repeated
+        in a larger domain, its axes mean something else than those of what it views, and it must be read from memory.
+        """
         if value in seen:
             return seen[value]
         cone = _Cone()
         kind = value.node.op.kind
+        if kind is Kind.VIEW and value not in self.memory and domain_of(self.layouts, value) != domain:
+            self._keep(value)
         if value in self.memory:
             cone.memory.add(value)
         elif kind in (*REGISTER_KINDS, Kind.VIEW):
             for operand in value.node.inputs:
-                cone.join(self._visit(operand, seen))
+                cone.join(self._visit(operand, domain, seen))
             if value in self.computed and any(v not in self.memory for v in cone.register):
                 cone = _Cone(register={value: self.computed[value]})
             else:
