@@ -25,20 +25,25 @@ from striate.version import VERSION
 CHECKOUT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of two classes in MNIST's four files: bright columns and bright rows, 8×8."""
-    folder = tmp_path_factory.mktemp("data") / "stripes"
+def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int = 60) -> None:
+    """Bright columns and bright rows, 8×8, in MNIST's four files; the rest is ``offset`` and noise."""
     folder.mkdir()
     for prefix, count, seed in (("train", 96, 0), ("t10k", 30, 1)):
         random = np.random.default_rng(seed)
-        images = random.integers(0, 60, (count, 8, 8), dtype=np.uint8)
+        images = random.integers(offset, offset + spread, (count, 8, 8), dtype=np.uint8)
         labels = (np.arange(count) % 2).astype(np.uint8)
         for image, label, place in zip(images, labels, random.integers(0, 8, count)):
-            image[place if label else slice(None), slice(None) if label else place] = 250
+            image[place if label else slice(None), slice(None) if label else place] = bright
         header = struct.pack(">4I", 0x0803, count, 8, 8)
         (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x0801, count) + labels.tobytes())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of two classes."""
+    folder = tmp_path_factory.mktemp("data") / "stripes"
+    write_stripes(folder)
     return folder
 
 
@@ -197,6 +202,21 @@ def test_predict(run: Path, tmp_path: Path) -> None:
     rows = json.loads(striate("predict", run, tmp_path / "row.png", "--json").stdout)
     assert rows[0]["classes"][0]["class"] == "1"
     assert sum(one["probability"] for one in rows[0]["classes"]) == pytest.approx(1)
+
+
+def test_what_is_far_from_the_training_data_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
+    write_stripes(tmp_path / "faint", offset=100, bright=101, spread=1)
+    trained = striate("train", tmp_path / "faint", "--epochs", 1, "--model", "first_cnn", "--out", tmp_path / "run")
+    assert trained.exit_code == 0
+    assert "far from the training data" not in trained.stderr
+    assert "far from" not in striate("evaluate", tmp_path / "run").stderr
+    (warning,) = striate("evaluate", tmp_path / "run", data).stderr.splitlines()
+    assert re.match(r"warning: stripes.*: feature 0: x = \d+ in sample \d+ is .*far from the training data$", warning)
+    for shade, expected in ((100, 0), (250, 1)):
+        Image.new("L", (8, 8), shade).save(tmp_path / "picture.png")
+        result = striate("predict", tmp_path / "run", tmp_path / "picture.png")
+        assert result.exit_code == 0
+        assert result.stderr.count("far from the training data") == expected
 
 
 def test_a_picture_that_is_none_is_named_and_the_others_are_predicted(run: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy.typing as npt
 import typer
 from rich.table import Table
 
@@ -15,6 +16,9 @@ from striate.persistence import LoadedModel, load
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
 from striate.train.run import MODEL_FILE, read_run
+from striate.train.unusual import unusual_line
+
+Array = npt.NDArray[Any]
 
 
 def evaluate(
@@ -30,7 +34,7 @@ def evaluate(
             raise OptionError(f"{run} is a model file, which does not say what it learned from\n  help: give DATA too")
         data = read_run(run).data
     dataset = open_dataset(data, Split.TEST)
-    warn_of_unusual(model, dataset)
+    warn_of_unusual(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
@@ -43,13 +47,11 @@ def model_path(run: Path) -> Path:
     return run / MODEL_FILE if run.is_dir() else run
 
 
-def warn_of_unusual(model: LoadedModel, dataset: Dataset) -> None:
-    """Inputs far from what training saw are named: predictions for them mean little."""
-    images = dataset.images
-    if model.standardizer is None or images.shape[1] != len(model.standardizer.mean):
-        return
-    for feature in model.standardizer.unusual(images)[:3]:
-        say_warning(f"{dataset.name}: {feature}, far from the training data")
+def warn_of_unusual(model: LoadedModel, images: Array, name: str) -> None:
+    """Inputs far from what training saw, in one line."""
+    text = unusual_line(model, images, name)
+    if text is not None:
+        say_warning(text)
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:

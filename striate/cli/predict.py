@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from striate.cli.evaluate import model_path
-from striate.cli.report import say_error, say_json, say_warning
+from striate.cli.evaluate import model_path, warn_of_unusual
+from striate.cli.report import say_error, say_json
 from striate.data.picture import read_picture
 from striate.errors import DataError, OptionError
 from striate.persistence import LoadedModel, load
@@ -39,7 +39,7 @@ def predict(
             failed = True
             say_error(error)
             continue
-        warn_of_unusual(model, picture, path)
+        warn_of_unusual(model, picture[np.newaxis], str(path))
         rows.append({"image": str(path), "classes": ranked(model, picture)})
     if as_json:
         say_json(rows)
@@ -63,10 +63,3 @@ def line(row: dict[str, Any]) -> str:
     """``seven.png: 7 (99.87 %), 1 (0.08 %), 9 (0.03 %)``"""
     shown = ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in row["classes"][:_SHOWN])
     return f"{row['image']}: {shown}"
-
-
-def warn_of_unusual(model: LoadedModel, picture: Array, path: Path) -> None:
-    """A picture far from what training saw."""
-    if model.standardizer is not None:
-        for feature in model.standardizer.unusual(picture[np.newaxis])[:1]:
-            say_warning(f"{path}: {feature}, far from the training data")

@@ -91,9 +91,10 @@ class Standardizer:
         """The features of new data with |x̂| > ``limit``, NaN among them, farthest first."""
         numbers = self._fitting(x)
         found: list[UnusualFeature] = []
-        for feature in range(len(self.mean)):
+        for feature in self._with_far_ends(numbers, limit):
             values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float32)
-            scaled = (values - self.mean[feature]) / self.sigma[feature]
+            with np.errstate(all="ignore"):  # infinity is as far as it gets
+                scaled = (values - self.mean[feature]) / self.sigma[feature]
             distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
             far = distance > limit
             if far.any():
@@ -105,6 +106,15 @@ class Standardizer:
             key=lambda one: abs(one.standardized) if one.standardized == one.standardized else np.inf,
             reverse=True,
         )
+
+    def _with_far_ends(self, numbers: Array, limit: float) -> list[int]:
+        """The features whose least or greatest value is beyond ``limit``: x̂ grows with x, so no other has such."""
+        if len(numbers) == 0:
+            return []
+        axes = (0, *range(2, numbers.ndim))
+        with np.errstate(all="ignore"):
+            ends = (np.stack([numbers.min(axis=axes), numbers.max(axis=axes)]) - self.mean) / self.sigma
+            return [int(i) for i in np.flatnonzero(~(np.abs(ends) <= limit).all(axis=0))]
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists, to go with a model; ``from_json`` gives back the same bits."""

@@ -55,6 +55,10 @@ class Live:
         self._task = self._bars.add_task("", total=None, epoch=f"1/{plan.epochs}", loss="–", accuracy="–", speed="–")
         self._bars.start()
 
+    def warn(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(Text(f"warning: {text}"), soft_wrap=True)
+
     def batch(self, moment: Moment) -> None:
         if self._bars is None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
@@ -46,6 +47,10 @@ class Progress(Protocol):
         """Training begins."""
         ...
 
+    def warn(self, text: str) -> None:
+        """Something about the data that is good to know; after ``start``."""
+        ...
+
     def batch(self, moment: Moment) -> None:
         """A step was committed."""
         ...
@@ -60,12 +65,15 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows nothing; what it is warned of becomes an ordinary warning of Python."""
 
     live = False
 
     def start(self, plan: Plan) -> None:
         pass
+
+    def warn(self, text: str) -> None:
+        warnings.warn(text, stacklevel=3)
 
     def batch(self, moment: Moment) -> None:
         pass
@@ -90,6 +98,9 @@ class Lines:
         self._epochs = plan.epochs
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
         self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
 
     def batch(self, moment: Moment) -> None:
         pass

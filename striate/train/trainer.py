@@ -20,6 +20,7 @@ from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent
+from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
 
@@ -76,6 +77,7 @@ class Trainer:
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
+                self._warn_of_unusual(progress, train_set, validation)
                 for number in range(first, first + epochs):
                     epoch = self._epoch(number, train_set, validation, progress, interruption)
                     self.history.epochs.append(epoch)
@@ -118,6 +120,13 @@ class Trainer:
             self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
         )
         return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
+
+    def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
+        """Of either set: the standardizer may have been fitted elsewhere."""
+        for dataset, part in ((train_set, "training"), (validation, "validation")):
+            text = None if dataset is None else unusual_line(self.model, dataset.images, f"{dataset.name} ({part})")
+            if text is not None:
+                progress.warn(text)
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from striate import nn, optim
-from striate.data import Dataset
+from striate.data import Dataset, Standardizer
 from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer
 from striate.train.display import Live
@@ -219,3 +219,18 @@ def test_progress_is_chosen_by_where_it_goes(monkeypatch: pytest.MonkeyPatch) ->
     assert not chosen_progress(False).live
     lines = Lines()
     assert chosen_progress(lines) is lines
+
+
+def test_validation_far_from_the_training_data_is_one_line() -> None:
+    model, far = net(), stripes(20, 1).images.copy()
+    model.standardizer = Standardizer.fit(stripes().images)
+    stream = io.StringIO()
+    trainer(model, progress=Lines(stream)).fit(stripes(), stripes(20, 1), epochs=1)
+    assert "warning" not in stream.getvalue()
+    far[3, 0, 2, 2] = 1e4
+    with pytest.warns(UserWarning, match=r"stripes \(validation\): feature 0: x = 10000 in sample 3"):
+        trainer(model).fit(stripes(), Dataset(far, stripes(20, 1).labels, name="stripes"), epochs=1)
+    for progress in (Lines(stream), Live(Console(file=stream, force_terminal=True, width=200))):
+        stream.truncate(0)
+        trainer(model, progress=progress).fit(stripes(), Dataset(far, stripes(20, 1).labels), epochs=1)
+        assert stream.getvalue().count("far from the training data") == 1
