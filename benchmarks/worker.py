@@ -37,7 +37,8 @@ WARM_STEPS = 3
 Array = NDArray[Any]
 Step = Callable[[Any, Any], Any]
 Prepared = tuple[Step, Callable[[Array, Array], tuple[Any, Any]]]
-"""A training step that returns the loss (or a prediction that returns an array), and what brings a batch into the form that it takes (not timed)."""
+"""A training step that returns the loss (or a prediction that returns an array), and what brings a batch into the form
+that it takes (not timed)."""
 
 
 # The controller's side

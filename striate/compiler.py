@@ -45,7 +45,7 @@ class Compiled:
 
 
 @collection_paused()
-def compile_graph(graph: Graph, steady: Iterable[str] = ()) -> Compiled:
+def compile_graph(graph: Graph, steady: Iterable[str] = (), single: bool = False) -> Compiled:
     """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart."""
     check(graph, "trace")
     simplified = check(simplify(check(expand(graph), "expand")), "simplify")
@@ -53,7 +53,7 @@ def compile_graph(graph: Graph, steady: Iterable[str] = ()) -> Compiled:
     check(laid_out.graph, "layout")
     watched = [name for name in graph.outputs if name.startswith("watch:")]
     plan = fuse(laid_out, watched, steady)
-    lowered = lower(plan, target.current(), settings.current().winograd)
+    lowered = lower(plan, target.current(), settings.current().winograd, single)
     return Compiled(simplified, laid_out, plan, lowered)
 
 
@@ -90,10 +90,11 @@ class CompiledExecutable:
         capacity: int | None,
         arenas: Sequence[Contents] = (),
         keep_packed: bool = False,
+        single: bool = False,
     ) -> None:
         self._arenas = tuple(arenas)
         keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else ())
+        self.compiled = compile_graph(graph, bindings if keep else (), single)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)
@@ -119,6 +120,11 @@ class CompiledExecutable:
     def phases(self) -> tuple[PhaseDraft, ...]:
         """What runs, in order: the phases of ``program``, with their operands and their work."""
         return tuple(self._each_run)
+
+    @property
+    def sized(self) -> bool:
+        """Whether a program for one sample is another one than that for many."""
+        return bool(self.compiled.lowered.sized)
 
     @property
     def prepared(self) -> tuple[PhaseDraft, ...]:
@@ -377,9 +383,10 @@ def prepare_compiled(
     capacity: int | None,
     arenas: Sequence[Contents] = (),
     keep_packed: bool = False,
+    single: bool = False,
 ) -> CompiledExecutable:
     """The graph as machine code."""
-    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed)
+    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single)
 
 
 __all__ = ["Compiled", "CompiledExecutable", "Parameter", "State", "compile_graph", "prepare_compiled", "scratch_arena"]

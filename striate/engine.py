@@ -25,6 +25,11 @@ from striate.state import StateArena
 class Executable(Protocol):
     """One graph, ready to run."""
 
+    @property
+    def sized(self) -> bool:
+        """Whether another preparation is better for N = 1 than for all others."""
+        ...
+
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
         """Runs the graph on ``arrays`` (plain inputs by name) with N = ``n``; returns the outputs by name.
 
@@ -65,6 +70,7 @@ class ReferenceExecutable:
         self._bindings = bindings
         self._results = results
         self._bound: tuple[int, Graph] | None = None
+        self.sized = False
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
         if self._bound is None or self._bound[0] != n:
@@ -92,6 +98,7 @@ def prepare(
     *,
     arenas: Sequence[StateArena] = (),
     keep_packed: bool = False,
+    single: bool = False,
 ) -> Executable:
     """Makes a graph runnable.
 
@@ -99,9 +106,9 @@ def prepare(
     results: places for outputs that are to be written there; capacity: the largest N that will be run;
     arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
     depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
-    once and kept, in memory of the program's own, until a version has moved.
+    once and kept, in memory of the program's own, until a version has moved. ``single`` says that N will be 1.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
-        return prepare_compiled(graph, places, written, capacity, arenas, keep_packed)
+        return prepare_compiled(graph, places, written, capacity, arenas, keep_packed, single)
     return ReferenceExecutable(graph, places, written, arenas)

@@ -366,7 +366,7 @@ class Module:
             arrays[KEY] = np.zeros((), np.int64)
         elif len(inputs) == 1:
             x = arrays["x"]
-            self.__dict__["_latest"] = _Latest(self._version, training, x.shape[1:], x.dtype, program)
+            self.__dict__["_latest"] = _Latest(self._version, training, x.shape[1:], x.dtype, program, n == 1)
         return program(arrays, n)
 
     def program(self, *inputs: Any, training: bool = False) -> Program:
@@ -385,10 +385,13 @@ class Module:
 
     def _program(self, arrays: Mapping[str, Array], n: int, training: bool) -> Program:
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
-        program = self._programs.find((self._version, training, tuple(types.values())))
+        shapes = tuple(types.values())
+        program = self._programs.find((self._version, training, shapes, n == 1))
         if program is None:
             program = self._build(types, training, n)
-            self._programs.keep((self._version, training, tuple(types.values())), program)
+            self._programs.keep((self._version, training, shapes, n == 1), program)
+            if not program.executable.sized:
+                self._programs.keep((self._version, training, shapes, n != 1), program)
         return program
 
     def _build(self, types: Mapping[str, TensorType], training: bool, n: int) -> Program:
@@ -403,7 +406,7 @@ class Module:
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
         bindings = bindings_of(trace)
-        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True)
+        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=n == 1)
         return Program(graph, executable, outputs, tuple(trace.checks))
 
     def as_input(self, array: Any, first: bool = True) -> Array:
@@ -491,6 +494,7 @@ class _Latest:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     program: Program
+    single: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
         """Whether the program predicts on ``x`` as it is."""
@@ -501,6 +505,7 @@ class _Latest:
             and x.dtype == self.dtype
             and training == self.training
             and version == self.version
+            and ((x.shape[0] == 1) == self.single or not self.program.executable.sized)
         )
 
 

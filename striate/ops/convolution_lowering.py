@@ -126,6 +126,22 @@ def suits_winograd(g: Geometry, transposed: bool) -> bool:
     return fits and min(g.filters, g.depth) >= WINOGRAD_CHANNELS[taps] and min(size[1:]) >= 4
 
 
+OPERATIONS_A_BYTE = 10
+"""What a core computes in the time that it takes to read a byte of filters that no cache of its own holds."""
+
+
+def reads_mostly_filters(g: Geometry, transposed: bool) -> bool:
+    """Whether one sample alone has so few tiles that reading the transformed filters, which are larger than the
+    filters, takes longer than the operations that they save."""
+    taps = g.kernel[2]
+    tile = WINOGRAD_TILES[taps]
+    points = (tile + taps - 1) ** 2
+    if 4 * points * g.filters * g.depth <= SHARED_FILTERS:
+        return False
+    tiles = math.prod(-(-size // tile) for size in (g.size if transposed else g.count)[1:])
+    return 4 * (points - taps**2) * OPERATIONS_A_BYTE > 2 * tiles * (taps**2 * tile**2 - points)
+
+
 def winograd_halo(taps: int, before: Three, size: Three, count: Three) -> Halo:
     """The halo that whole tiles read: a cut last tile reads further than its outputs need."""
     pairs = [(0, 0)]
@@ -188,7 +204,11 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     source: Storage = site.storage(x)
     per_sample = any(item.per_sample for item in site.region.accumulations)
     if site.winograd and suits_winograd(g, transposed) and not per_sample and source.block == BLOCK:
-        return lower_winograd(site, g, transposed)
+        if not reads_mostly_filters(g, transposed):
+            return lower_winograd(site, g, transposed)
+        site.sized.append(site.node)
+        if not site.single:
+            return lower_winograd(site, g, transposed)
     parts = g.backward if transposed else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth

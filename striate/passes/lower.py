@@ -47,6 +47,8 @@ class Site:
     region_operands: tuple[Any, ...]
     buffer: Callable[..., Buffer]
     constant: Callable[[Value], bool]
+    single: bool
+    sized: list[Node]  # nodes that are lowered otherwise for one sample than for many
 
     def storage(self, value: Value) -> Storage:
         """Where a value's elements lie."""
@@ -68,16 +70,20 @@ class Lowers(Protocol):
 
 @dataclass
 class Lowered:
-    """All phases, with the group of each; partial sums are buffers that live from one group to another."""
+    """All phases, with the group of each; partial sums are buffers that live from one group to another.
+
+    ``sized`` are nodes that have other phases in a program for one sample.
+    """
 
     phases: list[PhaseDraft] = field(default_factory=list[PhaseDraft])
     group_of: list[int] = field(default_factory=list[int])
     partials: dict[Node, Buffer] = field(default_factory=dict[Node, Buffer])
+    sized: list[Node] = field(default_factory=list[Node])
 
 
-def lower(plan: Plan, target: Target, winograd: bool) -> Lowered:
-    """Every group's phases in order."""
-    return _Lowerer(plan, target, winograd).run()
+def lower(plan: Plan, target: Target, winograd: bool, single: bool = False) -> Lowered:
+    """Every group's phases in order; ``single`` says that the program is for N = 1."""
+    return _Lowerer(plan, target, winograd, single).run()
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
@@ -88,8 +94,9 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 class _Lowerer:
-    def __init__(self, plan: Plan, target: Target, winograd: bool) -> None:
+    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool) -> None:
         self.plan = plan
+        self.single = single
         self.layouts = plan.layouts
         self.target = target
         self.winograd = winograd
@@ -126,7 +133,8 @@ class _Lowerer:
     def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
         node = cast(Node, group.anchor)
         site = Site(
-            node, self.layouts, self.target, self.winograd, region, operands, Buffer, lambda value: False
+            node, self.layouts, self.target, self.winograd, region, operands, Buffer, lambda value: False,
+            self.single, self.done.sized,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
             raise GraphError(f"{node.op} at {node.path!r} has no kernel")

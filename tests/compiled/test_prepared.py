@@ -134,7 +134,8 @@ def test_assigning_changes_the_next_prediction_without_compiling() -> None:
     layer: Any = model[0]
     layer.weight = layer.weight * 2
     doubled = model(x)
-    assert len(runs) == 1 and model.version == version
+    assert len(runs) == 1
+    assert model.version == version
     assert np.any(doubled != before)
     np.testing.assert_array_equal(doubled, reference(model, x))
     layer.slot("weight").assign(layer.weight / 2)
@@ -164,7 +165,8 @@ def test_models_that_share_a_layer_see_each_others_updates() -> None:
     one = nn.Sequential(shared, nn.Flatten(), nn.Linear(None, 4)).infer((3, 8, 8)).initialize(0)
     two = nn.Sequential(shared, nn.GlobalAveragePool())
     x = images(3)
-    one(x), two(x)
+    one(x)
+    two(x)
     step = st.TrainingStep(one, nn.CrossEntropyLoss(), optim.SGD(lr=0.5))
     for _ in range(2):
         step(x, np.array([0, 1, 2]))
@@ -277,7 +279,7 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
             results.append(fresh(x))
     finally:
         settings.restore(before)
-    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_whether_a_program_runs_alone_depends_on_shapes() -> None:
@@ -289,9 +291,29 @@ def test_whether_a_program_runs_alone_depends_on_shapes() -> None:
 def test_arenas_are_told_apart() -> None:
     one, two = network(), network().initialize(1)
     x = images(1)
-    one(x), two(x)
+    one(x)
+    two(x)
     with Trace() as trace:
         value = trace.input("x", st.tracing.array_type(x, "x", batched=True))
-        one(value), two(value)
+        one(value)
+        two(value)
     bindings_of(trace)
     assert len(arenas_of(trace)) == 2
+
+
+def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None:
+    model = nn.Sequential(nn.Conv2d(192, 192, 3, padding=1)).initialize(0)
+    x = np.random.default_rng(0).standard_normal((2, 192, 4, 4)).astype(np.float32)
+    one, many = executable(model, x[:1]), executable(model, x)
+    assert one is not many
+    assert one.sized
+    assert many.sized
+    assert [phase.name for phase in one.prepared] == ["pack"]
+    assert [phase.name for phase in many.prepared] == ["transform"]
+    both = model(x)
+    np.testing.assert_allclose(model(x[:1]), both[:1], rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(model(x), both)
+    assert executable(model, x[:1]) is one
+    assert executable(model, x) is many
+    small = network()
+    assert executable(small, images(1)) is executable(small, images(2))
