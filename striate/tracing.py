@@ -242,7 +242,7 @@ class Program:
     @property
     def outdated(self) -> bool:
         """Whether a model in it has another structure, or memory elsewhere, than when it was traced."""
-        return any([model.version != version for model, version in self.models])
+        return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
         for verify in self.checks:
