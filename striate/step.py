@@ -391,7 +391,16 @@ class TrainingStep:
                 part = "forward" if node.serial in forward else "backward"
                 layer = f'at "{node.path}"' if node.path else "at the loss"
                 return f"the first {kind} is the output of {node.op} {layer} ({part} pass), {value.type}"
-        return "the sum of the squared gradients is not finite, though every gradient is"
+        memory = self._held()
+        vectors = {"gradient": memory.gradients.views, "new value": memory.pending.views}
+        largest = {
+            (kind, name): float(np.abs(view).max(initial=0)) for kind in vectors for name, view in vectors[kind].items()
+        }
+        kind, name = max(largest, key=lambda one: largest[one])
+        return (
+            f'the numbers are too large: the {kind} of "{name}" reaches {largest[kind, name]:.3g}, whose square'
+            f" or sum exceeds {memory.arena.dtype.value}"
+        )
 
 
 def _require(model: object, loss: object, optimizer: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -149,6 +150,60 @@ def test_nothing_bad_is_committed() -> None:
     assert all(np.array_equal(before[name], array) for name, array in model.state_dict().items())
     assert all(np.array_equal(kept[name], array) for name, array in step.state_dict().items())
     step(x, y)
+
+
+@pytest.mark.parametrize("rule", [optim.SGD(lr=0.01, momentum=0.9), optim.Adam(lr=0.01)], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("scale", "norm", "message"),
+    [
+        (1e30, True, r'the first infinity is the output of batch_normalization at "bn" \(forward pass\)'),
+        (3e38, True, r'the first (infinity|NaN) is the output of convolution.* at "conv" \(forward pass\)'),
+        (
+            1e30,
+            False,
+            r'the numbers are too large: the gradient of "fc\.weight" reaches \S+e\+\d\d, whose square or sum exceeds float32',
+        ),
+    ],
+)
+def test_huge_values_change_not_a_bit(
+    scale: float, norm: bool, message: str, rule: optim.Optimizer, engine: Engine
+) -> None:
+    layers = {"conv": nn.Conv2d(2, 4, 3), "bn": nn.BatchNorm2d(4), "act": nn.ReLU(), "flat": nn.Flatten()}
+    if not norm:
+        del layers["bn"]
+    model = nn.Sequential({**layers, "fc": nn.Linear(None, 3)}).initialize(1)
+    step = TrainingStep(model, nn.CrossEntropyLoss(), rule)
+    x, y = np.sign(batches(1)[0][0]).astype(np.float32), batches(1)[0][1]
+    step(x, y)
+    before, kept = model.state_dict(), step.state_dict()
+    with pytest.raises(NonFiniteError, match=f"step 2: {message}"):
+        step(x * np.float32(scale), y)
+    assert all(before[name].tobytes() == array.tobytes() for name, array in model.state_dict().items())
+    assert all(kept[name].tobytes() == array.tobytes() for name, array in step.state_dict().items())
+    assert np.isfinite(step(x, y))
+
+
+def test_a_huge_learning_rate_ends_before_the_model_is_lost(engine: Engine) -> None:
+    model = small_net().float().infer((2, 8, 8))
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=1e10, momentum=0.9))
+    (x, y), *_ = batches(1)
+    for _ in range(20):
+        before, kept = model.state_dict(), step.state_dict()
+        assert all(np.isfinite(array).all() for array in before.values())
+        try:
+            step(x, y)
+        except NonFiniteError as error:
+            assert re.search(r'step \d+: .*"', str(error))
+            assert all(before[name].tobytes() == array.tobytes() for name, array in model.state_dict().items())
+            assert all(kept[name].tobytes() == array.tobytes() for name, array in step.state_dict().items())
+    with pytest.raises(OptionError, match="at most 1e\\+15"):
+        optim.SGD(lr=1e300)
+
+
+def test_denormal_images_are_learned_from(engine: Engine) -> None:
+    step = TrainingStep(small_net().float(), nn.CrossEntropyLoss(), optim.SGD(lr=0.01))
+    (x, y), *_ = batches(1)
+    assert all(np.isfinite(step((x * 1e-42).astype(np.float32), y)) for _ in range(3))
 
 
 def test_a_weight_that_is_nan_is_named() -> None:

@@ -15,6 +15,9 @@ from striate.graph.value import Value
 from striate.ops.activation import exp, greater, sqrt, where
 from striate.optim.schedule import ConstantSchedule, Schedule
 
+_LARGEST_RATE = 1e15
+"""A gradient whose norm² is a float32 is below 2e19, so that a step of it stays far from the largest float32, 3e38."""
+
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
@@ -27,6 +30,8 @@ class Optimizer(ABC):
     def __post_init__(self) -> None:
         if not (isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr >= 0):
             raise OptionError(f"{type(self).__name__}: lr={self.lr!r} must be a finite number ≥ 0")
+        if self.lr > _LARGEST_RATE:
+            raise OptionError(f"{type(self).__name__}: lr={self.lr:g} must be at most {_LARGEST_RATE:g}")
 
     def kept(self) -> tuple[str, ...]:
         """The slots that these options need."""
