@@ -326,7 +326,7 @@ class Compiled:
     def _leaves(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Leaf]:
         leaves = [*flatten_tree(arguments, "argument"), *flatten_tree(options, "")]
         if self._scalars:
-            leaves = [(name, np.asarray(leaf) if isinstance(leaf, np.floating) else leaf) for name, leaf in leaves]
+            leaves = [(name, np.asarray(leaf) if _is_float(leaf) else leaf) for name, leaf in leaves]
         return leaves
 
     def _batch(self, arrays: Mapping[str, Array]) -> int:
@@ -355,8 +355,16 @@ class Compiled:
         return Program(graph, executable, outputs, tuple(trace.checks), models)
 
 
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, np.floating)
+
+
 def _is_array(leaf: object) -> TypeGuard[Array]:
     return isinstance(leaf, np.ndarray)
+
+
+def _scalar(leaf: Any) -> Any:
+    return np.asarray(cast("Any", leaf)) if isinstance(leaf, np.floating) else leaf
 
 
 def _contiguous(array: Array) -> Array:
@@ -390,8 +398,9 @@ def compile(
     """Compiles any function of ``st.ops``, operators and layers: arrays in, arrays out.
 
     The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments, where
-    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers static; at most ``programs`` compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from
-    call to call without compiling again; ``capacity`` is the largest N planned for.
+    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers static; at most ``programs``
+    compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from call to call
+    without compiling again; ``capacity`` is the largest N planned for.
 
         smooth = st.compile(lambda x, w: st.ops.convolution(x, w, padding=1))
     """

@@ -161,7 +161,8 @@ def test_nothing_bad_is_committed() -> None:
         (
             1e30,
             False,
-            r'the numbers are too large: the gradient of "fc\.weight" reaches \S+e\+\d\d, whose square or sum exceeds float32',
+            r'the numbers are too large: the gradient of "fc\.weight" reaches \S+e\+\d\d, '
+            "whose square or sum exceeds float32",
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_numbers_of_numpy_are_arrays_of_shape_nothing() -> None:
     value, gradient = st.value_and_grad(lambda x: x * x)(np.float32(3))
     assert (float(value), float(gradient)) == (9, 6)
     assert gradient.shape == ()
-    value, (dx, ds) = st.value_and_grad(lambda x, s: st.ops.sum(x * s, (0,)), (0, 1))(np.ones(4), np.float64(2))
+    value, (_, ds) = st.value_and_grad(lambda x, s: st.ops.sum(x * s, (0,)), (0, 1))(np.ones(4), np.float64(2))
     assert (float(value), float(ds)) == (8, 4)
     scaled = st.compile(lambda x, s: x * s)
     for scale in (2, 3, 4):

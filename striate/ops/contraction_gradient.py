@@ -67,8 +67,8 @@ class WeightGradient(KernelSpec):
         counts = [span.count for span in self.part.spans]
         limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
         channels = limit or self.channels
-        taps = list(itertools.product(*map(range, counts)))
-        row = counts[2]
+        depth, height, row = counts
+        taps: list[Three] = list(itertools.product(range(depth), range(height), range(row)))
         if channels * row <= self.accumulators or self.source.block == 1:
             pairs = [(c, tap) for tap in taps for c in range(channels)]
             return _evenly(pairs, self.accumulators)
