@@ -7,10 +7,9 @@
     python benchmarks/parity.py
     python benchmarks/parity.py --networks lenet5 --steps 2 --batch 16
 
-In float32 each data seed is judged by itself. One that fails is not yet a defect: where the two largest entries of a
-pooling window, or a pre-activation and zero, lie closer than rounding, two correct frameworks take different branches,
-and PyTorch's two layouts may happen to take the same one (VGG-small, batch 4, seed 1: a window with a gap of 1.8e-6; of
-seeds 1 to 8 the other seven held).
+In float32 each data seed is judged by itself, at the batch of the benchmarks. With a batch of 4 the comparison says
+little: where the two largest entries of a pooling window, or a pre-activation and zero, lie closer than rounding, two
+correct frameworks take different branches, and PyTorch's two layouts may happen to take the same one.
 
 A running statistic's difference is relative to the largest entry of its array: a mean near zero has no digits to lose.
 """
@@ -161,18 +160,19 @@ def main() -> int:
     """Compares, prints the table, and returns 1 where something is out of its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, help="16 in float64, each network's benchmark batch in float32")
     parser.add_argument("--steps", type=int, default=20, help="in float64 (20); float32 takes 5")
-    parser.add_argument("--seeds", type=int, default=5, help="data seeds 1, 2, … in float32 (5); float64 takes 1")
+    parser.add_argument("--seeds", type=int, default=2, help="data seeds 1, 2, … in float32 (2); float64 takes 1")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found: list[Parity] = []
     for name in options.networks:
         note(f"{NETWORKS[name].title}: float64, {options.steps} steps")
-        found.append(float64_parity(NETWORKS[name], options.batch, options.steps))
+        found.append(float64_parity(NETWORKS[name], options.batch or 16, options.steps))
         note(f"{NETWORKS[name].title}: float32, {min(options.steps, FLOAT32_STEPS)} steps")
         for seed in range(1, options.seeds + 1):
-            found.append(float32_parity(NETWORKS[name], options.batch, min(options.steps, FLOAT32_STEPS), seed))
+            batch = options.batch or NETWORKS[name].batch
+            found.append(float32_parity(NETWORKS[name], batch, min(options.steps, FLOAT32_STEPS), seed))
     if options.json:
         print_json([{**vars(each), "holds": each.holds} for each in found])
     else:
@@ -191,7 +191,7 @@ def main() -> int:
                     "yes" if each.holds else "NO",
                 ]
             )
-        print_table(f"Relative differences from PyTorch, batch {options.batch}", columns, rows)
+        print_table("Relative differences from PyTorch", columns, rows)
     return 0 if all(each.holds for each in found) else 1
 
 
