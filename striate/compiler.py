@@ -54,6 +54,8 @@ def compile_graph(graph: Graph, steady: Iterable[str] = (), single: bool = False
     watched = [name for name in graph.outputs if name.startswith("watch:")]
     plan = fuse(laid_out, watched, steady)
     lowered = lower(plan, target.current(), settings.current().winograd, single)
+    if single and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= ALONE:
+        lowered = lower(plan, target.current(), settings.current().winograd, single, alone=True)
     return Compiled(simplified, laid_out, plan, lowered)
 
 

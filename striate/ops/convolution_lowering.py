@@ -116,6 +116,10 @@ SHARED_FILTERS = 4 << 20
 """Bytes of transformed filters above which chunks take ``MANY_TILES`` tiles and a share of the output channels."""
 
 
+SINGLE_SHARES = 4
+"""Shares of the output channels that a program for one sample is cut into at most."""
+
+
 def suits_winograd(g: Geometry, transposed: bool) -> bool:
     """Whether F(4×4, 3×3) or F(2×2, 5×5) computes this direction, and pays: a function of the shapes alone."""
     taps = g.kernel[2]
@@ -183,6 +187,10 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     if blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS:
         # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
         groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
+    elif blocks > 1:
+        # One sample alone would be one chunk: its tiles are transformed again for each share of the output channels.
+        site.sized.append(site.node)
+        shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
     kernel = WinogradConvolution(
         source, before[1:], tile, taps, together, groups, shares, site.region
     )  # fmt: skip

@@ -48,6 +48,7 @@ class Site:
     buffer: Callable[..., Buffer]
     constant: Callable[[Value], bool]
     single: bool
+    alone: bool
     sized: list[Node]  # nodes that are lowered otherwise for one sample than for many
 
     def storage(self, value: Value) -> Storage:
@@ -81,9 +82,12 @@ class Lowered:
     sized: list[Node] = field(default_factory=list[Node])
 
 
-def lower(plan: Plan, target: Target, winograd: bool, single: bool = False) -> Lowered:
-    """Every group's phases in order; ``single`` says that the program is for N = 1."""
-    return _Lowerer(plan, target, winograd, single).run()
+def lower(plan: Plan, target: Target, winograd: bool, single: bool = False, alone: bool = False) -> Lowered:
+    """Every group's phases in order; ``single`` says that the program is for N = 1, ``alone`` that one thread runs it.
+
+    Neither changes a sum's order but where ``single`` makes another algorithm the better one.
+    """
+    return _Lowerer(plan, target, winograd, single, alone).run()
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
@@ -94,9 +98,10 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 class _Lowerer:
-    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool) -> None:
+    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool, alone: bool) -> None:
         self.plan = plan
         self.single = single
+        self.alone = alone
         self.layouts = plan.layouts
         self.target = target
         self.winograd = winograd
@@ -134,7 +139,7 @@ class _Lowerer:
         node = cast(Node, group.anchor)
         site = Site(
             node, self.layouts, self.target, self.winograd, region, operands, Buffer, lambda value: False,
-            self.single, self.done.sized,
+            self.single, self.alone, self.done.sized,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
             raise GraphError(f"{node.op} at {node.path!r} has no kernel")

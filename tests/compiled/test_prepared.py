@@ -315,5 +315,19 @@ def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None
     np.testing.assert_array_equal(model(x), both)
     assert executable(model, x[:1]) is one
     assert executable(model, x) is many
-    small = network()
+    small = residual_block()
     assert executable(small, images(1)) is executable(small, images(2))
+
+
+def test_one_sample_gives_the_same_bits_in_shares_for_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(), images(2)
+    wanted = model(x)[:1]
+    monkeypatch.setattr(compiler, "ALONE", 0)
+    fresh = deepcopy(model)
+    np.testing.assert_array_equal(fresh(x[:1]), wanted)
+    chunks = {phase.name: phase.chunks for phase in executable(fresh, x[:1]).phases}
+    assert chunks["convolution (winograd)"] == (2, 4)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model(x[:1]), wanted)
+    chunks = {phase.name: phase.chunks for phase in executable(model, x[:1]).phases}
+    assert chunks["convolution (winograd)"] == (1, 4)
