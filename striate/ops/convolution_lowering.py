@@ -131,7 +131,7 @@ def suits_winograd(g: Geometry, transposed: bool) -> bool:
 
 
 OPERATIONS_A_BYTE = 10
-"""What a core computes in the time that it takes to read a byte of filters that no cache of its own holds."""
+"""What a core computes in the time that it takes to read a byte of filters, each of which serves few tiles only."""
 
 
 def reads_mostly_filters(g: Geometry, transposed: bool) -> bool:
@@ -140,8 +140,6 @@ def reads_mostly_filters(g: Geometry, transposed: bool) -> bool:
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
     points = (tile + taps - 1) ** 2
-    if 4 * points * g.filters * g.depth <= SHARED_FILTERS:
-        return False
     tiles = math.prod(-(-size // tile) for size in (g.size if transposed else g.count)[1:])
     return 4 * (points - taps**2) * OPERATIONS_A_BYTE > 2 * tiles * (taps**2 * tile**2 - points)
 
