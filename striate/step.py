@@ -335,11 +335,14 @@ class TrainingStep:
         finite = values["loss"] + squares
         if "pending" in values:
             finite = finite + reshape(Sum((0,))(values["pending"]), ())
-        ok = IsFinite()(finite)
         if self._max_norm is not None:
             g = g * minimum(self._max_norm / (norm + 1e-6), 1.0)
         states = {slot: values[slot] for slot in kept}
         new, new_states = self.optimizer.update(values["parameters"], g, states, clock)
+        if not self.optimizer.bounded:  # a huge rate or decay overflows here, where the result is not yet written
+            for value in (new, *new_states.values()):
+                finite = finite + reshape(Sum((0,))(value), ())
+        ok = IsFinite()(finite)
         updates = {"parameters": Where()(ok, new, values["parameters"])}
         updates |= {slot: Where()(ok, value, values[slot]) for slot, value in new_states.items()}
         if "buffers" in values:
@@ -391,16 +394,25 @@ class TrainingStep:
                 part = "forward" if node.serial in forward else "backward"
                 layer = f'at "{node.path}"' if node.path else "at the loss"
                 return f"the first {kind} is the output of {node.op} {layer} ({part} pass), {value.type}"
+        return self._too_large()
+
+    def _too_large(self) -> str:
+        """What overflowed where every tensor of the forward and backward pass is finite."""
         memory = self._held()
         vectors = {"gradient": memory.gradients.views, "new value": memory.pending.views}
         largest = {
             (kind, name): float(np.abs(view).max(initial=0)) for kind in vectors for name, view in vectors[kind].items()
         }
         kind, name = max(largest, key=lambda one: largest[one])
-        return (
-            f'the numbers are too large: the {kind} of "{name}" reaches {largest[kind, name]:.3g}, whose square'
-            f" or sum exceeds {memory.arena.dtype.value}"
-        )
+        dtype = memory.arena.dtype.value
+        if (
+            not self.optimizer.bounded
+            and math.isfinite(self.gradient_norm)
+            and math.isfinite(float(memory.pending.flat.sum()))
+        ):
+            return f'the update of "{name}" and others would exceed {dtype} with lr={self.optimizer.lr:g}'
+        reached = f'the {kind} of "{name}" reaches {largest[kind, name]:.3g}'
+        return f"the numbers are too large: {reached}, whose square or sum exceeds {dtype}"
 
 
 def _require(model: object, loss: object, optimizer: object) -> None:

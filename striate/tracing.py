@@ -363,10 +363,6 @@ def _is_array(leaf: object) -> TypeGuard[Array]:
     return isinstance(leaf, np.ndarray)
 
 
-def _scalar(leaf: Any) -> Any:
-    return np.asarray(cast("Any", leaf)) if isinstance(leaf, np.floating) else leaf
-
-
 def _contiguous(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(array.shape)
 

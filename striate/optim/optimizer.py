@@ -13,10 +13,7 @@ from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
 from striate.ops.activation import exp, greater, sqrt, where
-from striate.optim.schedule import ConstantSchedule, Schedule
-
-_LARGEST_RATE = 1e15
-"""A gradient whose norm² is a float32 is below 2e19, so that a step of it stays far from the largest float32, 3e38."""
+from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,16 @@ class Optimizer(ABC):
     def __post_init__(self) -> None:
         if not (isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr >= 0):
             raise OptionError(f"{type(self).__name__}: lr={self.lr!r} must be a finite number ≥ 0")
-        if self.lr > _LARGEST_RATE:
-            raise OptionError(f"{type(self).__name__}: lr={self.lr:g} must be at most {_LARGEST_RATE:g}")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a step from finite numbers surely ends in finite ones; if not, its result is examined each time."""
+        return False
+
+    def _calm(self, decay: float) -> bool:
+        """A rate with which parameters would need 10¹⁵ steps to overflow, and a decay that makes them shrink."""
+        ours = isinstance(self.schedule, ConstantSchedule | CosineSchedule)  # rates that only fall
+        return ours and self.lr <= 1e3 and decay <= 1e3 and self.lr * decay <= 0.5
 
     def kept(self) -> tuple[str, ...]:
         """The slots that these options need."""
@@ -73,6 +78,10 @@ class SGD(Optimizer):
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise OptionError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
 
+    @property
+    def bounded(self) -> bool:
+        return self.momentum <= 0.999 and abs(self.dampening) <= 1 and self._calm(self.weight_decay)
+
     def kept(self) -> tuple[str, ...]:
         return self.slots if self.momentum else ()
 
@@ -112,7 +121,12 @@ class Adam(Optimizer):
         super().__post_init__()
         self.require("betas[0]", self.betas[0], 0, 1)
         self.require("betas[1]", self.betas[1], 0, 1)
+        self.require("eps", self.eps, 0, math.inf)
         self.require("weight_decay", self.weight_decay, 0, math.inf)
+
+    @property
+    def bounded(self) -> bool:
+        return self.eps >= 1e-12 and self._calm(self.weight_decay)  # ε = 0 divides 0 by 0
 
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
