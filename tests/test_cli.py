@@ -256,6 +256,29 @@ def test_show_says_that_a_saved_model_predicts(run: Path) -> None:
     assert "holds the graph" not in striate("show", "lenet5").stderr
 
 
+def test_a_disk_without_room_is_noticed_before_training(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "from striate.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "train", str(data), "--epochs", "1", "--out", str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert re.search(r"run: the run cannot be saved here \(0\.\d MB\): File too large", result.stderr)
+    assert "epoch" not in result.stderr
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_an_out_that_cannot_be_a_folder(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    for out in (tmp_path / "file", tmp_path / "file" / "run", "/proc/run"):
+        result = striate("train", data, "--epochs", 1, "--out", out)
+        assert result.exit_code == 2
+        assert "cannot be the folder of a run" in result.stderr
+
+
 def process(*arguments: object) -> subprocess.Popen[str]:
     code = "from striate.cli import main; main()"
     return subprocess.Popen(
@@ -264,7 +287,13 @@ def process(*arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+
+
+def interrupt(child: subprocess.Popen[str]) -> None:
+    """As a terminal does: the whole group, workers that compile too."""
+    os.killpg(child.pid, signal.SIGINT)
 
 
 def after_first_epoch(child: subprocess.Popen[str]) -> str:
@@ -280,7 +309,7 @@ def after_first_epoch(child: subprocess.Popen[str]) -> str:
 def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path) -> None:
     child = process("train", data, "--epochs", 100_000, "--batch-size", 32, "--out", tmp_path / "run")
     after_first_epoch(child)
-    child.send_signal(signal.SIGINT)
+    interrupt(child)
     output, errors = child.communicate(timeout=60)
     assert child.returncode == 130, errors
     assert "interrupted after step" in errors
@@ -300,9 +329,9 @@ def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
     assert child.stderr.readline().startswith("96 images")
     time.sleep(1)  # into the first step: compiling, or seconds of NumPy
     start = time.monotonic()
-    child.send_signal(signal.SIGINT)
+    interrupt(child)
     time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    interrupt(child)
     output, errors = child.communicate(timeout=60)
     assert child.returncode == 130, errors
     assert "Traceback" not in output + errors

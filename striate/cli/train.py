@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -101,7 +102,8 @@ def train(
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
-    claim_folder(folder)
+    network.infer(train_set.images.shape[1:])
+    claim_folder(folder, sum(4 * math.prod(int(size or 0) for size in slot.shape) for _, slot in network.named_slots()))
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
+_BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
 
 
 def versions() -> dict[str, str]:
@@ -52,10 +54,11 @@ class Run:
         return {"format": _FORMAT, **asdict(self)}
 
 
-def claim_folder(folder: Path) -> None:
+def claim_folder(folder: Path, room: int = 0) -> None:
     """Makes the folder, or makes sure that it is ours: empty, or that of an earlier run, which is replaced.
 
-    Raises ``OptionError`` for a folder that holds something else, so that nothing foreign is ever overwritten.
+    Raises ``OptionError`` for a folder that holds something else, so that nothing foreign is ever overwritten, and for
+    one where ``room`` bytes cannot be written: better now than after the training.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +71,15 @@ def claim_folder(folder: Path) -> None:
             f"{folder}: holds {shown}, but no {RUN_FILE}, so it is not the folder of a run and is left alone\n"
             "  help: give --out a new or empty folder"
         )
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(room + _BESIDE))
+            probe.flush()
+    except OSError as error:
+        raise OptionError(
+            f"{folder}: the run cannot be saved here ({(room + _BESIDE) / 1e6:.1f} MB): {error.strerror or error}\n"
+            "  help: give --out a folder that you may write to, on a disk with room"
+        ) from error
 
 
 def write_run(folder: Path, run: Run) -> None:
