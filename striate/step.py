@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 from typing import cast as cast_type
 
@@ -92,8 +93,8 @@ class TrainingStep:
         _require(model, loss, optimizer)
         if capacity is not None and (not isinstance(cast_type("object", capacity), int | np.integer) or capacity < 1):
             raise OptionError(f"capacity={capacity!r} must be a whole number of samples, 1 or more")
-        if max_norm is not None and not max_norm > 0:
-            raise OptionError(f"max_norm={max_norm} must be positive")
+        if max_norm is not None and not (isinstance(cast_type("object", max_norm), Real) and max_norm > 0):
+            raise OptionError(f"max_norm={max_norm!r} must be positive")
         self.model = model
         self.loss = loss
         self.optimizer = optimizer

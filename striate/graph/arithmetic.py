@@ -43,9 +43,15 @@ class Elementwise(Op):
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
+    fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)
+        if self.fractional and not inputs[0].dtype.is_float:
+            raise DTypeError(
+                f"{self} at {current_path()!r}: needs floating point numbers, got {inputs[0]}\n"
+                '  help: st.ops.cast(x, "float32"), or arrays of float32'
+            )
         shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
         return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
@@ -269,7 +275,8 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
     """Applies an elementwise operation after aligning ranks and dtypes."""
     like = next((x for x in operands if isinstance(x, Value)), None)
     if like is None:
-        raise TracingError(f"{op} needs at least one traced value")
+        got = ", ".join(type(x).__name__ for x in operands)
+        raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
     values = [as_value(x, like) for x in operands]
     floats = {value.dtype for value in values}
     if len(floats) > 1:

@@ -50,6 +50,8 @@ class CrossEntropyLoss(Loss):
         if not 0 <= label_smoothing <= 1:
             raise OptionError(f"label_smoothing={label_smoothing} must lie between 0 and 1")
         self.label_smoothing = float(label_smoothing)
+        if weight is not None and not (np.isfinite(weight).all() and np.min(weight) >= 0 < np.max(weight)):
+            raise OptionError(f"weight={weight!r} must be finite, not negative, and not all zero")
         buffer = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
 

@@ -99,6 +99,8 @@ class Module:
             value._parents.append(self)  # pyright: ignore[reportPrivateUsage]
         elif name == "standardizer" and value is not None:
             fitted = cast("Any", value)
+            if not (hasattr(fitted, "mean") and hasattr(fitted, "sigma")):
+                raise OptionError(f"standardizer={value!r}\n  help: data.Standardizer.fit(images)")
             layer = Standardization(fitted.mean, fitted.sigma, getattr(fitted, "epsilon", 0.0))
             self.standardizer = layer.to(self.dtype or DType.float32)
         else:

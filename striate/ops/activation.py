@@ -23,6 +23,8 @@ from striate.graph.value import Array, Value, dtype_of, operators
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
+    fractional: ClassVar[bool] = True
+
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
 
@@ -38,6 +40,8 @@ class Tanh(Elementwise):
 @dataclass(frozen=True)
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
+
+    fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))  # never overflows
@@ -146,6 +150,8 @@ class LeakyReluGradient(Binary):
 class Positive(Elementwise):
     """Base of functions of positive numbers (abstract)."""
 
+    fractional: ClassVar[bool] = True
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for shape in ((2, 3, 4, 1), (3, 17), (1, 1)):
@@ -156,6 +162,8 @@ class Positive(Elementwise):
 @dataclass(frozen=True)
 class Exp(Elementwise):
     """y = eˣ"""
+
+    fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return np.exp(x)

@@ -49,8 +49,7 @@ class Trainer:
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise OptionError(f"batch_size={batch_size}; wanted 1 or more")
+        _require_count("batch_size", batch_size)
         self.model = model
         self.seed = seed
         self.batch_size = batch_size
@@ -66,8 +65,13 @@ class Trainer:
         breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after the step that was running: the model is then as that
         step left it.
         """
-        if epochs < 1:
-            raise OptionError(f"epochs={epochs}; wanted 1 or more")
+        _require_count("epochs", epochs)
+        for given in (train_set, *(() if validation is None else (validation,))):
+            if not isinstance(given, Dataset):
+                raise OptionError(
+                    f"the trainer learns from a Dataset, not from {type(given).__name__}\n"
+                    "  help: st.data.Dataset(images, labels)"
+                )
         self._check_validation(train_set, validation)
         self.history.finished = False
         first = len(self.history) + 1
@@ -139,6 +143,12 @@ class Trainer:
                 f"validation has samples {theirs} of {len(validation.classes)} classes, "
                 f"training {ours} of {len(train_set.classes)}"
             )
+
+
+def _require_count(name: str, count: object) -> None:
+    """Raises ``OptionError`` unless ``count`` is a whole number from 1."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+        raise OptionError(f"{name}={count!r}; wanted a whole number, 1 or more")
 
 
 class SampledAccuracy:

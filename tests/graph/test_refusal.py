@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate.errors import TracingError
+from striate.errors import DTypeError, TracingError
 
 X = np.array([[0.5, 1.0, 2.0], [3.0, 4.0, 0.25]], np.float32)
 
@@ -49,6 +49,18 @@ def test_refused_with_advice(function: Callable[[Any], Any], advice: str) -> Non
 def test_methods_of_arrays_name_the_operation() -> None:
     with pytest.raises(AttributeError, match=r"write st\.ops\.mean"):
         st.compile(lambda x: x.mean())(X)
+
+
+@pytest.mark.parametrize("function", [st.ops.tanh, st.ops.sigmoid, st.ops.exp, st.ops.log, st.ops.sqrt])
+def test_fractions_are_not_cut_off_in_silence(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(DTypeError, match="needs floating point numbers, got i64"):
+        function(np.arange(3))
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0], 1.0])
+def test_operations_want_arrays(given: Any) -> None:
+    with pytest.raises(TracingError, match=r"np\.asarray\(x, np\.float32\)"):
+        st.ops.tanh(given)
 
 
 @pytest.mark.parametrize("exponent", [1, 2, 3, 7, 16, 0.5, -1, -2, -0.5, np.float32(2)])

@@ -186,6 +186,13 @@ def test_the_wrong_thing_in_the_wrong_place(model: Any, loss: Any, optimizer: An
         lambda: nn.BatchNorm2d(-4),
         lambda: optim.SGD(lr="0.1"),  # pyright: ignore[reportArgumentType]
         lambda: optim.SGD(lr=0.1, momentum=None),  # pyright: ignore[reportArgumentType]
+        lambda: nn.CrossEntropyLoss(weight=np.array([1.0, -1.0])),
+        lambda: nn.CrossEntropyLoss(weight=np.zeros(3)),
+        lambda: trained(network(), max_norm="1"),
+        lambda: setattr(network(), "standardizer", 3),
+        lambda: st.Trainer(network(), nn.CrossEntropyLoss(), optim.Adam(), batch_size="4"),  # pyright: ignore[reportArgumentType]
+        lambda: st.Trainer(network(), nn.CrossEntropyLoss(), optim.Adam()).fit((X, Y), epochs=1),  # pyright: ignore[reportArgumentType]
+        lambda: st.Trainer(network(), nn.CrossEntropyLoss(), optim.Adam()).fit(X, epochs=1.5),  # pyright: ignore[reportArgumentType]
         lambda: network().infer(8),  # pyright: ignore[reportArgumentType]
     ],
 )
