@@ -2,7 +2,8 @@
 
     gradients   x, y → loss, gradients into their arena, new running statistics into pending arrays
     update      parameters, gradients, optimizer state, pending statistics → their new contents, where
-                loss + Σ g² + Σ statistics is finite; else everything keeps its old contents
+                loss + Σ g² + Σ statistics is finite, and with options that could overflow Σ new contents;
+                else everything keeps its old contents
 
 So nothing bad is ever committed, gradients can be looked at, averaged or accumulated between the two, and a step that
 failed can be replayed to find the layer where it went wrong.
