@@ -7,6 +7,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, T
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from striate.codegen import jit
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan, epoch_line
 
@@ -43,7 +44,7 @@ class Live:
         self._plan = plan
         self._before = -1
         self._bars = Bars(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[doing]}"),
             BarColumn(None),
             _Numbers(self._console.width),
             TimeRemainingColumn(compact=True),
@@ -52,8 +53,14 @@ class Live:
             transient=True,
             refresh_per_second=8,
         )
-        self._task = self._bars.add_task("", total=None, epoch=f"1/{plan.epochs}", loss="–", accuracy="–", speed="–")
+        self._task = self._bars.add_task("", total=None, doing=f"epoch 1/{plan.epochs}", loss="–", accuracy="–", speed="–")
         self._bars.start()
+        jit.kernels.progress = self._compiling
+
+    def _compiling(self, done: int, count: int) -> None:
+        """Kernels that no cache holds are compiled before the first batch; with large networks that takes seconds."""
+        if self._bars is not None:
+            self._bars.update(self._task, doing=f"compiling kernels {done}/{count}")
 
     def warn(self, text: str) -> None:
         if self._bars is not None:
@@ -69,7 +76,7 @@ class Live:
         self._bars.update(
             self._task,
             completed=done,
-            epoch=f"{moment.epoch}/{self._plan.epochs}",
+            doing=f"epoch {moment.epoch}/{self._plan.epochs}",
             loss=f"{moment.loss:.4f}",
             speed=f"{moment.images_per_second:,.0f}",
             accuracy="–" if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
@@ -81,6 +88,7 @@ class Live:
         self._bars.console.print(Text(epoch_line(epoch, self._plan.epochs)), soft_wrap=True)
 
     def stop(self) -> None:
+        jit.kernels.progress = None
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
