@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from striate import settings
-from striate.compiler import prepare_compiled
 from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
@@ -110,5 +110,8 @@ def prepare(
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
-        return prepare_compiled(graph, places, written, capacity, arenas, keep_packed, single)
+        # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
+        return import_module("striate.compiler").prepare_compiled(
+            graph, places, written, capacity, arenas, keep_packed, single
+        )
     return ReferenceExecutable(graph, places, written, arenas)

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import cast as cast_type
 
 import numpy as np
@@ -32,10 +33,12 @@ from striate.ops.activation import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate
-from striate.profile import Profile, profile_training, require_compiled
 from striate.state import Companion, StateArena, aligned_zeros
 from striate.tracing import KEY, Trace, array_type, bindings_of
 from striate.watch import Watch, observe
+
+if TYPE_CHECKING:
+    from striate.profile import Profile
 
 _PROGRAMS = 8
 """Gradient programs kept for batches of different shapes; the oldest leaves first."""
@@ -170,14 +173,15 @@ class TrainingStep:
         The steps are real ones; afterwards the model and the optimizer are what they were before.
         Raises ``EngineError`` where nothing is compiled (``STRIATE_ENGINE=reference``).
         """
-        require_compiled()
+        profiler = import_module("striate.profile")  # knows the compiler, which only a step that runs needs
+        profiler.require_compiled()
         self._gradients(x, y)  # gives the model its memory, and commits nothing
         model, state = self.model.state_dict(), self.state_dict()
         try:
             self(x, y)
             gradients = self._last[0].executable if self._last else None
             update = self._held().update
-            return profile_training(lambda: self(x, y), gradients, update, self.model, len(x), repetitions)
+            return profiler.profile_training(lambda: self(x, y), gradients, update, self.model, len(x), repetitions)
         finally:
             self.model.load_state_dict(model)
             self.load_state_dict(state)

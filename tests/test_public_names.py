@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import tomllib
 import types
 from pathlib import Path
@@ -41,6 +43,17 @@ def test_the_front_door() -> None:
         "models",
     ):
         assert name in striate.__all__
+
+
+def test_importing_striate_opens_only_what_every_script_needs() -> None:
+    program = "import sys, striate; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    later = {
+        "llvmlite.binding", "numpy.random", "PIL", "rich", "typer", "safetensors", "striate.compiler",
+        "striate.runtime.program", "striate.train", "striate.persistence", "striate.data", "striate.cli",
+    }  # fmt: skip
+    assert "striate.nn" in loaded
+    assert not later & set(loaded)
 
 
 def test_the_version_is_that_of_the_package() -> None:

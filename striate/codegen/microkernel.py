@@ -9,11 +9,13 @@ input element is broadcast from memory inside the multiply-add.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from striate.codegen.kernel import Kernel
-from striate.codegen.target import Target
 from striate.dtypes import DType
+
+if TYPE_CHECKING:
+    from striate.codegen.target import Target
 
 LATENCY = 8
 """Multiply-adds that must be under way to keep two units busy: 2 a cycle times 4 cycles."""

@@ -15,7 +15,7 @@ import numpy as np
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Array
 
-Initializer = Callable[[tuple[int, ...], int, np.random.Generator], Array]
+Initializer = Callable[[tuple[int, ...], int, "np.random.Generator"], Array]
 """(shape, fan_in, random generator) → array. Axis 0 of a weight counts the outputs."""
 
 

@@ -53,7 +53,9 @@ class Live:
             transient=True,
             refresh_per_second=8,
         )
-        self._task = self._bars.add_task("", total=None, doing=f"epoch 1/{plan.epochs}", loss="–", accuracy="–", speed="–")
+        self._task = self._bars.add_task(
+            "", total=None, doing=f"epoch 1/{plan.epochs}", loss="–", accuracy="–", speed="–"
+        )
         self._bars.start()
         jit.kernels.progress = self._compiling
 
