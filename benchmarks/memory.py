@@ -70,9 +70,11 @@ def course(network: Network, configuration: Configuration, threads: int, steps: 
     step, convert = prepared(order)
     random = np.random.default_rng(1)
     resident: list[float] = []
+    # Batches are slices of one pool: arrays made anew for each step would come and go in the figures.
+    pool = random.standard_normal((largest, *network.sample), np.float32)
+    labels = random.integers(0, 10, largest)
     for size in batch_sizes(largest, steps):
-        x = random.standard_normal((size, *network.sample), np.float32)
-        step(*convert(x, random.integers(0, 10, size)))
+        step(*convert(pool[:size], labels[:size]))
         resident.append(status("VmRSS"))
     return Course(resident, status("VmHWM"))
 
