@@ -33,12 +33,13 @@ def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
     return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))
 
 
-def tile_shape(target: Target, dtype: DType, height: int, width: int) -> tuple[int, int]:
+def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: int) -> tuple[int, int]:
     """Rows and columns of the pixel tile: the cheapest cover of a map, remainders counted.
 
-    A tile costs as many steps as it has pixels, at least ``LATENCY``, and one more for the weight vector.
+    A tile of up to ``largest`` pixels costs as many steps as it has pixels, at least ``LATENCY``, and one more for the
+    weight vector.
     """
-    most = min(16, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
+    most = min(largest, most_accumulators(target, dtype, 1 if registers_per_vector(target, dtype) > 1 else 2))
     each = registers_per_vector(target, dtype)
 
     def cost(pixels: int) -> float:

@@ -75,8 +75,9 @@ def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three,
         for start in range(min(s, size)):
             taps = [k for k in range(count) if (start + b - k * d) % s == 0]
             hop = taps[1] - taps[0] if len(taps) > 1 else 1
-            first = (start + b - taps[0] * d) // s if taps else 0
-            span = Span(first, -(hop * d) // s if len(taps) > 1 else -1, len(taps), taps[0] if taps else 0, hop)
+            first = (start + b - taps[-1] * d) // s if taps else 0
+            # Later taps reach earlier inputs: the last comes first, so that memory is read upwards.
+            span = Span(first, hop * d // s if len(taps) > 1 else 1, len(taps), taps[-1] if taps else 0, -hop)
             residues.append((start, span, -(-(size - start) // s)))
         axes.append(residues)
     parts: list[Part] = []

@@ -30,6 +30,10 @@ PLAIN = 1
 NARROW = 4
 """Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every line."""
 
+LARGEST_TILE, NARROW_TILE = 24, 16
+"""Pixels of a register tile. Narrow inputs have their taps unrolled, and LLVM keeps what neighbouring taps read again:
+that takes registers too."""
+
 UNROLLED = 320
 """Multiply-adds of a loop body up to which loops over taps are unrolled: some 2 KiB of code."""
 
@@ -228,7 +232,8 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
         most = min(16, most_accumulators(site.target, source.dtype, 2))
         tiles: tuple[tuple[int, int], ...] = ((most, 1),)
     else:
-        tiles = tuple(tile_shape(site.target, source.dtype, p.sizes[1], p.sizes[2]) for p in parts)
+        largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
+        tiles = tuple(tile_shape(site.target, source.dtype, p.sizes[1], p.sizes[2], largest) for p in parts)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills.
     unrolled = UNROLLED if registers_per_vector(site.target, source.dtype) == 1 else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
