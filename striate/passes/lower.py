@@ -46,7 +46,6 @@ class Site:
     region: Region
     region_operands: tuple[Any, ...]
     buffer: Callable[..., Buffer]
-    constant: Callable[[Value], bool]
     single: bool
     alone: bool
     sized: list[Node]  # nodes that are lowered otherwise for one sample than for many
@@ -138,7 +137,7 @@ class _Lowerer:
     def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
         node = cast(Node, group.anchor)
         site = Site(
-            node, self.layouts, self.target, self.winograd, region, operands, Buffer, lambda value: False,
+            node, self.layouts, self.target, self.winograd, region, operands, Buffer,
             self.single, self.alone, self.done.sized,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
