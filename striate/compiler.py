@@ -1,6 +1,6 @@
 """The spine: from a traced graph to a program, a readable list of stages.
 
-    trace → differentiate → expand → simplify → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify (→ narrow) → layout → fuse → lower → memory → program
 
 Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
 yields a graph the verifier runs, and ``stage_text`` prints any of them.
@@ -21,6 +21,7 @@ from striate.codegen.map import Map
 from striate.codegen.phase import Buffer, PhaseDraft
 from striate.codegen.region import FLAT_CHUNK, Domain, Load, Region, Space, Store
 from striate.codegen.workers import collection_paused
+from striate.dtypes import Precision
 from striate.errors import DTypeError, ShapeError
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, Parameter, State
@@ -28,6 +29,7 @@ from striate.graph.value import Array, Value, shape_text
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
+from striate.passes.narrow import narrow
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.passes.simplify import expand, simplify
 from striate.runtime.arena import Arena, scratch_arena
@@ -45,18 +47,37 @@ class Compiled:
 
 
 @collection_paused()
-def compile_graph(graph: Graph, steady: Iterable[str] = (), single: bool = False) -> Compiled:
-    """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart."""
+def compile_graph(
+    graph: Graph, steady: Iterable[str] = (), single: bool = False, precision: Precision = Precision.full
+) -> Compiled:
+    """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart.
+
+    Raises ``EngineError`` for a precision that the target has no instructions for.
+    """
     check(graph, "trace")
-    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
+    if precision is Precision.bfloat16:
+        target.require_bfloat16(target.current())
+    simplified = simplified_graph(graph, precision)
     laid_out = layout(simplified)
     check(laid_out.graph, "layout")
-    watched = [name for name in graph.outputs if name.startswith("watch:")]
+    watched = _watched(graph)
     plan = fuse(laid_out, watched, steady)
     lowered = lower(plan, target.current(), settings.current().winograd, single)
     if single and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= ALONE:
         lowered = lower(plan, target.current(), settings.current().winograd, single, alone=True)
     return Compiled(simplified, laid_out, plan, lowered)
+
+
+def simplified_graph(graph: Graph, precision: Precision = Precision.full) -> Graph:
+    """Composites expanded, equal work merged; in bfloat16, what is stored is rounded. What the references run."""
+    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
+    if precision is Precision.full:
+        return simplified
+    return check(narrow(simplified, _watched(graph)), "narrow")
+
+
+def _watched(graph: Graph) -> list[str]:
+    return [name for name in graph.outputs if name.startswith("watch:")]
 
 
 ALONE = 1 << 23
@@ -93,10 +114,11 @@ class CompiledExecutable:
         arenas: Sequence[Contents] = (),
         keep_packed: bool = False,
         single: bool = False,
+        precision: Precision = Precision.full,
     ) -> None:
         self._arenas = tuple(arenas)
         keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else (), single)
+        self.compiled = compile_graph(graph, bindings if keep else (), single, precision)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)
@@ -386,9 +408,10 @@ def prepare_compiled(
     arenas: Sequence[Contents] = (),
     keep_packed: bool = False,
     single: bool = False,
+    precision: Precision = Precision.full,
 ) -> CompiledExecutable:
     """The graph as machine code."""
-    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single)
+    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single, precision)
 
 
 __all__ = ["Compiled", "CompiledExecutable", "Parameter", "State", "compile_graph", "prepare_compiled", "scratch_arena"]

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from striate import settings
+from striate.dtypes import Precision
 from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
@@ -99,6 +100,7 @@ def prepare(
     arenas: Sequence[StateArena] = (),
     keep_packed: bool = False,
     single: bool = False,
+    precision: Precision = Precision.full,
 ) -> Executable:
     """Makes a graph runnable.
 
@@ -107,11 +109,14 @@ def prepare(
     arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
     depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
     once and kept, in memory of the program's own, until a version has moved. ``single`` says that N will be 1.
+    ``precision`` says how activations are stored and what contractions multiply; the references round likewise.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
         # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
         return import_module("striate.compiler").prepare_compiled(
-            graph, places, written, capacity, arenas, keep_packed, single
+            graph, places, written, capacity, arenas, keep_packed, single, precision
         )
+    if precision is not Precision.full:
+        graph = import_module("striate.compiler").simplified_graph(graph, precision)
     return ReferenceExecutable(graph, places, written, arenas)

@@ -21,7 +21,9 @@ from typing import cast as cast_type
 
 import numpy as np
 
+from striate import settings
 from striate.engine import Executable, ReferenceExecutable, prepare
+from striate.dtypes import Precision, precision_of
 from striate.errors import DataError, NonFiniteError, OptionError, ShapeError
 from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
@@ -33,6 +35,7 @@ from striate.ops.activation import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate
+from striate.settings import Engine
 from striate.state import Companion, StateArena, aligned_zeros
 from striate.tracing import KEY, Trace, array_type, bindings_of
 from striate.watch import Watch, observe
@@ -76,6 +79,8 @@ class TrainingStep:
     x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, (N, …) numbers for ``MSELoss``.
     ``seed`` starts parameters that have no values yet, and dropout. ``capacity`` is the largest N that memory is
     planned for at the start; a larger batch plans again. ``max_norm`` scales gradients down to that norm.
+    ``precision="bfloat16"`` stores activations in half the memory and multiplies rounded operands; sums, statistics,
+    parameters, their gradients and their updates stay float32.
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
@@ -93,6 +98,7 @@ class TrainingStep:
         seed: int = 0,
         capacity: int | None = None,
         max_norm: float | None = None,
+        precision: str | Precision = Precision.full,
     ) -> None:
         _require(model, loss, optimizer)
         if capacity is not None and (not isinstance(cast_type("object", capacity), int | np.integer) or capacity < 1):
@@ -105,6 +111,7 @@ class TrainingStep:
         self.seed = seed
         self._capacity = capacity
         self._max_norm = max_norm
+        self.precision = precision_of(precision)
         self._clock = np.zeros((), np.float64)  # number of committed steps
         self._compiled: dict[object, _Compiled] = {}
         self._memory: _Memory | None = None
@@ -113,6 +120,7 @@ class TrainingStep:
         self.gradient_norm = math.nan
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
+        self._require_precision()
 
     # The step
 
@@ -213,6 +221,18 @@ class TrainingStep:
             view[...] = state[name]
 
     # Inside
+
+    def _require_precision(self) -> None:
+        """Raises where bfloat16 is asked for and cannot be had, before any data are looked at."""
+        if self.precision is Precision.full:
+            return
+        if self.model.dtype is DType.float64:
+            raise OptionError(
+                'precision="bfloat16" is for models in float32, this one is in float64\n  help: model.float()'
+            )
+        if settings.current().engine is Engine.COMPILED:
+            targets = import_module("striate.codegen.target")
+            targets.require_bfloat16(targets.current())
 
     def _gradients(self, x: Any, y: Any) -> float:
         images = self.model.as_input(x)
@@ -316,7 +336,7 @@ class TrainingStep:
         capacity = max(n, self._capacity or 0)
         bindings = bindings_of(trace)
         return _Compiled(
-            prepare(graph, bindings, results, capacity),
+            prepare(graph, bindings, results, capacity, precision=self.precision),
             graph,
             bindings,
             prediction.shape,

@@ -29,27 +29,54 @@ I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = ir.PointerType()
 Index = Any  # a Python int, or an i64 value of LLVM
 
+
+
+class _BFloat16(ir.Type):
+    """LLVM's ``bfloat``, which llvmlite has no name for."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat16)
+
+
 _ELEMENTS: dict[DType, Any] = {
     DType.float32: ir.FloatType(),
     DType.float64: ir.DoubleType(),
     DType.int32: I32,
     DType.int64: I64,
     DType.uint8: I8,
+    DType.bfloat16: _BFloat16(),
 }
-
+_PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
 
 _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
 
 
 def element_type(dtype: DType) -> Any:
-    """LLVM's type of one element."""
+    """LLVM's type of one element in memory."""
     return _ELEMENTS[dtype]
 
 
 @functools.cache
 def vector_type(dtype: DType) -> Any:
-    """LLVM's type of ``LANES`` elements."""
+    """LLVM's type of ``LANES`` elements in registers."""
+    return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
+
+
+@functools.cache
+def _stored_type(dtype: DType) -> Any:
+    """LLVM's type of ``LANES`` elements in memory."""
     return ir.VectorType(_ELEMENTS[dtype], LANES)
+
+
+def _alignment(dtype: DType, align: int) -> int:
+    """An alignment that was promised for vectors of float32, or that of one element."""
+    return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
 # Types and constants belong to no module and print themselves once, so all kernels share them.
@@ -75,8 +102,8 @@ def _splat_parts(element: str) -> tuple[Any, Any]:
 @functools.cache
 def _number(dtype: DType, text: str) -> Any:
     """The number of that text (which tells 0 from -0) in every lane."""
-    value = float(text) if dtype.is_float else int(text)
-    return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype], value)] * LANES)
+    value = float(text) if dtype.computed.is_float else int(text)
+    return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype.computed], value)] * LANES)
 
 
 @dataclass
@@ -105,6 +132,7 @@ class Kernel:
         self._pointers: dict[int, Any] = {}
         self._intrinsics: dict[tuple[str, str], Any] = {}
         self._entry = self.builder.block
+        self._narrowed: dict[int, Any] = {}
 
     # -- operands and memory ------------------------------------------------------------------------------------
 
@@ -141,19 +169,75 @@ class Kernel:
         return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """A vector from memory."""
-        return self.builder.load(pointer, align=align or dtype.numpy.itemsize, typ=vector_type(dtype))
+        """A vector from memory; bfloat16 is widened."""
+        return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """A vector to memory."""
-        self.builder.store(vector, pointer, align=align or dtype.numpy.itemsize)
+        """A vector to memory; to bfloat16 it is rounded."""
+        self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
 
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
         """One element from memory."""
-        return self.builder.load(pointer, typ=_ELEMENTS[dtype])
+        return self._widened(self.builder.load(pointer, align=dtype.numpy.itemsize, typ=_ELEMENTS[dtype]))
 
-    def store_scalar(self, scalar: Any, pointer: Any) -> None:
-        """One element to memory."""
+    def rounded(self, x: Any) -> Any:
+        """The nearest bfloat16 of every lane, ties to even, NaN kept; stores of the result need not round again."""
+        narrow = self.builder.fptrunc(x, _stored_type(DType.bfloat16))
+        wide = self._widened(narrow)
+        self._narrowed[id(wide)] = (wide, narrow)
+        return wide
+
+    def _widened(self, x: Any) -> Any:
+        element = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+        if not isinstance(element, _BFloat16):
+            return x
+        return self.builder.fpext(x, vector_type(DType.float32) if x.type is not element else ir.FloatType())
+
+    def _as_stored(self, vector: Any, dtype: DType) -> Any:
+        if dtype is not DType.bfloat16:
+            return vector
+        known = self._narrowed.get(id(vector))
+        return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype))
+
+    def load_pairs(self, pointer: Any) -> Any:
+        """16 pairs of bfloat16 from 64 aligned bytes, for ``dot``."""
+        return self.builder.load(pointer, align=64, typ=_PAIRS)
+
+    def broadcast_pair(self, pointer: Any) -> Any:
+        """One pair of bfloat16 from memory in every lane, for ``dot``, which then reads it from memory itself."""
+        pair = self.builder.load(pointer, align=2, typ=I32)
+        return self.builder.bitcast(self.splat(pair), _PAIRS)
+
+    def dot(self, a: Any, b: Any, c: Any) -> Any:
+        """c + a₀ · b₀ + a₁ · b₁ in each lane, for pairs of bfloat16 and a float32 sum."""
+        vector = vector_type(DType.float32)
+        function = self._declare("llvm.x86.avx512bf16.dpbf16ps.512", vector, [vector, _PAIRS, _PAIRS])
+        return self.builder.call(function, [c, b, a])  # the second factor is the one that may come from memory
+
+    def load_halves(self, pointer: Any) -> Any:
+        """16 bfloat16 as they lie in memory, for ``store_halves``."""
+        return self.builder.load(pointer, align=2, typ=ir.VectorType(I16, LANES))
+
+    def store_halves(self, first: Any, second: Any, pointer: Any) -> None:
+        """The lanes of two vectors from ``load_halves`` (None: zeros) as pairs, to 64 aligned bytes."""
+        word = ir.VectorType(I32, LANES)
+        pairs = self.builder.zext(first, word)
+        if second is not None:
+            high = self.builder.shl(self.builder.zext(second, word), ir.Constant(word, [16] * LANES))
+            pairs = self.builder.or_(pairs, high)
+        self.builder.store(pairs, pointer, align=64)
+
+    def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
+        """Rounds two vectors and writes their lanes as 16 pairs of bfloat16 to 64 aligned bytes."""
+        word = ir.VectorType(I32, LANES)
+        low, high = (self.builder.bitcast(self.rounded(x), word) for x in (first, second))
+        low = self.builder.lshr(low, ir.Constant(word, [16] * LANES))
+        self.builder.store(self.builder.or_(low, high), pointer, align=64)
+
+    def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
+        """One element to memory; rounded where it is stored as bfloat16."""
+        if dtype is DType.bfloat16:
+            scalar = self.builder.fptrunc(scalar, _ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
 
     def broadcast(self, pointer: Any, dtype: DType) -> Any:
@@ -170,19 +254,20 @@ class Kernel:
         """The first ``count`` lanes from memory, zero in the others; nothing past them is touched."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
-        type = vector_type(dtype)
+        type = _stored_type(dtype)
         function = self._declare(f"llvm.masked.load.{_suffix(type)}.p0", type, [POINTER, I32, _MASK, type])
         align = I32(dtype.numpy.itemsize)
-        return self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)])
+        return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
         """The first ``count`` lanes to memory; nothing past them is touched."""
         if isinstance(count, int) and count >= LANES:
             self.store(vector, pointer, dtype)
             return
-        type = vector_type(dtype)
+        type = _stored_type(dtype)
         function = self._declare(f"llvm.masked.store.{_suffix(type)}.p0", ir.VoidType(), [type, POINTER, I32, _MASK])
-        self.builder.call(function, [vector, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
+        narrow = self._as_stored(vector, dtype)
+        self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
         """Lanes from memory at a distance of ``stride`` elements; lanes past ``count`` repeat the last one."""
@@ -363,7 +448,7 @@ class Kernel:
 
     def constant(self, number: float, dtype: DType) -> Any:
         """A number in every lane."""
-        return _number(dtype, repr(float(number) if dtype.is_float else int(number)))
+        return _number(dtype, repr(float(number) if dtype.computed.is_float else int(number)))
 
     def constant_like(self, x: Any, number: float) -> Any:
         """A number in every lane of a vector like ``x`` (or a scalar like it)."""
@@ -540,4 +625,6 @@ def _suffix(type: Any) -> str:
         return f"v{type.count}{_suffix(type.element)}"
     if isinstance(type, ir.IntType):
         return f"i{type.width}"
+    if isinstance(type, _BFloat16):
+        return "bf16"
     return "f64" if isinstance(type, ir.DoubleType) else "f32"

@@ -2,16 +2,18 @@
 
     for c in channels: for p in pixels of the tile:  acc[p] += broadcast(x[p][c]) · w[c][0:16]
 
+In bfloat16 c counts pairs of channels: a broadcast of 32 bits is two of them, ``w[c]`` 16 pairs.
+
 One vector of 16 output channels per pixel stays in registers; each weight vector is loaded once for all pixels, each
 input element is broadcast from memory inside the multiply-add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from striate.codegen.kernel import Kernel
+from striate.codegen.kernel import LANES, Kernel
 from striate.dtypes import DType
 
 if TYPE_CHECKING:
@@ -59,14 +61,21 @@ def tile_shape(target: Target, dtype: DType, height: int, width: int, largest: i
     return best[1], -best[2]
 
 
-def multiply_accumulate(
-    k: Kernel,
-    accumulators: list[Any],
-    weights: Sequence[Callable[[], Any]],
-    pixels: Sequence[Callable[[int], Any]],
+def sum_of_products(
+    k: Kernel, dtype: DType, sums: list[Any], weights: Any, inputs: Any, offsets: Sequence[int], channels: int
 ) -> list[Any]:
-    """acc[p] += pixel[p](c) · weight[c] for all c; operands are loaded where they are used."""
-    for c, weight in enumerate(weights):
-        w = weight()
-        accumulators = [k.fma(pixel(c), w, acc) for pixel, acc in zip(pixels, accumulators, strict=True)]
-    return accumulators
+    """sums[p] += Σ_c inputs[offsets[p] + c] · weights[c][0:16]; operands are loaded where they are used.
+
+    bfloat16 takes an even number of channels, two at a time, with weights as [c / 2][16][2].
+    """
+    paired = dtype is DType.bfloat16
+    for c in range(0, channels, 2 if paired else 1):
+        where = k.offset(weights, c * LANES, dtype)
+        w = k.load_pairs(where) if paired else k.load(where, dtype, 64)
+
+        def add_product(offset: int, acc: Any, w: Any = w, c: int = c) -> Any:
+            place = k.offset(inputs, offset + c, dtype)
+            return k.dot(k.broadcast_pair(place), w, acc) if paired else k.fma(k.broadcast(place, dtype), w, acc)
+
+        sums = [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
+    return sums

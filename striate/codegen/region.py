@@ -429,7 +429,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
                 k.store(k.constant(0, store.dtype), k.offset(pixel_zero, where, store.dtype), store.dtype)
         else:
             with k.loop(0, pixels * w) as at:
-                zero = ir.Constant(k.constant(0, store.dtype).type.element, 0)
+                zero = ir.Constant(ir.IntType(8 * store.dtype.numpy.itemsize), 0)
                 k.store_scalar(zero, k.offset(pixel_zero, k.iadd(first, at.index), store.dtype))
 
     whole = (height + h0 + h1) * row

@@ -38,6 +38,13 @@ class Target:
         return f"{self.triple} {self.cpu} {self.features}"
 
     @property
+    def has_bfloat16(self) -> bool:
+        """Whether it multiplies pairs of bfloat16 with float32 sums, 16 at a time: AVX-512's instructions for it."""
+        if self.features:
+            return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
+        return self.cpu in _X86_BFLOAT16
+
+    @property
     def machine_features(self) -> str:
         """The features for LLVM's target machine.
 
@@ -94,6 +101,7 @@ _X86_NEEDS: dict[int, tuple[str, ...]] = {
     8: ("avx2", "fma", "bmi2"),
     16: ("avx2", "fma", "bmi2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
 }
+_X86_BFLOAT16 = ("cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5")
 _X86_GENERIC = {4: "x86-64-v2", 8: "x86-64-v3", 16: "x86-64-v4"}
 
 
@@ -158,4 +166,16 @@ def assert_runs_here(target: Target) -> None:
         raise EngineError(
             f"STRIATE_TARGET={target.cpu} cannot run on this computer ({here.cpu}): {reason}\n"
             "  help: STRIATE_TARGET=host, or STRIATE_ENGINE=reference to run everything in NumPy"
+        )
+
+
+def require_bfloat16(target: Target) -> None:
+    """Raises ``EngineError`` where the target, or this computer, has no instructions for bfloat16."""
+    here = host()
+    lacking = target if not target.has_bfloat16 else here
+    if not (target.has_bfloat16 and here.has_bfloat16):
+        setting = "" if lacking is here else f" (STRIATE_TARGET={target.cpu})"
+        raise EngineError(
+            f"bfloat16 needs the processor's instructions avx512_bf16, which {lacking.cpu}{setting} does not have\n"
+            '  help: precision="float32"; AMD has them since Zen 4, Intel in Xeons since Cooper Lake'
         )

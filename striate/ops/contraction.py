@@ -4,7 +4,8 @@ A *part* computes outputs at positions  start + spread · q  from inputs at  ste
 The forward convolution is one part. The input gradient of a strided convolution is one part for each residue of the
 position modulo the stride (the taps that reach that residue); a part without taps gives zeros.
 
-Weights are packed as [output block][part][input block][tap][input channel][16 output channels].
+Weights are packed as [output block][part][input block][tap][input channel][16 output channels]; in bfloat16, whose
+instructions take channels by pairs, as […][input channels / 2][16 output channels][2].
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.map import Domain
-from striate.codegen.microkernel import multiply_accumulate
+from striate.codegen.microkernel import sum_of_products
 from striate.codegen.phase import KernelSpec
 from striate.codegen.region import Region, RegionWriter, samples_of
 from striate.codegen.storage import Storage
@@ -97,6 +98,7 @@ class Pack(KernelSpec):
     """
 
     dtype: DType
+    operands: DType  # of the packed weights
     filters: int
     depth: int
     groups: int
@@ -127,6 +129,7 @@ class Pack(KernelSpec):
         outputs = self.outputs
         group_outputs = outputs // self.groups
         group_inputs = self.filters // self.groups if self.transposed else self.depth
+        paired = 2 if self.operands is DType.bfloat16 else 1
         start = 0
         for part in self.parts:
             if not part.taps:
@@ -135,18 +138,19 @@ class Pack(KernelSpec):
                 where = k.iadd(
                     base, start,
                     k.imul(k.idiv(channel.index, self.inner), part.taps * self.inner * LANES),
-                    k.imul(k.imod(channel.index, self.inner), LANES),
+                    k.imul(k.idiv(k.imod(channel.index, self.inner), paired), paired * LANES),
+                    k.imod(channel.index, paired),
                 )  # fmt: skip
                 counts = [span.count for span in part.spans]
                 for number, (d, h, w) in enumerate(itertools.product(*map(range, counts))):
                     tap = 0
                     for span, at, size in zip(part.spans, (d, h, w), self.kernel, strict=True):
                         tap = tap * size + span.tap + at * span.hop
-                    target = k.offset(packed, k.iadd(where, number * self.inner * LANES), self.dtype)
+                    target = k.offset(packed, k.iadd(where, number * self.inner * LANES), self.operands)
                     with k.loop(0, LANES) as lane:
                         out = k.iadd(first_lane, lane.index)
-                        place = k.offset(target, lane.index, self.dtype)
-                        k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place)
+                        place = k.offset(target, k.imul(lane.index, paired), self.operands)
+                        k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
                         summed = channel.index
                         if self.aligned:
                             group = k.idiv(out, group_outputs)
@@ -157,7 +161,7 @@ class Pack(KernelSpec):
                             o, c = (summed, out) if self.transposed else (out, summed)
                             index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap)
                             value = k.load_scalar(k.offset(source, index, self.dtype), self.dtype)
-                            k.store_scalar(value, place)
+                            k.store_scalar(value, place, self.operands)
             start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
 
 
@@ -303,12 +307,7 @@ class TapConvolution(KernelSpec):
 
         def axis_loop(axis: int, x: Any, w: Any, sums: list[Any]) -> list[Any]:
             if axis == 3:
-                return multiply_accumulate(
-                    k,
-                    sums,
-                    [lambda c=c: k.load(k.offset(w, c * LANES, dtype), dtype, 64) for c in range(channels)],
-                    [lambda c, o=o: k.broadcast(k.offset(x, o + c, dtype), dtype) for o in offsets],
-                )
+                return sum_of_products(k, dtype, sums, w, x, offsets, channels)
             span = part.spans[axis]
             inner_taps = math.prod(s.count for s in part.spans[axis + 1 :])
             hop = inner_taps * self.inner * LANES

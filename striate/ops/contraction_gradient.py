@@ -10,6 +10,7 @@ from typing import Any
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
+from striate.dtypes import DType
 from striate.ops.contraction import Part, Three
 
 
@@ -19,6 +20,7 @@ class WeightGradient(KernelSpec):
 
     A chunk is (share of the samples, output block, input block). The sums of a few (channel, tap) pairs stay in
     registers while all pixels go by. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    Where x and dy are pairs of bfloat16 (``contraction_pairs``), the pixels that go by are pairs of pixels.
     """
 
     source: Storage
@@ -29,6 +31,12 @@ class WeightGradient(KernelSpec):
     group_blocks: int
     accumulators: int
     samples: int  # 0: the run-time N
+    paired: bool = False
+
+    @property
+    def sums(self) -> DType:
+        """What products are added up in."""
+        return DType.float32 if self.paired else self.source.dtype.computed
 
     @property
     def channels(self) -> int:
@@ -41,7 +49,7 @@ class WeightGradient(KernelSpec):
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
-        dtype = self.source.dtype
+        dtype = self.sums
         blocks = self.arriving.blocks
         units = blocks * self.input_blocks
         share, unit = k.idiv(k.chunk, units), k.imod(k.chunk, units)
@@ -51,8 +59,10 @@ class WeightGradient(KernelSpec):
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         if self.group_blocks:
             into = k.iadd(into, k.imul(k.idiv(out, self.group_blocks), self.input_blocks))
-        x = k.offset(k.operand(0), k.iadd(self.source.origin, k.imul(into, self.source.strides[1])), dtype)
-        dy = k.offset(k.operand(1), k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1])), dtype)
+        first_x = k.iadd(self.source.origin, k.imul(into, self.source.strides[1]))
+        first_dy = k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1]))
+        x = k.offset(k.operand(0), first_x, self.source.dtype)
+        dy = k.offset(k.operand(1), first_dy, self.arriving.dtype)
         sums = k.offset(k.operand(2), k.imul(k.chunk, self.per_unit), dtype)
         with k.loop(0, self.per_unit, LANES) as at:
             k.store(k.constant(0, dtype), k.offset(sums, at.index, dtype), dtype, 64)
@@ -87,7 +97,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index, pairs: list[tuple[int, Three]]
     ) -> None:
         """All pixels of some samples for one group of pairs."""
-        dtype = self.source.dtype
+        dtype = self.sums
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides
@@ -104,15 +114,13 @@ class WeightGradient(KernelSpec):
             with k.loop(0, depth, carry=n.carry) as plane:
                 with k.loop(0, height, carry=plane.carry) as line:
                     at = (n.index, plane.index, line.index)
-                    xrow = k.offset(x, _dot(k, at, (sn, part.step[0] * sd, part.step[1] * sh)), dtype)
-                    drow = k.offset(dy, _dot(k, at, (an, ad, ah)), dtype)
+                    place = _dot(k, at, (sn, part.step[0] * sd, part.step[1] * sh))
+                    xrow = k.offset(x, place, self.source.dtype)
+                    drow = k.offset(dy, _dot(k, at, (an, ad, ah)), self.arriving.dtype)
                     with k.loop(0, width, carry=line.carry) as column:
-                        pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), dtype)
-                        g = k.load(k.offset(drow, k.imul(column.index, aw), dtype), dtype, 64)
-                        column.carry = [
-                            k.fma(k.broadcast(k.offset(pixel, offset, dtype), dtype), g, acc)
-                            for offset, acc in zip(offsets, column.carry, strict=True)
-                        ]
+                        pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), self.source.dtype)
+                        arrived = k.offset(drow, k.imul(column.index, aw), self.arriving.dtype)
+                        column.carry = self._products(k, pixel, arrived, offsets, column.carry)
                     line.carry = column.result
                 plane.carry = line.result
             n.carry = plane.result
@@ -121,6 +129,18 @@ class WeightGradient(KernelSpec):
             number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
             place = k.offset(sums, (c * part.taps + number) * LANES, dtype)
             k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+
+
+    def _products(self, k: Kernel, pixel: Any, arrived: Any, offsets: list[int], sums: list[Any]) -> list[Any]:
+        """What one pixel, or one pair of them, adds to the sums."""
+        dtype = self.source.dtype
+        g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
+
+        def add_product(offset: int, acc: Any) -> Any:
+            place = k.offset(pixel, offset, dtype)
+            return k.dot(k.broadcast_pair(place), g, acc) if self.paired else k.fma(k.broadcast(place, dtype), g, acc)
+
+        return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
 
 
 def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int, int]) -> Index:
@@ -150,7 +170,7 @@ class Unpack(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.source.dtype
+        dtype = g.sums
         units = g.arriving.blocks * g.input_blocks
         out, into = k.idiv(k.chunk, g.input_blocks), k.imod(k.chunk, g.input_blocks)
         base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), dtype)

@@ -103,6 +103,10 @@ class Convolutional(Windowed):
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
+    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+        """Whether the value may be stored in bfloat16: channels are then summed by pairs."""
+        return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
+
     def forward(self, x: Value, w: Value) -> Value:
         """The convolution that this belongs to."""
         return Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
@@ -224,6 +228,9 @@ class ConvolutionWeightGradient(Convolutional):
     """
 
     size: Sizes
+
+    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+        return True  # sums over pixels
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, dy = inputs

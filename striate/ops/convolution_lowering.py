@@ -13,6 +13,7 @@ from typing import Any, cast
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
+from striate.dtypes import DType
 from striate.graph.value import TensorType
 from striate.ops.contraction import (
     Pack,
@@ -23,6 +24,7 @@ from striate.ops.contraction import (
     gradient_parts,
 )
 from striate.ops.contraction_gradient import Unpack, WeightGradient
+from striate.ops.contraction_pairs import over_pairs, paired_inputs, paired_outputs, pairing
 from striate.ops.winograd import WinogradConvolution, WinogradPack
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 
@@ -176,17 +178,18 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
+    operands = source.dtype.computed
+    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, 2))
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
-    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed)
+    pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
     rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
     groups, shares = 1, 1
-    if blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS:
+    if blocks * pack.per_block * operands.numpy.itemsize > SHARED_FILTERS:
         # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
         groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
     elif blocks > 1:
@@ -194,13 +197,13 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
         site.sized.append(site.node)
         shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
     kernel = WinogradConvolution(
-        source, before[1:], tile, taps, together, groups, shares, site.region
+        source, operands, before[1:], tile, taps, together, groups, shares, site.region
     )  # fmt: skip
-    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * operands.numpy.itemsize)
     path = site.node.path
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
     return [
-        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0), writes=(1,)),
+        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.chunks, 0), writes=(1,)),
         PhaseDraft(
             name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
@@ -223,19 +226,20 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
     channels = summed if g.aligned else summed * g.groups
+    sums = source.dtype.computed
     pack = Pack(
-        source.dtype, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, source.block, g.aligned
+        sums, source.dtype, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, source.block, g.aligned
     )
     blocks = site.domain.blocks
     packed = site.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     if site.domain.turned:
-        most = min(16, most_accumulators(site.target, source.dtype, 2))
+        most = min(16, most_accumulators(site.target, sums, 2))
         tiles: tuple[tuple[int, int], ...] = ((most, 1),)
     else:
         largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
-        tiles = tuple(tile_shape(site.target, source.dtype, p.sizes[1], p.sizes[2], largest) for p in parts)
+        tiles = tuple(tile_shape(site.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills.
-    unrolled = UNROLLED if registers_per_vector(site.target, source.dtype) == 1 else 0
+    unrolled = UNROLLED if registers_per_vector(site.target, sums) == 1 else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
     kernel = TapConvolution(
         source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region
@@ -276,11 +280,12 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     before = winograd_before(g, False)[1:]
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
-    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
+    itemsize = source.dtype.computed.numpy.itemsize
+    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
     pairs = arriving.blocks * source.blocks
-    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
+    size = shares * pairs * kernel.per_pair * itemsize
     sums = site.buffer("transformed weight gradient", fixed=size)
     path = site.node.path
     return [
@@ -303,14 +308,20 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
     units = arriving.blocks * into
     shares = max(1, min(UNITS, -(-UNITS // units)))
-    accumulators = min(28, most_accumulators(site.target, source.dtype, 2))
+    accumulators = min(28, most_accumulators(site.target, source.dtype.computed, 2))
     samples = 0 if x.type.batched else x.shape[0]
-    kernel = WeightGradient(source, arriving, g.forward, shares, into, group_blocks, accumulators, samples)
+    part, before, paired = g.forward, list[PhaseDraft](), source.dtype is arriving.dtype is DType.bfloat16
+    if paired:
+        inputs, outputs = paired_inputs(source, part), paired_outputs(arriving)
+        (pair_x, x), (pair_dy, dy) = pairing(site, inputs, x), pairing(site, outputs, dy)
+        source, arriving, part, before = inputs.pairs, outputs.pairs, over_pairs(part), [pair_x, pair_dy]
+    kernel = WeightGradient(source, arriving, part, shares, into, group_blocks, accumulators, samples, paired)
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
-    size = shares * units * kernel.per_unit * source.dtype.numpy.itemsize
+    size = shares * units * kernel.per_unit * kernel.sums.numpy.itemsize
     sums = site.buffer("weight gradient sums", fixed=size)
     path = site.node.path
     return [
+        *before,
         PhaseDraft("weight gradient", path, kernel, (x, dy, sums), (shares * units, 0), flops_per_sample=g.work),
         PhaseDraft("unpack", path, unpack, (sums, site.node.outputs[0]), (units, 0)),
     ]

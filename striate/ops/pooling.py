@@ -55,6 +55,10 @@ class Pooling(Windowed):
         """Every input blocked."""
         return tuple(Need((BLOCK,)) for _ in inputs)
 
+    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+        """Everything may be stored in bfloat16."""
+        return True
+
     def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """Every output blocked."""
         return tuple(BLOCK for _ in self.infer(*inputs))

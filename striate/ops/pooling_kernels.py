@@ -233,7 +233,7 @@ class AverageWindows(KernelSpec):
 def _divided(k: Kernel, window: Window, total: Any, at: Any, dtype: DType) -> Any:
     if window.constant:
         return k.mul(total, k.constant(1 / window.constant, dtype))
-    area = k.splat(k.convert(k.as_index(window.area(k, at)), dtype))
+    area = k.splat(k.convert(k.as_index(window.area(k, at)), dtype.computed))
     return k.div(total, area)
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.microkernel import multiply_accumulate
+from striate.codegen.microkernel import sum_of_products
 from striate.codegen.phase import KernelSpec
 from striate.codegen.region import Region, RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
@@ -123,10 +123,12 @@ class WinogradPack(KernelSpec):
     """U = G g Gᵀ for 16 output channels at a time: [output block][position][input channel][16].
 
     ``transposed`` packs for the input gradient: lanes are input channels, and the filter is turned by 180°.
-    A chunk is (output block, input channel). Operands: weights (O, C, 3, 3), packed.
+    In bfloat16 the two channels of a pair lie beside each other: [output block][position][input pair][16][2].
+    A chunk is (output block, input channel or pair). Operands: weights (O, C, 3, 3), packed.
     """
 
     dtype: DType
+    operands: DType
     filters: int
     channels: int
     tile: int
@@ -149,11 +151,32 @@ class WinogradPack(KernelSpec):
         n = self.tile + self.taps - 1
         return n * n * self.per_position
 
+    @property
+    def together(self) -> int:
+        """Input channels that one chunk transforms."""
+        return 2 if self.operands is DType.bfloat16 else 1
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of one output block."""
+        return self.summed // self.together
+
     def write(self, k: Kernel) -> None:
+        n = self.tile + self.taps - 1
+        out, into = k.idiv(k.chunk, self.chunks), k.imul(k.imod(k.chunk, self.chunks), self.together)
+        points = [self._transformed(k, out, k.iadd(into, channel)) for channel in range(self.together)]
+        for position in range(n * n):
+            where = k.iadd(k.imul(out, self.per_block), position * self.per_position, k.imul(into, LANES))
+            place = k.offset(k.operand(1), where, self.operands)
+            if self.together == 2:
+                k.store_pairs(points[0][position], points[1][position], place)
+            else:
+                k.store(points[0][position], place, self.operands, 64)
+
+    def _transformed(self, k: Kernel, out: Index, into: Index) -> list[Any]:
+        """All points of one input channel."""
         dtype, r = self.dtype, self.taps
         t = transforms(self.tile, r)
-        n = self.tile + r - 1
-        out, into = k.idiv(k.chunk, self.summed), k.imod(k.chunk, self.summed)
         outputs = self.channels if self.transposed else self.filters
         step = r * r if self.transposed else self.channels * r * r
         other = self.channels * r * r if self.transposed else r * r
@@ -166,12 +189,8 @@ class WinogradPack(KernelSpec):
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
         columns = [apply(k, t.filter, [taps[h][w] for h in range(r)]) for w in range(r)]
-        for i in range(n):
-            for j, value in enumerate(apply(k, t.filter, [columns[w][i] for w in range(r)])):
-                where = k.iadd(
-                    k.imul(out, self.per_block), (i * n + j) * self.per_position, k.imul(into, LANES)
-                )  # fmt: skip
-                k.store(value, k.offset(k.operand(1), where, dtype), dtype, 64)
+        rows = range(self.tile + r - 1)
+        return [value for i in rows for value in apply(k, t.filter, [columns[w][i] for w in range(r)])]
 
 
 @dataclass(frozen=True)
@@ -185,6 +204,7 @@ class WinogradConvolution(KernelSpec):
     """
 
     source: Storage
+    operands: DType  # of U and V
     before: tuple[int, int]
     tile: int
     taps: int
@@ -233,11 +253,15 @@ class WinogradConvolution(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        products = self.n * self.n * self.together * LANES
-        return (self.groups * self.batches * self.per_batch + products) * self.source.dtype.numpy.itemsize
+        products = self.n * self.n * self.together * LANES * self.sums.numpy.itemsize
+        return self.groups * self.batches * self.per_batch * self.operands.numpy.itemsize + products
+
+    @property
+    def sums(self) -> DType:
+        """What products are added up in."""
+        return self.operands.computed
 
     def write(self, k: Kernel) -> None:
-        dtype = self.source.dtype
         domain = self.region.domain
         several, part = k.idiv(k.chunk, self.parts), k.imod(k.chunk, self.parts)
         per, group = domain.groups
@@ -245,13 +269,13 @@ class WinogradConvolution(KernelSpec):
         first_group = k.imul(several, self.groups)
         last_group = k.imin(k.iadd(first_group, self.groups), total)
         per_group = self.batches * self.per_batch
-        products = k.offset(k.scratch, self.groups * per_group, dtype)
+        products = k.offset(k.scratch, self.groups * per_group, self.operands)
         rows, columns = self.grid
 
         def samples(number: Index) -> tuple[Index, Index, Index, Any]:
             """(first sample, past the last, tiles, V) of a sample group."""
             first, last = samples_of(k, domain, number)
-            own = k.offset(k.scratch, k.imul(k.isub(number, first_group), per_group), dtype)
+            own = k.offset(k.scratch, k.imul(k.isub(number, first_group), per_group), self.operands)
             return first, last, k.imul(k.isub(last, first), rows * columns), own
 
         with k.loop(first_group, last_group) as number:
@@ -270,7 +294,7 @@ class WinogradConvolution(KernelSpec):
                     stop = k.imin(k.iadd(batch.index, self.together), tiles)
                     with k.loop(batch.index, stop) as tile:
                         place = k.isub(tile.index, batch.index)
-                        mine = k.offset(products, k.imul(place, LANES), dtype)
+                        mine = k.offset(products, k.imul(place, LANES), self.sums)
                         self._backward(k, writer, block.index, first, tile.index, mine)
                 with k.loop(first, last) as sample:
                     writer.begin_block(sample.index, block.index)
@@ -297,11 +321,11 @@ class WinogradConvolution(KernelSpec):
         corner = k.offset(k.operand(0), where, dtype)
         batch, place = k.idiv(tile, self.together), k.imod(tile, self.together)
         target = k.offset(
-            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, self.channels)), dtype
+            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, self.channels)), self.operands
         )  # fmt: skip
         with k.loop(0, self.source.blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(target, k.imul(block.index, LANES), dtype)
+            out = k.offset(target, k.imul(block.index, LANES), self.operands)
             columns = [
                 apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
                 for j in range(n)
@@ -309,35 +333,30 @@ class WinogradConvolution(KernelSpec):
             for i in range(n):
                 for j, value in enumerate(apply(k, matrix, [columns[c][i] for c in range(n)])):
                     position = (i * n + j) * self.together * self.channels
-                    k.store(value, k.offset(out, position, dtype), dtype, 64)
+                    k.store(value, k.offset(out, position, self.operands), self.operands, 64)
 
     def _multiply(self, k: Kernel, own: Any, block: Index, first_tile: Index, products: Any) -> None:
         """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16]."""
-        dtype = self.source.dtype
+        dtype, operands = self.sums, self.operands
         summed = self.source.channels
         positions = self.n * self.n
         per_position = summed * LANES + PADDING
-        filters = k.offset(k.operand(1), k.imul(block, positions * per_position), dtype)
+        filters = k.offset(k.operand(1), k.imul(block, positions * per_position), operands)
         batch = k.idiv(first_tile, self.together)
-        inputs = k.offset(own, k.imul(batch, self.per_batch), dtype)
+        inputs = k.offset(own, k.imul(batch, self.per_batch), operands)
         with k.loop(0, positions) as position:
-            v = k.offset(inputs, k.imul(position.index, self.together * self.channels), dtype)
-            u = k.offset(filters, k.imul(position.index, per_position), dtype)
+            v = k.offset(inputs, k.imul(position.index, self.together * self.channels), operands)
+            u = k.offset(filters, k.imul(position.index, per_position), operands)
             sums = [k.constant(0, dtype) for _ in range(self.together)]
             whole, rest = divmod(summed, BLOCK)
 
             def step(v: Any, u: Any, sums: list[Any], count: int) -> list[Any]:
-                return multiply_accumulate(
-                    k, sums,
-                    [lambda c=c: k.load(k.offset(u, c * LANES, dtype), dtype, 64) for c in range(count)],
-                    [lambda c, t=t: k.broadcast(k.offset(v, t * self.channels + c, dtype), dtype)
-                     for t in range(self.together)],
-                )  # fmt: skip
+                return sum_of_products(k, operands, sums, u, v, [t * self.channels for t in range(self.together)], count)
 
             def blocks(first: Index, last: Index) -> list[Any]:
                 with k.loop(first, last, carry=sums) as at:
-                    moved = k.offset(u, k.imul(at.index, BLOCK * LANES), dtype)
-                    at.carry = step(k.offset(v, k.imul(at.index, BLOCK), dtype), moved, at.carry, BLOCK)
+                    moved = k.offset(u, k.imul(at.index, BLOCK * LANES), operands)
+                    at.carry = step(k.offset(v, k.imul(at.index, BLOCK), operands), moved, at.carry, BLOCK)
                 return at.result
 
             out = k.offset(products, k.imul(position.index, self.together * LANES), dtype)
@@ -346,7 +365,7 @@ class WinogradConvolution(KernelSpec):
             found = blocks(0, head) if head else sums
             if rest:
                 found = step(
-                    k.offset(v, whole * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype), found, rest
+                    k.offset(v, whole * BLOCK, operands), k.offset(u, whole * BLOCK * LANES, operands), found, rest
                 )  # fmt: skip
             for place, value in zip(places, found, strict=True):
                 k.store(value, place, dtype, 64)
@@ -360,7 +379,7 @@ class WinogradConvolution(KernelSpec):
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any
     ) -> None:
         """Y = Aᵀ M A of one tile, and the region on its pixels."""
-        dtype, n, m = self.source.dtype, self.n, self.tile
+        dtype, n, m = self.sums, self.n, self.tile
         matrix = transforms(m, self.taps).output
         sample, row, column = self._decode(k, first, tile)
         step = self.together * LANES

@@ -13,6 +13,7 @@ from typing import Any
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
+from striate.dtypes import DType
 from striate.ops.winograd import PADDING, Matrix, apply, transforms
 
 
@@ -36,6 +37,11 @@ class WinogradWeightGradient(KernelSpec):
     tile: int
     taps: int
     samples: int  # 0: the run-time N
+
+    @property
+    def sums(self) -> DType:
+        """What tiles are transformed and products added up in."""
+        return self.source.dtype.computed
 
     @property
     def points(self) -> int:
@@ -66,7 +72,7 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.source.dtype.numpy.itemsize
+        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.sums.numpy.itemsize
 
     @property
     def per_pair(self) -> int:
@@ -80,7 +86,7 @@ class WinogradWeightGradient(KernelSpec):
         return -(-height // self.tile), -(-width // self.tile)
 
     def write(self, k: Kernel) -> None:
-        dtype = self.source.dtype
+        dtype = self.sums
         outs, intos = self.ranges
         share, unit = k.idiv(k.chunk, outs * intos), k.imod(k.chunk, outs * intos)
         first_out = k.imul(k.idiv(unit, intos), self.outs)
@@ -146,7 +152,7 @@ class WinogradWeightGradient(KernelSpec):
         with k.loop(*blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
             out = k.offset(
-                target, k.iadd(k.imul(place, row), k.imul(k.isub(block.index, blocks[0]), BLOCK)), dtype
+                target, k.iadd(k.imul(place, row), k.imul(k.isub(block.index, blocks[0]), BLOCK)), self.sums
             )  # fmt: skip
             half = [
                 apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
@@ -154,11 +160,11 @@ class WinogradWeightGradient(KernelSpec):
             ]
             for i in range(points):
                 for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.store(value, k.offset(out, (i * points + j) * self.together * row, dtype), dtype, 64)
+                    k.store(value, k.offset(out, (i * points + j) * self.together * row, self.sums), self.sums, 64)
 
     def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
         """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
-        dtype = self.source.dtype
+        dtype = self.sums
         v = k.offset(
             k.scratch, k.iadd(k.imul(position, self.together * self.rows_of_v), k.imul(into, BLOCK)), dtype
         )  # fmt: skip
@@ -182,7 +188,7 @@ class WinogradUnpack(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.source.dtype
+        dtype = g.sums
         filters, depth = g.arriving.channels, g.source.channels
         out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
         matrix = transforms(g.taps, g.tile).output

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
 
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Need, Storage, make_storage, spatial
+from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph
@@ -59,6 +60,13 @@ class Layouts:
     halo: dict[Value, Halo] = field(default_factory=dict[Value, Halo])
     planar: set[Value] = field(default_factory=set[Value])
     alias: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    source: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    """The values that were laid out, by what they became."""
+
+    def dtype(self, value: Value) -> DType:
+        """The type of the value's elements in memory."""
+        stored: DType | None = getattr(value.node.op, "stored", None)
+        return stored if stored and self.block[value] == BLOCK else value.dtype
 
     def storage(self, value: Value) -> Storage:
         """Where the value's elements lie."""
@@ -66,7 +74,7 @@ class Layouts:
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
         if len(sizes) > 3:
             raise GraphError(f"{value}: more than three spatial axes")
-        return make_storage(value.dtype, self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO))
+        return make_storage(self.dtype(value), self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO))
 
     def base(self, value: Value) -> Value:
         """The value whose memory this one is a view of."""
@@ -78,7 +86,9 @@ class Layouts:
         """For graph text: ``[16 +1]`` is blocked by 16 with a halo of 1."""
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
-        return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}]"
+        dtype = self.dtype(value)
+        kept = "" if dtype is value.dtype else f" {dtype.short}"
+        return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}{kept}]"
 
 
 def layout(graph: Graph) -> Layouts:
@@ -102,6 +112,7 @@ class _Chooser:
         updates = {name: self._result(self.new[value]) for name, value in graph.updates.items()}
         inputs = {name: self.new.get(value, value) for name, value in graph.inputs.items()}
         self.layouts.graph = Graph(inputs, outputs, updates, graph.captured)
+        self.layouts.source = {new: old for old, new in self.new.items()}
         return self.layouts
 
     def _plain(self, value: Value) -> Value:

@@ -206,7 +206,8 @@ class _RegionBuilder:
             halo = self.layouts.halo.get(value, NO_HALO)
             strides, origin = self._own_strides(value)
             exact = self.domain.space is Space.BLOCKED and self.layouts.block[value] != BLOCK
-            stores.append(Store(number, self._slot(value), value.dtype, strides, origin, halo, exact))
+            dtype = self.layouts.dtype(value)
+            stores.append(Store(number, self._slot(value), dtype, strides, origin, halo, exact))
         sums: list[Accumulate] = []
         for node in self.group.reductions:
             number = self._value(node.inputs[0])
@@ -278,9 +279,9 @@ class _RegionBuilder:
         operand = self._slot(value)
         type = value.type
         if type.size() == 1 and not type.batched:
-            return Load(operand, value.dtype, (0, 0, 0, 0, 0), self.layouts.storage(value).origin, False)
+            return Load(operand, self.layouts.dtype(value), (0, 0, 0, 0, 0), self.layouts.storage(value).origin, False)
         if self.domain.space is Space.FLAT:
-            return Load(operand, value.dtype, (self._flat_step(), 0, 0, 0, 1), 0, True)
+            return Load(operand, self.layouts.dtype(value), (self._flat_step(), 0, 0, 0, 1), 0, True)
         storage = self.layouts.storage(value)
         if self.domain.space is Space.BLOCKED:
             return self._load_blocked(operand, value, storage)
@@ -299,23 +300,23 @@ class _RegionBuilder:
         d, h, w = self._spatial_strides(value, storage)
         channels = storage.channels
         if channels == 1 and (self.domain.channels > 1 or storage.block != BLOCK):
-            return Load(operand, value.dtype, (n, 0, d, h, w), storage.origin, False)
+            return Load(operand, self.layouts.dtype(value), (n, 0, d, h, w), storage.origin, False)
         if storage.block == BLOCK:
-            return Load(operand, value.dtype, (n, storage.strides[1], d, h, w), storage.origin, True)
+            return Load(operand, self.layouts.dtype(value), (n, storage.strides[1], d, h, w), storage.origin, True)
         c = storage.strides[1]
-        return Load(operand, value.dtype, (n, c * LANES, d, h, w), storage.origin, True, channels, c)
+        return Load(operand, self.layouts.dtype(value), (n, c * LANES, d, h, w), storage.origin, True, channels, c)
 
     def _load_planar(self, operand: int, value: Value, storage: Storage) -> Load:
         n = storage.strides[0] if value.shape[0] != 1 else 0
         if value.type.rank == 2:
             w = 0 if storage.channels == 1 else 1
-            return Load(operand, value.dtype, (n, 0, 0, 0, w), storage.origin, w != 0)
+            return Load(operand, self.layouts.dtype(value), (n, 0, 0, 0, w), storage.origin, w != 0)
         d, h, w = self._spatial_strides(value, storage)
         c = storage.strides[1] if storage.channels != 1 else 0
         lanes = storage.sizes[2] != 1
         if storage.block == BLOCK:
-            return Load(operand, value.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1, split=True)
-        return Load(operand, value.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
+            return Load(operand, self.layouts.dtype(value), (n, c, d, h, w), storage.origin, lanes, 0, w or 1, split=True)
+        return Load(operand, self.layouts.dtype(value), (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
 
 
 def _strided_phase(layouts: Layouts, node: Node) -> PhaseDraft:

@@ -21,6 +21,7 @@ from striate.errors import GraphError, ModelFileError, StriateError, unknown_opt
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Node, Op, registry
+from striate.dtypes import KNOWN
 from striate.graph.value import Array, Batch, DType, N, TensorType, Value
 from striate.ops import activation, convolution, linear, loss, normalization, pooling, random, reduction, shaping
 from striate.persistence.container import LONGEST_NAME, list_of, names_of, numbers_of, object_of
@@ -222,7 +223,7 @@ def _tagged(tag: str, content: object, hint: type[Any], where: str) -> Any:
         return N
     if tag == "float" and hint is float and content in ("inf", "-inf", "nan"):
         return float(cast(str, content))
-    if tag == "dtype" and hint is DType and content in DType.__members__:
+    if tag == "dtype" and hint is DType and content in KNOWN:
         return DType[cast(str, content)]
     if tag == "enum" and issubclass(hint, Enum) and hint is not DType and content in hint.__members__:
         return hint[cast(str, content)]
@@ -233,7 +234,7 @@ def _tagged(tag: str, content: object, hint: type[Any], where: str) -> Any:
 
 def _tensor_type(content: object, where: str) -> TensorType:
     parts = list_of(content, where)
-    if len(parts) != 2 or not isinstance(parts[0], str) or parts[0] not in DType.__members__:
+    if len(parts) != 2 or not isinstance(parts[0], str) or parts[0] not in KNOWN:
         raise _not_a(TensorType, content, where)
     shape = _decoded(parts[1], tuple[int | Batch, ...], where)
     if any(isinstance(dim, Batch) for dim in shape[1:]) or any(isinstance(dim, int) and dim < 0 for dim in shape):

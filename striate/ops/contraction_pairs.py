@@ -1,0 +1,95 @@
+"""Pixels beside each other in memory, as the instructions for bfloat16 want what they sum over: two at a time.
+
+The weight gradient sums over pixels, while channels lie beside each other. So both of its operands are written anew,
+as 32-bit pairs in blocks of 16 channels:
+
+    dy   the pairs (0, 1), (2, 3), … of each row
+    x    for every pixel p that starts a pair under some tap, (p, p + step): the inputs of two neighbouring outputs
+
+Then the kernel of ``contraction_gradient`` walks pairs where it else walks pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from striate.codegen.kernel import Kernel
+from striate.codegen.phase import KernelSpec, PhaseDraft
+from striate.codegen.storage import Storage, make_storage
+from striate.dtypes import DType
+from striate.ops.contraction import Part
+
+Range = tuple[int, int, int]
+"""First, past the last, step."""
+
+
+@dataclass(frozen=True)
+class PairPixels(KernelSpec):
+    """pairs[p / shrink] = (x[p], x[p + hop]) along each row, zero beyond pixel ``last``.
+
+    A chunk is (sample, channel block). Operands: x in bfloat16, pairs.
+    """
+
+    source: Storage
+    pairs: Storage
+    ranges: tuple[Range, Range, Range]  # of the pixels that start pairs
+    hop: int
+    last: int
+    shrink: int
+
+    def write(self, k: Kernel) -> None:
+        n, block = k.idiv(k.chunk, self.source.blocks), k.imod(k.chunk, self.source.blocks)
+        depth, height, (first, stop, step) = self.ranges
+        s, t = self.source.strides, self.pairs.strides
+        whole = len(range(first, min(stop, self.last - self.hop + 1), step))
+        with k.loop(*depth) as d, k.loop(*height) as h:
+
+            def place(strides: tuple[int, ...], origin: int, d: Any = d.index, h: Any = h.index) -> Any:
+                return k.iadd(
+                    origin, k.imul(n, strides[0]), k.imul(block, strides[1]),
+                    k.imul(d, strides[2]), k.imul(h, strides[3]),
+                )  # fmt: skip
+
+            read = k.offset(k.operand(0), place(s, self.source.origin), self.source.dtype)
+            written = k.offset(k.operand(1), place(t, self.pairs.origin), self.pairs.dtype)
+            for start, end, both in ((first, first + whole * step, True), (first + whole * step, stop, False)):
+                with k.loop(start, end, step) as w:
+                    pixel = k.offset(read, k.imul(w.index, s[4]), self.source.dtype)
+                    second = k.load_halves(k.offset(pixel, self.hop * s[4], self.source.dtype)) if both else None
+                    place_of_pair = w.index if self.shrink == 1 else k.idiv(w.index, self.shrink)
+                    target = k.offset(written, k.imul(place_of_pair, t[4]), self.pairs.dtype)
+                    k.store_halves(k.load_halves(pixel), second, target)
+
+
+def paired_inputs(source: Storage, part: Part) -> PairPixels:
+    """The pairs of inputs that stand under the taps of neighbouring outputs."""
+    ranges: list[Range] = []
+    for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
+        step = part.step[axis] * (2 if axis == 2 else 1)
+        ranges.append((low, high + 1, step if span.count == 1 else 1))
+    pairs = replace(source, dtype=DType.int32)
+    return PairPixels(source, pairs, (ranges[0], ranges[1], ranges[2]), part.step[2], part.reach()[2][1], 1)
+
+
+def paired_outputs(arriving: Storage) -> PairPixels:
+    """The pairs of neighbouring output gradients."""
+    depth, height, width = arriving.sizes
+    pairs = make_storage(DType.int32, arriving.block, arriving.channels, (depth, height, -(-width // 2)))
+    return PairPixels(arriving, pairs, ((0, depth, 1), (0, height, 1), (0, width, 2)), 1, width - 1, 2)
+
+
+def over_pairs(part: Part) -> Part:
+    """The part whose outputs are pairs of neighbours."""
+    d, h, w = part.step
+    depth, height, width = part.sizes
+    return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
+
+
+def pairing(site: Any, kernel: PairPixels, value: Any) -> tuple[PhaseDraft, Any]:
+    """The phase that writes the pairs of a value, and where they lie."""
+    size = kernel.pairs.bytes_per_sample
+    samples = 0 if value.type.batched else value.shape[0]
+    buffer = site.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)
+    chunks = (samples * kernel.source.blocks, 0) if samples else (kernel.source.blocks, 1)
+    return PhaseDraft("pair", site.node.path, kernel, (value, buffer), chunks, writes=(1,)), buffer

@@ -1,0 +1,89 @@
+"""Which values a training step in bfloat16 keeps in half the memory: a ``narrow`` node rounds each of them.
+
+Rounding stands in the graph, so every reader sees the rounded number, whether it takes it from memory or from the
+registers of the loop that computed it: fusion, watching and the number of threads change no bit, and the references
+compute what the kernels do. The nodes are put in after differentiation: a gradient passes them unchanged.
+
+Rounded is what the float32 program stores as blocks of channels between its loops. What leaves the graph, parameters
+and all that belongs to them, statistics, and values of one pixel stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from striate.codegen.storage import BLOCK
+from striate.dtypes import DType, round_to_bfloat16
+from striate.graph.arithmetic import Elementwise
+from striate.graph.graph import Graph, rewrite
+from striate.graph.op import Kind, Node
+from striate.graph.value import Array, Value
+from striate.passes.fuse import fuse
+from striate.passes.layout import Layouts, layout
+
+_IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
+
+
+@dataclass(frozen=True)
+class Narrow(Elementwise):
+    """y = x rounded to bfloat16, to the nearest, ties to even"""
+
+    stored: ClassVar[DType] = DType.bfloat16
+
+    def reference(self, x: Array) -> Array:
+        return round_to_bfloat16(x)
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        return output_gradients
+
+    def emit(self, k: Any, *inputs: Any) -> Any:
+        return k.rounded(inputs[0])
+
+
+def narrow(graph: Graph, observed: Iterable[str] = ()) -> Graph:
+    """The graph with a ``narrow`` node after every value that is to be stored in bfloat16.
+
+    Outputs named in ``observed`` have no say in it: watching a step changes nothing of it.
+    """
+    hidden = set(observed)
+    outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}
+    laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured))
+    chosen = _chosen(laid_out)
+    readers: dict[Value, Value] = {}
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not any(value in chosen for value in node.outputs):
+            return None
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        made = node.outputs if same else Node(node.op, inputs, node.path).outputs
+        for old, new in zip(node.outputs, made, strict=True):
+            readers[new] = Narrow()(new) if old in chosen else new
+        return tuple(readers[new] for new in made)
+
+    return rewrite(graph, replace)
+
+
+def _chosen(laid_out: Layouts) -> set[Value]:
+    """The values of the graph before it was laid out that shall be rounded."""
+    plan = fuse(laid_out)
+    leaving = {*laid_out.graph.outputs.values(), *laid_out.graph.updates.values()}
+    viewed = {*laid_out.alias, *laid_out.alias.values()}
+    readers = laid_out.graph.consumers()
+    chosen: set[Value] = set()
+    for group in plan.groups:
+        for value in group.stores:
+            fits = value.dtype is DType.float32 and laid_out.block[value] == BLOCK
+            fits = fits and value not in leaving and value not in viewed and value in laid_out.source
+            if fits and laid_out.storage(value).pixels > 1 and all(_reads(n, value) for n in readers.get(value, ())):
+                chosen.add(laid_out.source[value])
+    return chosen
+
+
+def _reads(node: Node, value: Value) -> bool:
+    """Whether an operation can read the value in bfloat16."""
+    if node.op.kind in _IN_REGISTERS:
+        return True
+    reads = getattr(node.op, "reads_narrow", None)
+    return bool(reads and cast(Any, reads)(node.inputs, value))
