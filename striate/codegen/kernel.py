@@ -229,10 +229,12 @@ class Kernel:
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
         """Rounds two vectors and writes their lanes as 16 pairs of bfloat16 to 64 aligned bytes."""
-        word = ir.VectorType(I32, LANES)
-        low, high = (self.builder.bitcast(self.rounded(x), word) for x in (first, second))
-        low = self.builder.lshr(low, ir.Constant(word, [16] * LANES))
-        self.builder.store(self.builder.or_(low, high), pointer, align=64)
+        type = vector_type(DType.float32)
+        function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
+        both = self.builder.call(function, [second, first])  # the first in the lower half
+        order = [half * LANES + lane for lane in range(LANES) for half in (0, 1)]
+        lanes = ir.Constant(ir.VectorType(I32, 2 * LANES), order)
+        self.builder.store(self.builder.shuffle_vector(both, both, lanes), pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
         """One element to memory; rounded where it is stored as bfloat16."""

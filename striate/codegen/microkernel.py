@@ -79,3 +79,17 @@ def sum_of_products(
 
         sums = [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
     return sums
+
+
+def sum_of_outer_products(
+    k: Kernel, dtype: DType, sums: list[Any], vector: Any, inputs: Any, offsets: Sequence[int]
+) -> list[Any]:
+    """sums[j] += inputs[offsets[j]] · vector[0:16]; in bfloat16 both are pairs, whose two products are added."""
+    paired = dtype is DType.bfloat16
+    v = k.load_pairs(vector) if paired else k.load(vector, dtype, 64)
+
+    def add_product(offset: int, acc: Any) -> Any:
+        place = k.offset(inputs, offset, dtype)
+        return k.dot(k.broadcast_pair(place), v, acc) if paired else k.fma(k.broadcast(place, dtype), v, acc)
+
+    return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]

@@ -113,6 +113,10 @@ def acceptable(channels: int) -> tuple[int, ...]:
 WINOGRAD_TILES = {3: 4, 5: 2}
 """Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
 
+NARROW_TILES = {3: 2}
+"""The same in bfloat16, which has digits enough for the transforms of small tiles alone. With twice the products a
+cycle F(2×2, 3×3) is faster than F(4×4, 3×3) in float32; 5×5 filters are multiplied directly."""
+
 WINOGRAD_CHANNELS = {3: 32, 5: 16}
 """Channels from which the products saved outweigh the transforms."""
 
@@ -124,6 +128,11 @@ SHARED_FILTERS = 4 << 20
 
 SINGLE_SHARES = 4
 """Shares of the output channels that a program for one sample is cut into at most."""
+
+
+def winograd_tile(taps: int, operands: DType) -> int:
+    """Outputs of a tile along one axis, 0 where the direct form is faster."""
+    return (NARROW_TILES if operands is DType.bfloat16 else WINOGRAD_TILES).get(taps, 0)
 
 
 def suits_winograd(g: Geometry, transposed: bool) -> bool:
@@ -178,10 +187,9 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    operands = source.dtype.computed
+    taps, operands = g.kernel[2], source.dtype
+    tile = winograd_tile(taps, operands)
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, 2))
-    taps = g.kernel[2]
-    tile = WINOGRAD_TILES[taps]
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
     rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
@@ -216,7 +224,8 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     x, w = site.node.inputs
     source: Storage = site.storage(x)
     per_sample = any(item.per_sample for item in site.region.accumulations)
-    if site.winograd and suits_winograd(g, transposed) and not per_sample and source.block == BLOCK:
+    pays = site.winograd and suits_winograd(g, transposed) and winograd_tile(g.kernel[2], source.dtype)
+    if pays and not per_sample and source.block == BLOCK:
         if not reads_mostly_filters(g, transposed):
             return lower_winograd(site, g, transposed)
         site.sized.append(site.node)
@@ -269,6 +278,12 @@ def weight_gradient_halos(g: Geometry, winograd: bool) -> tuple[Halo, Halo]:
     return halo_of([g.forward], g.size), NO_HALO
 
 
+def _operands(source: Storage, arriving: Storage) -> DType:
+    """What a weight gradient multiplies: bfloat16 where both of its inputs are stored so."""
+    same = source.dtype is arriving.dtype
+    return source.dtype if same else source.dtype.computed
+
+
 def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     """Sums in transformed tiles, then their transformation back."""
     x, dy = site.node.inputs
@@ -278,14 +293,15 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = 0 if x.type.batched else x.shape[0]
     before = winograd_before(g, False)[1:]
-    taps = g.kernel[2]
-    tile = WINOGRAD_TILES[taps]
-    itemsize = source.dtype.computed.numpy.itemsize
-    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * itemsize
+    taps, operands = g.kernel[2], _operands(source, arriving)
+    tile = winograd_tile(taps, operands)
+    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
-    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
+    kernel = WinogradWeightGradient(
+        source, arriving, operands, before, shares, outs, intos, together, tile, taps, samples
+    )  # fmt: skip
     pairs = arriving.blocks * source.blocks
-    size = shares * pairs * kernel.per_pair * itemsize
+    size = shares * pairs * kernel.per_pair * kernel.sums.numpy.itemsize
     sums = site.buffer("transformed weight gradient", fixed=size)
     path = site.node.path
     return [
@@ -301,7 +317,8 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
     x, dy = site.node.inputs
     source, arriving = site.storage(x), site.storage(dy)
-    if site.winograd and suits_winograd(g, False) and source.block == BLOCK:
+    pays = site.winograd and suits_winograd(g, False) and winograd_tile(g.kernel[2], _operands(source, arriving))
+    if pays and source.block == BLOCK:
         return lower_winograd_gradient(site, g)
     planar = source.block == PLAIN
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
@@ -310,7 +327,7 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     shares = max(1, min(UNITS, -(-UNITS // units)))
     accumulators = min(28, most_accumulators(site.target, source.dtype.computed, 2))
     samples = 0 if x.type.batched else x.shape[0]
-    part, before, paired = g.forward, list[PhaseDraft](), source.dtype is arriving.dtype is DType.bfloat16
+    part, before, paired = g.forward, list[PhaseDraft](), _operands(source, arriving) is DType.bfloat16
     if paired:
         inputs, outputs = paired_inputs(source, part), paired_outputs(arriving)
         (pair_x, x), (pair_dy, dy) = pairing(site, inputs, x), pairing(site, outputs, dy)

@@ -143,7 +143,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_position(self) -> int:
         """Packed elements of one position of the tile, padded so that positions do not share cache sets."""
-        return self.summed * LANES + PADDING
+        return self.summed * LANES + PADDING * self.together
 
     @property
     def per_block(self) -> int:
@@ -340,7 +340,7 @@ class WinogradConvolution(KernelSpec):
         dtype, operands = self.sums, self.operands
         summed = self.source.channels
         positions = self.n * self.n
-        per_position = summed * LANES + PADDING
+        per_position = summed * LANES + PADDING * (2 if operands is DType.bfloat16 else 1)
         filters = k.offset(k.operand(1), k.imul(block, positions * per_position), operands)
         batch = k.idiv(first_tile, self.together)
         inputs = k.offset(own, k.imul(batch, self.per_batch), operands)

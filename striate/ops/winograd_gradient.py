@@ -7,10 +7,12 @@ The sum over tiles stays in transformed form, one matrix product a position, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.microkernel import sum_of_outer_products
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
@@ -23,12 +25,13 @@ class WinogradWeightGradient(KernelSpec):
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][tile][channel]. Operands: x, dy, M as
-    [share][output block][input block][position][16 input channels][16 output channels].
+    V and W lie in the thread's scratch as [position][tile][channel], in bfloat16 as [position][pair of tiles][channel][2].
+    Operands: x, dy, M as [share][output block][input block][position][16 input channels][16 output channels].
     """
 
     source: Storage
     arriving: Storage
+    operands: DType  # of V and W
     before: tuple[int, int]
     shares: int
     outs: int  # output blocks of one range
@@ -41,7 +44,12 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def sums(self) -> DType:
         """What tiles are transformed and products added up in."""
-        return self.source.dtype.computed
+        return self.operands.computed
+
+    @property
+    def paired(self) -> int:
+        """Tiles that lie beside each other."""
+        return 2 if self.operands is DType.bfloat16 else 1
 
     @property
     def points(self) -> int:
@@ -72,7 +80,7 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.sums.numpy.itemsize
+        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.operands.numpy.itemsize
 
     @property
     def per_pair(self) -> int:
@@ -98,7 +106,7 @@ class WinogradWeightGradient(KernelSpec):
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         rows, columns = self.grid
         tiles = k.imul(k.isub(last, first), rows * columns)
-        w = k.offset(k.scratch, self.points * self.together * self.rows_of_v, dtype)
+        w = k.offset(k.scratch, self.points * self.together * self.rows_of_v, self.operands)
         pairs = self.arriving.blocks * self.source.blocks
         sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
@@ -114,8 +122,8 @@ class WinogradWeightGradient(KernelSpec):
         each_pair(clear)
         with k.loop(0, tiles, self.together) as batch:
             count = k.imin(self.together, k.isub(tiles, batch.index))
-            with k.loop(0, count) as tile:
-                self._transform(k, first, k.iadd(batch.index, tile.index), tile.index, w, (first_out, last_out),
+            with k.loop(0, count, self.paired) as tile:
+                self._transform(k, first, k.iadd(batch.index, tile.index), tiles, tile.index, w, (first_out, last_out),
                                 (first_into, last_into))  # fmt: skip
             with k.loop(0, self.points) as position:
 
@@ -125,57 +133,75 @@ class WinogradWeightGradient(KernelSpec):
                 each_pair(multiply)
 
     def _transform(
-        self, k: Kernel, first: Index, tile: Index, place: Index, w: Any, outs: tuple[Index, Index],
+        self, k: Kernel, first: Index, tile: Index, tiles: Index, place: Index, w: Any, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """V and W of one tile."""
+        """V and W of one tile, or of a pair; the last may be without a second, and dy's then counts as zero."""
+        t = transforms(self.taps, self.tile)
+        places = [tile]
+        exists: Any = True
+        if self.paired == 2:
+            places.append(k.imin(k.iadd(tile, 1), k.isub(tiles, 1)))
+            exists = k.compare(k.iadd(tile, 1), "<", tiles)
+        at = [self._decode(k, first, tile) for tile in places]
+        self._tiles(k, self.source, k.operand(0), self.before, t.input, at, intos, k.scratch, place, self.rows_of_v)
+        self._tiles(k, self.arriving, k.operand(1), (0, 0), t.filter, at, outs, w, place, self.rows_of_w, exists)
+
+    def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
+        """(sample, row, column) of a tile."""
         rows, columns = self.grid
         inside = k.imod(tile, rows * columns)
-        at = (k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns))
-        t = transforms(self.taps, self.tile)
-        self._tiles(k, self.source, k.operand(0), self.before, t.input, at, intos, k.scratch, place, self.rows_of_v)
-        self._tiles(k, self.arriving, k.operand(1), (0, 0), t.filter, at, outs, w, place, self.rows_of_w)
+        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
     def _tiles(
         self, k: Kernel, storage: Storage, array: Any, before: tuple[int, int], matrix: Matrix,
-        at: tuple[Index, Index, Index], blocks: tuple[Index, Index], target: Any, place: Index, row: int,
+        at: Sequence[tuple[Index, Index, Index]], blocks: tuple[Index, Index], target: Any, place: Index, row: int,
+        exists: Any = True,
     ) -> None:  # fmt: skip
         dtype = storage.dtype
         s = storage.strides
-        sample, line, column = at
         size, points = len(matrix[0]), len(matrix)
-        where = k.iadd(
-            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
-            -before[0] * s[3] - before[1] * s[4],
-        )  # fmt: skip
-        corner = k.offset(array, where, dtype)
-        with k.loop(*blocks) as block:
-            image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(
-                target, k.iadd(k.imul(place, row), k.imul(k.isub(block.index, blocks[0]), BLOCK)), self.sums
+        corners: list[Any] = []
+        for sample, line, column in at:
+            where = k.iadd(
+                storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+                -before[0] * s[3] - before[1] * s[4],
             )  # fmt: skip
-            half = [
-                apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
-                for j in range(size)
-            ]
+            corners.append(k.offset(array, where, dtype))
+        with k.loop(*blocks) as block:
+            inside = k.imul(k.isub(block.index, blocks[0]), BLOCK * self.paired)
+            out = k.offset(target, k.iadd(k.imul(place, row), inside), self.operands)
+            halves: list[list[list[Any]]] = []
+            for corner in corners:
+                image = k.offset(corner, k.imul(block.index, s[1]), dtype)
+                halves.append([
+                    apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
+                    for j in range(size)
+                ])  # fmt: skip
             for i in range(points):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.store(value, k.offset(out, (i * points + j) * self.together * row, self.sums), self.sums, 64)
+                rows = [apply(k, matrix, [half[c][i] for c in range(size)]) for half in halves]
+                for j in range(points):
+                    to = k.offset(out, (i * points + j) * self.together * row, self.operands)
+                    if self.paired == 1:
+                        k.store(rows[0][j], to, self.operands, 64)
+                    else:
+                        second = k.choose(exists, rows[1][j], k.constant(0, self.sums))
+                        k.store_pairs(rows[0][j], second, to)
 
     def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
         """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
         dtype = self.sums
-        v = k.offset(
-            k.scratch, k.iadd(k.imul(position, self.together * self.rows_of_v), k.imul(into, BLOCK)), dtype
-        )  # fmt: skip
-        w = k.offset(w, k.iadd(k.imul(position, self.together * self.rows_of_w), k.imul(out, BLOCK)), dtype)
+        operands, paired = self.operands, self.paired
+        first_v = k.iadd(k.imul(position, self.together * self.rows_of_v), k.imul(into, BLOCK * paired))
+        first_w = k.iadd(k.imul(position, self.together * self.rows_of_w), k.imul(out, BLOCK * paired))
+        v, w = k.offset(k.scratch, first_v, operands), k.offset(w, first_w, operands)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
         places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
         start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
-        with k.loop(0, count, carry=start) as tile:
-            g = k.load(k.offset(w, k.imul(tile.index, self.rows_of_w), dtype), dtype, 64)
-            x = k.offset(v, k.imul(tile.index, self.rows_of_v), dtype)
-            tile.carry = [k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)]
+        with k.loop(0, count, paired, carry=start) as tile:
+            arrived = k.offset(w, k.imul(tile.index, self.rows_of_w), operands)
+            x = k.offset(v, k.imul(tile.index, self.rows_of_v), operands)
+            tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, range(0, BLOCK * paired, paired))
         for p, value in zip(places, tile.result, strict=True):
             k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
