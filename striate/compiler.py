@@ -29,8 +29,8 @@ from striate.graph.value import Array, Value, shape_text
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
-from striate.passes.narrow import narrow
 from striate.passes.memory import ALIGNMENT, lives, place
+from striate.passes.narrow import narrow
 from striate.passes.simplify import expand, simplify
 from striate.runtime.arena import Arena, scratch_arena
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch

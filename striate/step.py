@@ -22,8 +22,8 @@ from typing import cast as cast_type
 import numpy as np
 
 from striate import settings
-from striate.engine import Executable, ReferenceExecutable, prepare
 from striate.dtypes import Precision, precision_of
+from striate.engine import Executable, ReferenceExecutable, prepare
 from striate.errors import DataError, NonFiniteError, OptionError, ShapeError
 from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
@@ -120,7 +120,7 @@ class TrainingStep:
         self.gradient_norm = math.nan
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
-        self._require_precision()
+        require_precision(self.precision, model.dtype)
 
     # The step
 
@@ -221,18 +221,6 @@ class TrainingStep:
             view[...] = state[name]
 
     # Inside
-
-    def _require_precision(self) -> None:
-        """Raises where bfloat16 is asked for and cannot be had, before any data are looked at."""
-        if self.precision is Precision.full:
-            return
-        if self.model.dtype is DType.float64:
-            raise OptionError(
-                'precision="bfloat16" is for models in float32, this one is in float64\n  help: model.float()'
-            )
-        if settings.current().engine is Engine.COMPILED:
-            targets = import_module("striate.codegen.target")
-            targets.require_bfloat16(targets.current())
 
     def _gradients(self, x: Any, y: Any) -> float:
         images = self.model.as_input(x)
@@ -439,6 +427,20 @@ class TrainingStep:
             return f'the update of "{name}" and others would exceed {dtype} with lr={self.optimizer.lr:g}'
         reached = f'the {kind} of "{name}" reaches {largest[kind, name]:.3g}'
         return f"the numbers are too large: {reached}, whose square or sum exceeds {dtype}"
+
+
+def require_precision(precision: Precision, dtype: DType | None = None) -> None:
+    """Raises where bfloat16 is asked for and cannot be had: ``EngineError`` on processors without the instructions,
+    ``OptionError`` for a model in float64."""
+    if precision is Precision.full:
+        return
+    if dtype is DType.float64:
+        raise OptionError(
+            'precision="bfloat16" is for models in float32, this one is in float64\n  help: model.float()'
+        )
+    if settings.current().engine is Engine.COMPILED:
+        targets = import_module("striate.codegen.target")
+        targets.require_bfloat16(targets.current())
 
 
 def _require(model: object, loss: object, optimizer: object) -> None:

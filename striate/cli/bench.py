@@ -18,6 +18,7 @@ from striate.cli import peers
 from striate.cli.contest import Contestant, contest
 from striate.cli.report import output, say_json, say_note
 from striate.cli.show import opened
+from striate.dtypes import Precision, precision_of
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Array
 from striate.models import MODELS
@@ -53,13 +54,15 @@ class Case:
     predicts: bool
     repetitions: int
     threads: int
+    precision: Precision = Precision.full
 
     @property
     def title(self) -> str:
         """In words."""
         what = "prediction" if self.predicts else "training step (SGD with momentum)"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.name} on {'×'.join(map(str, self.shape))}: {what}, batch {self.samples}, {threads}, float32"
+        numbers = self.precision.value
+        return f"{self.name} on {'×'.join(map(str, self.shape))}: {what}, batch {self.samples}, {threads}, {numbers}"
 
     def batches(self) -> itertools.cycle[tuple[Array, Array]]:
         """Four batches of random data, over and over."""
@@ -79,6 +82,7 @@ def bench(
     ] = None,
     repetitions: Annotated[int, typer.Option(min=1, help="How often each thing is measured.")] = 10,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="all cores allowed")] = None,
+    precision: Annotated[str, typer.Option(help="Of training steps: float32 or bfloat16.")] = "float32",
     against: Annotated[str | None, typer.Option(help="Compare with torch or onnxruntime instead.")] = None,
     shape: Annotated[
         str | None, typer.Option(help="Of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
@@ -91,13 +95,17 @@ def bench(
     predicts = predict or latency or peer is Peer.onnxruntime
     if peer is Peer.onnxruntime and not (predict or latency):
         raise OptionError("onnxruntime only predicts\n  help: add --predict or --latency")
+    numbers = precision_of(precision)
+    if numbers is not Precision.full and predicts:
+        raise OptionError("predictions are in float32\n  help: --precision bfloat16 is for training steps")
     before = settings.override(threads=threads) if threads is not None else settings.current()
     try:
         require_compiled()
         network, sizes = opened(model, shape, classes)
         samples = batch_size or (1 if latency else BATCHES.get(model, BATCH))
         network.infer(sizes).seed(0)
-        case = Case(network, model, sizes, classes, samples, predicts, repetitions, settings.current().threads)
+        used = settings.current().threads
+        case = Case(network, model, sizes, classes, samples, predicts, repetitions, used, numbers)
         say_note(f"{case.title}: measuring …")
         if peer is not None:
             report_contest(case, *compared(case, peer), as_json)
@@ -121,7 +129,8 @@ def parsed_peer(name: str) -> Peer:
 
 def training_step(case: Case) -> TrainingStep:
     """With the optimizer that the peers have too."""
-    return TrainingStep(case.model, CrossEntropyLoss(), SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM), seed=0)
+    rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
+    return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
 
 def measured_profile(case: Case) -> Profile:
@@ -150,7 +159,7 @@ def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
         runs[OURS] = lambda x, y: case.model(x)
         runs |= {name: _of_images(predictor) for name, predictor in predictors.items()}
     else:
-        runs |= peers.torch_steps(case.model, case.threads)  # takes the weights before ours learn
+        runs |= peers.torch_steps(case.model, case.threads, case.precision)  # takes the weights before ours learn
         runs = {OURS: training_step(case), **runs}
     x, y = next(case.batches())
     first = {name: np.array(run(x, y)) for name, run in runs.items()}
@@ -253,6 +262,7 @@ def _described(case: Case) -> Mapping[str, object]:
         "measured": "prediction" if case.predicts else "training step",
         "batch": case.samples,
         "threads": case.threads,
+        "precision": case.precision.value,
     }
 
 

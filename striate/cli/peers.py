@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from striate import nn
+from striate.dtypes import Precision
 from striate.errors import MissingExtraError, OptionError
 from striate.graph.value import Array
 from striate.nn.module import Module
@@ -106,8 +107,8 @@ def torch_twin(model: Module) -> Any:
     return made.train()
 
 
-def torch_steps(model: Module, threads: int) -> dict[str, Step]:
-    """Training steps in PyTorch's eager mode, by memory format."""
+def torch_steps(model: Module, threads: int, precision: Precision = Precision.full) -> dict[str, Step]:
+    """Training steps in PyTorch's eager mode, by memory format; in bfloat16 under its autocast."""
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 
@@ -118,7 +119,8 @@ def torch_steps(model: Module, threads: int) -> dict[str, Step]:
 
         def step(x: Array, y: Array) -> float:
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(twin(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y))
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision is Precision.bfloat16):
+                loss = loss_of(twin(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y))
             loss.backward()
             optimizer.step()
             return loss.item()

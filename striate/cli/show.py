@@ -10,6 +10,7 @@ from rich.text import Text
 
 from striate.cli.evaluate import model_path
 from striate.cli.report import output, say_note
+from striate.dtypes import precision_of
 from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph
@@ -33,6 +34,7 @@ def show(
     ] = None,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, help="N, where memory and chunks are counted.")] = 128,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16, from the stage simplified on.")] = "float32",
 ) -> None:
     """Print the training of a network as the compiler sees it: as graph, as fused loops, as memory, as program."""
     wanted = stage_of(stage)
@@ -46,7 +48,7 @@ def show(
     if wanted not in (Stage.traced, Stage.differentiated):
         graph = as_in_a_step(graph)
     layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
-    text = stage_text(graph, wanted, batch_size, layers)
+    text = stage_text(graph, wanted, batch_size, layers, precision_of(precision))
     console = output()
     if console.is_terminal:
         console.print(coloured(text), soft_wrap=True, end="")

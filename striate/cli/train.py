@@ -18,12 +18,14 @@ from rich.table import Table
 from striate import settings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Standardization
 from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from striate.persistence import save
+from striate.step import require_precision
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
@@ -74,6 +76,9 @@ def train(
     momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(help="λ: the gradient of a weight θ grows by λθ.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: activations in half the memory, faster where the CPU can.")
+    ] = "float32",
     seed: Annotated[int, typer.Option(help="Decides starting weights and order.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
     standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
@@ -85,6 +90,8 @@ def train(
         if threads < 1:
             raise OptionError(f"--threads {threads}; wanted 1 or more")
         settings.override(threads=threads)
+    numbers = precision_of(precision)
+    require_precision(numbers)  # before data are read and a folder is claimed
     recipe = RECIPES.get(data, OTHER)
     train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
     chosen = Chosen(
@@ -107,7 +114,7 @@ def train(
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
-        "standardize": standardize, "threads": settings.current().threads,
+        "standardize": standardize, "precision": numbers.value, "threads": settings.current().threads,
     }  # fmt: skip
     run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
     trainer = Trainer(
@@ -116,6 +123,7 @@ def train(
         rule,
         seed=seed,
         batch_size=chosen.batch_size,
+        precision=numbers,
         leave=leave_at_once,
     )
     evaluation = fitted(trainer, train_set, held_out, run, folder)

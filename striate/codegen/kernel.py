@@ -30,8 +30,7 @@ POINTER = ir.PointerType()
 Index = Any  # a Python int, or an i64 value of LLVM
 
 
-
-class _BFloat16(ir.Type):
+class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
     """LLVM's ``bfloat``, which llvmlite has no name for."""
 
     def _to_string(self) -> str:

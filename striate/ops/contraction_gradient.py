@@ -130,7 +130,6 @@ class WeightGradient(KernelSpec):
             place = k.offset(sums, (c * part.taps + number) * LANES, dtype)
             k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
 
-
     def _products(self, k: Kernel, pixel: Any, arrived: Any, offsets: list[int], sums: list[Any]) -> list[Any]:
         """What one pixel, or one pair of them, adds to the sums."""
         dtype = self.source.dtype

@@ -351,7 +351,9 @@ class WinogradConvolution(KernelSpec):
             whole, rest = divmod(summed, BLOCK)
 
             def step(v: Any, u: Any, sums: list[Any], count: int) -> list[Any]:
-                return sum_of_products(k, operands, sums, u, v, [t * self.channels for t in range(self.together)], count)
+                return sum_of_products(
+                    k, operands, sums, u, v, [t * self.channels for t in range(self.together)], count
+                )
 
             def blocks(first: Index, last: Index) -> list[Any]:
                 with k.loop(first, last, carry=sums) as at:

@@ -25,7 +25,7 @@ class WinogradWeightGradient(KernelSpec):
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][tile][channel], in bfloat16 as [position][pair of tiles][channel][2].
+    V and W lie in the thread's scratch as [position][tile][channel], in bfloat16 as [position][two tiles][channel][2].
     Operands: x, dy, M as [share][output block][input block][position][16 input channels][16 output channels].
     """
 
@@ -174,10 +174,8 @@ class WinogradWeightGradient(KernelSpec):
             halves: list[list[list[Any]]] = []
             for corner in corners:
                 image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-                halves.append([
-                    apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
-                    for j in range(size)
-                ])  # fmt: skip
+                pixels = [[k.offset(image, i * s[3] + j * s[4], dtype) for i in range(size)] for j in range(size)]
+                halves.append([apply(k, matrix, [k.load(p, dtype, 64) for p in column]) for column in pixels])
             for i in range(points):
                 rows = [apply(k, matrix, [half[c][i] for c in range(size)]) for half in halves]
                 for j in range(points):

@@ -74,7 +74,9 @@ class Layouts:
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
         if len(sizes) > 3:
             raise GraphError(f"{value}: more than three spatial axes")
-        return make_storage(self.dtype(value), self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO))
+        return make_storage(
+            self.dtype(value), self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO)
+        )
 
     def base(self, value: Value) -> Value:
         """The value whose memory this one is a view of."""

@@ -300,23 +300,23 @@ class _RegionBuilder:
         d, h, w = self._spatial_strides(value, storage)
         channels = storage.channels
         if channels == 1 and (self.domain.channels > 1 or storage.block != BLOCK):
-            return Load(operand, self.layouts.dtype(value), (n, 0, d, h, w), storage.origin, False)
+            return Load(operand, storage.dtype, (n, 0, d, h, w), storage.origin, False)
         if storage.block == BLOCK:
-            return Load(operand, self.layouts.dtype(value), (n, storage.strides[1], d, h, w), storage.origin, True)
+            return Load(operand, storage.dtype, (n, storage.strides[1], d, h, w), storage.origin, True)
         c = storage.strides[1]
-        return Load(operand, self.layouts.dtype(value), (n, c * LANES, d, h, w), storage.origin, True, channels, c)
+        return Load(operand, storage.dtype, (n, c * LANES, d, h, w), storage.origin, True, channels, c)
 
     def _load_planar(self, operand: int, value: Value, storage: Storage) -> Load:
         n = storage.strides[0] if value.shape[0] != 1 else 0
         if value.type.rank == 2:
             w = 0 if storage.channels == 1 else 1
-            return Load(operand, self.layouts.dtype(value), (n, 0, 0, 0, w), storage.origin, w != 0)
+            return Load(operand, storage.dtype, (n, 0, 0, 0, w), storage.origin, w != 0)
         d, h, w = self._spatial_strides(value, storage)
         c = storage.strides[1] if storage.channels != 1 else 0
         lanes = storage.sizes[2] != 1
         if storage.block == BLOCK:
-            return Load(operand, self.layouts.dtype(value), (n, c, d, h, w), storage.origin, lanes, 0, w or 1, split=True)
-        return Load(operand, self.layouts.dtype(value), (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
+            return Load(operand, storage.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1, split=True)
+        return Load(operand, storage.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
 
 
 def _strided_phase(layouts: Layouts, node: Node) -> PhaseDraft:

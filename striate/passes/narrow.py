@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16
@@ -85,5 +85,5 @@ def _reads(node: Node, value: Value) -> bool:
     """Whether an operation can read the value in bfloat16."""
     if node.op.kind in _IN_REGISTERS:
         return True
-    reads = getattr(node.op, "reads_narrow", None)
-    return bool(reads and cast(Any, reads)(node.inputs, value))
+    reads: Any = getattr(node.op, "reads_narrow", None)
+    return bool(reads and reads(node.inputs, value))

@@ -17,11 +17,11 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
+from striate.dtypes import KNOWN
 from striate.errors import GraphError, ModelFileError, StriateError, unknown_option
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Node, Op, registry
-from striate.dtypes import KNOWN
 from striate.graph.value import Array, Batch, DType, N, TensorType, Value
 from striate.ops import activation, convolution, linear, loss, normalization, pooling, random, reduction, shaping
 from striate.persistence.container import LONGEST_NAME, list_of, names_of, numbers_of, object_of

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from striate.compiler import compile_graph
+from striate.dtypes import Precision
 from striate.errors import unknown_option
 from striate.graph.graph import Graph
 from striate.graph.text import graph_text
@@ -35,14 +36,20 @@ def stage_of(name: str) -> Stage:
     return Stage[name]
 
 
-def stage_text(graph: Graph, stage: Stage, samples: int = 128, layers: Mapping[str, str] | None = None) -> str:
+def stage_text(
+    graph: Graph,
+    stage: Stage,
+    samples: int = 128,
+    layers: Mapping[str, str] | None = None,
+    precision: Precision = Precision.full,
+) -> str:
     """The graph after a stage; ``samples`` is the N that memory is planned for, ``layers`` names the layer at a path.
 
     The first two stages are the graph as it was traced, with or without gradients: the same text for both.
     """
     if stage in (Stage.traced, Stage.differentiated):
         return graph_text(graph)
-    compiled = compile_graph(graph)
+    compiled = compile_graph(graph, precision=precision)
     if stage is Stage.simplified:
         return graph_text(compiled.simplified)
     if stage is Stage.layout:

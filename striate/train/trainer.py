@@ -11,6 +11,7 @@ import numpy as np
 
 from striate.data.dataset import Array, Dataset
 from striate.data.loader import batch_count, batches
+from striate.dtypes import Precision
 from striate.errors import OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
@@ -33,7 +34,7 @@ class Trainer:
 
     ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
     seed gives the same model. An epoch is made of batches of ``batch_size`` samples or a few less, all of about one
-    size (see ``data.batches``). ``progress`` is True (live on a
+    size (see ``data.batches``). ``precision`` is that of ``TrainingStep``. ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
     """
@@ -46,6 +47,7 @@ class Trainer:
         *,
         seed: int = 0,
         batch_size: int = 64,
+        precision: str | Precision = Precision.full,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
     ) -> None:
@@ -53,7 +55,7 @@ class Trainer:
         self.model = model
         self.seed = seed
         self.batch_size = batch_size
-        self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size)
+        self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size, precision=precision)
         self.history = History()
         self._progress = progress
         self._leave = leave
