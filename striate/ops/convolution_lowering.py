@@ -113,10 +113,6 @@ def acceptable(channels: int) -> tuple[int, ...]:
 WINOGRAD_TILES = {3: 4, 5: 2}
 """Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
 
-NARROW_TILES = {3: 2}
-"""The same in bfloat16, which has digits enough for the transforms of small tiles alone. With twice the products a
-cycle F(2×2, 3×3) is faster than F(4×4, 3×3) in float32; 5×5 filters are multiplied directly."""
-
 WINOGRAD_CHANNELS = {3: 32, 5: 16}
 """Channels from which the products saved outweigh the transforms."""
 
@@ -130,9 +126,33 @@ SINGLE_SHARES = 4
 """Shares of the output channels that a program for one sample is cut into at most."""
 
 
-def winograd_tile(taps: int, operands: DType) -> int:
-    """Outputs of a tile along one axis, 0 where the direct form is faster."""
-    return (NARROW_TILES if operands is DType.bfloat16 else WINOGRAD_TILES).get(taps, 0)
+@dataclass(frozen=True)
+class Winograd:
+    """How transformed tiles are multiplied: outputs of a tile along one axis, and the type of both factors."""
+
+    tile: int
+    operands: DType
+
+
+NARROW_CHANNELS = {3: 32, 5: 64}
+"""For activations in bfloat16 the channels from which transformed tiles are faster than the direct form, which then
+makes two products at a time. Bfloat16 has digits enough for the transforms of F(2×2, 3×3), which with two products at a
+time is also faster than F(4×4, 3×3) in float32; for those of F(2×2, 5×5) it has not, they stay in float32."""
+
+
+def winograd_form(g: Geometry, transposed: bool, stored: DType) -> Winograd | None:
+    """The form that pays for activations stored like that, None where it is the direct one.
+
+    It is a function of the shapes and the type alone.
+    """
+    if not suits_winograd(g, transposed):
+        return None
+    taps = g.kernel[2]
+    if stored is not DType.bfloat16:
+        return Winograd(WINOGRAD_TILES[taps], stored)
+    if min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
+        return None
+    return Winograd(2, stored if taps == 3 else stored.computed)
 
 
 def suits_winograd(g: Geometry, transposed: bool) -> bool:
@@ -183,12 +203,11 @@ def read_halo(g: Geometry, transposed: bool, winograd: bool) -> Halo:
     return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
 
 
-def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
+def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> list[PhaseDraft]:
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    taps, operands = g.kernel[2], source.dtype
-    tile = winograd_tile(taps, operands)
+    taps, tile, operands = g.kernel[2], form.tile, form.operands
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, 2))
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
@@ -224,13 +243,13 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     x, w = site.node.inputs
     source: Storage = site.storage(x)
     per_sample = any(item.per_sample for item in site.region.accumulations)
-    pays = site.winograd and suits_winograd(g, transposed) and winograd_tile(g.kernel[2], source.dtype)
-    if pays and not per_sample and source.block == BLOCK:
+    form = winograd_form(g, transposed, source.dtype) if site.winograd else None
+    if form and not per_sample and source.block == BLOCK:
         if not reads_mostly_filters(g, transposed):
-            return lower_winograd(site, g, transposed)
+            return lower_winograd(site, g, transposed, form)
         site.sized.append(site.node)
         if not site.single:
-            return lower_winograd(site, g, transposed)
+            return lower_winograd(site, g, transposed, form)
     parts = g.backward if transposed else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
@@ -284,7 +303,7 @@ def _operands(source: Storage, arriving: Storage) -> DType:
     return source.dtype if same else source.dtype.computed
 
 
-def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
+def lower_winograd_gradient(site: Any, g: Geometry, form: Winograd) -> list[PhaseDraft]:
     """Sums in transformed tiles, then their transformation back."""
     x, dy = site.node.inputs
     source, arriving = site.storage(x), site.storage(dy)
@@ -293,8 +312,7 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = 0 if x.type.batched else x.shape[0]
     before = winograd_before(g, False)[1:]
-    taps, operands = g.kernel[2], _operands(source, arriving)
-    tile = winograd_tile(taps, operands)
+    taps, tile, operands = g.kernel[2], form.tile, form.operands
     per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     kernel = WinogradWeightGradient(
@@ -317,9 +335,9 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
     x, dy = site.node.inputs
     source, arriving = site.storage(x), site.storage(dy)
-    pays = site.winograd and suits_winograd(g, False) and winograd_tile(g.kernel[2], _operands(source, arriving))
-    if pays and source.block == BLOCK:
-        return lower_winograd_gradient(site, g)
+    form = winograd_form(g, False, _operands(source, arriving)) if site.winograd else None
+    if form and source.block == BLOCK:
+        return lower_winograd_gradient(site, g, form)
     planar = source.block == PLAIN
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
