@@ -266,8 +266,10 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     else:
         largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
         tiles = tuple(tile_shape(site.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
-    # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills.
-    unrolled = UNROLLED if registers_per_vector(site.target, sums) == 1 else 0
+    # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills;
+    # pairs of bfloat16 it keeps with many registers too.
+    single = registers_per_vector(site.target, sums) == 1 and source.dtype is sums
+    unrolled = UNROLLED if single else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
     kernel = TapConvolution(
         source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region

@@ -141,7 +141,8 @@ class Board:
         least = 0
         for thing in row.touched:
             inner = outside[thing] == {key} and thing not in self._given and thing.node.op.kind is not Kind.SOURCE
-            least += 0 if inner else math.prod(thing.type.concrete(self.samples)) * thing.dtype.numpy.itemsize
+            stored = self.layouts.dtype(thing).numpy.itemsize
+            least += 0 if inner else math.prod(thing.type.concrete(self.samples)) * stored
         return Row(
             *(key[0], kind, key[1], main.algorithm, len(row.phases)),
             seconds=sum(phase.seconds for phase in row.phases),

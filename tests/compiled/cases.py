@@ -11,6 +11,7 @@ import numpy as np
 
 import striate.compiler
 import striate.ops
+from striate.dtypes import Precision
 from striate.engine import ReferenceExecutable
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
@@ -38,11 +39,12 @@ class Problem:
     arrays: dict[str, Array]
     n: int
     bindings: dict[str, Array] = field(default_factory=dict)
+    precision: Precision = Precision.full
 
     def compiled(self, capacity: int | None = None) -> striate.compiler.CompiledExecutable:
         """The problem as machine code; states are copies of the problem's."""
         states = {name: array.copy() for name, array in self.bindings.items()}
-        return striate.compiler.prepare_compiled(self.graph, states, {}, capacity)
+        return striate.compiler.prepare_compiled(self.graph, states, {}, capacity, precision=self.precision)
 
     def run(self, capacity: int | None = None) -> dict[str, Array]:
         """Its outputs from machine code."""
@@ -51,7 +53,10 @@ class Problem:
     def expected(self) -> dict[str, Array]:
         """Its outputs from the references."""
         states = {name: array.copy() for name, array in self.bindings.items()}
-        return ReferenceExecutable(self.graph, states, {}).run(self.arrays, self.n)
+        graph = self.graph
+        if self.precision is not Precision.full:
+            graph = striate.compiler.simplified_graph(graph, self.precision)
+        return ReferenceExecutable(graph, states, {}).run(self.arrays, self.n)
 
 
 def samples(name: str) -> list[Sample]:

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from striate import settings
 from striate.graph.value import DType
 from tests.compiled.cases import OPERATIONS, Problem, assert_close, assert_same_bits, backward, forward, samples
-from tests.compiled.networks import NETWORKS, step_problems
+from tests.compiled.networks import NARROW, NETWORKS, step_problems
 from tests.compiled.placement import on_guarded_pages, poisoned, run_normally
 from tests.protected import Side
 
 
 def problems(name: str) -> Iterator[Problem]:
     """The problems of an operation, or of a network."""
-    if name in NETWORKS:
+    if name in (*NETWORKS, *NARROW):
         yield from step_problems(name)
         return
     assert name in OPERATIONS

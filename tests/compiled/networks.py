@@ -6,7 +6,9 @@ import numpy as np
 
 import striate as st
 from striate import nn, optim
+from striate.codegen.target import host
 from striate.compiler import CompiledExecutable
+from striate.dtypes import precision_of
 from tests.compiled.cases import Problem
 
 
@@ -34,10 +36,13 @@ def mixed() -> nn.Sequential:
 
 
 NETWORKS = ("lenet5", "residual", "mixed")
+NARROW = tuple(f"{name} bfloat16" for name in NETWORKS) if host().has_bfloat16 else ()
+"""The same with activations in bfloat16, where this computer has the instructions."""
 
 
 def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Problem]:
-    """The gradient program and the update program of one training step."""
+    """The gradient program and the update program of one training step; the name may end with a precision."""
+    name, _, precision = name.partition(" ")
     random = np.random.default_rng(3)
     if name == "lenet5":
         model, shape = st.models.lenet5(), (batch, 1, 28, 28)
@@ -48,14 +53,15 @@ def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Pro
     else:
         raise ValueError(name)
     model.initialize(0).to(dtype)
-    step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9))
+    precision = precision_of(precision or "float32")
+    step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9), precision=precision)
     x, y = random.standard_normal(shape).astype(dtype), random.integers(0, 10, batch)
     step(x, y)
     (compiled,) = step._compiled.values()
     assert step._last is not None
     arrays, n = step._last[1], step._last[2]
     bindings = {key: np.array(array) for key, array in compiled.bindings.items()}
-    gradients = Problem(f"{name} gradients", compiled.graph, dict(arrays), n, bindings)
+    gradients = Problem(f"{name} gradients {precision.value}", compiled.graph, dict(arrays), n, bindings, precision)
     assert step._memory is not None
     made = step._memory.update
     assert isinstance(made, CompiledExecutable)

@@ -20,13 +20,15 @@ from striate.codegen.target import host
 from striate.graph.value import DType
 from striate.runtime.arena import scratch_arena
 from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, samples
-from tests.compiled.networks import NETWORKS, step_problems
+from tests.compiled.networks import NARROW, NETWORKS, step_problems
 from tests.compiled.placement import POISON
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="protected pages are written for POSIX systems only")
 
 NAMES = list(OPERATIONS)
 BATCHES = [NAMES[first : first + 15] for first in range(0, len(NAMES), 15)] + [[name] for name in NETWORKS]
+if NARROW:
+    BATCHES.append(list(NARROW))
 SUBSET = [
     "BatchNormalization", "Concatenate", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
@@ -75,9 +77,9 @@ def test_the_guard_bites(kernel_folder: Path) -> None:
     assert done.stdout.split() == ["ready"]
 
 
-@pytest.mark.parametrize("name", ["Convolution", "ConvolutionWeightGradient", "MaxPoolingGradient", *NETWORKS])
+@pytest.mark.parametrize("name", ["Convolution", "ConvolutionWeightGradient", "MaxPoolingGradient", *NETWORKS, *NARROW])
 def test_what_scratch_memory_held_before_changes_no_bit(name: str) -> None:
-    if name in NETWORKS:
+    if name in (*NETWORKS, *NARROW):
         problems = step_problems(name)
     else:
         problems = [forward(sample, DType.float32) for sample in samples(name)]
@@ -94,7 +96,7 @@ def test_what_scratch_memory_held_before_changes_no_bit(name: str) -> None:
             assert_same_bits(executable.run(problem.arrays, problem.n), expected, f"{problem.label} after {byte:#x}")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *NARROW])
 def test_threads_change_no_bit_of_a_step(name: str, kept_settings: settings.Settings) -> None:
     for problem in step_problems(name, batch=19):
         expected = None
