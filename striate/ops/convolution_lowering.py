@@ -111,7 +111,7 @@ def acceptable(channels: int) -> tuple[int, ...]:
 WINOGRAD_TILES = {3: 4, 5: 2}
 """Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
 
-WINOGRAD_CHANNELS = {3: 32, 5: 16}
+WINOGRAD_CHANNELS = {3: 16, 5: 16}
 """Channels from which the products saved outweigh the transforms."""
 
 WINOGRAD_TOGETHER = 16
@@ -193,9 +193,8 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
         # One sample alone would be one chunk: its tiles are transformed again for each share of the output channels.
         site.sized.append(site.node)
         shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
-    kernel = WinogradConvolution(
-        source, before[1:], tile, taps, together, groups, shares, site.region
-    )  # fmt: skip
+    turn = -(-tiles // together) if groups > 1 else 1
+    kernel = WinogradConvolution(source, before[1:], tile, taps, together, turn, groups, shares, site.region)
     packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     path = site.node.path
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"

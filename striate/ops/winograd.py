@@ -99,6 +99,25 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Any]) -> list[Any]:
     return [done[i] if i in done else _combine(k, row, x) for i, row in enumerate(matrix)]
 
 
+def transform_input(k: Kernel, d: Sequence[Any]) -> list[Any]:
+    """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries.
+
+    Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
+    t = d₃ − d₁ and u = d₄ − d₂, which x² − 1 divides out of, every row is u or t and little more.
+    """
+    d0, d1, d2, d3, d4, d5 = d
+    half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
+    t, u = k.sub(d3, d1), k.sub(d4, d2)
+    return [
+        k.fma(three_halves, t, k.add(k.sub(d0, d2), u)),
+        k.fma(three_halves, k.add(d2, d3), k.add(u, t)),
+        k.fma(three_halves, k.sub(d3, d2), k.sub(u, t)),
+        k.fma(two, t, u),
+        k.fma(half, t, u),
+        k.fma(three_halves, u, k.sub(k.sub(d5, d3), t)),
+    ]
+
+
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Any]) -> Any:
     """Σ row[l] · x[l]: entries of ±1 are added, the others multiplied in."""
     total: Any = None
@@ -178,9 +197,9 @@ class WinogradPack(KernelSpec):
 class WinogradConvolution(KernelSpec):
     """A chunk (a group of samples): transform the input, then for each output block multiply and transform back.
 
-    for tile: V = Bᵀ d B;  for output block: for tiles in blocks: M = Σ_c U ⊙ V;  Y = Aᵀ M A → region
+    for turn: V = Bᵀ d B;  for output block: for batch of tiles: M = Σ_c U ⊙ V;  Y = Aᵀ M A → region
 
-    V and M lie in the thread's scratch, V as [tiles of a block together][position][tile][channel].
+    V and M lie in the thread's scratch, V as [batch][position][input block][tile][16], as the products read it.
     Operands: x, packed filters, then the region's.
     """
 
@@ -188,7 +207,8 @@ class WinogradConvolution(KernelSpec):
     before: tuple[int, int]
     tile: int
     taps: int
-    together: int  # tiles whose products stay in registers
+    together: int  # tiles whose products stay in registers: a batch
+    turn: int  # batches of a sample group that are transformed at a time
     groups: int  # sample groups of the region's domain that one chunk takes
     parts: int  # shares of the output blocks
     region: Region
@@ -205,9 +225,9 @@ class WinogradConvolution(KernelSpec):
         return -(-height // self.tile), -(-width // self.tile)
 
     @property
-    def channels(self) -> int:
-        """Elements from tile to tile of V: the input channels, up to whole blocks, and padding."""
-        return self.source.blocks * BLOCK + PADDING
+    def per_position(self) -> int:
+        """Elements from position to position of V."""
+        return self.source.blocks * self.together * BLOCK + PADDING
 
     @property
     def batches(self) -> int:
@@ -228,54 +248,82 @@ class WinogradConvolution(KernelSpec):
     @property
     def per_batch(self) -> int:
         """Elements of V for one block of tiles."""
-        return self.n * self.n * self.together * self.channels
+        return self.n * self.n * self.per_position
+
+    @property
+    def per_product(self) -> int:
+        """Elements from position to position of M."""
+        return self.together * LANES + PADDING
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        products = self.n * self.n * self.together * LANES
-        return (self.groups * self.batches * self.per_batch + products) * self.source.dtype.numpy.itemsize
+        products = self.n * self.n * self.per_product
+        return (self.groups * self.turn * self.per_batch + products) * self.source.dtype.numpy.itemsize
 
     def write(self, k: Kernel) -> None:
-        dtype = self.source.dtype
         domain = self.region.domain
         several, part = k.idiv(k.chunk, self.parts), k.imod(k.chunk, self.parts)
         per, group = domain.groups
         total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
         first_group = k.imul(several, self.groups)
         last_group = k.imin(k.iadd(first_group, self.groups), total)
-        per_group = self.batches * self.per_batch
-        products = k.offset(k.scratch, self.groups * per_group, dtype)
-        rows, columns = self.grid
-
-        def samples(number: Index) -> tuple[Index, Index, Index, Any]:
-            """(first sample, past the last, tiles, V) of a sample group."""
-            first, last = samples_of(k, domain, number)
-            own = k.offset(k.scratch, k.imul(k.isub(number, first_group), per_group), dtype)
-            return first, last, k.imul(k.isub(last, first), rows * columns), own
-
-        with k.loop(first_group, last_group) as number:
-            first, _, tiles, own = samples(number.index)
-            with k.loop(0, tiles) as tile:
-                self._forward(k, own, first, tile.index)
-        writer = RegionWriter(k, self.region, 2)
         blocks = -(-domain.blocks // self.parts)
         start = k.imul(part, blocks)
-        with k.loop(start, k.imin(k.iadd(start, blocks), domain.blocks)) as block:
+        stop = k.imin(k.iadd(start, blocks), domain.blocks)
+        writer = RegionWriter(k, self.region, 2)
+
+        def turn(first_tile: Index) -> None:
             with k.loop(first_group, last_group) as number:
-                first, last, tiles, own = samples(number.index)
-                writer.begin_chunk()
-                with k.loop(0, tiles, self.together) as batch:
-                    self._multiply(k, own, block.index, batch.index, products)
-                    stop = k.imin(k.iadd(batch.index, self.together), tiles)
-                    with k.loop(batch.index, stop) as tile:
-                        place = k.isub(tile.index, batch.index)
-                        mine = k.offset(products, k.imul(place, LANES), dtype)
-                        self._backward(k, writer, block.index, first, tile.index, mine)
-                with k.loop(first, last) as sample:
-                    writer.begin_block(sample.index, block.index)
-                    writer.end_block()
-                writer.end_chunk(k.iadd(k.imul(number.index, domain.blocks), block.index))
+                first, _, last_tile = self._tiles(k, number.index, first_tile)
+                own = self._transformed(k, k.isub(number.index, first_group))
+                with k.loop(first_tile, last_tile) as tile:
+                    self._forward(k, own, first, tile.index, k.isub(tile.index, first_tile))
+            with k.loop(start, stop) as block, k.loop(first_group, last_group) as number:
+                own = self._transformed(k, k.isub(number.index, first_group))
+                self._block(k, writer, own, number.index, block.index, first_tile)
+
+        turns = -(-self.batches // self.turn)
+        if turns > 1:
+            with k.loop(0, turns * self.turn * self.together, self.turn * self.together) as at:
+                turn(at.index)
+        else:
+            turn(0)
+        with k.loop(start, stop) as block, k.loop(first_group, last_group) as number:
+            first, last = samples_of(k, domain, number.index)
+            with k.loop(first, last) as sample:
+                writer.begin_block(sample.index, block.index)
+                writer.end_block()
+
+    def _tiles(self, k: Kernel, number: Index, first_tile: Index) -> tuple[Index, Index, Index]:
+        """(first sample, past the last, past the last tile of the turn) of a sample group."""
+        rows, columns = self.grid
+        first, last = samples_of(k, self.region.domain, number)
+        tiles = k.imul(k.isub(last, first), rows * columns)
+        return first, last, k.imin(k.iadd(first_tile, self.turn * self.together), tiles)
+
+    def _transformed(self, k: Kernel, number: Index) -> Any:
+        """V of a sample group, the ``number``-th of the chunk."""
+        return k.offset(k.scratch, k.imul(number, self.turn * self.per_batch), self.source.dtype)
+
+    def _block(
+        self, k: Kernel, writer: RegionWriter, own: Any, number: Index, block: Index, first_tile: Index
+    ) -> None:
+        """One output block of one turn's tiles; sums go on where the turn before left them."""
+        dtype = self.source.dtype
+        first, _, last_tile = self._tiles(k, number, first_tile)
+        products = k.offset(k.scratch, self.groups * self.turn * self.per_batch, dtype)
+        index = k.iadd(k.imul(number, self.region.domain.blocks), block)
+        writer.begin_chunk()
+        if not isinstance(first_tile, int):
+            with k.when(k.compare(first_tile, ">", 0)):
+                writer.resume_chunk(index)
+        with k.loop(first_tile, last_tile, self.together) as batch:
+            self._multiply(k, own, block, k.isub(batch.index, first_tile), products)
+            with k.loop(batch.index, k.imin(k.iadd(batch.index, self.together), last_tile)) as tile:
+                place = k.imul(k.isub(tile.index, batch.index), LANES)
+                self._backward(k, writer, block, first, tile.index, k.offset(products, place, dtype))
+        writer.end_chunk(index)
 
     def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
         """(sample, row, column) of a tile."""
@@ -283,10 +331,9 @@ class WinogradConvolution(KernelSpec):
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
-    def _forward(self, k: Kernel, own: Any, first: Index, tile: Index) -> None:
-        """V of one tile, for all input channels."""
+    def _forward(self, k: Kernel, own: Any, first: Index, tile: Index, turned: Index) -> None:
+        """V of one tile, the ``turned``-th of its turn, for all input channels."""
         dtype, n = self.source.dtype, self.n
-        matrix = transforms(self.tile, self.taps).input
         sample, row, column = self._decode(k, first, tile)
         s = self.source.strides
         where = k.iadd(
@@ -295,33 +342,33 @@ class WinogradConvolution(KernelSpec):
             -self.before[0] * s[3] - self.before[1] * s[4],
         )  # fmt: skip
         corner = k.offset(k.operand(0), where, dtype)
-        batch, place = k.idiv(tile, self.together), k.imod(tile, self.together)
+        batch, place = k.idiv(turned, self.together), k.imod(turned, self.together)
         target = k.offset(
-            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, self.channels)), dtype
+            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, BLOCK)), dtype
         )  # fmt: skip
         with k.loop(0, self.source.blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(target, k.imul(block.index, LANES), dtype)
+            out = k.offset(target, k.imul(block.index, self.together * BLOCK), dtype)
             columns = [
-                apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
+                transform_input(k, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
                 for j in range(n)
             ]
             for i in range(n):
-                for j, value in enumerate(apply(k, matrix, [columns[c][i] for c in range(n)])):
-                    position = (i * n + j) * self.together * self.channels
+                for j, value in enumerate(transform_input(k, [columns[c][i] for c in range(n)])):
+                    position = (i * n + j) * self.per_position
                     k.store(value, k.offset(out, position, dtype), dtype, 64)
 
-    def _multiply(self, k: Kernel, own: Any, block: Index, first_tile: Index, products: Any) -> None:
+    def _multiply(self, k: Kernel, own: Any, block: Index, turned: Index, products: Any) -> None:
         """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16]."""
         dtype = self.source.dtype
         summed = self.source.channels
         positions = self.n * self.n
         per_position = summed * LANES + PADDING
         filters = k.offset(k.operand(1), k.imul(block, positions * per_position), dtype)
-        batch = k.idiv(first_tile, self.together)
+        batch = k.idiv(turned, self.together)
         inputs = k.offset(own, k.imul(batch, self.per_batch), dtype)
         with k.loop(0, positions) as position:
-            v = k.offset(inputs, k.imul(position.index, self.together * self.channels), dtype)
+            v = k.offset(inputs, k.imul(position.index, self.per_position), dtype)
             u = k.offset(filters, k.imul(position.index, per_position), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.together)]
             whole, rest = divmod(summed, BLOCK)
@@ -330,23 +377,24 @@ class WinogradConvolution(KernelSpec):
                 return multiply_accumulate(
                     k, sums,
                     [lambda c=c: k.load(k.offset(u, c * LANES, dtype), dtype, 64) for c in range(count)],
-                    [lambda c, t=t: k.broadcast(k.offset(v, t * self.channels + c, dtype), dtype)
+                    [lambda c, t=t: k.broadcast(k.offset(v, t * BLOCK + c, dtype), dtype)
                      for t in range(self.together)],
                 )  # fmt: skip
 
             def blocks(first: Index, last: Index) -> list[Any]:
                 with k.loop(first, last, carry=sums) as at:
                     moved = k.offset(u, k.imul(at.index, BLOCK * LANES), dtype)
-                    at.carry = step(k.offset(v, k.imul(at.index, BLOCK), dtype), moved, at.carry, BLOCK)
+                    at.carry = step(k.offset(v, k.imul(at.index, self.together * BLOCK), dtype), moved, at.carry, BLOCK)
                 return at.result
 
-            out = k.offset(products, k.imul(position.index, self.together * LANES), dtype)
+            out = k.offset(products, k.imul(position.index, self.per_product), dtype)
             places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
             head = whole % SUMMED_APART or min(whole, SUMMED_APART)
             found = blocks(0, head) if head else sums
             if rest:
                 found = step(
-                    k.offset(v, whole * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype), found, rest
+                    k.offset(v, whole * self.together * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype),
+                    found, rest,
                 )  # fmt: skip
             for place, value in zip(places, found, strict=True):
                 k.store(value, place, dtype, 64)
@@ -363,7 +411,7 @@ class WinogradConvolution(KernelSpec):
         dtype, n, m = self.source.dtype, self.n, self.tile
         matrix = transforms(m, self.taps).output
         sample, row, column = self._decode(k, first, tile)
-        step = self.together * LANES
+        step = self.per_product
         half = [
             apply(k, matrix, [k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64) for i in range(n)])
             for j in range(n)
