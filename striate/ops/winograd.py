@@ -319,7 +319,7 @@ class WinogradConvolution(KernelSpec):
             with k.when(k.compare(first_tile, ">", 0)):
                 writer.resume_chunk(index)
         with k.loop(first_tile, last_tile, self.together) as batch:
-            self._multiply(k, own, block, k.isub(batch.index, first_tile), products)
+            self._multiply(k, own, block, k.isub(batch.index, first_tile), products, (first, last_tile))
             with k.loop(batch.index, k.imin(k.iadd(batch.index, self.together), last_tile)) as tile:
                 place = k.imul(k.isub(tile.index, batch.index), LANES)
                 self._backward(k, writer, block, first, tile.index, k.offset(products, place, dtype))
@@ -358,7 +358,24 @@ class WinogradConvolution(KernelSpec):
                     position = (i * n + j) * self.per_position
                     k.store(value, k.offset(out, position, dtype), dtype, 64)
 
-    def _multiply(self, k: Kernel, own: Any, block: Index, turned: Index, products: Any) -> None:
+    def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
+        """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
+        s, dtype = self.source.strides, self.source.dtype
+        block, place = k.idiv(number, self.together), k.imod(number, self.together)
+        sample, row, column = self._decode(k, first, k.iadd(next_tile, place))
+        where = k.iadd(
+            self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]),
+            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+        )  # fmt: skip
+        exists = k.compare(sample, "<", self.region.domain.samples or k.n)
+        with k.when(k.both(k.compare(number, "<", self.source.blocks * self.together), exists)):
+            for i in range(self.tile):
+                for j in range(self.tile):
+                    k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
+
+    def _multiply(
+        self, k: Kernel, own: Any, block: Index, turned: Index, products: Any, upcoming: tuple[Index, Index]
+    ) -> None:
         """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16]."""
         dtype = self.source.dtype
         summed = self.source.channels
@@ -368,6 +385,8 @@ class WinogradConvolution(KernelSpec):
         batch = k.idiv(turned, self.together)
         inputs = k.offset(own, k.imul(batch, self.per_batch), dtype)
         with k.loop(0, positions) as position:
+            if self.groups == 1:
+                self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
             v = k.offset(inputs, k.imul(position.index, self.per_position), dtype)
             u = k.offset(filters, k.imul(position.index, per_position), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.together)]
