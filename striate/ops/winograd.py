@@ -39,6 +39,13 @@ class Transforms:
     filter: Matrix
     input: Matrix
 
+    def with_plain_filter(self) -> Transforms:
+        """The same products with the rows of G as powers alone; Aᵀ has their scales, which a sum meets once."""
+        scales = [next(entry for entry in row if entry) for row in self.filter]
+        plain = [[entry / scale for entry in row] for row, scale in zip(self.filter, scales, strict=True)]
+        output = [[entry * scale for entry, scale in zip(row, scales, strict=True)] for row in self.output]
+        return Transforms(_frozen(output), _frozen(plain), self.input)
+
 
 @functools.cache
 def transforms(m: int, r: int) -> Transforms:
