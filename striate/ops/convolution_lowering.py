@@ -279,16 +279,16 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
     pairs = arriving.blocks * source.blocks
-    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
-    sums = site.buffer("transformed weight gradient", fixed=size)
     path = site.node.path
-    return [
-        PhaseDraft(
-            "weight gradient (winograd)", path, kernel, (x, dy, sums), (kernel.chunks, 0),
-            thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
-        ),
-        PhaseDraft("unpack", path, WinogradUnpack(kernel), (sums, site.node.outputs[0]), (pairs, 0)),
-    ]  # fmt: skip
+    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
+    result = site.node.outputs[0] if kernel.finishes else site.buffer("transformed weight gradient", fixed=size)
+    phase = PhaseDraft(
+        "weight gradient (winograd)", path, kernel, (x, dy, result), (kernel.chunks, 0),
+        thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
+    )  # fmt: skip
+    if kernel.finishes:
+        return [phase]
+    return [phase, PhaseDraft("unpack", path, WinogradUnpack(kernel), (result, site.node.outputs[0]), (pairs, 0))]
 
 
 def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:

@@ -23,8 +23,10 @@ class WinogradWeightGradient(KernelSpec):
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][block][tile][16]. Operands: x, dy, M as
-    [share][output block][input block][position][16 input channels][16 output channels].
+    V and W lie in the thread's scratch as [position][block][tile][16]. M lies in blocks of (output block, input block)
+    as [position][16 input channels][16 output channels]: where several shares are to be added, in an operand
+    [share][output block][input block]; where there is one share, in the thread's scratch, and is transformed back here.
+    Operands: x, dy, and M or dw.
     """
 
     source: Storage
@@ -67,7 +69,13 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.points * (self.per_v + self.per_w) * self.source.dtype.numpy.itemsize
+        sums = self.outs * self.intos * self.per_pair if self.finishes else 0
+        return (self.points * (self.per_v + self.per_w) + sums) * self.source.dtype.numpy.itemsize
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a chunk sees all samples, so that its sums are the gradient."""
+        return self.shares == 1
 
     @property
     def per_pair(self) -> int:
@@ -94,12 +102,17 @@ class WinogradWeightGradient(KernelSpec):
         rows, columns = self.grid
         tiles = k.imul(k.isub(last, first), rows * columns)
         w = k.offset(k.scratch, self.points * self.per_v, dtype)
-        pairs = self.arriving.blocks * self.source.blocks
-        sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
+        if self.finishes:
+            sums = k.offset(w, self.points * self.per_w, dtype)
+        else:
+            pairs = self.arriving.blocks * self.source.blocks
+            sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
         def each_pair(body: Any) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
                 number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
+                if self.finishes:
+                    number = k.iadd(k.imul(k.isub(out.index, first_out), self.intos), k.isub(into.index, first_into))
                 body(out.index, into.index, k.offset(sums, k.imul(number, self.per_pair), dtype))
 
         def clear(_out: Index, _into: Index, place: Any) -> None:
@@ -122,6 +135,40 @@ class WinogradWeightGradient(KernelSpec):
                     self._multiply(k, position, count, out, into, w, place)
 
                 each_pair(multiply)
+        if self.finishes:
+            each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
+
+    def finish(self, k: Kernel, out: Index, into: Index, sums: Any, dw: Any) -> None:
+        """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
+        dtype, taps = self.source.dtype, self.taps
+        filters, depth = self.arriving.channels, self.source.channels
+        matrix = transforms(taps, self.tile).with_plain_filter().output
+        size = self.tile + taps - 1
+        per_share = self.arriving.blocks * self.source.blocks * self.per_pair
+        first = k.imul(into, BLOCK)
+        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
+        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(taps * taps)]
+        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
+            mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
+
+            def total(position: int) -> Any:
+                place = k.offset(mine, position * BLOCK * LANES, dtype)
+                value = k.load(place, dtype, 64)
+                for share in range(1, self.shares):
+                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
+                return value
+
+            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
+            for i in range(taps):
+                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
+                    k.builder.store(value, kept[i * taps + j], align=64)
+            with k.loop(0, lanes) as lane:
+                o = k.iadd(k.imul(out, LANES), lane.index)
+                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), taps * taps)
+                target = k.offset(dw, index, dtype)
+                for tap, slot in enumerate(kept):
+                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
+                    k.store_scalar(value, k.offset(target, tap, dtype))
 
     def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
         """(sample, row, column) of a tile."""
@@ -220,40 +267,11 @@ class WinogradWeightGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradUnpack(KernelSpec):
-    """dW = Aᵀ M A, M added over the shares in order. A chunk is (output block, input block). Operands: M, dw."""
+    """The shares of M added and transformed back. A chunk is (output block, input block). Operands: M, dw."""
 
     gradient: WinogradWeightGradient
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.source.dtype
-        filters, depth = g.arriving.channels, g.source.channels
         out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
-        matrix = transforms(g.taps, g.tile).with_plain_filter().output
-        size = g.tile + g.taps - 1
-        per_share = g.arriving.blocks * g.source.blocks * g.per_pair
-        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), dtype)
-        first = k.imul(into, BLOCK)
-        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(g.taps * g.taps)]
-        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
-            mine = k.offset(base, k.imul(channel.index, LANES), dtype)
-
-            def total(position: int, mine: Any = mine) -> Any:
-                place = k.offset(mine, position * BLOCK * LANES, dtype)
-                value = k.load(place, dtype, 64)
-                for share in range(1, g.shares):
-                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
-                return value
-
-            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
-            for i in range(g.taps):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.builder.store(value, kept[i * g.taps + j], align=64)
-            with k.loop(0, lanes) as lane:
-                o = k.iadd(k.imul(out, LANES), lane.index)
-                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), g.taps * g.taps)
-                target = k.offset(k.operand(1), index, dtype)
-                for tap, slot in enumerate(kept):
-                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
-                    k.store_scalar(value, k.offset(target, tap, dtype))
+        g.finish(k, out, into, k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), g.source.dtype), k.operand(1))
