@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.phase import PhaseDraft
+from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
 from striate.graph.value import TensorType
 from striate.ops.contraction import (
@@ -23,7 +24,7 @@ from striate.ops.contraction import (
     gradient_parts,
 )
 from striate.ops.contraction_gradient import Unpack, WeightGradient
-from striate.ops.winograd import WinogradConvolution, WinogradPack
+from striate.ops.winograd import WinogradConvolution, WinogradInput, WinogradPack
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 
 PLAIN = 1
@@ -179,32 +180,43 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
-    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed)
+    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed, False)
+    many = site.domain.blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS
+    pack = replace(pack, streamed=many)
     before = winograd_before(g, transposed)
     rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
-    groups, shares = 1, 1
-    if blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS:
-        # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
-        groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
-    elif blocks > 1:
-        # One sample alone would be one chunk: its tiles are transformed again for each share of the output channels.
-        site.sized.append(site.node)
-        shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
-    turn = -(-tiles // together) if groups > 1 else 1
-    kernel = WinogradConvolution(source, before[1:], tile, taps, together, turn, groups, shares, site.region)
-    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     path = site.node.path
+    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    drafts = [PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,))]
+    if many:
+        # Filters that no core's cache holds are read once for many tiles, by a chunk for each output block.
+        batches = -(-tiles // together)
+        kernel = WinogradConvolution(
+            source, before[1:], tile, taps, together, batches, max(1, MANY_TILES // tiles), blocks, True, site.region
+        )
+        transform = WinogradInput(replace(kernel, parts=1, region=Region(site.domain)))
+        fixed, per_group, group = transform.buffer
+        arranged = site.buffer("transformed input", fixed, per_group, group)
+        drafts.append(PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks))
+        x = arranged
+    else:
+        shares = 1
+        if blocks > 1:
+            # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
+            site.sized.append(site.node)
+            shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
+        kernel = WinogradConvolution(source, before[1:], tile, taps, together, 1, 1, shares, False, site.region)
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
-    return [
-        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0), writes=(1,)),
+    drafts.append(
         PhaseDraft(
             name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
-        ),
-    ]  # fmt: skip
+        )
+    )  # fmt: skip
+    return drafts
 
 
 def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:

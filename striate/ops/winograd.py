@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -149,7 +149,7 @@ class WinogradPack(KernelSpec):
     """U = G g Gᵀ for 16 output channels at a time: [output block][position][input channel][16].
 
     ``transposed`` packs for the input gradient: lanes are input channels, and the filter is turned by 180°.
-    A chunk is (output block, input channel). Operands: weights (O, C, 3, 3), packed.
+    A chunk is (output block, block of input channels). Operands: weights (O, C, 3, 3), packed.
     """
 
     dtype: DType
@@ -158,6 +158,7 @@ class WinogradPack(KernelSpec):
     tile: int
     taps: int
     transposed: bool
+    streamed: bool  # filters that no cache holds are written past the caches
 
     @property
     def summed(self) -> int:
@@ -175,15 +176,27 @@ class WinogradPack(KernelSpec):
         n = self.tile + self.taps - 1
         return n * n * self.per_position
 
+    @property
+    def chunks(self) -> int:
+        """Output blocks times blocks of 16 channels."""
+        outputs = self.channels if self.transposed else self.filters
+        return -(-outputs // LANES) * -(-self.summed // BLOCK)
+
     def write(self, k: Kernel) -> None:
+        several = -(-self.summed // BLOCK)
+        out, first = k.idiv(k.chunk, several), k.imul(k.imod(k.chunk, several), BLOCK)
+        with k.loop(first, k.imin(k.iadd(first, BLOCK), self.summed)) as into:
+            self._transform(k, out, into.index)
+
+    def _transform(self, k: Kernel, out: Index, into: Index) -> None:
+        """U of one input channel and 16 output channels."""
         dtype, r = self.dtype, self.taps
         t = transforms(self.tile, r)
         n = self.tile + r - 1
-        out, into = k.idiv(k.chunk, self.summed), k.imod(k.chunk, self.summed)
         outputs = self.channels if self.transposed else self.filters
         step = r * r if self.transposed else self.channels * r * r
         other = self.channels * r * r if self.transposed else r * r
-        count = k.imin(LANES, k.isub(outputs, k.imul(out, LANES)))
+        count = k.imin(LANES, k.isub(outputs, k.imul(out, LANES))) if outputs % LANES else LANES
         corner = k.offset(k.operand(0), k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other)), dtype)
         taps = [
             [k.load_strided(k.offset(corner, h * r + w, dtype), dtype, step, count) for w in range(r)]
@@ -192,21 +205,24 @@ class WinogradPack(KernelSpec):
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
         columns = [apply(k, t.filter, [taps[h][w] for h in range(r)]) for w in range(r)]
+        target = k.offset(k.operand(1), k.iadd(k.imul(out, self.per_block), k.imul(into, LANES)), dtype)
         for i in range(n):
             for j, value in enumerate(apply(k, t.filter, [columns[w][i] for w in range(r)])):
-                where = k.iadd(
-                    k.imul(out, self.per_block), (i * n + j) * self.per_position, k.imul(into, LANES)
-                )  # fmt: skip
-                k.store(value, k.offset(k.operand(1), where, dtype), dtype, 64)
+                place = k.offset(target, (i * n + j) * self.per_position, dtype)
+                if self.streamed:
+                    k.stream(value, place, dtype)
+                else:
+                    k.store(value, place, dtype, 64)
 
 
 @dataclass(frozen=True)
 class WinogradConvolution(KernelSpec):
     """A chunk (a group of samples): transform the input, then for each output block multiply and transform back.
 
-    for turn: V = Bᵀ d B;  for output block: for batch of tiles: M = Σ_c U ⊙ V;  Y = Aᵀ M A → region
+    for turn: V = Bᵀ d B;  for output block: for position: for batch: M = Σ_c U ⊙ V;  Y = Aᵀ M A → region
 
-    V and M lie in the thread's scratch, V as [batch][position][input block][tile][16], as the products read it.
+    V and M lie in the thread's scratch, V as [batch][position][input block][tile][16], as the products read it, M as
+    [batch][position][tile][16].
     Operands: x, packed filters, then the region's.
     """
 
@@ -218,6 +234,7 @@ class WinogradConvolution(KernelSpec):
     turn: int  # batches of a sample group that are transformed at a time
     groups: int  # sample groups of the region's domain that one chunk takes
     parts: int  # shares of the output blocks
+    apart: bool  # V is an operand, in the place of x: ``WinogradInput`` has written it
     region: Region
 
     @property
@@ -263,32 +280,49 @@ class WinogradConvolution(KernelSpec):
         return self.together * LANES + PADDING
 
     @property
+    def kept(self) -> int:
+        """Batches that a chunk keeps at a time."""
+        return self.groups * self.turn
+
+    @property
     def scratch_bytes(self) -> int:
-        """Bytes of thread scratch."""
-        products = self.n * self.n * self.per_product
-        return (self.groups * self.turn * self.per_batch + products) * self.source.dtype.numpy.itemsize
+        """Bytes of thread scratch: V, where it does not lie apart, and M."""
+        v = 0 if self.apart else self.per_batch
+        return self.kept * (v + self.n * self.n * self.per_product) * self.source.dtype.numpy.itemsize
+
+    def groups_of(self, k: Kernel, several: Index) -> tuple[Index, Index]:
+        """First and past-the-last sample group that chunks of this number take."""
+        per, group = self.region.domain.groups
+        total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
+        first = k.imul(several, self.groups)
+        return first, k.imin(k.iadd(first, self.groups), total)
 
     def write(self, k: Kernel) -> None:
-        domain = self.region.domain
+        domain, dtype = self.region.domain, self.source.dtype
         several, part = k.idiv(k.chunk, self.parts), k.imod(k.chunk, self.parts)
-        per, group = domain.groups
-        total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
-        first_group = k.imul(several, self.groups)
-        last_group = k.imin(k.iadd(first_group, self.groups), total)
+        first_group, last_group = self.groups_of(k, several)
+        transformed = k.scratch
+        if self.apart:
+            transformed = k.offset(k.operand(0), k.imul(several, self.kept * self.per_batch), dtype)
         blocks = -(-domain.blocks // self.parts)
         start = k.imul(part, blocks)
         stop = k.imin(k.iadd(start, blocks), domain.blocks)
         writer = RegionWriter(k, self.region, 2)
 
         def turn(first_tile: Index) -> None:
-            with k.loop(first_group, last_group) as number:
-                first, _, last_tile = self._tiles(k, number.index, first_tile)
-                own = self._transformed(k, k.isub(number.index, first_group))
+            with k.loop(first_group, first_group if self.apart else last_group) as number:
+                first, _, last_tile = self.tiles(k, number.index, first_tile)
+                own = k.offset(k.scratch, k.imul(k.isub(number.index, first_group), self.turn * self.per_batch), dtype)
                 with k.loop(first_tile, last_tile) as tile:
-                    self._forward(k, own, first, tile.index, k.isub(tile.index, first_tile))
-            with k.loop(start, stop) as block, k.loop(first_group, last_group) as number:
-                own = self._transformed(k, k.isub(number.index, first_group))
-                self._block(k, writer, own, number.index, block.index, first_tile)
+                    turned = k.isub(tile.index, first_tile)
+                    self.transform(k, own, first, tile.index, turned, (0, self.source.blocks))
+            batches = k.imul(k.isub(last_group, first_group), self.turn) if self.kept > 1 else 1
+            first, _, last_tile = self.tiles(k, first_group, first_tile)
+            with k.loop(start, stop) as block:
+                self._multiply(k, transformed, block.index, batches, (first, last_tile))
+                with k.loop(first_group, last_group) as number:
+                    products = self._products(k, k.imul(k.isub(number.index, first_group), self.turn))
+                    self._block(k, writer, products, number.index, block.index, first_tile)
 
         turns = -(-self.batches // self.turn)
         if turns > 1:
@@ -302,34 +336,34 @@ class WinogradConvolution(KernelSpec):
                 writer.begin_block(sample.index, block.index)
                 writer.end_block()
 
-    def _tiles(self, k: Kernel, number: Index, first_tile: Index) -> tuple[Index, Index, Index]:
+    def tiles(self, k: Kernel, number: Index, first_tile: Index) -> tuple[Index, Index, Index]:
         """(first sample, past the last, past the last tile of the turn) of a sample group."""
         rows, columns = self.grid
         first, last = samples_of(k, self.region.domain, number)
         tiles = k.imul(k.isub(last, first), rows * columns)
         return first, last, k.imin(k.iadd(first_tile, self.turn * self.together), tiles)
 
-    def _transformed(self, k: Kernel, number: Index) -> Any:
-        """V of a sample group, the ``number``-th of the chunk."""
-        return k.offset(k.scratch, k.imul(number, self.turn * self.per_batch), self.source.dtype)
+    def _products(self, k: Kernel, batch: Index) -> Any:
+        """M of a batch."""
+        before = 0 if self.apart else self.kept * self.per_batch
+        where = k.iadd(before, k.imul(batch, self.n * self.n * self.per_product))
+        return k.offset(k.scratch, where, self.source.dtype)
 
     def _block(
-        self, k: Kernel, writer: RegionWriter, own: Any, number: Index, block: Index, first_tile: Index
+        self, k: Kernel, writer: RegionWriter, products: Any, number: Index, block: Index, first_tile: Index
     ) -> None:
-        """One output block of one turn's tiles; sums go on where the turn before left them."""
-        dtype = self.source.dtype
-        first, _, last_tile = self._tiles(k, number, first_tile)
-        products = k.offset(k.scratch, self.groups * self.turn * self.per_batch, dtype)
+        """Y of one output block of a sample group's turn; sums go on where the turn before left them."""
+        first, _, last_tile = self.tiles(k, number, first_tile)
         index = k.iadd(k.imul(number, self.region.domain.blocks), block)
         writer.begin_chunk()
         if not isinstance(first_tile, int):
             with k.when(k.compare(first_tile, ">", 0)):
                 writer.resume_chunk(index)
-        with k.loop(first_tile, last_tile, self.together) as batch:
-            self._multiply(k, own, block, k.isub(batch.index, first_tile), products, (first, last_tile))
-            with k.loop(batch.index, k.imin(k.iadd(batch.index, self.together), last_tile)) as tile:
-                place = k.imul(k.isub(tile.index, batch.index), LANES)
-                self._backward(k, writer, block, first, tile.index, k.offset(products, place, dtype))
+        with k.loop(first_tile, last_tile) as tile:
+            turned = k.isub(tile.index, first_tile)
+            batch, place = k.idiv(turned, self.together), k.imod(turned, self.together)
+            where = k.iadd(k.imul(batch, self.n * self.n * self.per_product), k.imul(place, LANES))
+            self._backward(k, writer, block, first, tile.index, k.offset(products, where, self.source.dtype))
         writer.end_chunk(index)
 
     def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
@@ -338,8 +372,10 @@ class WinogradConvolution(KernelSpec):
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
-    def _forward(self, k: Kernel, own: Any, first: Index, tile: Index, turned: Index) -> None:
-        """V of one tile, the ``turned``-th of its turn, for all input channels."""
+    def transform(
+        self, k: Kernel, own: Any, first: Index, tile: Index, turned: Index, blocks: tuple[Index, Index]
+    ) -> None:
+        """V of one tile, the ``turned``-th of its turn, for a range of input blocks."""
         dtype, n = self.source.dtype, self.n
         sample, row, column = self._decode(k, first, tile)
         s = self.source.strides
@@ -350,10 +386,8 @@ class WinogradConvolution(KernelSpec):
         )  # fmt: skip
         corner = k.offset(k.operand(0), where, dtype)
         batch, place = k.idiv(turned, self.together), k.imod(turned, self.together)
-        target = k.offset(
-            own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, BLOCK)), dtype
-        )  # fmt: skip
-        with k.loop(0, self.source.blocks) as block:
+        target = k.offset(own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, BLOCK)), dtype)
+        with k.loop(*blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
             out = k.offset(target, k.imul(block.index, self.together * BLOCK), dtype)
             columns = [
@@ -362,8 +396,7 @@ class WinogradConvolution(KernelSpec):
             ]
             for i in range(n):
                 for j, value in enumerate(transform_input(k, [columns[c][i] for c in range(n)])):
-                    position = (i * n + j) * self.per_position
-                    k.store(value, k.offset(out, position, dtype), dtype, 64)
+                    k.store(value, k.offset(out, (i * n + j) * self.per_position, dtype), dtype, 64)
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
         """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
@@ -381,54 +414,57 @@ class WinogradConvolution(KernelSpec):
                     k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
 
     def _multiply(
-        self, k: Kernel, own: Any, block: Index, turned: Index, products: Any, upcoming: tuple[Index, Index]
+        self, k: Kernel, transformed: Any, block: Index, batches: Index, upcoming: tuple[Index, Index]
     ) -> None:
-        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16]."""
+        """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16].
+
+        The filters of a position serve all batches before those of the next are read.
+        """
         dtype = self.source.dtype
-        summed = self.source.channels
         positions = self.n * self.n
-        per_position = summed * LANES + PADDING
+        per_position = self.source.channels * LANES + PADDING
         filters = k.offset(k.operand(1), k.imul(block, positions * per_position), dtype)
-        batch = k.idiv(turned, self.together)
-        inputs = k.offset(own, k.imul(batch, self.per_batch), dtype)
         with k.loop(0, positions) as position:
-            if self.groups == 1:
+            if self.kept == 1 and not self.apart:
                 self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
-            v = k.offset(inputs, k.imul(position.index, self.per_position), dtype)
             u = k.offset(filters, k.imul(position.index, per_position), dtype)
-            sums = [k.constant(0, dtype) for _ in range(self.together)]
-            whole, rest = divmod(summed, BLOCK)
+            with k.loop(0, batches) as batch:
+                before = k.iadd(k.imul(batch.index, self.per_batch), k.imul(position.index, self.per_position))
+                out = k.offset(self._products(k, batch.index), k.imul(position.index, self.per_product), dtype)
+                self._sum(k, k.offset(transformed, before, dtype), u, out)
 
-            def step(v: Any, u: Any, sums: list[Any], count: int) -> list[Any]:
-                return multiply_accumulate(
-                    k, sums,
-                    [lambda c=c: k.load(k.offset(u, c * LANES, dtype), dtype, 64) for c in range(count)],
-                    [lambda c, t=t: k.broadcast(k.offset(v, t * BLOCK + c, dtype), dtype)
-                     for t in range(self.together)],
-                )  # fmt: skip
+    def _sum(self, k: Kernel, v: Any, u: Any, out: Any) -> None:
+        """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
+        dtype = self.source.dtype
+        sums = [k.constant(0, dtype) for _ in range(self.together)]
+        whole, rest = divmod(self.source.channels, BLOCK)
 
-            def blocks(first: Index, last: Index) -> list[Any]:
-                with k.loop(first, last, carry=sums) as at:
-                    moved = k.offset(u, k.imul(at.index, BLOCK * LANES), dtype)
-                    at.carry = step(k.offset(v, k.imul(at.index, self.together * BLOCK), dtype), moved, at.carry, BLOCK)
-                return at.result
+        def step(v: Any, u: Any, sums: list[Any], count: int) -> list[Any]:
+            return multiply_accumulate(
+                k, sums,
+                [lambda c=c: k.load(k.offset(u, c * LANES, dtype), dtype, 64) for c in range(count)],
+                [lambda c, t=t: k.broadcast(k.offset(v, t * BLOCK + c, dtype), dtype) for t in range(self.together)],
+            )  # fmt: skip
 
-            out = k.offset(products, k.imul(position.index, self.per_product), dtype)
-            places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
-            head = whole % SUMMED_APART or min(whole, SUMMED_APART)
-            found = blocks(0, head) if head else sums
-            if rest:
-                found = step(
-                    k.offset(v, whole * self.together * BLOCK, dtype), k.offset(u, whole * BLOCK * LANES, dtype),
-                    found, rest,
-                )  # fmt: skip
-            for place, value in zip(places, found, strict=True):
-                k.store(value, place, dtype, 64)
-            if whole > head:
-                with k.loop(head, whole, SUMMED_APART) as more:
-                    found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
-                    for place, value in zip(places, found, strict=True):
-                        k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+        def blocks(first: Index, last: Index) -> list[Any]:
+            with k.loop(first, last, carry=sums) as at:
+                moved = k.offset(u, k.imul(at.index, BLOCK * LANES), dtype)
+                at.carry = step(k.offset(v, k.imul(at.index, self.together * BLOCK), dtype), moved, at.carry, BLOCK)
+            return at.result
+
+        places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
+        head = whole % SUMMED_APART or min(whole, SUMMED_APART)
+        found = blocks(0, head) if head else sums
+        if rest:
+            at = k.offset(v, whole * self.together * BLOCK, dtype)
+            found = step(at, k.offset(u, whole * BLOCK * LANES, dtype), found, rest)
+        for place, value in zip(places, found, strict=True):
+            k.store(value, place, dtype, 64)
+        if whole > head:
+            with k.loop(head, whole, SUMMED_APART) as more:
+                found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
+                for place, value in zip(places, found, strict=True):
+                    k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
 
     def _backward(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any
@@ -452,6 +488,43 @@ class WinogradConvolution(KernelSpec):
                 with k.when(k.both(inner_row, inner_column)):
                     places = [(i, j) for i in range(heights) for j in range(widths)]
                     writer.tile(k.imul(column, m), places, [[pixels[i][j]] for i, j in places])
+
+
+@dataclass(frozen=True)
+class WinogradInput(KernelSpec):
+    """V = Bᵀ d B as a phase of its own: where channels are many, it is computed once, not by every chunk.
+
+    A chunk is (sample groups that are convolved together, input block). Operands: x, V as
+    [chunk of the convolution][batch][position][input block][tile][16].
+    """
+
+    convolution: WinogradConvolution
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of the chunks."""
+        whole = replace(self.convolution, parts=self.convolution.source.blocks)
+        return whole.chunks
+
+    @property
+    def buffer(self) -> tuple[int, int, int]:
+        """(fixed, per_group, group) of the bytes of V."""
+        c = self.convolution
+        per, group = replace(c, parts=1).chunks
+        size = per * c.kept * c.per_batch * c.source.dtype.numpy.itemsize
+        return (0, size, group) if group else (size, 0, 1)
+
+    def write(self, k: Kernel) -> None:
+        c = self.convolution
+        several, block = k.idiv(k.chunk, c.source.blocks), k.imod(k.chunk, c.source.blocks)
+        first_group, last_group = c.groups_of(k, several)
+        chunk = k.offset(k.operand(1), k.imul(several, c.kept * c.per_batch), c.source.dtype)
+        with k.loop(first_group, last_group) as number:
+            first, _, tiles = c.tiles(k, number.index, 0)
+            before = k.imul(k.isub(number.index, first_group), c.turn * c.per_batch)
+            own = k.offset(chunk, before, c.source.dtype)
+            with k.loop(0, tiles) as tile:
+                c.transform(k, own, first, tile.index, tile.index, (block, k.iadd(block, 1)))
 
 
 def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Any, int]]:
