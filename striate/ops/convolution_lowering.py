@@ -313,15 +313,18 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
     units = arriving.blocks * into
-    shares = max(1, min(UNITS, -(-UNITS // units)))
+    outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and group_blocks % count == 0)
+    shares = max(1, min(UNITS, -(-UNITS * outs // units)))
     accumulators = min(28, most_accumulators(site.target, source.dtype, 2))
     samples = 0 if x.type.batched else x.shape[0]
-    kernel = WeightGradient(source, arriving, g.forward, shares, into, group_blocks, accumulators, samples)
+    kernel = WeightGradient(source, arriving, g.forward, shares, outs, into, group_blocks, accumulators, samples)
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
     size = shares * units * kernel.per_unit * source.dtype.numpy.itemsize
     sums = site.buffer("weight gradient sums", fixed=size)
     path = site.node.path
     return [
-        PhaseDraft("weight gradient", path, kernel, (x, dy, sums), (shares * units, 0), flops_per_sample=g.work),
+        PhaseDraft(
+            "weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work
+        ),
         PhaseDraft("unpack", path, unpack, (sums, site.node.outputs[0]), (units, 0)),
     ]
