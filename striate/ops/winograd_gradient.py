@@ -7,7 +7,7 @@ The sum over tiles stays in transformed form, one matrix product a position, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from striate.codegen.microkernel import sum_of_outer_products
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.winograd import PADDING, Matrix, apply, transforms
+from striate.ops.winograd import PADDING, apply, lines_apart, transform_input, transforms
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class WinogradWeightGradient(KernelSpec):
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][tile][channel], in bfloat16 as [position][two tiles][channel][2].
-    Operands: x, dy, M as [share][output block][input block][position][16 input channels][16 output channels].
+    V and W lie in the thread's scratch as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2]. M lies
+    in blocks of (output block, input block) as [position][16 input channels][16 output channels]: where several shares
+    are to be added, in an operand [share][output block][input block]; where there is one share, in the thread's
+    scratch, and is transformed back here.
+    Operands: x, dy, and M or dw.
     """
 
     source: Storage
@@ -40,16 +43,6 @@ class WinogradWeightGradient(KernelSpec):
     tile: int
     taps: int
     samples: int  # 0: the run-time N
-
-    @property
-    def sums(self) -> DType:
-        """What tiles are transformed and products added up in."""
-        return self.operands.computed
-
-    @property
-    def paired(self) -> int:
-        """Tiles that lie beside each other."""
-        return 2 if self.operands is DType.bfloat16 else 1
 
     @property
     def points(self) -> int:
@@ -68,19 +61,36 @@ class WinogradWeightGradient(KernelSpec):
         return self.shares * outs * intos
 
     @property
-    def rows_of_v(self) -> int:
-        """Elements from tile to tile of V."""
-        return self.intos * BLOCK + PADDING
+    def per_v(self) -> int:
+        """Elements from position to position of V."""
+        return self.intos * self.together * BLOCK + PADDING * self.paired
 
     @property
-    def rows_of_w(self) -> int:
-        """Elements from tile to tile of W."""
-        return self.outs * BLOCK + PADDING
+    def per_w(self) -> int:
+        """Elements from position to position of W."""
+        return self.outs * self.together * BLOCK + PADDING * self.paired
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.operands.numpy.itemsize
+        sums = self.outs * self.intos * self.per_pair if self.finishes else 0
+        transformed = self.points * (self.per_v + self.per_w) * self.operands.numpy.itemsize
+        return transformed + sums * self.sums.numpy.itemsize
+
+    @property
+    def sums(self) -> DType:
+        """What products are added up in."""
+        return self.operands.computed
+
+    @property
+    def paired(self) -> int:
+        """Tiles that lie beside each other."""
+        return 2 if self.operands is DType.bfloat16 else 1
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a chunk sees all samples, so that its sums are the gradient."""
+        return self.shares == 1
 
     @property
     def per_pair(self) -> int:
@@ -106,13 +116,18 @@ class WinogradWeightGradient(KernelSpec):
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         rows, columns = self.grid
         tiles = k.imul(k.isub(last, first), rows * columns)
-        w = k.offset(k.scratch, self.points * self.together * self.rows_of_v, self.operands)
-        pairs = self.arriving.blocks * self.source.blocks
-        sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
+        w = k.offset(k.scratch, self.points * self.per_v, self.operands)
+        if self.finishes:
+            sums = k.offset(w, self.points * self.per_w, self.operands)
+        else:
+            pairs = self.arriving.blocks * self.source.blocks
+            sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
         def each_pair(body: Any) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
                 number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
+                if self.finishes:
+                    number = k.iadd(k.imul(k.isub(out.index, first_out), self.intos), k.isub(into.index, first_into))
                 body(out.index, into.index, k.offset(sums, k.imul(number, self.per_pair), dtype))
 
         def clear(_out: Index, _into: Index, place: Any) -> None:
@@ -123,82 +138,158 @@ class WinogradWeightGradient(KernelSpec):
         with k.loop(0, tiles, self.together) as batch:
             count = k.imin(self.together, k.isub(tiles, batch.index))
             with k.loop(0, count, self.paired) as tile:
-                self._transform(k, first, k.iadd(batch.index, tile.index), tiles, tile.index, w, (first_out, last_out),
-                                (first_into, last_into))  # fmt: skip
+                self._transform(k, (first, k.iadd(batch.index, tile.index), tiles), tile.index, w,
+                                (first_out, last_out), (first_into, last_into))  # fmt: skip
             with k.loop(0, self.points) as position:
 
                 def multiply(out: Index, into: Index, place: Any, position: Index = position.index) -> None:
-                    self._multiply(k, position, count, k.isub(out, first_out), k.isub(into, first_into), w, place)
+                    out, into = k.isub(out, first_out), k.isub(into, first_into)
+                    number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), out), self.intos), into)
+                    upcoming = k.iadd(batch.index, self.together)
+                    self._fetch(k, number, (first, upcoming, tiles), (first_out, last_out), (first_into, last_into))
+                    self._multiply(k, position, count, out, into, w, place)
 
                 each_pair(multiply)
+        if self.finishes:
+            each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
 
-    def _transform(
-        self, k: Kernel, first: Index, tile: Index, tiles: Index, place: Index, w: Any, outs: tuple[Index, Index],
-        intos: tuple[Index, Index],
-    ) -> None:  # fmt: skip
-        """V and W of one tile, or of a pair; the last may be without a second, and dy's then counts as zero."""
-        t = transforms(self.taps, self.tile)
-        places = [tile]
-        exists: Any = True
-        if self.paired == 2:
-            places.append(k.imin(k.iadd(tile, 1), k.isub(tiles, 1)))
-            exists = k.compare(k.iadd(tile, 1), "<", tiles)
-        at = [self._decode(k, first, tile) for tile in places]
-        self._tiles(k, self.source, k.operand(0), self.before, t.input, at, intos, k.scratch, place, self.rows_of_v)
-        self._tiles(k, self.arriving, k.operand(1), (0, 0), t.filter, at, outs, w, place, self.rows_of_w, exists)
+    def finish(self, k: Kernel, out: Index, into: Index, sums: Any, dw: Any) -> None:
+        """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
+        dtype, taps = self.sums, self.taps
+        filters, depth = self.arriving.channels, self.source.channels
+        matrix = transforms(taps, self.tile).with_plain_filter().output
+        size = self.tile + taps - 1
+        per_share = self.arriving.blocks * self.source.blocks * self.per_pair
+        first = k.imul(into, BLOCK)
+        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
+        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(taps * taps)]
+        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
+            mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
 
-    def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
+            def total(position: int) -> Any:
+                place = k.offset(mine, position * BLOCK * LANES, dtype)
+                value = k.load(place, dtype, 64)
+                for share in range(1, self.shares):
+                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
+                return value
+
+            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
+            for i in range(taps):
+                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
+                    k.builder.store(value, kept[i * taps + j], align=64)
+            with k.loop(0, lanes) as lane:
+                o = k.iadd(k.imul(out, LANES), lane.index)
+                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), taps * taps)
+                target = k.offset(dw, index, dtype)
+                for tap, slot in enumerate(kept):
+                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
+                    k.store_scalar(value, k.offset(target, tap, dtype))
+
+    def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
         """(sample, row, column) of a tile."""
         rows, columns = self.grid
         inside = k.imod(tile, rows * columns)
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
-    def _tiles(
-        self, k: Kernel, storage: Storage, array: Any, before: tuple[int, int], matrix: Matrix,
-        at: Sequence[tuple[Index, Index, Index]], blocks: tuple[Index, Index], target: Any, place: Index, row: int,
-        exists: Any = True,
-    ) -> None:  # fmt: skip
-        dtype = storage.dtype
+    def _corner(
+        self, k: Kernel, storage: Storage, array: Any, at: tuple[Index, Index, Index], before: tuple[int, int] = (0, 0)
+    ) -> Any:
+        """The first pixel of a tile, in the first block."""
         s = storage.strides
-        size, points = len(matrix[0]), len(matrix)
-        corners: list[Any] = []
-        for sample, line, column in at:
-            where = k.iadd(
-                storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
-                -before[0] * s[3] - before[1] * s[4],
-            )  # fmt: skip
-            corners.append(k.offset(array, where, dtype))
+        sample, line, column = at
+        where = k.iadd(
+            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            -before[0] * s[3] - before[1] * s[4],
+        )  # fmt: skip
+        return k.offset(array, where, storage.dtype)
+
+    def _fetch(
+        self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
+        intos: tuple[Index, Index],
+    ) -> None:  # fmt: skip
+        """Asks for a few of the pixels that are transformed next, while there is nothing but arithmetic.
+
+        ``upcoming`` is (first sample, next tile, past the last tile). A few at a time: a core waits for some 20 lines
+        at once, and then for those before it asks for others.
+        """
+        first, next_tile, tiles = upcoming
+        sources = ((self.source, 0, intos), (self.arriving, 1, outs))
+        rows = self.tile * max(self.intos, self.outs) * self.together  # of tiles
+        share = -(-rows // (self.points * self.outs * self.intos))
+        with k.loop(0, share) as item:
+            at = k.iadd(k.imul(number, share), item.index)
+            tile, row = k.iadd(next_tile, k.imod(at, self.together)), k.idiv(at, self.together)
+            line, block = k.imod(row, self.tile), k.idiv(row, self.tile)
+            with k.when(k.compare(tile, "<", tiles)):
+                place = self._place(k, first, tile)
+                for storage, operand, (low, high) in sources:
+                    own = k.iadd(low, block)
+                    with k.when(k.compare(own, "<", high)):
+                        where = k.iadd(k.imul(own, storage.strides[1]), k.imul(line, storage.strides[3]))
+                        pixel = k.offset(self._corner(k, storage, k.operand(operand), place), where, storage.dtype)
+                        for column in range(0, self.tile, lines_apart(storage.dtype)):
+                            k.prefetch(k.offset(pixel, column * storage.strides[4], storage.dtype))
+
+    def _transform(
+        self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Any, outs: tuple[Index, Index],
+        intos: tuple[Index, Index],
+    ) -> None:  # fmt: skip
+        """V and W of one tile, or of a pair: of (first sample, tile, past the last tile).
+
+        A last pair may be without a second tile: then it is the first once more, and its dy counts as zero.
+        """
+        first, number, tiles = tile
+        at = [self._place(k, first, number)]
+        exists: Any = True
+        if self.paired == 2:
+            exists = k.compare(k.iadd(number, 1), "<", tiles)
+            at.append(self._place(k, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
+        matrix, points = transforms(self.taps, self.tile).with_plain_filter().filter, self.tile + self.taps - 1
+        x = [self._corner(k, self.source, k.operand(0), each, self.before) for each in at]
+        dy = [self._corner(k, self.arriving, k.operand(1), each) for each in at]
+        v = k.offset(k.scratch, k.imul(place, BLOCK), self.operands)
+        w = k.offset(w, k.imul(place, BLOCK), self.operands)
+        self._tiles(k, self.source, x, lambda d: transform_input(k, d), (points, points), intos, v, self.per_v)
+        self._tiles(
+            k, self.arriving, dy, lambda d: apply(k, matrix, d), (self.tile, points), outs, w, self.per_w, exists
+        )
+
+    def _tiles(
+        self, k: Kernel, storage: Storage, corners: Sequence[Any], transform: Callable[[Sequence[Any]], list[Any]],
+        sizes: tuple[int, int], blocks: tuple[Index, Index], target: Any, per_position: int, exists: Any = True,
+    ) -> None:  # fmt: skip
+        """The tiles at ``corners``, of all blocks: ``sizes`` are their pixels and points along one axis."""
+        dtype, s = storage.dtype, storage.strides
+        size, points = sizes
         with k.loop(*blocks) as block:
-            inside = k.imul(k.isub(block.index, blocks[0]), BLOCK * self.paired)
-            out = k.offset(target, k.iadd(k.imul(place, row), inside), self.operands)
+            own = k.isub(block.index, blocks[0])
+            out = k.offset(target, k.imul(own, self.together * BLOCK), self.operands)
             halves: list[list[list[Any]]] = []
             for corner in corners:
                 image = k.offset(corner, k.imul(block.index, s[1]), dtype)
                 pixels = [[k.offset(image, i * s[3] + j * s[4], dtype) for i in range(size)] for j in range(size)]
-                halves.append([apply(k, matrix, [k.load(p, dtype, 64) for p in column]) for column in pixels])
+                halves.append([transform([k.load(pixel, dtype, 64) for pixel in column]) for column in pixels])
             for i in range(points):
-                rows = [apply(k, matrix, [half[c][i] for c in range(size)]) for half in halves]
-                for j in range(points):
-                    to = k.offset(out, (i * points + j) * self.together * row, self.operands)
+                rows = [transform([half[c][i] for c in range(size)]) for half in halves]
+                for j, values in enumerate(zip(*rows, strict=True)):
+                    place = k.offset(out, (i * points + j) * per_position, self.operands)
                     if self.paired == 1:
-                        k.store(rows[0][j], to, self.operands, 64)
+                        k.store(values[0], place, self.operands, 64)
                     else:
-                        second = k.choose(exists, rows[1][j], k.constant(0, self.sums))
-                        k.store_pairs(rows[0][j], second, to)
+                        k.store_pairs(values[0], k.choose(exists, values[1], k.constant(0, self.sums)), place)
 
     def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
         """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
-        dtype = self.sums
-        operands, paired = self.operands, self.paired
-        first_v = k.iadd(k.imul(position, self.together * self.rows_of_v), k.imul(into, BLOCK * paired))
-        first_w = k.iadd(k.imul(position, self.together * self.rows_of_w), k.imul(out, BLOCK * paired))
-        v, w = k.offset(k.scratch, first_v, operands), k.offset(w, first_w, operands)
+        dtype, operands, paired = self.sums, self.operands, self.paired
+        step = self.together * BLOCK
+        v = k.offset(k.scratch, k.iadd(k.imul(position, self.per_v), k.imul(into, step)), operands)
+        w = k.offset(w, k.iadd(k.imul(position, self.per_w), k.imul(out, step)), operands)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
         places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
         start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
         with k.loop(0, count, paired, carry=start) as tile:
-            arrived = k.offset(w, k.imul(tile.index, self.rows_of_w), operands)
-            x = k.offset(v, k.imul(tile.index, self.rows_of_v), operands)
+            arrived = k.offset(w, k.imul(tile.index, BLOCK), operands)
+            x = k.offset(v, k.imul(tile.index, BLOCK), operands)
             tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, range(0, BLOCK * paired, paired))
         for p, value in zip(places, tile.result, strict=True):
             k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
@@ -206,40 +297,11 @@ class WinogradWeightGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradUnpack(KernelSpec):
-    """dW = Aᵀ M A, M added over the shares in order. A chunk is (output block, input block). Operands: M, dw."""
+    """The shares of M added and transformed back. A chunk is (output block, input block). Operands: M, dw."""
 
     gradient: WinogradWeightGradient
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.sums
-        filters, depth = g.arriving.channels, g.source.channels
         out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
-        matrix = transforms(g.taps, g.tile).output
-        size = g.tile + g.taps - 1
-        per_share = g.arriving.blocks * g.source.blocks * g.per_pair
-        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), dtype)
-        first = k.imul(into, BLOCK)
-        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(g.taps * g.taps)]
-        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
-            mine = k.offset(base, k.imul(channel.index, LANES), dtype)
-
-            def total(position: int, mine: Any = mine) -> Any:
-                place = k.offset(mine, position * BLOCK * LANES, dtype)
-                value = k.load(place, dtype, 64)
-                for share in range(1, g.shares):
-                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
-                return value
-
-            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
-            for i in range(g.taps):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.builder.store(value, kept[i * g.taps + j], align=64)
-            with k.loop(0, lanes) as lane:
-                o = k.iadd(k.imul(out, LANES), lane.index)
-                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), g.taps * g.taps)
-                target = k.offset(k.operand(1), index, dtype)
-                for tap, slot in enumerate(kept):
-                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
-                    k.store_scalar(value, k.offset(target, tap, dtype))
+        g.finish(k, out, into, k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), g.sums), k.operand(1))
