@@ -1,6 +1,6 @@
 """The spine: from a traced graph to a program, a readable list of stages.
 
-    trace → differentiate → expand → simplify (→ narrow) → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify → recompute (→ narrow) → layout → fuse → lower → memory → program
 
 Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
 yields a graph the verifier runs, and ``stage_text`` prints any of them.
@@ -31,6 +31,7 @@ from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.passes.narrow import narrow
+from striate.passes.recompute import recompute
 from striate.passes.simplify import expand, simplify
 from striate.runtime.arena import Arena, scratch_arena
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
@@ -57,8 +58,8 @@ def compile_graph(
     check(graph, "trace")
     if precision is Precision.bfloat16:
         target.require_bfloat16(target.current())
-    simplified = simplified_graph(graph, precision)
-    laid_out = layout(simplified)
+    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
+    laid_out = layout(_rounded(check(recompute(simplified), "recompute"), precision))
     check(laid_out.graph, "layout")
     watched = _watched(graph)
     plan = fuse(laid_out, watched, steady)
@@ -68,12 +69,13 @@ def compile_graph(
     return Compiled(simplified, laid_out, plan, lowered)
 
 
-def simplified_graph(graph: Graph, precision: Precision = Precision.full) -> Graph:
-    """Composites expanded, equal work merged; in bfloat16, what is stored is rounded. What the references run."""
-    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
-    if precision is Precision.full:
-        return simplified
-    return check(narrow(simplified, _watched(graph)), "narrow")
+def rounded_graph(graph: Graph, precision: Precision) -> Graph:
+    """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
+    return _rounded(recompute(simplify(expand(graph))), precision)
+
+
+def _rounded(graph: Graph, precision: Precision) -> Graph:
+    return graph if precision is Precision.full else check(narrow(graph, _watched(graph)), "narrow")
 
 
 def _watched(graph: Graph) -> list[str]:

@@ -118,5 +118,5 @@ def prepare(
             graph, places, written, capacity, arenas, keep_packed, single, precision
         )
     if precision is not Precision.full:
-        graph = import_module("striate.compiler").simplified_graph(graph, precision)
+        graph = import_module("striate.compiler").rounded_graph(graph, precision)
     return ReferenceExecutable(graph, places, written, arenas)

@@ -440,7 +440,8 @@ def require_precision(precision: Precision, dtype: DType | None = None) -> None:
         )
     if settings.current().engine is Engine.COMPILED:
         targets = import_module("striate.codegen.target")
-        targets.require_bfloat16(targets.current())
+        for target in (targets.current(), targets.host()):
+            targets.require_bfloat16(target)
 
 
 def _require(model: object, loss: object, optimizer: object) -> None:

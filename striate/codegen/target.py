@@ -170,12 +170,10 @@ def assert_runs_here(target: Target) -> None:
 
 
 def require_bfloat16(target: Target) -> None:
-    """Raises ``EngineError`` where the target, or this computer, has no instructions for bfloat16."""
-    here = host()
-    lacking = target if not target.has_bfloat16 else here
-    if not (target.has_bfloat16 and here.has_bfloat16):
-        setting = "" if lacking is here else f" (STRIATE_TARGET={target.cpu})"
+    """Raises ``EngineError`` where the target has no instructions for bfloat16."""
+    if not target.has_bfloat16:
+        name = target.cpu if target is host() else f"STRIATE_TARGET={target.cpu}"
         raise EngineError(
-            f"bfloat16 needs the processor's instructions avx512_bf16, which {lacking.cpu}{setting} does not have\n"
+            f"bfloat16 needs the processor's instructions avx512_bf16, which {name} does not have\n"
             '  help: precision="float32"; AMD has them since Zen 4, Intel in Xeons since Cooper Lake'
         )

@@ -9,7 +9,7 @@ F(m, r) computes m outputs of an r-tap filter from m + r − 1 products. It eval
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -212,8 +212,8 @@ class WinogradPack(KernelSpec):
                 else:
                     k.store(*values, place, self.operands, 64)
 
-    def _transformed(self, k: Kernel, out: Index, into: Index) -> list[Any]:
-        """U of one input channel and 16 output channels, all positions."""
+    def _transformed(self, k: Kernel, out: Index, into: Index) -> Iterator[Any]:
+        """U of one input channel and 16 output channels, position by position."""
         dtype, r = self.dtype, self.taps
         t = transforms(self.tile, r)
         outputs = self.channels if self.transposed else self.filters
@@ -228,8 +228,8 @@ class WinogradPack(KernelSpec):
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
         columns = [apply(k, t.filter, [taps[h][w] for h in range(r)]) for w in range(r)]
-        rows = range(self.tile + r - 1)
-        return [value for i in rows for value in apply(k, t.filter, [columns[w][i] for w in range(r)])]
+        for i in range(self.tile + r - 1):
+            yield from apply(k, t.filter, [columns[w][i] for w in range(r)])
 
 
 @dataclass(frozen=True)

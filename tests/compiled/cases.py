@@ -55,7 +55,7 @@ class Problem:
         states = {name: array.copy() for name, array in self.bindings.items()}
         graph = self.graph
         if self.precision is not Precision.full:
-            graph = striate.compiler.simplified_graph(graph, self.precision)
+            graph = striate.compiler.rounded_graph(graph, self.precision)
         return ReferenceExecutable(graph, states, {}).run(self.arrays, self.n)
 
 

@@ -12,7 +12,7 @@ from striate import data, nn, optim, settings
 from striate.codegen import jit
 from striate.codegen.storage import BLOCK
 from striate.codegen.target import host, named, require_bfloat16
-from striate.compiler import compile_graph, prepare_compiled, simplified_graph
+from striate.compiler import compile_graph, prepare_compiled, rounded_graph
 from striate.dtypes import DType, Precision, dtype_of, round_to_bfloat16
 from striate.engine import ReferenceExecutable
 from striate.errors import EngineError, NonFiniteError, OptionError
@@ -127,7 +127,7 @@ def test_every_direction_computes_what_the_references_do(name: str) -> None:
     graph, arrays, n = chain(name)
     executable = prepare_compiled(graph, {}, {}, None, precision=Precision.bfloat16)
     found = executable.run(arrays, n)
-    expected = ReferenceExecutable(simplified_graph(graph, Precision.bfloat16), {}, {}).run(arrays, n)
+    expected = ReferenceExecutable(rounded_graph(graph, Precision.bfloat16), {}, {}).run(arrays, n)
     unrounded = ReferenceExecutable(graph, {}, {}).run(arrays, n)
     bound = 1.2e-2 if name == "3×3" else 6e-4
     for key, y in expected.items():
@@ -300,7 +300,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 @pytest.mark.parametrize("name", ["16→16", "stride", "3×3"])
 def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
     """Every product of stored activations is a ``vdpbf16ps`` on whole registers that reads one factor from memory."""
-    plan = fuse(layout(simplified_graph(chain(name)[0], Precision.bfloat16)))
+    plan = fuse(layout(rounded_graph(chain(name)[0], Precision.bfloat16)))
     found: set[str] = set()
     for phase in lower(plan, named("znver4"), winograd=True).phases:
         spec = phase.spec
