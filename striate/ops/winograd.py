@@ -203,14 +203,14 @@ class WinogradPack(KernelSpec):
             points = [self._transformed(k, out, k.iadd(into.index, channel)) for channel in range(self.together)]
             where = k.iadd(k.imul(out, self.per_block), k.imul(into.index, LANES))
             target = k.offset(k.operand(1), where, self.operands)
-            for position, values in enumerate(zip(*points, strict=True)):
+            for position, value in enumerate(points[0]):
                 place = k.offset(target, position * self.per_position, self.operands)
                 if self.together == 2:
-                    k.store_pairs(*values, place, self.streamed)
+                    k.store_pairs(value, next(points[1]), place, self.streamed)
                 elif self.streamed:
-                    k.stream(*values, place, self.operands)
+                    k.stream(value, place, self.operands)
                 else:
-                    k.store(*values, place, self.operands, 64)
+                    k.store(value, place, self.operands, 64)
 
     def _transformed(self, k: Kernel, out: Index, into: Index) -> Iterator[Any]:
         """U of one input channel and 16 output channels, position by position."""
