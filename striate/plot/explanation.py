@@ -45,7 +45,7 @@ def _signed_overlay(
     title: str, what: str, picture: Array, numbers: Array, unit: str, line: str, path: str | Path | None
 ) -> Figure:
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
-    grid = Grid(1, 3, 2.3, title, line, 1, aspect, beside=0.75)
+    grid = Grid(1, 3, 2.3, title, line, 1, aspect, beside=1.0)
     show_picture(grid.axes(0, "picture"), picture)
     limit = float(np.quantile(np.abs(numbers), 0.995)) or float(np.abs(numbers).max()) or 1.0
     image = show_signed(grid.axes(1, what), numbers, limit)
@@ -68,7 +68,9 @@ def saliency(
     found = insight.saliency(model, picture, target)
     strongest = np.take_along_axis(found, np.abs(found).argmax(axis=0)[np.newaxis], 0)[0]
     line = _class_line(model, picture, target, classes) + "; red: brighter pixels raise its score, blue: they lower it"
-    return _signed_overlay("Saliency", "∂ score / ∂ pixel", picture, strongest, "a unit", line, path)
+    return _signed_overlay(
+        "Saliency", "∂ score / ∂ pixel", picture, strongest, "score per\nunit of a pixel", line, path
+    )
 
 
 def integrated_gradients(
@@ -87,7 +89,7 @@ def integrated_gradients(
     line = _class_line(model, picture, target, classes)
     start = baseline if isinstance(baseline, str) else "own baseline"
     line += f"; contributions add up to {float(found.sum()):+.3g}, from {start} to the picture"
-    return _signed_overlay("Integrated gradients", "contribution to the score", picture, found, "of it", line, path)
+    return _signed_overlay("Integrated gradients", "contribution to the score", picture, found, "score", line, path)
 
 
 def occlusion(
@@ -105,7 +107,7 @@ def occlusion(
     picture = _picture(image)
     found = insight.occlusion(model, picture, target, window, stride, baseline)
     line = _class_line(model, picture, target, classes) + "; red: covering it lowers the score, blue: raises it"
-    return _signed_overlay("Occlusion", "fall of the score", picture, found, "lost", line, path)
+    return _signed_overlay("Occlusion", "fall of the score", picture, found, "score", line, path)
 
 
 def grad_cam(
@@ -123,7 +125,7 @@ def grad_cam(
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
     line = _class_line(model, picture, target, classes)
     note = f"{line}; {'the last layer with positions' if layer is None else f'layer {layer}'}"
-    grid = Grid(1, 3, 2.3, "Grad-CAM", note, 1, aspect, beside=0.75)
+    grid = Grid(1, 3, 2.3, "Grad-CAM", note, 1, aspect, beside=1.0)
     show_picture(grid.axes(0, "picture"), picture)
     largest = float(heat.max())
     image_of_heat = grid.axes(1, "where the class is seen").imshow(

@@ -34,7 +34,7 @@ from striate.train.history import History
 
 
 def curves(history: History, path: str | Path | None = None) -> Figure:
-    """Loss and held-out accuracy, epoch by epoch; ``history.plot()`` calls this. Raises ``DataError`` without epochs."""
+    """Loss and held-out accuracy, epoch by epoch: ``history.plot()``. Raises ``DataError`` without epochs."""
     if not len(history):
         raise DataError("the history has no finished epoch yet, so there is nothing to draw")
     numbers = [epoch.number for epoch in history]
@@ -44,9 +44,9 @@ def curves(history: History, path: str | Path | None = None) -> Figure:
     best = max(accuracy, key=lambda one: one[1]) if accuracy else None
     note = f"{len(history)} epoch{'s' if len(history) > 1 else ''}, {history.seconds:.1f} s of training"
     figure = new_figure(4.3 * panels, 2.9, "Training", note)
-    # pyright knows no shape of what subplots returns.
     places = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
     figure.subplots_adjust(left=0.6 / (4.3 * panels), right=1 - 0.2 / (4.3 * panels), bottom=0.16, wspace=0.26)
+    figure.subplots_adjust(top=figure.subplotpars.top - 0.09)
     loss = places[0]
     plain(loss)
     marker = "o" if len(history) <= 30 else ""
@@ -66,12 +66,9 @@ def curves(history: History, path: str | Path | None = None) -> Figure:
         shown.plot(
             *zip(*((number, 100 * share) for number, share in accuracy)), color=GREEN, marker=marker, markersize=3.5
         )
-        shown.annotate(
-            f"best {100 * best[1]:.2f} %, epoch {best[0]}", (best[0], 100 * best[1]), xytext=(0, -22),
-            textcoords="offset points", fontsize=8, color=GREEN, ha="right" if best[0] > numbers[-1] / 2 else "left",
-            arrowprops={"arrowstyle": "-", "color": GREEN, "linewidth": 0.7},
-        )  # fmt: skip
-        shown.set_title("held-out accuracy, %", fontsize=9, color=INK, loc="left")
+        shown.plot([best[0]], [100 * best[1]], color=GREEN, marker="o", markersize=8, fillstyle="none")
+        title = f"held-out accuracy, %: best {100 * best[1]:.2f} in epoch {best[0]}"
+        shown.set_title(title, fontsize=9, color=INK, loc="left")
     for axes in places:
         axes.set_xlabel("epoch", fontsize=8, color=FAINT)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -154,7 +151,7 @@ def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path 
         raise OptionError(f"{dataset.name} holds samples of shape {found[0].image.shape}, not pictures")
     columns = columns_for(len(found))
     height, width = found[0].image.shape[1:]
-    note = "true class → prediction, its probability; below, the place in the data set"
+    note = "true class → prediction with its probability; no. is the place in the data set"
     rows = math.ceil(len(found) / columns)
     title = f"Worst mistakes on {dataset.name}"
     longest = max(len(one.label) + len(one.predicted) for one in found)

@@ -126,7 +126,7 @@ def features(
     """
     picture = np.asarray(image)
     found = feature_maps(model, picture[np.newaxis], "*" if layers is None else layers)
-    maps = {name: array[0] for name, array in found.items() if array.ndim == 4}
+    maps = {name: array[0] for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1}
     if not maps:
         raise ShapeError("none of these layers gives maps with rows and columns")
     columns = min(count, max(len(array) for array in maps.values()))
@@ -189,7 +189,7 @@ def exciting(
         found = excitement(model, layer, dataset, count, chosen)
     largest = max((one.patch.shape[1] for rows in found.values() for one in rows), default=1)
     widest = max((one.patch.shape[2] for rows in found.values() for one in rows), default=1)
-    note = f"{layer}, {dataset.name}: the {largest}×{widest} pixels behind the largest output; class, output below"
+    note = f"{dataset.name}: the {largest}×{widest} pixels behind the largest output; above, their class and the output"
     grid = Grid(len(found), count, 0.92, f"What excites layer {layer} most", note, 1, max(0.4, largest / widest))
     for row, (unit, patches) in enumerate(found.items()):
         silent = not any(one.value for one in patches)
@@ -235,6 +235,7 @@ def filter(
         1, f"× weights {weights.shape[0]}×{weights.shape[1]}, up to ±{compact(float(np.abs(weights).max()))}"
     )
     show_signed(stencil, weights)
+    stencil.set_anchor("W")
     if max(weights.shape) <= 7:
         for (row, column), weight in np.ndenumerate(weights):
             heavy = abs(weight) > 0.55 * np.abs(weights).max()
