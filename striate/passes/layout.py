@@ -166,6 +166,8 @@ class _Chooser:
             inherited = any(v in self.layouts.planar and v.shape == result.shape for v in inputs)
             if stretched or inherited or node.op.kind is Kind.RANDOM:
                 self.layouts.planar.add(made.outputs[0])
+            else:
+                self.viewed.update(inputs)  # read from end to end; a halo that came later would be read as elements
 
     def _operand(self, value: Value, result: TensorType) -> Value:
         """A plain operand of blocked work: fine if it is one number a channel or a pixel, else converted."""
