@@ -86,7 +86,8 @@ def filter(
         given = parsed_parameters(parameter or [])
         taps = filter_weights(parsed_weights(weights) if weights is not None else name or "", **given)
         target = out or Path(f"{image.stem}-{name or 'filtered'}.png")
-        numbers = filtered(open_picture(image, grey), taps, mode=edge, cval=cval)
+        with progress_output().status("filtering"):
+            numbers = filtered(open_picture(image, grey), taps, mode=edge, cval=cval)
         signed = shows_differences(taps)
         _write(image_of(shown_pixels(numbers, signed)), target)
         done = {
