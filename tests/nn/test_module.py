@@ -45,18 +45,16 @@ def test_what_is_computed_beside_a_model_is_kept_until_the_model_changes() -> No
         return differentiate(model(x), [x], seed=mask)[0]
 
     mask = np.array([[1.0, 0], [0, 1], [2, 0], [0, 0]])
-    for n in (4, 3, 4, 2):
+    for n in (4, 3, 1, 4):
         found = model.computed("gradient", {"x": x[:n], "mask": mask[:n]}, gradient)
         np.testing.assert_allclose(found, mask[:n] @ model[0].weight, atol=1e-15)
     assert len(traced) == 1
-    model.computed("gradient", {"x": x[:1], "mask": mask[:1]}, gradient)
-    assert len(traced) == 2  # one sample alone has a program of its own
     model.load_state_dict({"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2)})
     np.testing.assert_array_equal(model.computed("gradient", {"x": x, "mask": mask}, gradient)[2], [2, 2, 2])
-    assert len(traced) == 2  # new contents are read, not compiled
+    assert len(traced) == 1  # new contents are read, not compiled
     model.append(nn.Linear(2, 2).double())
     model.computed("gradient", {"x": x, "mask": mask}, gradient)
-    assert len(traced) == 3
+    assert len(traced) == 2
 
 
 def test_state_dict_has_the_names_and_order_of_pytorch() -> None:
