@@ -13,6 +13,7 @@ import typer
 
 from striate.cli.bench import bench
 from striate.cli.evaluate import evaluate
+from striate.cli.filter import filter
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(filter)
 app.command()(show)
 app.command()(bench)
 
