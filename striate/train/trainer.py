@@ -6,6 +6,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from striate.step import TrainingStep
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
-from striate.train.progress import Lines, Moment, Plan, Progress, Silent
+from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
+from striate.train.record import Record
 from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
@@ -36,6 +38,9 @@ class Trainer:
     size (see ``data.batches``). ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
+
+    ``watch`` is a ``Watch`` of all layers, whose passes are the epochs; ``watch=False`` trains without. ``record`` is a
+    folder that ``progress.jsonl`` is written to while it trains (see ``train.record``), or a ``Record``.
     """
 
     def __init__(
@@ -48,13 +53,17 @@ class Trainer:
         batch_size: int = 64,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
+        watch: bool = True,
+        record: str | Path | Record | None = None,
     ) -> None:
         _require_count("batch_size", batch_size)
         self.model = model
         self.seed = seed
         self.batch_size = batch_size
         self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size)
+        self.watch = self.step.watch("*") if watch else None
         self.history = History()
+        self._record = Record(record) if isinstance(record, str | Path) else record
         self._progress = progress
         self._leave = leave
 
@@ -77,7 +86,7 @@ class Trainer:
         first = len(self.history) + 1
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
-        progress = chosen_progress(self._progress)
+        progress = self._recorded(chosen_progress(self._progress), train_set)
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
@@ -86,9 +95,11 @@ class Trainer:
                     epoch = self._epoch(number, train_set, validation, progress, interruption)
                     self.history.epochs.append(epoch)
                     progress.epoch(epoch)
+                self.history.finished = True
+                if self._record is not None:
+                    self._record.finished = True
             finally:
                 progress.stop()
-        self.history.finished = True
         return self.history
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
@@ -105,6 +116,8 @@ class Trainer:
     ) -> Epoch:
         total, seen = 0.0, 0
         sampled = SampledAccuracy(self.model) if progress.live else None
+        if self.watch is not None:
+            self.watch.start_pass()
         start = time.perf_counter()
         order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)
         for index, (x, y, _) in enumerate(order):
@@ -124,6 +137,17 @@ class Trainer:
             self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
         )
         return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
+
+    def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
+        """The same progress, with the record beside it."""
+        record = self._record
+        if record is None:
+            return progress
+        record.of(self.step, self.watch)
+        record.model = record.model or type(self.model).__name__
+        record.data = record.data or train_set.name
+        record.complain = progress.warn
+        return Together(progress, record)
 
     def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
         """Of either set: the standardizer may have been fitted elsewhere."""
