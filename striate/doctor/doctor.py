@@ -213,7 +213,10 @@ class Doctor:
         )
         model.materialize()
         for one in structure.maps:
-            bias = one.layer.own_slots().get("bias")
+            bias, weight = (one.layer.own_slots().get(name) for name in ("bias", "weight"))
+            if weight is not None:
+                fan_in = weight.data[0].size
+                chart.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
             if bias is not None:
                 chart.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:

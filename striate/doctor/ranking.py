@@ -13,7 +13,7 @@ ORDER = (
     "softmax_twice", "bounded_outputs", "no_gradient:frozen", "no_gradient:unused", "leakage", "unstandardized_input",
     "idle_normalization:epsilon", "exploding_gradients", "saturated_units:initialization",
     "dead_units:initialization", "dead_units:activation", "idle_normalization:input", "vanishing_gradients",
-    "no_gradient:zero", "loss_at_start", "learning_rate_too_high", "learning_rate_too_low",
+    "dead_units:weak signal", "no_gradient:zero", "loss_at_start", "learning_rate_too_high", "learning_rate_too_low",
     "dead_units:learning rate", "saturated_units:learning rate", "duplicate_features", "labels_shuffled:memorized",
     "stale_statistics", "overfitting", "constant_predictions:imbalance", "constant_predictions",
     "labels_shuffled:nothing learned",

@@ -108,6 +108,16 @@ class Structure:
                 return False
         return False
 
+    def normalized(self, path: str) -> bool:
+        """Whether a batch normalization follows a linear layer or convolution before the next."""
+        place = [one.path for one in self.passed].index(path)
+        for one in self.passed[place + 1 :]:
+            if isinstance(one.layer, Maps):
+                return False
+            if isinstance(one.layer, BatchNorm):
+                return True
+        return False
+
     def activation_of(self, path: str) -> Passed | None:
         """The activation that the output of a linear layer or convolution goes into, before the next such layer."""
         place = [one.path for one in self.passed].index(path)

@@ -11,7 +11,7 @@ from striate.doctor.remedy import Activation, Change, Initialization, Normalize,
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.outputs import is_rectifying, is_squashing
 from striate.doctor.structure import Structure
-from striate.nn.activation import Sigmoid
+from striate.nn.activation import LeakyReLU, ReLU, Sigmoid
 
 VANISHED = 1e-3
 CERTAIN = 1e-5
@@ -46,10 +46,26 @@ def signal(chart: Chart) -> dict[str, float]:
     return {one.path: layers[one.path].spread for one in chart.structure.activations if one.path in layers}
 
 
-def growth(spreads: dict[str, float]) -> float:
-    """Factor by which the spread changes from one activation to the next, on the way forward."""
-    values = [spread for spread in spreads.values() if spread > 0]
-    return (values[-1] / values[0]) ** (1 / (len(values) - 1)) if len(values) > 1 else 1.0
+def growth(chart: Chart) -> float:
+    """Factor by which the starting weights change the spread of a signal, a layer: gain over the activation's own.
+
+    Wx has √(mean w² · fan-in) times the root mean square of x; ReLU keeps 1/√2 of it, leaky ReLU √((1 + α²)/2), tanh
+    at most all. 1 where batch normalization follows every map.
+    """
+    structure = chart.structure
+    factors: list[float] = []
+    for one in structure.maps[:-1] if structure else ():
+        act = structure.activation_of(one.path) if structure else None
+        gain = chart.gains.get(one.path, 0.0)
+        if structure is None or act is None or gain <= 0 or structure.normalized(one.path):
+            continue
+        kept = 1.0
+        if isinstance(act.layer, ReLU):
+            kept = math.sqrt(0.5)
+        elif isinstance(act.layer, LeakyReLU):
+            kept = math.sqrt((1 + act.layer.negative_slope**2) / 2)
+        factors.append(math.log(gain * kept))
+    return math.exp(math.fsum(factors) / len(factors)) if factors else 1.0
 
 
 @rule(
@@ -62,7 +78,7 @@ def growth(spreads: dict[str, float]) -> float:
     "(12×64 with He or batch norm, ResNet-20) the ratio was 0.1 to 10",
     explains=(
         "constant_predictions", "learning_rate_too_low", "labels_shuffled:nothing learned", "learning_rate_too_high",
-        "idle_normalization", "dead_units:initialization",
+        "idle_normalization", "dead_units:weak signal",
     ),
 )  # fmt: skip
 def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
@@ -77,23 +93,21 @@ def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
     ratio = first / last
     if not (ratio < CERTAIN or (ratio < VANISHED and chart.stuck)):
         return
-    spreads = signal(chart)
-    shrinking = growth(spreads)
+    shrinking = growth(chart)
     squashing = [one for one in structure.activations if is_squashing(one.layer)]
     sigmoids = [one for one in squashing if isinstance(one.layer, Sigmoid)]
     each = ratio ** (1 / max(len(norms) - 1, 1))
     inner = tuple(path for path in paths[:-1])
-    evidence = {"first to last": ratio, "a layer": each, "layers": len(norms), "spread a layer forward": shrinking}
+    evidence = {"first to last": ratio, "a layer": each, "layers": len(norms), "gain a layer": shrinking}
     if 2 * len(sigmoids) >= len(structure.activations) > 0:
         cause = "activation"
         why = (
             "The derivative of a sigmoid is at most 1/4, and the gradient of the first layer carries one of them for "
             f"every sigmoid above it: here {len(sigmoids)}."
         )
-        text = "use leaky ReLU, whose derivative is 1 for positive inputs, with the start that fits it"
-        changes: tuple[Change, ...] = (
-            Activation(tuple(one.path for one in sigmoids)), Initialization(inner, "he")
-        )  # fmt: skip
+        text = "use leaky ReLU, whose derivative is 1 for positive inputs, and normalize before it"
+        places = tuple(one.path for one in sigmoids)
+        changes: tuple[Change, ...] = (Activation(places), Normalize(places, tuple(one.rank for one in sigmoids)))
     elif shrinking < SHRINKS and structure.activations:
         cause = "initialization"
         rectifying = any(is_rectifying(one.layer) for one in structure.activations)

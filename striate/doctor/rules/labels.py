@@ -62,8 +62,8 @@ def one_class(chart: Chart) -> Iterator[Finding]:
     "labels_shifted",
     When.START,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
-    threshold="near samples agree no better than chance (3 standard errors), but agree (6 of them) after moving the "
-    "labels by 1 to 5 places, or after renumbering",
+    threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to 5 "
+    "places; or near samples of both sets do so after renumbering only",
     source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
     explains=(
         "labels_shuffled", "constant_predictions", "overfitting", "learning_rate_too_low", "learning_rate_too_high",
@@ -78,21 +78,19 @@ def labels_shifted(chart: Chart) -> Iterator[Finding]:
     own = (sample.agreement(sample.y) - sample.chance) / error
     labels, n = sample.dataset.labels, len(sample.dataset)
     best, places = own, 0
-    if own < SURE * 3:
-        for shift in (s for k in range(1, FARTHEST + 1) for s in (k, -k)):
-            moved = (sample.agreement(labels[(sample.index + shift) % n]) - sample.chance) / error
-            if moved > best:
-                best, places = moved, -shift
-    if places and own < BLIND and best > SURE:
+    for shift in (s for k in range(1, FARTHEST + 1) for s in (k, -k)):
+        moved = (sample.agreement(labels[(sample.index + shift) % n]) - sample.chance) / error
+        if moved > best:
+            best, places = moved, -shift
+    if places and best > SURE and best > 2 * own:
         agreement = best * error + sample.chance
         yield Finding(
             "labels_shifted", Severity.ERROR, "labels", (), min(0.99, 0.5 + best / 50),
             {"places": -places, "agreement of neighbours": sample.agreement(sample.y), "after moving": agreement,
              "by chance": sample.chance},
             f"the labels are {abs(places)} place{'s' if abs(places) > 1 else ''} away from their inputs",
-            "Samples that look alike do not have the same label more often than by chance; with the labels moved, "
-            "they do. Inputs and labels were read from rows that do not correspond: a header line, a lost first "
-            "sample.",
+            "With the labels moved, samples that look alike have the same label far more often. Inputs and labels were "
+            "read from rows that do not correspond: a header line, a lost first sample.",
             Remedy.of(chart.setup, "move the labels back to their inputs", RollLabels(places)),
             "places",
         )  # fmt: skip

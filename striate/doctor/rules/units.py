@@ -11,6 +11,7 @@ from striate.doctor.chart import Chart, Silence
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Remedy
 from striate.doctor.rule import When, rule
+from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import is_squashing
 from striate.nn.activation import ReLU
 
@@ -81,6 +82,14 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             text = "start the biases at 0"
             inner = tuple(mapped.path for path in dead if (mapped := structure.map_of(path)) is not None)
             changes = (Initialization(inner, "he"),)
+        elif widest > NARROW and growth(chart) < SHRINKS:
+            cause = "weak signal"
+            why = (
+                "They never fired: the signal shrinks from layer to layer, until the biases alone decide which units "
+                "fire, the same ones for every sample."
+            )
+            text = "start the layers with init='he', which keeps the spread through ReLU"
+            changes = (Initialization(tuple(m.path for m in structure.maps[:-1]), "he"),)
         else:
             cause = "activation"
             slope = 0.3 if widest <= NARROW else 0.1
