@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from doctor_cases import Case, dev_faults, dev_healthy, faults, healthy
 
 import striate as st
-from doctor_cases import Case, dev_faults, dev_healthy, faults, healthy
 from striate.doctor import Doctor, Findings, Setup
 from striate.errors import NonFiniteError, OptionError
 from striate.train.evaluation import evaluate
@@ -196,7 +196,9 @@ def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]
 def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) -> None:
     """Between the marks ``<!-- judged … -->`` of a page."""
     lines = ["| healthy training | network | data | findings | metric |", "|---|---|---|---|---|"]
-    lines += [f"| {v.row()[0]} | {v.row()[1]} | {v.row()[2]} | {len(v.findings) or 'none'} | {v.row()[6]} |" for v in silent]
+    lines += [
+        f"| {v.row()[0]} | {v.row()[1]} | {v.row()[2]} | {len(v.findings) or 'none'} | {v.row()[6]} |" for v in silent
+    ]
     lines += ["", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     lines += ["| " + " | ".join(verdict.row()) + " |" for verdict in planted]
     right, cured = sum(v.right for v in planted), sum(v.right and v.cured for v in planted)

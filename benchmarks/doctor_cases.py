@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-import striate as st
 from doctor_material import (
     Comparing,
     Forgetful,
@@ -31,6 +29,8 @@ from doctor_material import (
     signals,
     table,
 )
+
+import striate as st
 from striate import nn, optim
 from striate.data import Dataset, Standardizer
 from striate.doctor import Setup

@@ -65,7 +65,11 @@ def _signals(count: int, seed: int) -> Dataset:
     random = np.random.default_rng(seed)
     labels = random.integers(0, 4, count)
     time_of = np.arange(64) / 64
-    phase, cycles, loud = random.random((count, 1)), random.uniform(2, 4, (count, 1)), random.uniform(0.7, 1.3, (count, 1))
+    phase, cycles, loud = (
+        random.random((count, 1)),
+        random.uniform(2, 4, (count, 1)),
+        random.uniform(0.7, 1.3, (count, 1)),
+    )
     turn = (time_of[None] * cycles + phase) % 1
     shapes = np.stack([np.sin(2 * np.pi * turn), np.sign(turn - 0.5), 2 * turn - 1, np.sin(2 * np.pi * 4 * turn)])
     wave = loud * shapes[labels, np.arange(count)]
@@ -97,7 +101,9 @@ def table() -> tuple[Dataset, Dataset]:
 # Networks
 
 
-def mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he") -> nn.Sequential:
+def mlp(
+    classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he"
+) -> nn.Sequential:
     """Linear layers and activations."""
     layers: list[nn.Module] = [nn.Flatten()]
     for width in widths:

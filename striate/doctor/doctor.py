@@ -25,7 +25,7 @@ from striate.doctor import rules
 from striate.doctor.chart import Chart, Probe, Silence
 from striate.doctor.finding import Finding, Findings
 from striate.doctor.ranking import ranked
-from striate.doctor.reading import Before, reading_of
+from striate.doctor.reading import Statistics, reading_of
 from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
@@ -69,7 +69,7 @@ class Doctor:
         self.watch = step.watch("*") if watch is None else watch
         self.chart = Chart(setup, continued=step.step_number > 0)
         self._found: dict[tuple[str, str], Finding] = {}
-        self._before: Before | None = None
+        self._before: Statistics | None = None
         self._began = False
         self._first_fired: dict[str, Array] = {}
         self._batch: tuple[Array, Array] | None = None
@@ -109,7 +109,7 @@ class Doctor:
             self._begin_with(np.asarray(x), np.asarray(y))
         self._before = None
         if self._due(self.step.step_number - self._origin + 1):
-            self._before = Before(self.setup.model, self.chart.structure)
+            self._before = Statistics(self.chart.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
         """After a step: reads the watch, if it is time to."""
@@ -123,7 +123,7 @@ class Doctor:
         self._batch = np.asarray(x), np.asarray(y)
         if self._before is None:
             return []
-        reading = reading_of(self.watch, self.step, self._before, chart.epochs + 1, loss)
+        reading = reading_of(self.watch.record(), chart.epochs + 1, loss)
         chart.readings.append(replace(reading, step=chart.steps))
         for path, drift in self._before.drifts().items():
             chart.drifts.setdefault(path, []).append(drift)
@@ -242,7 +242,7 @@ class Doctor:
             first = self._first_fired.get(path)
             alive = int(first[list(indices)].sum()) if first is not None and indices else 0
             self.chart.silence[path] = Silence(len(fired), indices, alive)
-        _start_pass(self.watch)
+        self.watch.start_pass()
 
     def _probe(self) -> Probe | None:
         """The model as it predicts, on a fixed part of the training data."""
@@ -293,14 +293,6 @@ class Doctor:
         except Exception as error:  # noqa: BLE001 - whatever a rule runs into, the training goes on
             warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
             return []
-
-
-def _start_pass(watch: Watch) -> None:
-    if hasattr(watch, "start_pass"):
-        watch.start_pass()
-    else:
-        watch._fired.clear()
-        watch.samples = 0
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
