@@ -114,8 +114,12 @@ class Verdict:
 
     @property
     def cured(self) -> bool:
-        """Whether the remedy of the first finding improved the metric."""
-        return self.after is not None and self.after > self.before
+        """Whether the remedy of the first finding improved the metric: by a point, or a loss by 2 %."""
+        if self.after is None:
+            return False
+        if self.case.metric in ("accuracy", "balanced"):
+            return self.after >= self.before + 0.01
+        return -self.after <= -self.before * 0.98
 
     def row(self) -> tuple[str, ...]:
         """As text."""

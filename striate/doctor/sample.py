@@ -134,7 +134,7 @@ def coarse(x: Array, detail: int) -> Array:
         size = x.shape[axis]
         if size < 2:
             break
-        half = np.take(x, np.arange(0, size - size % 2), axis=axis)
+        half = x[(slice(None),) * axis + (slice(0, size - size % 2),)]
         shape = (*half.shape[:axis], size // 2, 2, *half.shape[axis + 1 :])
         x = half.reshape(shape).mean(axis=axis + 1)
     return x.reshape(len(x), -1).astype(np.float32)

@@ -21,6 +21,8 @@ TABLE = 64
 LEAKED = 0.01
 LEAST_LEAKED = 3
 NEAR = 0.1
+COPIED = 1e-9
+WIDEST = 1024
 
 
 @rule(
@@ -83,7 +85,7 @@ def _features(places: tuple[int, ...]) -> str:
     "duplicate_features",
     When.START,
     looks_for="features (columns, channels) that are copies of another one",
-    threshold="equal, or negated, or scaled and shifted, to 1e-6 of their spread, in every sample looked at",
+    threshold="|correlation| above 1 − 1e-9 over the samples looked at: equal, or scaled, shifted, negated",
     source="k copies of a feature have k times its weight in every distance and gradient",
     explains=("overfitting", "learning_rate_too_high"),
 )
@@ -93,22 +95,14 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
     varying = np.flatnonzero((sample.spreads > 0) & ~sample.constant)
-    if len(varying) < 2 or len(varying) > 4096:
+    if len(varying) < 2 or len(varying) > WIDEST:
         return
-    rows = sample.by_feature[varying][:, :4096]
-    scaled = (rows - rows.mean(axis=1, keepdims=True)) / np.maximum(rows.std(axis=1, keepdims=True), 1e-30)
-    lead = np.argmax(np.abs(scaled), axis=1)
-    scaled = scaled * np.sign(scaled[np.arange(len(scaled)), lead])[:, None]
-    seen: dict[bytes, list[int]] = {}
-    copies: dict[int, int] = {}
-    for feature, row in zip(varying, scaled, strict=True):
-        same = seen.setdefault(np.round(row[:16], 2).tobytes(), [])
-        twin = next((j for j in same if np.allclose(scaled[j], row, atol=1e-4)), None)
-        place = int(np.searchsorted(varying, feature))
-        if twin is None:
-            same.append(place)
-        else:
-            copies[int(feature)] = int(varying[twin])
+    rows = sample.by_feature[varying][:, :4096].astype(np.float64)
+    scaled = rows - rows.mean(axis=1, keepdims=True)
+    scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-30)
+    alike = np.abs(scaled @ scaled.T) > 1 - COPIED
+    first_of = alike.argmax(axis=1)  # the first feature that is this one, or itself
+    copies = {int(varying[i]): int(varying[first]) for i, first in enumerate(first_of.tolist()) if first < i}
     if not copies or (sample.features > TABLE and sample.is_table and len(copies) < 0.05 * sample.features):
         return
     places = tuple(copies)

@@ -56,7 +56,10 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
         what, sure = "the loss rises again", 0.7
     else:
         return
-    factor = min(1 / 5, max(1e-4, USUAL / step)) if step > 0 and math.isfinite(step) else 1 / 10
+    # Batch normalization lets weights grow until steps are small against them: the largest step tells how to scale.
+    peak = max((float(np.median(list(found.values()))) for one in chart.early if (found := chart.update_ratios([one]))),
+               default=math.nan)  # fmt: skip
+    factor = min(1 / 5, max(1e-5, USUAL / peak)) if peak > 0 and math.isfinite(peak) else 1 / 10
     shown = f": each of the first steps changed the weights by {100 * step:.2g} %" if math.isfinite(step) else ""
     yield Finding(
         "learning_rate_too_high", Severity.ERROR, "optimizer", (), sure, evidence,

@@ -9,11 +9,11 @@ import numpy as np
 
 from striate.doctor.chart import Chart, Silence
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Remedy
+from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Normalize, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import is_squashing
-from striate.nn.activation import ReLU
+from striate.nn.activation import ReLU, Sigmoid
 
 DEAD = 0.5
 NARROW = 16
@@ -140,8 +140,14 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
     if full:
         path, share, cause = full[0], at_start[full[0]], "initialization"
         inner = tuple(m.path for p in full if (m := structure.map_of(p)) is not None)
-        text = "start these layers smaller"
-        changes: tuple[Change, ...] = (Initialization(inner, "xavier"),)
+        changes: tuple[Change, ...]
+        if any(isinstance(structure.by_path[p].layer, Sigmoid) for p in full):
+            # Xavier's start presumes slope 1 at 0 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
+            text = "normalize before these units, so that their inputs have spread 1"
+            changes = (Normalize(tuple(full), tuple(structure.by_path[p].rank for p in full)),)
+        else:
+            text = "start these layers smaller"
+            changes = (Initialization(inner, "xavier"),)
         why = "The starting weights are too large for the inputs: the sums that reach these units are far from 0."
     elif stuck:
         path, share, cause = stuck[0], late[stuck[0]], "learning rate"
