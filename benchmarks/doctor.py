@@ -129,7 +129,7 @@ class Verdict:
                 return "–"
             if self.case.metric in ("accuracy", "balanced"):
                 return f"{100 * value:.1f} %"
-            return f"{-value:.3f}"
+            return f"{-value:.3f}" if abs(value) < 1e4 else f"{-value:.0e}"
 
         change = f"{number(self.before)} → {number(self.after)}" if self.case.expected else number(self.before)
         verdict = "yes" if self.right else "NO"

@@ -21,7 +21,7 @@ ENOUGH = 5
     source="exact: read from the traced graph and from the starting values",
     explains=(
         "constant_predictions", "labels_shuffled:nothing learned", "learning_rate_too_low", "vanishing_gradients",
-        "idle_normalization", "overfitting",
+        "idle_normalization", "overfitting", "learning_rate_too_high",
     ),
 )  # fmt: skip
 def no_gradient(chart: Chart) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from striate.doctor.remedy import LearningRate, Remedy
 from striate.doctor.rule import When, rule
 
 HARMFUL = 0.03
-WILD = 0.1
+WILD = 0.3
 IDLE = 3e-4
 USUAL = 0.01
 NOTHING = 0.15
@@ -28,8 +28,8 @@ _KARPATHY = (
     "learning_rate_too_high",
     When.EPOCH,
     looks_for="steps so large that they undo each other",
-    threshold="‖Δθ‖/‖θ‖ above 3 % in the first ten steps (median layer) and nothing learned; above 10 % and less than "
-    "60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN, infinity)",
+    threshold="‖Δθ‖/‖θ‖ above 3 % in the first ten steps (median layer) and nothing learned; above 30 % and, at the end, "
+    "less than 60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN, infinity)",
     source=_KARPATHY,
     explains=(
         "dead_units:learning rate", "saturated_units:learning rate", "constant_predictions", "stale_statistics",
@@ -47,9 +47,9 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
     last = chart.epoch_losses[-1] if chart.epoch_losses else math.nan
     if chart.broke_down:
         what, sure = f"training broke down at step {chart.steps + 1}", 0.9
-    elif chart.seasoned and chart.learned < NOTHING and step > HARMFUL:
+    elif chart.stuck and step > HARMFUL:
         what, sure = "nothing is being learned, with steps that are far too large", 0.85
-    elif chart.seasoned and chart.learned < HALF and step > WILD:
+    elif chart.seasoned and chart.finished and chart.learned < HALF and step > WILD:
         what, sure = "learning is held up by steps that are too large", 0.75
     elif len(chart.epoch_losses) > 1 and last > RISE * best and last > best + 0.1 and step > HARMFUL / 3:
         evidence |= {"loss of the best epoch": best, "loss of this epoch": last}
