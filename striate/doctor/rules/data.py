@@ -31,9 +31,13 @@ WIDEST = 1024
     looks_for="features (columns, channels) with one and the same value in every sample",
     threshold="no variation at all, in the whole data set; in tables of more than 64 columns only constants beyond ±5",
     source="a constant input is a second bias whose gradient grows with the constant; σ = √ε in M8's equation",
+    why="A constant says nothing about the class and acts as one more bias; a large one makes the "
+    "first layer's steps too large.",
+    remedy="drop the feature, or standardize, which makes it exactly 0; all inputs equal: load them anew",
     explains=(
         "unstandardized_input", "loss_at_start", "exploding_gradients", "learning_rate_too_high", "saturated_units",
-        "dead_units", "constant_predictions", "vanishing_gradients", "labels_shuffled:nothing learned", "learning_rate_too_low",
+        "dead_units", "constant_predictions", "vanishing_gradients", "labels_shuffled:nothing learned",
+        "learning_rate_too_low",
     ),
 )  # fmt: skip
 def constant_features(chart: Chart) -> Iterator[Finding]:
@@ -87,6 +91,8 @@ def _features(places: tuple[int, ...]) -> str:
     looks_for="features (columns, channels) that are copies of another one",
     threshold="|correlation| above 1 − 1e-9 over the samples looked at: equal, or scaled, shifted, negated",
     source="k copies of a feature have k times its weight in every distance and gradient",
+    why="A feature that is there k times gets k times the weight and the step, at the expense of the others.",
+    remedy="keep one of each",
     explains=("overfitting", "learning_rate_too_high"),
 )
 def duplicate_features(chart: Chart) -> Iterator[Finding]:
@@ -129,6 +135,9 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     "also spreads that differ more than 30-fold. Not where batch normalization follows the first linear map",
     source="starting weights presume inputs of mean square 1 (LeCun 1998, He 2015); its gradient grows with the "
     "square of the input's scale. [0, 1] pictures (0.1 to 0.6) are within",
+    why="Starting weights and usual learning rates presume inputs of mean 0 and spread 1: outputs of "
+    "the first layer grow with the input's scale, its gradient with the square.",
+    remedy="a `Standardizer` fitted on the training data, as part of the model",
     explains=(
         "loss_at_start", "exploding_gradients", "vanishing_gradients", "saturated_units", "dead_units",
         "learning_rate_too_high", "learning_rate_too_low", "constant_predictions", "labels_shuffled:nothing learned",
@@ -184,6 +193,8 @@ def unstandardized_input(chart: Chart) -> Iterator[Finding]:
     threshold="1 % of the validation set and 3 samples: equal, or nearer than a tenth of the usual distance to the "
     "nearest other sample",
     source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
+    why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
+    remedy="leave the samples out of the validation set; split before copying or augmenting",
 )
 def leakage(chart: Chart) -> Iterator[Finding]:
     """Validation that measures memory."""

@@ -28,9 +28,12 @@ _KARPATHY = (
     "learning_rate_too_high",
     When.EPOCH,
     looks_for="steps so large that they undo each other",
-    threshold="‖Δθ‖/‖θ‖ above 3 % in the first ten steps (median layer) and nothing learned; above 30 % and, at the end, "
-    "less than 60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN, infinity)",
+    threshold="‖Δθ‖/‖θ‖ above 3 % in the first ten steps (median layer) and nothing learned; above 30 % and, at the "
+    "end, less than 60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN, infinity)",
     source=_KARPATHY,
+    why="A step follows the slope where it began, and lands where that slope says nothing any more.",
+    remedy="the learning rate scaled so that the largest of the first steps changes weights by 1 %, a "
+    "fifth at most",
     explains=(
         "dead_units:learning rate", "saturated_units:learning rate", "constant_predictions", "stale_statistics",
         "labels_shuffled:nothing learned", "overfitting", "idle_normalization", "no_gradient:zero",
@@ -76,6 +79,8 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
     threshold="‖Δθ‖/‖θ‖ below 3e-4 in every layer in the first ten steps, and less than 15 % of the loss gone after "
     "100 steps and an epoch",
     source=_KARPATHY,
+    why="The gradients are there, but the steps along them are too small to come to anything.",
+    remedy="the learning rate scaled so that a step changes weights by 1 %, tenfold at least",
     explains=("constant_predictions", "labels_shuffled:nothing learned"),
 )
 def learning_rate_too_low(chart: Chart) -> Iterator[Finding]:

@@ -29,6 +29,10 @@ LARGE_STEP = 0.02
     "learning rate); else they were dead from the start (bias, weights, or ReLU in a very narrow network)",
     source="M6: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. Networks that learn had "
     "up to a third of such units",
+    why="A unit whose input is below 0 for every sample has neither output nor gradient, and stays "
+    "so.",
+    remedy='killed by training: a smaller learning rate; biases: start at 0; small start: `init="he"`; '
+    "narrow network: leaky ReLU",
     explains=(
         "constant_predictions", "vanishing_gradients", "no_gradient", "idle_normalization",
         "labels_shuffled:nothing learned", "learning_rate_too_low", "learning_rate_too_high", "stale_statistics",
@@ -120,6 +124,9 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
     threshold="half of a layer's outputs in the first steps; later only where nothing is being learned",
     source="there the derivative is below a twentieth of its greatest value; tanh networks that learn end with up to "
     "60 % of such outputs, so that saturation alone means nothing after the start",
+    why="On the flat ends of sigmoid and tanh hardly any gradient passes.",
+    remedy='at the start: `init="xavier"` (tanh), batch normalization before (sigmoid); later: a smaller '
+    "learning rate",
     explains=(
         "vanishing_gradients", "constant_predictions", "learning_rate_too_low", "labels_shuffled:nothing learned",
         "loss_at_start", "learning_rate_too_high", "exploding_gradients",
