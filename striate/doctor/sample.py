@@ -23,7 +23,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """``x`` float32 (n, …) as the network sees it after its standardizer, ``y`` (n,), ``index`` (n,) in the data set."""
+    """``x`` float32 (n, …) as the network gets it after its standardizer, ``y`` (n,), ``index`` (n,) their places."""
 
     dataset: Dataset
     x: Array

@@ -148,7 +148,7 @@ def with_standardizer(data: dict[str, Dataset]) -> Setup:
 
 @pytest.mark.parametrize("name", NEAR_MISSES)
 def test_what_is_well_is_not_spoken_of(name: str) -> None:
-    findings, accuracy, trainer = trained(NEAR_MISSES[name]())
+    findings, _, trainer = trained(NEAR_MISSES[name]())
     assert not findings, repr(findings)
     assert trainer.history.accuracies[-1] is not None
     assert trainer.history.accuracies[-1] > 0.7, "a training that does not learn shows nothing here"

@@ -19,7 +19,7 @@ USUAL = 0.01
 NOTHING = 0.15
 HALF = 0.6
 RISE = 1.5
-_KARPATHY = (
+_KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 in the first steps"
     "Karpathy's rule of thumb (CS231n): about 1e-3 a step; in networks that learn 1e-3 to 6e-2 in the first steps"
 )
 
