@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(doctor)
 app.command()(show)
 app.command()(bench)
 

@@ -22,8 +22,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from striate.doctor.finding import Finding
 from striate.errors import ModelFileError, OptionError
 from striate.step import TrainingStep
 from striate.train.history import Epoch
@@ -37,14 +38,6 @@ _BATCHES, _WATCHES = 0.2, 1.0  # seconds between two lines of a kind, at least
 _THINNING = 500
 """A training of T seconds waits T/500 between lines, where that is more: hours and days stay a few megabytes."""
 _SHARE = 50  # reading the watch takes at most a fiftieth of the time
-
-
-class Tells(Protocol):
-    """What can be written as a finding."""
-
-    def to_json(self) -> Mapping[str, Any]:
-        """Plain numbers, lists and objects."""
-        ...
 
 
 class Record:
@@ -100,7 +93,7 @@ class Record:
     def warn(self, text: str) -> None:
         """Belongs to whoever reads along."""
 
-    def finding(self, finding: Tells) -> None:
+    def finding(self, finding: Finding) -> None:
         """What the doctor says."""
         self._write("finding", finding.to_json())
 
