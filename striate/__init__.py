@@ -20,7 +20,7 @@ from striate.tracing import compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, insight, models, ops, plot
+    from striate import data, doctor, insight, models, ops, plot
     from striate.data.filters import filter
     from striate.persistence import load, save
     from striate.train import Trainer
@@ -33,7 +33,7 @@ __all__ = [
     "TrainingStep", "Trainer", "save", "load",
     "compile", "value_and_grad", "ops",
     "filter",
-    "nn", "optim", "models", "data", "insight", "plot",
+    "nn", "optim", "models", "data", "doctor", "insight", "plot",
     "StriateError",
 ]  # fmt: skip
 
@@ -45,7 +45,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "models", "insight"):
+    if name in ("data", "doctor", "models", "insight"):
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")
