@@ -289,7 +289,10 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     tile = WINOGRAD_TILES[taps]
     per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
-    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
+    accumulators = min(BLOCK, most_accumulators(site.target, source.dtype, 1))
+    kernel = WinogradWeightGradient(
+        source, arriving, before, shares, outs, intos, together, accumulators, tile, taps, samples
+    )
     pairs = arriving.blocks * source.blocks
     path = site.node.path
     size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
