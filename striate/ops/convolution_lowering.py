@@ -177,7 +177,8 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
+    beside = 1 if registers_per_vector(site.target, source.dtype) > 1 else 2
+    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, beside))
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
     pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed, False)
