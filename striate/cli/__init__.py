@@ -13,6 +13,7 @@ import typer
 
 from striate.cli.bench import bench
 from striate.cli.evaluate import evaluate
+from striate.cli.experiment import experiment
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -33,6 +34,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(show)
 app.command()(bench)
+app.command()(experiment)
 
 
 def _print_version(wanted: bool) -> None:
