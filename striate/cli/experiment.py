@@ -196,7 +196,7 @@ def print_outcome(outcome: Outcome) -> None:
     for setting in found.settings:
         table.add_row(setting, *(found.text(setting, quantity.name) for quantity in found.quantities))
     console.print(table)
-    for remark in outcome.experiment.remarks(found):
+    for remark in found.remarks:
         console.print(f"\n{remark}", markup=False, soft_wrap=True)
     console.print(Text("\nCompared", style="bold"))
     for number, one in enumerate(outcome.compared, 1):

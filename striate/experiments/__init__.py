@@ -11,18 +11,24 @@ from striate.experiments.batch_normalization import BatchNormalization
 from striate.experiments.convolution_prior import ConvolutionPrior
 from striate.experiments.dead_units import DeadUnits
 from striate.experiments.experiment import Experiment, Material, Outcome, Size, Work, material, perform
+from striate.experiments.first_network import FirstNetwork
+from striate.experiments.flattening import Flattening
 from striate.experiments.leaky_cure import LeakyCure
 from striate.experiments.many_filters import ManyFilters
+from striate.experiments.normalization_placement import NormalizationPlacement
 from striate.experiments.standardization import Standardization
 from striate.experiments.vanishing_gradients import VanishingGradients
 
 _ALL: tuple[Experiment, ...] = (
     ConvolutionPrior(),
     ManyFilters(),
+    FirstNetwork(),
+    Flattening(),
     VanishingGradients(),
     DeadUnits(),
     LeakyCure(),
     Standardization(),
+    NormalizationPlacement(),
     BatchNormalization(),
 )
 EXPERIMENTS = {one.name: one for one in _ALL}

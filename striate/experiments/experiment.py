@@ -110,10 +110,6 @@ class Experiment(ABC):
     def draw(self, found: Measurement, figure: Any) -> None:
         """Draws the numbers into a figure of matplotlib; frame and caption are drawn by ``drawing``."""
 
-    def remarks(self, found: Measurement) -> list[str]:
-        """What the run itself printed and is worth reading, such as an error message."""
-        return []
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -142,7 +138,7 @@ class Outcome:
             "size": vars(self.size),
             "predictions": [compared.to_json() for compared in self.compared],
             "measured": self.found.to_json(),
-            "remarks": one.remarks(self.found),
+            "remarks": self.found.remarks,
             "verdict": {"ruling": self.verdict.ruling.value, "reasons": list(self.verdict.reasons)},
             "seconds": round(self.seconds, 3),
             "picture": None if self.picture is None else str(self.picture),

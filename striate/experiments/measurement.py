@@ -56,6 +56,8 @@ class Quantity:
 class Measurement:
     """Numbers by setting and quantity, one for each seed; ``arrays`` is what the picture needs beside them.
 
+    ``remarks`` is what the run printed and is worth reading, such as an error message.
+
     >>> found = Measurement((Quantity("accuracy"),))
     >>> for accuracy in (0.91, 0.95, 0.94):
     ...     found.add("CNN", accuracy=accuracy)
@@ -66,6 +68,7 @@ class Measurement:
     quantities: tuple[Quantity, ...]
     numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict[str, dict[str, list[float]]])
     arrays: dict[str, Array] = field(default_factory=dict[str, Array])
+    remarks: list[str] = field(default_factory=list[str])
 
     def add(self, setting: str, **numbers: float) -> None:
         """What one seed gave; a quantity's name is written with "_" for its spaces."""

@@ -75,6 +75,6 @@ def judge(compared: Sequence[Compared]) -> Verdict:
     """Fails where a part of the claim failed; holds with a condition where a limit was met; else holds."""
     failed = [one for one in compared if not one.prediction.condition and not one.came_true]
     if failed:
-        return Verdict(Ruling.FAILS, tuple(f"{one.prediction.text} Found: {one.evidence}." for one in failed))
+        return Verdict(Ruling.FAILS, tuple(f"{one.prediction.text} Found: {one.evidence}" for one in failed))
     limits = tuple(one.prediction.condition for one in compared if one.prediction.condition and one.came_true)
     return Verdict(Ruling.CONDITION if limits else Ruling.HOLDS, limits)
