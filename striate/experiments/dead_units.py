@@ -115,7 +115,8 @@ class DeadUnits(Experiment):
             lambda found: found.median(FAST, "dead units") > 2 * found.median(LARGE, "dead units"),
             lambda found: (
                 f"dead {found.short(LARGE, 'dead units')} → {found.short(FAST, 'dead units')}, accuracy "
-                f"{found.short(LARGE, 'accuracy')} → {found.short(FAST, 'accuracy')}"
+                f"{found.short(LARGE, 'accuracy')} → {found.short(FAST, 'accuracy')}; "
+                f"{broken(found, FAST)} of {len(found.values(FAST, 'accuracy'))} trainings broke down"
             ),
             condition="the learning rate decides as well how many units die",
         ),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from striate.errors import MissingExtraError
 from striate.experiments.experiment import Outcome
@@ -54,7 +55,15 @@ def save_picture(outcome: Outcome, path: Path) -> None:
             foot.text(0.012, 1 - (row + 0.6) / (len(lines) + 0.5), line, fontsize=9, color=colour, va="center")
         written = BytesIO()
         page.savefig(written, format="png", metadata={"Software": "striate"})
-    write_atomically(path, written.getvalue())
+    write_atomically(path, in_few_colours(written))
+
+
+def in_few_colours(png: BytesIO) -> bytes:
+    """The same picture with a palette of 256 colours: a third of the bytes, and no difference that one sees."""
+    small = BytesIO()
+    with Image.open(png) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def caption(outcome: Outcome) -> list[tuple[str, str]]:
