@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from striate.cli.report import output, say_json, say_note
-from striate.data import open_dataset
+from striate.data import Dataset, load_cifar10, open_dataset
 from striate.errors import MissingExtraError, OptionError
 from striate.experiments import EXPERIMENTS, Experiment, Material, Outcome, Size, experiment_of, material, perform
 from striate.experiments.drawing import save_picture
@@ -38,7 +39,8 @@ def experiment(
         list[str] | None, typer.Argument(metavar="[NAME]...", help=f"{', '.join(EXPERIMENTS)}; or all.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, mnist, or a folder of IDX files.", show_default="the experiment's own")
+        str | None,
+        typer.Option(help="digits, mnist, cifar10, or a folder of IDX files.", show_default="the experiment's own"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="the experiment's own")] = None,
     samples: Annotated[
@@ -60,7 +62,7 @@ def experiment(
     outcomes: list[Outcome] = []
     for one in chosen:
         size = replace(one.size, **changes)
-        given = material(data, one.data, open_dataset)
+        given = material(data, one.data, partial(opened, size=size))
         folder = claimed(out / one.name)
         if not as_json:
             print_prediction(one, given, size)
@@ -72,6 +74,13 @@ def experiment(
         say_json({"experiments": [outcome.to_json() for outcome in outcomes]})
     elif len(outcomes) > 1:
         print_summary(outcomes)
+
+
+def opened(name: str, part: str, size: Size) -> Dataset:
+    """A data set; of CIFAR-10, whose pictures take time to unpack, no more than the seeds can choose from."""
+    if name == "cifar10":
+        return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
+    return open_dataset(name, part)
 
 
 def claimed(folder: Path) -> Path:

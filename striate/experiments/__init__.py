@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from striate.errors import unknown_option
 from striate.experiments.batch_normalization import BatchNormalization
+from striate.experiments.bias_correction import BiasCorrection
 from striate.experiments.convolution_prior import ConvolutionPrior
+from striate.experiments.cosine_annealing import CosineAnnealing
 from striate.experiments.dead_units import DeadUnits
 from striate.experiments.experiment import Experiment, Material, Outcome, Size, Work, material, perform
 from striate.experiments.first_network import FirstNetwork
 from striate.experiments.flattening import Flattening
 from striate.experiments.leaky_cure import LeakyCure
 from striate.experiments.many_filters import ManyFilters
+from striate.experiments.momentum import Momentum
 from striate.experiments.normalization_placement import NormalizationPlacement
+from striate.experiments.skip_connections import SkipConnections
 from striate.experiments.standardization import Standardization
 from striate.experiments.vanishing_gradients import VanishingGradients
 
@@ -30,6 +34,10 @@ _ALL: tuple[Experiment, ...] = (
     Standardization(),
     NormalizationPlacement(),
     BatchNormalization(),
+    SkipConnections(),
+    Momentum(),
+    BiasCorrection(),
+    CosineAnnealing(),
 )
 EXPERIMENTS = {one.name: one for one in _ALL}
 """By name, in the order in which a student meets them."""

@@ -13,6 +13,7 @@ from striate.experiments.measurement import Array, Measurement, Quantity
 from striate.experiments.networks import convolutional
 from striate.experiments.prediction import Prediction
 from striate.experiments.training import prepared, train
+from striate.graph.value import Value
 from striate.nn.activation import ReLU
 from striate.nn.container import Sequential
 from striate.nn.linear import Linear
@@ -42,8 +43,12 @@ def permuted(dataset: Dataset) -> Dataset:
 
 def highlighted(image: Array, kernel: Array) -> Array:
     """|image ⊗ kernel| of a picture (H, W): where the filter's pattern is."""
-    filtered = compile(lambda x, w: convolution(x, w, padding=1))
+    filtered = compile(_same_size)
     return np.abs(filtered(image[None, None].astype(np.float32), kernel[None, None])[0, 0])
+
+
+def _same_size(x: Value, w: Value) -> Value:
+    return convolution(x, w, padding=1)
 
 
 class ConvolutionPrior(Experiment):

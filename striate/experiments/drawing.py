@@ -96,7 +96,7 @@ def bars(
     """Lying bars of the medians, a mark for every seed, the number at the end."""
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1
-    places = np.arange(len(settings))
+    places = list(range(len(settings)))
     medians = [factor * found.median(setting, quantity) for setting in settings]
     chosen = [colours[place % len(colours)] for place in places]
     axes.barh(places, medians, color=chosen, height=0.62, alpha=0.9)
@@ -118,7 +118,9 @@ def bars(
         axes.set_xticks([0, 20, 40, 60, 80, 100])
 
 
-def band(axes: Any, x: Sequence[float], low: Array, middle: Array, high: Array, colour: str, label: str) -> None:
+def band(
+    axes: Any, x: Sequence[float] | Array, low: Array, middle: Array, high: Array, colour: str, label: str
+) -> None:
     """A line of medians in the band between the least and the greatest seed."""
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x, middle, "o-", color=colour, markersize=4, linewidth=1.8, label=label)

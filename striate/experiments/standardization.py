@@ -142,7 +142,7 @@ class Standardization(Experiment):
         ):
             columns = found.arrays[name]
             low, mid, high = np.percentile(columns, [5, 50, 95], axis=0)
-            places = np.arange(columns.shape[1])
+            places = list(range(columns.shape[1]))
             axes.vlines(places, low, high, color=drawing.SKY, linewidth=2.5)
             axes.plot(places, mid, ".", color=drawing.INK, markersize=4)
             axes.set_title(title, fontsize=10)

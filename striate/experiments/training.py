@@ -10,7 +10,7 @@ from striate.data import Dataset, Standardizer, batches
 from striate.errors import NonFiniteError
 from striate.experiments.measurement import Array
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module
+from striate.nn.module import Module, Standardization
 from striate.optim import SGD, Optimizer
 from striate.step import TrainingStep
 
@@ -19,11 +19,15 @@ _NO_UPDATE = SGD(lr=0.0)
 
 @dataclass
 class Trained:
-    """A network after its training. ``broke`` says that the numbers overflowed and the training ended there."""
+    """A network after its training. ``losses`` by epoch, ``steps`` by step.
+
+    ``broke`` says that the numbers overflowed and the training ended there.
+    """
 
     model: Module
     step: TrainingStep
     losses: list[float] = field(default_factory=list[float])
+    steps: list[float] = field(default_factory=list[float])
     broke: bool = False
 
     def accuracy(self, dataset: Dataset) -> float:
@@ -39,7 +43,8 @@ def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = 
     """The network at its start: weights by the seed, and inputs of mean 0 and spread 1."""
     model.initialize(seed)
     if standardized:
-        model.standardizer = Standardizer.fit(train_set.images)
+        fit = Standardizer.fit(train_set.images)
+        model.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     return model
 
 
@@ -51,8 +56,10 @@ def train(
     trained = Trained(model, step)
     try:
         for epoch in range(epochs):
-            losses = [step(x, y) for x, y, _ in batches(train_set, batch_size, seed=seed, epoch=epoch)]
-            trained.losses.append(float(np.mean(losses)))
+            before = len(trained.steps)
+            for x, y, _ in batches(train_set, batch_size, seed=seed, epoch=epoch):
+                trained.steps.append(step(x, y))
+            trained.losses.append(float(np.mean(trained.steps[before:])))
     except NonFiniteError:
         trained.broke = True
     return trained

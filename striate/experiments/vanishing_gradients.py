@@ -65,7 +65,11 @@ class VanishingGradients(Experiment):
     )
     data = "digits"
     size = Size(seeds=3, samples=1442, held_out=355, epochs=20)
-    quantities = (Quantity("first to last", Form.POWER), Quantity("a layer", Form.PLAIN, spread=False), Quantity("accuracy"))
+    quantities = (
+        Quantity("first to last", Form.POWER),
+        Quantity("a layer", Form.PLAIN, spread=False),
+        Quantity("accuracy"),
+    )
     predictions = (
         Prediction(
             "Twelve sigmoids: the first layer's gradient is below a ten-thousandth of the last one's, at most about "
