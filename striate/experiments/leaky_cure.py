@@ -73,8 +73,8 @@ class LeakyCure(Experiment):
             "α = 0.01 cures less than half as much as α = 0.3.",
             lambda found: cured(found, SMALL_SLOPE) < cured(found, CURE) / 2,
             lambda found: (
-                f"α = 0.01 {found.text(SMALL_SLOPE, 'accuracy')} ({100 * cured(found, SMALL_SLOPE):+.0f} "
-                f"points), α = 0.1 {100 * cured(found, MIDDLE):+.0f}, α = 0.3 {100 * cured(found, CURE):+.0f}"
+                f"α = 0.01 {found.text(SMALL_SLOPE, 'accuracy')} ({100 * cured(found, SMALL_SLOPE):+.1f} "
+                f"points), α = 0.1 {100 * cured(found, MIDDLE):+.1f}, α = 0.3 {100 * cured(found, CURE):+.1f}"
             ),
             "the same as ReLU",
             condition="α must be large enough; the common 0.01 is not",
