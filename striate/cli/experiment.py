@@ -158,10 +158,10 @@ def list_experiments(as_json: bool) -> None:
             }
         )
         return
-    console = output()
+    console, wide = output(), max(map(len, EXPERIMENTS))
     for name, one in EXPERIMENTS.items():
-        console.print(Text(f"{name:4} {one.title}", style="bold"), soft_wrap=True)
-        console.print(Text(f"     {one.equation}", style="dim"), soft_wrap=True)
+        console.print(Text(f"{name:{wide}}  {one.title}", style="bold"), soft_wrap=True)
+        console.print(Text(f"{'':{wide}}  {one.equation}", style="dim"), soft_wrap=True)
     console.print("\nstriate experiment M5   runs one; `all` runs all of them", markup=False, soft_wrap=True)
 
 

@@ -20,7 +20,8 @@ from striate.optim import SGD
 
 DEPTHS = (2, 12, 40)
 WIDTH = 32
-KINDS = ("plain", "addition", "concatenation")
+KINDS = ("plain", "addition")
+BESIDE_DEPTH = 12  # every block of a concatenation has a width, and so kernels, of its own
 GROWTH = 4
 
 
@@ -29,7 +30,8 @@ def name_of(kind: str, depth: int) -> str:
     return f"{kind}, {depth} blocks"
 
 
-SETTINGS = tuple(name_of(kind, depth) for kind in KINDS for depth in DEPTHS)
+BESIDE = name_of("concatenation", BESIDE_DEPTH)
+SETTINGS = (*(name_of(kind, depth) for kind in KINDS for depth in DEPTHS), BESIDE)
 DEEP = {kind: name_of(kind, DEPTHS[-1]) for kind in KINDS}
 
 
@@ -50,10 +52,10 @@ class SkipConnections(Experiment):
 
     name = "skip"
     title = "Skip connections"
-    equation = "y = f(x) + x, so ∂y/∂x = f′(x) + 1;  y = [x, f(x)]: (B, D), (B, H) → (B, D+H)"
+    equation = "y = f(x) + x, ∂y/∂x = f′(x) + 1;  y = [x, f(x)], (B, D+H)"
     setup = (
         f"2, 12 and 40 blocks of a linear map and tanh, {WIDTH} units wide, with PyTorch's default start, which is too "
-        f"small for tanh (see M5); plain, with x added, and with x kept beside {GROWTH} new features. Digits; SGD, "
+        f"small for tanh (see M5); plain and with x added; and 12 with x kept beside {GROWTH} new features. Digits; SGD, "
         "learning rate 0.01, momentum 0.9, batches of 32. Ratio: the gradient's norm at the first block's weights "
         "over the last block's, before training."
     )
@@ -82,15 +84,16 @@ class SkipConnections(Experiment):
             ),
         ),
         Prediction(
-            f"Concatenation does it too (above 85 %), and ends with {WIDTH} + 40·{GROWTH} = {WIDTH + 40 * GROWTH} "
-            "features.",
+            f"Twelve blocks with x kept beside learn as well (above 85 %), and end with {WIDTH} + 12·{GROWTH} = "
+            f"{WIDTH + BESIDE_DEPTH * GROWTH} features; twelve plain ones do not (below 50 %).",
             lambda found: (
-                found.median(DEEP["concatenation"], "accuracy") > 0.85
-                and found.median(DEEP["concatenation"], "features") == WIDTH + 40 * GROWTH
+                found.median(BESIDE, "accuracy") > 0.85
+                and found.median(BESIDE, "features") == WIDTH + BESIDE_DEPTH * GROWTH
+                and found.median(name_of("plain", BESIDE_DEPTH), "accuracy") < 0.5
             ),
             lambda found: (
-                f"{found.text(DEEP['concatenation'], 'accuracy')}, "
-                f"{found.short(DEEP['concatenation'], 'features')} features"
+                f"{found.text(BESIDE, 'accuracy')}, {found.short(BESIDE, 'features')} features; plain "
+                f"{found.text(name_of('plain', BESIDE_DEPTH), 'accuracy')}"
             ),
         ),
         Prediction(
@@ -129,7 +132,7 @@ class SkipConnections(Experiment):
 
     def draw(self, found: Measurement, figure: Any) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
-        colours = dict(zip(KINDS, (drawing.RED, drawing.BLUE, drawing.GREEN)))
+        colours = dict(zip(KINDS, (drawing.RED, drawing.BLUE)))
         for kind in KINDS:
             curves = found.arrays[DEEP[kind]]
             blocks = np.arange(1, curves.shape[1] + 1)
@@ -144,6 +147,9 @@ class SkipConnections(Experiment):
             rows = [100 * np.array(found.values(name_of(kind, depth), "accuracy")) for depth in DEPTHS]
             low, mid, high = (np.array([f(row) for row in rows]) for f in (np.min, np.median, np.max))
             drawing.band(right, DEPTHS, low, mid, high, colours[kind], kind)
+        beside = 100 * np.array(found.values(BESIDE, "accuracy"))
+        right.plot([BESIDE_DEPTH] * len(beside), beside, "D", color=drawing.GREEN, markersize=5, label="concatenation")
+        right.legend(fontsize=9, loc="center right")
         right.axhline(10, color=drawing.GREY, linewidth=1, linestyle=":")
         right.set_xticks(DEPTHS)
         right.set_ylim(0, 102)
