@@ -55,8 +55,8 @@ class SkipConnections(Experiment):
     equation = "y = f(x) + x, ∂y/∂x = f′(x) + 1;  y = [x, f(x)], (B, D+H)"
     setup = (
         f"2, 12 and 40 blocks of a linear map and tanh, {WIDTH} units wide, with PyTorch's default start, which is too "
-        f"small for tanh (see M5); plain and with x added; and 12 with x kept beside {GROWTH} new features. Digits; SGD, "
-        "learning rate 0.01, momentum 0.9, batches of 32. Ratio: the gradient's norm at the first block's weights "
+        f"small for tanh (see M5); plain and with x added; and 12 with x kept beside {GROWTH} new features. Digits; "
+        "SGD, learning rate 0.01, momentum 0.9, batches of 32. Ratio: the gradient's norm at the first block's weights "
         "over the last block's, before training."
     )
     data = "digits"
@@ -135,7 +135,7 @@ class SkipConnections(Experiment):
         colours = dict(zip(KINDS, (drawing.RED, drawing.BLUE)))
         for kind in KINDS:
             curves = found.arrays[DEEP[kind]]
-            blocks = np.arange(1, curves.shape[1] + 1)
+            blocks = list(range(1, curves.shape[1] + 1))
             drawing.band(left, blocks, curves.min(0), np.median(curves, 0), curves.max(0), colours[kind], kind)
         left.set_yscale("log")
         left.grid(axis="y")
