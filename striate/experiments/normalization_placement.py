@@ -149,8 +149,7 @@ class NormalizationPlacement(Experiment):
             edges = np.histogram_bin_edges(np.concatenate(list(both.values())), 40)
             for one, values in both.items():
                 axes.hist(values, bins=edges, color=colours[one], alpha=0.55, label=one)
-            axes.axvline(start, color=drawing.INK, linewidth=1.2, linestyle="--")
-            axes.text(start, 0.62 * axes.get_ylim()[1], "at the start ", fontsize=8, va="top", ha="right")
+            axes.axvline(start, color=drawing.INK, linewidth=1.2, linestyle="--", label="at the start")
             axes.set_xlabel(f"{name} after training")
             axes.set_ylabel("units")
             axes.set_title(f"{name} is learned")
