@@ -208,9 +208,11 @@ def print_outcome(outcome: Outcome) -> None:
     for remark in found.remarks:
         console.print(f"\n{remark}", markup=False, soft_wrap=True)
     console.print(Text("\nCompared", style="bold"))
+    same_data = outcome.data == outcome.experiment.data
+    place = "elsewhere" if same_data else f"elsewhere, on {outcome.experiment.data}"
     for number, one in enumerate(outcome.compared, 1):
         mark = "yes" if one.came_true else "no "
-        elsewhere = f" (elsewhere: {one.prediction.elsewhere})" if one.prediction.elsewhere else ""
+        elsewhere = f" ({place}: {one.prediction.elsewhere})" if one.prediction.elsewhere else ""
         line = paragraph(f"{mark}  {one.evidence}{elsewhere}", f"{number:3}. ", " " * 10)
         console.print(Text(line, style="" if one.came_true else "red"), soft_wrap=True)
     console.print()

@@ -54,6 +54,7 @@ def test_the_prediction_is_printed_first_then_numbers_and_verdict(tmp_path: Path
     assert places == sorted(places)
     assert "digits: 64 images to learn from and 355 held out; 1 epoch; 1 seed." in text
     assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+    assert "(elsewhere, on mnist: 94 %, 87 %)" in " ".join(text.split())  # those figures are of other data than these
     written = json.loads((tmp_path / "M1" / "result.json").read_text("utf-8"))
     assert written["experiment"] == "M1"
     assert set(written["measured"]["CNN, images"]["accuracy"]) == {"median", "low", "high", "values"}
