@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -154,9 +154,3 @@ def picture(
     for spine in axes.spines.values():
         spine.set_visible(False)
     return shown
-
-
-def legend_of(axes: Any, colours: Mapping[str, str], **options: Any) -> None:
-    """A legend for bars whose colours mean something."""
-    patch = import_module("matplotlib.patches").Patch
-    axes.legend(handles=[patch(color=colour, label=label) for label, colour in colours.items()], **options)

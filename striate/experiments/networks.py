@@ -51,8 +51,3 @@ def convolutional(
         layers[f"conv{block}"] = Conv2d(None, count, kernel, padding=kernel // 2, init=init)
         layers |= {f"active{block}": activation(), f"pool{block}": MaxPool2d(2)}
     return Sequential({**layers, "flatten": Flatten(), "out": Linear(None, classes, init=init)})
-
-
-def weights_of(model: Module, layer: str) -> list[str]:
-    """Names of the weights of layers whose name begins so, in order."""
-    return [name for name, _ in model.named_slots() if name.startswith(layer) and name.endswith(".weight")]
