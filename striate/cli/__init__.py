@@ -14,6 +14,7 @@ import typer
 from striate.cli.bench import bench
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
+from striate.cli.experiment import experiment
 from striate.cli.filter import filter
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
@@ -37,6 +38,7 @@ app.command()(filter)
 app.command()(doctor)
 app.command()(show)
 app.command()(bench)
+app.command()(experiment)
 
 
 def _print_version(wanted: bool) -> None:

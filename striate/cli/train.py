@@ -58,6 +58,7 @@ class Recipe:
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # 1,442 pictures: many passes
     "mnist": Recipe("lenet5", 3, 64),
+    "cifar10": Recipe("vgg_small", 5, 64),
 }
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL = 58
@@ -65,7 +66,9 @@ LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="digits (in the package), mnist, or a folder of IDX files.")] = "digits",
+    data: Annotated[
+        str, typer.Argument(help="digits (in the package), mnist, cifar10, or a folder of IDX files.")
+    ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
     batch_size: Annotated[
