@@ -93,6 +93,7 @@ class Chart:
     diversity: list[float] = field(default_factory=list[float])  # classes in a batch, against as many drawn at random
     starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias of each map before the first step
     gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) of each map, likewise
+    first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
     scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
     random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
     baseline: float | None = None  # loss of the best constant prediction
