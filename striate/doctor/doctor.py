@@ -155,6 +155,9 @@ class Doctor:
         chart.validation_losses.append(validation_loss)
         chart.validation_accuracies.append(validation_accuracy)
         self._epoch_sum = [0.0, 0]
+        if chart.setup.train_set is None and chart.labels_seen.any():
+            shares = chart.labels_seen / chart.labels_seen.sum()
+            chart.baseline = entropy(shares, chart.setup.loss, chart.setup.batch_size)
         self._count_silent()
         probe = self._probe()
         if probe is not None:
@@ -232,12 +235,11 @@ class Doctor:
 
     def _note_labels(self, y: Array) -> None:
         chart = self.chart
-        if chart.setup.classifies and y.ndim == 1 and len(y) > 1 and chart.data is not None:
-            if len(chart.diversity) < 200:
-                shares = np.bincount(y) / len(y)
-                usual = (1 - chart.data.chance) * (len(y) - 1) / len(y)
-                if usual > 0:
-                    chart.diversity.append(float(1 - np.square(shares).sum()) / usual)
+        if chart.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
+            counts = np.bincount(y, minlength=len(chart.labels_seen))
+            chart.labels_seen = counts + np.pad(chart.labels_seen, (0, len(counts) - len(chart.labels_seen)))
+            if len(chart.mixtures) < 200:
+                chart.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
         elif chart.setup.regresses and len(self._targets) < _TARGETS:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
             chart.baseline = float(np.concatenate(self._targets).var(axis=0).mean())

@@ -24,7 +24,7 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
 
 
 def smaller_rate(chart: Chart) -> float:
-    """The learning rate with which the largest of the first steps would have changed weights by 1 %, a fifth at most."""
+    """The learning rate with which the largest of the first steps would have moved weights by 1 %; a fifth at most."""
     # Against weights that the first steps have made large, later steps are small: the largest tells how to scale.
     medians = [float(np.median(list(found.values()))) for one in chart.early if (found := chart.update_ratios([one]))]
     too_far = [ratio / USUAL for ratio in medians if ratio > 0]
