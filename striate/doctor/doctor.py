@@ -282,7 +282,7 @@ class Doctor:
         order = list(When)
         new: set[tuple[str, str]] = set()
         for known in RULES.values():
-            if order.index(known.when) > order.index(when):
+            if order.index(known.when) > order.index(when) or (known.when is When.ONCE and when is not When.START):
                 continue
             for finding in applied(known.kind, self.chart):
                 if finding.key not in self._found:
