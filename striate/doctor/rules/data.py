@@ -21,6 +21,7 @@ TABLE = 64
 LEAKED = 0.01
 LEAST_LEAKED = 3
 NEAR = 0.1
+PICTURE = 4
 COPIED = 1e-9
 WIDEST = 1024
 
@@ -100,6 +101,8 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     sample = chart.data
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
+    if not sample.is_table and sample.features <= PICTURE:
+        return  # grey pictures stored in colour do no harm
     varying = np.flatnonzero((sample.spreads > 0) & ~sample.constant)
     if len(varying) < 2 or len(varying) > WIDEST:
         return
