@@ -166,6 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("judged", "dev"), default="judged")
     parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, help="another start and order in every training")
     parser.add_argument("--faults-only", action="store_true")
     parser.add_argument("--healthy-only", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="print findings in full")
@@ -188,6 +189,8 @@ def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]
     for case in cases:
         if options.only and options.only not in f"{case.name} {case.network} {case.data_name} {case.expected}":
             continue
+        if options.seed is not None:
+            case = replace(case, setup=replace(case.setup, seed=options.seed))
         verdict = judge(case)
         verdicts.append(verdict)
         print(" | ".join(verdict.row()), f"| {verdict.seconds:.1f} s", flush=True)

@@ -317,7 +317,7 @@ def bytes_to_floats(images: Array) -> Array:
 
 
 def faults() -> Iterator[Case]:
-    """At least two of each kind where the kind allows, on data and networks that no threshold was tuned on."""
+    """At least two of each kind where the kind allows, on data and networks that the rules were not developed on."""
     sgd, adam = optim.SGD, optim.Adam
     digit, digit_val = mnist()
     picture, picture_val = cifar()

@@ -13,9 +13,12 @@ from striate.doctor.remedy import Activation, Change, Initialization, LearningRa
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import is_squashing
+from striate.doctor.rules.rate import smaller_rate
 from striate.nn.activation import ReLU, Sigmoid
 
 DEAD = 0.5
+NEARLY_ALL = 0.9
+WELL = 0.8
 NARROW = 16
 SATURATED = 0.5
 LARGE_STEP = 0.02
@@ -25,8 +28,9 @@ LARGE_STEP = 0.02
     "dead_units",
     When.EPOCH,
     looks_for="ReLU units that were 0 for every sample of a pass over the data",
-    threshold="half of the units of a layer. Those that had fired in the first step were killed by training (the "
-    "learning rate); else they were dead from the start (bias, weights, or ReLU in a very narrow network)",
+    threshold="half of the units of a layer; nine in ten where 80 % of the loss is gone all the same. Those that had "
+    "fired in the first step were killed by training (the learning rate); else they were dead from the start (bias, "
+    "weights, or ReLU in a very narrow network)",
     source="M6: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. Networks that learn had "
     "up to a third of such units",
     why="A unit whose input is below 0 for every sample has neither output nor gradient, and stays "
@@ -51,7 +55,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
     last = structure.last
     if last is not None:
         dead.pop(last.path, None)
-    if not dead:
+    if not dead or (chart.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
         return
     worst = max(dead, key=lambda path: dead[path].share)
     # The first layer that is wholly dead silences those after it; otherwise the worst is shown.
@@ -73,8 +77,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             "They had fired before the first update: steps that were too large moved their weights so far that no "
             "sample reaches them any more."
         )
-        lr = chart.lr / 10 if not step > 0.1 else chart.lr / 100
-        text, changes = "take a smaller learning rate", (LearningRate(lr),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
     else:
         source = structure.map_of(first)
         bias = source.layer.own_slots().get("bias") if source is not None else None
@@ -159,7 +162,7 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
         why = "The starting weights are too large for the inputs: the sums that reach these units are far from 0."
     elif stuck:
         path, share, cause = stuck[0], late[stuck[0]], "learning rate"
-        text, changes = "take a smaller learning rate", (LearningRate(chart.lr / 10),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
         why = "They were not saturated at the start: steps that were too large drove them there."
     else:
         return
