@@ -13,6 +13,7 @@ import typer
 
 from striate.cli.bench import bench
 from striate.cli.evaluate import evaluate
+from striate.cli.inspect import inspect
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(inspect)
 app.command()(show)
 app.command()(bench)
 

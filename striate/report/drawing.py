@@ -25,7 +25,7 @@ from striate.report.html import Markup, element, joined
 from striate.report.labels import colour_of, label_of
 
 STRIP, GAP, EDGE = 24.0, 24.0, 3.0
-TRUNK, SIDE, CHANNEL = 232.0, 150.0, 22.0
+TRUNK, SIDE, CHANNEL = 232.0, 164.0, 22.0
 """Widths of the trunk's boxes, of boxes beside it, and of a way without boxes."""
 
 CHARACTER = 6.6
@@ -60,8 +60,8 @@ class Unit(NamedTuple):
     entry: Value | None
 
 
-def drawn(blocks: Sequence[Block], anchors: bool = True) -> list[Markup]:
-    """One picture for every unit; with ``anchors`` each strip leads to ``#layer-INDEX``."""
+def drawing(blocks: Sequence[Block]) -> Markup:
+    """One picture for every unit, in as many columns as there is room for; strips lead to ``#layer-INDEX``."""
     cards = cards_of(blocks)
     units = units_of(cards)
     for unit in units:
@@ -71,9 +71,20 @@ def drawn(blocks: Sequence[Block], anchors: bool = True) -> list[Markup]:
     pictures: list[Markup] = []
     for index, unit in enumerate(units):
         shape = "" if unit.entry is None else sizes_text(unit.entry.shape)
-        pictures.append(_Drawing(unit, width, shape if shape != seen else "", index == len(units) - 1, anchors).svg())
+        pictures.append(_Drawing(unit, width, shape if shape != seen else "", index == len(units) - 1).svg())
         seen = shape
-    return pictures
+    lanes = (
+        " lanes"
+        if width > 2.2 * TRUNK
+        else " twofold"
+        if width > TRUNK + 3 * CHANNEL
+        else " branched"
+        if width > TRUNK + CHANNEL
+        else ""
+    )
+    if lanes == " lanes":  # wider than a phone can show without shrinking it
+        return element("div", *pictures, class_="network lanes", tabindex=0, role="region", aria_label="The drawing")
+    return element("div", *pictures, class_=f"network{lanes}")
 
 
 def cards_of(blocks: Sequence[Block]) -> list[Card]:
@@ -155,12 +166,12 @@ def _place(unit: Unit) -> None:
 
 
 def _width(unit: Unit) -> float:
-    return _Drawing(unit, TRUNK, "", False, False).needed
+    return _Drawing(unit, TRUNK, "", False).needed
 
 
 class _Drawing:
-    def __init__(self, unit: Unit, width: float, entry: str, last: bool, anchors: bool) -> None:
-        self.unit, self.width, self.entry, self.last, self.anchors = unit, width, entry, last, anchors
+    def __init__(self, unit: Unit, width: float, entry: str, last: bool) -> None:
+        self.unit, self.width, self.entry, self.last = unit, width, entry, last
         self.bottom = max(card.bottom for card in unit.cards)
         lanes = max(card.lane for card in unit.cards)
         self.left = [EDGE, *(EDGE + TRUNK + CHANNEL + (SIDE + CHANNEL) * lane for lane in range(lanes))]
@@ -173,7 +184,7 @@ class _Drawing:
         end = self.bottom + (GAP if self.last else 0.0)
         parts = [*self.ways, *(self._card(card) for card in self.unit.cards)]
         if self.entry:
-            parts.append(self._shape(self.entry, GAP / 2 - 2))
+            parts.append(self._shape(self.entry, GAP / 2 + 2))
         if self.last:
             parts.append(self._shape(sizes_text(self.unit.cards[-1].blocks[-1].output.shape), end - 6))
             parts.append(_path(f"M{EDGE + TRUNK / 2} {self.bottom}V{end - 1}", arrow=True))
@@ -190,7 +201,7 @@ class _Drawing:
         return self.left[lane] + (SIDE if lane else TRUNK) / 2
 
     def _shape(self, text: str, y: float) -> Markup:
-        return element("text", text, x=self._middle(0) + 8, y=y, class_="shape")
+        return element("text", text, x=self._middle(0) - 8, y=y, class_="shape")
 
     def _way(self, source: Card | None, card: Card) -> list[Markup]:
         """The line from a card (or the entry, on top of the trunk) to one that reads it."""
@@ -244,7 +255,7 @@ class _Drawing:
             element("text", text, x=left + 8, y=top + STRIP / 2 + 4),
             element("text", tail, x=left + width - 7, y=top + STRIP / 2 + 4, class_="path") if tail else None,
         )
-        return element("a", inside, href=f"#layer-{block.index}") if self.anchors else inside
+        return element("a", inside, href=f"#layer-{block.index}")
 
 
 def _path(d: str, arrow: bool = False, skip: bool = False) -> Markup:

@@ -48,7 +48,7 @@ def joined(*children: Child) -> Markup:
     return Markup("".join(parts))
 
 
-def element(name: str, *children: Child, **attributes: object) -> Markup:
+def element(name: str, /, *children: Child, **attributes: object) -> Markup:
     """``<name attribute="…">children</name>``
 
     ``class_`` is class, ``aria_label`` aria-label, ``stroke_width`` stroke-width; None and False leave an attribute

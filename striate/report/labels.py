@@ -15,7 +15,7 @@ _KINDS = {
     Kind.COMPOSITE: "contraction",
     Kind.WINDOW: "window",
     Kind.REDUCTION: "window",
-    Kind.VIEW: "shape",
+    Kind.VIEW: "view",
     Kind.GATHER: "join",
     Kind.ROWWISE: "activation",
     Kind.ELEMENTWISE: "activation",
@@ -25,7 +25,7 @@ _PLAIN |= {"Relu": "ReLU", "LeakyRelu": "leaky ReLU", "Tanh": "tanh", "Sigmoid":
 
 
 def colour_of(block: Block) -> str:
-    """contraction, normalization, activation, window, shape, join or other: a class of the style sheet."""
+    """contraction, normalization, activation, window, view, join or other: a class of the style sheet."""
     main = block.main_node
     if main is not None:
         return _KINDS.get(main.op.kind, "other")
