@@ -63,10 +63,12 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     if step <= 1:
         return list(points)
     groups = [points[start : start + step] for start in range(0, len(points), step)]
-    means = [
-        (math.fsum(p[0] for p in group) / len(group), math.fsum(p[1] for p in group) / len(group)) for group in groups
-    ]
-    return [*means[:-1], points[-1]]
+    return [*(_mean(group) for group in groups[:-1]), points[-1]]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    xs, ys = zip(*points)
+    return math.fsum(xs) / len(points), math.fsum(ys) / len(points)
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from striate.report.chart import Series, line_chart
@@ -68,7 +69,8 @@ def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
         return None
     positive = [y for y in values if y > 0]
     wide = bool(positive) and max(positive) > 20 * min(positive)
-    label = f"Loss over {len(epochs)} epochs. {_from_to('Training loss', series[1].points)} {_from_to('Held-out loss', series[2].points)}"
+    ends = [_from_to("Training loss", series[1].points), _from_to("Held-out loss", series[2].points)]
+    label = " ".join([f"Loss over {len(epochs)} epochs.", *filter(None, ends)])
     chart = line_chart(series, "epoch", label, log=wide)
     return figure(chart, "The axis is logarithmic." if wide else "", "Loss")
 
@@ -93,7 +95,7 @@ def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
     return figure(chart, "The first epoch also compiles the kernels that no cache holds.", "Images a second")
 
 
-def _from_to(what: str, points: Points) -> str:
+def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
     return f"{what} from {points[0][1]:.4g} to {points[-1][1]:.4g}." if points else ""
 
 

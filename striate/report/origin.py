@@ -18,7 +18,7 @@ def section(material: Material) -> Section:
         rows += [
             ("data", run.data),
             ("seed", run.seed),
-            ("finished", "yes" if run.finished else "no: it was interrupted"),
+            ("finished", "yes" if run.finished else "not yet, or interrupted"),
         ]
         rows += [(str(name).replace("_", " "), _value(value)) for name, value in run.arguments.items()]
         rows += [(str(name), value) for name, value in run.versions.items()]

@@ -10,6 +10,7 @@ from striate import settings
 from striate.nn.loss import CrossEntropyLoss
 from striate.optim import SGD
 from striate.profile import Profile, Row, profile_prediction
+from striate.report.chart import key
 from striate.report.html import Markup, element
 from striate.report.material import Material
 from striate.report.page import Section, absent, table
@@ -17,7 +18,8 @@ from striate.settings import Engine
 from striate.step import TrainingStep
 
 REPETITIONS = 5
-_WIDTH, _BAR, _ROW = 380.0, 170.0, 20.0
+_WIDTH, _NAMES, _TIMES, _ROW = 400.0, 138.0, 58.0, 20.0
+_LONGEST = 22
 _TONES = {"forward": "s1", "input gradient": "s2", "weight gradient": "s3", "backward": "s4", "update": "s5"}
 
 
@@ -61,7 +63,8 @@ def section(material: Material, profile: Profile | None, wanted: bool) -> Sectio
         f"{profile.threads} thread{'s' * (profile.threads > 1)} on {profile.cpu}, mean of {profile.kept} of "
         f"{profile.repetitions} repetitions."
     )
-    busy = "Other programs were running: the true speed is higher." if 2 * profile.clean < profile.repetitions else None
+    beside = "Other programs were running beside it: the true speed may be higher."
+    busy = beside if 2 * profile.clean < profile.repetitions else None
     return Section(
         "speed", "The speed reached", lead,
         element("div", element("p", text), element("p", busy, class_="note") if busy else None, _bars(layers, profile),
@@ -76,33 +79,25 @@ def _bars(layers: dict[str, list[Row]], profile: Profile) -> Markup:
     parts: list[Markup] = []
     used: dict[str, str] = {}
     for index, (layer, rows) in enumerate(slowest):
-        y, x = index * _ROW, 118.0
-        name = layer if len(layer) <= 17 else f"…{layer[-16:]}"
-        parts.append(element("text", name, x=112, y=y + 14, class_="end"))
+        y, x = index * _ROW, _NAMES + 6
+        called = f"{layer} {rows[0].kind}".strip()
+        name = called if len(called) <= _LONGEST else f"…{called[1 - _LONGEST :]}"
+        parts.append(element("text", name, x=_NAMES, y=y + 14, class_="end"))
         for row in rows:
-            width = row.seconds / longest * (_WIDTH - 118 - 62)
+            width = row.seconds / longest * (_WIDTH - _NAMES - 6 - _TIMES)
             title = element("title", f"{layer}, {row.stage.value}: {row.seconds * 1e3:.3f} ms")
             tone = _TONES[row.stage.value]
             used[row.stage.value] = tone
             parts.append(element("rect", title, x=x, y=y + 3, width=width, height=_ROW - 6, class_=f"bar {tone}"))
             x += width
         time = sum(row.seconds for row in rows)
-        parts.append(element("text", f"{time * 1e3:.2f} ms", x=x + 5, y=y + 14))
+        parts.append(element("text", f"{time * 1e3:.3g} ms", x=x + 5, y=y + 14))
     height = _ROW * len(slowest)
     label = "Time by layer: " + ", ".join(
         f"{layer} {sum(row.seconds for row in rows) * 1e3:.2f} ms" for layer, rows in slowest
     )
     chart = element("svg", parts, viewBox=f"0 0 {_WIDTH:g} {height:g}", class_="chart", role="img", aria_label=label)
-    colours = element(
-        "ul",
-        [
-            element("li", element("svg", element("rect", width=12, height=12, rx=2, class_=f"dot {tone}"),
-                                  viewBox="0 0 12 12", class_="swatch", aria_hidden="true"), name)
-            for name, tone in used.items()
-        ],
-        class_="key",
-    )  # fmt: skip
-    return element("figure", chart, colours)
+    return element("figure", chart, key(list(used.items())))
 
 
 def _table(layers: dict[str, list[Row]], profile: Profile) -> Markup:

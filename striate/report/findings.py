@@ -1,0 +1,96 @@
+"""Section: what the doctor says about the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from striate.report.chart import number
+from striate.report.html import Markup, element, joined
+from striate.report.material import Material, numbers_of
+from striate.report.page import Section, absent, terms
+
+_TONES = {"error": "bad", "warning": "warn", "note": "info", "info": "info"}
+_MOST_UNITS = 24
+Found = Mapping[str, Any]
+
+
+def section(material: Material) -> Section:
+    """The findings, the gravest first, each with its evidence and its remedy."""
+    lead = (
+        "While it trains, rules look at the gradients, the units and the data. A finding names the layer, the numbers "
+        "it rests on, and what to change. No finding is the good sign; a bad one is an error at the top of the list, "
+        "which is worth more than any other change."
+    )
+    found = findings_of(material)
+    if found is None:
+        why = "A model file says nothing of its training." if material.run is None else "No doctor watched this run."
+        return Section("findings", "What is wrong", lead, absent(why))
+    if not found:
+        good = element(
+            "div", element("p", element("span", "all well", class_="badge"), "The doctor found nothing wrong."),
+            class_="finding good",
+        )  # fmt: skip
+        return Section("findings", "What is wrong", lead, good)
+    return Section("findings", "What is wrong", lead, element("div", [_finding(one) for one in found]))
+
+
+def findings_of(material: Material) -> list[Found] | None:
+    """Of run.json, else of the record; None where no doctor was there."""
+    kept: object = getattr(material.run, "findings", None) if material.run else None
+    recorded = material.records_of("finding")
+    if not isinstance(kept, Sequence) or isinstance(kept, str):
+        return cast("list[Found]", recorded) or None
+    return [cast("Found", one) for one in cast("Sequence[object]", kept) if isinstance(one, Mapping)]
+
+
+def _finding(one: Found) -> Markup:
+    severity = str(one.get("severity", "warning"))
+    tone = _TONES.get(severity, "warn")
+    sure = numbers_of(one, "sureness")
+    where = str(one.get("where", ""))
+    return element(
+        "article",
+        element("h3", element("span", severity, class_="badge"), str(one.get("message", one.get("kind", "")))),
+        element("p", _place(where, one.get("units")), f", {sure[0]:.0%} sure" if sure else "", class_="note"),
+        _paragraph("", one.get("why")),
+        _remedy(one.get("remedy")),
+        _evidence(one.get("evidence")),
+        class_=f"finding {tone}",
+    )
+
+
+def _place(where: str, units: object) -> str:
+    if not isinstance(units, Sequence) or isinstance(units, str) or not units:
+        return f"at {where}" if where else "somewhere"
+    several = list(cast("Sequence[object]", units))
+    shown = ", ".join(map(str, several[:_MOST_UNITS])) + (" …" if len(several) > _MOST_UNITS else "")
+    return f"at {where}, unit{'s' * (len(several) > 1)} {shown}"
+
+
+def _paragraph(label: str, text: object) -> Markup | None:
+    if not isinstance(text, str) or not text:
+        return None
+    return element("p", element("b", label) if label else None, text)
+
+
+def _remedy(remedy: object) -> Markup | None:
+    if isinstance(remedy, str):
+        return _paragraph("What to change: ", remedy)
+    if not isinstance(remedy, Mapping):
+        return None
+    parts = cast("Mapping[str, object]", remedy)
+    code = "\n".join(str(parts[name]) for name in ("code", "command") if parts.get(name))
+    return joined(_paragraph("What to change: ", parts.get("text")), element("pre", code) if code else None)
+
+
+def _evidence(evidence: object) -> Markup | None:
+    if not isinstance(evidence, Mapping):
+        return None
+    pairs = cast("Mapping[str, object]", evidence)
+    shown = [
+        (str(name), number(float(f"{value:.4g}")))
+        for name, value in pairs.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return terms(shown, "evidence") if shown else None
