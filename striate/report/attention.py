@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from striate.errors import StriateError
-from striate.insight import grad_cam, worst_mistakes
+from striate.insight import grad_cam
+from striate.report.chart import percent
 from striate.report.features import no_examples
 from striate.report.html import Markup, element, joined
 from striate.report.material import Array, Example, Material
@@ -37,8 +36,7 @@ def section(material: Material) -> Section:
     except StriateError as error:  # a network that keeps no positions
         return Section("attention", "Where it looks", lead, absent(f"No map: {str(error).splitlines()[0]}"))
     parts = [element("div", *tiles, class_="tiles")]
-    held_out = None if material.pictures else material.data
-    mistakes = worst_mistakes(material.model, held_out, MISTAKES) if held_out else []
+    mistakes = [] if material.pictures else material.mistakes[:MISTAKES]
     if mistakes:
         pairs = [
             _tile(
@@ -64,7 +62,7 @@ def _looked(material: Material, example: Example) -> Markup:
     name = material.classes[best]
     right = example.label is None or example.label == best
     truth = "" if right else f", is {material.classes[example.label or 0]}"
-    sure = f"{100 * probabilities[best]:.0f} %" if math.isfinite(probabilities[best]) else "?"
+    sure = percent(float(probabilities[best]))
     tone = None if example.label is None else "right" if right else "wrong"
     caption = joined(element("span", f"{name} ({sure}){truth}", class_=tone), element("br"), example.name)
     return _tile(material, example.image, best, caption, f"{example.name}, evidence for {name}")

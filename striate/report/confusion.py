@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from striate.insight import Confusion, Mistake, worst_mistakes
+from striate.insight import Confusion, Mistake
 from striate.insight import confusion as confusion_of
+from striate.report.chart import percent
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material
 from striate.report.page import Section, absent, table, wide
 from striate.report.pixels import enlarged, picture, sheet, shown, warm
 
 LARGEST_TABLE = 20
-MISTAKES = 12
 _SIDE = 112
 _DEGREES = 10
 
@@ -31,11 +31,14 @@ def section(material: Material) -> Section:
         return Section("mistakes", "What it confuses", lead, absent(f"No matrix: {material.missing or 'no classes'}."))
     material.say(f"predicting {len(material.data):,} held-out samples")
     found = confusion_of(material.model, material.data)
-    worst = worst_mistakes(material.model, material.data, MISTAKES)
+    worst = material.mistakes
     total = int(found.counts.sum())
     wrong = total - int(np.trace(found.counts))
     parts = [
-        element("p", f"{wrong:,} of {total:,} held-out samples are predicted wrongly: accuracy {found.accuracy:.2%}."),
+        element(
+            "p",
+            f"{wrong:,} of {total:,} held-out samples are predicted wrongly: accuracy {percent(found.accuracy, 2)}.",
+        ),
         _matrix(found) if len(found.classes) <= LARGEST_TABLE else _map(found),
         _pairs(found),
         element("h3", "The worst mistakes") if worst else None,
@@ -79,7 +82,7 @@ def _pairs(found: Confusion) -> Markup | None:
         return None
     index = {name: place for place, name in enumerate(found.classes)}
     rows = [
-        [f"{truth} taken for {guess}", f"{count:,}", f"{count / int(found.counts[index[truth]].sum()):.1%}"]
+        [f"{truth} taken for {guess}", f"{count:,}", percent(count / int(found.counts[index[truth]].sum()), 1)]
         for truth, guess, count in pairs
     ]
     return joined(element("h3", "Most frequent confusions"), table(("confusion", "times", "of its class"), rows))
@@ -87,8 +90,8 @@ def _pairs(found: Confusion) -> Markup | None:
 
 def _mistake(one: Mistake) -> Markup:
     caption = joined(
-        element("span", f"{one.predicted} ({one.probability:.0%})", class_="wrong"), element("br"),
-        element("span", f"is {one.label} ({one.probability_of_label:.1%})", class_="right"), element("br"),
+        element("span", f"{one.predicted} ({percent(one.probability)})", class_="wrong"), element("br"),
+        element("span", f"is {one.label} ({percent(one.probability_of_label, 1)})", class_="right"), element("br"),
         f"sample {one.index}",
     )  # fmt: skip
     if one.image.ndim != 3:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from striate.report.chart import Series, line_chart
+from striate.report.chart import Series, line_chart, percent
 from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
@@ -35,9 +35,9 @@ def section(material: Material) -> Section:
 
 def epochs_of(material: Material) -> list[dict[str, Any]]:
     """The finished epochs, of run.json or, while it trains, of the record."""
-    history = material.run.history.get("epochs") if material.run else None
-    epochs = [one for one in history if isinstance(one, dict)] if isinstance(history, list) else []
-    return epochs or material.records_of("epoch")
+    history: object = material.run.history.get("epochs") if material.run else None
+    listed = cast("list[object]", history) if isinstance(history, list) else []
+    return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)] or material.records_of("epoch")
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
@@ -83,7 +83,7 @@ def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | No
     if not any(one.points for one in series):
         return None
     label = f"Accuracy over {len(epochs)} epochs. {_from_to('Held-out accuracy', series[1].points)}"
-    return figure(line_chart(series, "epoch", label, format=lambda value: f"{100 * value:.4g} %"), "", "Accuracy")
+    return figure(line_chart(series, "epoch", label, shares=True), "", "Accuracy")
 
 
 def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
@@ -102,10 +102,13 @@ def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
 def _table(epochs: list[dict[str, Any]]) -> Markup:
     columns = {
         "epoch": ("number", "{:.0f}"), "loss": ("loss", "{:.4f}"), "held-out loss": ("validation_loss", "{:.4f}"),
-        "held-out accuracy": ("validation_accuracy", "{:.2%}"), "seconds": ("seconds", "{:.2f}"),
+        "held-out accuracy": ("validation_accuracy", ""), "seconds": ("seconds", "{:.2f}"),
     }  # fmt: skip
     rows = [
-        [form.format(found[0]) if (found := numbers_of(epoch, name)) else "–" for name, form in columns.values()]
+        [
+            (form.format(found[0]) if form else percent(found[0], 2)) if (found := numbers_of(epoch, name)) else "–"
+            for name, form in columns.values()
+        ]
         for epoch in epochs
     ]
     return details("The epochs in numbers", table(list(columns), rows, 0))

@@ -28,8 +28,8 @@ def section(material: Material) -> Section:
     lead = (
         "Each square is one filter: what it multiplies the pixels under it by. Orange is positive, blue negative, "
         "white zero; one scale for each layer. Good first filters look like edges, spots or waves. A bad sign: noise "
-        "without structure (too little training, or too large a learning rate), filters that are all white (dead), or many "
-        "that are the same."
+        "without structure (too little training, or too large a learning rate), filters that are all white (dead), or "
+        "many that are the same."
     )
     if not found:
         return Section("filters", "Learned filters", lead, absent("This network has no convolution with positions."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from striate.report.chart import number
+from striate.report.chart import number, percent
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, terms
@@ -25,14 +25,14 @@ def section(material: Material) -> Section:
     found = findings_of(material)
     if found is None:
         why = "A model file says nothing of its training." if material.run is None else "No doctor watched this run."
-        return Section("findings", "What is wrong", lead, absent(why))
+        return Section("findings", "Findings", lead, absent(why))
     if not found:
         good = element(
             "div", element("p", element("span", "all well", class_="badge"), "The doctor found nothing wrong."),
             class_="finding good",
         )  # fmt: skip
-        return Section("findings", "What is wrong", lead, good)
-    return Section("findings", "What is wrong", lead, element("div", [_finding(one) for one in found]))
+        return Section("findings", "Findings", lead, good)
+    return Section("findings", "Findings", lead, element("div", [_finding(one) for one in found]))
 
 
 def findings_of(material: Material) -> list[Found] | None:
@@ -52,7 +52,7 @@ def _finding(one: Found) -> Markup:
     return element(
         "article",
         element("h3", element("span", severity, class_="badge"), str(one.get("message", one.get("kind", "")))),
-        element("p", _place(where, one.get("units")), f", {sure[0]:.0%} sure" if sure else "", class_="note"),
+        element("p", _place(where, one.get("units")), f", {percent(sure[0])} sure" if sure else "", class_="note"),
         _paragraph("", one.get("why")),
         _remedy(one.get("remedy")),
         _evidence(one.get("evidence")),

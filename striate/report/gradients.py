@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from striate.report.chart import Series, line_chart, number
+from striate.report.chart import Series, line_chart, number, percent
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
@@ -65,9 +65,7 @@ def flow_of(material: Material) -> Flow | None:
     if len(moments) > COLUMNS:
         moments = [moments[int(i)] for i in np.linspace(0, len(moments) - 1, COLUMNS)]
     figures = {
-        figure: np.array(
-            [[_number(layers.get(name), figure) for _, layers in moments] for name in ordered], np.float64
-        )
+        figure: np.array([[_number(layers.get(name), figure) for _, layers in moments] for name in ordered], np.float64)
         for figure in FIGURES
     }
     return Flow(ordered, np.array([when for when, _ in moments]), figures)
@@ -93,13 +91,13 @@ def _charts(flow: Flow) -> list[tuple[Markup, object, str]]:
         last = next((value for _, value in reversed(points) if math.isfinite(value)), math.nan)
         label = f"Gradient of {flow.layers[0]} over that of {flow.layers[-1]}, at the end {last:.2g}"
         chart = line_chart([Series("first over last", points, 2, dots=len(points) < 30)], _axis(flow), label, log=True)
-        caption = f"{flow.layers[0]} over {flow.layers[-1]}; at the end {number(float(f'{last:.2g}'))}."
+        caption = f"Layer {flow.layers[0]} over layer {flow.layers[-1]}; at the end {number(float(f'{last:.2g}'))}."
         charts.append((chart, caption, "First layer over last"))
     updates = flow.figures["update_ratio"]
     if np.isfinite(updates).any():
         names = [0, len(flow.layers) - 1] if len(flow.layers) > 1 else [0]
         series = [
-            Series(flow.layers[row], list(zip(flow.epochs.tolist(), updates[row].tolist())), tone)
+            Series(f"layer {flow.layers[row]}", list(zip(flow.epochs.tolist(), updates[row].tolist())), tone)
             for tone, row in zip((1, 2), names)
         ]
         chart = line_chart(series, _axis(flow), "Size of the last update over the size of the weights", log=True)
@@ -113,7 +111,7 @@ def _axis(flow: Flow) -> str:
 
 
 def _map(flow: Flow, norms: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Markup, Markup]:
-    logs = np.log10(np.maximum(norms, _LEAST), where=np.isfinite(norms), out=np.full(norms.shape, np.nan))
+    logs = np.log10(np.maximum(norms, _LEAST))
     known = logs[np.isfinite(logs)]
     low, high = float(known.min()), float(known.max())
     low, high = (low, high) if high - low > 1 else (low - 0.5, high + 0.5)
@@ -137,7 +135,7 @@ def _map(flow: Flow, norms: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Mark
     )
     scale = warm(np.linspace(0, 1, 64)[np.newaxis])
     bar = element("img", src=data_uri(scale), alt="from dark to bright", width=96, height=10, class_="scale")
-    return chart, element("span", f"{10**low:.0e} ", bar, f" {10**high:.0e}, logarithmic", class_="scaled")
+    return chart, element("span", f"{number(float(f'{10**low:.0e}'))} ", bar, f" {number(float(f'{10**high:.0e}'))}, logarithmic", class_="scaled")
 
 
 def _ends(row: np.ndarray[Any, np.dtype[np.float64]]) -> str:
@@ -149,8 +147,8 @@ def _last(flow: Flow) -> Markup:
     """The last moment as a table."""
     columns = {
         "gradient": ("gradient_norm", "{:.1e}"), "of the last's": ("gradient_ratio", "{:.2g}"),
-        "update / weight": ("update_ratio", "{:.1e}"), "spread": ("spread", "{:.3g}"), "zeros": ("zeros", "{:.0%}"),
-        "saturated": ("saturated", "{:.0%}"), "silent units": ("silent_count", "{:.0f}"),
+        "update / weight": ("update_ratio", "{:.1e}"), "spread": ("spread", "{:.3g}"), "zeros": ("zeros", ""),
+        "saturated": ("saturated", ""), "silent units": ("silent_count", "{:.0f}"),
     }  # fmt: skip
     kept = {head: one for head, one in columns.items() if np.isfinite(flow.figures[one[0]][:, -1]).any()}
     rows = [
@@ -161,4 +159,6 @@ def _last(flow: Flow) -> Markup:
 
 
 def _text(value: float, form: str) -> str:
-    return form.format(value) if math.isfinite(value) else "–"
+    if not math.isfinite(value):
+        return "–"
+    return form.format(value) if form else percent(value)

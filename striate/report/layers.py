@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from striate.compiler import compile_graph
 from striate.profile import Profile, Row
 from striate.report.anatomy import Block
-from striate.report.chart import swatch
+from striate.report.chart import percent, swatch
 from striate.report.equations import equation_of, typeset
 from striate.report.html import Markup, element, joined
 from striate.report.labels import colour_of, label_of
@@ -51,7 +51,7 @@ def _layer(block: Block, whole: int, loops: Sequence[Loop], rows: Sequence[Row],
     )
     facts = [
         f"Gives {block.shape} for each sample",
-        f"{block.parameters:,} parameters ({block.parameters / whole:.0%} of all)" if block.parameters else "",
+        f"{block.parameters:,} parameters ({percent(block.parameters / whole)} of all)" if block.parameters else "",
         f"{block.multiply_adds:,} multiply-adds for each sample" if block.multiply_adds else "",
     ]
     return details(
@@ -82,9 +82,9 @@ def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
             row.stage.value,
             row.algorithm,
             f"{row.seconds * 1e3:.3f}",
-            f"{row.seconds / profile.seconds:.1%}",
+            percent(row.seconds / profile.seconds, 1),
             f"{row.gflops:.0f}" if row.flops else "",
-            f"{profile.fraction(row):.0%}" if row.flops else "",
+            percent(profile.fraction(row)) if row.flops else "",
         ]
         for row in rows
     ]

@@ -10,7 +10,7 @@ from striate import settings
 from striate.nn.loss import CrossEntropyLoss
 from striate.optim import SGD
 from striate.profile import Profile, Row, profile_prediction
-from striate.report.chart import key
+from striate.report.chart import key, percent
 from striate.report.html import Markup, element
 from striate.report.material import Material
 from striate.report.page import Section, absent, table
@@ -59,7 +59,7 @@ def section(material: Material, profile: Profile | None, wanted: bool) -> Sectio
     text = (
         f"{profile.what.capitalize()} of {profile.samples} samples: {profile.seconds * 1e3:.2f} ms, "
         f"{rate:,.0f} samples a second, {profile.flops / profile.seconds / 1e9:.0f} GFLOP/s or "
-        f"{profile.floor / profile.seconds:.0%} of the measured peak of {profile.peak / 1e9:.0f} GFLOP/s, with "
+        f"{percent(profile.floor / profile.seconds)} of the measured peak of {profile.peak / 1e9:.0f} GFLOP/s, with "
         f"{profile.threads} thread{'s' * (profile.threads > 1)} on {profile.cpu}, mean of {profile.kept} of "
         f"{profile.repetitions} repetitions."
     )
@@ -106,12 +106,12 @@ def _table(layers: dict[str, list[Row]], profile: Profile) -> Markup:
         time, flops = sum(row.seconds for row in some), sum(row.flops for row in some)
         rate = flops / time / 1e9 if flops and time else 0.0
         rows.append([
-            f"{layer} {some[0].kind}".strip(), f"{time * 1e3:.3f}", f"{time / profile.seconds:.1%}",
-            f"{rate:.0f}" if rate else "", f"{rate * 1e9 / profile.peak:.0%}" if rate else "",
+            f"{layer} {some[0].kind}".strip(), f"{time * 1e3:.3f}", percent(time / profile.seconds, 1),
+            f"{rate:.0f}" if rate else "", percent(rate * 1e9 / profile.peak) if rate else "",
             f"{sum(row.moved for row in some) / time / 1e9:.1f}" if time else "",
         ])  # fmt: skip
     outside = profile.outside
-    rows.append(["outside of loops", f"{outside * 1e3:.3f}", f"{outside / profile.seconds:.1%}", "", "", ""])
+    rows.append(["outside of loops", f"{outside * 1e3:.3f}", percent(outside / profile.seconds, 1), "", "", ""])
     return element(
         "details",
         element("summary", "All layers in numbers"),
