@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from striate.report.html import Markup, element
+from striate.report.html import Markup, element, joined
 
 WIDTH, HEIGHT = 380.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 38.0
@@ -40,7 +40,9 @@ def line_chart(series: Sequence[Series], x: str, label: str, log: bool = False, 
     plane = Plane(kept, log, 1.0 if shares else math.inf)
     parts = [*plane.grid(_share if shares else number, x), *(plane.line(one) for one in kept)]
     chart = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="chart", role="img", aria_label=label)
-    return chart if len(kept) < 2 else Markup(chart + key([(one.name, f"s{one.tone} {one.style}".rstrip()) for one in kept]))
+    if len(kept) < 2:
+        return chart
+    return joined(chart, key([(one.name, f"s{one.tone} {one.style}".rstrip()) for one in kept]))
 
 
 def key(items: Sequence[tuple[str, str]]) -> Markup:
@@ -79,9 +81,9 @@ def number(value: float) -> str:
         return "0"
     size = abs(value)
     if size < 1e-3 or size >= 1e6:
-        mantissa, _, exponent = f"{size:.3g}".partition("e") if size < 1e6 else f"{size:.2e}".partition("e")
+        mantissa, _, exponent = f"{size:.2e}".partition("e")
         factor = float(mantissa)
-        power = f"10{str(int(exponent or 0)).translate(_RAISED)}"
+        power = f"10{str(int(exponent)).translate(_RAISED)}"
         return ("−" if value < 0 else "") + (power if factor == 1 else f"{factor:g}·{power}")
     return f"{value:,.6g}" if size < 1000 else f"{value:,.0f}"
 

@@ -64,7 +64,11 @@ def equation_of(block: Block) -> Equation:
     """What a block computes."""
     writer = _Writer(block)
     text = writer.text.replace(" · 1 / ", " / ")
-    bare = len(block.nodes) == 1 and type(block.nodes[0].op).__name__ not in FORMS  # its own equation says more
+    bare = len(block.nodes) == 1 and type(block.nodes[0].op).__name__ not in {
+        *FORMS,
+        *INFIX,
+        *PREFIX,
+    }  # its own equation says more
     first = "" if len(text) > _LONGEST or bare else f"y = {text}"
     lines = [first, *(own_equation(node.op) for node in writer.named if node.op.kind is not Kind.REDUCTION)]
     if block.normalizes:

@@ -135,7 +135,8 @@ def _map(flow: Flow, norms: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Mark
     )
     scale = warm(np.linspace(0, 1, 64)[np.newaxis])
     bar = element("img", src=data_uri(scale), alt="from dark to bright", width=96, height=10, class_="scale")
-    return chart, element("span", f"{number(float(f'{10**low:.0e}'))} ", bar, f" {number(float(f'{10**high:.0e}'))}, logarithmic", class_="scaled")
+    ends = [number(float(f"{10**end:.0e}")) for end in (low, high)]
+    return chart, element("span", f"{ends[0]} ", bar, f" {ends[1]}, logarithmic", class_="scaled")
 
 
 def _ends(row: np.ndarray[Any, np.dtype[np.float64]]) -> str:
