@@ -38,7 +38,7 @@ def section(material: Material) -> Section:
 def findings_of(material: Material) -> list[Found] | None:
     """Of run.json, else of the record; None where no doctor was there."""
     kept: object = getattr(material.run, "findings", None) if material.run else None
-    recorded = material.records_of("finding")
+    recorded = [one for one in material.records if {"severity", "message", "remedy"} <= set(one)]
     if not isinstance(kept, Sequence) or isinstance(kept, str):
         return cast("list[Found]", recorded) or None
     return [cast("Found", one) for one in cast("Sequence[object]", kept) if isinstance(one, Mapping)]

@@ -27,7 +27,7 @@ def blocks(name: str) -> list[Block]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_node_is_in_one_block_and_reads_only_what_stands_before(name: str) -> None:
-    graph, model = graph_of(name)
+    graph, _ = graph_of(name)
     found = blocks_of(graph)
     data = [node for block in found for node in block.nodes if node.outputs[0].type.batched]
     assert len(data) == len(set(data))
