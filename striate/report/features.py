@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from striate.insight import feature_maps
-from striate.report.drawing import cards_of
+from striate.report.drawing import cards_of, units_of
 from striate.report.html import Markup, element, joined
 from striate.report.material import Array, Example, Material
 from striate.report.page import Section, absent, details
@@ -58,8 +58,8 @@ def _summary(example: Example, material: Material) -> str:
 
 
 def _chosen(material: Material) -> list[str]:
-    """The last layer of every box of the drawing that still has positions; of deep networks about a dozen."""
-    ends = [card.blocks[-1] for card in cards_of(material.blocks)]
+    """What every part of the drawing ends with, while there are positions; of deep networks about a dozen."""
+    ends = [unit.cards[-1].blocks[-1] for unit in units_of(cards_of(material.blocks))]
     names = [block.path for block in ends if math.prod(block.output.type.concrete(1)[2:]) > 1]
     known = [name for name in dict.fromkeys(names) if name and name != _STANDARDIZER]
     step = math.ceil(len(known) / 12)
@@ -88,7 +88,7 @@ def _layer(name: str, maps: Array) -> Markup:
     return element(
         "figure",
         shown(sheet(tiles, columns, 2), f"Feature maps of layer {name}: {part} channels of {height} by {width}"),
-        element("figcaption", joined(element("b", name), f" {part} channels of {height} × {width}{silent}")),
+        element("figcaption", joined(element("b", name), f" {part} channels of {height}×{width}{silent}")),
     )
 
 

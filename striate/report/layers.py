@@ -15,6 +15,11 @@ from striate.report.material import Material
 from striate.report.page import Section, details, table
 from striate.show.loops import Loop, loops_of
 
+NAMES = (
+    "In the loops, v5 is made by loop 5 on the way to the loss, d57 by loop 57 on the way back, t1 exists in registers "
+    "only, ∂w is the gradient of w, m′ the new contents of m, and N the number of samples."
+)
+
 
 def section(material: Material, profile: Profile | None) -> Section:
     """One part that opens for every block of the network."""
@@ -36,7 +41,7 @@ def section(material: Material, profile: Profile | None) -> Section:
         "Each layer opens: what it computes as an equation, how its letters are called in the saved file, and the "
         f"loops into which the compiler fused {step}. All that stands in one loop happens while its data are in "
         "registers. A bad sign: many loops of their own for cheap arithmetic, which then waits for memory.",
-        element("div", body, class_="layers"),
+        element("div", element("p", NAMES, class_="note"), element("div", body, class_="layers")),
     )
 
 

@@ -63,12 +63,17 @@ def section(material: Material, profile: Profile | None, wanted: bool) -> Sectio
         f"{profile.threads} thread{'s' * (profile.threads > 1)} on {profile.cpu}, mean of {profile.kept} of "
         f"{profile.repetitions} repetitions."
     )
+    winograd = (
+        " Work is counted in direct form, and Winograd's form multiplies less: it may pass the peak."
+        if any(row.algorithm == "winograd" for row in profile.rows)
+        else ""
+    )
     beside = "Other programs were running beside it: the true speed may be higher."
     busy = beside if 2 * profile.clean < profile.repetitions else None
     return Section(
         "speed", "The speed reached", lead,
-        element("div", element("p", text), element("p", busy, class_="note") if busy else None, _bars(layers, profile),
-                _table(layers, profile)),
+        element("div", element("p", text + winograd), element("p", busy, class_="note") if busy else None,
+                _bars(layers, profile), _table(layers, profile)),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from striate import nn
 from striate.ops.convolution import Convolution
 from striate.persistence import predict_graph
 from striate.report.anatomy import blocks_of
-from striate.report.equations import equation_of, own_equation, typeset
+from striate.report.equations import equation_of, own_equation, typeset, whole_equation
 
 
 def lines(model: nn.Module, shape: tuple[int, ...], path: str) -> list[str]:
@@ -70,3 +70,24 @@ def test_letters_say_what_they_are_called_in_the_file() -> None:
 )
 def test_typesetting(text: str, html: str) -> None:
     assert typeset(text) == html
+
+
+def test_a_small_network_in_one_line() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(None, 4))
+    model.infer((1, 5, 5))
+    line = whole_equation(blocks_of(predict_graph(model, (1, 5, 5))))
+    assert line is not None
+    assert re.sub(r"</?var>", "", line) == (
+        "y = flatten(tanh(x ⊗ w<sub>0</sub> + b<sub>0</sub>)) w<sub>3</sub>ᵀ + b<sub>3</sub>"
+    )
+    deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(20)))
+    deep.infer((4,))
+    assert whole_equation(blocks_of(predict_graph(deep, (4,)))) is None
+
+
+def test_a_network_in_one_line_reads_skipped_values_twice() -> None:
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Residual(nn.Sequential(nn.Tanh())))
+    model.infer((3,))
+    line = whole_equation(blocks_of(predict_graph(model, (3,))))
+    assert line is not None
+    assert re.sub(r"</?var>", "", line) == "y = tanh(x w<sub>0</sub>ᵀ) + x w<sub>0</sub>ᵀ"
