@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
 
+MOST_ROWS = 200
+"""Epochs in the table; of longer trainings every few."""
 Points = list[tuple[float, float]]
 
 
@@ -109,6 +112,6 @@ def _table(epochs: list[dict[str, Any]]) -> Markup:
             (form.format(found[0]) if form else percent(found[0], 2)) if (found := numbers_of(epoch, name)) else "–"
             for name, form in columns.values()
         ]
-        for epoch in epochs
+        for epoch in [*epochs[: -1 : math.ceil(len(epochs) / MOST_ROWS)], epochs[-1]]
     ]
     return details("The epochs in numbers", table(list(columns), rows, 0))

@@ -11,7 +11,7 @@ from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, terms
 
 _TONES = {"error": "bad", "warning": "warn", "note": "info", "info": "info"}
-_MOST_UNITS = 24
+MOST, _MOST_UNITS = 50, 24
 Found = Mapping[str, Any]
 
 
@@ -32,7 +32,9 @@ def section(material: Material) -> Section:
             class_="finding good",
         )  # fmt: skip
         return Section("findings", "Findings", lead, good)
-    return Section("findings", "Findings", lead, element("div", [_finding(one) for one in found]))
+    rest = len(found) - MOST
+    more = element("p", f"And {rest} more.", class_="note") if rest > 0 else None
+    return Section("findings", "Findings", lead, element("div", [_finding(one) for one in found[:MOST]], more))
 
 
 def findings_of(material: Material) -> list[Found] | None:

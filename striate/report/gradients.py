@@ -13,7 +13,7 @@ from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
 from striate.report.pixels import data_uri, warm
 
-COLUMNS = 120
+COLUMNS, ROWS = 120, 80
 _WIDTH, _NAMES, _ROW, _FOOT, _LONGEST = 400.0, 128.0, 15.0, 34.0, 20
 _LEAST = 1e-30
 
@@ -62,6 +62,8 @@ def flow_of(material: Material) -> Flow | None:
         return None
     order = [block.path for block in material.blocks]
     ordered = sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+    if len(ordered) > ROWS:
+        ordered = [ordered[int(i)] for i in np.linspace(0, len(ordered) - 1, ROWS)]
     if len(moments) > COLUMNS:
         moments = [moments[int(i)] for i in np.linspace(0, len(moments) - 1, COLUMNS)]
     figures = {

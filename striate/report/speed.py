@@ -25,7 +25,7 @@ _TONES = {"forward": "s1", "input gradient": "s2", "weight gradient": "s3", "bac
 
 def measured(material: Material) -> Profile | None:
     """A short profile of a training step where the network is known as it was built, else of a prediction."""
-    if settings.current().engine is not Engine.COMPILED:
+    if settings.current().engine is not Engine.COMPILED or len(material.model.input_types) > 1:
         return None
     samples = material.batch_size
     if material.data is not None:
@@ -52,8 +52,9 @@ def section(material: Material, profile: Profile | None, wanted: bool) -> Sectio
         "time, or a share of the peak below a tenth in the largest convolution."
     )
     if profile is None:
-        why = "Not measured: --no-speed." if not wanted else "Not measured: STRIATE_ENGINE=reference compiles nothing."
-        return Section("speed", "The speed reached", lead, absent(why))
+        several = len(material.model.input_types) > 1
+        why = "the model has several inputs" if several else "STRIATE_ENGINE=reference compiles nothing"
+        return Section("speed", "The speed reached", lead, absent(f"Not measured: {why if wanted else '--no-speed'}."))
     layers = profile.by_layer()
     rate = profile.samples / profile.seconds
     text = (

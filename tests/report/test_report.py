@@ -16,13 +16,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import striate as st
-from striate import settings
+from striate import nn, settings
 from striate.cli import app
 from striate.errors import DataError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
 from striate.report.material import gathered, numbers_of, read_records
-from tests.report.conftest import FINDING
+from tests.report.conftest import FINDING, write_records
 from tests.report.networks import branched
 from tests.report.test_html import Reader
 
@@ -276,3 +276,34 @@ def test_on_the_command_line(run: Path, tmp_path: Path, drawn: Path) -> None:
         refused = CliRunner().invoke(app, ["inspect", *arguments])
         assert refused.exit_code == 2
         assert "error:" in refused.stderr
+
+
+def test_a_model_of_several_inputs(tmp_path: Path) -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            self.left, self.right = nn.Linear(3, 2), nn.Linear(5, 2)
+
+        def forward(self, x, z):
+            return self.left(x) + self.right(z)
+
+    model = Sum()
+    model(np.ones((2, 3), np.float32), np.ones((2, 5), np.float32))
+    st.save(model, tmp_path / "sum.safetensors")
+    html = inspect(tmp_path / "sum.safetensors").html
+    assert "several inputs" in text(section(html, "speed"))
+    assert "w<sub>left</sub>" in re.sub("</?var>", "", section(html, "network")), "and as one equation"
+
+
+def test_long_trainings_and_deep_networks_stay_readable(run: Path, tmp_path: Path) -> None:
+    material = gathered(run, [], None, lambda text: None)
+    assert material.run is not None
+    epochs = [{"number": number, "loss": 1 / number} for number in range(1, 5001)]
+    material.run.history = {"epochs": epochs}
+    names = tuple(f"layer{index}" for index in range(1000))
+    write_records(tmp_path / "progress.jsonl", names, "deep", {})
+    material.records = read_records(tmp_path / "progress.jsonl")
+    html = report_of(material, False).html
+    rows = section(html, "curves").partition("<tbody>")[2].count("<tr>")
+    assert 100 < rows <= 201
+    assert ">5000</th>" in section(html, "curves"), "the last epoch is there"
+    assert section(html, "gradients").count("<title>layer") == 80
