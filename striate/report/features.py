@@ -87,7 +87,7 @@ def _layer(name: str, maps: Array) -> Markup:
     part = f"{len(tiles)} of {channels}" if len(tiles) < channels else f"{channels}"
     return element(
         "figure",
-        shown(sheet(tiles, columns, 2), f"Feature maps of layer {name}: {part} channels of {height} by {width}"),
+        shown(sheet(tiles, columns, 5), f"Feature maps of layer {name}: {part} channels of {height} by {width}"),
         element("figcaption", joined(element("b", name), f" {part} channels of {height}×{width}{silent}")),
     )
 

@@ -32,9 +32,14 @@ def section(material: Material) -> Section:
             class_="finding good",
         )  # fmt: skip
         return Section("findings", "Findings", lead, good)
-    rest = len(found) - MOST
+    kinds = {one.get("kind") for one in found}
+    causes = [one for one in found if one.get("because") not in kinds]
+    shown = [
+        _finding(one, [other for other in found if other.get("because") == one.get("kind")]) for one in causes[:MOST]
+    ]
+    rest = len(causes) - MOST
     more = element("p", f"And {rest} more.", class_="note") if rest > 0 else None
-    return Section("findings", "Findings", lead, element("div", [_finding(one) for one in found[:MOST]], more))
+    return Section("findings", "Findings", lead, element("div", shown, more))
 
 
 def findings_of(material: Material) -> list[Found] | None:
@@ -46,7 +51,7 @@ def findings_of(material: Material) -> list[Found] | None:
     return [cast("Found", one) for one in cast("Sequence[object]", kept) if isinstance(one, Mapping)]
 
 
-def _finding(one: Found) -> Markup:
+def _finding(one: Found, explained: Sequence[Found]) -> Markup:
     severity = str(one.get("severity", "warning"))
     tone = _TONES.get(severity, "warn")
     sure = numbers_of(one, "sureness")
@@ -58,8 +63,17 @@ def _finding(one: Found) -> Markup:
         _paragraph("", one.get("why")),
         _remedy(one.get("remedy")),
         _evidence(one.get("evidence")),
+        _explained(explained),
         class_=f"finding {tone}",
     )
+
+
+def _explained(others: Sequence[Found]) -> Markup | None:
+    """What follows from this finding, and needs no remedy of its own."""
+    if not others:
+        return None
+    follows = [element("li", str(other.get("message", other.get("kind", "")))) for other in others]
+    return joined(element("p", "It explains:", class_="note"), element("ul", follows))
 
 
 def _place(where: str, units: object) -> str:
@@ -82,8 +96,12 @@ def _remedy(remedy: object) -> Markup | None:
     if not isinstance(remedy, Mapping):
         return None
     parts = cast("Mapping[str, object]", remedy)
-    code = "\n".join(str(parts[name]) for name in ("code", "command") if parts.get(name))
-    return joined(_paragraph("What to change: ", parts.get("text")), element("pre", code) if code else None)
+    code, command = (str(parts.get(name) or "") for name in ("code", "command"))
+    return joined(
+        _paragraph("What to change: ", parts.get("text")),
+        element("pre", code) if code else None,
+        element("p", "On the command line: ", element("code", command)) if command else None,
+    )
 
 
 def _evidence(evidence: object) -> Markup | None:

@@ -97,7 +97,7 @@ def _bars(layers: dict[str, list[Row]], profile: Profile) -> Markup:
             parts.append(element("rect", title, x=x, y=y + 3, width=width, height=_ROW - 6, class_=f"bar {tone}"))
             x += width
         time = sum(row.seconds for row in rows)
-        parts.append(element("text", f"{time * 1e3:.3g} ms", x=x + 5, y=y + 14))
+        parts.append(element("text", f"{time * 1e3:.{3 if time < 0.01 else 1}f} ms", x=x + 5, y=y + 14))
     height = _ROW * len(slowest)
     label = "Time by layer: " + ", ".join(
         f"{layer} {sum(row.seconds for row in rows) * 1e3:.2f} ms" for layer, rows in slowest

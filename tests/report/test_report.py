@@ -88,6 +88,20 @@ def test_findings_have_evidence_and_remedy(html: str) -> None:
     assert "3.1·10⁻⁷" in found
 
 
+def test_findings_stand_below_what_explains_them(run: Path) -> None:
+    material = gathered(run, [], None, lambda text: None)
+    follows = {**FINDING, "kind": "constant_predictions", "because": FINDING["kind"], "message": "one answer to all"}
+    alone = {**FINDING, "kind": "labels", "because": "what nobody found", "severity": "warning", "message": "alone"}
+    material.records = [follows, FINDING, alone]
+    assert material.run is not None
+    if hasattr(material.run, "findings"):
+        material.run.findings = [follows, FINDING, alone]
+    found = section(report_of(material, False).html, "findings")
+    assert re.findall("<article", found) == ["<article"] * 2
+    assert "It explains:</p><ul><li>one answer to all</li></ul>" in found
+    assert 'class="finding warn"' in found
+
+
 def test_curves_hold_every_epoch(html: str, run: Path) -> None:
     epochs = json.loads((run / "run.json").read_text())["history"]["epochs"]
     rows = re.findall(r"<tr><th.*?</tr>", section(html, "curves").partition("<tbody>")[2])
