@@ -13,6 +13,7 @@ training, or fewer than 90 % right or cured.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -40,10 +41,8 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
         progress=False,
     )  # fmt: skip
-    try:
+    with contextlib.suppress(NonFiniteError):
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
-    except NonFiniteError:
-        pass
     return trainer.findings, judged(case, setup), trainer.setup
 
 
@@ -114,8 +113,12 @@ class Verdict:
 
     @property
     def cured(self) -> bool:
-        """Whether the remedy of the first finding improved the metric."""
-        return self.after is not None and self.after > self.before
+        """Whether the remedy of the first finding improved the metric: by a point, or a loss by 2 %."""
+        if self.after is None:
+            return False
+        if self.case.metric in ("accuracy", "balanced"):
+            return self.after >= self.before + 0.01
+        return -self.after <= -self.before * 0.98
 
     def row(self) -> tuple[str, ...]:
         """As text."""
@@ -125,7 +128,7 @@ class Verdict:
                 return "–"
             if self.case.metric in ("accuracy", "balanced"):
                 return f"{100 * value:.1f} %"
-            return f"{-value:.3f}"
+            return f"{-value:.3f}" if abs(value) < 1e4 else f"{-value:.0e}"
 
         change = f"{number(self.before)} → {number(self.after)}" if self.case.expected else number(self.before)
         verdict = "yes" if self.right else "NO"
@@ -202,8 +205,12 @@ def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) ->
     lines += ["", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     lines += ["| " + " | ".join(verdict.row()) + " |" for verdict in planted]
     right, cured = sum(v.right for v in planted), sum(v.right and v.cured for v in planted)
-    lines += ["", f"Right finding first: {right} of {len(planted)}. Better after its remedy: {cured} of {right}. "
-              f"Warnings in {sum(bool(v.findings) for v in silent)} of {len(silent)} healthy trainings."]  # fmt: skip
+    warned = sum(bool(verdict.findings) for verdict in silent)
+    summary = (
+        f"Right finding first: {right} of {len(planted)}. Better after its remedy: {cured} of {right}. "
+        f"Warnings in {warned} of {len(silent)} healthy trainings."
+    )
+    lines += ["", summary]
     text = page.read_text(encoding="utf-8")
     begin, end = "<!-- judged: begin -->", "<!-- judged: end -->"
     head, rest = text.split(begin)

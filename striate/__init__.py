@@ -20,7 +20,7 @@ from striate.tracing import compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, models, ops
+    from striate import data, doctor, models, ops
     from striate.persistence import load, save
     from striate.train import Trainer
 else:
@@ -31,7 +31,7 @@ __version__ = VERSION
 __all__ = [
     "TrainingStep", "Trainer", "save", "load",
     "compile", "value_and_grad", "ops",
-    "nn", "optim", "models", "data",
+    "nn", "optim", "models", "data", "doctor",
     "StriateError",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ _LATER = {"Trainer": "striate.train", "save": "striate.persistence", "load": "st
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "models"):
+    if name in ("data", "doctor", "models"):
         return import_module(f"striate.{name}")
     if name in _LATER:
         found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.inspect import inspect
 from striate.cli.predict import predict
@@ -33,6 +34,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(inspect)
+app.command()(doctor)
 app.command()(show)
 app.command()(bench)
 

@@ -100,7 +100,7 @@ class Doctor:
             chart.validation = Sample.of(setup.validation, standardizer)
         self._look_at_model(setup.train_set.images.shape[1:])
         if setup.classifies:
-            chart.baseline = _entropy(chart.data.class_shares, setup.loss, setup.batch_size)
+            chart.baseline = entropy(chart.data.class_shares, setup.loss, setup.batch_size)
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
@@ -197,7 +197,7 @@ class Doctor:
         except StriateError:
             return  # the step will say why
         if labelled:
-            chart.baseline = _entropy(chart.data.class_shares, chart.setup.loss, len(x))
+            chart.baseline = entropy(chart.data.class_shares, chart.setup.loss, len(x))
         self._examine(When.START)
 
     def _look_at_model(self, shape: tuple[int, ...]) -> None:
@@ -256,20 +256,7 @@ class Doctor:
             x, y = self._batch[0][:PROBED], self._batch[1][:PROBED]
         else:
             return None
-        outputs = np.asarray(chart.setup.model(x))
-        if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all():
-            return None
-        z = outputs.astype(np.float64)
-        logs = z - z.max(axis=1, keepdims=True)
-        logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
-        predicted = outputs.argmax(axis=1)
-        counts = np.bincount(predicted, minlength=outputs.shape[1])
-        squashed = bool((z >= 0).all() and np.allclose(z.sum(axis=1), 1, atol=1e-4))
-        right = predicted == y
-        return Probe(
-            chart.epochs, float(-logs[np.arange(len(y)), y].mean()), float(right.mean()),
-            float(counts.max() / len(y)), int(counts.argmax()), float(z.std(axis=0).mean()), squashed,
-        )  # fmt: skip
+        return probe_of(np.asarray(chart.setup.model(x)), y, chart.epochs)
 
     def _examine(self, when: When) -> list[Finding]:
         """Applies the rules that have seen enough; returns what is new, as it ranks."""
@@ -278,7 +265,7 @@ class Doctor:
         for known in RULES.values():
             if order.index(known.when) > order.index(when):
                 continue
-            for finding in self._applied(known.kind):
+            for finding in applied(known.kind, self.chart):
                 if finding.key not in self._found:
                     new.add(finding.key)
                 first = self._found.get(finding.key)
@@ -286,13 +273,35 @@ class Doctor:
                 self._found[finding.key] = replace(finding, step=step)
         return [finding for finding in self.findings if finding.key in new]
 
-    def _applied(self, kind: str) -> list[Finding]:
-        try:
-            with np.errstate(all="ignore"):
-                return list(RULES[kind].examine(self.chart))
-        except Exception as error:  # noqa: BLE001 - whatever a rule runs into, the training goes on
-            warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
-            return []
+
+def applied(kind: str, chart: Chart) -> list[Finding]:
+    """What one rule finds."""
+    try:
+        with np.errstate(all="ignore"):
+            return list(RULES[kind].examine(chart))
+    except Exception as error:  # noqa: BLE001 - whatever a rule runs into, the training goes on
+        warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
+        return []
+
+
+def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
+    """Predictions (n, C) and their labels in numbers; None for outputs that are no class scores."""
+    if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all():
+        return None
+    z = outputs.astype(np.float64)
+    logs = z - z.max(axis=1, keepdims=True)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    predicted = outputs.argmax(axis=1)
+    counts = np.bincount(predicted, minlength=outputs.shape[1])
+    return Probe(
+        epoch,
+        loss=float(-logs[np.arange(len(y)), y].mean()),
+        accuracy=float((predicted == y).mean()),
+        top_share=float(counts.max() / len(y)),
+        top_class=int(counts.argmax()),
+        spread=float(z.std(axis=0).mean()),
+        squashed=bool((z >= 0).all() and np.allclose(z.sum(axis=1), 1, atol=1e-4)),
+    )
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
@@ -303,7 +312,7 @@ def _standardizer_of(model: Module) -> Standardizer | None:
     return found if isinstance(found, Standardizer) else None
 
 
-def _entropy(shares: Array, loss: object, batch_size: int) -> float:
+def entropy(shares: Array, loss: object, batch_size: int) -> float:
     """The loss of the best constant prediction: the entropy of the labels as this loss weighs and smooths them."""
     p = np.asarray(shares, np.float64)
     if not isinstance(loss, CrossEntropyLoss):

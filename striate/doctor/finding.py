@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, cast
+from typing import Any, cast, overload
 
 from striate.doctor.remedy import Remedy
 from striate.errors import ModelFileError, unknown_option
@@ -159,7 +159,11 @@ class Findings(Sequence[Finding]):
     def __init__(self, found: Sequence[Finding] = ()) -> None:
         self._found = tuple(found)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Finding]: ...
+    def __getitem__(self, index: int | slice) -> Finding | Sequence[Finding]:
         return self._found[index]
 
     def __len__(self) -> int:

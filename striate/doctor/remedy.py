@@ -24,7 +24,7 @@ from striate.nn.convolution import Convolution
 from striate.nn.initialization import bias_initializer, initializer
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module
+from striate.nn.module import Module, Standardization
 from striate.nn.normalization import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.shaping import Identity
 
@@ -90,7 +90,8 @@ class Remedy:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Remedy:
         """Text, code and command; the changes stay what they are, words."""
-        return cls(*(str(document.get(name, "")) for name in ("text", "code", "command")))
+        text, code, command = (str(document.get(name, "")) for name in ("text", "code", "command"))
+        return cls(text, code, command)
 
 
 def _listed(paths: tuple[str, ...]) -> str:
@@ -308,6 +309,11 @@ class Unfreeze(Change):
 # The data
 
 
+def _standardize(model: Module, dataset: Dataset) -> None:
+    fit = Standardizer.fit(dataset.images)
+    model.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+
+
 @dataclass(frozen=True)
 class Standardize(Change):
     """The model gives its inputs mean 0 and spread 1."""
@@ -321,7 +327,7 @@ class Standardize(Change):
     def apply(self, setup: Setup) -> Setup:
         if setup.train_set is None:
             raise OptionError("standardize: fit a Standardizer on the training data\n  help: Standardizer.fit(x)")
-        setup.model.standardizer = Standardizer.fit(setup.train_set.images)
+        _standardize(setup.model, setup.train_set)
         return setup
 
 
@@ -355,7 +361,7 @@ class DropFeatures(Change):
             None if one is None else without_features(one, self.features) for one in (setup.train_set, setup.validation)
         )
         if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
-            setup.model.standardizer = Standardizer.fit(train_set.images)
+            _standardize(setup.model, train_set)
         layer.touch()
         return replace(setup, train_set=train_set, validation=validation)
 

@@ -32,6 +32,8 @@ class Rule:
     looks_for: str
     threshold: str
     source: str
+    why: str
+    remedy: str
     explains: tuple[str, ...]
     examine: Examine
 
@@ -41,12 +43,29 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(
-    kind: str, when: When, *, looks_for: str, threshold: str, source: str, explains: tuple[str, ...] = ()
+    kind: str,
+    when: When,
+    *,
+    looks_for: str,
+    threshold: str,
+    source: str,
+    why: str,
+    remedy: str,
+    explains: tuple[str, ...] = (),
 ) -> Callable[[Examine], Examine]:
     """Registers the function below as a rule."""
 
     def register(examine: Examine) -> Examine:
-        RULES[kind] = Rule(kind, when, looks_for, threshold, source, explains, examine)
+        RULES[kind] = Rule(kind, when, looks_for, threshold, source, why, remedy, explains, examine)
         return examine
 
     return register
+
+
+def described() -> str:
+    """All rules in Markdown, as ``docs/doctor.md`` has them."""
+    return "\n\n".join(
+        f"**`{one.kind}`**, {one.when.value}: {one.looks_for}.\n{one.why}\n"
+        f"*Threshold:* {one.threshold}. *Source:* {one.source}. *Remedy:* {one.remedy}."
+        for one in RULES.values()
+    )

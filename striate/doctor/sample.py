@@ -23,7 +23,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """``x`` float32 (n, …) as the network sees it after its standardizer, ``y`` (n,), ``index`` (n,) in the data set."""
+    """``x`` float32 (n, …) as the network gets it after its standardizer, ``y`` (n,), ``index`` (n,) their places."""
 
     dataset: Dataset
     x: Array
@@ -134,7 +134,7 @@ def coarse(x: Array, detail: int) -> Array:
         size = x.shape[axis]
         if size < 2:
             break
-        half = np.take(x, np.arange(0, size - size % 2), axis=axis)
+        half = x[(slice(None),) * axis + (slice(0, size - size % 2),)]
         shape = (*half.shape[:axis], size // 2, 2, *half.shape[axis + 1 :])
         x = half.reshape(shape).mean(axis=axis + 1)
     return x.reshape(len(x), -1).astype(np.float32)

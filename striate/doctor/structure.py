@@ -9,7 +9,7 @@ import numpy as np
 
 from striate.errors import StriateError
 from striate.graph.graph import topological
-from striate.graph.value import Array, DType, N, TensorType
+from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Tanh
 from striate.nn.convolution import Convolution
 from striate.nn.initialization import drawn, generator
@@ -20,7 +20,7 @@ from striate.nn.parameter import Parameter
 from striate.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from striate.nn.random import Dropout
 from striate.nn.shaping import Flatten, Identity
-from striate.tracing import Trace
+from striate.tracing import Trace, output_values
 
 Maps = Linear | Convolution
 Activations = Sigmoid | Tanh | ReLU | LeakyReLU
@@ -134,9 +134,9 @@ class Structure:
         return next((one for one in reversed(self.passed[:place]) if isinstance(one.layer, Maps)), None)
 
 
-def _reached(output: object) -> list[object]:
-    values = output if isinstance(output, (list, tuple)) else [output]
-    return [value for node in topological(values) for value in node.outputs]  # pyright: ignore[reportArgumentType,reportUnknownArgumentType,reportUnknownVariableType]
+def _reached(output: object) -> list[Value]:
+    """Every value that the outputs depend on."""
+    return [value for node in topological(output_values(output).values()) for value in node.outputs]
 
 
 def as_drawn(model: Module, name: str, slot: Parameter) -> bool:

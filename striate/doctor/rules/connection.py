@@ -19,9 +19,12 @@ ENOUGH = 5
     threshold="a frozen weight that still holds the random numbers of its start; a parameter that the output does not "
     "depend on; a gradient of exactly 0 in every step read (5 at least). Frozen weights that were loaded are meant",
     source="exact: read from the traced graph and from the starting values",
+    why="Such layers stay the random maps that they were.",
+    remedy="`requires_grad_(True)`, or load weights before freezing; else by hand: use the layer in "
+    "forward, or a function with a slope",
     explains=(
         "constant_predictions", "labels_shuffled:nothing learned", "learning_rate_too_low", "vanishing_gradients",
-        "idle_normalization", "overfitting",
+        "idle_normalization", "overfitting", "learning_rate_too_high",
     ),
 )  # fmt: skip
 def no_gradient(chart: Chart) -> Iterator[Finding]:

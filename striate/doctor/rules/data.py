@@ -21,6 +21,8 @@ TABLE = 64
 LEAKED = 0.01
 LEAST_LEAKED = 3
 NEAR = 0.1
+COPIED = 1e-9
+WIDEST = 1024
 
 
 @rule(
@@ -29,9 +31,13 @@ NEAR = 0.1
     looks_for="features (columns, channels) with one and the same value in every sample",
     threshold="no variation at all, in the whole data set; in tables of more than 64 columns only constants beyond ±5",
     source="a constant input is a second bias whose gradient grows with the constant; σ = √ε in M8's equation",
+    why="A constant says nothing about the class and acts as one more bias; a large one makes the "
+    "first layer's steps too large.",
+    remedy="drop the feature, or standardize, which makes it exactly 0; all inputs equal: load them anew",
     explains=(
         "unstandardized_input", "loss_at_start", "exploding_gradients", "learning_rate_too_high", "saturated_units",
-        "dead_units", "constant_predictions", "vanishing_gradients", "labels_shuffled:nothing learned", "learning_rate_too_low",
+        "dead_units", "constant_predictions", "vanishing_gradients", "labels_shuffled:nothing learned",
+        "learning_rate_too_low",
     ),
 )  # fmt: skip
 def constant_features(chart: Chart) -> Iterator[Finding]:
@@ -83,8 +89,10 @@ def _features(places: tuple[int, ...]) -> str:
     "duplicate_features",
     When.START,
     looks_for="features (columns, channels) that are copies of another one",
-    threshold="equal, or negated, or scaled and shifted, to 1e-6 of their spread, in every sample looked at",
+    threshold="|correlation| above 1 − 1e-9 over the samples looked at: equal, or scaled, shifted, negated",
     source="k copies of a feature have k times its weight in every distance and gradient",
+    why="A feature that is there k times gets k times the weight and the step, at the expense of the others.",
+    remedy="keep one of each",
     explains=("overfitting", "learning_rate_too_high"),
 )
 def duplicate_features(chart: Chart) -> Iterator[Finding]:
@@ -93,22 +101,14 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
     varying = np.flatnonzero((sample.spreads > 0) & ~sample.constant)
-    if len(varying) < 2 or len(varying) > 4096:
+    if len(varying) < 2 or len(varying) > WIDEST:
         return
-    rows = sample.by_feature[varying][:, :4096]
-    scaled = (rows - rows.mean(axis=1, keepdims=True)) / np.maximum(rows.std(axis=1, keepdims=True), 1e-30)
-    lead = np.argmax(np.abs(scaled), axis=1)
-    scaled = scaled * np.sign(scaled[np.arange(len(scaled)), lead])[:, None]
-    seen: dict[bytes, list[int]] = {}
-    copies: dict[int, int] = {}
-    for feature, row in zip(varying, scaled, strict=True):
-        same = seen.setdefault(np.round(row[:16], 2).tobytes(), [])
-        twin = next((j for j in same if np.allclose(scaled[j], row, atol=1e-4)), None)
-        place = int(np.searchsorted(varying, feature))
-        if twin is None:
-            same.append(place)
-        else:
-            copies[int(feature)] = int(varying[twin])
+    rows = sample.by_feature[varying][:, :4096].astype(np.float64)
+    scaled = rows - rows.mean(axis=1, keepdims=True)
+    scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-30)
+    alike = np.abs(scaled @ scaled.T) > 1 - COPIED
+    first_of = alike.argmax(axis=1)  # the first feature that is this one, or itself
+    copies = {int(varying[i]): int(varying[first]) for i, first in enumerate(first_of.tolist()) if first < i}
     if not copies or (sample.features > TABLE and sample.is_table and len(copies) < 0.05 * sample.features):
         return
     places = tuple(copies)
@@ -135,6 +135,9 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     "also spreads that differ more than 30-fold. Not where batch normalization follows the first linear map",
     source="starting weights presume inputs of mean square 1 (LeCun 1998, He 2015); its gradient grows with the "
     "square of the input's scale. [0, 1] pictures (0.1 to 0.6) are within",
+    why="Starting weights and usual learning rates presume inputs of mean 0 and spread 1: outputs of "
+    "the first layer grow with the input's scale, its gradient with the square.",
+    remedy="a `Standardizer` fitted on the training data, as part of the model",
     explains=(
         "loss_at_start", "exploding_gradients", "vanishing_gradients", "saturated_units", "dead_units",
         "learning_rate_too_high", "learning_rate_too_low", "constant_predictions", "labels_shuffled:nothing learned",
@@ -190,6 +193,8 @@ def unstandardized_input(chart: Chart) -> Iterator[Finding]:
     threshold="1 % of the validation set and 3 samples: equal, or nearer than a tenth of the usual distance to the "
     "nearest other sample",
     source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
+    why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
+    remedy="leave the samples out of the validation set; split before copying or augmenting",
 )
 def leakage(chart: Chart) -> Iterator[Finding]:
     """Validation that measures memory."""

@@ -23,6 +23,8 @@ GAP = 0.05
     threshold="validation loss 25 % and 0.1 nats above its best, two epochs or more ago, training loss below half of "
     "it, and training accuracy 5 points above validation's",
     source="Prechelt 1998, Early Stopping – But When?: generalization loss against the best so far",
+    why="The network learns single samples by heart, which says nothing about others.",
+    remedy="stop at the best epoch; more data, weight decay, dropout, a smaller network",
 )
 def overfitting(chart: Chart) -> Iterator[Finding]:
     """Learned by heart."""

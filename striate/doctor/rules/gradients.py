@@ -76,6 +76,9 @@ def growth(chart: Chart) -> float:
     "that stays where it is; below 1e-5 at once",
     source="M5: a sigmoid passes on at most 1/4, so that 5 of them leave 1e-3 and 8 leave 1e-5; in networks that learn "
     "(12×64 with He or batch norm, ResNet-20) the ratio was 0.1 to 10",
+    why="∂L/∂W₁ carries a factor for every layer above: the activation's slope and the weights' gain.",
+    remedy='sigmoid: leaky ReLU, normalized before; small start: `init="he"` or `"xavier"`; depth: '
+    "normalize before each activation",
     explains=(
         "constant_predictions", "learning_rate_too_low", "labels_shuffled:nothing learned", "learning_rate_too_high",
         "idle_normalization", "dead_units:weak signal",
@@ -120,7 +123,7 @@ def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
         changes = (Initialization(inner, init),)
     else:
         cause = "depth"
-        why = f"Every layer passes on {100 * each:.0f} % of the gradient, and there are {len(norms)} of them in one chain."
+        why = f"Every layer passes on {100 * each:.0f} % of the gradient, and there are {len(norms)} in one chain."
         text = "normalize before each activation, or add skip connections (nn.Residual)"
         acts = structure.activations
         changes = (Normalize(tuple(one.path for one in acts), tuple(one.rank for one in acts)),) if acts else ()
@@ -140,6 +143,8 @@ def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
     "that grow 1000-fold from the first activation to the last; or a breakdown within the first three steps",
     source="the mirror of the threshold for vanishing; a network that is started for its activation keeps both within "
     "a factor of 10",
+    why="Every layer multiplies the signal on its way forward and the gradient on its way back.",
+    remedy='`init="he"` or `"xavier"`, and `"torch"` for the last layer',
     explains=(
         "loss_at_start", "learning_rate_too_high", "saturated_units", "dead_units", "constant_predictions",
         "learning_rate_too_low", "labels_shuffled:nothing learned",

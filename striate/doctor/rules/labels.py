@@ -32,6 +32,9 @@ images, labels = images[order], labels[order]   # one order for both"""
     looks_for="training labels that are all the same",
     threshold="one class among the labels",
     source="the best constant prediction has loss 0: there is nothing to learn",
+    why="There is nothing to tell apart. A part of a sorted data set, or a wrong column, looks like "
+    "this.",
+    remedy="by hand: draw the samples at random",
     explains=(
         "constant_predictions", "learning_rate_too_low", "overfitting", "loss_at_start", "labels_shuffled",
         "labels_shifted", "sorted_batches", "dead_units", "stale_statistics",
@@ -62,9 +65,12 @@ def one_class(chart: Chart) -> Iterator[Finding]:
     "labels_shifted",
     When.START,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
-    threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to 5 "
-    "places; or near samples of both sets do so after renumbering only",
+    threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
+    "5 places; or near samples of both sets do so after renumbering only",
     source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
+    why="Inputs and labels were read from rows that do not correspond, or the two sets number the "
+    "classes differently.",
+    remedy="`np.roll` of the labels by as many places; or the numbers of the other set",
     explains=(
         "labels_shuffled", "constant_predictions", "overfitting", "learning_rate_too_low", "learning_rate_too_high",
     ),
@@ -133,8 +139,8 @@ def _renumbered(chart: Chart, ours: Sample, theirs: Sample) -> Iterator[Finding]
         {"agreement with validation": equal, "after renumbering": agreement, "by chance": chance},
         "training and validation number the classes differently"
         + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else ""),
-        "Samples of the two sets that look alike never have the same label, but always the same pair of labels. "
-        "Classes counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
+        "Samples of the two sets that look alike hardly ever have the same label, but the same pair of labels. Classes "
+        "counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
         Remedy.of(chart.setup, "number the training labels as the validation set does (or the other way round)",
                   Renumber(tuple(int(i) for i in numbers))),
         "numbers",
@@ -159,6 +165,8 @@ def _in_units_of(ours: Sample, theirs: Sample) -> Array:
     "or, where that cannot be seen, training that learns nothing, or learns by heart (training accuracy 10 points "
     "above validation's, which is at chance), and no other finding that would explain it",
     source="Zhang et al. 2017 (arXiv:1611.03530): networks fit random labels, and then generalize at chance",
+    why="The network can only learn the labels by heart, and generalizes at chance.",
+    remedy="by hand: pair inputs and labels anew, shuffle both by one order",
     explains=(
         "overfitting", "constant_predictions", "learning_rate_too_low", "learning_rate_too_high", "dead_units",
         "saturated_units",
@@ -197,7 +205,7 @@ def labels_shuffled(chart: Chart) -> Iterator[Finding]:
         "labels_shuffled", Severity.ERROR if sure > 0.6 else Severity.WARNING, "labels", (), sure, evidence,
         "the labels seem to have nothing to do with their inputs",
         "Samples that look alike do not have the same label more often than by chance. Inputs and labels that were "
-        "shuffled each by an order of its own, or sorted apart, look like this; a network can only learn them by heart.",
+        "shuffled each by an order of its own, or sorted apart, look like this; a network can only learn by heart.",
         Remedy("pair inputs and labels anew, and shuffle both by one order", PAIRS),
         cause,
     )  # fmt: skip

@@ -26,6 +26,9 @@ SEEN = 50
     looks_for="batches that hold few of the classes: data in the order of their labels",
     threshold="diversity 1 − Σ p² of the labels within batches below half of that of the whole data set (median)",
     source="random batches of n reach (n − 1)/n of it",
+    why="Every batch pulls the network towards its own classes, and what the earlier ones taught is "
+    "forgotten.",
+    remedy="shuffle",
     explains=(
         "stale_statistics", "learning_rate_too_high", "overfitting", "constant_predictions", "dead_units",
         "labels_shuffled:nothing learned", "saturated_units", "learning_rate_too_low",
@@ -53,9 +56,11 @@ def sorted_batches(chart: Chart) -> Iterator[Finding]:
     "stale_statistics",
     When.EPOCH,
     looks_for="running statistics far from those of the batches, so that prediction differs from training",
-    threshold="a training sample, predicted, has a loss 0.5 nats and half as much again above that of the last training "
-    "steps, after 50 steps; the layer is the one whose batches are farthest from its running statistics",
+    threshold="a training sample, predicted, has a loss 0.5 nats and half as much again above that of the last "
+    "training steps, after 50 steps; the layer is the one whose batches are farthest from its running statistics",
     source="with momentum 0.1 what was before 50 steps has a share of (1 − 0.1)⁵⁰ = 0.5 %",
+    why="Training normalizes by the batch, prediction by running statistics that do not fit.",
+    remedy="momentum 0.1; mixed and larger batches",
     explains=("overfitting", "constant_predictions"),
 )
 def stale_statistics(chart: Chart) -> Iterator[Finding]:
@@ -108,6 +113,8 @@ def stale_statistics(chart: Chart) -> Iterator[Finding]:
     looks_for="a batch normalization whose outputs do not have the spread that it is there to give",
     threshold="output spread below 0.3 of the root mean square of γ, in the first step",
     source="y = (x − μ)/√(σ² + ε)·γ + β has spread γ·σ/√(σ² + ε): 0.3 is ε = 10 σ²",
+    why="ε, larger than the variance, makes the layer a division by √ε; or its input does not vary.",
+    remedy="ε = 1e-5; start the layer before it larger",
     explains=(
         "learning_rate_too_low", "vanishing_gradients", "constant_predictions", "labels_shuffled:nothing learned",
     ),
@@ -141,7 +148,7 @@ def idle_normalization(chart: Chart) -> Iterator[Finding]:
     else:
         cause = "input"
         source = structure.map_of(where)
-        why = "Its input hardly varies (its variance is smaller than ε): what comes before it is dead or starts too small."
+        why = "Its input hardly varies (less than ε): what comes before it is dead or starts too small."
         change = (Initialization((source.path,), "he"),) if source is not None else ()
         remedy = Remedy.of(chart.setup, "start the layer before it larger", *change)
     yield Finding(

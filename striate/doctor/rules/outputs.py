@@ -27,6 +27,9 @@ _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scor
     looks_for="a softmax at the end of a network whose loss applies softmax itself",
     threshold="a Softmax layer at the end, or outputs of every sample that are positive and add up to 1 (to 1e-4)",
     source=f"softmax of numbers in [0, 1]: {_LIMITS}, 1.46 nats for 10 classes and r = 1",
+    why="Of probabilities, which differ by at most 1, the second softmax makes nearly equal ones: the "
+    "loss has a floor and a small gradient.",
+    remedy="leave the softmax out",
     explains=(
         "learning_rate_too_low", "vanishing_gradients", "constant_predictions", "labels_shuffled:nothing learned",
         "learning_rate_too_high",
@@ -62,6 +65,9 @@ def softmax_twice(chart: Chart) -> Iterator[Finding]:
     looks_for="an activation between the last linear map and the loss",
     threshold="a Sigmoid, Tanh or ReLU layer at the end of a network that is trained by cross entropy",
     source=f"{_LIMITS}: 0.80 nats for tanh and 10 classes; a ReLU gives no gradient to a class whose score is below 0",
+    why="Scores that are bounded cannot become sure; a ReLU gives no gradient to a class whose score "
+    "is negative.",
+    remedy="leave the activation out",
     explains=(
         "constant_predictions", "learning_rate_too_low", "dead_units", "vanishing_gradients", "saturated_units",
         "labels_shuffled:nothing learned",
@@ -88,8 +94,11 @@ def bounded_outputs(chart: Chart) -> Iterator[Finding]:
     When.EARLY,
     looks_for="a first loss far above ln C, the loss of equal probabilities",
     threshold="2 nats above; or a loss that sums over the batch instead of taking its mean",
-    source="scores of spread s cost about s²/2 nats more than equal ones: 2 nats are scores of spread 2, where PyTorch's "
-    "start gives 0.1 to 0.6 and He's 1.4",
+    source="scores of spread s cost about s²/2 nats more than equal ones: 2 nats are scores of spread 2, where "
+    "PyTorch's start gives 0.1 to 0.6 and He's 1.4",
+    why="The network is sure before it has learned anything, and mostly wrong; the first steps go "
+    "into unlearning that.",
+    remedy="start the last layer smaller; take the mean loss",
     explains=(
         "learning_rate_too_high", "exploding_gradients", "constant_predictions", "dead_units:learning rate",
         "learning_rate_too_low",
@@ -136,9 +145,12 @@ def loss_at_start(chart: Chart) -> Iterator[Finding]:
     "constant_predictions",
     When.EPOCH,
     looks_for="one answer to everything",
-    threshold="95 % of a training sample get the same class, though it has at most 80 % of the labels; with rarer other "
-    "classes, all of them; in regression, outputs whose spread is below 2 % of the targets'",
+    threshold="95 % of a training sample get the same class, though it has at most 80 % of the labels; with rarer "
+    "other classes, all of them; in regression, outputs whose spread is below 2 % of the targets'",
     source="a constant prediction reaches the loss H(labels) at best",
+    why="The output does not depend on the input. Mostly a symptom; by itself where rare classes "
+    "hardly count in the mean loss.",
+    remedy="class weights N / (C · count) where classes are rare; else the finding that explains it",
 )
 def constant_predictions(chart: Chart) -> Iterator[Finding]:
     """Mostly a symptom: whatever explains it ranks before it."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from striate.doctor.chart import Chart, Silence
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Remedy
+from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Normalize, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import is_squashing
-from striate.nn.activation import ReLU
+from striate.nn.activation import ReLU, Sigmoid
 
 DEAD = 0.5
 NARROW = 16
@@ -29,6 +29,10 @@ LARGE_STEP = 0.02
     "learning rate); else they were dead from the start (bias, weights, or ReLU in a very narrow network)",
     source="M6: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. Networks that learn had "
     "up to a third of such units",
+    why="A unit whose input is below 0 for every sample has neither output nor gradient, and stays "
+    "so.",
+    remedy='killed by training: a smaller learning rate; biases: start at 0; small start: `init="he"`; '
+    "narrow network: leaky ReLU",
     explains=(
         "constant_predictions", "vanishing_gradients", "no_gradient", "idle_normalization",
         "labels_shuffled:nothing learned", "learning_rate_too_low", "learning_rate_too_high", "stale_statistics",
@@ -120,6 +124,9 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
     threshold="half of a layer's outputs in the first steps; later only where nothing is being learned",
     source="there the derivative is below a twentieth of its greatest value; tanh networks that learn end with up to "
     "60 % of such outputs, so that saturation alone means nothing after the start",
+    why="On the flat ends of sigmoid and tanh hardly any gradient passes.",
+    remedy='at the start: `init="xavier"` (tanh), batch normalization before (sigmoid); later: a smaller '
+    "learning rate",
     explains=(
         "vanishing_gradients", "constant_predictions", "learning_rate_too_low", "labels_shuffled:nothing learned",
         "loss_at_start", "learning_rate_too_high", "exploding_gradients",
@@ -140,8 +147,14 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
     if full:
         path, share, cause = full[0], at_start[full[0]], "initialization"
         inner = tuple(m.path for p in full if (m := structure.map_of(p)) is not None)
-        text = "start these layers smaller"
-        changes: tuple[Change, ...] = (Initialization(inner, "xavier"),)
+        changes: tuple[Change, ...]
+        if any(isinstance(structure.by_path[p].layer, Sigmoid) for p in full):
+            # Xavier's start presumes slope 1 at 0 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
+            text = "normalize before these units, so that their inputs have spread 1"
+            changes = (Normalize(tuple(full), tuple(structure.by_path[p].rank for p in full)),)
+        else:
+            text = "start these layers smaller"
+            changes = (Initialization(inner, "xavier"),)
         why = "The starting weights are too large for the inputs: the sums that reach these units are far from 0."
     elif stuck:
         path, share, cause = stuck[0], late[stuck[0]], "learning rate"
