@@ -14,6 +14,7 @@ import typer
 from striate.cli.bench import bench
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
+from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
@@ -35,6 +36,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(inspect)
 app.command()(doctor)
+app.command()(filter)
 app.command()(show)
 app.command()(bench)
 

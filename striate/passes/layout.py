@@ -92,6 +92,10 @@ class _Chooser:
         self.new: dict[Value, Value] = {}
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
+        flat = (Kind.VIEW, Kind.REDUCTION)
+        self.read_flat = {value for node in graph.nodes if node.op.kind in flat for value in node.inputs}
+        """Read element after element: a halo between their rows would be taken for elements."""
+        self.dense: set[Value] = set()
 
     def run(self) -> Layouts:
         for node in self.source.nodes:
@@ -115,6 +119,8 @@ class _Chooser:
             return value
         y = Node(Convert(PLAIN), (value,), value.node.path).outputs[0]
         self.layouts.block[y] = PLAIN
+        if self.layouts.halo.get(value):
+            self.layouts.planar.add(y)  # rows of the source stand apart
         return y
 
     def _node(self, node: Node) -> None:
@@ -145,6 +151,8 @@ class _Chooser:
         for old, value, block in zip(node.outputs, made.outputs, blocks, strict=True):
             self.new[old] = value
             self.layouts.block[value] = block
+            if old in self.read_flat and block == PLAIN:
+                self.dense.add(value)
         return made
 
     # -- kinds --------------------------------------------------------------------------------------------------
@@ -215,7 +223,7 @@ class _Chooser:
     def _in(self, value: Value, block: int, halo: bool = False) -> Value:
         """The value in a layout; a halo needs memory of our own that the producer fills pixel by pixel."""
         kind = value.node.op.kind
-        can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
+        can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM) and value not in self.dense
         can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK
         if self.layouts.block[value] == block and (can_pad or not halo):
             return value

@@ -20,8 +20,6 @@ NOTHING = 0.15
 HALF = 0.6
 RISE = 1.5
 _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 in the first steps"
-    "Karpathy's rule of thumb (CS231n): about 1e-3 a step; in networks that learn 1e-3 to 6e-2 in the first steps"
-)
 
 
 @rule(
@@ -29,7 +27,7 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
     When.EPOCH,
     looks_for="steps so large that they undo each other",
     threshold="‖Δθ‖/‖θ‖ above 3 % in the first ten steps (median layer) and nothing learned; above 30 % and, at the "
-    "end, less than 60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN, infinity)",
+    "end, less than 60 % of the loss gone; a mean loss of an epoch 1.5 times that of the best; or a breakdown (NaN)",
     source=_KARPATHY,
     why="A step follows the slope where it began, and lands where that slope says nothing any more.",
     remedy="the learning rate scaled so that the largest of the first steps changes weights by 1 %, a "
