@@ -32,23 +32,43 @@ def section(material: Material) -> Section:
             class_="finding good",
         )  # fmt: skip
         return Section("findings", "Findings", lead, good)
-    kinds = {one.get("kind") for one in found}
-    causes = [one for one in found if one.get("because") not in kinds]
-    shown = [
-        _finding(one, [other for other in found if other.get("because") == one.get("kind")]) for one in causes[:MOST]
-    ]
+    causes, explained = _sorted(found)
+    shown = [_finding(one, explained.get(index, [])) for index, one in enumerate(causes[:MOST])]
     rest = len(causes) - MOST
     more = element("p", f"And {rest} more.", class_="note") if rest > 0 else None
     return Section("findings", "Findings", lead, element("div", shown, more))
 
 
 def findings_of(material: Material) -> list[Found] | None:
-    """Of run.json, else of the record; None where no doctor was there."""
-    kept: object = getattr(material.run, "findings", None) if material.run else None
+    """Of run.json, and of the record what is not there (yet); None where no doctor was there."""
+    run = material.run
+    kept: list[Found] = list(run.findings) if run else []
     recorded = [one for one in material.records if {"severity", "message", "remedy"} <= set(one)]
-    if not isinstance(kept, Sequence) or isinstance(kept, str):
-        return cast("list[Found]", recorded) or None
-    return [cast("Found", one) for one in cast("Sequence[object]", kept) if isinstance(one, Mapping)]
+    watched = run is not None and run.arguments.get("doctor") is True
+    found = kept or recorded
+    return found if found or watched else None
+
+
+def _sorted(found: Sequence[Found]) -> tuple[list[Found], dict[int, list[Found]]]:
+    """The findings that nothing else explains, and what each of them (by its place) explains.
+
+    What names no finding of the list as its reason, or itself by a detour, stands alone: nothing is left out.
+    """
+    by_kind = {str(one.get("kind")): one for one in reversed(found)}
+    roots: list[Found | None] = []
+    for one in found:
+        at, seen = one, {id(one)}
+        while (reason := by_kind.get(str(at.get("because")))) is not None and id(reason) not in seen:
+            at = reason
+            seen.add(id(at))
+        roots.append(None if at is one or by_kind.get(str(at.get("because"))) is not None else at)
+    causes = [one for one, root in zip(found, roots) if root is None]
+    places = {id(one): place for place, one in enumerate(causes)}
+    explained: dict[int, list[Found]] = {}
+    for one, root in zip(found, roots):
+        if root is not None:
+            explained.setdefault(places[id(root)], []).append(one)
+    return causes, explained
 
 
 def _finding(one: Found, explained: Sequence[Found]) -> Markup:

@@ -68,11 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     write_records(folder / "progress.jsonl", LAYERS, "lenet5", FINDING)
     found = read_run(folder)
-    if hasattr(found, "findings"):
-        found.findings = []  # those of the record are looked at
-        document = json.loads((folder / "run.json").read_text())
-        document["findings"] = [FINDING]
-        (folder / "run.json").write_text(json.dumps(document))
+    found.findings = [FINDING]
+    write_run(folder, found)
     return folder
 
 
@@ -93,7 +90,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     epochs = [{"number": 1, "loss": ATTACK, "validation_loss": 10**400, "seconds": True}, {"number": 2, "loss": 1.5}]
     history = {"epochs": [*epochs, ATTACK, None]}
     arguments = {"model": ATTACK, ATTACK: ATTACK, "batch_size": ATTACK, "lr": 1e-3}
-    write_run(folder, Run(ATTACK, arguments, 0, True, history, {"accuracy": ATTACK}, {ATTACK: ATTACK}))
+    write_run(folder, Run(ATTACK, arguments, 0, True, history, {"accuracy": ATTACK}, versions={ATTACK: ATTACK}))
     finding = dict.fromkeys(FINDING, ATTACK) | {"kind": ATTACK, "units": [ATTACK], "evidence": {ATTACK: 1.0}}
     write_records(folder / "progress.jsonl", (layer, f"{layer}4", ATTACK), ATTACK, finding)
     return folder

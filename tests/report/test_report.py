@@ -92,14 +92,33 @@ def test_findings_stand_below_what_explains_them(run: Path) -> None:
     material = gathered(run, [], None, lambda text: None)
     follows = {**FINDING, "kind": "constant_predictions", "because": FINDING["kind"], "message": "one answer to all"}
     alone = {**FINDING, "kind": "labels", "because": "what nobody found", "severity": "warning", "message": "alone"}
-    material.records = [follows, FINDING, alone]
     assert material.run is not None
-    if hasattr(material.run, "findings"):
-        material.run.findings = [follows, FINDING, alone]
+    material.run.findings = [follows, FINDING, alone]
     found = section(report_of(material, False).html, "findings")
     assert re.findall("<article", found) == ["<article"] * 2
     assert "It explains:</p><ul><li>one answer to all</li></ul>" in found
     assert 'class="finding warn"' in found
+
+
+def test_no_finding_is_left_out(run: Path) -> None:
+    material = gathered(run, [], None, lambda text: None)
+    assert material.run is not None
+    chain = [{**FINDING, "kind": kind, "because": because, "message": f"message {kind}"}
+             for kind, because in (("a", "b"), ("b", "c"), ("c", ""), ("d", "d"), ("e", "f"), ("f", "e"))]  # fmt: skip
+    material.run.findings = chain
+    found = section(report_of(material, False).html, "findings")
+    assert sorted(re.findall(r"message (\w)", found)) == list("abcdef")
+    assert found.count("<article") == 4, "a and b below c; d, e and f name themselves by a detour"
+
+
+def test_all_well_is_said_only_where_a_doctor_was(run: Path) -> None:
+    material = gathered(run, [], None, lambda text: None)
+    assert material.run is not None
+    material.run.findings, material.records = [], []
+    material.run.arguments["doctor"] = True
+    assert "The doctor found nothing wrong." in section(report_of(material, False).html, "findings")
+    material.run.arguments["doctor"] = False
+    assert "No doctor watched this run." in section(report_of(material, False).html, "findings")
 
 
 def test_curves_hold_every_epoch(html: str, run: Path) -> None:
