@@ -1,36 +1,47 @@
-"""Section: the gradient of every layer over the training."""
+"""Section: the gradient of every layer over the training, and the state of its units."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from striate.report.chart import Series, line_chart, number, percent
-from striate.report.html import Markup, element, joined
+from striate.report.heat import Floats, heat_map
+from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
-from striate.report.pixels import data_uri, warm
 
 COLUMNS, ROWS = 120, 80
-_WIDTH, _NAMES, _ROW, _FOOT, _LONGEST = 400.0, 128.0, 15.0, 34.0, 20
-_LEAST = 1e-30
+"""Moments and layers that are shown; of more every few."""
+
+FIGURES = (
+    "gradient_norm", "gradient_ratio", "update_ratio", "saturated", "zeros", "spread", "silent_count", "units",
+)  # fmt: skip
 
 
-class Flow(NamedTuple):
+@dataclass(frozen=True)
+class Flow:
     """For every layer (in the order of the network) and moment its figures; NaN where there is none."""
 
     layers: list[str]
-    epochs: np.ndarray[Any, np.dtype[np.float64]]
-    figures: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
+    moments: Floats
+    axis: str
+    figures: dict[str, Floats]
 
+    def rows(self, figure: str) -> list[int]:
+        """The layers that have the figure."""
+        return [int(row) for row in np.flatnonzero(np.isfinite(self.figures[figure]).any(axis=1))]
 
-FIGURES = ("gradient_norm", "gradient_ratio", "update_ratio", "saturated", "zeros", "spread", "silent_count")
+    def named(self, rows: list[int]) -> list[str]:
+        """Their names."""
+        return [self.layers[row] for row in rows]
 
 
 def section(material: Material) -> Section:
-    """The map of norms, the ratio of the first layer to the last, and the state at the end."""
+    """The map of norms, the ratio of the first layer to the last, silent and saturated units, the state at the end."""
     lead = (
         "Training can only change a layer as far as a gradient arrives there. Each row is a layer, first at the top, "
         "and bright is a large gradient. A bad sign: rows that fade to dark towards the top (the gradient vanishes on "
@@ -41,127 +52,119 @@ def section(material: Material) -> Section:
     if flow is None:
         why = "No record of the gradients: progress.jsonl holds none" if material.run else "A model file has no record"
         return Section("gradients", "Gradient flow", lead, absent(f"{why}."))
-    parts = [figure(part, caption, title) for part, caption, title in _charts(flow)]
+    charts = [chart for chart in (_norms(flow), _ratio(flow), _updates(flow), _silent(flow), _saturated(flow)) if chart]
     return Section(
-        "gradients", "Gradient flow", lead, element("div", element("div", *parts, class_="charts"), _last(flow))
+        "gradients", "Gradient flow", lead, element("div", element("div", *charts, class_="charts"), _last(flow))
     )
 
 
 def flow_of(material: Material) -> Flow | None:
     """The watch records of the training as arrays; None where no layer ever had a gradient."""
-    moments: list[tuple[float, dict[str, Any]]] = []
     steps = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
+    per_epoch = max(1.0, steps[-1]) if steps else 1.0
+    moments: list[tuple[float, dict[str, Any]]] = []
     for record in material.records_of("watch"):
-        layers = record.get("layers")
-        when = numbers_of(record, "step")
+        layers, when = record.get("layers"), numbers_of(record, "step")
         if isinstance(layers, dict) and when is not None:
-            moments.append((when[0] / max(1.0, steps[-1]) if steps else when[0], cast("dict[str, Any]", layers)))
-    seen = {name: one for _, layers in moments for name, one in layers.items()}
-    names = [name for name, one in seen.items() if _figure_of(one, "gradient_norm") is not None]
-    if not names:
-        return None
-    order = [block.path for block in material.blocks]
-    ordered = sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-    if len(ordered) > ROWS:
-        ordered = [ordered[int(i)] for i in np.linspace(0, len(ordered) - 1, ROWS)]
-    if len(moments) > COLUMNS:
-        moments = [moments[int(i)] for i in np.linspace(0, len(moments) - 1, COLUMNS)]
+            moments.append((when[0] / per_epoch, cast("dict[str, Any]", layers)))
+    names = list(dict.fromkeys(name for _, layers in moments for name in layers))
+    order = {block.path: block.index for block in material.blocks}
+    ordered = _some(sorted(names, key=lambda name: order.get(name.partition("#")[0], len(order))), ROWS)
+    moments = _some(moments, COLUMNS)
     figures = {
-        figure: np.array([[_number(layers.get(name), figure) for _, layers in moments] for name in ordered], np.float64)
+        figure: np.array([[_figure(layers.get(name), figure) for _, layers in moments] for name in ordered], np.float64)
         for figure in FIGURES
     }
-    return Flow(ordered, np.array([when for when, _ in moments]), figures)
+    flow = Flow(ordered, np.array([when for when, _ in moments]), "epoch" if steps else "step", figures)
+    return flow if moments and flow.rows("gradient_norm") else None
 
 
-def _figure_of(layer: Any, name: str) -> float | None:
+def _some(items: list[Any], most: int) -> list[Any]:
+    """All, or as many at equal distances, the first and the last among them."""
+    return items if len(items) <= most else [items[int(place)] for place in np.linspace(0, len(items) - 1, most)]
+
+
+def _figure(layer: Any, name: str) -> float:
     found = numbers_of(cast("dict[str, Any]", layer), name) if isinstance(layer, dict) else None
-    return found[0] if found else None
+    return found[0] if found else math.nan
 
 
-def _number(layer: Any, name: str) -> float:
-    found = _figure_of(layer, name)
-    return math.nan if found is None else found
+def _short(value: float) -> str:
+    return number(float(f"{value:.1e}"))
 
 
-def _charts(flow: Flow) -> list[tuple[Markup, object, str]]:
+def _norms(flow: Flow) -> Markup | None:
+    rows = flow.rows("gradient_norm")
+    norms = flow.figures["gradient_norm"][rows]
+    found = heat_map(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
+    return found and figure(*found, "Gradient norm, layer by layer")
+
+
+def _ratio(flow: Flow) -> Markup | None:
+    rows = flow.rows("gradient_norm")
+    if len(rows) < 2:
+        return None
     norms = flow.figures["gradient_norm"]
-    charts: list[tuple[Markup, object, str]] = [(*_map(flow, norms), "Gradient norm, layer by layer")]
-    if len(flow.layers) > 1:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = norms[0] / norms[-1]
-        points = list(zip(flow.epochs.tolist(), ratio.tolist()))
-        last = next((value for _, value in reversed(points) if math.isfinite(value)), math.nan)
-        label = f"Gradient of {flow.layers[0]} over that of {flow.layers[-1]}, at the end {last:.2g}"
-        chart = line_chart([Series("first over last", points, 2, dots=len(points) < 30)], _axis(flow), label, log=True)
-        caption = f"Layer {flow.layers[0]} over layer {flow.layers[-1]}; at the end {number(float(f'{last:.2g}'))}."
-        charts.append((chart, caption, "First layer over last"))
-    updates = flow.figures["update_ratio"]
-    if np.isfinite(updates).any():
-        names = [0, len(flow.layers) - 1] if len(flow.layers) > 1 else [0]
-        series = [
-            Series(f"layer {flow.layers[row]}", list(zip(flow.epochs.tolist(), updates[row].tolist())), tone)
-            for tone, row in zip((1, 2), names)
-        ]
-        chart = line_chart(series, _axis(flow), "Size of the last update over the size of the weights", log=True)
-        caption = "Around a thousandth is usual; a tenth is a learning rate that is too high, a millionth one too low."
-        charts.append((chart, caption, "Update over weight"))
-    return [one for one in charts if one[0]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = norms[rows[0]] / norms[rows[-1]]
+    points = list(zip(flow.moments.tolist(), ratio.tolist()))
+    known = [value for _, value in points if math.isfinite(value)]
+    if not known:
+        return None
+    first, last = flow.layers[rows[0]], flow.layers[rows[-1]]
+    label = f"Gradient of {first} over that of {last}, at the end {_short(known[-1])}"
+    chart = line_chart([Series("first over last", points, 2, dots=len(points) < 30)], flow.axis, label, log=True)
+    caption = f"Layer {first} over layer {last}; at the end {_short(known[-1])}."
+    return figure(chart, caption, "First layer over last") if chart else None
 
 
-def _axis(flow: Flow) -> str:
-    return "epoch" if flow.epochs.max(initial=0.0) % 1 < 1 and flow.epochs.max(initial=0.0) < 10_000 else "step"
+def _updates(flow: Flow) -> Markup | None:
+    rows = flow.rows("update_ratio")
+    ends = list(dict.fromkeys([*rows[:1], *rows[-1:]]))
+    series = [
+        Series(
+            f"layer {flow.layers[row]}",
+            list(zip(flow.moments.tolist(), flow.figures["update_ratio"][row].tolist())),
+            tone,
+        )
+        for tone, row in zip((1, 2), ends)
+    ]
+    chart = line_chart(series, flow.axis, "Size of the last update over the size of the weights", log=True)
+    caption = "Around a thousandth is usual; a tenth is a learning rate that is too high, a millionth one too low."
+    return figure(chart, caption, "Update over weight") if chart else None
 
 
-def _map(flow: Flow, norms: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[Markup, Markup]:
-    logs = np.log10(np.maximum(norms, _LEAST))
-    known = logs[np.isfinite(logs)]
-    low, high = float(known.min()), float(known.max())
-    low, high = (low, high) if high - low > 1 else (low - 0.5, high + 0.5)
-    shades = warm((logs - low) / (high - low))
-    shades[~np.isfinite(logs)] = (128, 128, 128)
-    height = _ROW * len(flow.layers)
-    width = _WIDTH - _NAMES - 8
-    place = {"x": _NAMES + 6, "y": 0, "width": width, "height": height}
-    parts = [element("image", href=data_uri(shades), **place, preserveAspectRatio="none")]
-    for row, name in enumerate(flow.layers):
-        short = name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
-        title = element("title", f"{name}: {_ends(norms[row])}")
-        parts.append(element("text", title, short, x=_NAMES, y=row * _ROW + 11, class_="end"))
-    first, last = float(flow.epochs[0]), float(flow.epochs[-1])
-    parts.append(element("text", number(round(first, 1)), x=_NAMES + 6, y=height + 14))
-    parts.append(element("text", number(round(last, 1)), x=_WIDTH - 2, y=height + 14, class_="end"))
-    parts.append(element("text", _axis(flow), x=_NAMES + 6 + width / 2, y=height + 14, class_="middle"))
-    label = "Gradient norms: " + "; ".join(f"{name} {_ends(norms[row])}" for row, name in enumerate(flow.layers))
-    chart = element(
-        "svg", *parts, viewBox=f"0 0 {_WIDTH:g} {height + _FOOT - 14:g}", class_="chart", role="img", aria_label=label
-    )
-    scale = warm(np.linspace(0, 1, 64)[np.newaxis])
-    bar = element("img", src=data_uri(scale), alt="from dark to bright", width=96, height=10, class_="scale")
-    ends = [number(float(f"{10**end:.0e}")) for end in (low, high)]
-    return chart, element("span", f"{ends[0]} ", bar, f" {ends[1]}, logarithmic", class_="scaled")
+def _silent(flow: Flow) -> Markup | None:
+    """The share of units of each layer that did not fire."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = flow.figures["silent_count"] / flow.figures["units"]
+    return _shares(flow, share, "Units that never fired", "Units that never fire learn nothing: they are dead.")
 
 
-def _ends(row: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    known = row[np.isfinite(row)]
-    return f"from {known[0]:.1e} to {known[-1]:.1e}" if known.size else "unknown"
+def _saturated(flow: Flow) -> Markup | None:
+    caption = "On the flat part of a sigmoid or tanh no gradient passes."
+    return _shares(flow, flow.figures["saturated"], "Saturated outputs", caption)
+
+
+def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | None:
+    """A map of the layers where there is any."""
+    rows = [int(row) for row in np.flatnonzero((np.nan_to_num(share) > 0).any(axis=1))]
+    if not rows:
+        return None
+    found = heat_map(flow.named(rows), share[rows], flow.moments, flow.axis, title, False, percent)
+    return found and figure(found[0], [found[1], element("br"), caption], title)
 
 
 def _last(flow: Flow) -> Markup:
     """The last moment as a table."""
     columns = {
-        "gradient": ("gradient_norm", "{:.1e}"), "of the last's": ("gradient_ratio", "{:.2g}"),
-        "update / weight": ("update_ratio", "{:.1e}"), "spread": ("spread", "{:.3g}"), "zeros": ("zeros", ""),
-        "saturated": ("saturated", ""), "silent units": ("silent_count", "{:.0f}"),
+        "gradient": ("gradient_norm", _short), "of the last's": ("gradient_ratio", _short),
+        "update / weight": ("update_ratio", _short), "spread": ("spread", _short), "zeros": ("zeros", percent),
+        "saturated": ("saturated", percent), "silent units": ("silent_count", lambda value: f"{value:.0f}"),
     }  # fmt: skip
     kept = {head: one for head, one in columns.items() if np.isfinite(flow.figures[one[0]][:, -1]).any()}
-    rows = [
-        [name, *(_text(flow.figures[figure][row, -1], form) for figure, form in kept.values())]
-        for row, name in enumerate(flow.layers)
-    ]
-    return details(joined("The last moment in numbers"), table(("layer", *kept), rows))
-
-
-def _text(value: float, form: str) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return form.format(value) if form else percent(value)
+    rows: list[list[object]] = []
+    for row, name in enumerate(flow.layers):
+        values = [(flow.figures[figure][row, -1], write) for figure, write in kept.values()]
+        rows.append([name, *(write(float(value)) if math.isfinite(value) else "–" for value, write in values)])
+    return details("The last moment in numbers", table(("layer", *kept), rows))

@@ -134,10 +134,12 @@ def test_gradient_flow_is_in_the_order_of_the_network(html: str) -> None:
     (label,) = re.findall(r'aria-label="Gradient norms: ([^"]*)"', found)
     assert [part.split()[0] for part in label.split("; ")] == ["standardizer", "0", "1", "4", "5", "9", "10", "12"]
     assert "Layer standardizer over layer 12; at the end 10⁻¹⁴." in text(found)
-    (uri,) = re.findall(r'<image href="data:image/png;base64,([^"]*)"', found)
+    uri, _ = re.findall(r'<image href="data:image/png;base64,([^"]*)"', found)
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri)))).astype(int).sum(axis=2)
     assert image.shape == (8, 20)
     assert (np.diff(image[:, 0]) > 0).all(), "later layers have larger gradients and are brighter"
+    assert "Units that never fired: standardizer from 6\u00a0% to 6\u00a0%; 0 from" in found, "1 of 16"
+    assert "Saturated" not in found
 
 
 def test_filters_are_the_weights(html: str, run: Path) -> None:
@@ -339,4 +341,4 @@ def test_long_trainings_and_deep_networks_stay_readable(run: Path, tmp_path: Pat
     rows = section(html, "curves").partition("<tbody>")[2].count("<tr>")
     assert 100 < rows <= 201
     assert ">5000</th>" in section(html, "curves"), "the last epoch is there"
-    assert section(html, "gradients").count("<title>layer") == 80
+    assert section(html, "gradients").count("<title>layer") == 2 * 80, "gradients, and units that never fire"
