@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import striate as st
 from striate import nn, settings
 from striate.cli import app
+from striate.data import Dataset
 from striate.errors import DataError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
@@ -342,3 +343,32 @@ def test_long_trainings_and_deep_networks_stay_readable(run: Path, tmp_path: Pat
     assert 100 < rows <= 201
     assert ">5000</th>" in section(html, "curves"), "the last epoch is there"
     assert section(html, "gradients").count("<title>layer") == 2 * 80, "gradients, and units that never fire"
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "value"),
+    [
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(None, 3)], (1, 6, 6), np.nan),
+        ([nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(None, 3)], (3, 6, 6), np.inf),
+        ([nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(None, 3)], (2, 12), None),
+        ([nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(None, 3)], (1, 4, 4, 5), 0.0),
+        ([nn.Linear(5, 3)], (5,), None),
+    ],
+    ids=["nan", "infinite", "sequences", "volumes", "features"],
+)
+def test_models_of_all_kinds(tmp_path: Path, layers: list[nn.Module], shape: tuple[int, ...], value: float) -> None:
+    model = nn.Sequential(*layers)
+    model.infer(shape)
+    st.save(model, tmp_path / "model.safetensors", input_shape=shape)
+    material = gathered(tmp_path / "model.safetensors", [], None, lambda text: None)
+    if value is not None:
+        state = {name: np.full_like(array, value) for name, array in material.model.state_dict().items()}
+        material.model.load_state_dict(state)
+    random = np.random.default_rng(0)
+    images = random.standard_normal((12, *shape)).astype(np.float32)
+    material.data = Dataset(images, random.integers(0, 3, 12), ("a", "b", "c"))
+    html = report_of(material, False).html
+    assert re.findall(r'<section id="(\w+)"', html) == SECTIONS
+    assert "held-out samples are predicted wrongly" in section(html, "mistakes")
+    if value is not None and not np.isfinite(value):
+        assert "of its numbers are NaN or infinite" in section(html, "filters")
