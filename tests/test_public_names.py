@@ -14,7 +14,10 @@ import pytest
 import striate
 
 
-@pytest.mark.parametrize("name", ["striate", "striate.nn", "striate.optim", "striate.models", "striate.ops"])
+@pytest.mark.parametrize(
+    "name",
+    ["striate", "striate.nn", "striate.optim", "striate.models", "striate.ops", "striate.insight", "striate.plot"],
+)
 def test_all_names_exist_and_nothing_else_is_public(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)

@@ -204,9 +204,15 @@ def exciting(
                 continue
             show_picture(axes, one.patch)
             axes.set_facecolor("#f1f2f4")
-            axes.set_xlim(-0.5, widest - 0.5)
-            axes.set_ylim(largest - 0.5, -0.5)
+            left, top = (_cut_off(part, size) for part, size in zip(one.region[::-1], (widest, largest)))
+            axes.set_xlim(-0.5 - left, widest - 0.5 - left)
+            axes.set_ylim(largest - 0.5 - top, -0.5 - top)
     return finished(grid.figure, path)
+
+
+def _cut_off(part: slice, size: int) -> int:
+    """Pixels that a patch lacks before its first one: what it lacks lies beyond the edge that it touches."""
+    return size - (part.stop - part.start) if part.start == 0 else 0
 
 
 def filter(
