@@ -372,3 +372,12 @@ def test_models_of_all_kinds(tmp_path: Path, layers: list[nn.Module], shape: tup
     assert "held-out samples are predicted wrongly" in section(html, "mistakes")
     if value is not None and not np.isfinite(value):
         assert "of its numbers are NaN or infinite" in section(html, "filters")
+
+
+def test_layers_named_like_patterns(tmp_path: Path) -> None:
+    model = nn.Sequential({"[ab]": nn.Conv2d(1, 2, 3), "a": nn.ReLU(), "*": nn.Conv2d(2, 2, 3), "b": nn.Flatten()})
+    model.infer((1, 8, 8))
+    st.save(model, tmp_path / "model.safetensors", input_shape=(1, 8, 8))
+    material = gathered(tmp_path / "model.safetensors", [], None, lambda text: None)
+    material.data = Dataset(np.ones((2, 1, 8, 8), np.uint8), np.array([0, 1]))
+    assert "Feature maps of layer a:" in report_of(material, False).html
