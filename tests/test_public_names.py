@@ -54,6 +54,7 @@ def test_importing_striate_opens_only_what_every_script_needs() -> None:
     later = {
         "llvmlite.binding", "numpy.random", "PIL", "rich", "typer", "safetensors", "striate.compiler",
         "striate.runtime.program", "striate.train", "striate.persistence", "striate.data", "striate.cli",
+        "striate.insight", "striate.plot", "matplotlib",
     }  # fmt: skip
     assert "striate.nn" in loaded
     assert not later & set(loaded)

@@ -149,6 +149,13 @@ def test_exciting_patches_are_those_of_insight(model: nn.Sequential, dataset: Da
     found = [one for unit in (2, 0) for one in insight.most_exciting(model, "act1", unit, dataset, 3)]
     for one, shown in zip(found, _shown(figure), strict=True):
         np.testing.assert_allclose(shown, one.patch.transpose(1, 2, 0) / 255)
+    whole = st.plot.exciting(model, "act1", dataset, 2, 3, whole=True)
+    for one, axes in zip(found, whole.axes):
+        np.testing.assert_allclose(axes.images[0].get_array(), one.image.transpose(1, 2, 0) / 255)
+        rows, columns = one.region
+        (frame,) = axes.lines
+        assert (min(frame.get_ydata()), max(frame.get_ydata())) == (rows.start - 0.5, rows.stop - 0.5)
+        assert (min(frame.get_xdata()), max(frame.get_xdata())) == (columns.start - 0.5, columns.stop - 0.5)
     assert f"unit 2:  {found[0].label}  {found[0].value:.3g}" in _texts(figure)
 
 
@@ -185,6 +192,7 @@ def test_curves_are_those_of_the_history(tmp_path: Path) -> None:
 def test_files_are_written_by_their_ending_and_never_half(tmp_path: Path, model: nn.Sequential) -> None:
     figure = st.plot.filters(model, path=tmp_path / "filters.png")
     assert isinstance(figure, Figure)
+    assert figure._repr_png_() == (tmp_path / "filters.png").read_bytes()
     with Image.open(tmp_path / "filters.png") as picture:
         assert picture.size == tuple(int(side * 120) for side in figure.get_size_inches())
     st.plot.filters(model, path=tmp_path / "filters.svg")
