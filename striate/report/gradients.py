@@ -50,8 +50,8 @@ def section(material: Material) -> Section:
     )
     flow = flow_of(material)
     if flow is None:
-        why = "No record of the gradients: progress.jsonl holds none" if material.run else "A model file has no record"
-        return Section("gradients", "Gradient flow", lead, absent(f"{why}."))
+        why = "No record of the gradients: progress.jsonl holds none." if material.run else "A model file has none."
+        return Section("gradients", "Gradient flow", lead, absent(material.unread or why))
     charts = [chart for chart in (_norms(flow), _ratio(flow), _updates(flow), _silent(flow), _saturated(flow)) if chart]
     return Section(
         "gradients", "Gradient flow", lead, element("div", element("div", *charts, class_="charts"), _last(flow))

@@ -22,7 +22,8 @@ from striate.data import Dataset
 from striate.errors import DataError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
-from striate.report.material import gathered, numbers_of, read_records
+from striate.report.material import gathered, numbers_of
+from striate.train.record import read_progress
 from tests.report.conftest import FINDING, write_records
 from tests.report.networks import branched
 from tests.report.test_html import Reader
@@ -257,15 +258,21 @@ def test_without_an_engine_nothing_is_timed(run: Path, kept_settings: settings.S
     assert "STRIATE_ENGINE=reference" in text(section(html, "speed"))
 
 
-def test_records_are_read_with_patience(run: Path, tmp_path: Path) -> None:
-    kinds = [record.get("kind") for record in read_records(run / "progress.jsonl")]
-    assert kinds.count("batch") == kinds.count("watch") == 20
-    assert read_records(tmp_path / "none.jsonl") == []
-    (tmp_path / "bad.jsonl").write_bytes(b'\xff\xfe{"a": 1}\n' + b'{"b":' * 100_000 + b'\n{"c": 2}')
-    assert read_records(tmp_path / "bad.jsonl") == [{"c": 2}]
-    assert numbers_of({"a": 10**400, "b": True, "c": float("nan"), "d": 3}, "d") == (3.0,)
-    for name in "abcx":
-        assert numbers_of({"a": 10**400, "b": True, "c": float("nan")}, name) is None
+def test_numbers_of_a_record_are_numbers() -> None:
+    record = {"a": 10**400, "b": True, "c": float("nan"), "d": 3, "e": "3"}
+    assert numbers_of(record, "d") == (3.0,)
+    for name in "abcex":
+        assert numbers_of(record, name) is None
+        assert numbers_of(record, "d", name) is None
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_shown(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(run, folder)
+    (folder / "progress.jsonl").write_bytes(b"\xff no record\n" * 3)
+    html = inspect(folder, speed=False).html
+    assert "no record of a training" in text(section(html, "gradients"))
+    assert "line s" in section(html, "curves"), "of run.json"
 
 
 def test_hostile_names_stay_text(hostile_material: object) -> None:
@@ -337,7 +344,7 @@ def test_long_trainings_and_deep_networks_stay_readable(run: Path, tmp_path: Pat
     material.run.history = {"epochs": epochs}
     names = tuple(f"layer{index}" for index in range(1000))
     write_records(tmp_path / "progress.jsonl", names, "deep", {})
-    material.records = read_records(tmp_path / "progress.jsonl")
+    material.records = read_progress(tmp_path)
     html = report_of(material, False).html
     rows = section(html, "curves").partition("<tbody>")[2].count("<tr>")
     assert 100 < rows <= 201
