@@ -50,7 +50,7 @@ def section(material: Material) -> Section:
     )
     flow = flow_of(material)
     if flow is None:
-        why = "No record of the gradients: progress.jsonl holds none." if material.run else "A model file has none."
+        why = "No gradients were recorded: a training with a record writes them into progress.jsonl beside the model."
         return Section("gradients", "Gradient flow", lead, absent(material.unread or why))
     charts = [chart for chart in (_norms(flow), _ratio(flow), _updates(flow), _silent(flow), _saturated(flow)) if chart]
     return Section(

@@ -24,7 +24,7 @@ from striate.persistence import LoadedModel, load, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.report.graphs import as_in_a_step, training_graph
 from striate.train.record import read_progress
-from striate.train.run import MODEL_FILE, Run, read_run
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
@@ -120,13 +120,15 @@ class Material:
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
     """Everything there is at a run folder or model file. Raises where the model or an image cannot be read."""
     folder = path if path.is_dir() else None
-    run = read_run(path) if folder else None
+    # A folder of one's own may hold a model and the record of its training, without the command line's run.json.
+    ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
+    run = read_run(path) if ours else None
     say("reading the model")
     model = load(path / MODEL_FILE if folder else path)
     material = Material(path.resolve().name or str(path), model, run, say=say)
     wanted = data or (run.data if run else None)
     if wanted is None:
-        material.missing = "a model file alone does not say which data belong to it: give them with --data"
+        material.missing = "a model file does not say which data belong to it; give them with --data"
     else:
         say(f"opening {wanted}")
         try:

@@ -16,10 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import striate as st
-from striate import nn, settings
+from striate import nn, optim, settings
 from striate.cli import app
 from striate.data import Dataset
-from striate.errors import DataError, OptionError, StriateError
+from striate.errors import DataError, ModelFileError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
 from striate.report.material import gathered, numbers_of
@@ -220,6 +220,21 @@ def test_a_model_file_alone(tmp_path: Path) -> None:
     assert absent == {"findings", "curves", "gradients", "features", "attention", "mistakes"}
     assert re.search(r"Prediction of 64 samples: [\d.]+ ms", text(section(html, "speed")))
     assert "concatenate" in text(section(html, "layers"))
+
+
+def test_a_folder_of_ones_own_with_a_record(tmp_path: Path) -> None:
+    digits = st.data.load_digits("test")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.001), progress=False, record=tmp_path)
+    trainer.fit(digits, epochs=2)
+    st.save(model, tmp_path / "model.safetensors", classes=digits.classes)
+    html = inspect(tmp_path, data="digits", speed=False).html
+    assert section(html, "curves").count("<circle") == 4, "loss and speed of two epochs"
+    assert "Gradient norms: 1 from" in section(html, "gradients")
+    assert "held-out samples are predicted wrongly" in section(html, "mistakes")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelFileError, match=r"no run\.json in it"):
+        inspect(tmp_path)
 
 
 def test_other_data_and_data_that_do_not_fit(run: Path) -> None:
