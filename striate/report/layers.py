@@ -66,7 +66,8 @@ class _Layers:
             element("span", block.shape, [[element("br"), text] for text in counted], class_="out"),
             element("span", equation.lines[0], class_="equation") if equation.lines else None,
         )
-        share = percent(block.parameters / self.parameters) if block.parameters else ""
+        part = block.parameters / self.parameters if block.parameters else 0.0
+        share = percent(part, 1 if part < 0.1 else 0)
         facts = [
             f"Gives {block.shape} for each sample",
             f"{block.parameters:,} parameters ({share} of all)" if block.parameters else "",
@@ -107,13 +108,7 @@ class _Layers:
             for other in others
         ]
         also = element("span", " · also of ", [[", " * bool(i), link] for i, link in enumerate(links)], class_="also")
-        rows = [
-            joined(
-                element("dt", label), [element("dd", text) for text in texts[:1]],
-                [joined(element("dt", ""), element("dd", text)) for text in texts[1:]],
-            )
-            for label, texts in loop.rows
-        ]  # fmt: skip
+        rows = [[element("dt", label), [element("dd", text) for text in texts]] for label, texts in loop.rows]
         title = element("p", f"Loop {loop.index}: {loop.title}", also if others else None)
         return element("div", title, element("dl", rows), class_="loop")
 
