@@ -43,7 +43,7 @@ def findings_of(material: Material) -> list[Found] | None:
     """Of run.json, and of the record what is not there (yet); None where no doctor was there."""
     run = material.run
     kept: list[Found] = list(run.findings) if run else []
-    recorded = [one for one in material.records if {"severity", "message", "remedy"} <= set(one)]
+    recorded: list[Found] = [one for one in material.records if {"severity", "message", "remedy"} <= set(one)]
     watched = run is not None and run.arguments.get("doctor") is True
     found = kept or recorded
     return found if found or watched else None

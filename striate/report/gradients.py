@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class Flow:
     layers: list[str]
     moments: Floats
     axis: str
-    figures: dict[str, Floats]
+    figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
         """The layers that have the figure."""
@@ -157,7 +158,7 @@ def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | Non
 
 def _last(flow: Flow) -> Markup:
     """The last moment as a table."""
-    columns = {
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "gradient": ("gradient_norm", _short), "of the last's": ("gradient_ratio", _short),
         "update / weight": ("update_ratio", _short), "spread": ("spread", _short), "zeros": ("zeros", percent),
         "saturated": ("saturated", percent), "silent units": ("silent_count", lambda value: f"{value:.0f}"),
