@@ -226,8 +226,9 @@ class Edge(Enum):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
             return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)
         for axis in (0, 1):
-            place: npt.NDArray[np.int64] = np.arange(-before[axis], planes.shape[axis + 1] + after[axis])
-            planes = np.take(planes, self._inside(place, planes.shape[axis + 1]), axis + 1)
+            size = int(planes.shape[axis + 1])
+            place = np.arange(-before[axis], size + after[axis])
+            planes = np.take(planes, self._inside(place, size), axis + 1)
         return planes
 
     def _inside(self, place: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:

@@ -133,9 +133,10 @@ def features(
         raise ShapeError("none of these layers gives maps with rows and columns")
     some = f"{len(maps)} layers"
     if layers is None and len(maps) > _MOST_LAYERS:
-        chosen = np.linspace(0, len(maps) - 1, _MOST_LAYERS).round().astype(int)
+        names, last = list(maps), len(maps) - 1
         some = f"{_MOST_LAYERS} of {len(maps)} layers"
-        maps = {name: maps[name] for name in (list(maps)[i] for i in chosen)}
+        chosen = [names[round(number * last / (_MOST_LAYERS - 1))] for number in range(_MOST_LAYERS)]
+        maps = {name: maps[name] for name in chosen}
     columns = min(count, max(len(array) for array in maps.values()))
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     note = "each map to its own scale; red +, blue − where a layer gives both signs, else bright from zero"
