@@ -116,7 +116,9 @@ def test_no_finding_is_left_out(run: Path) -> None:
 def test_all_well_is_said_only_where_a_doctor_was(run: Path) -> None:
     material = gathered(run, [], None, lambda text: None)
     assert material.run is not None
-    material.run.findings, material.records = [], []
+    material.run.findings = []
+    assert FINDING["message"] in section(report_of(material, False).html, "findings"), "of the record, while it trains"
+    material.records = []
     material.run.arguments["doctor"] = True
     assert "The doctor found nothing wrong." in section(report_of(material, False).html, "findings")
     material.run.arguments["doctor"] = False
