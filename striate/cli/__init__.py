@@ -34,9 +34,9 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
-app.command()(inspect)
-app.command()(doctor)
 app.command()(filter)
+app.command()(doctor)
+app.command()(inspect)
 app.command()(show)
 app.command()(bench)
 
