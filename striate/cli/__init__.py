@@ -16,6 +16,7 @@ from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
 from striate.cli.filter import filter
+from striate.cli.inspect import inspect
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -36,6 +37,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(filter)
 app.command()(doctor)
+app.command()(inspect)
 app.command()(show)
 app.command()(bench)
 app.command()(experiment)
