@@ -13,6 +13,7 @@ import typer
 
 from striate.cli.bench import bench
 from striate.cli.evaluate import evaluate
+from striate.cli.lab import lab
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(show)
+app.command()(lab)
 app.command()(bench)
 
 

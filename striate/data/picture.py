@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -43,19 +44,32 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    return pixels_of(opened(path, str(path)), channels, size)
+
+
+def opened(source: Path | BinaryIO, name: str, most_pixels: int = _MOST_PIXELS) -> Image.Image:
+    """A PNG or JPEG, decoded, turned as its EXIF orientation says, without transparency. ``name`` is for errors.
+
+    Its size is read from its head, before memory is asked for. Raises ``DataError`` as ``read_picture`` does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the stricter limit
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                if file.width * file.height > _MOST_PIXELS:
-                    raise DataError(f"{path}: {file.width}×{file.height} is more than {_MOST_PIXELS:,} pixels")
-                picture = _on_white(ImageOps.exif_transpose(file)).convert(_MODES[channels])
+            with Image.open(source, formats=("PNG", "JPEG")) as file:
+                if file.width * file.height > most_pixels:
+                    raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")
+                return _on_white(ImageOps.exif_transpose(file))
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{path}: not a PNG or JPEG picture that can be read: {error}") from error
+        raise DataError(f"{name}: not a PNG or JPEG picture that can be read: {error}") from error
+
+
+def pixels_of(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(channels, height, width) uint8 of a decoded picture, as ``read_picture`` gives it."""
     height, width = size
     shrinks = width <= picture.width and height <= picture.height
+    picture = picture.convert(_MODES[channels])
     picture = picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
     pixels = np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,0 +1,81 @@
+"""The lab as a process: one socket on 127.0.0.1, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from striate.errors import OptionError
+from striate.lab.app import Lab, guarded
+from striate.lab.guard import HOST, Keys
+from striate.lab.limits import MESSAGE_BYTES
+
+_CLOSING = 2
+"""Seconds that open connections have when the lab ends; pages reconnect forever otherwise."""
+
+
+def listening(port: int) -> socket.socket:
+    """A socket on that port of 127.0.0.1 and on no other address; 0 is any free port."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((HOST, port))
+        found.listen(64)
+    except OSError as error:
+        found.close()
+        raise OptionError(
+            f"--port {port}: {error.strerror or error}\n  help: leave it out to get a free one"
+        ) from error
+    return found
+
+
+def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Callable[[str], None]) -> None:
+    """Serves the lab until Ctrl-C; ``say`` prints a line. Raises ``OptionError`` for a port that is taken."""
+    with contextlib.closing(listening(port)) as found:
+        port = found.getsockname()[1]
+        keys = Keys.fresh()
+        address = f"http://{HOST}:{port}/?token={keys.token}"
+        config = uvicorn.Config(
+            guarded(Lab.of(folder, run, say), keys, port),
+            log_level="warning",
+            access_log=False,  # its lines would hold the key
+            server_header=False,
+            proxy_headers=False,
+            loop="asyncio",
+            ws_max_size=MESSAGE_BYTES,
+            timeout_graceful_shutdown=_CLOSING,
+        )
+        server = _Server(config, lambda: opened(address, browser, say))
+        with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is closed
+            server.run(sockets=[found])
+    say("the lab is closed")
+
+
+def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
+    """Says where the lab is, and shows it."""
+    say(f"the lab is open at\n\n  {address}\n\nCtrl-C closes it, and stops trainings that run.")
+    if browser:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(address)
+
+
+class _Server(uvicorn.Server):
+    """Says that it is there when it is; also a closed terminal ends it in an orderly way."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(signal.SIGHUP, self.handle_exit)
+        if self.started:
+            self._ready()
