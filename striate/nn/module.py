@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -13,6 +13,7 @@ import numpy as np
 from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
 from striate.graph import arithmetic
+from striate.graph.graph import Graph
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.memory import placed, write_state
@@ -371,6 +372,24 @@ class Module:
             self.__dict__["_latest"] = _Latest(self._version, training, x.shape[1:], x.dtype, program, n == 1)
         return program(arrays, n)
 
+    def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
+        """What a function of traced values gives for arrays with N on axis 0, in prediction mode.
+
+        The function may call the model, look at the active trace, and differentiate. Its program is kept with those of
+        the model under ``key``, which says all that it depends on beside the types of the arrays.
+        """
+        n = len(next(iter(arrays.values())))
+        types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
+        kinds = (key, tuple(types.items()), n == 1)
+        program = self._programs.find((self._version, *kinds))
+        if program is None:
+            with Trace() as trace:
+                outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
+                graph = trace.graph(output_values(outputs))
+            program = self._prepared(trace, graph, outputs, n)
+            self._programs.keep((self._version, *kinds), program)
+        return program(arrays, n)
+
     def program(self, *inputs: Any, training: bool = False) -> Program:
         """The compiled program that predicts on arrays like these: for profiles."""
         return self._program(*self._arrays(inputs), training)
@@ -407,6 +426,9 @@ class Module:
                 )
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
+        return self._prepared(trace, graph, outputs, n)
+
+    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, n: int) -> Program:
         bindings = bindings_of(trace)
         executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=n == 1)
         return Program(graph, executable, outputs, tuple(trace.checks))
