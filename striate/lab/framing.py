@@ -98,7 +98,8 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 def mass_of(ink: Array) -> Array:
     """(down, across): the centre of mass in pixels from the upper left corner."""
-    total = max(float(ink.sum()), 1e-9)
-    down = (ink.sum(axis=1) * (np.arange(ink.shape[0]) + 0.5)).sum() / total
-    across = (ink.sum(axis=0) * (np.arange(ink.shape[1]) + 0.5)).sum() / total
+    weights = np.asarray(ink, np.float64)
+    total = max(float(weights.sum()), 1e-9)
+    down = float(weights.sum(axis=1) @ (np.arange(ink.shape[0]) + 0.5)) / total
+    across = float(weights.sum(axis=0) @ (np.arange(ink.shape[1]) + 0.5)) / total
     return np.array([down, across])

@@ -14,7 +14,7 @@ would let it in: the checks of origin do not.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -124,7 +124,7 @@ class Guard:
         answer.set_cookie(self.cookie_name, self._keys.cookie, path="/", httponly=True, samesite="strict")
         return answer
 
-    def _sealed(self, send: Send) -> Callable[[Message], object]:
+    def _sealed(self, send: Send) -> Send:
         """``send``, with the headers that every answer carries."""
 
         async def sending(message: Message) -> None:
