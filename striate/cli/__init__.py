@@ -13,6 +13,7 @@ import typer
 
 from striate.cli.bench import bench
 from striate.cli.evaluate import evaluate
+from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(inspect)
 app.command()(show)
 app.command()(lab)
 app.command()(bench)

@@ -1,0 +1,121 @@
+"""Section: layer by layer, the equation, the loops that compute it, and the speed that they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from striate.compiler import compile_graph
+from striate.profile import Profile, Row
+from striate.report.anatomy import Block
+from striate.report.chart import swatch
+from striate.report.equations import equation_of, typeset
+from striate.report.html import Markup, element, joined
+from striate.report.labels import colour_of, label_of
+from striate.report.material import Material
+from striate.report.page import Section, details, table
+from striate.show.loops import Loop, loops_of
+
+
+def section(material: Material, profile: Profile | None) -> Section:
+    """One part that opens for every block of the network."""
+    graph = material.training or material.model.graph
+    step = "a training step" if material.training is not None else "a prediction"
+    material.say(f"compiling {step} on paper")
+    loops: dict[str, list[Loop]] = {}
+    for loop in loops_of(compile_graph(graph).plan):
+        for path in loop.paths:
+            loops.setdefault(path, []).append(loop)
+    rows = profile.by_layer() if profile else {}
+    whole = sum(block.parameters for block in material.blocks)
+    body = [
+        _layer(block, whole, loops.get(block.path, []), rows.get(block.path, []), profile) for block in material.blocks
+    ]
+    return Section(
+        "layers",
+        "Layer by layer",
+        "Each layer opens: what it computes as an equation, how its letters are called in the saved file, and the "
+        f"loops into which the compiler fused {step}. All that stands in one loop happens while its data are in "
+        "registers. A bad sign: many loops of their own for cheap arithmetic, which then waits for memory.",
+        element("div", body, class_="layers"),
+    )
+
+
+def _layer(block: Block, whole: int, loops: Sequence[Loop], rows: Sequence[Row], profile: Profile | None) -> Markup:
+    counted = [f"{block.parameters:,} parameters"] if block.parameters else []
+    equation = equation_of(block)
+    summary = joined(
+        swatch(colour_of(block)),
+        element("span", label_of(block), element("span", block.path or "the model itself", class_="where")),
+        element("span", block.shape, [[element("br"), text] for text in counted], class_="out"),
+        element("span", equation.lines[0], class_="equation") if equation.lines else None,
+    )
+    facts = [
+        f"Gives {block.shape} for each sample",
+        f"{block.parameters:,} parameters ({block.parameters / whole:.0%} of all)" if block.parameters else "",
+        f"{block.multiply_adds:,} multiply-adds for each sample" if block.multiply_adds else "",
+    ]
+    return details(
+        summary,
+        [element("p", line, class_="equation") for line in equation.lines[1:]],
+        _letters(equation.letters),
+        element("p", "; ".join(filter(None, facts)), ".", class_="note"),
+        _speed(rows, profile),
+        _loops(loops, block.path),
+        id=f"layer-{block.index}",
+    )
+
+
+def _letters(letters: Sequence[tuple[str, str]]) -> Markup | None:
+    if not letters:
+        return None
+    return element(
+        "ul", [element("li", typeset(letter), " is ", element("code", what)) for letter, what in letters],
+        class_="letters",
+    )  # fmt: skip
+
+
+def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
+    if profile is None or not rows:
+        return None
+    lines = [
+        [
+            row.stage.value,
+            row.algorithm,
+            f"{row.seconds * 1e3:.3f}",
+            f"{row.seconds / profile.seconds:.1%}",
+            f"{row.gflops:.0f}" if row.flops else "",
+            f"{profile.fraction(row):.0%}" if row.flops else "",
+        ]
+        for row in rows
+    ]
+    head = ("pass", "how", "ms", "share", "GFLOP/s", "of peak")
+    return table(head, lines, 2, f"Speed, {profile.what}, batch of {profile.samples}")
+
+
+def _loops(loops: Sequence[Loop], path: str) -> Markup | None:
+    if not loops:
+        return None
+    count = f"{len(loops)} loop{'s' * (len(loops) != 1)} of this layer"
+    parts = {
+        "To the loss": [loop for loop in loops if not loop.backward],
+        "Back from it": [loop for loop in loops if loop.backward],
+    }
+    if not parts["Back from it"]:
+        parts = {"": loops}
+    shown = [
+        joined(element("h3", title) if title else None, [_loop(loop, path) for loop in some])
+        for title, some in parts.items()
+        if some
+    ]
+    return details(count, shown)
+
+
+def _loop(loop: Loop, path: str) -> Markup:
+    others = [other for other in loop.paths if other != path]
+    also = element("span", f" · also of {', '.join(others)}", class_="also") if others else None
+    rows = [
+        joined(element("dt", label), [element("dd", text) for text in texts[:1]],
+               [joined(element("dt", ""), element("dd", text)) for text in texts[1:]])
+        for label, texts in loop.rows
+    ]  # fmt: skip
+    return element("div", element("p", f"Loop {loop.index}: {loop.title}", also), element("dl", rows), class_="loop")
