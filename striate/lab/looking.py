@@ -17,11 +17,13 @@ import numpy.typing as npt
 from striate.data import Dataset, Split, open_dataset
 from striate.data.picture import opened, pixels_of
 from striate.errors import OptionError, StriateError
-from striate.graph.op import Kind
 from striate.insight import feature_maps, saliency
 from striate.lab.framing import Framing
 from striate.lab.limits import PICTURE_PIXELS
 from striate.persistence import LoadedModel, load
+from striate.report.anatomy import Block, blocks_of
+from striate.report.equations import own_equation
+from striate.report.labels import colour_of, label_of
 from striate.train.evaluation import log_softmax
 from striate.train.run import MODEL_FILE, read_run
 
@@ -42,7 +44,8 @@ class Opened:
     version: tuple[int, int]
     held_out: Dataset | None
     framing: Framing | None
-    operations: dict[str, str]
+    blocks: dict[str, Block]
+    """What each layer does, by its path."""
 
 
 class Looking:
@@ -89,7 +92,7 @@ class Looking:
                 for name, probability, score in zip(names, probabilities, logits)
             ],
             "seen": picture_text(pixels),
-            "layers": [described(name, array[0], found.operations.get(name, "")) for name, array in maps.items()],
+            "layers": [described(name, array[0], found.blocks.get(name)) for name, array in maps.items()],
         }
         if sensitivity is not None:
             answer["saliency"] = encoded(abs(sensitivity).max(axis=0)[np.newaxis])
@@ -132,7 +135,7 @@ def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
         framing = None if held_out is None else Framing.of(open_dataset(name, Split.TRAIN).images)
     except StriateError:
         pass  # a run from elsewhere: its pictures are not here, and drawings are taken as they are
-    return Opened(model, version, held_out, framing, operations_of(model))
+    return Opened(model, version, held_out, framing, {block.path: block for block in blocks_of(model.graph)})
 
 
 def _fitting(data: Dataset, model: LoadedModel) -> Dataset | None:
@@ -147,23 +150,17 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
     return channels, (size[0], size[1])
 
 
-def operations_of(model: LoadedModel) -> dict[str, str]:
-    """{layer: the operation that names it}: the first of a kind that computes."""
-    found: dict[str, str] = {}
-    for node in model.graph.nodes:
-        if node.op.kind is not Kind.SOURCE and node.path:
-            found.setdefault(node.path, type(node.op).__name__)
-    return found
-
-
-def described(name: str, array: Array, operation: str) -> dict[str, Any]:
+def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
     """One layer's output for one picture: (C, H, W) maps or (D,) numbers, of which the first ones are sent."""
+    main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)
     shown = maps[: MOST_UNITS if array.ndim == 3 else MOST_NUMBERS]
     finite_values = array[np.isfinite(array)].astype(np.float64)
     return {
         "name": name,
-        "operation": operation,
+        "label": "" if block is None else label_of(block),
+        "kind": "other" if block is None else colour_of(block),
+        "equation": "" if main is None else own_equation(main),
         "shape": list(array.shape),
         "least": finite(finite_values.min()) if finite_values.size else None,
         "most": finite(finite_values.max()) if finite_values.size else None,
