@@ -5,6 +5,7 @@ Each operation states its math once: ``reference`` in NumPy, ``gradient`` as gra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ class Tanh(Elementwise):
     """y = tanh(x)"""
 
     fractional: ClassVar[bool] = True
+    flat_ends: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
 
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
@@ -42,6 +44,10 @@ class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
     fractional: ClassVar[bool] = True
+    flat_ends: ClassVar[tuple[float, float] | None] = (
+        0.5 - math.sqrt(0.225),
+        0.5 + math.sqrt(0.225),
+    )  # y(1 − y) < 1/40
 
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))  # never overflows
