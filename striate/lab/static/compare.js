@@ -35,23 +35,24 @@ export class Compare {
     this.accuracy.show(line("validation_accuracy", true));
     this.loss.show(line("loss", true));
     const best = Math.max(...runs.map((one) => one.run.accuracy ?? -1));
-    const heads = ["run", "accuracy", "loss", "epochs", "time", ...differing.map((name) => SETTINGS[name] ?? name)];
+    const columns = differing.filter((name) => name !== "epochs"); // stands there already
+    const heads = ["run", "accuracy", "loss", "epochs", "time", ...columns.map((name) => SETTINGS[name] ?? name)];
     replace(
       this.table,
       el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, runs.map(({ run, record, index }) => row(run, record, index, differing, best, runs.length))),
+      el("tbody", {}, runs.map(({ run, record, index }) => row(run, record, index, columns, best, runs.length))),
     );
   }
 }
 
-function row(run, record, index, differing, best, count) {
+function row(run, record, index, columns, best, count) {
   const first = count > 1 && run.accuracy !== null && run.accuracy === best;
   const cells = [
     el("td", { className: first ? "best" : "" }, percent(run.accuracy), first && el("span", { className: "heard" }, " (best)")),
     el("td", {}, short(run.loss)),
     el("td", {}, `${run.epoch}${run.epochs && run.epochs !== run.epoch ? ` of ${run.epochs}` : ""}`),
     el("td", {}, record ? duration(record.seconds) : "–"),
-    ...differing.map((name) => el("td", { className: "differs" }, run.settings[name] === undefined ? "–" : shown(run.settings[name]))),
+    ...columns.map((name) => el("td", { className: "differs" }, run.settings[name] === undefined ? "–" : shown(run.settings[name]))),
   ];
   return el("tr", {}, el("th", { scope: "row" }, el("i", { className: "dot", style: { background: `var(--${runColour(index)})` } }), run.name, run.state !== "finished" && el("span", { className: "soft" }, ` ${STATES[run.state]}`)), cells);
 }
@@ -68,7 +69,7 @@ export function differences(settings) {
 function sentence(runs, differing) {
   if (runs.length === 1) return "One run. Tick another one to compare.";
   const names = differing.map((name) => SETTINGS[name] ?? name);
-  if (!names.length) return `${runs.length} runs with the same settings: they gave the same result to the last bit, if all were finished.`;
+  if (!names.length) return `${runs.length} runs with the same settings and seed: the same bits come out, run after run.`;
   const listed = names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   return `${runs.length} runs. They differ in ${listed}${names.length === 1 ? " alone" : ""}.`;
 }

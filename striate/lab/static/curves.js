@@ -115,16 +115,14 @@ export class Curves {
     }
     context.textAlign = "center";
     context.textBaseline = "alphabetic";
+    const name = this.options.x;
+    const end = width - RIGHT - context.measureText(name).width - 8;
     for (const value of ticks(low, high, Math.max(2, Math.min(8, width / 90)))) {
       if (high - low >= 4 && !Number.isInteger(value)) continue;
-      context.fillText(short(value), x(value), height - 8);
+      const text = short(value);
+      if (x(value) + context.measureText(text).width / 2 < end) context.fillText(text, x(value), height - 8);
     }
     context.textAlign = "right";
-    context.fillStyle = colour("sheet");
-    const name = this.options.x;
-    const wide = context.measureText(name).width;
-    context.fillRect(width - RIGHT - wide - 8, height - 20, wide + 12, 16);
-    context.fillStyle = colour("soft");
     context.fillText(name, width - RIGHT, height - 8);
   }
 

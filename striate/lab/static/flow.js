@@ -43,7 +43,7 @@ export class Flow {
 
   show(record) {
     this.watches = record.watches;
-    const layers = layersOf(record.lastWatch);
+    const layers = layersOf(record);
     this.layers = layers;
     const [tone, text] = flowSentence(layers);
     this.sentence.className = `finding-line ${tone}`;
@@ -53,7 +53,8 @@ export class Flow {
       this.bars = layers.map((one) => {
         const bar = el("i", { className: "bar" });
         const value = el("b");
-        return { bar, value, row: el("div", { className: "flow-row", role: "listitem" }, el("span", { className: "layer", title: one.name }, one.name), el("div", { className: "track" }, bar), value) };
+        const title = `${one.path} ${record.layer(one.path)}`;
+        return { bar, value, row: el("div", { className: "flow-row", role: "listitem" }, el("span", { className: "layer", title }, one.name), el("div", { className: "track" }, bar), value) };
       });
       replace(this.rows, this.bars.map((one) => one.row));
     }
@@ -79,7 +80,7 @@ export class Flow {
     watches.forEach((watch, column) => {
       const found = watch.layers ?? {};
       layers.forEach((one, row) => {
-        const ratio = found[one.name]?.gradient_ratio;
+        const ratio = found[one.path]?.gradient_ratio;
         if (!known(ratio)) return;
         context.fillStyle = shade(ramp, ratio > 0 ? (Math.log10(ratio) - LEAST) / (MOST - LEAST) : 0);
         context.fillRect(column * wide, row * ROW + 2, Math.ceil(wide) + 0.5, ROW - 4);
@@ -106,8 +107,8 @@ function tone_of(ratio) {
 }
 
 // Layers with parameters, in the order in which signals pass them.
-export function layersOf(watch) {
-  return Object.entries(watch?.layers ?? {})
+export function layersOf(record) {
+  return Object.entries(record.lastWatch?.layers ?? {})
     .filter(([, one]) => one.gradient_norm !== null && one.gradient_norm !== undefined)
-    .map(([name, one]) => ({ name, ratio: known(one.gradient_ratio) ? one.gradient_ratio : null }));
+    .map(([path, one]) => ({ path, name: record.layerName(path), ratio: known(one.gradient_ratio) ? one.gradient_ratio : null }));
 }

@@ -26,6 +26,8 @@ export class Follow {
     this.flow = new Flow();
     this.units = new Units();
     this.findings = el("div", { className: "findings" });
+    this.findingsCard = el("section", { className: "card wide" }, el("h3", {}, "Findings"), this.findings);
+    this.untold = el("p", { className: "soft note", hidden: true }, "This run was trained without a live record: only its epochs are known.");
     this.welcome = el(
       "div",
       { className: "welcome" },
@@ -40,13 +42,14 @@ export class Follow {
       this.bar,
       this.message,
       el("dl", { className: "figures" }, Object.values(this.figures).map((one) => el("div", {}, el("dt", {}, one.name), el("dd", {}, one.value)))),
-      el("section", { className: "card wide findings-card" }, el("h3", {}, "Findings"), this.findings),
+      this.findingsCard,
       el(
         "div",
         { className: "pair" },
         el("section", { className: "card" }, this.loss.element, el("p", { className: "explains" }, "How wrong the network is; guessing among ten classes gives ln 10 ≈ 2.3. When the training loss falls and the held-out loss rises, it learns by heart.")),
         el("section", { className: "card" }, this.accuracy.element, el("p", { className: "explains" }, "The share of pictures named rightly. What counts is the held-out line: pictures it did not learn from.")),
       ),
+      this.untold,
       this.flow.element,
       this.units.element,
     );
@@ -83,6 +86,8 @@ export class Follow {
     this.flow.show(record);
     this.units.show(record);
     for (const part of [this.flow.element, this.units.element]) part.hidden = over && !record.watches.length;
+    this.untold.hidden = !over || record.plan !== null;
+    this.findingsCard.hidden = over && record.plan === null && !record.findings.length;
     this.#findings(record, over);
   }
 
@@ -139,9 +144,11 @@ function finding(one) {
   );
 }
 
-export function settingsLine(settings) {
+const SHOWN = ["data", "model", "activation", "norm", "lr", "optimizer", "batch_size", "seed"];
+
+export function settingsLine(settings, names = SHOWN) {
   const parts = [];
-  for (const name of ["data", "model", "activation", "norm", "lr", "optimizer", "batch_size", "seed"]) {
+  for (const name of names) {
     const value = settings[name];
     if (value === undefined) continue;
     if (name === "activation") parts.push(value === "leaky_relu" && settings.negative_slope !== undefined ? `leaky ReLU, α ${settings.negative_slope}` : shown(value));

@@ -29,8 +29,8 @@ export class Look {
     this.note = el("p", { className: "soft note" });
     this.layers = el("ol", { className: "layers" });
     this.problem = el("p", { className: "banner", role: "alert", hidden: true });
-    this.empty = el("p", { className: "empty" }, "Draw a digit on the dark pad, or take a held-out picture: every layer appears here.");
-    this.held = el("button", { onclick: () => this.#hold() }, "A held-out picture");
+    this.empty = el("p", { className: "empty" }, "Draw a digit, or take a held-out picture: every layer appears here.");
+    this.held = el("button", { onclick: () => this.#hold() }, "Held-out picture");
     this.content = el(
       "div",
       { className: "look" },
@@ -40,12 +40,11 @@ export class Look {
         el(
           "section",
           { className: "card" },
-          el("h2", {}, "Draw"),
-          el("p", { className: "explains", id: "draw-how" }, "Draw a digit, or drop a picture here. The network answers while you draw."),
+          el("h3", {}, "Draw here"),
+          el("p", { className: "explains" }, "Or drop a picture. The network answers while you draw."),
           this.sketch.element,
-          el("div", { className: "buttons" }, el("button", { onclick: () => this.#clear() }, "Clear"), this.held, el("label", { className: "button", for: "file" }, "Open a picture"), this.file),
-          el("label", { className: "check", for: "framed" }, this.framed, el("span", {}, "Cropped and centred as the data are")),
-          el("p", { className: "explains" }, "Turn this off and draw in a corner: a network knows only what it was shown."),
+          el("div", { className: "buttons" }, el("button", { onclick: () => this.#clear() }, "Clear"), this.held, el("label", { className: "button", for: "file" }, "Open …"), this.file),
+          el("label", { className: "check", for: "framed" }, this.framed, el("span", {}, "Crop and centre as in the data")),
         ),
         el(
           "section",
@@ -55,6 +54,7 @@ export class Look {
           this.bars,
           el("div", { className: "seen-pair" }, el("figure", {}, this.seen, el("figcaption", {}, "What it sees")), el("figure", {}, this.where, el("figcaption", {}, "What the answer hangs on"))),
           el("p", { className: "explains" }, "Bright on the right: a small change of that pixel changes the score of the answer most (its saliency)."),
+          el("p", { className: "explains" }, "Try it: do not crop, and draw in a corner. A network knows only what it was shown."),
           this.note,
         ),
       ),

@@ -52,10 +52,11 @@ export class LayerCard {
     const flat = this.layer.sent.length === 1;
     const target = flat ? 18 : Math.max(40, Math.min(72, wide * 4));
     const gap = flat ? 2 : 4;
-    const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / (target + gap))));
-    const side = flat ? target : Math.max(target, Math.min(count < columns * 2 && count <= 4 ? 120 : 64, Math.floor((width + gap) / columns) - gap));
+    const fitting = Math.max(1, Math.min(count, Math.floor((width + gap) / (target + gap))));
+    const rows = Math.ceil(count / fitting);
+    const columns = Math.ceil(count / rows); // rows of one length
+    const side = flat ? target : Math.max(target, Math.min(count === 1 ? 120 : 72, Math.floor((width + gap) / columns) - gap));
     const tall = flat ? target : Math.round((side * high) / wide);
-    const rows = Math.ceil(count / columns);
     this.grid = { columns, side, tall, gap, count };
     const ratio = window.devicePixelRatio || 1;
     const totalWide = columns * (side + gap) - gap;

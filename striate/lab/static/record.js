@@ -41,6 +41,23 @@ export class Record {
     return this.watches.at(-1) ?? null;
   }
 
+  // Firings count from the start of each pass over the data: the last one that saw (nearly) all of it, if there is one.
+  get lastPass() {
+    const whole = 0.98 * (this.plan?.samples ?? 0);
+    return this.watches.findLast((watch) => watch.samples >= whole) ?? this.lastWatch;
+  }
+
+  // What the layer at a path is: "Conv2d(1, 16, kernel_size=5)", where the record says it.
+  layer(path) {
+    return this.plan?.layers?.[path.split("#")[0]] ?? "";
+  }
+
+  // "3 Linear"; the path alone where it says enough.
+  layerName(path) {
+    const kind = this.layer(path).match(/^\w+/)?.[0];
+    return kind && /^[\d.]*$/.test(path) ? `${path} ${kind}` : path;
+  }
+
   // Where a batch stands, in epochs: 2.5 is the middle of the third.
   #place(batch) {
     return batch.epoch - 1 + batch.batch / Math.max(this.plan?.batches ?? 1, batch.batch);

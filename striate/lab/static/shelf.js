@@ -39,11 +39,10 @@ export class Shelf {
       row.button.setAttribute("aria-current", String(current));
       row.box.checked = ticked.has(run.key);
       setText(row.name, run.name);
-      setText(row.settings, settingsLine(run.settings).replace(/^[^·]*· /, ""));
-      const busy = run.state !== "finished";
-      setText(row.state, busy ? (run.state === "running" && run.epochs ? `${run.epoch} / ${run.epochs}` : STATES[run.state]) : percent(run.accuracy, 1));
+      setText(row.settings, settingsLine(run.settings, ["activation", "norm", "lr"]) || settingsLine(run.settings));
+      setText(row.state, label(run));
       row.state.className = `chip ${run.state}`;
-      if (current) setText(this.chosen, `${run.name} · ${busy ? STATES[run.state] : percent(run.accuracy, 1)}`);
+      if (current) setText(this.chosen, `${run.name} · ${label(run)}`);
     }
   }
 
@@ -51,7 +50,7 @@ export class Shelf {
     const name = el("b");
     const settings = el("span", { className: "soft" });
     const state = el("span", { className: "chip" });
-    const button = el("button", { className: "run", onclick: () => this.#choose(run.key) }, el("i", { className: "dot", style: { background: `var(--${runColour(index)})` } }), el("span", { className: "run-text" }, name, settings), state);
+    const button = el("button", { className: "run", onclick: () => this.#choose(run.key) }, el("i", { className: "dot", style: { background: `var(--${runColour(index)})` } }), name, state, settings);
     const box = el("input", { type: "checkbox", "aria-label": `Compare ${run.name}`, onchange: () => this.tick(run.key, box.checked) });
     return { element: el("li", {}, button, el("label", { className: "tick" }, box)), button, name, settings, state, box };
   }
@@ -60,4 +59,9 @@ export class Shelf {
     if (this.narrow.matches) this.details.open = false;
     this.choose(key);
   }
+}
+
+function label(run) {
+  if (run.state === "running" && run.epochs) return `${run.epoch} of ${run.epochs}`;
+  return run.state === "finished" || (run.state === "stopped" && run.accuracy !== null) ? percent(run.accuracy, 1) : STATES[run.state];
 }

@@ -11,7 +11,7 @@ export const PRESETS = [
   { name: "A good start", about: "LeNet-5 with batch normalization: over 98 % in seconds.", change: {} },
   { name: "Vanishing gradients", about: "Twelve sigmoid layers without normalization: watch the bars shrink.", change: { model: "mlp", activation: "sigmoid", norm: "none", init: "xavier", epochs: 15 } },
   { name: "The cure", about: "The same twelve sigmoid layers, with batch normalization.", change: { model: "mlp", activation: "sigmoid", init: "xavier", epochs: 15 } },
-  { name: "Dying ReLUs", about: "A learning rate that is too large kills units for good.", change: { model: "mlp", depth: 4, activation: "relu", norm: "none", init: "he", lr: 0.3, schedule: "constant", epochs: 15 } },
+  { name: "Dying ReLUs", about: "Too large a learning rate kills ReLUs for good. Then try leaky ReLU.", change: { model: "mlp", depth: 4, activation: "relu", norm: "none", init: "he", lr: 0.5, momentum: 0, schedule: "constant", epochs: 10 } },
   { name: "The smallest CNN", about: "tanh(x ⊗ W₁ + b₁) W_out + b_out: one hidden layer of filters.", change: { model: "first_cnn", activation: "tanh", init: "xavier", lr: 0.01 } },
 ];
 

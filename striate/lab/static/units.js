@@ -5,6 +5,7 @@ import { known, percent, short } from "./numbers.js";
 import { unitSentence } from "./words.js";
 
 const MOST_SQUARES = 128;
+const OTHERS = /Pool|Flatten|Linear|Conv|Norm|Dropout/; // pass on zeros of others, or have none that last
 const REMEMBERED = 64; // indices that the record holds of the silent units
 
 export class Units {
@@ -32,7 +33,9 @@ export class Units {
 
   show(record) {
     const layers = Object.entries(record.lastWatch?.layers ?? {});
-    const counted = layers.filter(([, one]) => one.units && (one.zeros > 0.005 || one.silent_count > 0));
+    const counted = Object.entries(record.lastPass?.layers ?? {})
+      .filter(([path, one]) => one.units && one.zeros > 0.005 && !OTHERS.test(record.layer(path)))
+      .map(([path, one]) => [record.layerName(path), one]);
     const silent = counted.reduce((sum, [, one]) => sum + (one.silent_count ?? 0), 0);
     const total = counted.reduce((sum, [, one]) => sum + one.units, 0);
     const [tone, text] = layers.length && !total ? ["good", "No layer of this network can fall silent: none of its outputs is zero."] : unitSentence(silent, total);
@@ -45,7 +48,7 @@ export class Units {
     }
     replace(
       this.table,
-      layers.map(([name, one]) => el("tr", {}, el("th", { scope: "row" }, name), cell(short(one.mean)), cell(short(one.spread)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
+      layers.map(([path, one]) => el("tr", {}, el("th", { scope: "row" }, record.layerName(path)), cell(short(one.mean)), cell(short(one.spread)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
     );
   }
 }

@@ -1,3 +1,5 @@
+import { short } from "./numbers.js";
+
 // What one sees, in short sentences for somebody who meets it for the first time.
 
 export const STATES = {
@@ -100,19 +102,19 @@ export function flowSentence(layers) {
   if (share === null) return ["", "The last layer received no gradient to compare with."];
   const worst = layers.reduce((a, b) => ((b.ratio ?? 1) > (a.ratio ?? 1) ? b : a));
   if ((worst.ratio ?? 1) > 1e3) {
-    return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last layer. A smaller start, normalization or a smaller learning rate helps.`];
+    return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last. A smaller start, normalization or a smaller learning rate helps.`];
   }
   if (share < 1e-4) {
-    return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last layer's. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted start.`];
+    return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted start.`];
   }
   if (share < 1e-2) {
-    return ["warn", `The gradient shrinks: the first layer receives ${part(share)} of the last layer's. It still learns, but slowly.`];
+    return ["warn", `The gradient shrinks: the first layer receives ${part(share)} of the last. It still learns, but slowly.`];
   }
-  return ["good", `The gradient reaches the first layer well: it receives ${share >= 1 ? times(share) : part(share)} the last layer's.`.replace("% the", "% of the")];
+  return ["good", `The gradient reaches the first layer well: it receives ${share >= 1 ? `${times(share)} that` : part(share)} of the last.`];
 }
 
 function part(share) {
-  return share >= 0.001 ? `${(100 * share).toPrecision(2)} %` : `one ${Math.round(1 / share).toLocaleString("en")}th`;
+  return share >= 0.001 ? `${Number((100 * share).toPrecision(2))} %` : `${short(share, 2)} times that`;
 }
 
 function times(share) {
