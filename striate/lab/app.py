@@ -112,7 +112,7 @@ class Rooms:
                 "activations": ACTIVATIONS,
                 "norms": NORMS,
                 "starts": STARTS,
-                "settings": list(FIELDS),
+                "options": {field.option: name for name, field in FIELDS.items() if field.option},
                 "first": None if self._lab.first is None else self._lab.first.key,
             }
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from striate.errors import ModelFileError, OptionError
 from striate.lab.orders import Order
-from striate.lab.story import Story
+from striate.lab.story import Story, finding_event
 from striate.lab.trainings import State, Training
 from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
@@ -104,6 +104,7 @@ class Entry:
         if self.run is not None and self.story.latest is None:
             told["epochs"] = list(self.run.history.get("epochs", []))
             told["end"] = {"kind": "end", "finished": self.run.finished}
+            told["findings"] = [finding_event(one) for one in getattr(self.run, "findings", [])]
         return told
 
 

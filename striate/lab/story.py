@@ -19,6 +19,7 @@ MOST_POINTS = 1200
 MOST_WATCHES = 160
 MOST_EPOCHS = 4000
 MOST_FINDINGS = 200
+KINDS = ("plan", "batch", "watch", "epoch", "finding", "end")
 _RECENT = 400
 _CHUNK = 1 << 20
 _LONGEST_LINE = 4_000_000
@@ -114,12 +115,12 @@ class Story:
 
     def _tell(self, event: Event) -> None:
         kind = event["kind"]
-        if kind == "plan" and (self.epochs.last is not None or self.end is not None):
-            place, rest, file, skipping = self._place, self._rest, self._file, self._skipping
-            self._begin()  # a later training appended to the record of an earlier one
-            self._place, self._rest, self._file, self._skipping = place, rest, file, skipping
+        if self._repeats(event):  # another training, appended to the record of an earlier one
+            plan, place, rest, file, skipping = self.plan, self._place, self._rest, self._file, self._skipping
+            self._begin()
+            self.plan, self._place, self._rest, self._file, self._skipping = plan, place, rest, file, skipping
         if kind == "plan":
-            self.plan = event
+            self.plan, self.end = event, None
         elif kind == "end":
             self.end = event
         elif kind == "finding":
@@ -131,6 +132,12 @@ class Story:
         self.latest = event
         self.number += 1
         self._recent.append(event)
+
+    def _repeats(self, event: Event) -> bool:
+        """Whether it tells of an epoch that was told already: a training that goes on counts on."""
+        number = event.get({"epoch": "number", "batch": "epoch"}.get(event["kind"], ""))
+        last = None if self.epochs.last is None else self.epochs.last.get("number")
+        return isinstance(number, int) and isinstance(last, int) and number <= last
 
     def since(self, number: int) -> list[Event] | None:
         """The events after the first ``number``; None where they are too many to be remembered one by one."""
@@ -165,7 +172,14 @@ def event_of(line: bytes) -> Event | None:
     if not isinstance(found, dict):
         return None
     event = cast("Event", found)
-    return event if isinstance(event.get("kind"), str) else None
+    if not isinstance(event.get("kind"), str):
+        return None
+    return event if event["kind"] in KINDS or "severity" not in event else finding_event(event)
+
+
+def finding_event(finding: Event) -> Event:
+    """A finding brings a kind of its own, that of its rule."""
+    return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
 
 
 def _nothing(name: str) -> None:

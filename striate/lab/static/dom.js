@@ -1,4 +1,4 @@
-// Elements without innerHTML: text is always text.
+// Elements are made, never parsed: text is always text.
 
 const SVG = "http://www.w3.org/2000/svg";
 

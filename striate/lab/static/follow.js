@@ -8,10 +8,12 @@ import { count, duration, known, percent, short } from "./numbers.js";
 import { Units } from "./units.js";
 import { SETTINGS, STATES, shown } from "./words.js";
 
-const SEVERE = { error: "bad", severe: "bad", critical: "bad", warning: "warn", info: "", hint: "" };
+const SEVERE = { error: "bad", warning: "warn" };
 
 export class Follow {
-  constructor(panel, openTraining) {
+  // tryIt(command): a training with the settings of the run, changed as the remedy says
+  constructor(panel, openTraining, tryIt) {
+    this.tryIt = tryIt;
     this.title = el("h2");
     this.state = el("span", { className: "chip" });
     this.settings = el("p", { className: "soft settings" });
@@ -114,7 +116,17 @@ export class Follow {
       replace(this.findings, el("p", { className: "soft" }, over ? "Nothing was found wrong with this training." : "Nothing wrong so far. The doctor looks at every layer while it trains."));
       return;
     }
-    replace(this.findings, found.map(finding));
+    const causes = found.filter((other) => !other.because || !found.some((cause) => cause.rule === other.because));
+    const follows = (cause) => found.filter((other) => !causes.includes(other) && other.because === cause.rule);
+    replace(
+      this.findings,
+      causes.map((cause) => {
+        const card = finding(cause, this.tryIt);
+        const explained = follows(cause).map((other) => el("li", {}, other.message));
+        if (explained.length) card.append(el("div", { className: "soft" }, "This explains as well:", el("ul", {}, explained)));
+        return card;
+      }),
+    );
   }
 
   async #stop() {
@@ -129,17 +141,21 @@ export class Follow {
   }
 }
 
-function finding(one) {
+// `one` as Finding.to_json writes it; what follows from another finding stands below that one.
+function finding(one, try_it) {
+  const remedy = typeof one.remedy === "string" ? { text: one.remedy } : (one.remedy ?? {});
   const numbers = Object.entries(one.evidence ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? short(value) : value}`);
   const where = one.where ? ` · ${one.where}` : "";
   const units = Array.isArray(one.units) && one.units.length ? ` · ${count(one.units.length, "unit")}` : "";
   return el(
     "article",
     { className: `finding ${SEVERE[String(one.severity).toLowerCase()] ?? "warn"}` },
-    el("h4", {}, one.message ?? one.kind),
-    el("p", { className: "soft" }, `${String(one.kind ?? "").replaceAll("_", " ")}${where}${units}${known(one.sureness) ? ` · ${Math.round(100 * one.sureness)} % sure` : ""}`),
+    el("h4", {}, one.message ?? one.rule),
+    el("p", { className: "soft" }, `${String(one.rule ?? "").replaceAll("_", " ")}${where}${units}${known(one.sureness) ? ` · ${Math.round(100 * one.sureness)} % sure` : ""}`),
     one.why && el("p", {}, one.why),
-    one.remedy && el("p", { className: "remedy" }, el("b", {}, "Try: "), el("code", {}, one.remedy)),
+    remedy.text && el("p", { className: "remedy" }, el("b", {}, "Remedy: "), remedy.text),
+    remedy.code && el("pre", { className: "code", tabindex: "0" }, el("code", {}, remedy.code)),
+    remedy.command && el("p", { className: "remedy" }, el("code", {}, remedy.command), el("button", { className: "small", onclick: () => try_it(remedy.command) }, "Train with it …")),
     numbers.length > 0 && el("p", { className: "evidence soft" }, numbers.join(" · ")),
   );
 }

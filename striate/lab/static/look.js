@@ -29,8 +29,8 @@ export class Look {
     this.note = el("p", { className: "soft note" });
     this.layers = el("ol", { className: "layers" });
     this.problem = el("p", { className: "banner", role: "alert", hidden: true });
-    this.empty = el("p", { className: "empty" }, "Draw a digit, or take a held-out picture: every layer appears here.");
-    this.held = el("button", { onclick: () => this.#hold() }, "Held-out picture");
+    this.empty = el("p", { className: "empty" }, "Draw a digit, or take an example: every layer appears here.");
+    this.held = el("button", { title: "A picture that the network did not learn from", onclick: () => this.#hold() }, "Example");
     this.content = el(
       "div",
       { className: "look" },

@@ -17,7 +17,7 @@ startTheme(byId("theme"));
 const state = { runs: null, selected: null, ticked: new Set(), records: new Map(), view: "follow" };
 const connection = new Connection();
 const dialog = new TrainingDialog(started);
-const follow = new Follow(byId("follow"), openDialog);
+const follow = new Follow(byId("follow"), () => openDialog(), openDialog);
 const look = new Look(byId("look"));
 const compare = new Compare(byId("compare"));
 const shelf = new Shelf({ choose, tick });
@@ -63,10 +63,9 @@ function started(runs) {
   open(runs.length > 1 ? "compare" : "follow");
 }
 
-function openDialog() {
+function openDialog(command = "") {
   const run = state.runs?.find((one) => one.key === state.selected);
-  if (run) dialog.use(run.settings);
-  dialog.open().catch((error) => say(error.message));
+  dialog.open(run?.settings, command).catch((error) => say(error.message));
 }
 
 function open(view) {
@@ -92,7 +91,7 @@ for (const [i, name] of VIEWS.entries()) {
     open(next);
   });
 }
-byId("new").addEventListener("click", openDialog);
+byId("new").addEventListener("click", () => openDialog());
 onTheme(draw);
 
 connection.addEventListener("runs", ({ detail }) => {

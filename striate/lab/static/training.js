@@ -55,21 +55,37 @@ export class TrainingDialog {
     document.body.append(this.element);
   }
 
-  async open() {
+  // Opens with the settings of a run, if one is given, changed as a remedy says.
+  async open(settings = null, command = "") {
     if (!this.choices) {
       this.choices = await ask("/api/choices");
       this.values.data = this.choices.data[0];
       this.#build();
     }
+    if (settings) this.#use(settings);
+    this.change(command);
     this.#changed();
     this.element.showModal();
   }
 
   // The settings of a run, to be changed in one place and trained again.
-  use(settings) {
+  #use(settings) {
     this.preset = null;
     for (const name of Object.keys(BASE)) if (settings[name] !== undefined) this.values[name] = settings[name];
-    if (this.choices?.data.includes(settings.data)) this.values.data = settings.data;
+    if (this.choices.data.includes(settings.data)) this.values.data = settings.data;
+  }
+
+  // What a remedy says as options of the command line: "--norm before_activation --lr 0.01".
+  change(command) {
+    const words = command.split(/\s+/);
+    for (let i = 0; i < words.length; i += 1) {
+      const name = this.choices.options[words[i]];
+      if (words[i] === "--standardize" || words[i] === "--no-standardize") this.values.standardize = words[i] === "--standardize";
+      else if (name) {
+        i += 1;
+        this.values[name] = typeof BASE[name] === "number" ? Number(words[i]) : words[i];
+      }
+    }
   }
 
   #build() {
