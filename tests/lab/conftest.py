@@ -22,6 +22,7 @@ from striate.cli import app
 from striate.lab.app import Lab, Rooms
 from striate.lab.guard import Guard, Keys
 
+CHECKOUT = Path(__file__).parents[2]
 PORT = 8421
 ORIGIN = f"http://127.0.0.1:{PORT}"
 
@@ -57,7 +58,8 @@ class Front:
 
 
 @pytest.fixture
-def front(run: Path, tmp_path: Path) -> Front:
+def front(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Front:
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))  # of the trainings, also where striate is not installed
     return Front(Lab.of(tmp_path / "lab", run))
 
 
