@@ -340,7 +340,7 @@ class TrainingStep:
             outputs = {"loss": reshape(loss, ())}
             outputs |= {f"gradient:{name}": value for name, value in zip(learned, gradients)}
             outputs |= {f"pending:{name}": value for name, value in trace.updates.items()}
-            observation = self._observation(layers, memory.arena.dtype)
+            observation = self._observation(layers, prediction, memory.arena.dtype)
             graph = trace.graph(outputs if observation is None else outputs | observation.outputs)
         results = {"loss": memory.loss}
         results |= {f"gradient:{name}": memory.gradients.views[name] for name in learned}
@@ -359,10 +359,12 @@ class TrainingStep:
             observation,
         )
 
-    def _observation(self, layers: tuple[Step, ...], dtype: DType) -> Observation | None:
+    def _observation(self, layers: tuple[Step, ...], prediction: Value, dtype: DType) -> Observation | None:
         """What all watches together want to know."""
         watches = list(self._watches)
-        return observe(lambda path: any(watch.wants(path) for watch in watches), layers, dtype) if watches else None
+        if not watches:
+            return None
+        return observe(lambda path: any(watch.wants(path) for watch in watches), layers, prediction, dtype)
 
     def _prepare_update(self, memory: _Memory) -> Executable:
         arena, kept = memory.arena, memory.kept

@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
+from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
@@ -34,6 +36,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(inspect)
+app.command()(doctor)
+app.command()(filter)
 app.command()(show)
 app.command()(lab)
 app.command()(bench)

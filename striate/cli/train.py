@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import settings
+from striate.cli.doctor import print_findings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.errors import NonFiniteError, OptionError, unknown_option
@@ -87,6 +88,7 @@ def train(
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each of them.", show_default="64")] = None,
     standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
+    doctor: Annotated[bool, typer.Option(help="Say while it trains what is wrong with the training.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
@@ -125,7 +127,7 @@ def train(
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
-        **options, "standardize": standardize, "threads": settings.current().threads,
+        **options, "standardize": standardize, "doctor": doctor, "threads": settings.current().threads,
     }  # fmt: skip
     run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
     trainer = Trainer(
@@ -134,6 +136,7 @@ def train(
         rule,
         seed=seed,
         batch_size=chosen.batch_size,
+        doctor=doctor,
         leave=leave_at_once,
     )
     evaluation = fitted(trainer, train_set, held_out, run, folder)
@@ -141,6 +144,8 @@ def train(
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder)
+        if trainer.findings:
+            print_findings(trainer.findings)
 
 
 def leave_at_once() -> None:
@@ -196,6 +201,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     def keep() -> None:
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
+        run.findings = trainer.findings.to_json()
         save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
         write_run(folder, run)
 

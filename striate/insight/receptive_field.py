@@ -19,12 +19,11 @@ from striate.nn.module import Module
 from striate.ops.convolution import Convolution
 from striate.ops.pooling import AveragePooling, MaxPooling
 from striate.ops.shaping import ChannelMove
-from striate.ops.window import Sizes, reach
+from striate.ops.window import Sizes
 from striate.tracing import Trace
 
-Interval = tuple[int, int]
-Region = tuple[Interval, ...]
-"""First and last position along each axis."""
+Region = tuple[frozenset[int], ...]
+"""The positions along each axis. With dilation there are gaps between them."""
 
 
 class ReceptiveField:
@@ -43,20 +42,20 @@ class ReceptiveField:
         place = tuple(size // 2 for size in self.positions) if position is None else tuple(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
             raise OptionError(f"position {place} is not among the {self.positions} positions of {self.layer!r}")
-        seen: dict[Value, Region] = {self._value: tuple((p, p) for p in place)}
+        seen: dict[Value, Region] = {self._value: tuple(frozenset((p,)) for p in place)}
         for node in reversed(self._nodes):
             regions = [seen[value] for value in node.outputs if value in seen]
             if not regions:
                 continue
-            region = _hull(regions)
+            region = _union(regions)
             for value in node.inputs:
                 part = _clipped(_read(node, value, region), value)
                 if part is not None:
-                    seen[value] = _hull([part, seen[value]]) if value in seen else part
+                    seen[value] = _union([part, seen[value]]) if value in seen else part
         found = seen.get(self._x)
         if found is None:
             return tuple(slice(0, 0) for _ in self._x.shape[2:])
-        return tuple(slice(low, high + 1) for low, high in found)
+        return tuple(slice(min(axis), max(axis) + 1) for axis in found)
 
 
 def receptive_field(
@@ -83,29 +82,30 @@ def _read(node: Node, value: Value, region: Region) -> Region:
     if op.kind in (Kind.ELEMENTWISE, Kind.RANDOM):
         if value.type.rank != node.outputs[0].type.rank:
             return whole
-        return tuple((0, 0) if high == 0 else part for part, (_, high) in zip(region, whole))
+        return tuple(every if len(every) == 1 else axis for axis, every in zip(region, whole))
     if isinstance(op, ChannelMove) or (op.kind is Kind.VIEW and value.shape[2:] == node.outputs[0].shape[2:]):
         return region
     return whole
 
 
 def _windows(op: Convolution | MaxPooling | AveragePooling, region: Region, kernel: Sizes) -> Region:
-    spans = reach(kernel, op.dilation)
     return tuple(
-        (low * stride - before, high * stride - before + span - 1)
-        for (low, high), stride, (before, _), span in zip(region, op.stride, op.padding, spans, strict=True)
+        frozenset(p * stride - before + k * dilation for p in axis for k in range(taps))
+        for axis, taps, stride, dilation, (before, _) in zip(
+            region, kernel, op.stride, op.dilation, op.padding, strict=True
+        )
     )
 
 
 def _whole(value: Value) -> Region:
-    return tuple((0, size - 1) for size in value.type.concrete(1)[2:])
+    return tuple(frozenset(range(size)) for size in value.type.concrete(1)[2:])
 
 
 def _clipped(region: Region, value: Value) -> Region | None:
     """The part inside of the value; None where there is nothing but padding."""
-    part = tuple((max(low, 0), min(high, last)) for (low, high), (_, last) in zip(region, _whole(value)))
-    return part if all(low <= high for low, high in part) else None
+    part = tuple(axis & every for axis, every in zip(region, _whole(value)))
+    return part if all(part) else None
 
 
-def _hull(regions: Sequence[Region]) -> Region:
-    return tuple((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*regions))
+def _union(regions: Sequence[Region]) -> Region:
+    return tuple(frozenset[int]().union(*axis) for axis in zip(*regions))

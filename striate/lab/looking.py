@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data import Dataset, Split, open_dataset
-from striate.data.picture import opened, pixels_of
+from striate.data.picture import decoded, fitted_pixels
 from striate.errors import OptionError, StriateError
 from striate.insight import feature_maps, saliency
 from striate.lab.framing import Framing
@@ -70,11 +70,14 @@ class Looking:
             found = self._opened(folder)
         channels, size = picture_shape(found.model)
         with io.BytesIO(content) as stream:
-            picture = opened(stream, "the picture", PICTURE_PIXELS)
+            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS)
         swapped = False
         if framed and found.framing is not None:
             picture, swapped = found.framing.apply(picture, size)
-        return pixels_of(picture, channels, size), {"swapped": swapped, "framed": framed and found.framing is not None}
+        return fitted_pixels(picture, channels, size), {
+            "swapped": swapped,
+            "framed": framed and found.framing is not None,
+        }
 
     def look(self, folder: Path, pixels: Array, with_saliency: bool) -> dict[str, Any]:
         """Prediction and feature maps of one picture (C, H, W)."""

@@ -18,7 +18,7 @@ from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.memory import placed, write_state
 from striate.nn.parameter import Parameter, Role
-from striate.nn.summary import summary_table
+from striate.nn.summary import summary_html, summary_rows, summary_table
 from striate.nn.trail import explained_error
 from striate.state import StateArena
 from striate.tracing import (
@@ -488,6 +488,15 @@ class Module:
 
         ``shape`` is that of one sample; without it the one that the model was last called with.
         """
+        rows, problem = self._summarized(shape)
+        return summary_table(rows) + problem
+
+    def _repr_html_(self) -> str:
+        """The summary, as notebooks show it."""
+        rows, problem = self._summarized(None)
+        return summary_html(rows, problem)
+
+    def _summarized(self, shape: tuple[int, ...] | None) -> tuple[list[tuple[str, ...]], str]:
         problem = ""
         types = self._example
         trace = Trace()
@@ -503,10 +512,10 @@ class Module:
             problem = f"\n{type(error).__name__} {error}"
         except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
             problem = f"\n{type(error).__name__} {error}"
-        text = summary_table(self, trace, types) + problem
+        rows = summary_rows(self, trace, types)
         for restore in reversed(trace.undo):
             restore()
-        return text
+        return rows, problem
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,10 @@ class _Chooser:
         self.new: dict[Value, Value] = {}
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
-        self.viewed: set[Value] = set()
-        """Values whose memory a view shares: their elements must lie end to end, so they take no halo."""
+        flat = (Kind.VIEW, Kind.REDUCTION)
+        self.read_flat = {value for node in graph.nodes if node.op.kind in flat for value in node.inputs}
+        """Read element after element: a halo between their rows would be taken for elements."""
+        self.dense: set[Value] = set()
 
     def run(self) -> Layouts:
         for node in self.source.nodes:
@@ -117,8 +119,8 @@ class _Chooser:
             return value
         y = Node(Convert(PLAIN), (value,), value.node.path).outputs[0]
         self.layouts.block[y] = PLAIN
-        if value in self.layouts.planar:
-            self.layouts.planar.add(y)  # rows of what has a halo do not lie end to end
+        if self.layouts.halo.get(value):
+            self.layouts.planar.add(y)  # rows of the source stand apart
         return y
 
     def _node(self, node: Node) -> None:
@@ -149,6 +151,8 @@ class _Chooser:
         for old, value, block in zip(node.outputs, made.outputs, blocks, strict=True):
             self.new[old] = value
             self.layouts.block[value] = block
+            if old in self.read_flat and block == PLAIN:
+                self.dense.add(value)
         return made
 
     # -- kinds --------------------------------------------------------------------------------------------------
@@ -184,19 +188,8 @@ class _Chooser:
         stays = self.layouts.block[x] == BLOCK and flat and same_rows
         if not stays:
             x = self._plain(x)
-        if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
-            x = self._without_halo(x)
         made = self._emit(node, [x], [BLOCK if stays else PLAIN])
         self.layouts.alias[made.outputs[0]] = x
-        self.viewed.add(x)
-
-    def _without_halo(self, x: Value) -> Value:
-        """A copy whose elements lie end to end."""
-        y = Node(Convert(self.layouts.block[x]), (x,), x.node.path).outputs[0]
-        self.layouts.block[y] = self.layouts.block[x]
-        if x in self.layouts.planar:
-            self.layouts.planar.add(y)
-        return y
 
     def _reduction(self, node: Node, x: Value) -> None:
         axes = cast(Any, node.op).axes
@@ -230,9 +223,8 @@ class _Chooser:
     def _in(self, value: Value, block: int, halo: bool = False) -> Value:
         """The value in a layout; a halo needs memory of our own that the producer fills pixel by pixel."""
         kind = value.node.op.kind
-        can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
+        can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM) and value not in self.dense
         can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK
-        can_pad &= value not in self.viewed
         if self.layouts.block[value] == block and (can_pad or not halo):
             return value
         key = (value, block, halo)

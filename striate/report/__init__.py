@@ -13,7 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from striate.persistence import write_atomically
-from striate.report import curves, layers, network, origin, speed, summary
+from striate.report import (
+    attention,
+    confusion,
+    curves,
+    features,
+    filters,
+    findings,
+    gradients,
+    layers,
+    network,
+    origin,
+    speed,
+    summary,
+)
 from striate.report.html import escaped
 from striate.report.material import Material, Say, gathered
 from striate.report.page import page
@@ -59,8 +72,14 @@ def report_of(material: Material, timed: bool) -> Report:
     """The page with all its sections."""
     profile = speed.measured(material) if timed else None
     sections = [
+        findings.section(material),
         network.section(material),
         curves.section(material),
+        gradients.section(material),
+        filters.section(material),
+        features.section(material),
+        attention.section(material),
+        confusion.section(material),
         speed.section(material, profile, timed),
         layers.section(material, profile),
         origin.section(material),

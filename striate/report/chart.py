@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from striate.report.html import Markup, element
+from striate.report.html import Markup, element, joined
 
 WIDTH, HEIGHT = 380.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 38.0
 MOST_POINTS = 500
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Series:
     dots: bool = False
 
 
-def line_chart(
-    series: Sequence[Series], x: str, label: str, log: bool = False, format: Callable[[float], str] | None = None
-) -> Markup:
-    """The chart and its key. Points that are no numbers (or not positive, on a logarithmic axis) are left out."""
+def line_chart(series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False) -> Markup:
+    """The chart and its key. Points that are no numbers (or not positive, on a logarithmic axis) are left out.
+
+    ``shares`` are numbers from 0 to 1, shown as percent.
+    """
     kept = [
         Series(one.name, _thinned([p for p in one.points if _usable(p, log)]), one.tone, one.style, one.dots)
         for one in series
@@ -35,10 +37,12 @@ def line_chart(
     kept = [one for one in kept if one.points]
     if not kept:
         return Markup("")
-    plane = Plane(kept, log)
-    parts = [*plane.grid(format or number, x), *(plane.line(one) for one in kept)]
+    plane = Plane(kept, log, 1.0 if shares else math.inf)
+    parts = [*plane.grid(_share if shares else number, x), *(plane.line(one) for one in kept)]
     chart = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="chart", role="img", aria_label=label)
-    return chart if len(kept) < 2 else Markup(chart + key([(one.name, f"s{one.tone}") for one in kept]))
+    if len(kept) < 2:
+        return chart
+    return joined(chart, key([(one.name, f"s{one.tone} {one.style}".rstrip()) for one in kept]))
 
 
 def key(items: Sequence[tuple[str, str]]) -> Markup:
@@ -63,20 +67,34 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     if step <= 1:
         return list(points)
     groups = [points[start : start + step] for start in range(0, len(points), step)]
-    means = [
-        (math.fsum(p[0] for p in group) / len(group), math.fsum(p[1] for p in group) / len(group)) for group in groups
-    ]
-    return [*means[:-1], points[-1]]
+    return [*(_mean(group) for group in groups[:-1]), points[-1]]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    xs, ys = zip(*points)
+    return math.fsum(xs) / len(points), math.fsum(ys) / len(points)
 
 
 def number(value: float) -> str:
-    """``0.25``, ``1,500``, ``3e-07``"""
+    """``0.25``, ``1,500``, ``3·10⁻⁷``"""
     if value == 0:
         return "0"
     size = abs(value)
     if size < 1e-3 or size >= 1e6:
-        return f"{value:.0e}" if f"{value:.0e}"[0] != "-" else f"−{-value:.0e}"
+        mantissa, _, exponent = f"{size:.2e}".partition("e")
+        factor = float(mantissa)
+        power = f"10{str(int(exponent)).translate(_RAISED)}"
+        return ("−" if value < 0 else "") + (power if factor == 1 else f"{factor:g}·{power}")
     return f"{value:,.6g}" if size < 1000 else f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.4g} %"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """``99.15 %``, with a space that does not break."""
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -92,14 +110,17 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 class Plane:
     """Where numbers lie on the paper."""
 
-    def __init__(self, series: Sequence[Series], log: bool) -> None:
+    def __init__(self, series: Sequence[Series], log: bool, top: float) -> None:
         self.log = log
+        self.whole = all(point[0] == round(point[0]) for one in series for point in one.points)
         xs = [point[0] for one in series for point in one.points]
         ys = [self._scale(point[1]) for one in series for point in one.points]
         self.x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
         low, high = min(ys), max(ys)
         room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-        self.y = (low - room if log or low != 0 else 0.0, high + room)
+        if log and high - low < 1:
+            low, high, room = (low + high - 1) / 2, (low + high + 1) / 2, 0.0  # a decade at least
+        self.y = (low - room if log or low != 0 else 0.0, min(high + room, top))
         if not log and low >= 0:
             self.y = (max(0.0, self.y[0]), self.y[1])
 
@@ -122,6 +143,8 @@ class Plane:
         floor = HEIGHT - BOTTOM
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=floor, y2=floor, class_="axis"))
         for value in ticks(*self.x):
+            if self.whole and value != round(value):
+                continue
             x, _ = self.place(value, 1.0)
             parts.append(element("text", number(value), x=x, y=floor + 15, class_="middle"))
         parts.append(element("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, class_="middle"))

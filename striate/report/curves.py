@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, cast
 
-from striate.report.chart import Series, line_chart
+from striate.report.chart import Series, line_chart, percent
 from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
 
+MOST_ROWS = 200
+"""Epochs in the table; of longer trainings every few."""
 Points = list[tuple[float, float]]
 
 
@@ -34,9 +38,9 @@ def section(material: Material) -> Section:
 
 def epochs_of(material: Material) -> list[dict[str, Any]]:
     """The finished epochs, of run.json or, while it trains, of the record."""
-    history = material.run.history.get("epochs") if material.run else None
-    epochs = [one for one in history if isinstance(one, dict)] if isinstance(history, list) else []
-    return epochs or material.records_of("epoch")
+    history: object = material.run.history.get("epochs") if material.run else None
+    listed = cast("list[object]", history) if isinstance(history, list) else []
+    return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)] or material.records_of("epoch")
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
@@ -68,7 +72,8 @@ def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
         return None
     positive = [y for y in values if y > 0]
     wide = bool(positive) and max(positive) > 20 * min(positive)
-    label = f"Loss over {len(epochs)} epochs. {_from_to('Training loss', series[1].points)} {_from_to('Held-out loss', series[2].points)}"
+    ends = [_from_to("Training loss", series[1].points), _from_to("Held-out loss", series[2].points)]
+    label = " ".join([f"Loss over {len(epochs)} epochs.", *filter(None, ends)])
     chart = line_chart(series, "epoch", label, log=wide)
     return figure(chart, "The axis is logarithmic." if wide else "", "Loss")
 
@@ -81,7 +86,7 @@ def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | No
     if not any(one.points for one in series):
         return None
     label = f"Accuracy over {len(epochs)} epochs. {_from_to('Held-out accuracy', series[1].points)}"
-    return figure(line_chart(series, "epoch", label, format=lambda value: f"{100 * value:.4g} %"), "", "Accuracy")
+    return figure(line_chart(series, "epoch", label, shares=True), "", "Accuracy")
 
 
 def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
@@ -93,17 +98,20 @@ def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
     return figure(chart, "The first epoch also compiles the kernels that no cache holds.", "Images a second")
 
 
-def _from_to(what: str, points: Points) -> str:
+def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
     return f"{what} from {points[0][1]:.4g} to {points[-1][1]:.4g}." if points else ""
 
 
 def _table(epochs: list[dict[str, Any]]) -> Markup:
     columns = {
         "epoch": ("number", "{:.0f}"), "loss": ("loss", "{:.4f}"), "held-out loss": ("validation_loss", "{:.4f}"),
-        "held-out accuracy": ("validation_accuracy", "{:.2%}"), "seconds": ("seconds", "{:.2f}"),
+        "held-out accuracy": ("validation_accuracy", ""), "seconds": ("seconds", "{:.2f}"),
     }  # fmt: skip
     rows = [
-        [form.format(found[0]) if (found := numbers_of(epoch, name)) else "–" for name, form in columns.values()]
-        for epoch in epochs
+        [
+            (form.format(found[0]) if form else percent(found[0], 2)) if (found := numbers_of(epoch, name)) else "–"
+            for name, form in columns.values()
+        ]
+        for epoch in [*epochs[: -1 : math.ceil(len(epochs) / MOST_ROWS)], epochs[-1]]
     ]
     return details("The epochs in numbers", table(list(columns), rows, 0))

@@ -73,18 +73,10 @@ def drawing(blocks: Sequence[Block]) -> Markup:
         shape = "" if unit.entry is None else sizes_text(unit.entry.shape)
         pictures.append(_Drawing(unit, width, shape if shape != seen else "", index == len(units) - 1).svg())
         seen = shape
-    lanes = (
-        " lanes"
-        if width > 2.2 * TRUNK
-        else " twofold"
-        if width > TRUNK + 3 * CHANNEL
-        else " branched"
-        if width > TRUNK + CHANNEL
-        else ""
-    )
-    if lanes == " lanes":  # wider than a phone can show without shrinking it
+    if width > 2.2 * TRUNK:  # more than a phone can show without shrinking it
         return element("div", *pictures, class_="network lanes", tabindex=0, role="region", aria_label="The drawing")
-    return element("div", *pictures, class_=f"network{lanes}")
+    wide = "twofold" if width > TRUNK + 3 * CHANNEL else "branched" if width > TRUNK + CHANNEL else "single"
+    return element("div", *pictures, class_=f"network {wide}")
 
 
 def cards_of(blocks: Sequence[Block]) -> list[Card]:

@@ -9,7 +9,7 @@ typeset as HTML: single letters slanted, [n, o, p] and _c below the line, ^x abo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -49,6 +49,7 @@ OPTIONS = {"α": "negative_slope", "ε": "epsilon", "stride": "stride", "dilatio
 
 _WORD = re.compile(r"[A-Za-zͰ-Ͽ_′]+")
 _LONGEST = 90
+_LONGEST_WHOLE = 130
 Names = Mapping[str, str]
 
 
@@ -64,13 +65,30 @@ def equation_of(block: Block) -> Equation:
     """What a block computes."""
     writer = _Writer(block)
     text = writer.text.replace(" · 1 / ", " / ")
-    bare = len(block.nodes) == 1 and type(block.nodes[0].op).__name__ not in FORMS  # its own equation says more
+    bare = len(block.nodes) == 1 and type(block.nodes[0].op).__name__ not in {
+        *FORMS,
+        *INFIX,
+        *PREFIX,
+    }  # its own equation says more
     first = "" if len(text) > _LONGEST or bare else f"y = {text}"
     lines = [first, *(own_equation(node.op) for node in writer.named if node.op.kind is not Kind.REDUCTION)]
     if block.normalizes:
         lines.append(f"while it trains: {registry()['BatchNormalization'].equation()}")
     shown = [typeset(line) for line in dict.fromkeys(lines) if line]
     return Equation(tuple(shown), tuple(writer.letters.items()))
+
+
+def whole_equation(blocks: Sequence[Block]) -> Markup | None:
+    """The network as one equation, y = f(x), its letters marked by their layers; None where it is too long to read."""
+    known: dict[Value, Expression] = {}
+    text = ""
+    for block in blocks:
+        if any(value in known and len(known[value][0]) > _LONGEST_WHOLE for value in block.inputs):
+            return None
+        text, strength = _Writer(block, known).written_out()
+        known[block.output] = text.replace(" · 1 / ", " / "), strength
+    short = 0 < len(text) <= _LONGEST_WHOLE and len(blocks) > 1
+    return typeset(f"y = {text}") if short else None
 
 
 def own_equation(op: Op) -> str:
@@ -98,19 +116,26 @@ def _number(op: Op, option: str) -> str:
 class _Writer:
     """The expression of a block's output in its inputs (x, or x₁, x₂ …) and its parameters."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, known: Mapping[Value, Expression] | None = None) -> None:
         self.named: list[Node] = []
         self.letters: dict[str, str] = {}
         self._block = block
         self._inside = set(block.nodes)
         several = [f"x{number}" for number in "₁₂₃₄₅₆₇₈₉"] if len(block.inputs) > 1 else ["x"]
         self._inputs = {value: several[min(i, len(several) - 1)] for i, value in enumerate(block.inputs)}
-        self.text, _ = self._expression(block.output)
+        self._known = known
+        self.text, self._strength = self._expression(block.output)
+
+    def written_out(self) -> Expression:
+        """The expression of the output, and how strongly it binds."""
+        return self.text, self._strength
 
     def _expression(self, value: Value) -> Expression:
         op, node = value.node.op, value.node
+        if self._known is not None and value in self._known:
+            return self._known[value]
         if value in self._inputs:
-            return self._inputs[value], ATOM
+            return ("x" if self._known is not None else self._inputs[value]), ATOM
         if isinstance(op, Constant):
             return str(op), ATOM
         if isinstance(op, Input):
@@ -151,6 +176,8 @@ class _Writer:
         last = op.name.rpartition(".")[2]
         table = {**SYMBOLS, **AFFINE} if self._block.normalizes else SYMBOLS
         letter = table.get(last, last if len(last) <= 24 else f"{last[:23]}…")
+        if self._known is not None:
+            letter = f"{letter}[{self._block.path}]"
         statistic = isinstance(op, State) and "running" in last
         kind = "learned" if isinstance(op, Parameter) else "a running statistic" if statistic else "fixed"
         self.letters.setdefault(letter, f"{op.name} {op.type}, {kind}")
@@ -209,5 +236,5 @@ def _letters(word: str) -> Markup:
     if len(word) == 1 and word != "Σ":
         return element("var", word)
     if greek and len(word) == 2:
-        return joined(element("var", word[0]), element("var", word[1]))
+        return joined(element("var", word[0]), "²" if word[1] == "²" else element("var", word[1]))
     return element("var", word) if re.fullmatch(r"d[a-z]", word) else escaped(word)

@@ -20,8 +20,17 @@ _KINDS = {
     Kind.ROWWISE: "activation",
     Kind.ELEMENTWISE: "activation",
 }
-_PLAIN = {"Convolution": "conv", "MaxPooling": "max pool", "AveragePooling": "average pool", "Reshape": "flatten"}
-_PLAIN |= {"Relu": "ReLU", "LeakyRelu": "leaky ReLU", "Tanh": "tanh", "Sigmoid": "sigmoid", "Sum": "sum"}
+_PLAIN = {
+    "Convolution": "conv",
+    "MaxPooling": "max pool",
+    "AveragePooling": "average pool",
+    "Reshape": "flatten",
+    "Relu": "ReLU",
+    "LeakyRelu": "leaky ReLU",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Sum": "sum",
+}
 
 
 def colour_of(block: Block) -> str:

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from striate.compiler import compile_graph
 from striate.profile import Profile, Row
 from striate.report.anatomy import Block
-from striate.report.chart import swatch
+from striate.report.chart import percent, swatch
 from striate.report.equations import equation_of, typeset
 from striate.report.html import Markup, element, joined
 from striate.report.labels import colour_of, label_of
 from striate.report.material import Material
 from striate.report.page import Section, details, table
 from striate.show.loops import Loop, loops_of
+
+NAMES = (
+    "In the loops, v5 is made by loop 5 on the way to the loss, d57 by loop 57 on the way back, t1 exists in registers "
+    "only, ∂w is the gradient of w, m′ the new contents of m, and N the number of samples."
+)
 
 
 def section(material: Material, profile: Profile | None) -> Section:
@@ -36,7 +41,7 @@ def section(material: Material, profile: Profile | None) -> Section:
         "Each layer opens: what it computes as an equation, how its letters are called in the saved file, and the "
         f"loops into which the compiler fused {step}. All that stands in one loop happens while its data are in "
         "registers. A bad sign: many loops of their own for cheap arithmetic, which then waits for memory.",
-        element("div", body, class_="layers"),
+        element("div", element("p", NAMES, class_="note"), element("div", body, class_="layers")),
     )
 
 
@@ -51,7 +56,7 @@ def _layer(block: Block, whole: int, loops: Sequence[Loop], rows: Sequence[Row],
     )
     facts = [
         f"Gives {block.shape} for each sample",
-        f"{block.parameters:,} parameters ({block.parameters / whole:.0%} of all)" if block.parameters else "",
+        f"{block.parameters:,} parameters ({percent(block.parameters / whole)} of all)" if block.parameters else "",
         f"{block.multiply_adds:,} multiply-adds for each sample" if block.multiply_adds else "",
     ]
     return details(
@@ -82,9 +87,9 @@ def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
             row.stage.value,
             row.algorithm,
             f"{row.seconds * 1e3:.3f}",
-            f"{row.seconds / profile.seconds:.1%}",
+            percent(row.seconds / profile.seconds, 1),
             f"{row.gflops:.0f}" if row.flops else "",
-            f"{profile.fraction(row):.0%}" if row.flops else "",
+            percent(profile.fraction(row)) if row.flops else "",
         ]
         for row in rows
     ]

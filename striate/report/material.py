@@ -18,6 +18,7 @@ from striate.data.picture import read_picture
 from striate.errors import OptionError, StriateError
 from striate.graph.graph import Graph
 from striate.graph.text import graph_text
+from striate.insight import Mistake, worst_mistakes
 from striate.models import MODELS, build
 from striate.nn.module import Module, Standardization
 from striate.persistence import LoadedModel, load, predict_graph
@@ -27,8 +28,11 @@ from striate.train.run import MODEL_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
 RECORD = "progress.jsonl"
+MISTAKES = 12
+"""Worst mistakes that are looked at."""
 _LARGEST_RECORD = 512_000_000
 _LONGEST_LINE = 4_000_000
+_LARGEST_NUMBER = 1e300
 Say = Callable[[str], None]
 
 
@@ -83,6 +87,14 @@ class Material:
         if self.network is None or self.outputs < 2:
             return None
         return as_in_a_step(training_graph(self.network, self.model.input_shape, True))
+
+    @cached_property
+    def mistakes(self) -> list[Mistake]:
+        """The worst of the held-out data; none without data or classes."""
+        if self.data is None or not self.outputs:
+            return []
+        self.say(f"looking for mistakes among {len(self.data):,} held-out samples")
+        return worst_mistakes(self.model, self.data, MISTAKES)
 
     @property
     def batch_size(self) -> int:
@@ -196,8 +208,11 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """The numbers of those names; None where one is missing or no number."""
-    found = [record.get(name) for name in names]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in found):
-        return None
-    return tuple(float(cast(float, value)) for value in found)
+    """The numbers of those names; None where one is missing, no number, or not finite."""
+    found: list[float] = []
+    for name in names:
+        value = record.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST_NUMBER:
+            return None
+        found.append(float(value))
+    return tuple(found)

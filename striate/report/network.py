@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from striate.report.chart import key
 from striate.report.drawing import drawing
+from striate.report.equations import whole_equation
 from striate.report.html import element
 from striate.report.labels import colour_of
 from striate.report.material import Material
@@ -23,6 +24,7 @@ KEY = {
 def section(material: Material) -> Section:
     """The drawing and its colours."""
     used = {colour_of(block) for block in material.blocks}
+    whole = whole_equation(material.blocks)
     entry = " × ".join(map(str, material.model.input_shape))
     return Section(
         "network",
@@ -34,6 +36,7 @@ def section(material: Material) -> Section:
         element(
             "div",
             key([(words, name) for name, words in KEY.items() if name in used]),
+            element("p", "In one line: ", element("span", whole, class_="equation")) if whole else None,
             drawing(material.blocks),
         ),
     )

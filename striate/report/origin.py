@@ -18,7 +18,7 @@ def section(material: Material) -> Section:
         rows += [
             ("data", run.data),
             ("seed", run.seed),
-            ("finished", "yes" if run.finished else "no: it was interrupted"),
+            ("finished", "yes" if run.finished else "not yet, or interrupted"),
         ]
         rows += [(str(name).replace("_", " "), _value(value)) for name, value in run.arguments.items()]
         rows += [(str(name), value) for name, value in run.versions.items()]
@@ -27,7 +27,11 @@ def section(material: Material) -> Section:
         fit = material.model.standardizer
         rows.append(("standardizer", f"x̂ = (x − μ) / σ with {_few('μ', fit.mean)}, {_few('σ', fit.sigma)}"))
     rows.append(("classes", ", ".join(material.classes[:40]) + (" …" if len(material.classes) > 40 else "")))
-    again = joined(element("p", "Train it again: ", element("code", command(material)), class_="note")) if run else None
+    again = (
+        joined(element("p", "Train it again: ", element("code", _words(command(material))), class_="note"))
+        if run
+        else None
+    )
     return Section(
         "origin",
         "How it was made",
@@ -50,6 +54,12 @@ def command(material: Material) -> str:
         elif isinstance(value, str | int | float):
             words += [option, str(value)]
     return shlex.join(words)
+
+
+def _words(line: str) -> list[Markup | str]:
+    """The line, broken between its words alone, unless one is too long for a phone."""
+    words = [element("span", word, class_="word") if len(word) < 32 else word for word in line.split(" ")]
+    return [part for word in words for part in (word, " ")][:-1]
 
 
 def _value(value: Any) -> Markup | str:

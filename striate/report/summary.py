@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from striate.report.chart import percent
 from striate.report.curves import epochs_of
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material, numbers_of
@@ -28,7 +29,7 @@ def _facts(material: Material) -> list[Fact]:
     evaluation = material.run.evaluation if material.run else None
     judged = numbers_of(evaluation, "accuracy", "loss", "correct", "count") if evaluation else None
     if judged:
-        facts.append(("held-out accuracy", _with(f"{judged[0]:.2%}", f"{judged[2]:,.0f} of {judged[3]:,.0f}")))
+        facts.append(("held-out accuracy", _with(percent(judged[0], 2), f"{judged[2]:,.0f} of {judged[3]:,.0f}")))
         facts.append(("held-out loss", f"{judged[1]:.4f}"))
     if epochs:
         seconds = sum(found[0] for epoch in epochs if (found := numbers_of(epoch, "seconds")))

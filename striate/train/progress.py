@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 
 
@@ -51,6 +52,10 @@ class Progress(Protocol):
         """Something about the data that is good to know; after ``start``."""
         ...
 
+    def finding(self, finding: Finding) -> None:
+        """The doctor found something new."""
+        ...
+
     def batch(self, moment: Moment) -> None:
         """A step was committed."""
         ...
@@ -74,6 +79,9 @@ class Silent:
 
     def warn(self, text: str) -> None:
         warnings.warn(text, stacklevel=3)
+
+    def finding(self, finding: Finding) -> None:
+        pass  # trainer.findings has it
 
     def batch(self, moment: Moment) -> None:
         pass
@@ -101,6 +109,9 @@ class Lines:
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
+
+    def finding(self, finding: Finding) -> None:
+        self._say(finding.brief)
 
     def batch(self, moment: Moment) -> None:
         pass

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from striate.data.dataset import Array, Dataset
 from striate.data.loader import batch_count, batches
-from striate.errors import OptionError, ShapeError
+from striate.doctor import Doctor, Finding, Findings, Setup
+from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
@@ -33,7 +34,8 @@ class Trainer:
 
     ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
     seed gives the same model. An epoch is made of batches of ``batch_size`` samples or a few less, all of about one
-    size (see ``data.batches``). ``progress`` is True (live on a
+    size (see ``data.batches``); ``shuffle=False`` keeps the order of the data set. The doctor watches and tells what is
+    wrong, in ``findings`` and with the progress; ``doctor=False`` turns it off. ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
     """
@@ -46,6 +48,8 @@ class Trainer:
         *,
         seed: int = 0,
         batch_size: int = 64,
+        shuffle: bool = True,
+        doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
     ) -> None:
@@ -55,6 +59,10 @@ class Trainer:
         self.batch_size = batch_size
         self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size)
         self.history = History()
+        self.shuffle = shuffle
+        self.doctor: Doctor | None = None
+        self._wants_doctor = doctor
+        self._told: set[tuple[str, str]] = set()
         self._progress = progress
         self._leave = leave
 
@@ -78,14 +86,28 @@ class Trainer:
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
         progress = chosen_progress(self._progress)
+        self.doctor = self._called_doctor(train_set, validation, epochs) if self._wants_doctor else None
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
                 self._warn_of_unusual(progress, train_set, validation)
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.begin())
                 for number in range(first, first + epochs):
                     epoch = self._epoch(number, train_set, validation, progress, interruption)
                     self.history.epochs.append(epoch)
                     progress.epoch(epoch)
+                    if self.doctor is not None:
+                        self._tell(
+                            progress,
+                            self.doctor.end_of_epoch(epoch.loss, epoch.validation_loss, epoch.validation_accuracy),
+                        )
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.finish())
+            except NonFiniteError as error:
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.broke_down(error))
+                raise
             finally:
                 progress.stop()
         self.history.finished = True
@@ -94,6 +116,18 @@ class Trainer:
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Loss and accuracy on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH)
+
+    @property
+    def findings(self) -> Findings:
+        """What the doctor found in the last call of ``fit``, causes before their symptoms."""
+        return Findings() if self.doctor is None else self.doctor.findings
+
+    @property
+    def setup(self) -> Setup:
+        """What the last call of ``fit`` trained, for a remedy to change: ``finding.remedy.apply(trainer.setup)``."""
+        if self.doctor is None:
+            raise OptionError("nothing was trained with a doctor yet\n  help: trainer.fit(…), with doctor=True")
+        return self.doctor.setup
 
     def _epoch(
         self,
@@ -106,11 +140,17 @@ class Trainer:
         total, seen = 0.0, 0
         sampled = SampledAccuracy(self.model) if progress.live else None
         start = time.perf_counter()
-        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)
+        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
+        doctor = self.doctor
         for index, (x, y, _) in enumerate(order):
             if sampled is not None:
                 sampled.before_step(x, y)
-            total += self.step(x, y) * len(y)
+            if doctor is not None:
+                doctor.before(x, y)
+            loss = self.step(x, y)
+            total += loss * len(y)
+            if doctor is not None:
+                self._tell(progress, doctor.after(x, y, loss))
             seen += len(y)
             interruption.raise_if_asked()
             elapsed = time.perf_counter() - start
@@ -124,6 +164,20 @@ class Trainer:
             self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
         )
         return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
+
+    def _called_doctor(self, train_set: Dataset, validation: Dataset | None, epochs: int) -> Doctor:
+        watch = None if self.doctor is None else self.doctor.watch
+        return Doctor(
+            self.step, train_set, validation, watch=watch, batch_size=self.batch_size, epochs=epochs, seed=self.seed,
+            shuffle=self.shuffle,
+        )  # fmt: skip
+
+    def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
+        """What the doctor found just now, and what it found while nobody was told."""
+        for finding in new:
+            if not finding.because and finding.key not in self._told:
+                progress.finding(finding)
+            self._told.add(finding.key)
 
     def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
         """Of either set: the standardizer may have been fitted elsewhere."""

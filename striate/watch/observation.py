@@ -4,6 +4,10 @@ For every layer's output y, and every unit (channel) c of it:
 
     mean       μ_c = (1/n) Σ y              over the samples and positions of the unit
     variance   σ²_c = (1/n) Σ (y − μ_c)²
+
+and where y comes from a function of single elements (an activation, dropout), not from a linear map, a normalization
+or a pool:
+
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
     saturated  Σ [y on a flat end of its function], where it has one: ``Elementwise.flat_ends``
@@ -17,11 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from striate.graph.arithmetic import Elementwise, cast, constant
+from striate.graph.graph import topological
 from striate.graph.op import Kind, at_path
 from striate.graph.value import Array, DType, Value
 from striate.ops.activation import absolute, greater
@@ -100,30 +105,47 @@ class Observation:
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
-def observe(wanted: Callable[[str], bool], passed: Sequence[Step], dtype: DType) -> Observation:
-    """The observers of the layers whose path is ``wanted``; of a layer used again as ``path#2``, ``path#3`` …"""
+def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: Value, dtype: DType) -> Observation:
+    """The observers of what lies at a ``wanted`` path, in the order of the forward pass.
+
+    That are the layers ``passed``, and the activation functions called in a module's own ``forward``:
+    ``st.ops.relu`` in the module at "block1" is "block1.relu". What has the same path again is ``path#2``, ``path#3`` …
+    """
+    found: list[tuple[Layer, Value, bool]] = []
+    uses: dict[str, int] = {}
+
+    def add(path: str, y: Value, counted: bool) -> None:
+        number = uses[path] = uses.get(path, 0) + 1
+        source = _source(y)
+        if y.dtype.is_float and wanted(path) and source.node.op.kind is not Kind.SOURCE:
+            units = _units(y) if _units(y) == _units(source) else 0
+            found.append(
+                (Layer(path if number == 1 else f"{path}#{number}", 0, units), source, counted and source is y)
+            )
+
+    for step in passed:
+        add(step.path, step.output, not step.layer.own_slots())
+    of_layers = {step.output for step in passed}
+    for node in topological([prediction]):
+        if isinstance(node.op, Elementwise) and node.op.activates and node.outputs[0] not in of_layers:
+            name = str(node.op).partition("(")[0]
+            add(f"{node.path}.{name}" if node.path else name, node.outputs[0], True)
+    found.sort(key=lambda one: one[1].node.serial)
+
     layers: list[Layer] = []
     tensors: list[Tensor] = []
     outputs: dict[str, Value] = {}
     known: dict[Value, int] = {}
-    uses: dict[str, int] = {}
-    for step in passed:
-        if not step.output.dtype.is_float:
-            continue
-        number = uses[step.path] = uses.get(step.path, 0) + 1
-        source = _source(step.output)
-        if not wanted(step.path) or source.node.op.kind is Kind.SOURCE:
-            continue
-        if source not in known:
-            known[source] = len(tensors)
-            with at_path(step.path):
+    for layer, y, counted in found:
+        if y not in known:
+            known[y] = len(tensors)
+            with at_path(y.node.path):
                 outputs |= {
-                    f"{PREFIX}{len(tensors)}:{what}": cast(value, dtype) for what, value in _observers(source).items()
+                    f"{PREFIX}{len(tensors)}:{what}": cast(value, dtype)
+                    for what, value in _observers(y, counted).items()
                 }
-            tensors.append(_tensor(source))
-        units = tensors[known[source]].units
-        path = step.path if number == 1 else f"{step.path}#{number}"
-        layers.append(Layer(path, known[source], units if units == _units(step.output) else 0))
+            tensors.append(_tensor(y))
+        layers.append(replace(layer, tensor=known[y]))
     return Observation(layers, tensors, outputs, [step.path for step in passed], dtype)
 
 
@@ -144,19 +166,19 @@ def _tensor(y: Value) -> Tensor:
     return Tensor(units, y.type.with_shape(y.type.concrete(1)).size() // units, y.type.batched)
 
 
-def _observers(y: Value) -> Mapping[str, Value]:
+def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
+    """Firings and zeros only of activations and the like: a linear map has no threshold below which it is silent."""
     axes = tuple(axis for axis in range(y.type.rank) if axis != 1 or y.type.rank < 2)
     mean, variance = Moments(axes)(y)
     # What lies below the smallest normal number is a zero to the kernels, which flush denormals; NaN is none.
     smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
-    found = {
-        "mean": mean,
-        "variance": variance,
-        "firing": Sum(axes)(greater(y, constant(0.0, y.dtype))),
-        "zeros": Sum(axes)(greater(smallest, absolute(y))),
-    }
+    found = {"mean": mean, "variance": variance}
     op = y.node.op
-    if isinstance(op, Elementwise) and op.flat_ends is not None:
+    if not (isinstance(op, Elementwise) and (counted or op.activates)):
+        return found
+    found["firing"] = Sum(axes)(greater(y, constant(0.0, y.dtype)))
+    found["zeros"] = Sum(axes)(greater(smallest, absolute(y)))
+    if op.flat_ends is not None:
         low, high = (constant(end, y.dtype) for end in op.flat_ends)
         found["saturated"] = Sum(axes)(greater(y, high) + greater(low, y))
     return found

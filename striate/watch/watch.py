@@ -62,10 +62,15 @@ class Watch:
         print(watch)                   # a table, one line a layer
         watch.silent_units()           # {"act2": [3, 17]}: units that never fired
 
-    A layer is named by its dotted path; a layer that is used again in one pass is also ``path#2``, ``path#3`` …
+    A layer is named by its dotted path; what is used again in one pass is also ``path#2``, ``path#3`` … An activation
+    that a module calls in its own ``forward`` has the module's path and its name: ``st.ops.relu`` in "block1" is
+    "block1.relu".
+
     Numbers of outputs belong to the last batch, gradients and updates to the last step. Firings are counted over all
     batches since the watch, or the pass, began: ``start_pass`` begins anew, so that a full pass over the data tells
-    which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0.
+    which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0. Firings,
+    zeros and saturation are told of functions of single elements (activations, dropout), not of linear maps,
+    normalizations and pools, which have no threshold.
 
     Everything is computed by the kernels that compute the outputs, while they are in registers; no bit of the training
     changes (``benchmarks/watch.py`` measures what it costs).
