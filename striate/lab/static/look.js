@@ -148,7 +148,7 @@ export class Look {
     const run = this.#run;
     const start = performance.now();
     try {
-      const query = `?framed=${this.framed.checked ? 1 : 0}&saliency=1`;
+      const query = `?framed=${this.framed.checked ? 1 : 0}&saliency=${done ? 1 : 0}`; // at the end of a stroke
       const path = `/api/runs/${run.key}/look${query}`;
       const found = this.#sample !== null ? await send(path, { sample: this.#sample }) : await sendPicture(path, this.#picture ?? (await this.sketch.blob()));
       if (run === this.#run && !(this.#sample === null && this.sketch.empty)) this.#put(found, performance.now() - start, done);
@@ -168,7 +168,7 @@ export class Look {
     replace(this.answer, el("b", {}, best.name), el("span", {}, el("strong", {}, percent(best.probability, 1)), el("span", { className: "soft" }, found.label === undefined ? "sure" : found.label === best.name ? `sure; it is a ${found.label}` : `sure, but it is a ${found.label}`)));
     this.#bars(found.classes, best);
     const rgb = drawPixels(this.seen, found.seen);
-    drawPixels(this.where, found.seen, found.saliency);
+    if (found.saliency) drawPixels(this.where, found.seen, found.saliency);
     if (this.#sample !== null) this.sketch.pixels(rgb, found.seen.width, found.seen.height);
     const swapped = found.swapped ? " Light and dark were exchanged, as in the data." : "";
     setText(this.note, `Answered in ${Math.round(took)} ms.${swapped}`);
