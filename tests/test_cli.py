@@ -333,7 +333,11 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path
     assert document["finished"] is False
     assert document["history"]["epochs"]
     assert load(tmp_path / "run" / "model.safetensors").input_shape == (1, 8, 8)
-    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["model.safetensors", "run.json"]
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
+        "model.safetensors",
+        "progress.jsonl",
+        "run.json",
+    ]
 
 
 def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer
 from striate.persistence import save
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
+from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
 from striate.train.trainer import Trainer
 
@@ -138,6 +139,7 @@ def train(
         batch_size=chosen.batch_size,
         doctor=doctor,
         leave=leave_at_once,
+        record=Record(folder, model=chosen.model, data=run.data),
     )
     evaluation = fitted(trainer, train_set, held_out, run, folder)
     if as_json:

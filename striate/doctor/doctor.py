@@ -71,6 +71,7 @@ class Doctor:
         self._found: dict[tuple[str, str], Finding] = {}
         self._before: Statistics | None = None
         self._began = False
+        self._pass_ended = False
         self._first_fired: dict[str, Array] = {}
         self._batch: tuple[Array, Array] | None = None
         self._epoch_sum = [0.0, 0]
@@ -107,6 +108,9 @@ class Doctor:
         """Before a step: notes where the parameters are, if this step is one to be read."""
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
+        if self._pass_ended:
+            self.watch.start_pass()
+            self._pass_ended = False
         self._before = None
         if self._due(self.step.step_number - self._origin + 1):
             self._before = Statistics(self.chart.structure)
@@ -242,7 +246,7 @@ class Doctor:
             first = self._first_fired.get(path)
             alive = int(first[list(indices)].sum()) if first is not None and indices else 0
             self.chart.silence[path] = Silence(len(fired), indices, alive)
-        self.watch.start_pass()
+        self._pass_ended = True  # begun anew with the next step: others may read the watch until then
 
     def _probe(self) -> Probe | None:
         """The model as it predicts, on a fixed part of the training data."""

@@ -64,7 +64,10 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """With the code of the changes."""
+        """With the code of the changes; only words where a ``forward`` calls itself what is to be changed."""
+        known = dict(setup.model.named_modules())
+        if any(path not in known for change in changes for path in getattr(change, "paths", ())):
+            return cls(text, "\n".join(change.code(setup) for change in changes))
         commands = [change.command(setup) for change in changes]
         code = "\n".join(change.code(setup) for change in changes)
         return cls(text, code, " ".join(commands) if changes and all(commands) else "", changes)
@@ -97,6 +100,19 @@ class Remedy:
 def _listed(paths: tuple[str, ...]) -> str:
     shown = ", ".join(paths[:_SHOWN])
     return shown + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+
+
+def _kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
+    """What stands at the paths: ``nn.ReLU``; ``st.ops.relu`` where a forward calls it itself."""
+    known = dict(setup.model.named_modules())
+    return sorted(
+        {
+            f"nn.{type(known[path]).__name__}"
+            if path in known
+            else f"st.ops.{path.rpartition('.')[2].partition('#')[0]}"
+            for path in paths
+        }
+    )
 
 
 def _named(path: str) -> str:
@@ -201,8 +217,7 @@ class Activation(Change):
         return f"nn.LeakyReLU({self.slope:g})" if self.kind == "LeakyReLU" else f"nn.{self.kind}()"
 
     def code(self, setup: Setup) -> str:
-        former = sorted({type(layer_at(setup.model, path)).__name__ for path in self.paths})
-        return f"{self._called}   # instead of nn.{', nn.'.join(former)} at {_listed(self.paths)}"
+        return f"{self._called}   # instead of {', '.join(_kinds(setup, self.paths))} at {_listed(self.paths)}"
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
@@ -219,8 +234,9 @@ class Initialization(Change):
     init: str = "he"
 
     def code(self, setup: Setup) -> str:
-        kinds = sorted({type(layer_at(setup.model, path)).__name__ for path in self.paths})
-        return "\n".join(f'nn.{kind}(…, init="{self.init}")   # at {_listed(self.paths)}' for kind in kinds)
+        return "\n".join(
+            f'{kind}(…, init="{self.init}")   # at {_listed(self.paths)}' for kind in _kinds(setup, self.paths)
+        )
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
@@ -262,9 +278,8 @@ class NormOptions(Change):
     eps: float = 1e-5
 
     def code(self, setup: Setup) -> str:
-        kinds = sorted({type(layer_at(setup.model, path)).__name__ for path in self.paths})
         options = f"momentum={self.momentum:g}, eps={self.eps:g}"
-        return "\n".join(f"nn.{kind}(…, {options})   # at {_listed(self.paths)}" for kind in kinds)
+        return "\n".join(f"{kind}(…, {options})   # at {_listed(self.paths)}" for kind in _kinds(setup, self.paths))
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
@@ -280,8 +295,7 @@ class Remove(Change):
     paths: tuple[str, ...]
 
     def code(self, setup: Setup) -> str:
-        kinds = sorted({type(layer_at(setup.model, path)).__name__ for path in self.paths})
-        return f"# without the nn.{', nn.'.join(kinds)} at {_listed(self.paths)}"
+        return f"# without the {', '.join(_kinds(setup, self.paths))} at {_listed(self.paths)}"
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:

@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.errors import StriateError
 from striate.graph.graph import topological
+from striate.graph.op import Op
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Tanh
 from striate.nn.convolution import Convolution
@@ -20,6 +21,7 @@ from striate.nn.parameter import Parameter
 from striate.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from striate.nn.random import Dropout
 from striate.nn.shaping import Flatten, Identity
+from striate.ops import activation as operations
 from striate.tracing import Trace, output_values
 
 Maps = Linear | Convolution
@@ -29,9 +31,15 @@ _QUIET = (  # layers that change nothing about which unit a number belongs to, o
 )  # fmt: skip
 
 
+_CALLED: dict[type[Op], type[Module]] = {
+    operations.Relu: ReLU, operations.LeakyRelu: LeakyReLU, operations.Tanh: Tanh, operations.Sigmoid: Sigmoid,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Passed:
-    """One leaf layer where a trace passed it."""
+    """One leaf layer where a trace passed it; or an activation that a ``forward`` calls itself, as its layer would be,
+    under the name that the watch gives it: ``block1.relu``."""
 
     path: str
     layer: Module
@@ -56,17 +64,13 @@ class Structure:
             needed = {id(value) for value in _reached(output)}
         except (StriateError, TypeError, AttributeError, ValueError):
             return None
-        passed: dict[str, Passed] = {}
-        for step in trace.steps:
-            if step.is_leaf and step.path not in passed and isinstance(step.layer, Module):
-                rank = step.inputs[0].type.rank if step.inputs else 0
-                passed[step.path] = Passed(step.path, step.layer, rank)
+        passed = _passed(trace, output)
         slots = dict(model.named_slots())
         read = {name for name, value in trace.inputs.items() if id(value) in needed}
         unused = tuple(name for name, slot in slots.items() if slot.learned and name not in read)
         frozen = tuple(name for name, slot in slots.items() if slot.learned and not slot.requires_grad)
         learned = sum(int(np.prod(slot.sizes)) for slot in slots.values() if slot.learned and slot.known)
-        return cls(tuple(passed.values()), unused, frozen, learned)
+        return cls(passed, unused, frozen, learned)
 
     @cached_property
     def maps(self) -> tuple[Passed, ...]:
@@ -132,6 +136,33 @@ class Structure:
         """The linear layer or convolution whose output goes into the layer at ``path``."""
         place = [one.path for one in self.passed].index(path)
         return next((one for one in reversed(self.passed[:place]) if isinstance(one.layer, Maps)), None)
+
+
+def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
+    """Layers and called activations in the order in which they run, the first pass of each."""
+    found: list[tuple[int, Passed]] = []
+    of_layers = {step.output for step in trace.steps}
+    for step in trace.steps:
+        if step.is_leaf and isinstance(step.layer, Module):
+            rank = step.inputs[0].type.rank if step.inputs else 0
+            found.append((step.output.node.serial, Passed(step.path, step.layer, rank)))
+    uses: dict[str, int] = {}
+    for node in topological(output_values(output).values()):
+        kind = _CALLED.get(type(node.op))
+        if kind is not None and node.outputs[0] not in of_layers:
+            name = str(node.op).partition("(")[0]
+            path = f"{node.path}.{name}" if node.path else name
+            uses[path] = uses.get(path, 0) + 1
+            numbered = path if uses[path] == 1 else f"{path}#{uses[path]}"
+            slope = getattr(node.op, "negative_slope", 0.0)
+            layer = LeakyReLU(slope) if kind is LeakyReLU else kind()
+            found.append((node.serial, Passed(numbered, layer, node.inputs[0].type.rank)))
+    # A view or a layer that does nothing has the number of the node before it: those stay in the order of the trace.
+    found.sort(key=lambda one: one[0])
+    first: dict[str, Passed] = {}
+    for _, one in found:
+        first.setdefault(one.path, one)
+    return tuple(first.values())
 
 
 def _reached(output: object) -> list[Value]:

@@ -93,6 +93,41 @@ class Silent:
         pass
 
 
+class Together:
+    """Several that are told the same; the first decides what is shown live, and takes the warnings."""
+
+    def __init__(self, first: Progress, *others: Progress) -> None:
+        self._first = first
+        self._all = (first, *others)
+
+    @property
+    def live(self) -> bool:
+        return self._first.live
+
+    def start(self, plan: Plan) -> None:
+        for one in self._all:
+            one.start(plan)
+
+    def warn(self, text: str) -> None:
+        self._first.warn(text)
+
+    def finding(self, finding: Finding) -> None:
+        for one in self._all:
+            one.finding(finding)
+
+    def batch(self, moment: Moment) -> None:
+        for one in self._all:
+            one.batch(moment)
+
+    def epoch(self, epoch: Epoch) -> None:
+        for one in self._all:
+            one.epoch(epoch)
+
+    def stop(self) -> None:
+        for one in self._all:
+            one.stop()
+
+
 class Lines:
     """One line an epoch, for files and pipes."""
 

@@ -1,7 +1,8 @@
 """The run folder: everything that is needed to use, judge and repeat a training.
 
 RUN/model.safetensors    the model, as ``st.save`` writes it
-RUN/run.json             arguments, seed, data set, versions, history, final evaluation, what the doctor found
+RUN/progress.jsonl       what happened, line by line, while it trained: ``record``
+RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from striate.step import TrainingStep
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
-from striate.train.progress import Lines, Moment, Plan, Progress, Silent
+from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
+from striate.train.record import Record
 from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
@@ -38,6 +40,10 @@ class Trainer:
     wrong, in ``findings`` and with the progress; ``doctor=False`` turns it off. ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
+
+    ``watch`` is a ``Watch`` of all layers, whose passes are the epochs; ``watch=False`` trains without, and without
+    the doctor. ``record`` is a folder that ``progress.jsonl`` is written to while it trains (see ``train.record``), or
+    a ``Record``.
     """
 
     def __init__(
@@ -52,17 +58,21 @@ class Trainer:
         doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
+        watch: bool = True,
+        record: str | Path | Record | None = None,
     ) -> None:
         _require_count("batch_size", batch_size)
         self.model = model
         self.seed = seed
         self.batch_size = batch_size
         self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size)
+        self.watch = self.step.watch("*") if watch else None
         self.history = History()
         self.shuffle = shuffle
         self.doctor: Doctor | None = None
-        self._wants_doctor = doctor
+        self._wants_doctor = doctor and watch
         self._told: set[tuple[str, str]] = set()
+        self._record = Record(record) if isinstance(record, str | Path) else record
         self._progress = progress
         self._leave = leave
 
@@ -85,8 +95,13 @@ class Trainer:
         first = len(self.history) + 1
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
-        progress = chosen_progress(self._progress)
-        self.doctor = self._called_doctor(train_set, validation, epochs) if self._wants_doctor else None
+        progress = self._recorded(chosen_progress(self._progress), train_set)
+        self.doctor = None
+        if self._wants_doctor:
+            self.doctor = Doctor(
+                self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
+                seed=self.seed, shuffle=self.shuffle,
+            )  # fmt: skip
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
@@ -104,13 +119,15 @@ class Trainer:
                         )
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.finish())
+                self.history.finished = True
+                if self._record is not None:
+                    self._record.finished = True
             except NonFiniteError as error:
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.broke_down(error))
                 raise
             finally:
                 progress.stop()
-        self.history.finished = True
         return self.history
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
@@ -139,6 +156,8 @@ class Trainer:
     ) -> Epoch:
         total, seen = 0.0, 0
         sampled = SampledAccuracy(self.model) if progress.live else None
+        if self.watch is not None:
+            self.watch.start_pass()
         start = time.perf_counter()
         order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
         doctor = self.doctor
@@ -165,12 +184,16 @@ class Trainer:
         )
         return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
 
-    def _called_doctor(self, train_set: Dataset, validation: Dataset | None, epochs: int) -> Doctor:
-        watch = None if self.doctor is None else self.doctor.watch
-        return Doctor(
-            self.step, train_set, validation, watch=watch, batch_size=self.batch_size, epochs=epochs, seed=self.seed,
-            shuffle=self.shuffle,
-        )  # fmt: skip
+    def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
+        """The same progress, with the record beside it."""
+        record = self._record
+        if record is None:
+            return progress
+        record.of(self.step, self.watch)
+        record.model = record.model or type(self.model).__name__
+        record.data = record.data or train_set.name
+        record.complain = progress.warn
+        return Together(progress, record)
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
         """What the doctor found just now, and what it found while nobody was told."""

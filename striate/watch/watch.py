@@ -16,7 +16,7 @@ from striate.watch.table import html_table, text_table
 
 LISTED = 64
 """Silent units that a record lists by index; it counts them all."""
-_CHUNK = 1 << 15  # elements summed at a time: small against the cache
+_CHUNK = 1 << 14  # elements summed at a time: small against the cache
 
 
 class Watched(Protocol):
@@ -182,16 +182,14 @@ class Watch:
 
     def layer_gradient_norms(self) -> dict[str, float]:
         """√Σg² over all own parameters of each layer in the last step, in the order in which layers are passed."""
-        return {path: norm for path, norm in self._all_layer_norms().items() if self.wants(path)}
+        return self._wanted(self._all_layer_norms())
 
     def gradient_ratios(self) -> dict[str, float]:
         """Each layer's gradient norm over that of the last layer with parameters, whatever the pattern.
 
         Much below 1 in the first layers, the gradient vanishes on its way back; much above 1, it explodes.
         """
-        norms = self._all_layer_norms()
-        last = next(reversed(norms.values()), math.nan)
-        return {path: _ratio(norm, last) for path, norm in norms.items() if self.wants(path)}
+        return self._wanted(_to_last(self._all_layer_norms()))
 
     def update_ratios(self) -> dict[str, float]:
         """‖Δθ‖ / ‖θ‖ of each parameter θ as it is after the last update Δθ: about 1e-3 is usual."""
@@ -215,7 +213,8 @@ class Watch:
             "mean": self.means(), "spread": self.spreads(), "zeros": self.zero_shares(),
             "saturated": self.saturated_shares(),
         }  # fmt: skip
-        norms, ratios = self.layer_gradient_norms(), self.gradient_ratios()
+        everywhere = self._all_layer_norms()
+        norms, ratios = self._wanted(everywhere), self._wanted(_to_last(everywhere))
         moved, sizes = (
             _by_layer(self._norms(views)) for views in (self._step.update_views(), self._step.parameter_views())
         )
@@ -272,6 +271,9 @@ class Watch:
             name: _norm(view) for name, view in views.items() if self.wants(name) or self.wants(name.rpartition(".")[0])
         }
 
+    def _wanted(self, layers: Mapping[str, float]) -> dict[str, float]:
+        return {path: number for path, number in layers.items() if self.wants(path)}
+
     def _all_layer_norms(self) -> dict[str, float]:
         """Of layers the pattern leaves out too."""
         if self._latest is None:
@@ -290,12 +292,11 @@ class Watch:
 
 
 def _norm(array: Array) -> float:
-    """√Σx² in float64, in pieces that stay in the cache."""
+    """√Σx² in float64, in pieces that stay in the cache; without BLAS, whose threads would wait for ours."""
     flat = array.reshape(-1)
     total = 0.0
     for start in range(0, flat.size, _CHUNK):
-        piece = flat[start : start + _CHUNK].astype(np.float64)
-        total += float(np.dot(piece, piece))
+        total += float(np.square(flat[start : start + _CHUNK], dtype=np.float64).sum())
     return math.sqrt(total)
 
 
@@ -306,6 +307,11 @@ def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
         layer = name.rpartition(".")[0]
         squares[layer] = squares.get(layer, 0.0) + norm * norm
     return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def _to_last(norms: Mapping[str, float]) -> dict[str, float]:
+    last = next(reversed(list(norms.values())), math.nan)
+    return {path: _ratio(norm, last) for path, norm in norms.items()}
 
 
 def _ratio(a: float, b: float) -> float:

@@ -115,7 +115,8 @@ def test_a_planted_fault_is_found_first_and_its_remedy_helps(expected: str) -> N
 
 
 NEAR_MISSES: dict[str, Callable[[], Setup]] = {
-    "three sigmoids": lambda: setup_of(mlp(16, 16, 16, act=nn.Sigmoid, init="xavier"), optimizer=optim.Adam(lr=0.01), epochs=5),
+    "three sigmoids": lambda: setup_of(
+        mlp(16, 16, 16, act=nn.Sigmoid, init="xavier"), optimizer=optim.Adam(lr=0.01), epochs=5),
     "PyTorch's start": lambda: setup_of(mlp(24, 24, init="torch"), epochs=3),
     "nine sigmoids, normalized": lambda: setup_of(
         nn.Sequential(*(layer for _ in range(9) for layer in (nn.Linear(None, 16), nn.BatchNorm1d(16), nn.Sigmoid())),
@@ -135,7 +136,8 @@ NEAR_MISSES: dict[str, Callable[[], Setup]] = {
     "a quarter of the labels wrong": lambda: setup_of(mlp(8), **labelled(
         lambda y: np.where(np.arange(len(y)) % 4 == 0, np.random.default_rng(2).integers(0, 4, len(y)), y))),
     "skip connections": lambda: setup_of(nn.Sequential(
-        nn.Linear(6, 16), *(nn.Residual(nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU())) for _ in range(6)),
+        nn.Linear(6, 16),
+        *(nn.Residual(nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU())) for _ in range(6)),
         nn.Linear(16, 4)), optimizer=sgd(0.02)),
 }  # fmt: skip
 

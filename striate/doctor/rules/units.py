@@ -150,8 +150,9 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
         changes: tuple[Change, ...]
         if any(isinstance(structure.by_path[p].layer, Sigmoid) for p in full):
             # Xavier's start presumes slope 1 at 0 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
-            text = "normalize before these units, so that their inputs have spread 1"
-            changes = (Normalize(tuple(full), tuple(structure.by_path[p].rank for p in full)),)
+            text = "start these layers smaller, and normalize before these units"
+            ranks = tuple(structure.by_path[p].rank for p in full)
+            changes = (Initialization(inner, "xavier"), Normalize(tuple(full), ranks))
         else:
             text = "start these layers smaller"
             changes = (Initialization(inner, "xavier"),)
