@@ -30,7 +30,7 @@ from striate.lab.guard import Guard, Keys
 from striate.lab.limits import PICTURE_BYTES, body_of, document_of
 from striate.lab.live import Live
 from striate.lab.looking import Looking
-from striate.lab.orders import FIELDS, NORMS, Order, available_data
+from striate.lab.orders import NORMS, Order, available_data
 from striate.lab.pages import Pages
 from striate.lab.shelf import Entry, Shelf
 from striate.lab.trainings import State, Trainings
@@ -112,7 +112,6 @@ class Rooms:
                 "activations": ACTIVATIONS,
                 "norms": NORMS,
                 "starts": STARTS,
-                "options": {field.option: name for name, field in FIELDS.items() if field.option},
                 "first": None if self._lab.first is None else self._lab.first.key,
             }
         )

@@ -150,12 +150,13 @@ def test_a_record_shows_its_flow_and_its_silent_units(browser: Any, server: Serv
         assert "vanishes" in page.locator(".finding-line").first.inner_text()
         assert page.locator(".squares i").count() == 4
         assert page.locator(".squares .silent").count() == 2
-        remedy = {"text": "Normalize.", "code": "", "command": "--norm before_activation --lr 0.2"}
+        changes = [{"change": "Normalize", "paths": ["1"], "ranks": [2]}, {"change": "LearningRate", "lr": 0.2}]
+        remedy = {"text": "Normalize.", "code": "", "command": "--lr 0.2", "changes": changes}
         finding = {"kind": "loss_at_chance", "severity": "warning", "where": "2", "units": [], "sureness": 0.9,
                    "evidence": {"loss": 2.3}, "message": "It only guesses.", "why": "", "remedy": remedy}  # fmt: skip
         write_record(server.folder / "001-mlp", [{"time": 1.0, **finding}])
         page.wait_for_selector(".finding h4:has-text('It only guesses.')")
-        page.click("text=Train with it")
+        page.click("text=Train with this remedy")
         assert page.locator("#field-norm").input_value() == "before_activation"
         assert page.locator("#field-lr").input_value() == "0.2"
 

@@ -51,7 +51,7 @@ function row(run, record, index, columns, best, count) {
     el("td", { className: first ? "best" : "" }, percent(run.accuracy), first && el("span", { className: "heard" }, " (best)")),
     el("td", {}, short(run.loss)),
     el("td", {}, `${run.epoch}${run.epochs && run.epochs !== run.epoch ? ` of ${run.epochs}` : ""}`),
-    el("td", {}, record ? duration(record.seconds) : "–"),
+    el("td", {}, record?.seconds ? duration(record.seconds) : "–"),
     ...columns.map((name) => el("td", { className: "differs" }, run.settings[name] === undefined ? "–" : shown(run.settings[name]))),
   ];
   return el("tr", {}, el("th", { scope: "row" }, el("i", { className: "dot", style: { background: `var(--${runColour(index)})` } }), run.name, run.state !== "finished" && el("span", { className: "soft" }, ` ${STATES[run.state]}`)), cells);

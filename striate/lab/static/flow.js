@@ -3,7 +3,7 @@
 import { colour, onTheme } from "./colours.js";
 import { el, replace, setText, sharp, soon } from "./dom.js";
 import { known, power, short } from "./numbers.js";
-import { flowSentence } from "./words.js";
+import { EXPLODED, flowSentence, VANISHED } from "./words.js";
 
 const LEAST = -8; // powers of ten that the picture covers
 const MOST = 2;
@@ -102,13 +102,13 @@ function position(exponent) {
 
 function tone_of(ratio) {
   if (!known(ratio)) return "";
-  if (ratio < 1e-4 || ratio > 1e3) return "bad";
+  if (ratio < VANISHED || ratio > EXPLODED) return "bad";
   return ratio < 1e-2 ? "warn" : "good";
 }
 
-// Layers with parameters, in the order in which signals pass them.
+// Layers with weights, in the order in which signals pass them; γ and β of normalizations are not on the way.
 export function layersOf(record) {
   return Object.entries(record.lastWatch?.layers ?? {})
-    .filter(([, one]) => one.gradient_norm !== null && one.gradient_norm !== undefined)
+    .filter(([path, one]) => known(one.gradient_norm) && !/Norm/.test(record.layer(path)))
     .map(([path, one]) => ({ path, name: record.layerName(path), ratio: known(one.gradient_ratio) ? one.gradient_ratio : null }));
 }

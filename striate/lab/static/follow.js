@@ -5,13 +5,14 @@ import { Curves } from "./curves.js";
 import { el, replace, say, setText } from "./dom.js";
 import { Flow } from "./flow.js";
 import { count, duration, known, percent, short } from "./numbers.js";
+import { settingsOf } from "./remedy.js";
 import { Units } from "./units.js";
 import { SETTINGS, STATES, shown } from "./words.js";
 
 const SEVERE = { error: "bad", warning: "warn" };
 
 export class Follow {
-  // tryIt(command): a training with the settings of the run, changed as the remedy says
+  // tryIt(settings): a training with the settings of the run, changed as the remedy says
   constructor(panel, openTraining, tryIt) {
     this.tryIt = tryIt;
     this.title = el("h2");
@@ -109,11 +110,12 @@ export class Follow {
 
   #findings(record, over) {
     const found = record.findings;
-    const key = JSON.stringify([found, over]);
+    const watched = this.run.settings.doctor !== false;
+    const key = JSON.stringify([found, over, watched]);
     if (key === this.foundKey) return;
     this.foundKey = key;
     if (!found.length) {
-      replace(this.findings, el("p", { className: "soft" }, over ? "Nothing was found wrong with this training." : "Nothing wrong so far. The doctor looks at every layer while it trains."));
+      replace(this.findings, el("p", { className: "soft" }, !watched ? "The doctor was not asked: this run was trained with --no-doctor." : over ? "The doctor found nothing wrong with this training." : "Nothing wrong so far. The doctor looks at every layer while it trains."));
       return;
     }
     const causes = found.filter((other) => !other.because || !found.some((cause) => cause.rule === other.because));
@@ -122,7 +124,7 @@ export class Follow {
       this.findings,
       causes.map((cause) => {
         const card = finding(cause, this.tryIt);
-        const explained = follows(cause).map((other) => el("li", {}, other.message));
+        const explained = follows(cause).map((other) => el("li", {}, sentence(other.message)));
         if (explained.length) card.append(el("div", { className: "soft" }, "This explains as well:", el("ul", {}, explained)));
         return card;
       }),
@@ -142,23 +144,27 @@ export class Follow {
 }
 
 // `one` as Finding.to_json writes it; what follows from another finding stands below that one.
-function finding(one, try_it) {
+function finding(one, tryIt) {
   const remedy = typeof one.remedy === "string" ? { text: one.remedy } : (one.remedy ?? {});
+  const settings = settingsOf(remedy);
   const numbers = Object.entries(one.evidence ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "number" ? short(value) : value}`);
   const where = one.where ? ` · ${one.where}` : "";
   const units = Array.isArray(one.units) && one.units.length ? ` · ${count(one.units.length, "unit")}` : "";
   return el(
     "article",
     { className: `finding ${SEVERE[String(one.severity).toLowerCase()] ?? "warn"}` },
-    el("h4", {}, one.message ?? one.rule),
+    el("h4", {}, sentence(one.message ?? one.rule)),
     el("p", { className: "soft" }, `${String(one.rule ?? "").replaceAll("_", " ")}${where}${units}${known(one.sureness) ? ` · ${Math.round(100 * one.sureness)} % sure` : ""}`),
-    one.why && el("p", {}, one.why),
+    one.why && el("p", {}, sentence(one.why)),
     remedy.text && el("p", { className: "remedy" }, el("b", {}, "Remedy: "), remedy.text),
     remedy.code && el("pre", { className: "code", tabindex: "0" }, el("code", {}, remedy.code)),
-    remedy.command && el("p", { className: "remedy" }, el("code", {}, remedy.command), el("button", { className: "small", onclick: () => try_it(remedy.command) }, "Train with it …")),
+    remedy.command && el("p", { className: "remedy" }, "On the command line: ", el("code", {}, remedy.command)),
+    settings && el("p", {}, el("button", { onclick: () => tryIt(settings) }, "Train with this remedy …")),
     numbers.length > 0 && el("p", { className: "evidence soft" }, numbers.join(" · ")),
   );
 }
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const SHOWN = ["data", "model", "activation", "norm", "lr", "optimizer", "batch_size", "seed"];
 

@@ -55,6 +55,7 @@ function tick(key, on) {
 }
 
 function started(runs) {
+  if (runs.length > 1) state.ticked.clear(); // they are compared with each other
   for (const run of runs) {
     if (!state.runs.some((one) => one.key === run.key)) state.runs.push(run);
     state.ticked.add(run.key);
@@ -63,9 +64,9 @@ function started(runs) {
   open(runs.length > 1 ? "compare" : "follow");
 }
 
-function openDialog(command = "") {
+function openDialog(changes = {}) {
   const run = state.runs?.find((one) => one.key === state.selected);
-  dialog.open(run?.settings, command).catch((error) => say(error.message));
+  dialog.open(run?.settings, changes).catch((error) => say(error.message));
 }
 
 function open(view) {

@@ -56,14 +56,14 @@ export class TrainingDialog {
   }
 
   // Opens with the settings of a run, if one is given, changed as a remedy says.
-  async open(settings = null, command = "") {
+  async open(settings = null, changes = {}) {
     if (!this.choices) {
       this.choices = await ask("/api/choices");
       this.values.data = this.choices.data[0];
       this.#build();
     }
     if (settings) this.#use(settings);
-    this.change(command);
+    Object.assign(this.values, changes);
     this.#changed();
     this.element.showModal();
   }
@@ -73,19 +73,6 @@ export class TrainingDialog {
     this.preset = null;
     for (const name of Object.keys(BASE)) if (settings[name] !== undefined) this.values[name] = settings[name];
     if (this.choices.data.includes(settings.data)) this.values.data = settings.data;
-  }
-
-  // What a remedy says as options of the command line: "--norm before_activation --lr 0.01".
-  change(command) {
-    const words = command.split(/\s+/);
-    for (let i = 0; i < words.length; i += 1) {
-      const name = this.choices.options[words[i]];
-      if (words[i] === "--standardize" || words[i] === "--no-standardize") this.values.standardize = words[i] === "--standardize";
-      else if (name) {
-        i += 1;
-        this.values[name] = typeof BASE[name] === "number" ? Number(words[i]) : words[i];
-      }
-    }
   }
 
   #build() {

@@ -94,17 +94,20 @@ export const ABOUT = {
   },
 };
 
-// Gradient flow: what the smallest share means. Each threshold is a power of ten below the last layer.
+// Gradient flow: what the share of the first layer means; the doctor, who knows more, judges at the same 10⁻³.
+export const VANISHED = 1e-3;
+export const EXPLODED = 1e3;
+
 export function flowSentence(layers) {
   if (layers.length < 2) return ["", "Gradients appear with the first batches."];
   const first = layers[0];
   const share = first.ratio;
   if (share === null) return ["", "The last layer received no gradient to compare with."];
   const worst = layers.reduce((a, b) => ((b.ratio ?? 1) > (a.ratio ?? 1) ? b : a));
-  if ((worst.ratio ?? 1) > 1e3) {
+  if ((worst.ratio ?? 1) > EXPLODED) {
     return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last. A smaller start, normalization or a smaller learning rate helps.`];
   }
-  if (share < 1e-4) {
+  if (share < VANISHED) {
     return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted start.`];
   }
   if (share < 1e-2) {
