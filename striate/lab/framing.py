@@ -100,6 +100,6 @@ def mass_of(ink: Array) -> Array:
     """(down, across): the centre of mass in pixels from the upper left corner."""
     weights = np.asarray(ink, np.float64)
     total = max(float(weights.sum()), 1e-9)
-    down = float(weights.sum(axis=1) @ (np.arange(ink.shape[0]) + 0.5)) / total
-    across = float(weights.sum(axis=0) @ (np.arange(ink.shape[1]) + 0.5)) / total
+    down = float(np.sum(weights * (np.arange(ink.shape[0]) + 0.5)[:, np.newaxis])) / total
+    across = float(np.sum(weights * (np.arange(ink.shape[1]) + 0.5))) / total
     return np.array([down, across])
