@@ -5,6 +5,7 @@ import { Curves } from "./curves.js";
 import { el, replace, say, setText } from "./dom.js";
 import { Flow } from "./flow.js";
 import { count, duration, known, percent, short } from "./numbers.js";
+import { Record } from "./record.js";
 import { settingsOf } from "./remedy.js";
 import { Units } from "./units.js";
 import { SETTINGS, STATES, shown } from "./words.js";
@@ -72,7 +73,11 @@ export class Follow {
     this.stop.disabled = run.state === "stopping";
     this.message.hidden = !run.message;
     setText(this.message, run.message);
-    if (!record || record.empty) return;
+    if (!record || record.empty) {
+      if (this.told === run.key) return;
+      record = new Record(); // nothing of the run that was shown before stays
+    }
+    this.told = run.key;
     const over = ["finished", "stopped", "failed"].includes(run.state);
     this.bar.hidden = over;
     this.bar.value = record.progress;
