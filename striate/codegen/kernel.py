@@ -148,6 +148,14 @@ class Kernel:
         """A vector to memory."""
         self.builder.store(vector, pointer, align=align or dtype.numpy.itemsize)
 
+    def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
+        """A whole vector to memory at a multiple of 64 bytes, past the caches: a line that is never read is not loaded.
+
+        For arrays that no cache would hold until they are read.
+        """
+        store = self.builder.store(vector, pointer, align=64)
+        store.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
+
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
         """One element from memory."""
         return self.builder.load(pointer, typ=_ELEMENTS[dtype])

@@ -233,6 +233,14 @@ class RegionWriter:
             if not item.per_sample:
                 self._clear(number)
 
+    def resume_chunk(self, index: Index) -> None:
+        """After ``begin_chunk``: the sums go on from where ``end_chunk(index)`` left them."""
+        k = self.k
+        for number, item in enumerate(self.region.accumulations):
+            if not item.per_sample:
+                for slot, place in zip(self.sums[number], self._partials(item, index), strict=True):
+                    k.builder.store(k.load(place, DType.float64, 64), slot, align=64)
+
     def begin_block(self, n: Index, block: Index) -> None:
         """Enters a sample and channel block: what does not change inside is loaded now."""
         self.n, self.block = n, block
@@ -407,11 +415,14 @@ class RegionWriter:
 
     def _flush(self, number: int, index: Index) -> None:
         k, item = self.k, self.region.accumulations[number]
-        base = k.imul(index, item.reduction.partials * LANES)
-        pointer = k.offset(k.operand(self.first + item.operand), base, DType.float64)
-        for position, slot in enumerate(self.sums[number]):
-            value = k.builder.load(slot, typ=vector_type(DType.float64), align=64)
-            k.store(value, k.offset(pointer, position * LANES, DType.float64), DType.float64, 64)
+        for slot, place in zip(self.sums[number], self._partials(item, index), strict=True):
+            k.store(k.builder.load(slot, typ=vector_type(DType.float64), align=64), place, DType.float64, 64)
+
+    def _partials(self, item: Accumulate, index: Index) -> list[Any]:
+        """Where partial sums number ``index`` lie."""
+        k, count = self.k, item.reduction.partials
+        base = k.offset(k.operand(self.first + item.operand), k.imul(index, count * LANES), DType.float64)
+        return [k.offset(base, position * LANES, DType.float64) for position in range(count)]
 
 
 def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, int]) -> None:

@@ -90,9 +90,11 @@ class Chart:
     probes: list[Probe] = field(default_factory=list[Probe])
     silence: dict[str, Silence] = field(default_factory=dict[str, Silence])
     drifts: dict[str, list[Drift]] = field(default_factory=dict[str, list[Drift]])
-    diversity: list[float] = field(default_factory=list[float])  # classes in a batch, against as many drawn at random
+    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # 1 − Σ p² of a batch, its size
+    labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # how often each label was in a batch
     starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias of each map before the first step
     gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) of each map, likewise
+    first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
     scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
     random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
     baseline: float | None = None  # loss of the best constant prediction
@@ -144,6 +146,13 @@ class Chart:
         first = self.baseline if self.baseline is not None else self.start_loss
         reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
         return 1 - self.recent_loss / reference if reference > 0 else 0.0
+
+    @property
+    def diversity(self) -> list[float]:
+        """1 − Σ p² of the labels in each batch, against what batches drawn from all labels seen would have."""
+        shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
+        whole = float(1 - np.square(shares).sum())
+        return [mixed / (whole * (n - 1) / n) for mixed, n in self.mixtures if n > 1] if whole > 0 else []
 
     @property
     def early(self) -> list[Reading]:

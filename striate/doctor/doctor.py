@@ -70,6 +70,7 @@ class Doctor:
         self.chart = Chart(setup, continued=step.step_number > 0)
         self._found: dict[tuple[str, str], Finding] = {}
         self._before: Statistics | None = None
+        self._sizes: dict[str, float] = {}
         self._began = False
         self._pass_ended = False
         self._first_fired: dict[str, Array] = {}
@@ -123,6 +124,7 @@ class Doctor:
         self._epoch_sum[1] += 1
         self._note_labels(np.asarray(y))
         if chart.steps == 1:
+            self._note_first_move()
             self._first_fired = {path: np.asarray(share) > 0 for path, share in self.watch.firing().items()}
         self._batch = np.asarray(x), np.asarray(y)
         if self._before is None:
@@ -153,6 +155,9 @@ class Doctor:
         chart.validation_losses.append(validation_loss)
         chart.validation_accuracies.append(validation_accuracy)
         self._epoch_sum = [0.0, 0]
+        if chart.setup.train_set is None and chart.labels_seen.any():
+            shares = chart.labels_seen / chart.labels_seen.sum()
+            chart.baseline = entropy(shares, chart.setup.loss, chart.setup.batch_size)
         self._count_silent()
         probe = self._probe()
         if probe is not None:
@@ -221,6 +226,7 @@ class Doctor:
             if weight is not None:
                 fan_in = weight.data[0].size
                 chart.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
+                self._sizes[one.path] = float(np.linalg.norm(weight.data))
             if bias is not None:
                 chart.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:
@@ -229,15 +235,22 @@ class Doctor:
 
     def _note_labels(self, y: Array) -> None:
         chart = self.chart
-        if chart.setup.classifies and y.ndim == 1 and len(y) > 1 and chart.data is not None:
-            if len(chart.diversity) < 200:
-                shares = np.bincount(y) / len(y)
-                usual = (1 - chart.data.chance) * (len(y) - 1) / len(y)
-                if usual > 0:
-                    chart.diversity.append(float(1 - np.square(shares).sum()) / usual)
+        if chart.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
+            counts = np.bincount(y, minlength=len(chart.labels_seen))
+            chart.labels_seen = counts + np.pad(chart.labels_seen, (0, len(counts) - len(chart.labels_seen)))
+            if len(chart.mixtures) < 200:
+                chart.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
         elif chart.setup.regresses and len(self._targets) < _TARGETS:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
             chart.baseline = float(np.concatenate(self._targets).var(axis=0).mean())
+
+    def _note_first_move(self) -> None:
+        """The watch measures against θ after the update, which says little where the update is the larger of both."""
+        moved = self.step.update_views()
+        for path, size in self._sizes.items():
+            change = moved.get(f"{path}.weight")
+            if change is not None and size > 0:
+                self.chart.first_moves[path] = float(np.linalg.norm(change)) / size
 
     def _count_silent(self) -> None:
         silent = self.watch.silent_units()

@@ -17,14 +17,16 @@ from striate.ops.contraction import Part, Three
 class WeightGradient(KernelSpec):
     """dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)], one share of the samples at a time.
 
-    A chunk is (share of the samples, output block, input block). The sums of a few (channel, tap) pairs stay in
-    registers while all pixels go by. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    A chunk is (share of the samples, some output blocks, input block). The sums of a few (channel, tap) pairs stay in
+    registers while all pixels go by; the pixels of a few samples serve all output blocks before others are read.
+    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
     """
 
     source: Storage
     arriving: Storage
     part: Part
     shares: int
+    outs: int  # output blocks of a chunk
     input_blocks: int  # per output block
     group_blocks: int
     accumulators: int
@@ -42,25 +44,32 @@ class WeightGradient(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         dtype = self.source.dtype
-        blocks = self.arriving.blocks
-        units = blocks * self.input_blocks
-        share, unit = k.idiv(k.chunk, units), k.imod(k.chunk, units)
-        out, into = k.idiv(unit, self.input_blocks), k.imod(unit, self.input_blocks)
+        ranges = self.arriving.blocks // self.outs
+        share, unit = k.idiv(k.chunk, ranges * self.input_blocks), k.imod(k.chunk, ranges * self.input_blocks)
+        first_out, into = k.imul(k.idiv(unit, self.input_blocks), self.outs), k.imod(unit, self.input_blocks)
         total: Index = self.samples or k.n
         first = k.idiv(k.imul(total, share), self.shares)
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
+        inside = into
         if self.group_blocks:
-            into = k.iadd(into, k.imul(k.idiv(out, self.group_blocks), self.input_blocks))
+            into = k.iadd(into, k.imul(k.idiv(first_out, self.group_blocks), self.input_blocks))
         x = k.offset(k.operand(0), k.iadd(self.source.origin, k.imul(into, self.source.strides[1])), dtype)
-        dy = k.offset(k.operand(1), k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1])), dtype)
-        sums = k.offset(k.operand(2), k.imul(k.chunk, self.per_unit), dtype)
-        with k.loop(0, self.per_unit, LANES) as at:
-            k.store(k.constant(0, dtype), k.offset(sums, at.index, dtype), dtype, 64)
+
+        def own(out: Index) -> tuple[Any, Any]:
+            """dy and the sums of an output block."""
+            dy = k.offset(k.operand(1), k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1])), dtype)
+            pair = k.iadd(k.imul(k.iadd(k.imul(share, self.arriving.blocks), out), self.input_blocks), inside)
+            return dy, k.offset(k.operand(2), k.imul(pair, self.per_unit), dtype)
+
+        with k.loop(first_out, k.iadd(first_out, self.outs)) as out, k.loop(0, self.per_unit, LANES) as at:
+            k.store(k.constant(0, dtype), k.offset(own(out.index)[1], at.index, dtype), dtype, 64)
         batch = max(1, 1024 // math.prod(self.part.sizes))
         with k.loop(first, last, batch) as some:
             stop = k.imin(k.iadd(some.index, batch), last)
-            for pairs in self._pair_groups():
-                self._sweep(k, x, dy, sums, some.index, stop, pairs)
+            with k.loop(first_out, k.iadd(first_out, self.outs)) as out:
+                dy, sums = own(out.index)
+                for pairs in self._pair_groups():
+                    self._sweep(k, x, dy, sums, some.index, stop, pairs)
 
     def _pair_groups(self) -> list[list[tuple[int, Three]]]:
         """(channel, tap) pairs in groups that fit the registers, taps innermost so that rows are shared."""

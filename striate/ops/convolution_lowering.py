@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.phase import PhaseDraft
+from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
 from striate.graph.value import TensorType
 from striate.ops.contraction import (
@@ -23,7 +24,7 @@ from striate.ops.contraction import (
     gradient_parts,
 )
 from striate.ops.contraction_gradient import Unpack, WeightGradient
-from striate.ops.winograd import WinogradConvolution, WinogradPack
+from striate.ops.winograd import WinogradConvolution, WinogradInput, WinogradPack
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 
 PLAIN = 1
@@ -111,7 +112,7 @@ def acceptable(channels: int) -> tuple[int, ...]:
 WINOGRAD_TILES = {3: 4, 5: 2}
 """Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
 
-WINOGRAD_CHANNELS = {3: 32, 5: 16}
+WINOGRAD_CHANNELS = {3: 16, 5: 16}
 """Channels from which the products saved outweigh the transforms."""
 
 WINOGRAD_TOGETHER = 16
@@ -179,33 +180,43 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
-    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed)
+    pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed, False)
+    many = site.domain.blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS
+    pack = replace(pack, streamed=many)
     before = winograd_before(g, transposed)
     rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
-    groups, shares = 1, 1
-    if blocks * pack.per_block * source.dtype.numpy.itemsize > SHARED_FILTERS:
-        # Filters that no cache of one core holds are read once for many tiles, by several chunks side by side.
-        groups, shares = max(1, MANY_TILES // tiles), min(blocks, 4)
-    elif blocks > 1:
-        # One sample alone would be one chunk: its tiles are transformed again for each share of the output channels.
-        site.sized.append(site.node)
-        shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
-    kernel = WinogradConvolution(
-        source, before[1:], tile, taps, together, groups, shares, site.region
-    )  # fmt: skip
-    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
     path = site.node.path
+    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    drafts = [PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,))]
+    if many:
+        # Filters that no core's cache holds are read once for many tiles, by a chunk for each output block.
+        batches = -(-tiles // together)
+        kernel = WinogradConvolution(
+            source, before[1:], tile, taps, together, batches, max(1, MANY_TILES // tiles), blocks, True, site.region
+        )
+        transform = WinogradInput(replace(kernel, parts=1, region=Region(site.domain)))
+        fixed, per_group, group = transform.buffer
+        arranged = site.buffer("transformed input", fixed, per_group, group)
+        drafts.append(PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks))
+        x = arranged
+    else:
+        shares = 1
+        if blocks > 1:
+            # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
+            site.sized.append(site.node)
+            shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
+        kernel = WinogradConvolution(source, before[1:], tile, taps, together, 1, 1, shares, False, site.region)
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
-    return [
-        PhaseDraft("transform", path, pack, (w, packed), (blocks * pack.summed, 0), writes=(1,)),
+    drafts.append(
         PhaseDraft(
             name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
-        ),
-    ]  # fmt: skip
+        )
+    )  # fmt: skip
+    return drafts
 
 
 def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
@@ -280,16 +291,16 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
     pairs = arriving.blocks * source.blocks
-    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
-    sums = site.buffer("transformed weight gradient", fixed=size)
     path = site.node.path
-    return [
-        PhaseDraft(
-            "weight gradient (winograd)", path, kernel, (x, dy, sums), (kernel.chunks, 0),
-            thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
-        ),
-        PhaseDraft("unpack", path, WinogradUnpack(kernel), (sums, site.node.outputs[0]), (pairs, 0)),
-    ]  # fmt: skip
+    size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize
+    result = site.node.outputs[0] if kernel.finishes else site.buffer("transformed weight gradient", fixed=size)
+    phase = PhaseDraft(
+        "weight gradient (winograd)", path, kernel, (x, dy, result), (kernel.chunks, 0),
+        thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
+    )  # fmt: skip
+    if kernel.finishes:
+        return [phase]
+    return [phase, PhaseDraft("unpack", path, WinogradUnpack(kernel), (result, site.node.outputs[0]), (pairs, 0))]
 
 
 def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
@@ -302,15 +313,18 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
     units = arriving.blocks * into
-    shares = max(1, min(UNITS, -(-UNITS // units)))
+    outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and group_blocks % count == 0)
+    shares = max(1, min(UNITS, -(-UNITS * outs // units)))
     accumulators = min(28, most_accumulators(site.target, source.dtype, 2))
     samples = 0 if x.type.batched else x.shape[0]
-    kernel = WeightGradient(source, arriving, g.forward, shares, into, group_blocks, accumulators, samples)
+    kernel = WeightGradient(source, arriving, g.forward, shares, outs, into, group_blocks, accumulators, samples)
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
     size = shares * units * kernel.per_unit * source.dtype.numpy.itemsize
     sums = site.buffer("weight gradient sums", fixed=size)
     path = site.node.path
     return [
-        PhaseDraft("weight gradient", path, kernel, (x, dy, sums), (shares * units, 0), flops_per_sample=g.work),
+        PhaseDraft(
+            "weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work
+        ),
         PhaseDraft("unpack", path, unpack, (sums, site.node.outputs[0]), (units, 0)),
     ]

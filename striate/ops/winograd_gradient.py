@@ -7,13 +7,14 @@ The sum over tiles stays in transformed form, one matrix product a position, and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
-from striate.ops.winograd import PADDING, Matrix, apply, transforms
+from striate.ops.winograd import PADDING, apply, transform_input, transforms
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class WinogradWeightGradient(KernelSpec):
 
     for tiles in batches: V = Bᵀ x B, W = G dy Gᵀ;  for position, output block, input block: M += Wᵀ V
 
-    V and W lie in the thread's scratch as [position][tile][channel]. Operands: x, dy, M as
-    [share][output block][input block][position][16 input channels][16 output channels].
+    V and W lie in the thread's scratch as [position][block][tile][16]. M lies in blocks of (output block, input block)
+    as [position][16 input channels][16 output channels]: where several shares are to be added, in an operand
+    [share][output block][input block]; where there is one share, in the thread's scratch, and is transformed back here.
+    Operands: x, dy, and M or dw.
     """
 
     source: Storage
@@ -54,19 +57,25 @@ class WinogradWeightGradient(KernelSpec):
         return self.shares * outs * intos
 
     @property
-    def rows_of_v(self) -> int:
-        """Elements from tile to tile of V."""
-        return self.intos * BLOCK + PADDING
+    def per_v(self) -> int:
+        """Elements from position to position of V."""
+        return self.intos * self.together * BLOCK + PADDING
 
     @property
-    def rows_of_w(self) -> int:
-        """Elements from tile to tile of W."""
-        return self.outs * BLOCK + PADDING
+    def per_w(self) -> int:
+        """Elements from position to position of W."""
+        return self.outs * self.together * BLOCK + PADDING
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.points * self.together * (self.rows_of_v + self.rows_of_w) * self.source.dtype.numpy.itemsize
+        sums = self.outs * self.intos * self.per_pair if self.finishes else 0
+        return (self.points * (self.per_v + self.per_w) + sums) * self.source.dtype.numpy.itemsize
+
+    @property
+    def finishes(self) -> bool:
+        """Whether a chunk sees all samples, so that its sums are the gradient."""
+        return self.shares == 1
 
     @property
     def per_pair(self) -> int:
@@ -92,13 +101,18 @@ class WinogradWeightGradient(KernelSpec):
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         rows, columns = self.grid
         tiles = k.imul(k.isub(last, first), rows * columns)
-        w = k.offset(k.scratch, self.points * self.together * self.rows_of_v, dtype)
-        pairs = self.arriving.blocks * self.source.blocks
-        sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
+        w = k.offset(k.scratch, self.points * self.per_v, dtype)
+        if self.finishes:
+            sums = k.offset(w, self.points * self.per_w, dtype)
+        else:
+            pairs = self.arriving.blocks * self.source.blocks
+            sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
         def each_pair(body: Any) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
                 number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
+                if self.finishes:
+                    number = k.iadd(k.imul(k.isub(out.index, first_out), self.intos), k.isub(into.index, first_into))
                 body(out.index, into.index, k.offset(sums, k.imul(number, self.per_pair), dtype))
 
         def clear(_out: Index, _into: Index, place: Any) -> None:
@@ -114,61 +128,138 @@ class WinogradWeightGradient(KernelSpec):
             with k.loop(0, self.points) as position:
 
                 def multiply(out: Index, into: Index, place: Any, position: Index = position.index) -> None:
-                    self._multiply(k, position, count, k.isub(out, first_out), k.isub(into, first_into), w, place)
+                    out, into = k.isub(out, first_out), k.isub(into, first_into)
+                    number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), out), self.intos), into)
+                    upcoming = k.iadd(batch.index, self.together)
+                    self._fetch(k, number, (first, upcoming, tiles), (first_out, last_out), (first_into, last_into))
+                    self._multiply(k, position, count, out, into, w, place)
 
                 each_pair(multiply)
+        if self.finishes:
+            each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
+
+    def finish(self, k: Kernel, out: Index, into: Index, sums: Any, dw: Any) -> None:
+        """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
+        dtype, taps = self.source.dtype, self.taps
+        filters, depth = self.arriving.channels, self.source.channels
+        matrix = transforms(taps, self.tile).with_plain_filter().output
+        size = self.tile + taps - 1
+        per_share = self.arriving.blocks * self.source.blocks * self.per_pair
+        first = k.imul(into, BLOCK)
+        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
+        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(taps * taps)]
+        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
+            mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
+
+            def total(position: int) -> Any:
+                place = k.offset(mine, position * BLOCK * LANES, dtype)
+                value = k.load(place, dtype, 64)
+                for share in range(1, self.shares):
+                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
+                return value
+
+            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
+            for i in range(taps):
+                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
+                    k.builder.store(value, kept[i * taps + j], align=64)
+            with k.loop(0, lanes) as lane:
+                o = k.iadd(k.imul(out, LANES), lane.index)
+                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), taps * taps)
+                target = k.offset(dw, index, dtype)
+                for tap, slot in enumerate(kept):
+                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
+                    k.store_scalar(value, k.offset(target, tap, dtype))
+
+    def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
+        """(sample, row, column) of a tile."""
+        rows, columns = self.grid
+        inside = k.imod(tile, rows * columns)
+        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
+
+    def _corner(
+        self, k: Kernel, storage: Storage, array: Any, at: tuple[Index, Index, Index], before: tuple[int, int] = (0, 0)
+    ) -> Any:
+        """The first pixel of a tile, in the first block."""
+        s = storage.strides
+        sample, line, column = at
+        where = k.iadd(
+            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            -before[0] * s[3] - before[1] * s[4],
+        )  # fmt: skip
+        return k.offset(array, where, storage.dtype)
+
+    def _fetch(
+        self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
+        intos: tuple[Index, Index],
+    ) -> None:  # fmt: skip
+        """Asks for a few of the pixels that are transformed next, while there is nothing but arithmetic.
+
+        ``upcoming`` is (first sample, next tile, past the last tile). A few at a time: a core waits for some 20 lines
+        at once, and then for those before it asks for others.
+        """
+        first, next_tile, tiles = upcoming
+        sources = ((self.source, 0, intos), (self.arriving, 1, outs))
+        rows = self.tile * max(self.intos, self.outs) * self.together  # of tiles
+        share = -(-rows // (self.points * self.outs * self.intos))
+        with k.loop(0, share) as item:
+            at = k.iadd(k.imul(number, share), item.index)
+            tile, row = k.iadd(next_tile, k.imod(at, self.together)), k.idiv(at, self.together)
+            line, block = k.imod(row, self.tile), k.idiv(row, self.tile)
+            with k.when(k.compare(tile, "<", tiles)):
+                place = self._place(k, first, tile)
+                for storage, operand, (low, high) in sources:
+                    own = k.iadd(low, block)
+                    with k.when(k.compare(own, "<", high)):
+                        where = k.iadd(k.imul(own, storage.strides[1]), k.imul(line, storage.strides[3]))
+                        pixel = k.offset(self._corner(k, storage, k.operand(operand), place), where, storage.dtype)
+                        for column in range(self.tile):
+                            k.prefetch(k.offset(pixel, column * storage.strides[4], storage.dtype))
 
     def _transform(
         self, k: Kernel, first: Index, tile: Index, place: Index, w: Any, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
         """V and W of one tile."""
-        rows, columns = self.grid
-        inside = k.imod(tile, rows * columns)
-        at = (k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns))
-        t = transforms(self.taps, self.tile)
-        self._tiles(k, self.source, k.operand(0), self.before, t.input, at, intos, k.scratch, place, self.rows_of_v)
-        self._tiles(k, self.arriving, k.operand(1), (0, 0), t.filter, at, outs, w, place, self.rows_of_w)
+        at = self._place(k, first, tile)
+        matrix = transforms(self.taps, self.tile).with_plain_filter().filter
+        x = self._corner(k, self.source, k.operand(0), at, self.before)
+        dy = self._corner(k, self.arriving, k.operand(1), at)
+        v = k.offset(k.scratch, k.imul(place, BLOCK), self.source.dtype)
+        w = k.offset(w, k.imul(place, BLOCK), self.source.dtype)
+        self._tiles(k, self.source, x, lambda d: transform_input(k, d), (6, 6), intos, v, self.per_v)
+        self._tiles(k, self.arriving, dy, lambda d: apply(k, matrix, d), (self.tile, 6), outs, w, self.per_w)
 
     def _tiles(
-        self, k: Kernel, storage: Storage, array: Any, before: tuple[int, int], matrix: Matrix,
-        at: tuple[Index, Index, Index], blocks: tuple[Index, Index], target: Any, place: Index, row: int,
+        self, k: Kernel, storage: Storage, corner: Any, transform: Callable[[Sequence[Any]], list[Any]],
+        sizes: tuple[int, int], blocks: tuple[Index, Index], target: Any, per_position: int,
     ) -> None:  # fmt: skip
-        dtype = storage.dtype
-        s = storage.strides
-        sample, line, column = at
-        size, points = len(matrix[0]), len(matrix)
-        where = k.iadd(
-            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
-            -before[0] * s[3] - before[1] * s[4],
-        )  # fmt: skip
-        corner = k.offset(array, where, dtype)
+        """One tile of all blocks: ``sizes`` are its pixels and its points along one axis."""
+        dtype, s = storage.dtype, storage.strides
+        size, points = sizes
         with k.loop(*blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(
-                target, k.iadd(k.imul(place, row), k.imul(k.isub(block.index, blocks[0]), BLOCK)), dtype
-            )  # fmt: skip
+            own = k.isub(block.index, blocks[0])
+            out = k.offset(target, k.imul(own, self.together * BLOCK), dtype)
             half = [
-                apply(k, matrix, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
+                transform([k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(size)])
                 for j in range(size)
             ]
             for i in range(points):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.store(value, k.offset(out, (i * points + j) * self.together * row, dtype), dtype, 64)
+                for j, value in enumerate(transform([half[c][i] for c in range(size)])):
+                    k.store(value, k.offset(out, (i * points + j) * per_position, dtype), dtype, 64)
 
     def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
         """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
         dtype = self.source.dtype
-        v = k.offset(
-            k.scratch, k.iadd(k.imul(position, self.together * self.rows_of_v), k.imul(into, BLOCK)), dtype
-        )  # fmt: skip
-        w = k.offset(w, k.iadd(k.imul(position, self.together * self.rows_of_w), k.imul(out, BLOCK)), dtype)
+        step = self.together * BLOCK
+        v = k.offset(k.scratch, k.iadd(k.imul(position, self.per_v), k.imul(into, step)), dtype)
+        w = k.offset(w, k.iadd(k.imul(position, self.per_w), k.imul(out, step)), dtype)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
         places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
         start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
         with k.loop(0, count, carry=start) as tile:
-            g = k.load(k.offset(w, k.imul(tile.index, self.rows_of_w), dtype), dtype, 64)
-            x = k.offset(v, k.imul(tile.index, self.rows_of_v), dtype)
+            g = k.load(k.offset(w, k.imul(tile.index, BLOCK), dtype), dtype, 64)
+            x = k.offset(v, k.imul(tile.index, BLOCK), dtype)
             tile.carry = [k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)]
         for p, value in zip(places, tile.result, strict=True):
             k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
@@ -176,40 +267,11 @@ class WinogradWeightGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradUnpack(KernelSpec):
-    """dW = Aᵀ M A, M added over the shares in order. A chunk is (output block, input block). Operands: M, dw."""
+    """The shares of M added and transformed back. A chunk is (output block, input block). Operands: M, dw."""
 
     gradient: WinogradWeightGradient
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.source.dtype
-        filters, depth = g.arriving.channels, g.source.channels
         out, into = k.idiv(k.chunk, g.source.blocks), k.imod(k.chunk, g.source.blocks)
-        matrix = transforms(g.taps, g.tile).output
-        size = g.tile + g.taps - 1
-        per_share = g.arriving.blocks * g.source.blocks * g.per_pair
-        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), dtype)
-        first = k.imul(into, BLOCK)
-        lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
-        kept = [k.local(k.constant(0, dtype).type, "tap") for _ in range(g.taps * g.taps)]
-        with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
-            mine = k.offset(base, k.imul(channel.index, LANES), dtype)
-
-            def total(position: int, mine: Any = mine) -> Any:
-                place = k.offset(mine, position * BLOCK * LANES, dtype)
-                value = k.load(place, dtype, 64)
-                for share in range(1, g.shares):
-                    value = k.add(value, k.load(k.offset(place, share * per_share, dtype), dtype, 64))
-                return value
-
-            half = [apply(k, matrix, [total(i * size + j) for i in range(size)]) for j in range(size)]
-            for i in range(g.taps):
-                for j, value in enumerate(apply(k, matrix, [half[c][i] for c in range(size)])):
-                    k.builder.store(value, kept[i * g.taps + j], align=64)
-            with k.loop(0, lanes) as lane:
-                o = k.iadd(k.imul(out, LANES), lane.index)
-                index = k.imul(k.iadd(k.imul(o, depth), first, channel.index), g.taps * g.taps)
-                target = k.offset(k.operand(1), index, dtype)
-                for tap, slot in enumerate(kept):
-                    value = k.load_scalar(k.offset(slot, lane.index, dtype), dtype)
-                    k.store_scalar(value, k.offset(target, tap, dtype))
+        g.finish(k, out, into, k.offset(k.operand(0), k.imul(k.chunk, g.per_pair), g.source.dtype), k.operand(1))

@@ -6,7 +6,7 @@ RUN/progress.jsonl
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
-    {"kind": "finding", "time", …}                                                  what the doctor says
+    {"kind": "finding", "time", "rule", …}                  what the doctor says: ``Finding``, its kind as "rule"
     {"kind": "end", "time", "finished"}
 
 ``time`` is in seconds since 1970; what is not finite is null. A line is written at once and in one piece, so a process
@@ -95,7 +95,9 @@ class Record:
 
     def finding(self, finding: Finding) -> None:
         """What the doctor says."""
-        self._write("finding", finding.to_json())
+        found = finding.to_json()
+        rule = found.pop("kind")
+        self._write("finding", {"rule": rule, **found})
 
     def batch(self, moment: Moment) -> None:
         """A line now and then, and for the first and last batch of an epoch."""

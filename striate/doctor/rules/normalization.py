@@ -14,6 +14,7 @@ from striate.doctor.rule import When, rule
 from striate.nn.normalization import BatchNorm
 
 UNIFORM = 0.5
+ONE_SIDED = 0.95
 NIL = 0.3
 SLUGGISH = 0.02
 WORSE = 0.5
@@ -36,16 +37,17 @@ SEEN = 50
 )  # fmt: skip
 def sorted_batches(chart: Chart) -> Iterator[Finding]:
     """One class after the other."""
-    if len(chart.diversity) < 4 or not chart.setup.classifies or (chart.data and chart.data.chance > 0.95):
+    diversity = chart.diversity
+    if len(diversity) < 4 or np.square(chart.labels_seen / chart.labels_seen.sum()).sum() > ONE_SIDED:
         return
-    median = float(np.median(chart.diversity))
+    median = float(np.median(diversity))
     if median >= UNIFORM:
         return
     normalized = chart.structure is not None and bool(chart.structure.norms)
     more = " Batch normalization learns the statistics of the class that came last." if normalized else ""
     yield Finding(
         "sorted_batches", Severity.ERROR, "batches", (), 0.97,
-        {"diversity": median, "batches": len(chart.diversity)},
+        {"diversity": median, "batches": len(diversity)},
         "the batches hold samples of few classes each: the data come in the order of their labels",
         "Every batch pulls the network towards its own classes, and what the earlier ones taught is forgotten." + more,
         Remedy.of(chart.setup, "shuffle the samples anew in every epoch", Shuffle()),

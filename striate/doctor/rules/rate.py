@@ -16,10 +16,20 @@ HARMFUL = 0.03
 WILD = 0.3
 IDLE = 3e-4
 USUAL = 0.01
+FIRST = 0.02
 NOTHING = 0.15
 HALF = 0.6
 RISE = 1.5
 _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 in the first steps"
+
+
+def smaller_rate(chart: Chart) -> float:
+    """The learning rate with which the largest of the first steps would have moved weights by 1 %; a fifth at most."""
+    # Against weights that the first steps have made large, later steps are small: the largest tells how to scale.
+    medians = [float(np.median(list(found.values()))) for one in chart.early if (found := chart.update_ratios([one]))]
+    too_far = [ratio / USUAL for ratio in medians if ratio > 0]
+    too_far += [move / FIRST for move in chart.first_moves.values() if move > 0 and math.isfinite(move)]
+    return chart.lr * (min(1 / 5, max(1e-5, 1 / max(too_far))) if too_far else 1 / 10)
 
 
 @rule(
@@ -57,16 +67,12 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
         what, sure = "the loss rises again", 0.7
     else:
         return
-    # Batch normalization lets weights grow until steps are small against them: the largest step tells how to scale.
-    peak = max((float(np.median(list(found.values()))) for one in chart.early if (found := chart.update_ratios([one]))),
-               default=math.nan)  # fmt: skip
-    factor = min(1 / 5, max(1e-5, USUAL / peak)) if peak > 0 and math.isfinite(peak) else 1 / 10
     shown = f": each of the first steps changed the weights by {100 * step:.2g} %" if math.isfinite(step) else ""
     yield Finding(
         "learning_rate_too_high", Severity.ERROR, "optimizer", (), sure, evidence,
         f"the learning rate {chart.lr:g} is too high: {what}",
         f"A step follows the slope where it began{shown}, and lands where that slope no longer says anything.",
-        Remedy.of(chart.setup, "take a smaller learning rate", LearningRate(chart.lr * factor)),
+        Remedy.of(chart.setup, "take a smaller learning rate", LearningRate(smaller_rate(chart))),
     )  # fmt: skip
 
 

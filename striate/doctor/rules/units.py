@@ -13,6 +13,7 @@ from striate.doctor.remedy import Activation, Change, Initialization, LearningRa
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import is_squashing
+from striate.doctor.rules.rate import smaller_rate
 from striate.nn.activation import ReLU, Sigmoid
 
 DEAD = 0.5
@@ -73,8 +74,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             "They had fired before the first update: steps that were too large moved their weights so far that no "
             "sample reaches them any more."
         )
-        lr = chart.lr / 10 if not step > 0.1 else chart.lr / 100
-        text, changes = "take a smaller learning rate", (LearningRate(lr),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
     else:
         source = structure.map_of(first)
         bias = source.layer.own_slots().get("bias") if source is not None else None
@@ -159,7 +159,7 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
         why = "The starting weights are too large for the inputs: the sums that reach these units are far from 0."
     elif stuck:
         path, share, cause = stuck[0], late[stuck[0]], "learning rate"
-        text, changes = "take a smaller learning rate", (LearningRate(chart.lr / 10),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
         why = "They were not saturated at the start: steps that were too large drove them there."
     else:
         return
