@@ -73,7 +73,7 @@ def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
 
 
 def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
-    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "run.json"]
+    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "progress.jsonl", "run.json"]
     document = json.loads((run / "run.json").read_text())
     assert document["finished"] is True
     assert document["seed"] == 0

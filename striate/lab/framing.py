@@ -99,8 +99,7 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 def mass_of(ink: Array) -> Array:
     """(down, across): the centre of mass in pixels from the upper left corner."""
     weights: Array = np.asarray(ink, np.float64)
-    rows: Array = np.arange(ink.shape[0]) + 0.5
-    columns: Array = np.arange(ink.shape[1]) + 0.5
+    rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
     down = float(np.einsum("yx,y->", weights, rows)) / total
     across = float(np.einsum("yx,x->", weights, columns)) / total
