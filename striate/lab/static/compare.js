@@ -31,7 +31,9 @@ export class Compare {
     if (!runs.length) return;
     const differing = differences(runs.map((one) => one.run.settings));
     setText(this.sentence, sentence(runs, differing));
-    const line = (name, dots) => runs.map(({ run, record, index }) => ({ name: run.name, colour: runColour(index), points: record?.epochPoints(name) ?? [], dots }));
+    const few = differing.length <= 2 ? differing : []; // what tells them apart belongs into the legend
+    const label = (run) => [run.name, ...few.map((name) => (run.settings[name] === undefined ? "–" : shown(run.settings[name])))].join(" · ");
+    const line = (name, dots) => runs.map(({ run, record, index }) => ({ name: label(run), colour: runColour(index), points: record?.epochPoints(name) ?? [], dots }));
     this.accuracy.show(line("validation_accuracy", true));
     this.loss.show(line("loss", true));
     const best = Math.max(...runs.map((one) => one.run.accuracy ?? -1));

@@ -13,6 +13,7 @@ export class Curves {
   #series = [];
   #cursor = null;
   #log = false;
+  #zoom = false;
 
   // options: title, x (name of the axis), format(value), range [least, most] or null, logarithmic (offer it)
   constructor(options) {
@@ -21,17 +22,11 @@ export class Curves {
     this.tip = el("div", { className: "tip", hidden: true });
     this.stage = el("div", { className: "stage", tabindex: "0", role: "img" }, this.canvas, this.tip);
     this.legend = el("ul", { className: "legend" });
-    const toggle = el("button", { className: "quiet small", "aria-pressed": "false" }, "log");
-    toggle.title = "Powers of ten on the vertical axis";
-    toggle.addEventListener("click", () => {
-      this.#log = !this.#log;
-      toggle.setAttribute("aria-pressed", String(this.#log));
-      this.draw();
-    });
+    const toggle = this.#toggle();
     this.element = el(
       "figure",
       { className: "curves" },
-      el("div", { className: "head" }, el("h3", {}, options.title), this.legend, this.options.logarithmic && toggle),
+      el("div", { className: "head" }, el("h3", {}, options.title), this.legend, toggle),
       this.stage,
     );
     this.draw = soon(() => this.#draw());
@@ -41,6 +36,21 @@ export class Curves {
     this.stage.addEventListener("pointerleave", () => this.#point(null));
     this.stage.addEventListener("blur", () => this.#point(null));
     this.stage.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  // Powers of ten where the chart offers them; where its range is fixed, the part of it that the values take.
+  #toggle() {
+    const { logarithmic, range } = this.options;
+    if (!logarithmic && !range) return null;
+    const title = logarithmic ? "Powers of ten on the vertical axis" : "Only the range of the values on the vertical axis";
+    const button = el("button", { className: "quiet small", "aria-pressed": "false", title }, logarithmic ? "log" : "zoom");
+    button.addEventListener("click", () => {
+      if (logarithmic) this.#log = !this.#log;
+      else this.#zoom = !this.#zoom;
+      button.setAttribute("aria-pressed", String(this.#log || this.#zoom));
+      this.draw();
+    });
+    return button;
   }
 
   // series: {name, colour, points: [[x, y]], thin?, dots?}
@@ -63,17 +73,16 @@ export class Curves {
     const ys = this.#series.flatMap((one) => one.points.map((point) => point[1])).filter((y) => !this.#log || y > 0);
     const low = Math.min(0, ...xs);
     const high = Math.max(1, ...xs);
-    let [least, most] = this.options.range ?? [Math.min(...ys), Math.max(...ys)];
+    const range = this.#zoom ? null : this.options.range;
+    let [least, most] = range ?? [Math.min(...ys), Math.max(...ys)];
     if (this.#log) {
       least = Math.log10(Math.min(...ys));
       most = Math.log10(Math.max(...ys));
-    } else if (this.options.range) {
-      least = this.options.range[0];
-    } else least = Math.min(least, 0);
-    if (!(most > least)) most = least + 1;
+    } else if (!range && !this.#zoom) least = Math.min(least, 0);
+    if (!(most > least)) most = least + (this.#zoom ? 0.01 : 1);
     const pad = (most - least) * 0.06;
-    if (!this.options.range) most += pad;
-    if (this.#log) least -= pad;
+    if (!range) most += pad;
+    if (this.#log || this.#zoom) least -= pad;
     const x = (value) => LEFT + ((value - low) / (high - low)) * (width - LEFT - RIGHT);
     const y = (value) => height - BOTTOM - (((this.#log ? Math.log10(Math.max(value, 1e-30)) : value) - least) / (most - least)) * (height - TOP - BOTTOM);
     return { width, height, low, high, least, most, x, y };
