@@ -26,7 +26,6 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from striate.errors import StriateError
-from striate.lab.guard import Guard, Keys
 from striate.lab.limits import PICTURE_BYTES, body_of, document_of
 from striate.lab.live import Live
 from striate.lab.looking import Looking
@@ -181,8 +180,3 @@ def _explained(request: Request, error: Exception) -> Response:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-def guarded(lab: Lab, keys: Keys, port: int) -> Guard:
-    """The application behind its rules."""
-    return Guard(Rooms(lab).application(), keys, port)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from striate.errors import OptionError
-from striate.lab.app import Lab, guarded
-from striate.lab.guard import HOST, Keys
+from striate.lab.app import Lab, Rooms
+from striate.lab.guard import HOST, Guard, Keys
 from striate.lab.limits import MESSAGE_BYTES
 
 _CLOSING = 2
@@ -41,8 +43,9 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
         port = found.getsockname()[1]
         keys = Keys.fresh()
         address = f"http://{HOST}:{port}/?token={keys.token}"
+        rooms = Rooms(Lab.of(folder, run, say))
         config = uvicorn.Config(
-            guarded(Lab.of(folder, run, say), keys, port),
+            Guard(rooms.application(), keys, port),
             log_level="warning",
             access_log=False,  # its lines would hold the key
             server_header=False,
@@ -54,6 +57,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
         server = _Server(config, lambda: opened(address, browser, say))
         with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is closed
             server.run(sockets=[found])
+        rooms.trainings.leave()  # after a second Ctrl-C, which does not wait for anything
     say("the lab is closed")
 
 
@@ -71,6 +75,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:  # whoever leaves by force is told nothing of what that interrupted
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -97,6 +97,11 @@ class Trainings:
             interrupt(training)
         self._changed()
 
+    def leave(self) -> None:
+        """Ctrl-C for a training that is left over when the loop was ended by force; it saves and ends by itself."""
+        if self._running is not None:
+            interrupt(self._running)
+
     async def run(self) -> None:
         """Trains one after the other, forever."""
         try:
@@ -129,7 +134,8 @@ class Trainings:
             await ended(training)
             raise
         finally:
-            self._running = None
+            if training.process is None or training.process.returncode is not None:
+                self._running = None
             self._changed()
 
     async def _watched(self, training: Training) -> None:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,24 +275,46 @@ def test_the_server_itself(server: Server) -> None:
             socket.create_connection(("127.0.0.2", server.port), timeout=5)
 
 
-def test_ctrl_c_stops_the_lab_and_the_training(tmp_path: Path) -> None:
+def start_training(server: Server) -> None:
+    """One that would take minutes."""
     import httpx
 
-    found = opened("--folder", tmp_path / "lab")
-    with httpx.Client(base_url=found.origin, headers={"Origin": found.origin}) as client:
-        assert client.get(found.address).status_code == 303
+    with httpx.Client(base_url=server.origin, headers={"Origin": server.origin}) as client:
+        assert client.get(server.address).status_code == 303
         order = {"model": "first_cnn", "epochs": 1000, "batch_size": 2}
         assert client.post("/api/trainings", json=order).status_code == 201
-    run = tmp_path / "lab" / "001-first_cnn"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 40
-    while not (run / "progress.jsonl").exists():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_ctrl_c_stops_the_lab_and_the_training(tmp_path: Path) -> None:
+    found = opened("--folder", tmp_path / "lab")
+    start_training(found)
+    run = tmp_path / "lab" / "001-first_cnn"
+    wait_until(lambda: (run / "progress.jsonl").exists())
     output = closed(found)
     assert "stopping the training" in output
     assert "the lab is closed" in output
     assert (run / "model.safetensors").is_file()
     assert '"finished": false' in (run / "run.json").read_text()
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_takes_the_training_along(tmp_path: Path) -> None:
+    found = opened("--folder", tmp_path / "lab")
+    start_training(found)
+    run = tmp_path / "lab" / "001-first_cnn"
+    wait_until(lambda: (run / "progress.jsonl").exists())
+    for _ in range(2):
+        found.process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    output, _ = found.process.communicate(timeout=40)
+    assert "Traceback" not in output
+    wait_until(lambda: '"end"' in (run / "progress.jsonl").read_text())
 
 
 def test_a_missing_extra_is_told() -> None:

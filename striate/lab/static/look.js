@@ -60,8 +60,9 @@ export class Look {
       ),
       el("section", { className: "look-right" }, el("h2", {}, "Layer by layer"), el("p", { className: "explains" }, "From the picture (top) to the scores (bottom). Orange is positive, blue negative, the background zero; each layer has its own scale."), this.empty, this.layers),
     );
-    this.missing = el("p", { className: "empty" }, "Choose a run whose training has ended: its model is what looks at your drawing. Running trainings save theirs when they end or are stopped.");
-    replace(panel, this.problem, this.missing, this.content);
+    this.missing = el("p", { className: "empty" }, "There is no trained model yet. Start a training: when it ends or is stopped, its model looks at what you draw.");
+    this.instead = el("p", { className: "finding-line instead", hidden: true });
+    replace(panel, this.problem, this.instead, this.missing, this.content);
     for (const name of ["dragover", "drop"]) {
       panel.addEventListener(name, (event) => {
         event.preventDefault();
@@ -70,8 +71,12 @@ export class Look {
     }
   }
 
-  async show(run) {
-    const usable = run?.has_model ?? false;
+  // While the chosen run trains, the newest model that there is looks instead.
+  async show(chosen, runs) {
+    const run = chosen?.has_model ? chosen : (runs.findLast((one) => one.has_model) ?? null);
+    const usable = run !== null;
+    this.instead.hidden = !usable || run === chosen;
+    if (usable && chosen) setText(this.instead, `${chosen.name} has no model yet: it is saved when its training ends or is stopped. Until then ${run.name} looks.`);
     this.missing.hidden = usable;
     this.content.hidden = !usable;
     if (!usable || this.#run?.key === run.key) {

@@ -27,7 +27,7 @@ const draw = soon(() => {
   const run = state.runs.find((one) => one.key === state.selected) ?? null;
   shelf.show(state.runs, state.selected, state.ticked);
   if (state.view === "follow") follow.show(run, run && state.records.get(run.key));
-  if (state.view === "look") look.show(run);
+  if (state.view === "look") look.show(run, state.runs);
   if (state.view === "compare") compare.show(compared());
   connection.follow(followed());
 });
