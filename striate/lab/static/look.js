@@ -79,24 +79,24 @@ export class Look {
     if (usable && chosen) setText(this.instead, `${chosen.name} has no model yet: it is saved when its training ends or is stopped. Until then ${run.name} looks.`);
     this.missing.hidden = usable;
     this.content.hidden = !usable;
-    if (!usable || this.#run?.key === run.key) {
-      if (!usable) this.#run = null;
-      return;
-    }
+    if (!usable) this.#run = null;
+    if (!usable || this.#run?.key === run.key) return;
     this.#run = run;
+    this.#about = null; // nothing is asked until it is known what this model takes
+    this.cards = [];
+    replace(this.layers);
     try {
-      this.#about = await ask(`/api/runs/${run.key}/model`);
+      const about = await ask(`/api/runs/${run.key}/model`);
+      if (run !== this.#run) return;
+      this.#about = about;
     } catch (error) {
-      this.#tell(error.message);
-      this.#about = null;
+      if (run === this.#run) this.#tell(error.message);
       return;
     }
     this.#tell("");
     this.held.hidden = !this.#about.held_out;
     this.framed.disabled = !this.#about.framing;
     if (this.sketch.empty) this.sketch.setPaper(this.#about.background);
-    this.cards = [];
-    replace(this.layers);
     if (this.sketch.empty && this.#about.held_out) this.#hold();
     else this.#ask({ done: true });
   }

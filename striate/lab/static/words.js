@@ -137,6 +137,7 @@ const LAYERS = {
   linear: "Every number is a weighted sum of all numbers before it.",
   normalization: "The same maps, shifted and scaled to mean 0 and spread 1, then by the learned γ and β.",
   activation: "What is passed on. With ReLU, negative becomes 0; with leaky ReLU, it is only made small.",
+  squeezed: "Squeezed: a sigmoid gives 0 to 1, tanh −1 to 1. Near these ends it is flat, and no gradient comes back.",
   window: "Smaller: of each little window one number stays. Where exactly a pattern was matters less now.",
   view: "The same numbers in one row, as the linear layer wants them.",
   join: "Two paths are added: the skip connection lets signals and gradients pass by.",
@@ -147,5 +148,6 @@ export function layerSentence(layer, last) {
   if (last) return LAYERS.last;
   if (layer.name === "standardizer") return "The picture, less the mean of the training pictures, divided by their spread.";
   if (layer.kind === "contraction" && layer.shape.length === 1) return LAYERS.linear;
+  if (/^(sigmoid|tanh)/.test(layer.label)) return LAYERS.squeezed;
   return LAYERS[layer.kind] ?? "";
 }
