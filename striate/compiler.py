@@ -1,6 +1,6 @@
 """The spine: from a traced graph to a program, a readable list of stages.
 
-    trace → differentiate → expand → simplify → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify → recompute → layout → fuse → lower → memory → program
 
 Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
 yields a graph the verifier runs, and ``stage_text`` prints any of them.
@@ -29,6 +29,7 @@ from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
 from striate.passes.memory import ALIGNMENT, lives, place
+from striate.passes.recompute import recompute
 from striate.passes.simplify import expand, simplify
 from striate.runtime.arena import Arena, scratch_arena
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
@@ -49,7 +50,7 @@ def compile_graph(graph: Graph, steady: Iterable[str] = (), single: bool = False
     """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart."""
     check(graph, "trace")
     simplified = check(simplify(check(expand(graph), "expand")), "simplify")
-    laid_out = layout(simplified)
+    laid_out = layout(check(recompute(simplified), "recompute"))
     check(laid_out.graph, "layout")
     watched = [name for name in graph.outputs if name.startswith("watch:")]
     plan = fuse(laid_out, watched, steady)

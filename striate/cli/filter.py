@@ -38,19 +38,19 @@ _SHEET = (
 
 def filter(
     image: Annotated[Path | None, typer.Argument(help="PNG or JPEG picture.", show_default=False)] = None,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="A filter by name (see --list), or its weights, row by row: '0 1 0; 1 -4 1; 0 1 0'.",
-            show_default=False,
-        ),
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A filter by name (see --list).", show_default=False)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="PNG or JPEG to write.", show_default="IMAGE-NAME.png here")
     ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--set", "-s", help="A parameter of the filter, such as sigma=2; repeatable.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", "-w", help="A filter of your own, row by row: '0 1 0; 1 -4 1; 0 1 0'.", show_default=False
+        ),
     ] = None,
     mode: Annotated[str, typer.Option(help=f"Beyond the edge: {', '.join(Edge.__members__)}.")] = "reflect",
     cval: Annotated[float, typer.Option(help="What lies beyond the edge with --mode constant.")] = 0.0,
@@ -67,15 +67,16 @@ def filter(
     if listing:
         list_filters(as_json)
         return
-    if image is None or (name is None) != everything:
+    if image is None or sum((name is not None, weights is not None, everything)) != 1:
         raise OptionError(
-            "wanted a picture and a filter\n"
+            "wanted a picture and one filter\n"
             "  help: striate filter photo.jpg sobel_x -o edges.png\n"
+            "        striate filter photo.jpg -w '0 1 0; 1 -4 1; 0 1 0' -o own.png\n"
             "        striate filter photo.jpg --all -o sheet.png\n"
             "        striate filter --list"
         )
     edge = Edge.parse(mode)
-    if name is None:
+    if everything:
         if parameter:
             raise OptionError("--all shows every filter with parameters of its own; give a filter's name with --set")
         target = out or Path(f"{image.stem}-filters.png")
@@ -83,19 +84,20 @@ def filter(
         done: dict[str, Any] = {"image": str(image), "out": str(target), "filters": list(_SHEET)}
     else:
         given = parsed_parameters(parameter or [])
-        weights = filter_weights(parsed_weights(name) if _is_weights(name) else name, **given)
-        target = out or Path(f"{image.stem}-{'filtered' if _is_weights(name) else name}.png")
-        numbers = filtered(open_picture(image, grey), weights, mode=edge, cval=cval)
-        signed = shows_differences(weights)
+        taps = filter_weights(parsed_weights(weights) if weights is not None else name or "", **given)
+        target = out or Path(f"{image.stem}-{name or 'filtered'}.png")
+        with progress_output().status("filtering"):
+            numbers = filtered(open_picture(image, grey), taps, mode=edge, cval=cval)
+        signed = shows_differences(taps)
         _write(image_of(shown_pixels(numbers, signed)), target)
         done = {
-            "image": str(image), "out": str(target), "filter": name, "weights": weights.tolist(), "signed": signed,
-            "least": float(numbers.min()), "largest": float(numbers.max()),
+            "image": str(image), "out": str(target), "filter": name or weights, "weights": taps.tolist(),
+            "signed": signed, "least": float(numbers.min()), "largest": float(numbers.max()),
         }  # fmt: skip
     if as_json:
         say_json(done)
     else:
-        say_note(f"wrote {target}{'' if name is None else described(done)}")
+        say_note(f"wrote {target}{'' if everything else described(done)}")
 
 
 def described(done: dict[str, Any]) -> str:
@@ -153,11 +155,6 @@ def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
         number = float(value)
         found[key.strip()] = int(number) if re.fullmatch(r"[-+]?\d+", value.strip()) else number
     return found
-
-
-def _is_weights(text: str) -> bool:
-    """Whether a filter is spelled out: no name begins with a digit or a sign."""
-    return bool(re.match(r"\s*[-+.\d]", text))
 
 
 def parsed_weights(text: str) -> Weights:

@@ -53,7 +53,7 @@ def signed_colours(weights: Array) -> Pixels:
 def contact_sheet(title: str, tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
     """The tiles row by row, about as wide as high, under a title."""
     across = columns or max(1, math.ceil(math.sqrt(len(tiles))))
-    width = max(132, max(tile.picture.width for tile in tiles))
+    width = max(max(tile.picture.width, _STENCIL + 8 + _text_width(tile)) for tile in tiles)
     height = max(tile.picture.height for tile in tiles)
     rows = math.ceil(len(tiles) / across)
     head = 52
@@ -84,6 +84,10 @@ def _draw(
     draw.text((text, top + height + 5), tile.name, fill=_INK, font=_font(15))
     if tile.note:
         draw.text((text, top + height + 25), tile.note, fill=_FAINT, font=_font(12))
+
+
+def _text_width(tile: Tile) -> int:
+    return math.ceil(max(_font(15).getlength(tile.name), _font(12).getlength(tile.note)))
 
 
 def _font(size: int) -> Any:

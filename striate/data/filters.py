@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 from numbers import Real
 from threading import Lock
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,7 @@ def gabor(
     turn, shift = math.radians(angle), math.radians(phase)
     across, along = 3 * spread, 3 * spread / aspect
     reach = max(across, along)
-    _require(2 * reach < _LARGEST, f"sigma={spread!r}, aspect={aspect!r}: a filter of {2 * reach:.0f} pixels")
+    _require(2 * reach < _LARGEST, f"wavelength={wavelength!r}, sigma={spread!r}, aspect={aspect!r}: too large")
     c, s = math.cos(turn), math.sin(turn)
     width = max(1, math.ceil(max(abs(across * c), abs(along * s))))
     height = max(1, math.ceil(max(abs(across * s), abs(along * c))))
@@ -202,14 +202,14 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """What lies beyond the edge of a picture, and ``np.pad``'s word for it. The names are SciPy's."""
+    """What lies beyond the edge of a picture; the names are SciPy's."""
 
-    reflect = "symmetric"  # d c b a | a b c d | d c b a
-    mirror = "reflect"  # d c b | a b c d | c b a
-    nearest = "edge"  # a a a a | a b c d | d d d d
-    wrap = "wrap"  # a b c d | a b c d | a b c d
-    constant = "constant"  # k k k k | a b c d | k k k k, with k = cval
-    zero = "zero"  # 0 0 0 0 | a b c d | 0 0 0 0
+    reflect = "d c b a | a b c d | d c b a"
+    mirror = "d c b | a b c d | c b a"
+    nearest = "a a a a | a b c d | d d d d"
+    wrap = "a b c d | a b c d | a b c d"
+    constant = "k k k k | a b c d | k k k k"  # k is cval
+    zero = "0 0 0 0 | a b c d | 0 0 0 0"
 
     @classmethod
     def parse(cls, name: Edge | str) -> Edge:
@@ -221,12 +221,25 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Planes (N, H, W) with more pixels around."""
-        widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
-        if self is Edge.constant or self is Edge.zero:
-            number = cval if self is Edge.constant else 0.0
-            return np.pad(planes, widths, mode="constant", constant_values=number)
-        return np.pad(planes, widths, mode=cast(Any, self.value))
+        """Planes (N, H, W) with more pixels around, however many."""
+        if self in (Edge.constant, Edge.zero):
+            widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
+            return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)
+        for axis in (0, 1):
+            size = int(planes.shape[axis + 1])
+            place = np.arange(-before[axis], size + after[axis])
+            planes = np.take(planes, self._inside(place, size), axis + 1)
+        return planes
+
+    def _inside(self, place: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+        """The pixel of a line of ``size`` that stands for each place on the endless line."""
+        if self is Edge.nearest:
+            return np.clip(place, 0, size - 1)
+        if self is Edge.wrap or size == 1:
+            return place % size
+        if self is Edge.reflect:
+            return size - 1 - np.abs(place % (2 * size) - size + 0.5).astype(np.int64)
+        return size - 1 - np.abs(place % (2 * size - 2) - size + 1)
 
 
 # Filtering

@@ -109,6 +109,22 @@ class Subtract(Binary):
 
 @register
 @dataclass(frozen=True)
+class Later(Binary):
+    """y = a, computed where b is: an order that the compiler asks for, not arithmetic."""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        return a
+
+    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+        (dy,) = output_gradients
+        return dy, None
+
+    def emit(self, k: Any, a: Any, b: Any) -> Any:
+        return a
+
+
+@register
+@dataclass(frozen=True)
 class Multiply(Binary):
     """y = a · b"""
 

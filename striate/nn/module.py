@@ -375,18 +375,18 @@ class Module:
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """What a function of traced values gives for arrays with N on axis 0, in prediction mode.
 
-        The function may call the model, look at the active trace, and differentiate. Its program is kept with those of
-        the model under ``key``, which says all that it depends on beside the types of the arrays.
+        The function may call the model, look at the active trace, and differentiate. Its program, one for all N, is
+        kept with those of the model under ``key``, which says all that it depends on beside the types of the arrays.
         """
         n = len(next(iter(arrays.values())))
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
-        kinds = (key, tuple(types.items()), n == 1)
+        kinds = (key, tuple(types.items()))
         program = self._programs.find((self._version, *kinds))
         if program is None:
             with Trace() as trace:
                 outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
                 graph = trace.graph(output_values(outputs))
-            program = self._prepared(trace, graph, outputs, n)
+            program = self._prepared(trace, graph, outputs, single=False)
             self._programs.keep((self._version, *kinds), program)
         return program(arrays, n)
 
@@ -426,11 +426,11 @@ class Module:
                 )
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
-        return self._prepared(trace, graph, outputs, n)
+        return self._prepared(trace, graph, outputs, single=n == 1)
 
-    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, n: int) -> Program:
+    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, single: bool) -> Program:
         bindings = bindings_of(trace)
-        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=n == 1)
+        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=single)
         return Program(graph, executable, outputs, tuple(trace.checks))
 
     def as_input(self, array: Any, first: bool = True) -> Array:

@@ -29,10 +29,24 @@ HEAT = "inferno"
 _DOTS = 120
 
 
-def new_figure(width: float, height: float, title: str = "", note: str = "") -> Figure:
+class Drawing(Figure):
+    """A figure that a notebook shows as it is: others are shown only once pyplot is at work."""
+
+    def _repr_png_(self) -> bytes:
+        return written(self, "png")
+
+
+def written(figure: Figure, ending: str) -> bytes:
+    """The figure as a file of that kind."""
+    stream = BytesIO()
+    figure.savefig(stream, format=ending)
+    return stream.getvalue()
+
+
+def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
     """A figure of so many inches; the room for title and note comes on top."""
     head = (0.42 if title else 0.1) + 0.24 * (note.count("\n") + 1 if note else 0)
-    figure = Figure(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
+    figure = Drawing(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
     FigureCanvasAgg(figure)
     total = height + head
     left = 0.16 / width
@@ -53,9 +67,7 @@ def finished(figure: Figure, path: str | Path | None) -> Figure:
     known = sorted(figure.canvas.get_supported_filetypes())
     if ending not in known:
         raise OptionError(f"{target}: figures are written as {', '.join(known)}")
-    stream = BytesIO()
-    figure.savefig(stream, format=ending)
-    write_atomically(target, stream.getvalue())
+    write_atomically(target, written(figure, ending))
     return figure
 
 

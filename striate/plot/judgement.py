@@ -22,6 +22,7 @@ from striate.plot.canvas import (
     INK,
     ORANGE,
     RED,
+    Array,
     Grid,
     bare,
     columns_for,
@@ -134,10 +135,11 @@ def _name_axes(axes: Any, classes: tuple[str, ...], size: float, rotated: bool) 
             label.set_rotation_mode("anchor")
 
 
-def _coloured(shares: Any) -> Any:
+def _coloured(shares: Array) -> Array:
     """White to green on the diagonal, white to red beside it: a tenth of a class is a strong red already."""
-    strength = np.where(np.eye(len(shares), dtype=bool), shares, np.minimum(1.0, np.sqrt(shares) * 1.3))[..., None]
-    full = np.where(np.eye(len(shares), dtype=bool)[..., None], np.array([42, 127, 79]), np.array([178, 24, 43])) / 255
+    right = np.eye(len(shares), dtype=bool)
+    strength: Array = np.where(right, shares, np.minimum(1.0, np.sqrt(shares) * 1.3))[..., np.newaxis]
+    full = np.where(right[..., np.newaxis], np.array([42, 127, 79]), np.array([178, 24, 43])) / 255
     return 1 - strength + strength * full
 
 

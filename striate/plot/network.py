@@ -34,6 +34,7 @@ from striate.plot.canvas import (
 )
 
 _MOST_CHANNELS = 16
+_MOST_LAYERS = 24
 
 
 def filters(model: Module, layer: str | None = None, count: int = 64, path: str | Path | None = None) -> Figure:
@@ -120,7 +121,8 @@ def features(
 ) -> Figure:
     """What the layers make of a picture: a row for each layer, a cell for each of its first ``count`` channels.
 
-    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps. Maps that have
+    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps, of a deep network 24
+    from the first to the last. Maps that have
     negative numbers are red and blue around white zero, the others dark to bright from zero; each to its own scale.
     A map without any signal is crossed out as silent. Raises ``OptionError`` for an unknown layer.
     """
@@ -129,11 +131,17 @@ def features(
     maps = {name: array[0] for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1}
     if not maps:
         raise ShapeError("none of these layers gives maps with rows and columns")
+    some = f"{len(maps)} layers"
+    if layers is None and len(maps) > _MOST_LAYERS:
+        names, last = list(maps), len(maps) - 1
+        some = f"{_MOST_LAYERS} of {len(maps)} layers"
+        chosen = [names[round(number * last / (_MOST_LAYERS - 1))] for number in range(_MOST_LAYERS)]
+        maps = {name: maps[name] for name in chosen}
     columns = min(count, max(len(array) for array in maps.values()))
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     note = "each map to its own scale; red +, blue − where a layer gives both signs, else bright from zero"
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
-    grid = Grid(len(maps) + 1, columns, 0.92, f"What {len(maps)} layers see", note, 1, aspect)
+    grid = Grid(len(maps) + 1, columns, 0.92, f"What {some} see", note, 1, aspect)
     show_picture(grid.axes(0, f"the picture, {' × '.join(map(str, picture.shape))}"), picture)
     for row, (name, array) in enumerate(maps.items(), 1):
         _feature_row(grid, row, columns, f"{name}  {kinds.get(name, '')}".strip(), array)
@@ -171,13 +179,15 @@ def exciting(
     dataset: Dataset,
     units: Sequence[int] | int | None = None,
     count: int = 8,
+    *,
+    whole: bool = False,
     path: str | Path | None = None,
 ) -> Figure:
     """What units of a layer look for: a row for each unit, the patches of a data set that excite it most.
 
-    A patch is the receptive field of the place with the unit's largest output in its picture. By default the first
-    eight units. Below each patch its class and the output. A unit that is 0 everywhere is marked as silent. Raises
-    ``OptionError`` for an unknown layer or unit.
+    A patch is the receptive field of the place with the unit's largest output in its picture; ``whole`` shows the
+    whole pictures with the patch framed. By default the first eight units. Above each patch its class and the output.
+    A unit that is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown layer or unit.
     """
     if units is None:
         wide = feature_maps(model, dataset.images[:1], (layer,))[layer].shape[1]
@@ -190,6 +200,8 @@ def exciting(
     largest = max((one.patch.shape[1] for rows in found.values() for one in rows), default=1)
     widest = max((one.patch.shape[2] for rows in found.values() for one in rows), default=1)
     note = f"{dataset.name}: the {largest}×{widest} pixels behind the largest output; above, their class and the output"
+    if whole:
+        largest, widest = dataset.images.shape[2:]
     grid = Grid(len(found), count, 0.92, f"What excites layer {layer} most", note, 1, max(0.4, largest / widest))
     for row, (unit, patches) in enumerate(found.items()):
         silent = not any(one.value for one in patches)
@@ -202,11 +214,26 @@ def exciting(
             if silent:
                 _silent(axes)
                 continue
-            show_picture(axes, one.patch)
+            show_picture(axes, one.image if whole else one.patch)
+            if whole:
+                _frame(axes, one.region)
+                continue
             axes.set_facecolor("#f1f2f4")
-            axes.set_xlim(-0.5, widest - 0.5)
-            axes.set_ylim(largest - 0.5, -0.5)
+            left, top = (_cut_off(part, size) for part, size in zip(one.region[::-1], (widest, largest)))
+            axes.set_xlim(-0.5 - left, widest - 0.5 - left)
+            axes.set_ylim(largest - 0.5 - top, -0.5 - top)
     return finished(grid.figure, path)
+
+
+def _frame(axes: Any, region: tuple[slice, ...]) -> None:
+    """A frame around a part of a picture."""
+    (top, bottom), (left, right) = ((part.start - 0.5, part.stop - 0.5) for part in region)
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ORANGE, linewidth=1.6)
+
+
+def _cut_off(part: slice, size: int) -> int:
+    """Pixels that a patch lacks before its first one: what it lacks lies beyond the edge that it touches."""
+    return size - (part.stop - part.start) if part.start == 0 else 0
 
 
 def filter(
@@ -268,4 +295,4 @@ def _channels_first(picture: Array) -> Array:
     return picture if picture.shape[0] in (1, 3, 4) else np.moveaxis(picture, -1, 0)
 
 
-__all__ = ["ORANGE", "exciting", "features", "filter", "filters"]
+__all__ = ["exciting", "features", "filter", "filters"]

@@ -63,7 +63,7 @@ def _batches(material: Material, y: str) -> Points:
 
 def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
     series = [
-        Series("training, batch by batch", _batches(material, "loss"), 1, "thin"),
+        Series("training, so far in the epoch", _batches(material, "loss"), 1, "thin"),
         Series("training, mean of the epoch", points_of(epochs, "loss"), 1, dots=True),
         Series("held-out", points_of(epochs, "validation_loss"), 2, dots=True),
     ]

@@ -39,9 +39,10 @@ def section(material: Material) -> Section:
         return Section("features", "Feature maps", lead, absent("No layer gives maps."))
     material.say("following pictures through the layers")
     maps = feature_maps(material.model, np.stack([one.image for one in examples]), names)
+    named = [name for name in names if name in maps]  # a name may be a pattern too, and that of others
     parts = [
         details(
-            _summary(example, material), _followed(example, {name: maps[name][index] for name in names}), open=not index
+            _summary(example, material), _followed(example, {name: maps[name][index] for name in named}), open=not index
         )
         for index, example in enumerate(examples)
     ]
@@ -60,7 +61,8 @@ def _summary(example: Example, material: Material) -> str:
 def _chosen(material: Material) -> list[str]:
     """What every part of the drawing ends with, while there are positions; of deep networks about a dozen."""
     ends = [unit.cards[-1].blocks[-1] for unit in units_of(cards_of(material.blocks))]
-    names = [block.path for block in ends if math.prod(block.output.type.concrete(1)[2:]) > 1]
+    maps = [block for block in ends if block.output.type.rank == 4]
+    names = [block.path for block in maps if math.prod(block.output.type.concrete(1)[2:]) > 1]
     known = [name for name in dict.fromkeys(names) if name and name != _STANDARDIZER]
     step = math.ceil(len(known) / 12)
     return known if step <= 1 else [*known[:1], *known[step::step]]

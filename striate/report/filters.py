@@ -65,8 +65,10 @@ def _bank(block: Block, weights: Array) -> Markup:
     """One square for each filter of one channel or of colours; rows of channels for others."""
     filters, depth, height, width = weights.shape
     norms = np.sqrt(np.sum(np.square(weights, dtype=np.float64), axis=(1, 2, 3)))
-    alike = f"{filters} filters; their norms lie between {norms.min():.3g} and {norms.max():.3g}"
-    largest = float(np.abs(weights).max())
+    lost = int(np.count_nonzero(~np.isfinite(weights)))
+    broken = f"; {lost:,} of its numbers are NaN or infinite" if lost else ""
+    alike = f"{filters} filters; their norms lie between {norms.min():.3g} and {norms.max():.3g}{broken}"
+    largest = float(np.abs(weights[np.isfinite(weights)]).max(initial=0.0))
     if depth in (1, 3):
         tiles = [signed(one[0], largest) if depth == 1 else _colours(one) for one in weights[:MOST]]
         size = max(1, _TILE // max(height, width))

@@ -40,10 +40,10 @@ def section(material: Material) -> Section:
 
 
 def findings_of(material: Material) -> list[Found] | None:
-    """Of run.json, and of the record what is not there (yet); None where no doctor was there."""
+    """Of run.json, or of the record while it is not there yet; None where no doctor was there."""
     run = material.run
     kept: list[Found] = list(run.findings) if run else []
-    recorded = [one for one in material.records if {"severity", "message", "remedy"} <= set(one)]
+    recorded: list[Found] = [{**one, "kind": one.get("rule", "")} for one in material.records_of("finding")]
     watched = run is not None and run.arguments.get("doctor") is True
     found = kept or recorded
     return found if found or watched else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class Flow:
     layers: list[str]
     moments: Floats
     axis: str
-    figures: dict[str, Floats]
+    figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
         """The layers that have the figure."""
@@ -50,8 +51,8 @@ def section(material: Material) -> Section:
     )
     flow = flow_of(material)
     if flow is None:
-        why = "No record of the gradients: progress.jsonl holds none" if material.run else "A model file has no record"
-        return Section("gradients", "Gradient flow", lead, absent(f"{why}."))
+        why = "No gradients were recorded: a training with a record writes them into progress.jsonl beside the model."
+        return Section("gradients", "Gradient flow", lead, absent(material.unread or why))
     charts = [chart for chart in (_norms(flow), _ratio(flow), _updates(flow), _silent(flow), _saturated(flow)) if chart]
     return Section(
         "gradients", "Gradient flow", lead, element("div", element("div", *charts, class_="charts"), _last(flow))
@@ -157,7 +158,7 @@ def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | Non
 
 def _last(flow: Flow) -> Markup:
     """The last moment as a table."""
-    columns = {
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "gradient": ("gradient_norm", _short), "of the last's": ("gradient_ratio", _short),
         "update / weight": ("update_ratio", _short), "spread": ("spread", _short), "zeros": ("zeros", percent),
         "saturated": ("saturated", percent), "silent units": ("silent_count", lambda value: f"{value:.0f}"),

@@ -30,7 +30,8 @@ def heat_map(
 ) -> tuple[Markup, Markup] | None:
     """The map and its scale; None without a number to show.
 
-    ``values`` (layers, moments), NaN where unknown (grey). A logarithmic map shows 0 as its darkest.
+    ``values`` (layers, moments), NaN where unknown (grey). A logarithmic map shows 0 as its darkest; the other kind
+    shows shares, from 0 to 1.
     """
     known = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not known.size:
@@ -67,8 +68,7 @@ def heat_map(
 def _scaled(values: Floats, known: Floats, log: bool) -> tuple[Floats, float, float]:
     """Values from 0 to 1, and what these ends stand for; a logarithmic scale spans a decade at least."""
     if not log:
-        high = float(known.max()) or 1.0
-        return values / high, 0.0, high
+        return values, 0.0, 1.0
     low, high = math.log10(float(known.min())), math.log10(float(known.max()))
     if high - low < 1:
         low, high = (low + high - 1) / 2, (low + high + 1) / 2

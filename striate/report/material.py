@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +23,12 @@ from striate.nn.module import Module, Standardization
 from striate.persistence import LoadedModel, load, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.report.graphs import as_in_a_step, training_graph
-from striate.train.run import MODEL_FILE, Run, read_run
+from striate.train.record import read_progress
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
-RECORD = "progress.jsonl"
 MISTAKES = 12
 """Worst mistakes that are looked at."""
-_LARGEST_RECORD = 512_000_000
-_LONGEST_LINE = 4_000_000
 _LARGEST_NUMBER = 1e300
 Say = Callable[[str], None]
 
@@ -56,6 +53,8 @@ class Material:
     missing: str = ""
     """Why there are no data."""
     records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    unread: str = ""
+    """Why there is no record, where there is a file."""
     pictures: list[Example] = field(default_factory=list[Example])
     say: Say = lambda text: None
 
@@ -121,13 +120,15 @@ class Material:
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
     """Everything there is at a run folder or model file. Raises where the model or an image cannot be read."""
     folder = path if path.is_dir() else None
-    run = read_run(path) if folder else None
+    # A folder of one's own may hold a model and the record of its training, without the command line's run.json.
+    ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
+    run = read_run(path) if ours else None
     say("reading the model")
     model = load(path / MODEL_FILE if folder else path)
     material = Material(path.resolve().name or str(path), model, run, say=say)
     wanted = data or (run.data if run else None)
     if wanted is None:
-        material.missing = "a model file alone does not say which data belong to it: give them with --data"
+        material.missing = "a model file does not say which data belong to it; give them with --data"
     else:
         say(f"opening {wanted}")
         try:
@@ -137,7 +138,10 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
                 raise
             material.missing = f"the data of the run cannot be opened: {error}"
     if folder is not None:
-        material.records = read_records(folder / RECORD)
+        try:
+            material.records = read_progress(folder)
+        except StriateError as error:
+            material.unread = str(error)
     material.pictures = [_picture(file, model) for file in images]
     return material
 
@@ -157,27 +161,6 @@ def _picture(file: Path, model: LoadedModel) -> Example:
     if len(size) != 2:
         raise OptionError(f"--image {file}: this model takes samples of shape {model.input_shape}, not pictures")
     return Example(file.name, read_picture(file, channels, (size[0], size[1])))
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The objects in the lines of ``progress.jsonl``; what is no object, such as a line being written, is skipped."""
-    records: list[dict[str, Any]] = []
-    try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_RECORD:
-            return []
-        with path.open("rb") as stream:
-            for line in stream:
-                if len(line) > _LONGEST_LINE:
-                    continue
-                try:
-                    found: object = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(found, dict):
-                    records.append(cast("dict[str, Any]", found))
-    except OSError:
-        return records
-    return records
 
 
 def outputs_of(model: LoadedModel) -> int:

@@ -36,9 +36,10 @@ def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
 
 
 def signed(values: Array, largest: float | None = None) -> Pixels:
-    """Numbers around 0; ``largest`` gets the full colour."""
-    top = largest or float(np.max(np.abs(values), initial=0.0)) or 1.0
-    return _stops(values / top / 2 + 0.5, _SIGNED)
+    """Numbers around 0; ``largest`` gets the full colour, what is not finite the middle one."""
+    finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
+    top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
+    return _stops(finite / top / 2 + 0.5, _SIGNED)
 
 
 def warm(values: Array) -> Pixels:

@@ -86,8 +86,9 @@ def _bars(layers: dict[str, list[Row]], profile: Profile) -> Markup:
     used: dict[str, str] = {}
     for index, (layer, rows) in enumerate(slowest):
         y, x = index * _ROW, _NAMES + 6
-        called = f"{layer} {rows[0].kind}".strip()
-        name = called if len(called) <= _LONGEST else f"…{called[1 - _LONGEST :]}"
+        name = f"{layer} {rows[0].kind}".strip()
+        if len(name) > _LONGEST:
+            name = layer if len(layer) <= _LONGEST else f"…{layer[1 - _LONGEST :]}"
         parts.append(element("text", name, x=_NAMES, y=y + 14, class_="end"))
         for row in rows:
             width = row.seconds / longest * (_WIDTH - _NAMES - 6 - _TIMES)

@@ -74,7 +74,7 @@ def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
 
 def _table(history: History) -> str:
     head = ("epoch", "loss", "held-out loss", "accuracy", "images/s", "seconds")
-    rows = [
+    rows: list[Sequence[str]] = [
         (
             str(epoch.number), f"{epoch.loss:.4f}",
             "" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",

@@ -46,7 +46,7 @@ def write_records(path: Path, layers: tuple[str, ...], name: str, finding: dict[
             for place, layer in enumerate(layers)
         }  # fmt: skip
         records.append({"kind": "watch", "time": 0.0, "epoch": epoch, "step": step, "layers": figures})
-    records.append({"kind": "finding", **finding})
+    records.append({**finding, "kind": "finding", "time": 0.0, "rule": finding.get("kind", "")})
     lines = [json.dumps(record) for record in records]
     path.write_text("\n".join(["[]", "no json", *lines, '{"kind": "watch", "layers": {']), encoding="utf-8")
 

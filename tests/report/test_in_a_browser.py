@@ -125,7 +125,7 @@ def test_everything_opens_by_keyboard_and_links_open_what_they_lead_to(browser: 
         page.keyboard.press("Enter")
         assert page.evaluate("document.activeElement.parentElement.open")
         assert not page.locator("#layer-5").is_visible()
-        page.locator('a[href="#layer-5"]').focus()
+        page.locator('.unit a[href="#layer-5"]').focus()
         page.keyboard.press("Enter")
         page.wait_for_function("document.querySelector('#layer-5').checkVisibility()")
     with Opened(browser, page_file, PHONE) as opened:

@@ -16,12 +16,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import striate as st
-from striate import nn, settings
+from striate import nn, optim, settings
 from striate.cli import app
-from striate.errors import DataError, OptionError, StriateError
+from striate.data import Dataset
+from striate.errors import DataError, ModelFileError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
-from striate.report.material import gathered, numbers_of, read_records
+from striate.report.material import gathered, numbers_of
+from striate.train.record import read_progress
 from tests.report.conftest import FINDING, write_records
 from tests.report.networks import branched
 from tests.report.test_html import Reader
@@ -114,7 +116,9 @@ def test_no_finding_is_left_out(run: Path) -> None:
 def test_all_well_is_said_only_where_a_doctor_was(run: Path) -> None:
     material = gathered(run, [], None, lambda text: None)
     assert material.run is not None
-    material.run.findings, material.records = [], []
+    material.run.findings = []
+    assert FINDING["message"] in section(report_of(material, False).html, "findings"), "of the record, while it trains"
+    material.records = []
     material.run.arguments["doctor"] = True
     assert "The doctor found nothing wrong." in section(report_of(material, False).html, "findings")
     material.run.arguments["doctor"] = False
@@ -220,6 +224,21 @@ def test_a_model_file_alone(tmp_path: Path) -> None:
     assert "concatenate" in text(section(html, "layers"))
 
 
+def test_a_folder_of_ones_own_with_a_record(tmp_path: Path) -> None:
+    digits = st.data.load_digits("test")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.001), progress=False, record=tmp_path)
+    trainer.fit(digits, epochs=2)
+    st.save(model, tmp_path / "model.safetensors", classes=digits.classes)
+    html = inspect(tmp_path, data="digits", speed=False).html
+    assert section(html, "curves").count("<circle") == 4, "loss and speed of two epochs"
+    assert "Gradient norms: 1 from" in section(html, "gradients")
+    assert "held-out samples are predicted wrongly" in section(html, "mistakes")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelFileError, match=r"no run\.json in it"):
+        inspect(tmp_path)
+
+
 def test_other_data_and_data_that_do_not_fit(run: Path) -> None:
     with pytest.raises(OptionError, match="unknown data set 'nothing'"):
         inspect(run, data="nothing")
@@ -256,15 +275,21 @@ def test_without_an_engine_nothing_is_timed(run: Path, kept_settings: settings.S
     assert "STRIATE_ENGINE=reference" in text(section(html, "speed"))
 
 
-def test_records_are_read_with_patience(run: Path, tmp_path: Path) -> None:
-    kinds = [record.get("kind") for record in read_records(run / "progress.jsonl")]
-    assert kinds.count("batch") == kinds.count("watch") == 20
-    assert read_records(tmp_path / "none.jsonl") == []
-    (tmp_path / "bad.jsonl").write_bytes(b'\xff\xfe{"a": 1}\n' + b'{"b":' * 100_000 + b'\n{"c": 2}')
-    assert read_records(tmp_path / "bad.jsonl") == [{"c": 2}]
-    assert numbers_of({"a": 10**400, "b": True, "c": float("nan"), "d": 3}, "d") == (3.0,)
-    for name in "abcx":
-        assert numbers_of({"a": 10**400, "b": True, "c": float("nan")}, name) is None
+def test_numbers_of_a_record_are_numbers() -> None:
+    record = {"a": 10**400, "b": True, "c": float("nan"), "d": 3, "e": "3"}
+    assert numbers_of(record, "d") == (3.0,)
+    for name in "abcex":
+        assert numbers_of(record, name) is None
+        assert numbers_of(record, "d", name) is None
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_shown(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(run, folder)
+    (folder / "progress.jsonl").write_bytes(b"\xff no record\n" * 3)
+    html = inspect(folder, speed=False).html
+    assert "no record of a training" in text(section(html, "gradients"))
+    assert "line s" in section(html, "curves"), "of run.json"
 
 
 def test_hostile_names_stay_text(hostile_material: object) -> None:
@@ -336,9 +361,47 @@ def test_long_trainings_and_deep_networks_stay_readable(run: Path, tmp_path: Pat
     material.run.history = {"epochs": epochs}
     names = tuple(f"layer{index}" for index in range(1000))
     write_records(tmp_path / "progress.jsonl", names, "deep", {})
-    material.records = read_records(tmp_path / "progress.jsonl")
+    material.records = read_progress(tmp_path)
     html = report_of(material, False).html
     rows = section(html, "curves").partition("<tbody>")[2].count("<tr>")
     assert 100 < rows <= 201
     assert ">5000</th>" in section(html, "curves"), "the last epoch is there"
     assert section(html, "gradients").count("<title>layer") == 2 * 80, "gradients, and units that never fire"
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "value"),
+    [
+        ([nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(None, 3)], (1, 6, 6), np.nan),
+        ([nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(None, 3)], (3, 6, 6), np.inf),
+        ([nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(None, 3)], (2, 12), None),
+        ([nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(None, 3)], (1, 4, 4, 5), 0.0),
+        ([nn.Linear(5, 3)], (5,), None),
+    ],
+    ids=["nan", "infinite", "sequences", "volumes", "features"],
+)
+def test_models_of_all_kinds(tmp_path: Path, layers: list[nn.Module], shape: tuple[int, ...], value: float) -> None:
+    model = nn.Sequential(*layers)
+    model.infer(shape)
+    st.save(model, tmp_path / "model.safetensors", input_shape=shape)
+    material = gathered(tmp_path / "model.safetensors", [], None, lambda text: None)
+    if value is not None:
+        state = {name: np.full_like(array, value) for name, array in material.model.state_dict().items()}
+        material.model.load_state_dict(state)
+    random = np.random.default_rng(0)
+    images = random.standard_normal((12, *shape)).astype(np.float32)
+    material.data = Dataset(images, random.integers(0, 3, 12), ("a", "b", "c"))
+    html = report_of(material, False).html
+    assert re.findall(r'<section id="(\w+)"', html) == SECTIONS
+    assert "held-out samples are predicted wrongly" in section(html, "mistakes")
+    if value is not None and not np.isfinite(value):
+        assert "of its numbers are NaN or infinite" in section(html, "filters")
+
+
+def test_layers_named_like_patterns(tmp_path: Path) -> None:
+    model = nn.Sequential({"[ab]": nn.Conv2d(1, 2, 3), "a": nn.ReLU(), "*": nn.Conv2d(2, 2, 3), "b": nn.Flatten()})
+    model.infer((1, 8, 8))
+    st.save(model, tmp_path / "model.safetensors", input_shape=(1, 8, 8))
+    material = gathered(tmp_path / "model.safetensors", [], None, lambda text: None)
+    material.data = Dataset(np.ones((2, 1, 8, 8), np.uint8), np.array([0, 1]))
+    assert "Feature maps of layer a:" in report_of(material, False).html
