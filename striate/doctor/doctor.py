@@ -131,8 +131,9 @@ class Doctor:
             return []
         reading = reading_of(self.watch.record(), chart.epochs + 1, loss)
         chart.readings.append(replace(reading, step=chart.steps))
-        for path, drift in self._before.drifts().items():
-            chart.drifts.setdefault(path, []).append(drift)
+        with np.errstate(all="ignore"):
+            for path, drift in self._before.drifts().items():
+                chart.drifts.setdefault(path, []).append(drift)
         return self._examine(When.EARLY) if chart.steps in (3, FIRST) else []
 
     def __call__(self, x: Any, y: Any) -> float:
@@ -226,7 +227,7 @@ class Doctor:
             if weight is not None:
                 fan_in = weight.data[0].size
                 chart.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
-                self._sizes[one.path] = float(np.linalg.norm(weight.data))
+                self._sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
             if bias is not None:
                 chart.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:
@@ -242,7 +243,8 @@ class Doctor:
                 chart.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
         elif chart.setup.regresses and len(self._targets) < _TARGETS:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
-            chart.baseline = float(np.concatenate(self._targets).var(axis=0).mean())
+            with np.errstate(all="ignore"):
+                chart.baseline = float(np.concatenate(self._targets).var(axis=0).mean())
 
     def _note_first_move(self) -> None:
         """The watch measures against θ after the update, which says little where the update is the larger of both."""
@@ -250,7 +252,7 @@ class Doctor:
         for path, size in self._sizes.items():
             change = moved.get(f"{path}.weight")
             if change is not None and size > 0:
-                self.chart.first_moves[path] = float(np.linalg.norm(change)) / size
+                self.chart.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
 
     def _count_silent(self) -> None:
         silent = self.watch.silent_units()
@@ -280,7 +282,7 @@ class Doctor:
         order = list(When)
         new: set[tuple[str, str]] = set()
         for known in RULES.values():
-            if order.index(known.when) > order.index(when):
+            if order.index(known.when) > order.index(when) or (known.when is When.ONCE and when is not When.START):
                 continue
             for finding in applied(known.kind, self.chart):
                 if finding.key not in self._found:
@@ -305,7 +307,7 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
     """Predictions (n, C) and their labels in numbers; None for outputs that are no class scores."""
     if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all():
         return None
-    z = outputs.astype(np.float64)
+    z = outputs.astype(np.float64).clip(-1e30, 1e30)
     logs = z - z.max(axis=1, keepdims=True)
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     predicted = outputs.argmax(axis=1)

@@ -15,7 +15,8 @@ Examine = Callable[[Chart], Iterable[Finding]]
 class When(Enum):
     """What a rule needs to have seen."""
 
-    START = "before the first step"
+    ONCE = "once, before the first step"
+    START = "from before the first step"
     EARLY = "in the first steps"
     EPOCH = "at the end of an epoch"
 

@@ -21,13 +21,14 @@ TABLE = 64
 LEAKED = 0.01
 LEAST_LEAKED = 3
 NEAR = 0.1
+PICTURE = 4
 COPIED = 1e-9
 WIDEST = 1024
 
 
 @rule(
     "constant_features",
-    When.START,
+    When.ONCE,
     looks_for="features (columns, channels) with one and the same value in every sample",
     threshold="no variation at all, in the whole data set; in tables of more than 64 columns only constants beyond ±5",
     source="a constant input is a second bias whose gradient grows with the constant; σ = √ε in M8's equation",
@@ -87,7 +88,7 @@ def _features(places: tuple[int, ...]) -> str:
 
 @rule(
     "duplicate_features",
-    When.START,
+    When.ONCE,
     looks_for="features (columns, channels) that are copies of another one",
     threshold="|correlation| above 1 − 1e-9 over the samples looked at: equal, or scaled, shifted, negated",
     source="k copies of a feature have k times its weight in every distance and gradient",
@@ -100,6 +101,8 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     sample = chart.data
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
+    if not sample.is_table and sample.features <= PICTURE:
+        return  # grey pictures stored in colour do no harm
     varying = np.flatnonzero((sample.spreads > 0) & ~sample.constant)
     if len(varying) < 2 or len(varying) > WIDEST:
         return
@@ -129,7 +132,7 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
 
 @rule(
     "unstandardized_input",
-    When.START,
+    When.ONCE,
     looks_for="inputs, as the first layer gets them, far from mean 0 and spread 1",
     threshold="root mean square above 5 or below 0.05; median |mean| above 10 spreads; in tables of up to 64 columns "
     "also spreads that differ more than 30-fold. Not where batch normalization follows the first linear map",
@@ -188,7 +191,7 @@ def unstandardized_input(chart: Chart) -> Iterator[Finding]:
 
 @rule(
     "leakage",
-    When.START,
+    When.ONCE,
     looks_for="validation samples that the training set holds too, exactly or nearly",
     threshold="1 % of the validation set and 3 samples: equal, or nearer than a tenth of the usual distance to the "
     "nearest other sample",

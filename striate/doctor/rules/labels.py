@@ -28,7 +28,7 @@ images, labels = images[order], labels[order]   # one order for both"""
 
 @rule(
     "one_class",
-    When.START,
+    When.ONCE,
     looks_for="training labels that are all the same",
     threshold="one class among the labels",
     source="the best constant prediction has loss 0: there is nothing to learn",
@@ -63,7 +63,7 @@ def one_class(chart: Chart) -> Iterator[Finding]:
 
 @rule(
     "labels_shifted",
-    When.START,
+    When.ONCE,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
     threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
     "5 places; or near samples of both sets do so after renumbering only",

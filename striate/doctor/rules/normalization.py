@@ -25,7 +25,7 @@ SEEN = 50
     "sorted_batches",
     When.EPOCH,
     looks_for="batches that hold few of the classes: data in the order of their labels",
-    threshold="diversity 1 − Σ p² of the labels within batches below half of that of the whole data set (median)",
+    threshold="diversity 1 − Σ p² of the labels within batches below half of that of the whole data set (mean)",
     source="random batches of n reach (n − 1)/n of it",
     why="Every batch pulls the network towards its own classes, and what the earlier ones taught is "
     "forgotten.",
@@ -40,14 +40,14 @@ def sorted_batches(chart: Chart) -> Iterator[Finding]:
     diversity = chart.diversity
     if len(diversity) < 4 or np.square(chart.labels_seen / chart.labels_seen.sum()).sum() > ONE_SIDED:
         return
-    median = float(np.median(diversity))
-    if median >= UNIFORM:
+    mean = float(np.mean(diversity))
+    if mean >= UNIFORM:
         return
     normalized = chart.structure is not None and bool(chart.structure.norms)
     more = " Batch normalization learns the statistics of the class that came last." if normalized else ""
     yield Finding(
         "sorted_batches", Severity.ERROR, "batches", (), 0.97,
-        {"diversity": median, "batches": len(diversity)},
+        {"diversity": mean, "batches": len(diversity)},
         "the batches hold samples of few classes each: the data come in the order of their labels",
         "Every batch pulls the network towards its own classes, and what the earlier ones taught is forgotten." + more,
         Remedy.of(chart.setup, "shuffle the samples anew in every epoch", Shuffle()),

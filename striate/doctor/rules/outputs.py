@@ -61,7 +61,7 @@ def softmax_twice(chart: Chart) -> Iterator[Finding]:
 
 @rule(
     "bounded_outputs",
-    When.START,
+    When.ONCE,
     looks_for="an activation between the last linear map and the loss",
     threshold="a Sigmoid, Tanh or ReLU layer at the end of a network that is trained by cross entropy",
     source=f"{_LIMITS}: 0.80 nats for tanh and 10 classes; a ReLU gives no gradient to a class whose score is below 0",

@@ -17,6 +17,8 @@ from striate.doctor.rules.rate import smaller_rate
 from striate.nn.activation import ReLU, Sigmoid
 
 DEAD = 0.5
+NEARLY_ALL = 0.9
+WELL = 0.8
 NARROW = 16
 SATURATED = 0.5
 LARGE_STEP = 0.02
@@ -26,8 +28,9 @@ LARGE_STEP = 0.02
     "dead_units",
     When.EPOCH,
     looks_for="ReLU units that were 0 for every sample of a pass over the data",
-    threshold="half of the units of a layer. Those that had fired in the first step were killed by training (the "
-    "learning rate); else they were dead from the start (bias, weights, or ReLU in a very narrow network)",
+    threshold="half of the units of a layer; nine in ten where 80 % of the loss is gone all the same. Those that had "
+    "fired in the first step were killed by training (the learning rate); else they were dead from the start (bias, "
+    "weights, or ReLU in a very narrow network)",
     source="M6: the derivative of ReLU is 0 for x ≤ 0, so that such a unit never learns again. Networks that learn had "
     "up to a third of such units",
     why="A unit whose input is below 0 for every sample has neither output nor gradient, and stays "
@@ -52,7 +55,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
     last = structure.last
     if last is not None:
         dead.pop(last.path, None)
-    if not dead:
+    if not dead or (chart.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
         return
     worst = max(dead, key=lambda path: dead[path].share)
     # The first layer that is wholly dead silences those after it; otherwise the worst is shown.
