@@ -5,7 +5,8 @@
 
 Both train the same network on the same batches, turn about; each timed step follows one of its own that is not timed,
 so that both find the caches as their own step leaves them. The cost is the median over repetitions of watched / plain;
-repetitions in which the probe finds the two cores busy or shared are dropped where enough others are left. Afterwards
+repetitions in which the probe finds the two cores busy or shared are dropped where a third are clean (else the machine
+was too busy for a verdict: see the quartiles). Afterwards
 every parameter, running statistic and momentum of both is compared bit by bit.
 
 ``record`` is the time of ``watch.record()``, which the live record of a run takes at most every second, and at most a
@@ -97,9 +98,7 @@ def measure(network: Network, batch: int, repetitions: int) -> Cost:
             step(*pool[(number + 1) % 4])
             seconds[which].append(time.perf_counter() - start)
         clean.append(before.clean and probe().clean)
-    if sum(clean) * 3 < repetitions:
-        clean = [True] * repetitions
-    kept = np.array(clean)
+    kept = np.array(clean) if sum(clean) * 3 >= repetitions else np.ones(repetitions, bool)
     without, with_it = (np.array(seconds[which])[kept] for which in (False, True))
     ratios = with_it / without
     low, high = (float(np.quantile(ratios, q)) for q in (0.25, 0.75))
@@ -115,7 +114,7 @@ def measure(network: Network, batch: int, repetitions: int) -> Cost:
         first_plain=first_plain,
         first_watched=first_watched,
         same_bits=same_bits(plain, watched),
-        clean=int(kept.sum()),
+        clean=sum(clean),
         repetitions=repetitions,
     )
 

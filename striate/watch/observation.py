@@ -169,7 +169,8 @@ def _tensor(y: Value) -> Tensor:
 def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
     """Firings and zeros only of activations and the like: a linear map has no threshold below which it is silent."""
     axes = tuple(axis for axis in range(y.type.rank) if axis != 1 or y.type.rank < 2)
-    mean, variance = Moments(axes)(y)
+    known = y.node.op.output_moments(y.node.inputs, y.node.outputs) if y is y.node.outputs[0] else None
+    mean, variance = known or Moments(axes)(y)
     # What lies below the smallest normal number is a zero to the kernels, which flush denormals; NaN is none.
     smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
     found = {"mean": mean, "variance": variance}

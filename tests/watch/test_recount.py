@@ -11,6 +11,7 @@ import pytest
 
 import striate as st
 from striate import nn, optim, settings
+from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.graph.value import Value
 from striate.settings import Engine
@@ -214,6 +215,20 @@ def test_no_bit_of_the_training_changes(name: str) -> None:
             assert {path: array.tobytes() for path, array in held.items()} == {
                 path: array.tobytes() for path, array in other.items()
             }
+
+
+@pytest.mark.parametrize("name", ["lenet5", "residual"])
+def test_what_is_watched_rides_on_loops_that_exist(name: str) -> None:
+    def phases(watched: bool) -> list[tuple[str, str]]:
+        step = training(name)
+        if watched:
+            step.watch("*")
+        step(*batch(NETWORKS[name][1], 9, 0, "float32"))
+        (compiled,) = step._compiled.values()
+        assert isinstance(compiled.executable, CompiledExecutable)
+        return [(phase.name, phase.path) for phase in compiled.executable.phases]
+
+    assert phases(True) == phases(False)
 
 
 def test_planted_dead_units_are_found_and_no_others() -> None:
