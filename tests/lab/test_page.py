@@ -146,7 +146,7 @@ def test_a_record_shows_its_flow_and_its_silent_units(browser: Any, server: Serv
     with page_of(browser, server) as page:
         page.click(".run:has-text('001-mlp')")
         page.wait_for_selector(".flow-row")
-        page.wait_for_function("document.querySelectorAll('.flow-row').length === 2")
+        page.wait_for_function("() => document.querySelectorAll('.flow-row').length === 2")
         assert "vanishes" in page.locator(".finding-line").first.inner_text()
         assert page.locator(".squares i").count() == 4
         assert page.locator(".squares .silent").count() == 2

@@ -7,6 +7,7 @@ import { percent } from "./numbers.js";
 import { Sketch } from "./sketch.js";
 
 const LARGEST = 8_000_000;
+const MANY = 24; // layers that one cares to scroll through
 
 export class Look {
   #asking = false;
@@ -28,6 +29,8 @@ export class Look {
     this.bars = el("ol", { className: "classes" });
     this.note = el("p", { className: "soft note" });
     this.layers = el("ol", { className: "layers" });
+    this.brief = el("input", { type: "checkbox", id: "brief", onchange: () => this.#shorten() });
+    this.briefly = el("label", { className: "check", for: "brief", hidden: true }, this.brief, el("span", {}, "Only what is passed on: activations, pools, and the scores"));
     this.problem = el("p", { className: "banner", role: "alert", hidden: true });
     this.empty = el("p", { className: "empty" }, "Draw a digit, or take an example: every layer appears here.");
     this.held = el("button", { title: "A picture that the network did not learn from", onclick: () => this.#hold() }, "Example");
@@ -58,7 +61,7 @@ export class Look {
           this.note,
         ),
       ),
-      el("section", { className: "look-right" }, el("h2", {}, "Layer by layer"), el("p", { className: "explains" }, "From the picture (top) to the scores (bottom). Orange is positive, blue negative, the background zero; each layer has its own scale."), this.empty, this.layers),
+      el("section", { className: "look-right" }, el("h2", {}, "Layer by layer"), el("p", { className: "explains" }, "From the picture (top) to the scores (bottom). Orange is positive, blue negative, the background zero; each layer has its own scale."), this.briefly, this.empty, this.layers),
     );
     this.missing = el("p", { className: "empty" }, "There is no trained model yet. Start a training: when it ends or is stopped, its model looks at what you draw.");
     this.instead = el("p", { className: "finding-line instead", hidden: true });
@@ -182,8 +185,18 @@ export class Look {
       this.names = names;
       this.cards = found.layers.map((layer, i) => new LayerCard(layer, i === found.layers.length - 1));
       replace(this.layers, this.cards.map((card) => card.element));
+      this.brief.checked = found.layers.length > MANY;
+      this.briefly.hidden = found.layers.length <= MANY;
+      this.#shorten();
     } else found.layers.forEach((layer, i) => this.cards[i].show(layer));
     if (done) say(`Prediction: ${best.name}, ${percent(best.probability, 0)}`);
+  }
+
+  #shorten() {
+    for (const [i, card] of this.cards.entries()) {
+      const passedOn = ["activation", "window"].includes(card.layer.kind) || i === 0 || i === this.cards.length - 1;
+      card.element.hidden = this.brief.checked && !passedOn;
+    }
   }
 
   #bars(classes, best) {
