@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from striate.cli import app
+from striate.lab.server import listening
 from tests.lab.conftest import CHECKOUT, sample_record, write_record
 
 CHROMIUM = next(
@@ -259,6 +260,12 @@ def request(server: Server, headers: dict[str, str], method: str = "GET", path: 
     connection.endheaders()
     with contextlib.closing(connection):
         return connection.getresponse().status
+
+
+def test_it_listens_on_this_computer_alone_and_answers_at_once() -> None:
+    with contextlib.closing(listening(0)) as found:
+        assert found.getsockname()[0] == "127.0.0.1"
+        assert found.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on
 
 
 def test_the_server_itself(server: Server) -> None:
