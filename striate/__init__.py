@@ -33,7 +33,7 @@ __all__ = [
     "TrainingStep", "Trainer", "save", "load",
     "compile", "value_and_grad", "ops",
     "filter",
-    "nn", "optim", "models", "data", "insight", "plot", "doctor",
+    "nn", "optim", "models", "data", "doctor", "insight", "plot",
     "StriateError",
 ]  # fmt: skip
 
@@ -45,7 +45,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "doctor", "insight", "models"):
+    if name in ("data", "doctor", "models", "insight"):
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")

@@ -177,7 +177,8 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, 2))
+    beside = 1 if registers_per_vector(site.target, source.dtype) > 1 else 2
+    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, source.dtype, beside))
     taps = g.kernel[2]
     tile = WINOGRAD_TILES[taps]
     pack = WinogradPack(source.dtype, g.filters, g.depth, tile, taps, transposed, False)
@@ -289,7 +290,10 @@ def lower_winograd_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
     tile = WINOGRAD_TILES[taps]
     per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * source.dtype.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
-    kernel = WinogradWeightGradient(source, arriving, before, shares, outs, intos, together, tile, taps, samples)
+    accumulators = min(BLOCK, most_accumulators(site.target, source.dtype, 1))
+    kernel = WinogradWeightGradient(
+        source, arriving, before, shares, outs, intos, together, accumulators, tile, taps, samples
+    )
     pairs = arriving.blocks * source.blocks
     path = site.node.path
     size = shares * pairs * kernel.per_pair * source.dtype.numpy.itemsize

@@ -14,6 +14,7 @@ from typing import Any
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
+from striate.ops.contraction_gradient import evenly
 from striate.ops.winograd import PADDING, apply, transform_input, transforms
 
 
@@ -36,6 +37,7 @@ class WinogradWeightGradient(KernelSpec):
     outs: int  # output blocks of one range
     intos: int  # input blocks of one range
     together: int  # tiles of one batch
+    accumulators: int  # input channels whose sums stay in registers
     tile: int
     taps: int
     samples: int  # 0: the run-time N
@@ -255,14 +257,18 @@ class WinogradWeightGradient(KernelSpec):
         v = k.offset(k.scratch, k.iadd(k.imul(position, self.per_v), k.imul(into, step)), dtype)
         w = k.offset(w, k.iadd(k.imul(position, self.per_w), k.imul(out, step)), dtype)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
-        places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
-        start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
-        with k.loop(0, count, carry=start) as tile:
-            g = k.load(k.offset(w, k.imul(tile.index, BLOCK), dtype), dtype, 64)
-            x = k.offset(v, k.imul(tile.index, BLOCK), dtype)
-            tile.carry = [k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc) for c, acc in enumerate(tile.carry)]
-        for p, value in zip(places, tile.result, strict=True):
-            k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
+        for channels in evenly(list(range(BLOCK)), self.accumulators):
+            places = [k.offset(target, c * LANES, dtype) for c in channels]
+            start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
+            with k.loop(0, count, carry=start) as tile:
+                g = k.load(k.offset(w, k.imul(tile.index, BLOCK), dtype), dtype, 64)
+                x = k.offset(v, k.imul(tile.index, BLOCK), dtype)
+                tile.carry = [
+                    k.fma(k.broadcast(k.offset(x, c, dtype), dtype), g, acc)
+                    for c, acc in zip(channels, tile.carry, strict=True)
+                ]
+            for p, value in zip(places, tile.result, strict=True):
+                k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
 
 @dataclass(frozen=True)
