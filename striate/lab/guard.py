@@ -94,7 +94,8 @@ class Guard:
         strange = bool(origins) and origins != [f"http://{hosts[0]}"]
         if strange or (own_origin and not origins):
             return PlainTextResponse("Only the lab's own page may ask for this.\n", 403)
-        if any(site not in ("same-origin", "none") for site in headers.all("sec-fetch-site")):
+        elsewhere = any(site not in ("same-origin", "none") for site in headers.all("sec-fetch-site"))
+        if elsewhere and scope["type"] == "http":  # of a WebSocket the origin, which it must name, says the same
             entering = self._entering(scope) and headers.all("sec-fetch-mode") == ["navigate"]
             if not entering:
                 return PlainTextResponse("Only the lab's own page may ask for this.\n", 403)

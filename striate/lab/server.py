@@ -53,6 +53,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
             proxy_headers=False,
             loop="asyncio",
             ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             timeout_graceful_shutdown=_CLOSING,
         )
         server = _Server(config, lambda: opened(address, browser, say))

@@ -47,6 +47,13 @@ class Entry:
             self.run = None
 
     @property
+    def told(self) -> Run | None:
+        """What run.json says, unless it is that of an earlier training in a folder where one runs again."""
+        begun = (self.story.plan or {}).get("time", 0)
+        again = self.story.end is None and isinstance(begun, (int, float)) and begun > self.seen / 1e9
+        return None if again else self.run
+
+    @property
     def state(self) -> State:
         """As the lab knows it of its own trainings; of others from what they wrote, and when."""
         if self.training is not None:
@@ -62,12 +69,13 @@ class Entry:
             return State.WAITING
         if quiet < _QUIET:
             return State.RUNNING
-        return State.STOPPED if self.run is None or not self.run.finished else State.FINISHED
+        return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
 
     def settings(self) -> dict[str, Any]:
         """What it was trained with: as its run.json says, or as it was ordered."""
-        if self.run is not None:
-            named = {"data": Path(self.run.data).name, **self.run.arguments, "seed": self.run.seed}
+        run = self.told
+        if run is not None:
+            named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
             return {name: value for name, value in named.items() if isinstance(value, (str, int, float, bool))}
         if self.training is not None:
             return {"data": Path(self.training.order.data).name, **self.training.order.settings}
@@ -77,10 +85,11 @@ class Entry:
     def summary(self) -> dict[str, Any]:
         """What the list of runs shows."""
         last = self.story.epochs.last or {}
-        epochs = list(self.run.history.get("epochs", [])) if self.run is not None else []
+        run = self.told
+        epochs = list(run.history.get("epochs", [])) if run is not None else []
         if not last and epochs:
             last = epochs[-1]
-        evaluation = self.run.evaluation if self.run is not None and self.state is State.FINISHED else None
+        evaluation = run.evaluation if run is not None and self.state is State.FINISHED else None
         accuracy = (evaluation or {}).get("accuracy", last.get("validation_accuracy"))
         settings = self.settings()
         plan = self.story.plan or {}

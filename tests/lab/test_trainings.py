@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_states_of_runs_that_others_train(tmp_path: Path) -> None:
     entry.story.advance()
     assert entry.state is State.FINISHED
     assert shelf.add(folder) is entry
+
+
+def test_a_training_that_runs_again_in_a_folder_is_not_taken_for_the_last_one(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(run, folder)
+    entry = Shelf(tmp_path / "lab").add(folder)
+    entry.story.advance()
+    assert entry.state is State.FINISHED
+    assert entry.summary()["accuracy"] > 0.9
+    (folder / "progress.jsonl").unlink()
+    write_record(folder, [{**sample_record()[0], "time": time.time() + 1}])
+    entry.story.advance()
+    entry.refresh()
+    assert entry.state is State.RUNNING
+    assert entry.summary()["accuracy"] is None
+    assert entry.settings() == {"data": "digits", "model": "mlp", "batch_size": 32, "epochs": 2}
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ export class Look {
     this.file = el("input", { type: "file", id: "file", accept: "image/png,image/jpeg", className: "heard", onchange: () => this.#open(this.file.files[0]) });
     this.seen = el("canvas", { className: "seen", role: "img", "aria-label": "What the network sees" });
     this.where = el("canvas", { className: "seen", role: "img", "aria-label": "Pixels that its answer depends on" });
-    this.answer = el("div", { className: "answer", "aria-live": "polite" });
+    this.answer = el("div", { className: "answer" });
     this.bars = el("ol", { className: "classes" });
     this.note = el("p", { className: "soft note" });
     this.layers = el("ol", { className: "layers" });
