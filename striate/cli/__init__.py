@@ -17,6 +17,7 @@ from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
 from striate.cli.filter import filter
 from striate.cli.inspect import inspect
+from striate.cli.lab import lab
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -39,6 +40,7 @@ app.command()(filter)
 app.command()(doctor)
 app.command()(inspect)
 app.command()(show)
+app.command()(lab)
 app.command()(bench)
 app.command()(experiment)
 

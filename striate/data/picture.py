@@ -7,7 +7,7 @@ import warnings
 import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +46,15 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
     """
     if channels not in _MODES:
         raise OptionError(f"channels={channels}; a picture has 1 (grey) or 3 (red, green, blue)")
-    picture = _opened(Path(path), _MODES[channels])
+    return fitted_pixels(_opened(Path(path), _MODES[channels]), channels, size)
+
+
+def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(channels, height, width) uint8 of a picture in memory, as ``read_picture`` gives it."""
     height, width = size
     shrinks = width <= picture.width and height <= picture.height
-    picture = picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
-    return pixels_of(picture)
+    picture = picture.convert(_MODES[channels])
+    return pixels_of(picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR))
 
 
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
@@ -91,18 +95,28 @@ def _opened(path: Path, mode: str | None) -> Image.Image:
     """8 bits a channel, upright, on white, grey or RGB as asked or as it is; raises ``DataError``."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    return decoded(path, str(path), mode)
+
+
+def decoded(
+    source: Path | BinaryIO, name: str, mode: str | None = None, most_pixels: int = _MOST_PIXELS
+) -> Image.Image:
+    """8 bits a channel, upright, on white, grey or RGB as asked or as it is. ``name`` is for errors.
+
+    Its size is read from its head, before memory is asked for. Raises ``DataError`` as ``read_picture`` does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the stricter limit
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                if file.width * file.height > _MOST_PIXELS:
-                    raise DataError(f"{path}: {file.width}×{file.height} is more than {_MOST_PIXELS:,} pixels")
+            with Image.open(source, formats=("PNG", "JPEG")) as file:
+                if file.width * file.height > most_pixels:
+                    raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")
                 own = _MODES[1] if file.mode in _GREY or file.mode.startswith("I") else _MODES[3]
                 return _on_white(ImageOps.exif_transpose(file)).convert(mode or own)
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{path}: not a PNG or JPEG picture that can be read: {error}") from error
+        raise DataError(f"{name}: not a PNG or JPEG picture that can be read: {error}") from error
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 RUN/progress.jsonl
 
-    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data"}
+    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data", "layers": {path: layer}}
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
@@ -88,7 +88,7 @@ class Record:
                 "  help: record= a folder that you may write to"
             ) from error
         self._append = True
-        self._write("plan", {**asdict(plan), "model": self.model, "data": self.data})
+        self._write("plan", {**asdict(plan), "model": self.model, "data": self.data, "layers": self._layers()})
 
     def warn(self, text: str) -> None:
         """Belongs to whoever reads along."""
@@ -132,6 +132,11 @@ class Record:
         self._close()
 
     # Inside
+
+    def _layers(self) -> dict[str, str]:
+        """What stands at every path, such as ``Conv2d(1, 16, kernel_size=5)``."""
+        modules = () if self._step is None else self._step.model.named_modules()
+        return {path: layer.describe() for path, layer in modules if path}
 
     @property
     def _step_number(self) -> int:
