@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import striate.ops
 from striate import nn, optim
 from striate.eager import Operations
-from striate.errors import StriateError
+from striate.errors import StriateError, opened_room
 from striate.step import TrainingStep
 from striate.tracing import compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, models, ops
+    from striate import data, doctor, insight, models, ops, plot
+    from striate.data.filters import filter
     from striate.persistence import load, save
     from striate.train import Trainer
 else:
@@ -31,17 +32,23 @@ __version__ = VERSION
 __all__ = [
     "TrainingStep", "Trainer", "save", "load",
     "compile", "value_and_grad", "ops",
-    "nn", "optim", "models", "data",
+    "filter",
+    "nn", "optim", "models", "data", "doctor", "insight", "plot",
     "StriateError",
 ]  # fmt: skip
 
-_LATER = {"Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence"}
+_LATER = {
+    "Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence",
+    "filter": "striate.data.filters",
+}  # fmt: skip
 """Names of rooms that are opened when they are first asked for: who only predicts does not wait for the trainer."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "models"):
+    if name in ("data", "doctor", "models", "insight"):
         return import_module(f"striate.{name}")
+    if name == "plot":
+        return opened_room("plot", "matplotlib")
     if name in _LATER:
         found = globals()[name] = getattr(import_module(_LATER[name]), name)
         return found

@@ -138,6 +138,13 @@ class CompiledExecutable:
         self._scratch = scratch_arena()
         self._shapes: _Shapes | None = None
         self._plain = not self._results and list(self._names.values()) == list(self._graph.outputs)
+        firsts = [
+            (name, value, self._names[self.compiled.layouts.base(value)]) for name, value in self._graph.outputs.items()
+        ]
+        self._placed = {
+            name: self._results[name] for name, _, first in firsts if name == first and name in self._results
+        }
+        self._named_otherwise = [one for one in firsts if one[0] not in self._placed]
         self.program: Program | None = None
         if self._capacity or not any(value.type.batched for value in self._inputs.values()):
             self._bind(max(1, self._capacity))
@@ -379,9 +386,8 @@ class CompiledExecutable:
     def _named(self, fresh: dict[str, Array], n: int) -> dict[str, Array]:
         if self._plain:
             return fresh
-        results: dict[str, Array] = {}
-        for name, value in self._graph.outputs.items():
-            first = self._names[self.compiled.layouts.base(value)]
+        results = dict(self._placed)  # written in place: most outputs of a training step
+        for name, value, first in self._named_otherwise:
             array = self._results[first] if first in self._results else fresh[first]
             if name != first:
                 array = array.reshape(value.type.concrete(n)).copy()

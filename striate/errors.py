@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+from types import ModuleType
 
 
 class StriateError(Exception):
@@ -68,6 +70,19 @@ class EngineError(StriateError, RuntimeError):
 
 class MissingExtraError(StriateError, ImportError):
     """An optional package that this feature needs is not installed."""
+
+
+def opened_room(room: str, *packages: str) -> ModuleType:
+    """``striate.room``, which needs the extra of its name; ``MissingExtraError`` where a package of it is absent."""
+    try:
+        return import_module(f"striate.{room}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in packages:
+            raise
+        raise MissingExtraError(
+            f"striate.{room} needs {package}, which is not installed\n  help: pip install 'striate[{room}]'"
+        ) from error
 
 
 def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:

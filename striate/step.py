@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -37,8 +37,8 @@ from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate
 from striate.settings import Engine
 from striate.state import Companion, StateArena, aligned_zeros
-from striate.tracing import KEY, Trace, array_type, bindings_of
-from striate.watch import Watch, observe
+from striate.tracing import KEY, Step, Trace, array_type, bindings_of
+from striate.watch import PREFIX, Observation, Watch, observe
 
 if TYPE_CHECKING:
     from striate.profile import Profile
@@ -59,6 +59,7 @@ class _Compiled:
     checks: tuple[Callable[[int], None], ...]
     counted: tuple[str, ...]
     capacity: int
+    observation: Observation | None
 
 
 @dataclass
@@ -70,7 +71,14 @@ class _Memory:
     pending: Companion
     kept: dict[str, Companion]
     loss: Array
-    update: Executable
+    moved: Companion | None  # what the last update added, while somebody watches
+    program: Executable | None  # of the update
+
+    @property
+    def update(self) -> Executable:
+        """The program of the update."""
+        assert self.program is not None
+        return self.program
 
 
 class TrainingStep:
@@ -160,20 +168,38 @@ class TrainingStep:
         return float(self._held().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
-        """Watches the layers and parameters whose dotted names match a pattern, from the next step on."""
+        """Watches the layers and parameters whose dotted names match a pattern, from the next step on.
+
+        That step is compiled anew, with the observers; no bit of the training changes.
+        """
         watch = Watch(pattern, self)
         self._watches.append(watch)
-        self._compiled.clear()
+        self._watches_changed()
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """Ends a watch."""
-        self._watches.remove(watch)
+        """Ends a watch; one that was ended before may be ended again."""
+        if watch in self._watches:
+            self._watches.remove(watch)
+            self._watches_changed()
+
+    def _watches_changed(self) -> None:
         self._compiled.clear()
+        if self._memory is not None and (self._memory.moved is None) is bool(self._watches):
+            self._memory = self._with_update(self._memory)
 
     def gradient_views(self) -> Mapping[str, Array]:
         """The gradients of the last step, in place."""
         return self._held().gradients.views
+
+    def update_views(self) -> Mapping[str, Array]:
+        """What the last update added to each parameter, in place; nothing unless somebody watches."""
+        moved = self._held().moved
+        return {} if moved is None else moved.views
+
+    def parameter_views(self) -> Mapping[str, Array]:
+        """The parameters that are learned, in place."""
+        return self._held().arena.parameters
 
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
         """Where the time of a step on this batch goes, by layer and pass; ``print`` shows it as a table.
@@ -240,10 +266,11 @@ class TrainingStep:
         arrays = {"x": images, "y": target}
         if KEY in compiled.graph.inputs:
             arrays[KEY] = self._key()
-        found = compiled.executable.run(arrays, n)
+        compiled.executable.run(arrays, n)
         self._last = (compiled, arrays, n)
-        for watch in self._watches:
-            watch.receive(found, n)
+        if compiled.observation is not None:
+            for watch in self._watches:
+                watch.receive(compiled.observation, n)
         return float(memory.loss)
 
     def _key(self) -> Array:
@@ -277,9 +304,14 @@ class TrainingStep:
                         view[...] = old
         gradients, pending = arena.like_parameters(), arena.like_buffers()
         loss = aligned_zeros(1, arena.dtype).reshape(())
-        update = self._prepare_update(arena, gradients, pending, kept, loss)
-        self._memory = _Memory(arena, gradients, pending, kept, loss, update)
+        self._memory = self._with_update(_Memory(arena, gradients, pending, kept, loss, None, None))
         return self._memory
+
+    def _with_update(self, memory: _Memory) -> _Memory:
+        """The same memory with the program of the update; where somebody watches, with one that tells what it adds."""
+        moved = memory.arena.like_parameters() if self._watches else None
+        memory = replace(memory, moved=moved)
+        return replace(memory, program=self._prepare_update(memory))
 
     def _compiled_for(self, x: Array, y: Array, n: int) -> _Compiled:
         def key() -> object:
@@ -308,6 +340,7 @@ class TrainingStep:
                     f"the loss needs a model with one output, its forward returned a {type(prediction).__name__}\n"
                     "  help: return one array, or train a module that returns one of them"
                 )
+            layers = tuple(trace.steps)  # those of the model; the loss is a module too
             self.loss.check_target(y, prediction.shape)
             loss = self.loss(prediction, trace.input("y", array_type(y, "y", batched=True)))
             learned = {name: trace.read(slot) for name, slot in self.model.named_slots() if slot.requires_grad}
@@ -315,12 +348,12 @@ class TrainingStep:
             outputs = {"loss": reshape(loss, ())}
             outputs |= {f"gradient:{name}": value for name, value in zip(learned, gradients)}
             outputs |= {f"pending:{name}": value for name, value in trace.updates.items()}
-            for watch in self._watches:
-                outputs |= observe(watch.pattern, trace)
-            graph = trace.graph(outputs)
+            observation = self._observation(layers, prediction, memory.arena.dtype)
+            graph = trace.graph(outputs if observation is None else outputs | observation.outputs)
         results = {"loss": memory.loss}
         results |= {f"gradient:{name}": memory.gradients.views[name] for name in learned}
         results |= {f"pending:{name}": memory.pending.views[name] for name in trace.updates}
+        results |= {} if observation is None else observation.places
         capacity = max(n, self._capacity or 0)
         bindings = bindings_of(trace)
         return _Compiled(
@@ -331,15 +364,22 @@ class TrainingStep:
             tuple(trace.checks),
             tuple(trace.names[slot] for slot in trace.counted),
             capacity,
+            observation,
         )
 
-    def _prepare_update(
-        self, arena: StateArena, gradients: Companion, pending: Companion, kept: Mapping[str, Companion], loss: Array
-    ) -> Executable:
-        bindings = {"parameters": arena.flat_parameters, "gradients": gradients.flat, "loss": loss}
+    def _observation(self, layers: tuple[Step, ...], prediction: Value, dtype: DType) -> Observation | None:
+        """What all watches together want to know."""
+        watches = list(self._watches)
+        if not watches:
+            return None
+        return observe(lambda path: any(watch.wants(path) for watch in watches), layers, prediction, dtype)
+
+    def _prepare_update(self, memory: _Memory) -> Executable:
+        arena, kept = memory.arena, memory.kept
+        bindings = {"parameters": arena.flat_parameters, "gradients": memory.gradients.flat, "loss": memory.loss}
         bindings |= {slot: companion.flat for slot, companion in kept.items()}
         if arena.flat_buffers.size:
-            bindings |= {"buffers": arena.flat_buffers, "pending": pending.flat}
+            bindings |= {"buffers": arena.flat_buffers, "pending": memory.pending.flat}
         values = {name: State(name, array_type(array, name, batched=False))() for name, array in bindings.items()}
         clock = State("clock", TensorType(DType.float64, ()))()
         bindings["clock"] = self._clock
@@ -362,8 +402,13 @@ class TrainingStep:
         if "buffers" in values:
             updates["buffers"] = Where()(ok, values["pending"], values["buffers"])
         updates["clock"] = clock + cast(ok, DType.float64)
-        graph = Graph({**values, "clock": clock}, {"ok": ok, "norm": norm}, updates)
-        return prepare(check(graph, "update"), bindings, {}, None, arenas=(arena,))
+        outputs = {"ok": ok, "norm": norm}
+        results: dict[str, Array] = {}
+        if memory.moved is not None:
+            outputs[f"{PREFIX}moved"] = updates["parameters"] - values["parameters"]
+            results[f"{PREFIX}moved"] = memory.moved.flat
+        graph = Graph({**values, "clock": clock}, outputs, updates)
+        return prepare(check(graph, "update"), bindings, results, None, arenas=(arena,))
 
     # When a step went wrong
 
@@ -394,9 +439,10 @@ class TrainingStep:
             if isinstance(value.node.op, Input) and name in bindings and not np.isfinite(bindings[name]).all():
                 return f"{name!r} holds NaN or infinity before the step"
         forward = {node.serial for node in topological([graph.outputs["loss"]])}
+        training = topological([value for name, value in graph.outputs.items() if not name.startswith(PREFIX)])
         values = {
             f"{node.serial}.{index}": (node, value)
-            for node in graph.nodes
+            for node in sorted(training, key=lambda node: node.serial)
             for index, value in enumerate(node.outputs)
             if value.dtype.is_float and node.inputs
         }

@@ -73,7 +73,7 @@ def test_importing_striate_loads_nothing_that_only_a_terminal_needs() -> None:
 
 
 def test_train_writes_the_run_and_ends_with_the_accuracy(run: Path, data: Path) -> None:
-    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "run.json"]
+    assert sorted(entry.name for entry in run.iterdir()) == ["model.safetensors", "progress.jsonl", "run.json"]
     document = json.loads((run / "run.json").read_text())
     assert document["finished"] is True
     assert document["seed"] == 0
@@ -114,6 +114,17 @@ def test_train_in_json(data: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "run" / "model.safetensors").standardizer is None
 
 
+def test_the_network_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    chosen = ["--activation", "relu", "--norm", "none", "--init", "he", "--depth", 2, "--width", 5]
+    result = striate("train", data, "--epochs", 1, "--model", "mlp", *chosen, "--json", "--out", tmp_path / "run")
+    arguments = json.loads(result.stdout)["arguments"]
+    wanted = {"activation": "relu", "norm": "none", "negative_slope": 0.1, "init": "he", "depth": 2, "width": 5}
+    assert {name: arguments[name] for name in wanted} == wanted
+    names = load(tmp_path / "run" / "model.safetensors").state_dict()
+    assert names["3.weight"].shape == (5, 5)
+    assert not any("running_mean" in name for name in names)
+
+
 def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         striate("train", data, "--epochs", 1, "--seed", 3, "--out", tmp_path / name)
@@ -134,6 +145,10 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["--lr", "-1"], "lr=-1.0"),
         (["--lr", "nan"], "lr=nan"),
         (["--momentum", "-1"], "momentum"),
+        (["--activation", "rely"], "did you mean 'relu'"),
+        (["--norm", "batch"], "known: before_activation, block_start, none"),
+        (["--init", "random"], "known: fitted, torch, he, xavier, orthogonal"),
+        (["--depth", "3"], "unknown option of lenet5 'depth'"),
     ],
 )
 def test_bad_arguments_get_one_clean_message(arguments: list[str], message: str, data: Path, tmp_path: Path) -> None:
@@ -318,7 +333,11 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_130(data: Path, tmp_path: Path
     assert document["finished"] is False
     assert document["history"]["epochs"]
     assert load(tmp_path / "run" / "model.safetensors").input_shape == (1, 8, 8)
-    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["model.safetensors", "run.json"]
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [
+        "model.safetensors",
+        "progress.jsonl",
+        "run.json",
+    ]
 
 
 def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ import pytest
 import striate
 
 
-@pytest.mark.parametrize("name", ["striate", "striate.nn", "striate.optim", "striate.models", "striate.ops"])
+@pytest.mark.parametrize(
+    "name",
+    ["striate", "striate.nn", "striate.optim", "striate.models", "striate.ops", "striate.insight", "striate.plot"],
+)
 def test_all_names_exist_and_nothing_else_is_public(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)
@@ -51,6 +54,7 @@ def test_importing_striate_opens_only_what_every_script_needs() -> None:
     later = {
         "llvmlite.binding", "numpy.random", "PIL", "rich", "typer", "safetensors", "striate.compiler",
         "striate.runtime.program", "striate.train", "striate.persistence", "striate.data", "striate.cli",
+        "striate.insight", "striate.plot", "matplotlib",
     }  # fmt: skip
     assert "striate.nn" in loaded
     assert not later & set(loaded)

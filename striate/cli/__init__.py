@@ -12,7 +12,12 @@ from typing import Annotated
 import typer
 
 from striate.cli.bench import bench
+from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
+from striate.cli.experiment import experiment
+from striate.cli.filter import filter
+from striate.cli.inspect import inspect
+from striate.cli.lab import lab
 from striate.cli.predict import predict
 from striate.cli.report import Reporting
 from striate.cli.show import show
@@ -31,8 +36,13 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(filter)
+app.command()(doctor)
+app.command()(inspect)
 app.command()(show)
+app.command()(lab)
 app.command()(bench)
+app.command()(experiment)
 
 
 def _print_version(wanted: bool) -> None:

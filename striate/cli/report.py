@@ -21,6 +21,11 @@ def output() -> Console:
     return Console(highlight=False)
 
 
+def progress_output() -> Console:
+    """Standard error, for bars that vanish when they are done."""
+    return Console(stderr=True)
+
+
 def say_error(text: object) -> None:
     """One clean message on standard error."""
     typer.echo(f"error: {text}", err=True)

@@ -12,16 +12,11 @@ from striate.cli.evaluate import model_path
 from striate.cli.report import output, say_note
 from striate.dtypes import precision_of
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import reshape
-from striate.graph.graph import Graph
-from striate.graph.value import DType, N, TensorType
 from striate.models import MODELS, build
-from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.passes.differentiate import differentiate
 from striate.persistence import LoadedModel, load
+from striate.report.graphs import as_in_a_step, training_graph
 from striate.show import Stage, stage_of, stage_text
-from striate.tracing import Trace
 
 _GREY = ("first_cnn", "lenet5")
 
@@ -83,22 +78,3 @@ def parsed_shape(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--shape {text!r}; wanted channels and sizes such as 3x32x32")
     return tuple(int(part) for part in parts)
-
-
-def training_graph(network: Module, shape: tuple[int, ...], with_gradients: bool) -> Graph:
-    """Inputs and labels → loss, new running statistics, and, where wanted, the gradient of every parameter."""
-    with Trace(training=True) as trace:
-        prediction = network(trace.input("x", TensorType(network.dtype or DType.float32, (N, *shape))))
-        loss = CrossEntropyLoss()(prediction, trace.input("y", TensorType(DType.int64, (N,))))
-        outputs = {"loss": reshape(loss, ())}
-        if with_gradients:
-            learned = {name: trace.read(slot) for name, slot in network.named_slots() if slot.learned}
-            gradients = differentiate(loss, list(learned.values()))
-            outputs |= {f"gradient of {name}": value for name, value in zip(learned, gradients)}
-        return trace.graph(outputs, trace.updates)
-
-
-def as_in_a_step(graph: Graph) -> Graph:
-    """The graph with the outputs of ``TrainingStep``: new statistics wait until the step is known to be finite."""
-    pending = {f"pending:{name}": value for name, value in graph.updates.items()}
-    return Graph(graph.inputs, {**graph.outputs, **pending}, {}, graph.captured)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from striate import settings
+from striate.cli.doctor import print_findings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, OptionError, unknown_option
-from striate.models import MODELS, build
+from striate.models import MODELS, build, options_of
+from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Standardization
 from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
@@ -28,6 +30,7 @@ from striate.persistence import save
 from striate.step import require_precision
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
+from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
 from striate.train.trainer import Trainer
 
@@ -58,14 +61,18 @@ class Recipe:
 RECIPES = {
     "digits": Recipe("lenet5", 20, 32),  # 1,442 pictures: many passes
     "mnist": Recipe("lenet5", 3, 64),
+    "cifar10": Recipe("vgg_small", 5, 64),
 }
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL = 58
+_OF_MODEL = "that of the model"
 LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="digits (in the package), mnist, or a folder of IDX files.")] = "digits",
+    data: Annotated[
+        str, typer.Argument(help="digits (in the package), mnist, cifar10, or a folder of IDX files.")
+    ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
     batch_size: Annotated[
@@ -81,7 +88,16 @@ def train(
     ] = "float32",
     seed: Annotated[int, typer.Option(help="Decides starting weights and order.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
+    activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=_OF_MODEL)] = None,
+    norm: Annotated[
+        str | None, typer.Option(help=f"{', '.join(one.value for one in NormPlacement)}.", show_default=_OF_MODEL)
+    ] = None,
+    negative_slope: Annotated[float | None, typer.Option(help="α of leaky_relu.", show_default="0.1")] = None,
+    init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
+    depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
+    width: Annotated[int | None, typer.Option(help="Units in each of them.", show_default="64")] = None,
     standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
+    doctor: Annotated[bool, typer.Option(help="Say while it trains what is wrong with the training.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
@@ -103,7 +119,15 @@ def train(
         raise OptionError(f"--epochs {chosen.epochs}; wanted 1 or more")
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
-    network = build(chosen.model, channels=train_set.images.shape[1], classes=len(train_set.classes), seed=seed)
+    options = chosen_options(
+        chosen.model,
+        {
+            "activation": activation, "norm": norm, "negative_slope": negative_slope, "init": init,
+            "depth": depth, "width": width,
+        },
+    )  # fmt: skip
+    channels, classes = train_set.images.shape[1], len(train_set.classes)
+    network = build(chosen.model, channels=channels, classes=classes, seed=seed, **options)
     if standardize:
         # Fitted on training data only; it becomes part of the model and of its file.
         fit = Standardizer.fit(train_set.images)
@@ -114,7 +138,8 @@ def train(
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
-        "standardize": standardize, "precision": numbers.value, "threads": settings.current().threads,
+        **options, "standardize": standardize, "precision": numbers.value, "doctor": doctor,
+        "threads": settings.current().threads,
     }  # fmt: skip
     run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
     trainer = Trainer(
@@ -124,13 +149,17 @@ def train(
         seed=seed,
         batch_size=chosen.batch_size,
         precision=numbers,
+        doctor=doctor,
         leave=leave_at_once,
+        record=Record(folder, model=chosen.model, data=run.data),
     )
     evaluation = fitted(trainer, train_set, held_out, run, folder)
     if as_json:
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder)
+        if trainer.findings:
+            print_findings(trainer.findings)
 
 
 def leave_at_once() -> None:
@@ -147,6 +176,15 @@ class Chosen:
     model: str
     epochs: int
     batch_size: int
+
+
+def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's own options with their defaults, changed by what was given.
+
+    What was given and is none of the model's stays, so that ``build`` says which there are.
+    """
+    asked = {name: value for name, value in given.items() if value is not None}
+    return {name: default for name, default in options_of(model).items() if name in given} | asked
 
 
 def chosen_schedule(name: str, steps: int) -> Schedule:
@@ -177,6 +215,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     def keep() -> None:
         run.history = trainer.history.to_json()
         run.finished = trainer.history.finished
+        run.findings = trainer.findings.to_json()
         save(trainer.model, folder / MODEL_FILE, input_shape=shape, classes=train_set.classes)
         write_run(folder, run)
 

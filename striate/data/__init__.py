@@ -1,6 +1,7 @@
 """Data sets, batches, and standardization. Pictures are read by ``striate.data.picture``."""
 
 from striate.data.catalog import open_dataset
+from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
 from striate.data.digits import load_digits
 from striate.data.loader import Batch, batch_count, batches
@@ -16,6 +17,7 @@ __all__ = [
     "batch_count",
     "batches",
     "check_labels",
+    "load_cifar10",
     "load_digits",
     "load_idx_folder",
     "load_mnist",

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split
 from striate.data.digits import load_digits
 from striate.data.mnist import load_idx_folder, load_mnist
 from striate.errors import DataError, unknown_option
 
-KNOWN: dict[str, Callable[[Split], Dataset]] = {"digits": load_digits, "mnist": load_mnist}
+KNOWN: dict[str, Callable[[Split], Dataset]] = {
+    "digits": load_digits,
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+}
 
 
 def open_dataset(name: str | Path, split: Split | str = Split.TRAIN) -> Dataset:

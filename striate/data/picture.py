@@ -1,11 +1,13 @@
-"""One picture from a PNG or JPEG file, in the form that a network wants."""
+"""Pictures from PNG and JPEG files, in the form that a network wants, and back into such files."""
 
 from __future__ import annotations
 
 import struct
 import warnings
 import zlib
+from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,10 @@ from striate.errors import DataError, OptionError
 
 _MOST_PIXELS = 64_000_000  # 256 MB as RGBA
 _MODES = {1: "L", 3: "RGB"}
+_GREY = ("1", "L", "LA", "La", "F")
+_FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG"}, ".jpg": {"format": "JPEG", "quality": 95}, ".jpeg": {"format": "JPEG", "quality": 95},
+}  # fmt: skip
 # What Pillow lets through from damaged files, by its parsers' many hands.
 _BROKEN = (
     OSError,
@@ -40,25 +46,77 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
     """
     if channels not in _MODES:
         raise OptionError(f"channels={channels}; a picture has 1 (grey) or 3 (red, green, blue)")
-    path = Path(path)
+    return fitted_pixels(_opened(Path(path), _MODES[channels]), channels, size)
+
+
+def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """(channels, height, width) uint8 of a picture in memory, as ``read_picture`` gives it."""
+    height, width = size
+    shrinks = width <= picture.width and height <= picture.height
+    picture = picture.convert(_MODES[channels])
+    return pixels_of(picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR))
+
+
+def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
+    """(1, height, width) of a grey picture or (3, height, width) of a coloured one: uint8, as large as the file has it.
+
+    Turned and laid on white as by ``read_picture``. ``grey`` takes the colours away; ``largest`` shrinks the picture,
+    by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``.
+    """
+    picture = _opened(Path(path), _MODES[1] if grey else None)
+    if largest is not None and max(picture.size) > largest:
+        width, height = (max(1, round(side * largest / max(picture.size))) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BOX)
+    return pixels_of(picture)
+
+
+def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """(1, height, width) of a grey picture in memory, (3, height, width) of an RGB one."""
+    pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """The picture in memory of (1, height, width) or (3, height, width) pixels."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def encoded_picture(picture: Image.Image, path: Path) -> bytes:
+    """A file for a path that ends with .png, .jpg or .jpeg; raises ``OptionError`` for another ending."""
+    ending = path.suffix.lower()
+    if ending not in _FORMATS:
+        raise OptionError(f"{path}: pictures are written as {', '.join(_FORMATS)}, not as {ending or 'a file without'}")
+    stream = BytesIO()
+    picture.save(stream, **_FORMATS[ending])
+    return stream.getvalue()
+
+
+def _opened(path: Path, mode: str | None) -> Image.Image:
+    """8 bits a channel, upright, on white, grey or RGB as asked or as it is; raises ``DataError``."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    return decoded(path, str(path), mode)
+
+
+def decoded(
+    source: Path | BinaryIO, name: str, mode: str | None = None, most_pixels: int = _MOST_PIXELS
+) -> Image.Image:
+    """8 bits a channel, upright, on white, grey or RGB as asked or as it is. ``name`` is for errors.
+
+    Its size is read from its head, before memory is asked for. Raises ``DataError`` as ``read_picture`` does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the stricter limit
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                if file.width * file.height > _MOST_PIXELS:
-                    raise DataError(f"{path}: {file.width}×{file.height} is more than {_MOST_PIXELS:,} pixels")
-                picture = _on_white(ImageOps.exif_transpose(file)).convert(_MODES[channels])
+            with Image.open(source, formats=("PNG", "JPEG")) as file:
+                if file.width * file.height > most_pixels:
+                    raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")
+                own = _MODES[1] if file.mode in _GREY or file.mode.startswith("I") else _MODES[3]
+                return _on_white(ImageOps.exif_transpose(file)).convert(mode or own)
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{path}: not a PNG or JPEG picture that can be read: {error}") from error
-    height, width = size
-    shrinks = width <= picture.width and height <= picture.height
-    picture = picture.resize((width, height), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        raise DataError(f"{name}: not a PNG or JPEG picture that can be read: {error}") from error
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -44,6 +44,9 @@ class Elementwise(Op):
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
     fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
+    activates: ClassVar[bool] = False  # whether it is an activation function, above 0 where a unit fires
+    flat_ends: ClassVar[tuple[float, float] | None] = None
+    """Outputs below and above which the function is so flat that its derivative is less than a tenth of its largest."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)

@@ -93,6 +93,10 @@ class Op:
         """Values of ∂L/∂input for each needed input; an output gradient of None is zero."""
         raise NotImplementedError
 
+    def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
+        """Mean and biased variance by channel of the first output, where they follow without reading it."""
+        return None
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         """Examples for the one parametrised test; an operation without any fails it."""

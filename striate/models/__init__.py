@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from striate.errors import unknown_option
-from striate.models.plain import first_cnn, lenet5, vgg_small
+from striate.models.plain import first_cnn, lenet5, mlp, vgg_small
 from striate.models.residual import resnet18, resnet20
 from striate.nn.container import Sequential
 
@@ -17,7 +17,16 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "vgg_small": vgg_small,
     "resnet20": resnet20,
     "resnet18": resnet18,
+    "mlp": mlp,
 }
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """What can be chosen of a named network beside channels and classes, with its defaults."""
+    if name not in MODELS:
+        raise unknown_option("model", name, MODELS)
+    parameters = inspect.signature(MODELS[name]).parameters.values()
+    return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}
 
 
 def build(
@@ -27,9 +36,7 @@ def build(
 
     model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """
-    if name not in MODELS:
-        raise unknown_option("model", name, MODELS)
-    known = [option for option in inspect.signature(MODELS[name]).parameters if option not in ("channels", "classes")]
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise unknown_option(f"option of {name}", option, [*known, "channels", "classes", "seed"])
@@ -38,4 +45,4 @@ def build(
     return model if seed is None else model.initialize(seed)
 
 
-__all__ = ["MODELS", "build", "first_cnn", "lenet5", "resnet18", "resnet20", "vgg_small"]
+__all__ = ["MODELS", "build", "first_cnn", "lenet5", "mlp", "options_of", "resnet18", "resnet20", "vgg_small"]

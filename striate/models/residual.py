@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from striate.models.block import NormPlacement, Style
+from striate.models.block import FITTED, SLOPE, NormPlacement, Style
 from striate.nn.container import Residual, Sequential
 from striate.nn.linear import Linear
 from striate.nn.module import Module
@@ -44,14 +44,26 @@ def _stem(style: Style, channels: int, width: int) -> list[Module]:
 
 
 def resnet20(
-    channels: int = 3, classes: int = 10, *, activation: str = "leaky_relu", norm: str = "before_activation"
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    activation: str = "leaky_relu",
+    norm: str = "before_activation",
+    negative_slope: float = SLOPE,
+    init: str = FITTED,
 ) -> Sequential:
     """16, 32 and 64 channels, three basic blocks each."""
-    return residual_network(Style.of(activation, norm), channels, classes, (16, 32, 64), 3)
+    return residual_network(Style.of(activation, norm, negative_slope, init), channels, classes, (16, 32, 64), 3)
 
 
 def resnet18(
-    channels: int = 3, classes: int = 10, *, activation: str = "leaky_relu", norm: str = "before_activation"
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    activation: str = "leaky_relu",
+    norm: str = "before_activation",
+    negative_slope: float = SLOPE,
+    init: str = FITTED,
 ) -> Sequential:
     """64, 128, 256 and 512 channels, two basic blocks each, with a 3×3 stem for small images."""
-    return residual_network(Style.of(activation, norm), channels, classes, (64, 128, 256, 512), 2)
+    return residual_network(Style.of(activation, norm, negative_slope, init), channels, classes, (64, 128, 256, 512), 2)

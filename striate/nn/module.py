@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
@@ -13,11 +13,12 @@ import numpy as np
 from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
 from striate.graph import arithmetic
+from striate.graph.graph import Graph
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.memory import placed, write_state
 from striate.nn.parameter import Parameter, Role
-from striate.nn.summary import summary_table
+from striate.nn.summary import summary_html, summary_rows, summary_table
 from striate.nn.trail import explained_error
 from striate.state import StateArena
 from striate.tracing import (
@@ -371,6 +372,24 @@ class Module:
             self.__dict__["_latest"] = _Latest(self._version, training, x.shape[1:], x.dtype, program, n == 1)
         return program(arrays, n)
 
+    def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
+        """What a function of traced values gives for arrays with N on axis 0, in prediction mode.
+
+        The function may call the model, look at the active trace, and differentiate. Its program, one for all N, is
+        kept with those of the model under ``key``, which says all that it depends on beside the types of the arrays.
+        """
+        n = len(next(iter(arrays.values())))
+        types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
+        kinds = (key, tuple(types.items()))
+        program = self._programs.find((self._version, *kinds))
+        if program is None:
+            with Trace() as trace:
+                outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
+                graph = trace.graph(output_values(outputs))
+            program = self._prepared(trace, graph, outputs, single=False)
+            self._programs.keep((self._version, *kinds), program)
+        return program(arrays, n)
+
     def program(self, *inputs: Any, training: bool = False) -> Program:
         """The compiled program that predicts on arrays like these: for profiles."""
         return self._program(*self._arrays(inputs), training)
@@ -407,8 +426,11 @@ class Module:
                 )
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
+        return self._prepared(trace, graph, outputs, single=n == 1)
+
+    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, single: bool) -> Program:
         bindings = bindings_of(trace)
-        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=n == 1)
+        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=single)
         return Program(graph, executable, outputs, tuple(trace.checks))
 
     def as_input(self, array: Any, first: bool = True) -> Array:
@@ -466,6 +488,15 @@ class Module:
 
         ``shape`` is that of one sample; without it the one that the model was last called with.
         """
+        rows, problem = self._summarized(shape)
+        return summary_table(rows) + problem
+
+    def _repr_html_(self) -> str:
+        """The summary, as notebooks show it."""
+        rows, problem = self._summarized(None)
+        return summary_html(rows, problem)
+
+    def _summarized(self, shape: tuple[int, ...] | None) -> tuple[list[tuple[str, ...]], str]:
         problem = ""
         types = self._example
         trace = Trace()
@@ -481,10 +512,10 @@ class Module:
             problem = f"\n{type(error).__name__} {error}"
         except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
             problem = f"\n{type(error).__name__} {error}"
-        text = summary_table(self, trace, types) + problem
+        rows = summary_rows(self, trace, types)
         for restore in reversed(trace.undo):
             restore()
-        return text
+        return rows, problem
 
 
 @dataclass(frozen=True)

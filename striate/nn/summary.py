@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 _LONGEST = 48  # columns of a layer's description
 
 
-def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> str:
-    """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run."""
+def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
+    """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run.
+
+    The first row is the head, the last one the total.
+    """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.steps}
     if types:
@@ -35,6 +39,27 @@ def summary_table(model: Module, trace: Trace, types: tuple[TensorType, ...] | N
         shown = shape_text(step.output.shape) if step else "?"
         rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))
     rows.append(("total", "", "", f"{total_parameters:,}", f"{total_work:,}"))
+    return rows
+
+
+def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
+    """The rows as a table for notebooks, and below it what went wrong."""
+    left, right = "text-align:left;white-space:nowrap;padding:1px 8px", "text-align:right;padding:1px 8px"
+    rule = ";border-top:1px solid currentColor;border-bottom:1px solid currentColor;font-weight:bold"
+    lines: list[str] = []
+    for number, row in enumerate(rows):
+        style = rule if number in (0, len(rows) - 1) else ""
+        cells = "".join(
+            f'<td style="{right if column > 2 else left}{style}">{html.escape(text)}</td>'
+            for column, text in enumerate(row)
+        )
+        lines.append(f"<tr>{cells}</tr>")
+    table = f'<table style="border-collapse:collapse">{"".join(lines)}</table>'
+    return table + (f"<pre>{html.escape(problem.strip())}</pre>" if problem else "")
+
+
+def summary_table(rows: list[tuple[str, ...]]) -> str:
+    """The rows as text."""
     rows = [(*row[:1], row[1] if len(row[1]) <= _LONGEST else f"{row[1][: _LONGEST - 1]}…", *row[2:]) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [

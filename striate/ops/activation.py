@@ -5,6 +5,7 @@ Each operation states its math once: ``reference`` in NumPy, ``gradient`` as gra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,7 +24,9 @@ from striate.graph.value import Array, Value, dtype_of, operators
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
+    activates: ClassVar[bool] = True
     fractional: ClassVar[bool] = True
+    flat_ends: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
 
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
@@ -41,7 +44,12 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
+    activates: ClassVar[bool] = True
     fractional: ClassVar[bool] = True
+    flat_ends: ClassVar[tuple[float, float] | None] = (
+        0.5 - math.sqrt(0.225),
+        0.5 + math.sqrt(0.225),
+    )  # y(1 − y) < 1/40
 
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))  # never overflows
@@ -62,6 +70,8 @@ class Relu(Elementwise):
 
     NaN stays NaN.
     """
+
+    activates: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return np.maximum(x, 0)
@@ -101,6 +111,7 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
+    activates: ClassVar[bool] = True
     negative_slope: float = 0.01
 
     def reference(self, x: Array) -> Array:

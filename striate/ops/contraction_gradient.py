@@ -90,15 +90,15 @@ class WeightGradient(KernelSpec):
         taps: list[Three] = list(itertools.product(range(depth), range(height), range(row)))
         if channels * row <= self.accumulators or self.source.block == 1:
             pairs = [(c, tap) for tap in taps for c in range(channels)]
-            return _evenly(pairs, self.accumulators)
+            return evenly(pairs, self.accumulators)
         per = self.accumulators // row
         if per * row < min(channels, self.accumulators) * 3 // 4 or not per:
             # Few registers: the channels of one tap at a time fill them better.
-            some = _evenly(list(range(channels)), self.accumulators)
+            some = evenly(list(range(channels)), self.accumulators)
             return [[(c, tap) for c in together] for tap in taps for together in some]
         groups: list[list[tuple[int, Three]]] = []
         for first in range(0, len(taps), row):
-            for some in _evenly(list(range(channels)), per):
+            for some in evenly(list(range(channels)), per):
                 groups.append([(c, tap) for tap in taps[first : first + row] for c in some])
         return groups
 
@@ -156,7 +156,7 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
     return k.iadd(*(k.imul(index, stride) for index, stride in zip(indices, strides, strict=True)))
 
 
-def _evenly(items: list[Any], most: int) -> list[list[Any]]:
+def evenly(items: list[Any], most: int) -> list[list[Any]]:
     """Consecutive runs of at most ``most`` items, as equal as can be."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)

@@ -209,7 +209,8 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> 
     x, w = site.node.inputs
     source: Storage = site.storage(x)
     taps, tile, operands = g.kernel[2], form.tile, form.operands
-    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, 2))
+    beside = 1 if registers_per_vector(site.target, operands.computed) > 1 else 2
+    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, beside))
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed, False)
     many = site.domain.blocks * pack.per_block * operands.numpy.itemsize > SHARED_FILTERS
     pack = replace(pack, streamed=many)
@@ -331,9 +332,10 @@ def lower_winograd_gradient(site: Any, g: Geometry, form: Winograd) -> list[Phas
     taps, tile, operands = g.kernel[2], form.tile, form.operands
     per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
+    accumulators = min(BLOCK, most_accumulators(site.target, operands.computed, 1))
     kernel = WinogradWeightGradient(
-        source, arriving, operands, before, shares, outs, intos, together, tile, taps, samples
-    )  # fmt: skip
+        source, arriving, operands, before, shares, outs, intos, together, accumulators, tile, taps, samples
+    )
     pairs = arriving.blocks * source.blocks
     path = site.node.path
     size = shares * pairs * kernel.per_pair * kernel.sums.numpy.itemsize

@@ -78,6 +78,16 @@ class BatchNormalization(Op):
         mean, variance = Moments(batch_axes(x.type.rank))(x)
         return _normalized(x, mean, variance, affine, self.epsilon), mean, variance
 
+    def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value]:
+        """β and γ² · σ² / (σ² + ε)"""
+        (_, *affine), (_, mean, variance) = inputs, outputs
+        normalized = variance / (variance + self.epsilon)
+        zero = mean - mean  # NaN stays NaN
+        if not affine:
+            return zero, normalized
+        gamma, beta = (reshape(vector, mean.shape) for vector in affine)
+        return zero + beta, normalized * gamma * gamma
+
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 

@@ -16,6 +16,7 @@ from striate.codegen.microkernel import sum_of_outer_products
 from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
+from striate.ops.contraction_gradient import evenly
 from striate.ops.winograd import PADDING, apply, lines_apart, transform_input, transforms
 
 
@@ -40,6 +41,7 @@ class WinogradWeightGradient(KernelSpec):
     outs: int  # output blocks of one range
     intos: int  # input blocks of one range
     together: int  # tiles of one batch
+    accumulators: int  # input channels whose sums stay in registers
     tile: int
     taps: int
     samples: int  # 0: the run-time N
@@ -285,14 +287,16 @@ class WinogradWeightGradient(KernelSpec):
         v = k.offset(k.scratch, k.iadd(k.imul(position, self.per_v), k.imul(into, step)), operands)
         w = k.offset(w, k.iadd(k.imul(position, self.per_w), k.imul(out, step)), operands)
         target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
-        places = [k.offset(target, c * LANES, dtype) for c in range(BLOCK)]
-        start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
-        with k.loop(0, count, paired, carry=start) as tile:
-            arrived = k.offset(w, k.imul(tile.index, BLOCK), operands)
-            x = k.offset(v, k.imul(tile.index, BLOCK), operands)
-            tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, range(0, BLOCK * paired, paired))
-        for p, value in zip(places, tile.result, strict=True):
-            k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
+        for channels in evenly(list(range(BLOCK)), self.accumulators):
+            places = [k.offset(target, c * LANES, dtype) for c in channels]
+            start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
+            with k.loop(0, count, paired, carry=start) as tile:
+                arrived = k.offset(w, k.imul(tile.index, BLOCK), operands)
+                x = k.offset(v, k.imul(tile.index, BLOCK), operands)
+                offsets = [c * paired for c in channels]
+                tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
+            for p, value in zip(places, tile.result, strict=True):
+                k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
 
 @dataclass(frozen=True)

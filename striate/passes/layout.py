@@ -104,6 +104,8 @@ class _Chooser:
         self.new: dict[Value, Value] = {}
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
+        self.viewed: set[Value] = set()
+        """Values whose memory a view shares: their elements must lie end to end, so they take no halo."""
 
     def run(self) -> Layouts:
         for node in self.source.nodes:
@@ -128,6 +130,8 @@ class _Chooser:
             return value
         y = Node(Convert(PLAIN), (value,), value.node.path).outputs[0]
         self.layouts.block[y] = PLAIN
+        if value in self.layouts.planar:
+            self.layouts.planar.add(y)  # rows of what has a halo do not lie end to end
         return y
 
     def _node(self, node: Node) -> None:
@@ -175,6 +179,8 @@ class _Chooser:
             inherited = any(v in self.layouts.planar and v.shape == result.shape for v in inputs)
             if stretched or inherited or node.op.kind is Kind.RANDOM:
                 self.layouts.planar.add(made.outputs[0])
+            else:
+                self.viewed.update(inputs)  # read from end to end; a halo that came later would be read as elements
 
     def _operand(self, value: Value, result: TensorType) -> Value:
         """A plain operand of blocked work: fine if it is one number a channel or a pixel, else converted."""
@@ -193,8 +199,19 @@ class _Chooser:
         stays = self.layouts.block[x] == BLOCK and flat and same_rows
         if not stays:
             x = self._plain(x)
+        if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
+            x = self._without_halo(x)
         made = self._emit(node, [x], [BLOCK if stays else PLAIN])
         self.layouts.alias[made.outputs[0]] = x
+        self.viewed.add(x)
+
+    def _without_halo(self, x: Value) -> Value:
+        """A copy whose elements lie end to end."""
+        y = Node(Convert(self.layouts.block[x]), (x,), x.node.path).outputs[0]
+        self.layouts.block[y] = self.layouts.block[x]
+        if x in self.layouts.planar:
+            self.layouts.planar.add(y)
+        return y
 
     def _reduction(self, node: Node, x: Value) -> None:
         axes = cast(Any, node.op).axes
@@ -210,7 +227,11 @@ class _Chooser:
         elif rank >= 2 and 1 not in moving and covers and spatial_axes:
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
         else:
-            self._emit(node, [self._plain(x)], [PLAIN] * len(node.outputs))
+            x = self._plain(x)
+            if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
+                x = self._without_halo(x)
+            self._emit(node, [x], [PLAIN] * len(node.outputs))
+            self.viewed.add(x)  # is read from end to end too
 
     # -- conversions --------------------------------------------------------------------------------------------
 
@@ -230,6 +251,7 @@ class _Chooser:
         kind = value.node.op.kind
         can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
         can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK
+        can_pad &= value not in self.viewed
         if self.layouts.block[value] == block and (can_pad or not halo):
             return value
         key = (value, block, halo)

@@ -5,7 +5,8 @@
                 weight gradient of the next convolution, from y
 
 The loop that computes dy has v in registers and y a few instructions away: it stores y anew, and the first y need not
-outlive the forward pass. That costs one write of y and no read (Chen et al. 2016, arXiv:1604.06174, recompute far more).
+outlive the forward pass. That costs one write of y and no read. (Chen et al. 2016, arXiv:1604.06174, recompute whole
+stretches of a network, for more time and less memory.)
 """
 
 from __future__ import annotations

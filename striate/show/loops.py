@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from striate.codegen.region import Domain, Space
@@ -14,7 +15,7 @@ from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value, shape_text
 from striate.passes.fuse import Group, Plan
-from striate.show.names import Equations, Names, forward_nodes, layers_of, options, words
+from striate.show.names import Equations, Names, forward_nodes, options, paths_of, words
 
 WIDTH = 110
 
@@ -47,10 +48,26 @@ the next convolution reads. On the way back they ride on the convolution's input
 """
 
 
+@dataclass(frozen=True)
+class Loop:
+    """One loop in words: ``rows`` are (label, texts), such as ("computes", ("v9 = …",)); ``paths`` its layers."""
+
+    index: int
+    backward: bool
+    title: str
+    paths: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def loops_of(plan: Plan) -> list[Loop]:
+    """All loops of a plan, in the order in which they run."""
+    return _Page(plan).loops()
+
+
 def loops_text(plan: Plan, layers: Mapping[str, str]) -> str:
-    """All groups of a plan."""
-    page = _Page(plan, layers)
-    lines = page.lines()
+    """All groups of a plan; ``layers`` names the layer at a path."""
+    page = _Page(plan)
+    lines = _lines(page.loops(), layers)
     kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
     rides = any(group.reductions for group in plan.groups if group.anchor is not None)
     hint = HINT if rides else ""
@@ -96,11 +113,27 @@ FORWARD = "forward: from the input to the loss"
 BACKWARD = "backward: from the loss to the gradients"
 
 
+def _lines(loops: Sequence[Loop], layers: Mapping[str, str]) -> list[str]:
+    lines: list[str] = []
+    section = ""
+    for loop in loops:
+        now = BACKWARD if loop.backward else FORWARD
+        if now != section:
+            lines += [f"──── {now} ".ljust(WIDTH, "─"), ""]
+            section = now
+        start = f"loop {loop.index}  "
+        lines += textwrap.wrap(loop.title, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        named = [f"{path} {layers[path]}" if path in layers else path for path in loop.paths]
+        lines += row("layers", [", ".join(named)] if named else [])
+        lines += [line for label, texts in loop.rows for line in row(label, texts)]
+        lines.append("")
+    return lines[:-1]
+
+
 class _Page:
-    def __init__(self, plan: Plan, layers: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.layouts = plan.layouts
-        self.layers = layers
         self.names = Names(plan)
         self.kinds: Counter[str] = Counter()
         self.forward = forward_nodes(plan.layouts.graph)
@@ -110,16 +143,12 @@ class _Page:
             if name.startswith("pending:")
         } | {plan.layouts.base(value) for value in plan.layouts.graph.updates.values()}
 
-    def lines(self) -> list[str]:
-        lines: list[str] = []
-        section = ""
+    def loops(self) -> list[Loop]:
+        loops: list[Loop] = []
         for group in self.plan.groups:
-            now = BACKWARD if section == BACKWARD or not self._leads_to_the_loss(group) else FORWARD
-            if now != section:
-                lines += [f"──── {now} ".ljust(WIDTH, "─"), ""]
-                section = now
-            lines += [*self._paragraph(group), ""]
-        return lines[:-1]
+            backward = bool(loops and loops[-1].backward) or not self._leads_to_the_loss(group)
+            loops.append(self._loop(group, backward))
+        return loops
 
     def _leads_to_the_loss(self, group: Group) -> bool:
         nodes = {value.node for value in group.stores} | set(group.reductions) | set(group.finishes)
@@ -129,13 +158,9 @@ class _Page:
     def _is_statistic(self, group: Group) -> bool:
         return bool(group.stores) and all(self.layouts.base(value) in self.pending for value in group.stores)
 
-    def _paragraph(self, group: Group) -> list[str]:
+    def _loop(self, group: Group, backward: bool) -> Loop:
         equations = Equations(self.names, group)
         nodes = [*equations.nodes, *group.reductions, *group.finishes, *([group.anchor] if group.anchor else [])]
-        lines = self._title(group)
-        layers = layers_of(nodes, self.layers)
-        if layers:
-            lines += row("layers", [layers])
         reads = dict(equations.reads)
         computes = list(equations.lines)
         if group.anchor:
@@ -148,24 +173,25 @@ class _Page:
             name: value for name, value in reads.items() if not (value.type.batched or self._is_weight(group, value))
         }
         large = {name: value for name, value in reads.items() if name not in small}
-        lines += row("reads", [self._list(list(large.items()))] if large else [])
-        lines += row("with", [", ".join(small)] if small else [])
-        lines += row("computes", computes)
-        lines += row("sums", [self._sum(node, equations) for node in group.reductions])
         stored = list(group.stores)
         if group.anchor:
             fused = bool(group.domain)
             stored += [v for i, v in enumerate(group.anchor.outputs) if (i > 0 or not fused) and v not in stored]
-        lines += row(
-            "stores", [self._list([(self.names.of(value), value) for value in stored], own=True)] if stored else []
-        )
-        return lines
+        rows = {
+            "reads": [self._list(list(large.items()))] if large else [],
+            "with": [", ".join(small)] if small else [],
+            "computes": computes,
+            "sums": [self._sum(node, equations) for node in group.reductions],
+            "stores": [self._list([(self.names.of(value), value) for value in stored], own=True)] if stored else [],
+        }
+        filled = tuple((label, tuple(texts)) for label, texts in rows.items() if texts)
+        return Loop(group.index, backward, self._title(group), paths_of(nodes), filled)
 
     @staticmethod
     def _is_weight(group: Group, value: Value) -> bool:
         return group.anchor is not None and value in group.anchor.inputs
 
-    def _title(self, group: Group) -> list[str]:
+    def _title(self, group: Group) -> str:
         if group.anchor is not None:
             what = words(group.anchor)
             shape = shape_of_work(group.anchor)
@@ -177,8 +203,7 @@ class _Page:
             )
             text = f"{what}, over {domain_text(cast(Domain, group.domain))}"
         self.kinds[what] += 1
-        start = f"loop {group.index}  "
-        return textwrap.wrap(text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        return text
 
     def _finish(self, node: Node) -> str:
         results = ", ".join(self.names.of(value) for value in node.outputs)

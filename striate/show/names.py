@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, cast
 
@@ -196,7 +195,6 @@ def written(node: Node, arguments: list[Expression]) -> Expression:
     return f"{name}({', '.join([*(text for text, _ in arguments), *given])})", ATOM
 
 
-def layers_of(nodes: list[Node], layers: Mapping[str, str]) -> str:
-    """The layers that the nodes came from: ``conv1 Conv2d, bn1 BatchNorm2d``."""
-    paths = dict.fromkeys(node.path for node in sorted(nodes, key=lambda node: node.serial) if node.path)
-    return ", ".join(f"{path} {layers[path]}" if path in layers else path for path in paths)
+def paths_of(nodes: list[Node]) -> tuple[str, ...]:
+    """The paths of the layers that the nodes came from, in the order of their work."""
+    return tuple(dict.fromkeys(node.path for node in sorted(nodes, key=lambda node: node.serial) if node.path))

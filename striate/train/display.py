@@ -8,6 +8,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from striate.codegen import jit
+from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan, epoch_line
 
@@ -67,6 +68,10 @@ class Live:
     def warn(self, text: str) -> None:
         if self._bars is not None:
             self._bars.console.print(Text(f"warning: {text}"), soft_wrap=True)
+
+    def finding(self, finding: Finding) -> None:
+        if self._bars is not None:
+            self._bars.console.print(Text(finding.brief), soft_wrap=True)
 
     def batch(self, moment: Moment) -> None:
         if self._bars is None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from striate.errors import opened_room
+from striate.train.notebook import history_html
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,17 @@ class History:
     def to_json(self) -> dict[str, object]:
         """Plain numbers, lists and objects."""
         return {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Loss and held-out accuracy as a matplotlib figure, also written to ``path`` where one is given.
+
+        Raises ``MissingExtraError`` without the extra ``plot``, ``DataError`` before the first epoch is finished.
+        """
+        return opened_room("plot", "matplotlib").curves(self, path)
+
+    def _repr_html_(self) -> str:
+        """Curves and epochs, as notebooks show them; needs no matplotlib."""
+        return history_html(self)
 
     def __len__(self) -> int:
         return len(self.epochs)

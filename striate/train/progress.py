@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 
 
@@ -51,6 +52,10 @@ class Progress(Protocol):
         """Something about the data that is good to know; after ``start``."""
         ...
 
+    def finding(self, finding: Finding) -> None:
+        """The doctor found something new."""
+        ...
+
     def batch(self, moment: Moment) -> None:
         """A step was committed."""
         ...
@@ -75,6 +80,9 @@ class Silent:
     def warn(self, text: str) -> None:
         warnings.warn(text, stacklevel=3)
 
+    def finding(self, finding: Finding) -> None:
+        pass  # trainer.findings has it
+
     def batch(self, moment: Moment) -> None:
         pass
 
@@ -83,6 +91,41 @@ class Silent:
 
     def stop(self) -> None:
         pass
+
+
+class Together:
+    """Several that are told the same; the first decides what is shown live, and takes the warnings."""
+
+    def __init__(self, first: Progress, *others: Progress) -> None:
+        self._first = first
+        self._all = (first, *others)
+
+    @property
+    def live(self) -> bool:
+        return self._first.live
+
+    def start(self, plan: Plan) -> None:
+        for one in self._all:
+            one.start(plan)
+
+    def warn(self, text: str) -> None:
+        self._first.warn(text)
+
+    def finding(self, finding: Finding) -> None:
+        for one in self._all:
+            one.finding(finding)
+
+    def batch(self, moment: Moment) -> None:
+        for one in self._all:
+            one.batch(moment)
+
+    def epoch(self, epoch: Epoch) -> None:
+        for one in self._all:
+            one.epoch(epoch)
+
+    def stop(self) -> None:
+        for one in self._all:
+            one.stop()
 
 
 class Lines:
@@ -101,6 +144,9 @@ class Lines:
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
+
+    def finding(self, finding: Finding) -> None:
+        self._say(finding.brief)
 
     def batch(self, moment: Moment) -> None:
         pass

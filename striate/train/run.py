@@ -1,7 +1,8 @@
 """The run folder: everything that is needed to use, judge and repeat a training.
 
 RUN/model.safetensors    the model, as ``st.save`` writes it
-RUN/run.json             arguments, seed, data set, versions, history, final evaluation
+RUN/progress.jsonl       what happened, line by line, while it trained: ``record``
+RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Run:
     finished: bool = False
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     evaluation: dict[str, Any] | None = None
+    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,9 +107,10 @@ def read_run(folder: Path) -> Run:
     entries = dict(cast("Mapping[str, Any]", document))
     wanted: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
-        "evaluation": (dict, type(None)), "versions": dict,
+        "evaluation": (dict, type(None)), "findings": list, "versions": dict,
     }  # fmt: skip
     entries.pop("format")
+    entries.setdefault("findings", [])  # runs from before there was a doctor
     if set(entries) != set(wanted) or not all(isinstance(entries[name], kind) for name, kind in wanted.items()):
         raise ModelFileError(f"{path}: wanted {', '.join(wanted)}{cure}")
     return Run(**entries)

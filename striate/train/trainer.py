@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from striate.data.dataset import Array, Dataset
 from striate.data.loader import batch_count, batches
+from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
-from striate.errors import OptionError, ShapeError
+from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
@@ -20,7 +22,8 @@ from striate.step import TrainingStep
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
-from striate.train.progress import Lines, Moment, Plan, Progress, Silent
+from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
+from striate.train.record import Record
 from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
@@ -34,9 +37,15 @@ class Trainer:
 
     ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
     seed gives the same model. An epoch is made of batches of ``batch_size`` samples or a few less, all of about one
-    size (see ``data.batches``). ``precision`` is that of ``TrainingStep``. ``progress`` is True (live on a
+    size (see ``data.batches``); ``shuffle=False`` keeps the order of the data set. ``precision`` is that of
+    ``TrainingStep``. The doctor watches and tells what is
+    wrong, in ``findings`` and with the progress; ``doctor=False`` turns it off. ``progress`` is True (live on a
     terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
     does.
+
+    ``watch`` is a ``Watch`` of all layers, whose passes are the epochs; ``watch=False`` trains without, and without
+    the doctor. ``record`` is a folder that ``progress.jsonl`` is written to while it trains (see ``train.record``), or
+    a ``Record``.
     """
 
     def __init__(
@@ -48,15 +57,25 @@ class Trainer:
         seed: int = 0,
         batch_size: int = 64,
         precision: str | Precision = Precision.full,
+        shuffle: bool = True,
+        doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
+        watch: bool = True,
+        record: str | Path | Record | None = None,
     ) -> None:
         _require_count("batch_size", batch_size)
         self.model = model
         self.seed = seed
         self.batch_size = batch_size
         self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size, precision=precision)
+        self.watch = self.step.watch("*") if watch else None
         self.history = History()
+        self.shuffle = shuffle
+        self.doctor: Doctor | None = None
+        self._wants_doctor = doctor and watch
+        self._told: set[tuple[str, str]] = set()
+        self._record = Record(record) if isinstance(record, str | Path) else record
         self._progress = progress
         self._leave = leave
 
@@ -79,23 +98,56 @@ class Trainer:
         first = len(self.history) + 1
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
-        progress = chosen_progress(self._progress)
+        progress = self._recorded(chosen_progress(self._progress), train_set)
+        self.doctor = None
+        if self._wants_doctor:
+            self.doctor = Doctor(
+                self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
+                seed=self.seed, shuffle=self.shuffle,
+            )  # fmt: skip
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
                 self._warn_of_unusual(progress, train_set, validation)
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.begin())
                 for number in range(first, first + epochs):
                     epoch = self._epoch(number, train_set, validation, progress, interruption)
                     self.history.epochs.append(epoch)
                     progress.epoch(epoch)
+                    if self.doctor is not None:
+                        self._tell(
+                            progress,
+                            self.doctor.end_of_epoch(epoch.loss, epoch.validation_loss, epoch.validation_accuracy),
+                        )
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.finish())
+                self.history.finished = True
+                if self._record is not None:
+                    self._record.finished = True
+            except NonFiniteError as error:
+                if self.doctor is not None:
+                    self._tell(progress, self.doctor.broke_down(error))
+                raise
             finally:
                 progress.stop()
-        self.history.finished = True
         return self.history
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Loss and accuracy on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH)
+
+    @property
+    def findings(self) -> Findings:
+        """What the doctor found in the last call of ``fit``, causes before their symptoms."""
+        return Findings() if self.doctor is None else self.doctor.findings
+
+    @property
+    def setup(self) -> Setup:
+        """What the last call of ``fit`` trained, for a remedy to change: ``finding.remedy.apply(trainer.setup)``."""
+        if self.doctor is None:
+            raise OptionError("nothing was trained with a doctor yet\n  help: trainer.fit(…), with doctor=True")
+        return self.doctor.setup
 
     def _epoch(
         self,
@@ -107,12 +159,20 @@ class Trainer:
     ) -> Epoch:
         total, seen = 0.0, 0
         sampled = SampledAccuracy(self.model) if progress.live else None
+        if self.watch is not None:
+            self.watch.start_pass()
         start = time.perf_counter()
-        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1)
+        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
+        doctor = self.doctor
         for index, (x, y, _) in enumerate(order):
             if sampled is not None:
                 sampled.before_step(x, y)
-            total += self.step(x, y) * len(y)
+            if doctor is not None:
+                doctor.before(x, y)
+            loss = self.step(x, y)
+            total += loss * len(y)
+            if doctor is not None:
+                self._tell(progress, doctor.after(x, y, loss))
             seen += len(y)
             interruption.raise_if_asked()
             elapsed = time.perf_counter() - start
@@ -126,6 +186,24 @@ class Trainer:
             self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
         )
         return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
+
+    def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
+        """The same progress, with the record beside it."""
+        record = self._record
+        if record is None:
+            return progress
+        record.of(self.step, self.watch)
+        record.model = record.model or type(self.model).__name__
+        record.data = record.data or train_set.name
+        record.complain = progress.warn
+        return Together(progress, record)
+
+    def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
+        """What the doctor found just now, and what it found while nobody was told."""
+        for finding in new:
+            if not finding.because and finding.key not in self._told:
+                progress.finding(finding)
+            self._told.add(finding.key)
 
     def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
         """Of either set: the standardizer may have been fitted elsewhere."""

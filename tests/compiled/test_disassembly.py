@@ -18,6 +18,8 @@ from striate.graph.value import DType, N, TensorType, Value
 from striate.ops.contraction import TapConvolution
 from striate.ops.contraction_gradient import WeightGradient
 from striate.ops.convolution import Convolution
+from striate.ops.winograd import WinogradConvolution
+from striate.ops.winograd_gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
@@ -39,20 +41,20 @@ class Layer:
     size: int
     kernel: int = 3
 
-    def phases(self, target: str, dtype: DType = DType.float32) -> list[PhaseDraft]:
+    def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[PhaseDraft]:
         """The phases of its forward pass and gradients."""
         pad = (self.kernel - 1) // 2
         x = Input("x", TensorType(dtype, (N, self.inputs, self.size, self.size)))()
         w = Input("w", TensorType(dtype, (self.outputs, self.inputs, self.kernel, self.kernel)))()
         y = Convolution((1, 1), ((pad, pad),) * 2, (1, 1), 1)(x, w)
         dx, dw = differentiate(total(y * y), [x, w])
-        return phases(Graph({"x": x, "w": w}, {"y": y, "dx": dx, "dw": dw}), target)
+        return phases(Graph({"x": x, "w": w}, {"y": y, "dx": dx, "dw": dw}), target, winograd)
 
 
-def phases(graph: Graph, target: str) -> list[PhaseDraft]:
+def phases(graph: Graph, target: str, winograd: bool = False) -> list[PhaseDraft]:
     """What the graph becomes for a target, this computer's or not."""
     plan = fuse(layout(simplify(expand(graph))))
-    return lower(plan, named(target), winograd=False).phases
+    return lower(plan, named(target), winograd=winograd).phases
 
 
 def innermost_loops(assembly: str) -> list[list[str]]:
@@ -78,8 +80,10 @@ def hot_loops(assembly: str) -> Iterator[list[str]]:
 LAYERS = {
     "64@32": Layer(64, 64, 32),
     "16@32": Layer(16, 16, 32),
+    "32@16": Layer(32, 32, 16),
     "first": Layer(3, 32, 32),
     "lenet": Layer(1, 16, 28, 5),
+    "many": Layer(256, 256, 8),
 }
 TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
 
@@ -92,7 +96,7 @@ TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
         "x86-64-v3",
     ],
 )
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", ["64@32", "16@32", "first", "lenet"])
 def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None:
     lanes = TARGETS[target]
     seen = Counter[str]()
@@ -128,6 +132,33 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
             assert longest <= phase.spec.accumulators * registers
         seen[phase.name] += 1
     assert seen.keys() == {"convolution", "input gradient", "weight gradient"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("layer", ["64@32", "32@16", "many"])
+def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
+    lanes = TARGETS[target]
+    registers = 16 // lanes
+    seen = Counter[str]()
+    for phase in LAYERS[layer].phases(target, winograd=True):
+        if not isinstance(phase.spec, WinogradConvolution | WinogradWeightGradient):
+            continue
+        assembly = jit.disassembly(phase.spec.ir(), named(target))
+        counts = [sum("vfmadd231ps" in line for line in loop) for loop in hot_loops(assembly)]
+        if isinstance(phase.spec, WinogradConvolution):
+            products = phase.spec.together * BLOCK * registers
+        else:
+            products = -(-BLOCK // -(-BLOCK // phase.spec.accumulators)) * registers
+        found = [loop for loop, count in zip(hot_loops(assembly), counts, strict=True) if count == products]
+        assert found, (phase.name, products, counts)
+        for loop in found:
+            spills = [line for line in loop if re.search(r"%[xyz]mm", line) and "(%rsp)" in line]
+            assert not spills, f"{phase.name} for {target}:\n" + "\n".join(loop)
+            if lanes == 16:
+                folded = [line for line in loop if "vfmadd231ps" in line and "{1to16}" in line]
+                assert len(folded) >= 0.9 * products, f"{phase.name}:\n" + "\n".join(loop)
+        seen[phase.name] += 1
+    assert seen.keys() == {"convolution (winograd)", "input gradient (winograd)", "weight gradient (winograd)"}
 
 
 @pytest.mark.parametrize("network", ["lenet5", "residual"])

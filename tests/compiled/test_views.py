@@ -49,3 +49,27 @@ def test_running_mean_is_computed_where_its_sum_ends() -> None:
     plan = compile_graph(_vector_times((N, 16, 4, 5), True)).plan
     running = plan.layouts.graph.outputs["running"]
     assert plan.groups[plan.in_memory[running]].finishes
+
+
+@pytest.mark.parametrize("view_first", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 16, 17])
+@pytest.mark.parametrize("size", [(5, 4), (1, 1)])
+def test_what_a_padded_convolution_reads_is_seen_rightly_by_others(
+    size: tuple[int, int], channels: int, view_first: bool
+) -> None:
+    """As an output, as a view, and as a view that is read on: the halo of the convolution is in none of them."""
+    x = Input("x", TensorType(DType.float32, (N, channels, *size)))()
+    w = Input("w", TensorType(DType.float32, (16, channels, 3, 3)))()
+    h = (x - 1.0) * 2.0
+    row = (N, channels * size[0] * size[1])
+    before = [reshape(h, row), reshape(h, row) * 3.0] if view_first else []
+    y = convolution(h, w, padding=1)
+    views = before or [reshape(h, row), reshape(h, row) * 3.0]
+    graph = Graph({"x": x, "w": w}, {"y": y, "view": views[0], "read": views[1], "h": h})
+    random = np.random.default_rng(0)
+    arrays = {
+        name: random.standard_normal(value.type.concrete(3)).astype(np.float32) for name, value in graph.inputs.items()
+    }
+    found = prepare_compiled(graph, {}, {}, None).run(arrays, 3)
+    for name, array in ReferenceExecutable(graph, {}, {}).run(arrays, 3).items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-4, err_msg=name)

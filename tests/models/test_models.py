@@ -14,6 +14,7 @@ SHAPES = {
     "vgg_small": (3, 32, 32),
     "resnet20": (3, 32, 32),
     "resnet18": (3, 32, 32),
+    "mlp": (1, 28, 28),
 }
 # parameters and multiply-adds of one sample
 SIZES = {
@@ -22,6 +23,7 @@ SIZES = {
     "vgg_small": (307_946, 38_653_952),
     "resnet20": (272_474, 40_813_184),
     "resnet18": (11_173_962, 555_422_720),
+    "mlp": (97_418, 95_872),
 }
 
 
@@ -33,7 +35,7 @@ def test_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("norm", ["before_activation", "block_start", "none"])
 @pytest.mark.parametrize("activation", ["leaky_relu", "relu", "tanh", "sigmoid"])
-@pytest.mark.parametrize("name", ["lenet5", "vgg_small", "resnet20", "resnet18"])
+@pytest.mark.parametrize("name", ["lenet5", "vgg_small", "resnet20", "resnet18", "mlp"])
 def test_choices(name: str, activation: str, norm: str) -> None:
     model = models.build(name, activation=activation, norm=norm, channels=2, classes=7)
     text = model.summary((2, 16, 16))
@@ -61,8 +63,33 @@ def test_unknown_names_list_the_known() -> None:
         models.build("resnet19")
     with pytest.raises(OptionError, match="known: before_activation, block_start, none"):
         models.build("lenet5", norm="after")
-    with pytest.raises(OptionError, match="unknown option of lenet5 'depth'\n  known: activation, norm"):
+    with pytest.raises(
+        OptionError, match="unknown option of lenet5 'depth'\n  known: activation, norm, negative_slope, init"
+    ):
         models.build("lenet5", depth=3)
+    with pytest.raises(OptionError, match="known: fitted, torch, he, xavier, orthogonal"):
+        models.build("mlp", init="random")
+    with pytest.raises(OptionError, match="negative_slope=nan"):
+        models.build("mlp", negative_slope=float("nan"))
+    with pytest.raises(OptionError, match="at least one hidden layer"):
+        models.build("mlp", depth=0)
+
+
+def test_slope_and_start_are_those_asked_for() -> None:
+    model = models.build("lenet5", negative_slope=0.3, init="orthogonal", norm="none", seed=0).infer((1, 28, 28))
+    assert [layer.negative_slope for layer in model if isinstance(layer, nn.LeakyReLU)] == [0.3] * 3
+    rows = model[0].weight.reshape(16, 25)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(16), atol=1e-5)
+    assert not model[0].bias.any()
+    like_torch = models.build("lenet5", init="torch", norm="none", seed=0).infer((1, 28, 28))
+    assert like_torch[0].bias.any()
+    spread = models.build("mlp", activation="relu", seed=0).infer((1, 28, 28))[1].weight.std()
+    assert spread == pytest.approx((2 / 784) ** 0.5, rel=0.05)
+
+
+def test_depth_and_width_of_the_mlp() -> None:
+    model = models.build("mlp", depth=3, width=7, norm="none").infer((1, 8, 8))
+    assert [layer.weight.shape for layer in model if isinstance(layer, nn.Linear)] == [(7, 64), (7, 7), (7, 7), (10, 7)]
 
 
 def test_a_seed_decides_the_start() -> None:

@@ -11,6 +11,8 @@ from striate import TrainingStep, nn, optim
 from striate import compile as compile_
 from striate.data import Standardizer
 from striate.errors import DTypeError, ShapeError
+from striate.graph.value import Value
+from striate.passes.differentiate import differentiate
 
 
 def chain(inputs: int | None = 2, features: int | None = 36) -> nn.Sequential:
@@ -31,6 +33,28 @@ class Net(nn.Module):
         x = self.conv(x) * self.scale
         x = self.conv_again(x) if hasattr(self, "conv_again") else x
         return {"logits": self.head(nn.Flatten()(x)), "maps": x}
+
+
+def test_what_is_computed_beside_a_model_is_kept_until_the_model_changes() -> None:
+    model = nn.Sequential(nn.Linear(3, 2)).initialize(0).double()
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    traced: list[int] = []
+
+    def gradient(x: Value, mask: Value) -> Value:
+        traced.append(1)
+        return differentiate(model(x), [x], seed=mask)[0]
+
+    mask = np.array([[1.0, 0], [0, 1], [2, 0], [0, 0]])
+    for n in (4, 3, 1, 4):
+        found = model.computed("gradient", {"x": x[:n], "mask": mask[:n]}, gradient)
+        np.testing.assert_allclose(found, mask[:n] @ model[0].weight, atol=1e-15)
+    assert len(traced) == 1
+    model.load_state_dict({"0.weight": np.ones((2, 3)), "0.bias": np.zeros(2)})
+    np.testing.assert_array_equal(model.computed("gradient", {"x": x, "mask": mask}, gradient)[2], [2, 2, 2])
+    assert len(traced) == 1  # new contents are read, not compiled
+    model.append(nn.Linear(2, 2).double())
+    model.computed("gradient", {"x": x, "mask": mask}, gradient)
+    assert len(traced) == 2
 
 
 def test_state_dict_has_the_names_and_order_of_pytorch() -> None:

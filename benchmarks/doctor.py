@@ -1,0 +1,225 @@
+"""The doctor on trial: healthy trainings, where it must be silent, and planted faults, where its first finding must be
+the right one and its remedy, applied as printed and retrained, must improve the metric.
+
+    python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
+    python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
+    python benchmarks/doctor.py --only leak     # rows whose name contains a word
+    python benchmarks/doctor.py --markdown docs/doctor.md
+
+Needs ``STRIATE_DATA`` with ``mnist/`` and ``cifar10.zip``. Exit code 1 where a bar is missed: one warning in a healthy
+training, or fewer than 90 % right or cured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from doctor_cases import Case, dev_faults, dev_healthy, faults, healthy
+
+import striate as st
+from striate.doctor import Doctor, Findings, Setup
+from striate.errors import NonFiniteError, OptionError
+from striate.train.evaluation import evaluate
+
+Array = np.ndarray[Any, Any]
+
+
+def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
+    """Trains; returns what the doctor found, the metric (more is better), and the setup as the doctor knows it."""
+    if case.numbers is not None:
+        return numbers_loop(*case.numbers, setup)
+    assert setup.train_set is not None
+    trainer = st.Trainer(
+        setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
+        progress=False,
+    )  # fmt: skip
+    with contextlib.suppress(NonFiniteError):
+        trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
+    return trainer.findings, judged(case, setup), trainer.setup
+
+
+def judged(case: Case, setup: Setup) -> float:
+    """The metric on data that were not learned from."""
+    held_out = case.truth or setup.validation
+    assert held_out is not None
+    found = evaluate(setup.model, held_out)
+    if case.metric == "loss":
+        return -found.loss
+    if case.metric == "balanced":
+        rates = [one.accuracy for one in found.classes if one.accuracy is not None]
+        return float(np.mean(rates))
+    if case.metric == "honesty":  # how far validation is from the truth
+        assert setup.validation is not None
+        return -abs(evaluate(setup.model, setup.validation).accuracy - found.accuracy)
+    return found.accuracy
+
+
+def numbers_loop(x: Array, y: Array, setup: Setup) -> tuple[Findings, float, Setup]:
+    """A loop written by hand, for regression: x (N, D), y (N, 1); the last quarter is held out."""
+    cutoff = 3 * len(x) // 4
+    step = st.TrainingStep(setup.model, setup.loss, setup.optimizer, seed=setup.seed)
+    doctor = Doctor(step)
+    random = np.random.default_rng(setup.seed)
+    try:
+        for _ in range(setup.epochs):
+            order = random.permutation(cutoff)
+            for start in range(0, cutoff - 31, 32):
+                part = order[start : start + 32]
+                doctor(x[part], y[part])
+            doctor.end_of_epoch()
+    except NonFiniteError as error:
+        doctor.broke_down(error)
+    found = doctor.finish()
+    mistakes = np.square(np.asarray(setup.model(x[cutoff:])) - y[cutoff:]).mean()
+    return found, -float(mistakes / y[cutoff:].var()), doctor.setup
+
+
+# Judgement
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the table."""
+
+    case: Case
+    findings: Findings
+    before: float
+    after: float | None
+    applied: str
+    seconds: float
+
+    @property
+    def first(self) -> str:
+        """Kind and cause of the first finding."""
+        if not self.findings:
+            return "–"
+        finding = self.findings[0]
+        return f"{finding.kind}:{finding.cause}" if finding.cause else finding.kind
+
+    @property
+    def right(self) -> bool:
+        """Whether it is the fault that was planted."""
+        if not self.findings:
+            return not self.case.expected
+        return bool({self.first, self.findings[0].kind} & set(self.case.expected))
+
+    @property
+    def cured(self) -> bool:
+        """Whether the remedy of the first finding improved the metric: by a point, or a loss by 2 %."""
+        if self.after is None:
+            return False
+        if self.case.metric in ("accuracy", "balanced"):
+            return self.after >= self.before + 0.01
+        return -self.after <= -self.before * 0.98
+
+    def row(self) -> tuple[str, ...]:
+        """As text."""
+
+        def number(value: float | None) -> str:
+            if value is None:
+                return "–"
+            if self.case.metric in ("accuracy", "balanced"):
+                return f"{100 * value:.1f} %"
+            return f"{-value:.3f}" if abs(value) < 1e4 else f"{-value:.0e}"
+
+        change = f"{number(self.before)} → {number(self.after)}" if self.case.expected else number(self.before)
+        verdict = "yes" if self.right else "NO"
+        cure = "" if not self.case.expected else ("yes" if self.cured else "NO")
+        return (
+            self.case.name, self.case.network, self.case.data_name, self.first, verdict, self.case.metric, change, cure,
+            self.applied,
+        )  # fmt: skip
+
+
+def judge(case: Case) -> Verdict:
+    """Trains with the fault, applies the first finding's remedy, trains again."""
+    start = time.perf_counter()
+    findings, before, setup = run(case, case.setup.anew())
+    after, applied = None, ""
+    if case.expected and findings:
+        finding = findings[0]
+        try:
+            cured = finding.remedy.apply(replace(setup, epochs=case.setup.epochs))
+            applied = "as printed"
+        except OptionError:
+            right = bool({finding.kind, f"{finding.kind}:{finding.cause}"} & set(case.expected))
+            cured = case.by_hand(setup) if case.by_hand is not None and right else None
+            applied = "by hand" if cured is not None else "none"
+        if cured is not None:
+            _, after, _ = run(case, cured)
+    return Verdict(case, findings, before, after, applied, time.perf_counter() - start)
+
+
+HEAD = ("fault", "network", "data", "first finding", "right", "metric", "before → after", "better", "remedy applied")
+
+
+def main() -> int:
+    """Prints the tables; returns 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("judged", "dev"), default="judged")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, help="another start and order in every training")
+    parser.add_argument("--faults-only", action="store_true")
+    parser.add_argument("--healthy-only", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="print findings in full")
+    parser.add_argument("--markdown", type=Path, help="write the tables into this page")
+    options = parser.parse_args()
+    well, ill = (dev_healthy, dev_faults) if options.part == "dev" else (healthy, faults)
+    silent = [] if options.faults_only else _judged(well(), options)
+    planted = [] if options.healthy_only else _judged(ill(), options)
+    warned = sum(bool(one.findings) for one in silent)
+    right, cured = sum(one.right for one in planted), sum(one.right and one.cured for one in planted)
+    print(f"\nhealthy trainings: {len(silent)}, with warnings: {warned}")
+    print(f"planted faults: {len(planted)}, right finding first: {right}, better after its remedy: {cured}")
+    if options.markdown:
+        write_markdown(options.markdown, silent, planted)
+    return int(warned > 0 or right < 0.9 * len(planted) or cured < 0.9 * right)
+
+
+def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    for case in cases:
+        if options.only and options.only not in f"{case.name} {case.network} {case.data_name} {case.expected}":
+            continue
+        if options.seed is not None:
+            case = replace(case, setup=replace(case.setup, seed=options.seed))
+        verdict = judge(case)
+        verdicts.append(verdict)
+        print(" | ".join(verdict.row()), f"| {verdict.seconds:.1f} s", flush=True)
+        if options.verbose or not verdict.right:
+            print("    " + verdict.findings.text(110).replace("\n", "\n    "), flush=True)
+    return verdicts
+
+
+def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) -> None:
+    """Between the marks ``<!-- judged … -->`` of a page."""
+    lines = ["| healthy training | network | data | findings | metric |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {v.row()[0]} | {v.row()[1]} | {v.row()[2]} | {len(v.findings) or 'none'} | {v.row()[6]} |" for v in silent
+    ]
+    lines += ["", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    lines += ["| " + " | ".join(verdict.row()) + " |" for verdict in planted]
+    right, cured = sum(v.right for v in planted), sum(v.right and v.cured for v in planted)
+    warned = sum(bool(verdict.findings) for verdict in silent)
+    summary = (
+        f"Right finding first: {right} of {len(planted)}. Better after its remedy: {cured} of {right}. "
+        f"Warnings in {warned} of {len(silent)} healthy trainings."
+    )
+    lines += ["", summary]
+    text = page.read_text(encoding="utf-8")
+    begin, end = "<!-- judged: begin -->", "<!-- judged: end -->"
+    head, rest = text.split(begin)
+    tail = rest.split(end)[1]
+    page.write_text(f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Data and networks that the doctor is tried on."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import striate as st
+from striate import nn
+from striate.data import Dataset, load_digits, load_mnist
+
+Array = np.ndarray[Any, Any]
+
+
+# Data
+
+
+def cut(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """That many samples, drawn at random."""
+    return dataset.subset(np.random.default_rng(seed).permutation(len(dataset))[:count])
+
+
+@functools.cache
+def mnist() -> tuple[Dataset, Dataset]:
+    """1,500 digits to learn from, 1,000 to validate by."""
+    return cut(load_mnist("train"), 1500, 11), cut(load_mnist("test"), 1000, 12)
+
+
+@functools.cache
+def cifar() -> tuple[Dataset, Dataset]:
+    """2,000 pictures of 32×32 in colour, and 600."""
+
+    def part(archive: zipfile.ZipFile, split: str, each: int) -> Dataset:
+        names = [name for name in archive.namelist() if f"/{split}/" in name and name.endswith(".jpg")]
+        classes = sorted({name.split("/")[-2] for name in names})
+        images: list[Array] = []
+        labels: list[int] = []
+        for label, kind in enumerate(classes):
+            for name in sorted(one for one in names if one.split("/")[-2] == kind)[:each]:
+                images.append(np.asarray(Image.open(io.BytesIO(archive.read(name)))).transpose(2, 0, 1))
+                labels.append(label)
+        return Dataset(np.stack(images), np.array(labels), tuple(classes), "cifar10")
+
+    with zipfile.ZipFile(Path(os.environ["STRIATE_DATA"]) / "cifar10.zip") as archive:
+        train, test = part(archive, "train", 200), part(archive, "test", 60)
+    return cut(train, len(train), 13), cut(test, len(test), 14)
+
+
+@functools.cache
+def digits() -> tuple[Dataset, Dataset]:
+    """The digits of the package."""
+    return load_digits("train"), load_digits("test")
+
+
+def _signals(count: int, seed: int) -> Dataset:
+    """Two sensors, 64 moments: four shapes of wave, of any phase, frequency and loudness, in noise."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, count)
+    time_of = np.arange(64) / 64
+    phase, cycles, loud = (
+        random.random((count, 1)),
+        random.uniform(2, 4, (count, 1)),
+        random.uniform(0.7, 1.3, (count, 1)),
+    )
+    turn = (time_of[None] * cycles + phase) % 1
+    shapes = np.stack([np.sin(2 * np.pi * turn), np.sign(turn - 0.5), 2 * turn - 1, np.sin(2 * np.pi * 4 * turn)])
+    wave = loud * shapes[labels, np.arange(count)]
+    both = np.stack([wave, np.roll(wave, 5, axis=1) * 0.5], axis=1) + random.normal(0, 0.25, (count, 2, 64))
+    return Dataset(both.astype(np.float32), labels, ("sine", "square", "saw", "fast"), "signals")
+
+
+@functools.cache
+def signals() -> tuple[Dataset, Dataset]:
+    """1,200 to learn from, 600 to validate by."""
+    return _signals(1200, 21), _signals(600, 22)
+
+
+def _table(count: int, seed: int, features: int = 16, classes: int = 4) -> Dataset:
+    """Features of a standard normal distribution; the class is what a fixed random network answers."""
+    teacher = np.random.default_rng(5)
+    inner, outer = teacher.normal(0, 0.5, (features, 24)), teacher.normal(0, 1, (24, classes))
+    x = np.random.default_rng(seed).normal(0, 1, (count, features))
+    scores = np.tanh(x @ inner) @ outer + 1.5 * (x[:, :classes])
+    return Dataset(x.astype(np.float32), scores.argmax(axis=1), tuple("abcdefgh"[:classes]), "table")
+
+
+@functools.cache
+def table() -> tuple[Dataset, Dataset]:
+    """1,200 rows of 16 numbers, and 600."""
+    return _table(1200, 31), _table(600, 32)
+
+
+# Networks
+
+
+def mlp(
+    classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he"
+) -> nn.Sequential:
+    """Linear layers and activations."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width in widths:
+        layers += [nn.Linear(None, width, init=init), act()]
+    return nn.Sequential(*layers, nn.Linear(None, classes))
+
+
+def cnn(
+    classes: int, channels: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he",
+    norm: Callable[[], nn.Module] | None = None, pool_every: int = 1,
+) -> nn.Sequential:  # fmt: skip
+    """3×3 convolutions, pooled, and one linear layer."""
+    layers: list[nn.Module] = []
+    for place, width in enumerate(channels):
+        layers.append(nn.Conv2d(None, width, 3, padding=1, init=init))
+        layers += [norm()] if norm else []
+        layers.append(act())
+        layers += [nn.MaxPool2d(2)] if (place + 1) % pool_every == 0 else []
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(None, classes))
+
+
+def conv1d(
+    classes: int, channels: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he",
+    norm: Callable[[], nn.Module] | None = None,
+) -> nn.Sequential:  # fmt: skip
+    """Convolutions over time."""
+    layers: list[nn.Module] = []
+    for width in channels:
+        layers.append(nn.Conv1d(None, width, 5, padding=2, init=init))
+        layers += [norm()] if norm else []
+        layers += [act(), nn.MaxPool1d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(None, classes))
+
+
+def residual(classes: int, width: int = 16, blocks: int = 2) -> nn.Sequential:
+    """A small residual network with batch normalization."""
+
+    def block() -> nn.Module:
+        return nn.Sequential(
+            nn.Residual(nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+            )), nn.ReLU(),
+        )  # fmt: skip
+
+    return nn.Sequential(
+        nn.Conv2d(None, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+        *(block() for _ in range(blocks)), nn.GlobalAveragePool(), nn.Flatten(), nn.Linear(None, classes),
+    )  # fmt: skip
+
+
+class SoftmaxInside(nn.Module):
+    """A forward pass that ends with softmax, where no layer shows it."""
+
+    def __init__(self, classes: int) -> None:
+        self.body = conv1d(classes, (12, 24))
+
+    def forward(self, x: Any) -> Any:
+        return st.ops.softmax(self.body(x))
+
+
+class Forgetful(nn.Module):
+    """A block that ``forward`` never calls; with ``whole`` it does."""
+
+    def __init__(self, classes: int, whole: bool = False) -> None:
+        self.whole = whole
+        self.stem = nn.Conv2d(None, 8, 3, stride=4, padding=1, init="he")
+        self.block = nn.Conv2d(8, 32, 3, padding=1, init="he")
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(None, classes)
+
+    def forward(self, x: Any) -> Any:
+        x = st.ops.relu(self.stem(x))
+        if self.whole:
+            x = st.ops.relu(self.block(x))
+        return self.fc(self.flatten(x))
+
+
+class Comparing(nn.Module):
+    """A comparison instead of an activation: its derivative is 0; ``smooth`` has tanh."""
+
+    def __init__(self, classes: int, smooth: bool = False) -> None:
+        self.smooth = smooth
+        self.flatten = nn.Flatten()
+        self.hidden = nn.Linear(None, 12)
+        self.out = nn.Linear(12, classes)
+
+    def forward(self, x: Any) -> Any:
+        h = self.hidden(self.flatten(x))
+        return self.out(st.ops.tanh(h) if self.smooth else st.ops.greater(h, 0.0 * h))
+
+
+# Faults that are planted
+
+
+def relabelled(dataset: Dataset, labels: Array) -> Dataset:
+    """The same inputs with other labels."""
+    return Dataset(dataset.images, labels, dataset.classes, dataset.name)
+
+
+def mixed(labels: Array, seed: int = 4) -> Array:
+    return np.random.default_rng(seed).permutation(labels)
+
+
+def noisy(dataset: Dataset, share: float) -> Dataset:
+    """With a share of the labels drawn at random."""
+    random = np.random.default_rng(8)
+    drawn = random.integers(0, len(dataset.classes), len(dataset))
+    return relabelled(dataset, np.where(random.random(len(dataset)) < share, drawn, dataset.labels))
+
+
+def last(model: nn.Sequential, init: Any) -> nn.Sequential:
+    """The last layer started in another way."""
+    last = model[len(model) - 1]
+    assert isinstance(last, nn.Linear)
+    setattr(model, str(len(model) - 1), nn.Linear(None, last.out_features, init=init))
+    return model
+
+
+def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.Module:
+    """Batch normalizations with other options."""
+    for _, layer in model.named_modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum = momentum
+            layer.eps = layer.eps if eps is None else eps
+    return model
+
+
+def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.Sequential:
+    """Biases of all layers but the last start at a number."""
+
+    def constant(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
+        return np.full(shape, number)
+
+    layers = [layer for _, layer in model.named_modules() if isinstance(layer, kinds)]
+    for layer in layers:
+        layer.slot("bias").init = constant
+    return model

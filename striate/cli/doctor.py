@@ -1,0 +1,80 @@
+"""``striate doctor``: what is wrong with a training, and what to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from striate.cli.report import output, say_json, say_note
+from striate.data import Split, open_dataset
+from striate.doctor import Finding, Findings, afterwards
+from striate.errors import OptionError, StriateError
+from striate.models import MODELS, build
+from striate.persistence import load
+from striate.train.history import Epoch
+from striate.train.run import MODEL_FILE, Run, read_run
+from striate.train.unusual import standardizer_of
+
+
+def doctor(
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what was wrong with a training, why, and what to change."""
+    document = read_run(run)
+    watched = bool(document.arguments.get("doctor"))
+    findings = recorded(document) if watched or document.findings else examined(run, document)
+    if as_json:
+        say_json({"run": str(run), "watched": watched, "findings": findings.to_json()})
+        return
+    if not watched:
+        say_note("this run was trained without the doctor: what follows is seen in its data, model and history alone")
+    if findings:
+        print_findings(findings)
+    else:
+        typer.echo("nothing wrong was found")
+
+
+def recorded(document: Run) -> Findings:
+    """What the doctor found while it trained; raises ``ModelFileError`` where ``run.json`` was tampered with."""
+    return Findings([Finding.from_json(one) for one in document.findings])
+
+
+def examined(folder: Path, document: Run) -> Findings:
+    """What can be told without having watched; raises ``OptionError`` where the data are no longer to be found."""
+    try:
+        train_set, held_out = open_dataset(document.data, Split.TRAIN), open_dataset(document.data, Split.TEST)
+    except StriateError as error:
+        raise OptionError(f"the data of this run cannot be read again: {error}") from error
+    epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
+    name = str(document.arguments.get("model"))
+    network = (
+        build(name, channels=train_set.images.shape[1], classes=len(train_set.classes)) if name in MODELS else None
+    )
+    losses: list[Any] = [epoch.loss for epoch in epochs]
+    model = load(folder / MODEL_FILE)
+    return afterwards(
+        model,
+        train_set,
+        held_out,
+        network=network,
+        standardizer=standardizer_of(model),
+        losses=losses,
+        validation_losses=[epoch.validation_loss for epoch in epochs],
+        validation_accuracies=[epoch.validation_accuracy for epoch in epochs],
+    )
+
+
+def print_findings(findings: Findings) -> None:
+    """Each in full, what to change first first."""
+    console = output()
+    text = Text(findings.text(min(console.width, 100)))
+    if console.is_terminal:
+        text.highlight_regex(r"(?m)^error:", "bold red")
+        text.highlight_regex(r"(?m)^warning:", "bold yellow")
+        text.highlight_regex(r"(?m)^  (evidence|why|remedy|explains:)", "bold")
+    console.print()
+    console.print(text, soft_wrap=True)

@@ -1,0 +1,243 @@
+"""``striate experiment``: a claim of the mission, tried on real data: prediction, numbers, picture, verdict."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from striate.cli.report import output, say_json, say_note
+from striate.data import Dataset, load_cifar10, open_dataset
+from striate.errors import MissingExtraError, OptionError
+from striate.experiments import EXPERIMENTS, Experiment, Material, Outcome, Size, experiment_of, material, perform
+from striate.experiments.drawing import save_picture
+from striate.experiments.prediction import Ruling
+from striate.persistence import write_atomically
+
+FOLDER = Path("runs/experiments")
+PICTURE, RESULT = "picture.png", "result.json"
+_WIDTH = 80
+_COLOURS = {Ruling.HOLDS: "green", Ruling.CONDITION: "yellow", Ruling.FAILS: "red"}
+_QUIET = 2.0  # seconds between two lines of progress where there is no terminal
+
+
+def experiment(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help=f"{', '.join(EXPERIMENTS)}; or all.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, mnist, cifar10, or a folder of IDX files.", show_default="the experiment's own"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="the experiment's own")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Images to learn from, at most.", show_default="the experiment's own")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over them.", show_default="the experiment's own")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of pictures and results.")] = FOLDER,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Try a claim on real data: its prediction first, then numbers, a picture and a verdict. Without NAME: the list."""
+    if not names:
+        list_experiments(as_json)
+        return
+    everything = [one for name in names for one in (EXPERIMENTS.values() if name == "all" else [experiment_of(name)])]
+    chosen = list(dict.fromkeys(everything))
+    changes = {name: value for name, value in (("seeds", seeds), ("samples", samples), ("epochs", epochs)) if value}
+    if any(value is not None and value < 1 for value in (seeds, samples, epochs)):
+        raise OptionError("--seeds, --samples and --epochs are numbers of 1 and more")
+    outcomes: list[Outcome] = []
+    for one in chosen:
+        size = replace(one.size, **changes)
+        given = material(data, one.data, partial(opened, size=size))
+        folder = claimed(out / one.name)
+        if not as_json:
+            print_prediction(one, given, size)
+        outcome = kept(watched(one, given, size), folder)
+        outcomes.append(outcome)
+        if not as_json:
+            print_outcome(outcome)
+    if as_json:
+        say_json({"experiments": [outcome.to_json() for outcome in outcomes]})
+    elif len(outcomes) > 1:
+        print_summary(outcomes)
+
+
+def opened(name: str, part: str, size: Size) -> Dataset:
+    """A data set; of CIFAR-10, whose pictures take time to unpack, no more than the seeds can choose from."""
+    if name == "cifar10":
+        return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
+    return open_dataset(name, part)
+
+
+def claimed(folder: Path) -> Path:
+    """The folder of an experiment, made now: better an error before the run than after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be the folder of an experiment: {error.strerror or error}") from error
+    return folder
+
+
+def kept(outcome: Outcome, folder: Path) -> Outcome:
+    """Draws the picture and writes the numbers; without matplotlib the numbers alone."""
+    try:
+        save_picture(outcome, folder / PICTURE)
+        outcome = replace(outcome, picture=folder / PICTURE)
+    except MissingExtraError as error:
+        say_note(f"note: {str(error).replace(chr(10), ';')}")
+    text = json.dumps(outcome.to_json(), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / RESULT, text.encode())
+    return outcome
+
+
+def watched(one: Experiment, given: Material, size: Size) -> Outcome:
+    """Runs the experiment and tells on standard error how far it is."""
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(), TextColumn("{task.fields[doing]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=None, name=one.name, doing="")
+            return perform(
+                one,
+                given,
+                size,
+                lambda done, total, text: progress.update(task, completed=done, total=total, doing=text),
+            )
+    last = time.monotonic()
+
+    def line(done: int, total: int, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if text and now - last >= _QUIET:
+            say_note(f"{one.name}  {done}/{total}  {text}")
+            last = now
+
+    return perform(one, given, size, line)
+
+
+# What is printed
+
+
+def columns() -> int:
+    """Of the terminal, 80 where there is none; a line of prose is no longer than 96."""
+    return min(96, shutil.get_terminal_size((_WIDTH, 24)).columns)
+
+
+def paragraph(text: str, first: str = "", rest: str | None = None) -> str:
+    """Wrapped, with hanging indent."""
+    return textwrap.fill(
+        text, columns(), initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False
+    )
+
+
+def list_experiments(as_json: bool) -> None:
+    """Names, titles and claims."""
+    if as_json:
+        say_json(
+            {
+                "experiments": [
+                    {"experiment": one.name, "title": one.title, "equation": one.equation, "data": one.data}
+                    for one in EXPERIMENTS.values()
+                ]
+            }
+        )
+        return
+    console, wide = output(), max(map(len, EXPERIMENTS))
+    for name, one in EXPERIMENTS.items():
+        console.print(Text(f"{name:{wide}}  {one.title}", style="bold"), soft_wrap=True)
+        console.print(Text(f"{'':{wide}}  {one.equation}", style="dim"), soft_wrap=True)
+    console.print("\nstriate experiment M5   runs one; `all` runs all of them", markup=False, soft_wrap=True)
+
+
+def print_prediction(one: Experiment, given: Material, size: Size) -> None:
+    """Before anything is measured."""
+    console = output()
+    console.print(Text(f"{one.name}  {one.title}", style="bold"))
+    console.print(Text(f"    {one.equation}", style="cyan"), soft_wrap=True)
+    console.print()
+    console.print(paragraph(one.setup), markup=False, soft_wrap=True)
+    samples, held_out = min(size.samples, len(given.train_set)), min(size.held_out, len(given.held_out))
+    counts = (
+        f"{samples:,} images to learn from and {held_out:,} held out; "
+        f"{counted(size.epochs, 'epoch')}; {counted(size.seeds, 'seed')}."
+    )
+    console.print(paragraph(f"{given.train_set.name}: {counts}"), markup=False, soft_wrap=True)
+    if given.note:
+        console.print(Text(paragraph(f"note: {given.note}"), style="yellow"), soft_wrap=True)
+    console.print(Text("\nPredicted", style="bold"))
+    for number, prediction in enumerate(one.predictions, 1):
+        limit = "(limit) " if prediction.condition else ""
+        console.print(paragraph(f"{limit}{prediction.text}", f"{number:3}. ", " " * 5), markup=False, soft_wrap=True)
+    console.file.flush()
+
+
+def counted(count: int, word: str) -> str:
+    """``1 seed``, ``3 seeds``"""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Numbers, what became of each prediction, the verdict, the picture."""
+    console = output()
+    found = outcome.found
+    spread = "median (least–greatest)" if outcome.size.seeds > 1 else "one seed: no spread is known"
+    console.print(Text(f"\nMeasured, {spread}", style="bold"))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("setting", no_wrap=True)
+    for quantity in found.quantities:
+        table.add_column(quantity.name, justify="right", no_wrap=True)
+    for setting in found.settings:
+        table.add_row(setting, *(found.text(setting, quantity.name) for quantity in found.quantities))
+    console.print(table)
+    for remark in found.remarks:
+        console.print(f"\n{remark}", markup=False, soft_wrap=True)
+    console.print(Text("\nCompared", style="bold"))
+    same_data = outcome.data == outcome.experiment.data
+    place = "elsewhere" if same_data else f"elsewhere, on {outcome.experiment.data}"
+    for number, one in enumerate(outcome.compared, 1):
+        mark = "yes" if one.came_true else "no "
+        elsewhere = f" ({place}: {one.prediction.elsewhere})" if one.prediction.elsewhere else ""
+        line = paragraph(f"{mark}  {one.evidence}{elsewhere}", f"{number:3}. ", " " * 10)
+        console.print(Text(line, style="" if one.came_true else "red"), soft_wrap=True)
+    console.print()
+    colour = _COLOURS[outcome.verdict.ruling]
+    console.print(Text(paragraph(f"Verdict: {outcome.verdict}."), style=f"bold {colour}"), soft_wrap=True)
+    where = f"; picture {outcome.picture}" if outcome.picture else ""
+    console.print(f"{outcome.seconds:.1f} s{where}\n", markup=False, soft_wrap=True)
+    console.file.flush()
+
+
+def print_summary(outcomes: Sequence[Outcome]) -> None:
+    """One line an experiment, at the end of several."""
+    console = output()
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("experiment", overflow="fold")
+    table.add_column("came true", justify="right")
+    table.add_column("verdict")
+    table.add_column("seconds", justify="right")
+    for one in outcomes:
+        true = sum(compared.came_true for compared in one.compared)
+        ruling = one.verdict.ruling
+        table.add_row(
+            f"{one.experiment.name}  {one.experiment.title}",
+            f"{true} of {len(one.compared)}",
+            Text(ruling.value, style=_COLOURS[ruling]),
+            f"{one.seconds:.1f}",
+        )
+    console.print(table)

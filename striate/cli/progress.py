@@ -1,0 +1,54 @@
+"""What a command that takes seconds is doing, on standard error: one live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+import typer
+from rich.console import Console
+from rich.status import Status
+
+from striate.codegen import jit
+
+
+class Steps:
+    """``say`` names what begins now; kernels that are compiled on the way are counted."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self._text = ""
+        self._start = time.perf_counter()
+        self._live: Status | None = None
+
+    def __enter__(self) -> Steps:
+        if sys.stderr.isatty():
+            self._live = Console(stderr=True).status("")
+            self._live.start()
+            jit.kernels.progress = self._compiling
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            jit.kernels.progress = None
+
+    def say(self, text: str) -> None:
+        """What begins now."""
+        self._text = text
+        if self._live is not None:
+            self._live.update(_plain(text))
+        else:
+            typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
+
+    def _compiling(self, done: int, count: int) -> None:
+        if self._live is not None:
+            self._live.update(_plain(f"{self._text}: compiling kernels {done}/{count}"))
+
+
+def _plain(text: str) -> str:
+    """Brackets would be read as markup."""
+    return text.replace("[", "\\[")

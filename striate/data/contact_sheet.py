@@ -1,0 +1,94 @@
+"""Many pictures on one sheet, each with its name and, where it was made by a filter, the filter's weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+
+_PAPER, _INK, _FAINT = (255, 255, 255), (32, 33, 36), (110, 114, 120)
+_NEGATIVE, _POSITIVE = np.array([33, 102, 172.0]), np.array([178, 24, 43.0])
+_GAP, _CAPTION, _STENCIL = 14, 46, 36
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture in memory, its name, a line below it, and the weights that made it."""
+
+    picture: Image.Image
+    name: str
+    note: str = ""
+    weights: Array | None = None
+
+
+def shown_pixels(numbers: Array, signed: bool, white: float = 255.0) -> Pixels:
+    """uint8 of what a filter gave: cut off at 0 and ``white``, or, of signed numbers, around middle grey.
+
+    Signed numbers are scaled so that 99.5 % of them are within the range: 0 is grey 128, below it is darker.
+    """
+    if not signed:
+        scaled = numbers * (255.0 / white)
+    else:
+        largest = float(np.quantile(np.abs(numbers), 0.995)) or float(np.abs(numbers).max())
+        scaled = 128.0 + numbers * (127.0 / largest if largest > 0 else 0.0)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def signed_colours(weights: Array) -> Pixels:
+    """(rows, columns, 3): 0 is white, below it blue, above it red; the largest in size is full."""
+    largest = float(np.abs(weights).max()) or 1.0
+    share = (np.abs(weights) / largest)[..., np.newaxis]
+    full = np.where(weights[..., np.newaxis] < 0, _NEGATIVE, _POSITIVE)
+    return np.rint(255 * (1 - share) + full * share).astype(np.uint8)
+
+
+def contact_sheet(title: str, tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
+    """The tiles row by row, about as wide as high, under a title."""
+    across = columns or max(1, math.ceil(math.sqrt(len(tiles))))
+    width = max(max(tile.picture.width, _STENCIL + 8 + _text_width(tile)) for tile in tiles)
+    height = max(tile.picture.height for tile in tiles)
+    rows = math.ceil(len(tiles) / across)
+    head = 52
+    sheet = Image.new("RGB", (across * (width + _GAP) + _GAP, head + rows * (height + _CAPTION + _GAP)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, 14), title, fill=_INK, font=_font(20))
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, across)
+        _draw(sheet, draw, tile, _GAP + column * (width + _GAP), head + row * (height + _CAPTION + _GAP), width, height)
+    return sheet
+
+
+def _draw(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int, width: int, height: int
+) -> None:
+    picture = tile.picture
+    sheet.paste(picture.convert("RGB"), (left + (width - picture.width) // 2, top + height - picture.height))
+    text = left
+    if tile.weights is not None:
+        stencil = Image.fromarray(signed_colours(tile.weights))
+        scale = _STENCIL / max(stencil.size)
+        size = (max(1, round(stencil.width * scale)), max(1, round(stencil.height * scale)))
+        stencil = stencil.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+        place = (left, top + height + 6 + (_STENCIL - size[1]) // 2)
+        draw.rectangle((place[0] - 1, place[1] - 1, place[0] + size[0], place[1] + size[1]), outline=(205, 208, 212))
+        sheet.paste(stencil, place)
+        text += _STENCIL + 8
+    draw.text((text, top + height + 5), tile.name, fill=_INK, font=_font(15))
+    if tile.note:
+        draw.text((text, top + height + 25), tile.note, fill=_FAINT, font=_font(12))
+
+
+def _text_width(tile: Tile) -> int:
+    return math.ceil(max(_font(15).getlength(tile.name), _font(12).getlength(tile.note)))
+
+
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)

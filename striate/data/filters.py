@@ -1,0 +1,391 @@
+"""Filters on pictures: a filter slides over a picture, multiplies, sums, and gives a new picture.
+
+    y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
+
+The filter is not flipped (a correlation), as in the convolutions of a network, whose compiled kernels do the work.
+Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable
+from enum import Enum
+from numbers import Real
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import DataError, DTypeError, OptionError, ShapeError, unknown_option
+from striate.nn.convolution import Conv2d
+
+Array = npt.NDArray[Any]
+Weights = npt.NDArray[np.float64]
+
+_TILE = 64  # a picture is cut into squares, so that kernels depend on the filter's size alone and memory stays small
+_TOGETHER = 64
+_SEPARATED = 25  # taps from which passes with columns and rows can beat one with all of them
+_SIDE = 8  # of the part of a filter that one kernel is compiled for
+_LARGEST = 1023  # taps along one axis
+
+
+# The named filters
+
+
+def identity() -> Weights:
+    """the picture itself"""
+    return np.ones((1, 1))
+
+
+def box_blur(size: int = 3) -> Weights:
+    """the mean of size × size pixels"""
+    _require(isinstance(size, int) and 1 <= size <= _LARGEST, f"size={size!r}; wanted a whole number from 1")
+    return np.full((size, size), 1.0 / size**2, np.float64)
+
+
+def gaussian_blur(sigma: float = 1.0) -> Weights:
+    """e^(−(x² + y²) / 2σ²), cut at 4σ"""
+    _require(_positive(sigma) and 8 * sigma < _LARGEST, f"sigma={sigma!r}; wanted a number of pixels above 0")
+    reach = int(4 * sigma + 0.5)
+    bell: Weights = np.exp(-0.5 * (np.arange(-reach, reach + 1.0) / sigma) ** 2)
+    bell /= bell.sum()
+    return bell[:, np.newaxis] * bell
+
+
+def sharpen(amount: float = 1.0) -> Weights:
+    """the picture − amount · its Laplacian"""
+    _require(_number(amount), f"amount={amount!r}; wanted a number")
+    return _centred(1.0) - amount * laplacian()
+
+
+def sobel_x() -> Weights:
+    """change to the right, rows 1 2 1"""
+    return np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
+
+
+def sobel_y() -> Weights:
+    """change downwards, columns 1 2 1"""
+    return sobel_x().T.copy()
+
+
+def prewitt_x() -> Weights:
+    """change to the right, rows 1 1 1"""
+    return np.outer([1.0, 1.0, 1.0], [-1.0, 0.0, 1.0])
+
+
+def prewitt_y() -> Weights:
+    """change downwards, columns 1 1 1"""
+    return prewitt_x().T.copy()
+
+
+def laplacian() -> Weights:
+    """∂²/∂x² + ∂²/∂y²: spots and edges"""
+    return np.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+
+
+def emboss() -> Weights:
+    """a relief, with light from the upper left"""
+    return np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
+
+
+def gabor(
+    angle: float = 0.0, wavelength: float = 6.0, sigma: float | None = None, aspect: float = 0.5, phase: float = 0.0
+) -> Weights:
+    """stripes of one direction and width
+
+    e^(−(u² + γ²v²) / 2σ²) · cos(2πu/λ + φ)
+
+    u is the distance across the stripes, at ``angle`` degrees counter-clockwise from the right: 0 answers to vertical
+    stripes, 90 to horizontal ones. ``wavelength`` λ in pixels, ``sigma`` σ by default 0.56 λ (a bandwidth of one
+    octave), ``aspect`` γ, ``phase`` φ in degrees. The envelope's share that answers to an even grey is taken out, and
+    the weights are scaled to Σ|w| = 2. Daugman, 1985.
+    """
+    spread = 0.56 * wavelength if sigma is None else sigma
+    _require(_positive(wavelength) and wavelength >= 2, f"wavelength={wavelength!r}; wanted 2 pixels or more")
+    _require(_positive(spread), f"sigma={sigma!r}; wanted a number of pixels above 0")
+    _require(_positive(aspect), f"aspect={aspect!r}; wanted a number above 0")
+    _require(_number(angle) and _number(phase), f"angle={angle!r}, phase={phase!r}; wanted degrees")
+    turn, shift = math.radians(angle), math.radians(phase)
+    across, along = 3 * spread, 3 * spread / aspect
+    reach = max(across, along)
+    _require(2 * reach < _LARGEST, f"wavelength={wavelength!r}, sigma={spread!r}, aspect={aspect!r}: too large")
+    c, s = math.cos(turn), math.sin(turn)
+    width = max(1, math.ceil(max(abs(across * c), abs(along * s))))
+    height = max(1, math.ceil(max(abs(across * s), abs(along * c))))
+    x, y = np.meshgrid(np.arange(-width, width + 1.0), -np.arange(-height, height + 1.0))
+    u, v = x * c + y * s, y * c - x * s
+    envelope = np.exp(-(u**2 + (aspect * v) ** 2) / (2 * spread**2))
+    wave = envelope * np.cos(2 * math.pi * u / wavelength + shift)
+    wave -= envelope * (wave.sum() / envelope.sum())
+    total = np.abs(wave).sum()
+    return wave * (2 / total) if total > 0 else wave
+
+
+def _centred(number: float) -> Weights:
+    weights = np.zeros((3, 3))
+    weights[1, 1] = number
+    return weights
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise OptionError(what)
+
+
+FILTERS: dict[str, Callable[..., Weights]] = {
+    make.__name__: make
+    for make in (
+        identity, box_blur, gaussian_blur, sharpen, sobel_x, sobel_y, prewitt_x, prewitt_y, laplacian, emboss, gabor,
+    )
+}  # fmt: skip
+
+
+def parameters_of(name: str) -> dict[str, Any]:
+    """The parameters of a named filter with their defaults; an unknown name lists the known ones."""
+    if name not in FILTERS:
+        raise unknown_option("filter", name, FILTERS)
+    return {key: one.default for key, one in inspect.signature(FILTERS[name]).parameters.items()}
+
+
+def filter_weights(wanted: str | npt.ArrayLike, **parameters: Any) -> Weights:
+    """(rows, columns) float64: the weights of a named filter, or the given ones, checked.
+
+    >>> filter_weights("gabor", angle=45, wavelength=8).shape
+
+    Raises ``OptionError`` listing the known names or parameters, ``ShapeError`` and ``DTypeError`` for an array that
+    is no filter.
+    """
+    if isinstance(wanted, str):
+        known = parameters_of(wanted)
+        for name in parameters:
+            if name not in known:
+                raise (
+                    unknown_option(f"parameter of {wanted}", name, known)
+                    if known
+                    else OptionError(f"the filter {wanted} has no parameters, got {name}={parameters[name]!r}")
+                )
+        return FILTERS[wanted](**parameters)
+    if parameters:
+        raise OptionError(f"{', '.join(parameters)}: only named filters have parameters, an array is taken as it is")
+    weights = np.asarray(wanted)
+    if weights.dtype.kind not in "buif":
+        raise DTypeError(f"a filter is made of real numbers, not of {weights.dtype}")
+    if weights.ndim != 2 or weights.size == 0 or max(weights.shape) > _LARGEST:
+        raise ShapeError(
+            f"a filter of shape {weights.shape}; wanted (rows, columns), each from 1 to {_LARGEST}\n"
+            "  help: w[None] makes a vector one row"
+        )
+    found = weights.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise DataError("a filter is made of finite numbers")
+    return found
+
+
+def shows_differences(weights: Weights) -> bool:
+    """Whether an even picture becomes 0, so that what the filter gives is signed."""
+    return bool(abs(weights.sum()) <= 1e-6 * np.abs(weights).sum())
+
+
+# The edge
+
+
+class Edge(Enum):
+    """What lies beyond the edge of a picture; the names are SciPy's."""
+
+    reflect = "d c b a | a b c d | d c b a"
+    mirror = "d c b | a b c d | c b a"
+    nearest = "a a a a | a b c d | d d d d"
+    wrap = "a b c d | a b c d | a b c d"
+    constant = "k k k k | a b c d | k k k k"  # k is cval
+    zero = "0 0 0 0 | a b c d | 0 0 0 0"
+
+    @classmethod
+    def parse(cls, name: Edge | str) -> Edge:
+        """Raises ``OptionError`` for an unknown name."""
+        if isinstance(name, Edge):
+            return name
+        if name not in cls.__members__:
+            raise unknown_option("mode", name, cls.__members__)
+        return cls[name]
+
+    def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
+        """Planes (N, H, W) with more pixels around, however many."""
+        if self in (Edge.constant, Edge.zero):
+            widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
+            return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)
+        for axis in (0, 1):
+            size = int(planes.shape[axis + 1])
+            place = np.arange(-before[axis], size + after[axis])
+            planes = np.take(planes, self._inside(place, size), axis + 1)
+        return planes
+
+    def _inside(self, place: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+        """The pixel of a line of ``size`` that stands for each place on the endless line."""
+        if self is Edge.nearest:
+            return np.clip(place, 0, size - 1)
+        if self is Edge.wrap or size == 1:
+            return place % size
+        if self is Edge.reflect:
+            return size - 1 - np.abs(place % (2 * size) - size + 0.5).astype(np.int64)
+        return size - 1 - np.abs(place % (2 * size - 2) - size + 1)
+
+
+# Filtering
+
+
+def filter(
+    picture: npt.ArrayLike,
+    filter: str | npt.ArrayLike,
+    *,
+    mode: Edge | str = "reflect",
+    cval: float = 0.0,
+    **parameters: Any,
+) -> Array:
+    """y[p] = Σ_k w[k] · x[p + k − centre]: a picture of the same shape, as ``scipy.ndimage.correlate`` gives it.
+
+        edges = st.filter(picture, "sobel_x")
+        blurred = st.filter(picture, "gaussian_blur", sigma=2)
+        own = st.filter(picture, [[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+
+    picture  grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels, or several (N, C, H, W); every
+             channel is filtered by itself. Where both orders would do, channels come first.
+    filter   a name (``striate filter --list``), or an array (rows, columns); ``parameters`` are those of the name
+    mode     what lies beyond the edge: reflect (d c b a | a b c d | d c b a), mirror, nearest, wrap, constant (with
+             ``cval``), zero
+
+    The result is float32, of pictures in float64 or wide integers float64, in the unit of the picture; it is not cut
+    off at 0 or 255. Raises ``OptionError`` for an unknown name, parameter or mode, listing the known ones,
+    ``ShapeError`` for what is no picture or no filter, ``DTypeError`` and ``DataError`` for what holds no numbers.
+    """
+    weights = filter_weights(filter, **parameters)
+    edge = Edge.parse(mode)
+    pixels = np.asarray(picture)
+    if pixels.dtype.kind not in "buif":
+        raise DTypeError(f"a picture is made of real numbers, not of {pixels.dtype}")
+    if pixels.size == 0:
+        raise DataError(f"an empty picture, of shape {pixels.shape}")
+    dtype = np.dtype(np.float32 if np.result_type(pixels, np.float32) == np.float32 else np.float64)
+    last = _channels_last(pixels.shape)
+    ordered = np.moveaxis(pixels, -1, 0) if last else pixels
+    planes = np.ascontiguousarray(ordered.reshape(-1, *ordered.shape[-2:]), dtype)
+    filtered = _filtered(planes, weights, edge, float(cval)).reshape(ordered.shape)
+    return np.ascontiguousarray(np.moveaxis(filtered, 0, -1)) if last else filtered
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether channels come last; raises ``ShapeError`` where there is no picture."""
+    if len(shape) == 2 or len(shape) == 4 or (len(shape) == 3 and shape[0] in (1, 3, 4)):
+        return False
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        return True
+    raise ShapeError(
+        f"a picture of shape {shape}; wanted grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels"
+    )
+
+
+def _filtered(planes: Array, weights: Weights, edge: Edge, cval: float) -> Array:
+    """Planes (N, H, W) in floats → the same shape."""
+    rows, columns = weights.shape
+    before = (rows // 2, columns // 2)
+    source = edge.extended(planes, before, (rows - 1 - before[0], columns - 1 - before[1]), cval)
+    terms = _separated(weights) if weights.size >= _SEPARATED else None
+    if terms is None:
+        return _slid(source, weights)
+    total = np.zeros(planes.shape, planes.dtype)
+    for column, row in terms:
+        total += _slid(_slid(source, column), row)
+    return total
+
+
+def _separated(weights: Weights) -> list[tuple[Weights, Weights]] | None:
+    """Columns and rows whose products add up to the filter, where that takes fewer multiplications; else None.
+
+    A Gaussian or an upright Gabor filter is one product. Terms below the rounding of float64 are left out.
+    """
+    u, s, v = np.linalg.svd(weights, full_matrices=False)
+    rank = max(1, int((s > 1e-14 * s[0]).sum()))
+    if min(weights.shape) == 1 or rank * sum(weights.shape) > weights.size / 2:
+        return None
+    return [(u[:, i : i + 1] * s[i], v[i : i + 1]) for i in range(rank)]
+
+
+class _Sliders:
+    """Convolutions of one channel by the size of their filter; a bounded number is kept, for one caller at a time."""
+
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._layers: dict[tuple[tuple[int, ...], np.dtype[Any]], Conv2d] = {}
+        self._lock = Lock()
+
+    def slide(self, squares: Array, weights: Array) -> Array:
+        """(N, 1, H, W) → (N, 1, H − rows + 1, W − columns + 1)."""
+        key = (weights.shape, squares.dtype)
+        with self._lock:
+            layer = self._layers.pop(key, None) or Conv2d(1, 1, weights.shape, bias=False).to(squares.dtype.name)
+            self._layers[key] = layer  # the one used last is last
+            if len(self._layers) > self._limit:
+                del self._layers[next(iter(self._layers))]
+            layer.load_state_dict({"weight": weights[np.newaxis, np.newaxis]})
+            return layer(squares)
+
+
+_sliders = _Sliders()
+
+
+def _slid(source: Array, weights: Weights) -> Array:
+    """Σ_k w[k] · x[p + k] at all positions where the whole filter fits; a large filter part by part.
+
+    A kernel has its taps unrolled, and compiling hundreds of them would take longer than all else.
+    """
+    rows, columns = weights.shape
+    height, width = source.shape[1] - rows + 1, source.shape[2] - columns + 1
+    most = (_SIDE, _SIDE) if min(rows, columns) > 1 else (_SIDE**2, _SIDE**2)
+    parts = [
+        (y, x, weights[y : y + down, x : x + right])
+        for y, down in _cut(rows, most[0])
+        for x, right in _cut(columns, most[1])
+    ]
+    total: Array | None = None
+    for y, x, part in parts:
+        if part.any():
+            reach = source[:, y : y + height + part.shape[0] - 1, x : x + width + part.shape[1] - 1]
+            found = _slid_squares(reach, part)
+            total = found if total is None else total + found
+    return np.zeros((len(source), height, width), source.dtype) if total is None else total
+
+
+def _cut(length: int, most: int) -> list[tuple[int, int]]:
+    """(start, length) of parts that are about equal and no longer than ``most``."""
+    count = -(-length // most)
+    ends = [i * length // count for i in range(count + 1)]
+    return [(start, end - start) for start, end in itertools.pairwise(ends)]
+
+
+def _slid_squares(source: Array, weights: Weights) -> Array:
+    """The same for a small filter, square by square of the picture."""
+    rows, columns = weights.shape
+    n, height, width = source.shape[0], source.shape[1] - rows + 1, source.shape[2] - columns + 1
+    target = np.empty((n, height, width), source.dtype)
+    corners = [(i, y, x) for i in range(n) for y in range(0, height, _TILE) for x in range(0, width, _TILE)]
+    squares = np.zeros((min(len(corners), _TOGETHER), 1, _TILE + rows - 1, _TILE + columns - 1), source.dtype)
+    for first in range(0, len(corners), _TOGETHER):
+        part = corners[first : first + _TOGETHER]
+        for square, (i, y, x) in zip(squares[:, 0], part):
+            seen = source[i, y : y + square.shape[0], x : x + square.shape[1]]
+            square[: seen.shape[0], : seen.shape[1]] = seen  # what is beyond is cut off again below
+        for found, (i, y, x) in zip(_sliders.slide(squares[: len(part)], weights)[:, 0], part):
+            place = target[i, y : y + _TILE, x : x + _TILE]
+            place[...] = found[: place.shape[0], : place.shape[1]]
+    return target

@@ -1,0 +1,48 @@
+"""What can be told of a training that nobody watched: from its data, its model and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from striate.data.dataset import Dataset
+from striate.data.standardizer import Standardizer
+from striate.doctor.chart import Chart
+from striate.doctor.doctor import applied, entropy, probe_of
+from striate.doctor.finding import Findings
+from striate.doctor.ranking import ranked
+from striate.doctor.rule import RULES
+from striate.doctor.sample import Sample
+from striate.doctor.setup import Setup
+from striate.doctor.structure import Structure
+from striate.nn.loss import CrossEntropyLoss
+from striate.nn.module import Module
+from striate.optim.optimizer import SGD
+
+
+def afterwards(
+    model: Module,
+    train_set: Dataset,
+    validation: Dataset,
+    *,
+    network: Module | None = None,
+    standardizer: Standardizer | None = None,
+    losses: Sequence[float] = (),
+    validation_losses: Sequence[float | None] = (),
+    validation_accuracies: Sequence[float | None] = (),
+) -> Findings:
+    """The findings of the rules that need no watch. ``network`` has the layers, where ``model`` is a bare graph."""
+    setup = Setup(model if network is None else network, CrossEntropyLoss(), SGD(lr=0.0), train_set, validation)
+    chart = Chart(setup, continued=True, finished=True)
+    chart.data, chart.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)
+    chart.structure = Structure.of(setup.model, train_set.images.shape[1:])
+    chart.baseline = entropy(chart.data.class_shares, setup.loss, 1)
+    chart.epoch_losses = list(losses)
+    chart.validation_losses = list(validation_losses)
+    chart.validation_accuracies = list(validation_accuracies)
+    chosen = chart.data.index[:256]
+    probe = probe_of(np.asarray(model(train_set.images[chosen])), train_set.labels[chosen], chart.epochs)
+    if probe is not None:
+        chart.probes.append(probe)
+    return ranked(finding for kind in RULES for finding in applied(kind, chart))

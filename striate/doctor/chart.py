@@ -1,0 +1,181 @@
+"""The chart: all that the rules see of one training, collected while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.doctor.sample import Sample
+from striate.doctor.setup import Setup
+from striate.doctor.structure import Structure
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """What one layer did in one step. ``update_ratio`` is ‖Δθ‖ / ‖θ‖ of its parameters together."""
+
+    mean: float
+    spread: float
+    zeros: float
+    saturated: float | None = None
+    gradient_norm: float | None = None
+    update_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All layers in one step."""
+
+    step: int
+    epoch: int
+    loss: float
+    layers: Mapping[str, LayerReading]
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Units of one layer that never fired in a whole pass, and those of them that fired in the first step."""
+
+    units: int
+    silent: tuple[int, ...]
+    fired_at_first: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return len(self.silent) / max(self.units, 1)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the model, as it predicts, makes of a fixed sample of the training data after an epoch."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    top_share: float  # of the samples, those given the class that is predicted most
+    top_class: int
+    spread: float  # of the outputs over the samples, the mean over outputs
+    squashed: bool  # the outputs of every sample are positive and add up to 1
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One batch against the running statistics of a normalization: median over channels, in the batch's own spread."""
+
+    mean_distance: float
+    variance_ratio: float  # max(running/batch, batch/running)
+
+
+@dataclass
+class Chart:
+    """One training. Lists grow; rules only read."""
+
+    setup: Setup
+    structure: Structure | None = None
+    data: Sample | None = None
+    validation: Sample | None = None
+    readings: list[Reading] = field(default_factory=list[Reading])
+    losses: list[float] = field(default_factory=list[float])
+    epoch_losses: list[float] = field(default_factory=list[float])
+    validation_losses: list[float | None] = field(default_factory=list[float | None])
+    validation_accuracies: list[float | None] = field(default_factory=list[float | None])
+    probes: list[Probe] = field(default_factory=list[Probe])
+    silence: dict[str, Silence] = field(default_factory=dict[str, Silence])
+    drifts: dict[str, list[Drift]] = field(default_factory=dict[str, list[Drift]])
+    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # 1 − Σ p² of a batch, its size
+    labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # how often each label was in a batch
+    starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias of each map before the first step
+    gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) of each map, likewise
+    first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
+    scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
+    random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
+    baseline: float | None = None  # loss of the best constant prediction
+    continued: bool = False  # the model had learned before
+    broke_down: str = ""  # message of the NonFiniteError that ended it
+    finished: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Steps so far."""
+        return len(self.losses)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs so far."""
+        return len(self.epoch_losses)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the optimizer."""
+        return self.setup.optimizer.lr
+
+    @property
+    def start_loss(self) -> float:
+        """The loss before the first update."""
+        return self.losses[0] if self.losses else math.nan
+
+    @property
+    def recent_loss(self) -> float:
+        """Mean of the last steps: those of the last third, 10 at least, 200 at most."""
+        count = min(max(10, len(self.losses) // 3), 200)
+        return float(np.mean(self.losses[-count:])) if self.losses else math.nan
+
+    @property
+    def seasoned(self) -> bool:
+        """Enough was trained for a judgement of how it goes: 100 steps and an epoch, or all there is (30 at least)."""
+        return (self.steps >= 100 and self.epochs >= 1) or (self.finished and self.steps >= 30)
+
+    @property
+    def stuck(self) -> bool:
+        """The loss is hardly better than that of a constant prediction; never before ``seasoned``."""
+        if not self.seasoned or self.baseline is None:
+            return False
+        return self.recent_loss >= STUCK * self.baseline
+
+    @property
+    def learned(self) -> float:
+        """The share of the loss that is gone: 0 for nothing, 1 for all, negative where it got worse."""
+        first = self.baseline if self.baseline is not None else self.start_loss
+        reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
+        return 1 - self.recent_loss / reference if reference > 0 else 0.0
+
+    @property
+    def diversity(self) -> list[float]:
+        """1 − Σ p² of the labels in each batch, against what batches drawn from all labels seen would have."""
+        shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
+        whole = float(1 - np.square(shares).sum())
+        return [mixed / (whole * (n - 1) / n) for mixed, n in self.mixtures if n > 1] if whole > 0 else []
+
+    @property
+    def early(self) -> list[Reading]:
+        """Readings of the first ten steps."""
+        return [one for one in self.readings if one.step <= 10]
+
+    def median(self, path: str, what: str, readings: list[Reading] | None = None) -> float:
+        """Median over readings of one number of one layer; NaN where it was never read."""
+        found = [
+            number
+            for one in (self.readings if readings is None else readings)
+            if path in one.layers and (number := getattr(one.layers[path], what)) is not None
+        ]
+        return float(np.median(found)) if found else math.nan
+
+    def update_ratios(self, readings: list[Reading] | None = None) -> dict[str, float]:
+        """Median ‖Δθ‖/‖θ‖ of each linear layer or convolution that learns."""
+        if self.structure is None:
+            return {}
+        found = {one.path: self.median(one.path, "update_ratio", readings) for one in self.structure.maps}
+        return {path: ratio for path, ratio in found.items() if math.isfinite(ratio)}
+
+
+STUCK = 0.92
+"""Share of the loss of a constant prediction above which nothing was learned: below that, 8 % of ln C = 10 classes'
+2.30 nats, about what knowing one class in ten apart brings."""

@@ -1,0 +1,197 @@
+"""What the doctor says: a finding, with its evidence and its remedy."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, cast, overload
+
+from striate.doctor.remedy import Remedy
+from striate.errors import ModelFileError, unknown_option
+
+WIDTH = 80
+_LABEL = 11
+
+
+class Severity(Enum):
+    """How bad it is."""
+
+    ERROR = "error"  # the training cannot come to anything like this, or its figures mean nothing
+    WARNING = "warning"  # it is worse than it has to be
+
+    @classmethod
+    def parse(cls, name: str) -> Severity:
+        """Raises ``OptionError`` for an unknown name."""
+        if name not in [severity.value for severity in cls]:
+            raise unknown_option("severity", name, [severity.value for severity in cls])
+        return cls(name)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a training.
+
+    kind      the rule that found it, such as "vanishing_gradients"
+    where     path of the layer, or "data", "labels", "validation", "optimizer", "loss", "batches"
+    units     the units or features concerned, if single ones are
+    sureness  from 0 to 1
+    evidence  the numbers that it rests on, by name
+    cause     which of the causes that the rule tells apart: "activation", "initialization" …
+    because   kind of the finding that explains this one; "" for what is to be changed first
+    """
+
+    kind: str
+    severity: Severity
+    where: str
+    units: tuple[int, ...]
+    sureness: float
+    evidence: Mapping[str, float]
+    message: str
+    why: str
+    remedy: Remedy
+    cause: str = ""
+    because: str = ""
+    step: int = 0
+    layers: tuple[str, ...] = field(default=())
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two findings the same."""
+        return self.kind, self.cause
+
+    @property
+    def brief(self) -> str:
+        """A few lines for while it trains."""
+        lines = textwrap.wrap(f"{self.severity.value}: {self.message}", WIDTH, subsequent_indent="  ")
+        lines += textwrap.wrap(self.remedy.text, WIDTH, initial_indent="  remedy: ", subsequent_indent="  ")
+        return "\n".join([*lines, *("    " + line for line in self.remedy.code.splitlines())])
+
+    def text(self, width: int = WIDTH) -> str:
+        """All of it, wrapped to a width."""
+        parts = [("evidence", self.numbers), ("why", self.why), ("remedy", self.remedy.text)]
+        lines = [f"{self.severity.value}: {self.message} ({100 * self.sureness:.0f} % sure)"]
+        lines = textwrap.wrap(lines[0], width, subsequent_indent="  ", break_on_hyphens=False)
+        for label, text in parts:
+            if text:
+                lines += textwrap.wrap(
+                    text,
+                    width,
+                    initial_indent=f"  {label:<{_LABEL - 2}}",
+                    subsequent_indent=" " * _LABEL,
+                    break_on_hyphens=False,
+                )
+        lines += [" " * _LABEL + line for line in self.remedy.code.splitlines()]
+        if self.remedy.command:
+            lines.append(" " * _LABEL + f"on the command line: {self.remedy.command}")
+        return "\n".join(lines)
+
+    @property
+    def numbers(self) -> str:
+        """``first to last 3.1e-07, units 64``"""
+        return ", ".join(f"{name} {number:.3g}" for name, number in self.evidence.items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and objects; numbers that are not finite become null."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity.value,
+            "where": self.where,
+            "units": list(self.units),
+            "sureness": self.sureness,
+            "evidence": {name: number if math.isfinite(number) else None for name, number in self.evidence.items()},
+            "message": self.message,
+            "why": self.why,
+            "remedy": self.remedy.to_json(),
+            "cause": self.cause,
+            "because": self.because,
+            "step": self.step,
+            "layers": list(self.layers),
+        }
+
+    @classmethod
+    def from_json(cls, document: object) -> Finding:
+        """What ``to_json`` wrote; raises ``ModelFileError`` for anything else."""
+        if not isinstance(document, Mapping):
+            raise ModelFileError(f"finding: wanted an object, found {type(document).__name__}")
+        entries = cast("Mapping[str, Any]", document)
+        wanted: dict[str, type | tuple[type, ...]] = {
+            "kind": str, "severity": str, "where": str, "units": list, "sureness": (int, float), "evidence": dict,
+            "message": str, "why": str, "remedy": dict,
+        }  # fmt: skip
+        wrong = [name for name, kind in wanted.items() if not isinstance(entries.get(name), kind)]
+        if wrong:
+            raise ModelFileError(f"finding: {', '.join(wrong)} missing, or of another type")
+        evidence = cast("Mapping[str, float | None]", entries["evidence"])
+        return cls(
+            str(entries["kind"]),
+            Severity.parse(entries["severity"]),
+            str(entries["where"]),
+            tuple(int(unit) for unit in entries["units"]),
+            float(entries["sureness"]),
+            {str(name): math.nan if number is None else float(number) for name, number in evidence.items()},
+            str(entries["message"]),
+            str(entries["why"]),
+            Remedy.from_json(cast("Mapping[str, Any]", entries["remedy"])),
+            str(entries.get("cause", "")),
+            str(entries.get("because", "")),
+            int(entries.get("step", 0)),
+            tuple(str(layer) for layer in entries.get("layers", ())),
+        )
+
+    def _repr_html_(self) -> str:
+        colour = "#b3261e" if self.severity is Severity.ERROR else "#9a6700"
+        code = f"<pre>{html.escape(self.remedy.code)}</pre>" if self.remedy.code else ""
+        return (
+            f'<div style="border-left:4px solid {colour};padding:.3em .8em;margin:.5em 0">'
+            f"<b>{html.escape(self.message)}</b> <small>{100 * self.sureness:.0f} % sure</small><br>"
+            f"<small>{html.escape(self.numbers)}</small><br>{html.escape(self.why)}<br>"
+            f"<b>remedy</b> {html.escape(self.remedy.text)}{code}</div>"
+        )
+
+
+class Findings(Sequence[Finding]):
+    """Findings in the order in which they are to be dealt with; a list that shows itself."""
+
+    def __init__(self, found: Sequence[Finding] = ()) -> None:
+        self._found = tuple(found)
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Finding]: ...
+    def __getitem__(self, index: int | slice) -> Finding | Sequence[Finding]:
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As ``run.json`` keeps them."""
+        return [finding.to_json() for finding in self._found]
+
+    def text(self, width: int = WIDTH) -> str:
+        """Causes in full; what follows from them in one line each."""
+        causes = [finding for finding in self._found if not finding.because]
+        lines: list[str] = []
+        for cause in causes:
+            lines.append(cause.text(width))
+            for other in self._found:
+                if other.because == cause.kind:
+                    text = f"explains: {other.message}"
+                    lines += textwrap.wrap(
+                        text, width, initial_indent="  ", subsequent_indent=" " * _LABEL, break_on_hyphens=False
+                    )
+            lines.append("")
+        return "\n".join(lines).rstrip()
+
+    def __repr__(self) -> str:
+        return self.text() or "the doctor found nothing wrong"
+
+    def _repr_html_(self) -> str:
+        if not self._found:
+            return "<p>the doctor found nothing wrong</p>"
+        return "".join(finding._repr_html_() for finding in self._found)  # pyright: ignore[reportPrivateUsage]

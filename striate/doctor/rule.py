@@ -1,0 +1,72 @@
+"""A rule: what it looks for, with which threshold, where the threshold comes from, and what it explains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from striate.doctor.chart import Chart
+from striate.doctor.finding import Finding
+
+Examine = Callable[[Chart], Iterable[Finding]]
+
+
+class When(Enum):
+    """What a rule needs to have seen."""
+
+    ONCE = "once, before the first step"
+    START = "from before the first step"
+    EARLY = "in the first steps"
+    EPOCH = "at the end of an epoch"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``explains`` names the kinds of findings that follow from this one, so that they rank behind it.
+
+    A kind may stand with the cause that it is limited to: ``dead_units:learning rate``.
+    """
+
+    kind: str
+    when: When
+    looks_for: str
+    threshold: str
+    source: str
+    why: str
+    remedy: str
+    explains: tuple[str, ...]
+    examine: Examine
+
+
+RULES: dict[str, Rule] = {}
+"""All rules by kind, in the order in which they were written."""
+
+
+def rule(
+    kind: str,
+    when: When,
+    *,
+    looks_for: str,
+    threshold: str,
+    source: str,
+    why: str,
+    remedy: str,
+    explains: tuple[str, ...] = (),
+) -> Callable[[Examine], Examine]:
+    """Registers the function below as a rule."""
+
+    def register(examine: Examine) -> Examine:
+        RULES[kind] = Rule(kind, when, looks_for, threshold, source, why, remedy, explains, examine)
+        return examine
+
+    return register
+
+
+def described() -> str:
+    """All rules in Markdown, as ``docs/doctor.md`` has them."""
+    return "\n\n".join(
+        f"**`{one.kind}`**, {one.when.value}: {one.looks_for}.\n{one.why}\n"
+        f"*Threshold:* {one.threshold}. *Source:* {one.source}. *Remedy:* {one.remedy}."
+        for one in RULES.values()
+    )

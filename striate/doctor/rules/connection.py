@@ -1,0 +1,80 @@
+"""Rules over layers that do not learn: frozen, or not connected to the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from striate.doctor.chart import Chart
+from striate.doctor.finding import Finding, Severity
+from striate.doctor.remedy import Remedy, Unfreeze
+from striate.doctor.rule import When, rule
+
+ENOUGH = 5
+
+
+@rule(
+    "no_gradient",
+    When.START,
+    looks_for="layers that never learn: frozen as they were drawn, not used, or cut off from the loss",
+    threshold="a frozen weight that still holds the random numbers of its start; a parameter that the output does not "
+    "depend on; a gradient of exactly 0 in every step read (5 at least). Frozen weights that were loaded are meant",
+    source="exact: read from the traced graph and from the starting values",
+    why="Such layers stay the random maps that they were.",
+    remedy="`requires_grad_(True)`, or load weights before freezing; else by hand: use the layer in "
+    "forward, or a function with a slope",
+    explains=(
+        "constant_predictions", "labels_shuffled:nothing learned", "learning_rate_too_low", "vanishing_gradients",
+        "idle_normalization", "overfitting", "learning_rate_too_high",
+    ),
+)  # fmt: skip
+def no_gradient(chart: Chart) -> Iterator[Finding]:
+    """Layers that stay what they were."""
+    structure = chart.structure
+    if structure is None:
+        return
+    maps = {one.path for one in structure.maps}
+    frozen = tuple(dict.fromkeys(path for path in chart.random_and_frozen if path in maps))
+    if frozen:
+        yield Finding(
+            "no_gradient", Severity.WARNING if len(frozen) < len(maps) else Severity.ERROR, frozen[0], (), 0.9,
+            {"frozen layers": len(frozen), "layers": len(maps)},
+            f"{_layers(frozen)} frozen with the random weights of the start",
+            "requires_grad is off, but nothing was loaded into them: they pass their input through a random map.",
+            Remedy.of(chart.setup, "let them learn, or load weights into them before freezing", Unfreeze(frozen)),
+            "frozen", layers=frozen,
+        )  # fmt: skip
+    lost = tuple(dict.fromkeys(name.rpartition(".")[0] for name in structure.unused))
+    if lost:
+        yield Finding(
+            "no_gradient", Severity.WARNING, lost[0], (), 0.95, {"parameters": len(structure.unused)},
+            f"{_layers(lost)} not connected: the output does not depend on {'it' if len(lost) == 1 else 'them'}",
+            "A layer that forward does not call, or whose result it drops, gets no gradient and is saved unlearned.",
+            Remedy("use the result in forward, or delete the layer", f"x = self.{lost[0]}(x)   # in forward"),
+            "unused", layers=lost,
+        )  # fmt: skip
+    if len(chart.readings) < ENOUGH:
+        return
+    zero = tuple(
+        one.path
+        for one in structure.maps
+        if one.path not in frozen and one.path not in lost and _always_zero(chart, one.path)
+    )
+    if zero and len(zero) < len(structure.maps):
+        yield Finding(
+            "no_gradient", Severity.ERROR, zero[-1], (), 0.8, {"layers": len(zero), "steps read": len(chart.readings)},
+            f"{_layers(zero)} without any gradient: exactly 0 in every step",
+            "Between here and the loss is something whose derivative is 0 everywhere: a comparison, a rounding, a "
+            "multiplication by 0, or dead units.",
+            Remedy("use something with a slope there (tanh instead of a comparison, for example)"),
+            "zero", layers=zero,
+        )  # fmt: skip
+
+
+def _always_zero(chart: Chart, path: str) -> bool:
+    norms = [one.layers[path].gradient_norm for one in chart.readings if path in one.layers]
+    return len(norms) >= ENOUGH and all(norm == 0 for norm in norms)
+
+
+def _layers(paths: tuple[str, ...]) -> str:
+    shown = ", ".join(f'"{path}"' for path in paths[:4]) + (", …" if len(paths) > 4 else "")
+    return f"layer {shown} is" if len(paths) == 1 else f"layers {shown} are"

@@ -1,0 +1,183 @@
+"""Rules over the gradient on its way back: vanishing and exploding, and through what (M5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from striate.doctor.chart import Chart, Reading
+from striate.doctor.finding import Finding, Severity
+from striate.doctor.remedy import Activation, Change, Initialization, Normalize, Remedy
+from striate.doctor.rule import When, rule
+from striate.doctor.rules.outputs import is_rectifying, is_squashing
+from striate.doctor.structure import Structure
+from striate.nn.activation import LeakyReLU, ReLU, Sigmoid
+
+VANISHED = 1e-3
+CERTAIN = 1e-5
+EXPLODED = 1e3
+SHRINKS = 0.8
+"""A layer: (0.8)¹² = 0.07."""
+
+
+def flow(structure: Structure, reading: Reading) -> dict[str, float]:
+    """Gradient norm by linear layer or convolution that learns, in order."""
+    found: dict[str, float] = {}
+    for one in structure.maps:
+        layer = reading.layers.get(one.path)
+        if layer is not None and layer.gradient_norm is not None:
+            found[one.path] = layer.gradient_norm
+    return found
+
+
+def early_flow(chart: Chart) -> dict[str, float]:
+    """Medians of the first ten steps."""
+    if chart.structure is None:
+        return {}
+    found = {one.path: chart.median(one.path, "gradient_norm", chart.early) for one in chart.structure.maps}
+    return {path: norm for path, norm in found.items() if math.isfinite(norm)}
+
+
+def signal(chart: Chart) -> dict[str, float]:
+    """Spread of what each activation gives to the next layer, in the first step."""
+    if chart.structure is None or not chart.readings:
+        return {}
+    layers = chart.readings[0].layers
+    return {one.path: layers[one.path].spread for one in chart.structure.activations if one.path in layers}
+
+
+def growth(chart: Chart) -> float:
+    """Factor by which the starting weights change the spread of a signal, a layer: gain over the activation's own.
+
+    Wx has √(mean w² · fan-in) times the root mean square of x; ReLU keeps 1/√2 of it, leaky ReLU √((1 + α²)/2), tanh
+    at most all. 1 where batch normalization follows every map.
+    """
+    structure = chart.structure
+    factors: list[float] = []
+    for one in structure.maps[:-1] if structure else ():
+        act = structure.activation_of(one.path) if structure else None
+        gain = chart.gains.get(one.path, 0.0)
+        if structure is None or act is None or gain <= 0 or structure.normalized(one.path):
+            continue
+        kept = 1.0
+        if isinstance(act.layer, ReLU):
+            kept = math.sqrt(0.5)
+        elif isinstance(act.layer, LeakyReLU):
+            kept = math.sqrt((1 + act.layer.negative_slope**2) / 2)
+        factors.append(math.log(gain * kept))
+    return math.exp(math.fsum(factors) / len(factors)) if factors else 1.0
+
+
+@rule(
+    "vanishing_gradients",
+    When.EARLY,
+    looks_for="a gradient that all but disappears on its way to the first layers",
+    threshold="the first layer's gradient norm below 1e-3 of the last's in the first ten steps (median), and training "
+    "that stays where it is; below 1e-5 at once",
+    source="M5: a sigmoid passes on at most 1/4, so that 5 of them leave 1e-3 and 8 leave 1e-5; in networks that learn "
+    "(12×64 with He or batch norm, ResNet-20) the ratio was 0.1 to 10",
+    why="∂L/∂W₁ carries a factor for every layer above: the activation's slope and the weights' gain.",
+    remedy='sigmoid: leaky ReLU, normalized before; small start: `init="he"` or `"xavier"`; depth: '
+    "normalize before each activation",
+    explains=(
+        "constant_predictions", "learning_rate_too_low", "labels_shuffled:nothing learned", "learning_rate_too_high",
+        "idle_normalization", "dead_units:weak signal",
+    ),
+)  # fmt: skip
+def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
+    """∂L/∂W₁ carries Π σ′(a_l)."""
+    structure, norms = chart.structure, early_flow(chart)
+    if structure is None or len(norms) < 3 or len(chart.early) < 3:
+        return
+    paths = list(norms)
+    first, last = norms[paths[0]], norms[paths[-1]]
+    if last <= 0 or first <= 0:
+        return  # exactly zero is no vanishing: dead units, or a layer that is not connected
+    ratio = first / last
+    if not (ratio < CERTAIN or (ratio < VANISHED and chart.stuck)):
+        return
+    shrinking = growth(chart)
+    squashing = [one for one in structure.activations if is_squashing(one.layer)]
+    sigmoids = [one for one in squashing if isinstance(one.layer, Sigmoid)]
+    each = ratio ** (1 / max(len(norms) - 1, 1))
+    inner = tuple(path for path in paths[:-1])
+    evidence = {"first to last": ratio, "a layer": each, "layers": len(norms), "gain a layer": shrinking}
+    if 2 * len(sigmoids) >= len(structure.activations) > 0:
+        cause = "activation"
+        why = (
+            "The derivative of a sigmoid is at most 1/4, and the gradient of the first layer carries one of them for "
+            f"every sigmoid above it: here {len(sigmoids)}."
+        )
+        text = "use leaky ReLU, whose derivative is 1 for positive inputs, and normalize before it"
+        places = tuple(one.path for one in sigmoids)
+        changes: tuple[Change, ...] = (Activation(places), Normalize(places, tuple(one.rank for one in sigmoids)))
+    elif shrinking < SHRINKS and structure.activations:
+        cause = "initialization"
+        rectifying = any(is_rectifying(one.layer) for one in structure.activations)
+        init = "he" if rectifying else "xavier"
+        why = (
+            f"The starting weights are too small: the signal loses {100 * (1 - shrinking):.0f} % of its spread with "
+            "every layer forward, and the gradient as much on its way back."
+        )
+        text = f"start the layers with init={init!r}, which keeps the spread through this activation"
+        changes = (Initialization(inner, init),)
+    else:
+        cause = "depth"
+        why = f"Every layer passes on {100 * each:.0f} % of the gradient, and there are {len(norms)} in one chain."
+        text = "normalize before each activation, or add skip connections (nn.Residual)"
+        acts = structure.activations
+        changes = (Normalize(tuple(one.path for one in acts), tuple(one.rank for one in acts)),) if acts else ()
+    remedy = Remedy.of(chart.setup, text, *changes)
+    yield Finding(
+        "vanishing_gradients", Severity.ERROR, paths[0], (), 0.95 if ratio < CERTAIN else 0.85, evidence,
+        f'gradients vanish: layer "{paths[0]}" gets {ratio:.1e} of the gradient of layer "{paths[-1]}"',
+        why, remedy, cause, layers=tuple(path for path in paths if norms[path] < VANISHED * last),
+    )  # fmt: skip
+
+
+@rule(
+    "exploding_gradients",
+    When.EARLY,
+    looks_for="a gradient that grows on its way to the first layers",
+    threshold="the first layer's gradient norm above 1000 times the last's in the first ten steps (median); or signals "
+    "that grow 1000-fold from the first activation to the last; or a breakdown within the first three steps",
+    source="the mirror of the threshold for vanishing; a network that is started for its activation keeps both within "
+    "a factor of 10",
+    why="Every layer multiplies the signal on its way forward and the gradient on its way back.",
+    remedy='`init="he"` or `"xavier"`, and `"torch"` for the last layer',
+    explains=(
+        "loss_at_start", "learning_rate_too_high", "saturated_units", "dead_units", "constant_predictions",
+        "learning_rate_too_low", "labels_shuffled:nothing learned",
+    ),
+)  # fmt: skip
+def exploding_gradients(chart: Chart) -> Iterator[Finding]:
+    """Too large a start, in every layer."""
+    structure, norms = chart.structure, early_flow(chart)
+    if structure is None or len(structure.maps) < 3 or not chart.readings:
+        return
+    spreads = [spread for spread in signal(chart).values() if spread > 0]
+    scores = chart.readings[0].layers.get(structure.maps[-1].path)
+    forward = max(spreads) / spreads[0] if spreads else 1.0
+    if scores is not None and spreads:
+        forward = max(forward, scores.spread / spreads[0] / 3)
+    paths = list(norms)
+    ratio = norms[paths[0]] / norms[paths[-1]] if len(paths) > 1 and norms[paths[-1]] > 0 else 1.0
+    if not (ratio > EXPLODED or forward > EXPLODED):
+        return
+    rectifying = any(is_rectifying(one.layer) for one in structure.activations)
+    init = "he" if rectifying or not structure.activations else "xavier"
+    inner = tuple(one.path for one in structure.maps)
+    first = structure.maps[0].path
+    yield Finding(
+        "exploding_gradients", Severity.ERROR, first, (), 0.9,
+        {"first to last": ratio, "last to first activation": forward, "layers": len(structure.maps),
+         "loss at the start": chart.start_loss},
+        f'gradients explode: layer "{first}" gets {ratio:.1e} times the gradient of the last layer'
+        if ratio > EXPLODED
+        else f"signals explode: they grow {forward:.1e}-fold from the first activation to the last",
+        "The starting weights are too large: every layer multiplies the signal on its way forward, and the gradient on "
+        "its way back.",
+        Remedy.of(chart.setup, f"start the layers with init={init!r}, which keeps the spread",
+                  Initialization(inner[:-1], init), Initialization(inner[-1:], "torch")),
+        "initialization",
+    )  # fmt: skip

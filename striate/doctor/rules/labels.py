@@ -1,0 +1,211 @@
+"""Rules over labels: whether they belong to their inputs, and whether there is anything to tell apart.
+
+Near samples tend to share a label. How much they do, beyond chance, says whether labels belong to inputs before
+anything is trained; where the data are such that even right labels do not show in distances, only training can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from striate.doctor.chart import Chart
+from striate.doctor.finding import Finding, Severity
+from striate.doctor.remedy import Remedy, Renumber, RollLabels
+from striate.doctor.rule import When, rule
+from striate.doctor.sample import NEIGHBOURS, Array, Sample, nearest
+
+BLIND = 3.0
+SURE = 6.0
+FARTHEST = 5
+LEAST = 200
+MEMORIZED = 0.1
+
+PAIRS = """order = np.random.default_rng(0).permutation(len(labels))
+images, labels = images[order], labels[order]   # one order for both"""
+
+
+@rule(
+    "one_class",
+    When.ONCE,
+    looks_for="training labels that are all the same",
+    threshold="one class among the labels",
+    source="the best constant prediction has loss 0: there is nothing to learn",
+    why="There is nothing to tell apart. A part of a sorted data set, or a wrong column, looks like "
+    "this.",
+    remedy="by hand: draw the samples at random",
+    explains=(
+        "constant_predictions", "learning_rate_too_low", "overfitting", "loss_at_start", "labels_shuffled",
+        "labels_shifted", "sorted_batches", "dead_units", "stale_statistics",
+    ),
+)  # fmt: skip
+def one_class(chart: Chart) -> Iterator[Finding]:
+    """Nothing to tell apart."""
+    sample = chart.data
+    if sample is None or not chart.setup.classifies or len(sample.dataset) < 2 or len(sample.dataset.classes) < 2:
+        return
+    present = np.flatnonzero(sample.class_shares)
+    if len(present) > 1:
+        return
+    name = sample.dataset.classes[int(present[0])]
+    yield Finding(
+        "one_class", Severity.ERROR, "labels", (int(present[0]),), 1.0,
+        {"classes": len(sample.dataset.classes), "present": 1, "samples": len(sample.dataset)},
+        f"all {len(sample.dataset):,} training labels are class {name!r}",
+        "The network will learn to answer that, whatever it is shown. A part of a sorted data set, or a wrong column "
+        "read as labels, looks like this.",
+        Remedy("draw the training samples from the whole data set at random, with the labels that belong to them",
+               "index = np.random.default_rng(0).permutation(len(labels))[:count]\n"
+               "train_set = data.Dataset(images[index], labels[index], classes)"),
+    )  # fmt: skip
+
+
+@rule(
+    "labels_shifted",
+    When.ONCE,
+    looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
+    threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
+    "5 places; or near samples of both sets do so after renumbering only",
+    source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
+    why="Inputs and labels were read from rows that do not correspond, or the two sets number the "
+    "classes differently.",
+    remedy="`np.roll` of the labels by as many places; or the numbers of the other set",
+    explains=(
+        "labels_shuffled", "constant_predictions", "overfitting", "learning_rate_too_low", "learning_rate_too_high",
+    ),
+)  # fmt: skip
+def labels_shifted(chart: Chart) -> Iterator[Finding]:
+    """Off by one."""
+    sample = chart.data
+    if sample is None or not chart.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
+        return
+    error = sample.standard_error()
+    own = (sample.agreement(sample.y) - sample.chance) / error
+    labels, n = sample.dataset.labels, len(sample.dataset)
+    best, places = own, 0
+    for shift in (s for k in range(1, FARTHEST + 1) for s in (k, -k)):
+        moved = (sample.agreement(labels[(sample.index + shift) % n]) - sample.chance) / error
+        if moved > best:
+            best, places = moved, -shift
+    if places and best > SURE and best > 2 * own:
+        agreement = best * error + sample.chance
+        yield Finding(
+            "labels_shifted", Severity.ERROR, "labels", (), min(0.99, 0.5 + best / 50),
+            {"places": -places, "agreement of neighbours": sample.agreement(sample.y), "after moving": agreement,
+             "by chance": sample.chance},
+            f"the labels are {abs(places)} place{'s' if abs(places) > 1 else ''} away from their inputs",
+            "With the labels moved, samples that look alike have the same label far more often. Inputs and labels were "
+            "read from rows that do not correspond: a header line, a lost first sample.",
+            Remedy.of(chart.setup, "move the labels back to their inputs", RollLabels(places)),
+            "places",
+        )  # fmt: skip
+        return
+    if own > SURE and chart.validation is not None:
+        yield from _renumbered(chart, sample, chart.validation)
+
+
+def _renumbered(chart: Chart, ours: Sample, theirs: Sample) -> Iterator[Finding]:
+    """Whether near samples of both sets have labels that correspond by another rule than equality."""
+    if len(theirs.y) < LEAST // 2 or theirs.x.shape[1:] != ours.x.shape[1:]:
+        return
+    classes = len(ours.dataset.classes)
+    points = np.concatenate([ours.points, _in_units_of(ours, theirs)])
+    a, b = points[: len(ours.y)], points[len(ours.y) :]
+    found = nearest(b, a, NEIGHBOURS)
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (ours.y[found].ravel(), np.repeat(theirs.y, found.shape[1])), 1)
+    total = counts.sum()
+    chance = float(np.sum(ours.class_shares * theirs.class_shares[:classes])) if classes else 1.0
+    error = 2 * np.sqrt(max(chance * (1 - chance), 1e-9) / total)
+    equal = float(np.trace(counts)) / total
+    shift = max(range(classes), key=lambda k: np.trace(np.roll(counts, -k, axis=1)))
+    shifted = float(np.trace(np.roll(counts, -shift, axis=1))) / total
+    present = np.flatnonzero(counts.sum(axis=1))
+    numbers = np.arange(classes)
+    numbers[present] = counts[present].argmax(axis=1)
+    matched = float(counts[np.arange(classes), numbers].sum()) / total
+    one_to_one = len(set(numbers[present].tolist())) == len(present)
+    if equal > chance + BLIND * error:
+        return
+    if shift and shifted > chance + SURE * error:
+        rule_of, numbers, agreement = f"+ {shift}", (np.arange(classes) + shift) % classes, shifted
+    elif one_to_one and matched > chance + SURE * error * 2:
+        rule_of, agreement = "renumbered", matched
+    else:
+        return
+    yield Finding(
+        "labels_shifted", Severity.ERROR, "labels", (), 0.9,
+        {"agreement with validation": equal, "after renumbering": agreement, "by chance": chance},
+        "training and validation number the classes differently"
+        + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else ""),
+        "Samples of the two sets that look alike hardly ever have the same label, but the same pair of labels. Classes "
+        "counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
+        Remedy.of(chart.setup, "number the training labels as the validation set does (or the other way round)",
+                  Renumber(tuple(int(i) for i in numbers))),
+        "numbers",
+    )  # fmt: skip
+
+
+def _in_units_of(ours: Sample, theirs: Sample) -> Array:
+    """``theirs.points`` with the mean and scale of ``ours``."""
+    flat = theirs.x.reshape(len(theirs.x), -1) if ours.is_table else None
+    if flat is not None and flat.shape[1] == ours.points.shape[1]:
+        raw = ours.x.reshape(len(ours.x), -1)
+        spread = raw.std(axis=0)
+        return (flat - raw.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return theirs.points
+
+
+@rule(
+    "labels_shuffled",
+    When.START,
+    looks_for="labels that have nothing to do with their inputs",
+    threshold="near samples agree no better than chance (3 standard errors), though in the validation set they do (6); "
+    "or, where that cannot be seen, training that learns nothing, or learns by heart (training accuracy 10 points "
+    "above validation's, which is at chance), and no other finding that would explain it",
+    source="Zhang et al. 2017 (arXiv:1611.03530): networks fit random labels, and then generalize at chance",
+    why="The network can only learn the labels by heart, and generalizes at chance.",
+    remedy="by hand: pair inputs and labels anew, shuffle both by one order",
+    explains=(
+        "overfitting", "constant_predictions", "learning_rate_too_low", "learning_rate_too_high", "dead_units",
+        "saturated_units",
+    ),
+)  # fmt: skip
+def labels_shuffled(chart: Chart) -> Iterator[Finding]:
+    """Two permutations where there should be one."""
+    sample = chart.data
+    if sample is None or not chart.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
+        return
+    error = sample.standard_error()
+    own = (sample.agreement(sample.y) - sample.chance) / error
+    if own > BLIND:
+        return
+    evidence = {"agreement of neighbours": sample.agreement(sample.y), "by chance": sample.chance}
+    sure, cause = 0.0, "neighbours"
+    theirs = chart.validation
+    if theirs is not None and len(theirs.y) >= LEAST // 2:
+        beyond = (theirs.agreement(theirs.y) - theirs.chance) / theirs.standard_error()
+        evidence["in validation"] = theirs.agreement(theirs.y)
+        if beyond > SURE:
+            sure = 0.95
+    if not sure and chart.seasoned and chart.finished:
+        validated = [accuracy for accuracy in chart.validation_accuracies if accuracy is not None]
+        top = float(sample.class_shares.max())
+        known = chart.probes[-1].accuracy if chart.probes else 0.0
+        if validated and known > max(validated) + MEMORIZED and max(validated) < 1.3 * top:
+            evidence |= {"training accuracy": known, "validation accuracy": validated[-1]}
+            sure, cause = 0.85, "memorized"
+        elif chart.stuck and (not validated or max(validated) < 1.3 * top):
+            evidence |= {"loss": chart.recent_loss, "loss of a constant": chart.baseline or 0.0}
+            sure, cause = 0.5, "nothing learned"
+    if not sure:
+        return
+    yield Finding(
+        "labels_shuffled", Severity.ERROR if sure > 0.6 else Severity.WARNING, "labels", (), sure, evidence,
+        "the labels seem to have nothing to do with their inputs",
+        "Samples that look alike do not have the same label more often than by chance. Inputs and labels that were "
+        "shuffled each by an order of its own, or sorted apart, look like this; a network can only learn by heart.",
+        Remedy("pair inputs and labels anew, and shuffle both by one order", PAIRS),
+        cause,
+    )  # fmt: skip

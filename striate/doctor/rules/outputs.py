@@ -1,0 +1,220 @@
+"""Rules over the end of the network: the loss at the start, what stands before the loss, and what is predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from striate.doctor.chart import Chart
+from striate.doctor.finding import Finding, Severity
+from striate.doctor.remedy import ClassWeights, Initialization, MeanLoss, Remedy, Remove
+from striate.doctor.rule import When, rule
+from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from striate.nn.module import Module
+
+EXCESS = 2.0
+SAME = 0.95
+MAJORITY = 0.8
+FLAT = 0.02
+_LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scores within r of each other"
+
+
+@rule(
+    "softmax_twice",
+    When.START,
+    looks_for="a softmax at the end of a network whose loss applies softmax itself",
+    threshold="a Softmax layer at the end, or outputs of every sample that are positive and add up to 1 (to 1e-4)",
+    source=f"softmax of numbers in [0, 1]: {_LIMITS}, 1.46 nats for 10 classes and r = 1",
+    why="Of probabilities, which differ by at most 1, the second softmax makes nearly equal ones: the "
+    "loss has a floor and a small gradient.",
+    remedy="leave the softmax out",
+    explains=(
+        "learning_rate_too_low", "vanishing_gradients", "constant_predictions", "labels_shuffled:nothing learned",
+        "learning_rate_too_high",
+    ),
+)  # fmt: skip
+def softmax_twice(chart: Chart) -> Iterator[Finding]:
+    """The loss already has one."""
+    if not chart.setup.classifies or chart.structure is None:
+        return
+    last = chart.structure.last
+    layered = last is not None and isinstance(last.layer, Softmax)
+    if not layered and not (chart.probes and chart.probes[-1].squashed):
+        return
+    classes = len(chart.data.dataset.classes) if chart.data else 10
+    where = last.path if layered and last else "loss"
+    least = math.log(1 + (classes - 1) / math.e)
+    hand = Remedy("return the scores before the softmax", "return logits   # not st.ops.softmax(logits)")
+    yield Finding(
+        "softmax_twice", Severity.ERROR, where, (), 0.99 if layered else 0.9,
+        {"smallest loss possible": least, "classes": classes},
+        "softmax is applied twice: by the network and by CrossEntropyLoss",
+        "CrossEntropyLoss takes scores (logits) and applies softmax itself. Of probabilities, which differ by at most "
+        f"1, it makes nearly equal ones: the loss cannot fall below {least:.2f}, and its gradient is small.",
+        Remedy.of(chart.setup, "leave the softmax out; predictions rank the same", Remove((where,)))
+        if layered
+        else hand,
+    )  # fmt: skip
+
+
+@rule(
+    "bounded_outputs",
+    When.ONCE,
+    looks_for="an activation between the last linear map and the loss",
+    threshold="a Sigmoid, Tanh or ReLU layer at the end of a network that is trained by cross entropy",
+    source=f"{_LIMITS}: 0.80 nats for tanh and 10 classes; a ReLU gives no gradient to a class whose score is below 0",
+    why="Scores that are bounded cannot become sure; a ReLU gives no gradient to a class whose score "
+    "is negative.",
+    remedy="leave the activation out",
+    explains=(
+        "constant_predictions", "learning_rate_too_low", "dead_units", "vanishing_gradients", "saturated_units",
+        "labels_shuffled:nothing learned",
+    ),
+)  # fmt: skip
+def bounded_outputs(chart: Chart) -> Iterator[Finding]:
+    """Scores may be any number."""
+    last = chart.structure.last if chart.structure else None
+    if not chart.setup.classifies or last is None or not isinstance(last.layer, (Sigmoid, Tanh, ReLU)):
+        return
+    name = type(last.layer).__name__
+    yield Finding(
+        "bounded_outputs", Severity.ERROR, last.path, (), 0.95, {},
+        f"a {name} stands between the last linear map and the loss",
+        "CrossEntropyLoss takes scores of any size and sign. "
+        + ("Within ±1 they cannot become sure." if not isinstance(last.layer, ReLU)
+           else "A class whose score is negative for a sample gets no gradient from it."),
+        Remedy.of(chart.setup, "leave it out", Remove((last.path,))),
+    )  # fmt: skip
+
+
+@rule(
+    "loss_at_start",
+    When.EARLY,
+    looks_for="a first loss far above ln C, the loss of equal probabilities",
+    threshold="2 nats above; or a loss that sums over the batch instead of taking its mean",
+    source="scores of spread s cost about s²/2 nats more than equal ones: 2 nats are scores of spread 2, where "
+    "PyTorch's start gives 0.1 to 0.6 and He's 1.4",
+    why="The network is sure before it has learned anything, and mostly wrong; the first steps go "
+    "into unlearning that.",
+    remedy="start the last layer smaller; take the mean loss",
+    explains=(
+        "learning_rate_too_high", "exploding_gradients", "constant_predictions", "dead_units:learning rate",
+        "learning_rate_too_low",
+    ),
+)  # fmt: skip
+def loss_at_start(chart: Chart) -> Iterator[Finding]:
+    """Sure of what it cannot know yet."""
+    structure = chart.structure
+    if not chart.losses or chart.continued or structure is None or not structure.maps:
+        return
+    if chart.setup.loss.reduction == "sum":
+        size = chart.setup.batch_size
+        yield Finding(
+            "loss_at_start", Severity.WARNING, "loss", (), 0.8,
+            {"loss at the start": chart.start_loss, "batch size": size, "a sample": chart.start_loss / size},
+            f"the loss is a sum over the batch: gradients are {size} times those of a mean",
+            "The learning rate then means another thing for every batch size, and usual ones are too large.",
+            Remedy.of(chart.setup, "take the mean", MeanLoss()),
+            "sum",
+        )  # fmt: skip
+        return
+    if not chart.setup.classifies or chart.baseline is None:
+        return
+    classes = len(chart.data.dataset.classes) if chart.data else 0
+    equal = math.log(classes) if classes > 1 else chart.baseline
+    if not chart.start_loss > equal + EXCESS:
+        return
+    last = structure.maps[-1]
+    reading = chart.readings[0].layers.get(last.path) if chart.readings else None
+    spread = reading.spread if reading else math.nan
+    yield Finding(
+        "loss_at_start", Severity.WARNING, last.path, (), 0.9,
+        {"loss at the start": chart.start_loss, "ln C": equal, "spread of the scores": spread},
+        f"the loss starts at {chart.start_loss:.3g} instead of ln C = {equal:.3g}: "
+        f'layer "{last.path}" starts too large',
+        "Before it has learned anything the network is sure, and mostly wrong. The first steps are spent on "
+        "unlearning that, with gradients that are too large for the layers before.",
+        Remedy.of(chart.setup, "start the last layer smaller", Initialization((last.path,), "torch")),
+        "initialization",
+    )  # fmt: skip
+
+
+@rule(
+    "constant_predictions",
+    When.EPOCH,
+    looks_for="one answer to everything",
+    threshold="95 % of a training sample get the same class, though it has at most 80 % of the labels; with rarer "
+    "other classes, all of them; in regression, outputs whose spread is below 2 % of the targets'",
+    source="a constant prediction reaches the loss H(labels) at best",
+    why="The output does not depend on the input. Mostly a symptom; by itself where rare classes "
+    "hardly count in the mean loss.",
+    remedy="class weights N / (C · count) where classes are rare; else the finding that explains it",
+)
+def constant_predictions(chart: Chart) -> Iterator[Finding]:
+    """Mostly a symptom: whatever explains it ranks before it."""
+    yield from _flat_regression(chart)
+    sample = chart.data
+    if not chart.probes or not chart.finished or sample is None or not chart.setup.classifies or chart.steps < 30:
+        return
+    probe = chart.probes[-1]
+    top = float(sample.class_shares.max())
+    present = int((sample.class_shares > 0).sum())
+    if present < 2 or probe.top_share < SAME:
+        return
+    name = sample.dataset.classes[min(probe.top_class, len(sample.dataset.classes) - 1)]
+    evidence = {"predicted": probe.top_share, "of the labels": float(sample.class_shares[probe.top_class])}
+    if top > MAJORITY:
+        if probe.top_share < 1 or probe.top_class != int(sample.class_shares.argmax()):
+            return
+        counts = np.maximum(sample.class_shares * len(sample.dataset), 1)
+        weights = tuple(float(f"{len(sample.dataset) / (present * count):.3g}") for count in counts)
+        yield Finding(
+            "constant_predictions", Severity.WARNING, "labels", (probe.top_class,), 0.85, evidence,
+            f"every sample is predicted to be class {name!r}, which {100 * top:.3g} % of the labels are",
+            "To answer the frequent class always is cheap: the rare ones hardly count in the mean loss.",
+            Remedy.of(chart.setup, "let rare classes weigh more in the loss", ClassWeights(weights)),
+            "imbalance",
+        )  # fmt: skip
+        return
+    yield Finding(
+        "constant_predictions", Severity.ERROR, _last_path(chart), (probe.top_class,), 0.9, evidence,
+        f"{100 * probe.top_share:.3g} % of the training samples are predicted to be class {name!r}",
+        "The output hardly depends on the input. Look at the first layer whose outputs do not vary, and at its "
+        "gradient: step.watch() has both.",
+        Remedy("see the other findings; without any: train longer, with another learning rate"),
+        "unknown",
+    )  # fmt: skip
+
+
+def _flat_regression(chart: Chart) -> Iterator[Finding]:
+    """A prediction of numbers that hardly vary."""
+    if not chart.setup.regresses or not chart.stuck or not chart.readings or not chart.finished:
+        return
+    path = _last_path(chart)
+    reading, wanted = chart.readings[-1].layers.get(path), math.sqrt(chart.baseline or 0.0)
+    if reading is None or wanted == 0 or reading.spread >= FLAT * wanted:
+        return
+    yield Finding(
+        "constant_predictions", Severity.ERROR, path, (), 0.8,
+        {"spread of the outputs": reading.spread, "of the targets": wanted},
+        f"the outputs vary by {reading.spread:.2g}, the targets by {wanted:.2g}",
+        "The output hardly depends on the input.",
+        Remedy("see the other findings; without any: train longer, with another learning rate"),
+        "regression",
+    )  # fmt: skip
+
+
+def _last_path(chart: Chart) -> str:
+    return chart.structure.maps[-1].path if chart.structure and chart.structure.maps else "output"
+
+
+def is_squashing(layer: Module) -> bool:
+    """Whether an activation flattens out at both ends."""
+    return isinstance(layer, (Sigmoid, Tanh))
+
+
+def is_rectifying(layer: Module) -> bool:
+    """Whether it is ReLU, or leaky."""
+    return isinstance(layer, (ReLU, LeakyReLU))

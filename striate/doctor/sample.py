@@ -1,0 +1,150 @@
+"""A bounded sample of a data set, and numbers about it that several rules use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data.dataset import Dataset
+from striate.data.standardizer import Standardizer
+
+Array = npt.NDArray[Any]
+
+MOST_SAMPLES = 1_000
+MOST_NUMBERS = 4_000_000
+_DETAIL = 256  # numbers of a sample that neighbours are found by
+NEIGHBOURS = 5
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """``x`` float32 (n, …) as the network gets it after its standardizer, ``y`` (n,), ``index`` (n,) their places."""
+
+    dataset: Dataset
+    x: Array
+    y: Array
+    index: Array
+    standardizer: Standardizer | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
+        """At most 1,000 samples and 4 million numbers, evenly over the data set, the same for the same data."""
+        size = max(1, dataset.images[0].size)
+        count = max(1, min(len(dataset), MOST_SAMPLES, MOST_NUMBERS // size))
+        random = np.random.Generator(np.random.Philox(key=[count, len(dataset)]))
+        index = np.sort(random.permutation(len(dataset))[:count])
+        raw = dataset.images[index]
+        fits = standardizer is not None and raw.ndim >= 2 and len(standardizer.mean) == raw.shape[1]
+        x = standardizer.transform(raw) if fits and standardizer is not None else raw.astype(np.float32)
+        return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
+
+    @property
+    def features(self) -> int:
+        """Columns or channels."""
+        return int(self.x.shape[1])
+
+    @property
+    def is_table(self) -> bool:
+        """(N, D): features rather than pictures or signals."""
+        return self.x.ndim == 2
+
+    @cached_property
+    def by_feature(self) -> Array:
+        """(features, numbers): all values of each column or channel."""
+        return np.moveaxis(self.x, 1, 0).reshape(self.features, -1)
+
+    @cached_property
+    def means(self) -> Array:
+        """Of each feature, float64."""
+        return self.by_feature.mean(axis=1, dtype=np.float64)
+
+    @cached_property
+    def spreads(self) -> Array:
+        """Of each feature, float64."""
+        return self.by_feature.std(axis=1, dtype=np.float64)
+
+    @cached_property
+    def constant(self) -> Array:
+        """(features,) whether a feature is the same in every sample of the whole data set."""
+        found = self.by_feature.min(axis=1) == self.by_feature.max(axis=1)
+        if found.any():  # a sample may miss what varies rarely
+            images = self.dataset.images
+            rows = max(1, _CHUNK // max(1, images[0].size))
+            candidates = np.flatnonzero(found)
+            for start in range(0, len(images), rows):
+                part = images[start : start + rows][:, candidates]
+                first = images[:1, candidates].reshape(1, len(candidates), -1)[..., :1]
+                same = (part.reshape(len(part), len(candidates), -1) == first).all(axis=(0, 2))
+                found[candidates] &= same
+                candidates = candidates[same]
+                if not len(candidates):
+                    break
+        return found
+
+    @cached_property
+    def class_shares(self) -> Array:
+        """(C,) of the whole data set."""
+        counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
+        return counts / counts.sum()
+
+    @cached_property
+    def entropy(self) -> float:
+        """Of the labels, in nats: the loss of the best constant prediction; ln C for equally frequent classes."""
+        shares = self.class_shares[self.class_shares > 0]
+        return float(-(shares * np.log(shares)).sum())
+
+    @cached_property
+    def chance(self) -> float:
+        """Probability that two samples drawn at random have the same label."""
+        return float(np.square(self.class_shares).sum())
+
+    @cached_property
+    def points(self) -> Array:
+        """(n, d ≤ 256) float32: each sample coarsened to few numbers of mean 0 and, by feature, a common scale."""
+        flat = coarse(self.x, _DETAIL)
+        flat = flat - flat.mean(axis=0)
+        spread = flat.std(axis=0)
+        if self.is_table:
+            return flat / np.where(spread > 0, spread, 1)
+        return flat / max(float(spread.max()), 1e-12)
+
+    @cached_property
+    def neighbours(self) -> Array:
+        """(n, 5): the places in this sample of the nearest other samples."""
+        return nearest(self.points, self.points, NEIGHBOURS, itself=True)
+
+    def agreement(self, labels: Array) -> float:
+        """Mean share of a sample's nearest neighbours that have its label."""
+        return float((labels[self.neighbours] == labels[:, None]).mean())
+
+    def standard_error(self) -> float:
+        """Of ``agreement`` where labels say nothing about neighbours, twice the independent one: neighbours overlap."""
+        return 2 * float(np.sqrt(self.chance * (1 - self.chance) / (len(self.y) * NEIGHBOURS))) + 1e-9
+
+
+def coarse(x: Array, detail: int) -> Array:
+    """(n, about ``detail`` numbers): positions averaged over blocks until a sample is small enough."""
+    while x.ndim > 2 and x[0].size > detail:
+        axis = 2 + int(np.argmax(x.shape[2:]))
+        size = x.shape[axis]
+        if size < 2:
+            break
+        half = x[(slice(None),) * axis + (slice(0, size - size % 2),)]
+        shape = (*half.shape[:axis], size // 2, 2, *half.shape[axis + 1 :])
+        x = half.reshape(shape).mean(axis=axis + 1)
+    return x.reshape(len(x), -1).astype(np.float32)
+
+
+def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
+    """(n, count) the places of the nearest ``others``; ``itself`` leaves out the same place."""
+    squares = np.square(others).sum(axis=1)
+    distance = squares[None] - 2 * points @ others.T  # + |point|², the same for all others
+    if itself:
+        np.fill_diagonal(distance, np.inf)
+    count = min(count, distance.shape[1] - 1)
+    return np.argpartition(distance, count, axis=1)[:, :count] if count > 0 else np.zeros((len(points), 0), np.int64)

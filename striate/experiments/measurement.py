@@ -1,0 +1,151 @@
+"""What an experiment measured: one number for each setting, quantity and seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from statistics import median
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def _power(number: float) -> str:
+    """``3.1e-7`` where plain digits would be long, else ``0.86``."""
+    if number == 0 or 0.01 <= abs(number) < 1000:
+        return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+class Form(Enum):
+    """How the numbers of a quantity are written."""
+
+    PERCENT = "percent"  # from 0 to 1
+    POWER = "power"  # over many powers of ten
+    PLAIN = "plain"
+    COUNT = "count"
+
+    def text(self, number: float) -> str:
+        """One number; "–" for one that could not be measured."""
+        return _WRITTEN[self](number) if math.isfinite(number) else "–"
+
+
+_WRITTEN: dict[Form, Callable[[float], str]] = {
+    Form.PERCENT: lambda number: f"{100 * number:.1f} %",
+    Form.POWER: _power,
+    Form.PLAIN: lambda number: f"{number:.2f}",
+    Form.COUNT: lambda number: f"{number:,.0f}" if number == int(number) else f"{number:,.1f}",
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column of the table: its heading, how its numbers are written, and whether least and greatest stand beside."""
+
+    name: str
+    form: Form = Form.PERCENT
+    spread: bool = True
+
+
+@dataclass
+class Measurement:
+    """Numbers by setting and quantity, one for each seed; ``arrays`` is what the picture needs beside them.
+
+    ``remarks`` is what the run printed and is worth reading, such as an error message.
+
+    >>> found = Measurement((Quantity("accuracy"),))
+    >>> for accuracy in (0.91, 0.95, 0.94):
+    ...     found.add("CNN", accuracy=accuracy)
+    >>> found.text("CNN", "accuracy")
+    '94.0 % (91.0–95.0)'
+    """
+
+    quantities: tuple[Quantity, ...]
+    numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict[str, dict[str, list[float]]])
+    arrays: dict[str, Array] = field(default_factory=dict[str, Array])
+    remarks: list[str] = field(default_factory=list[str])
+
+    def add(self, setting: str, **numbers: float) -> None:
+        """What one seed gave; a quantity's name is written with "_" for its spaces."""
+        row = self.numbers.setdefault(setting, {})
+        for name, number in numbers.items():
+            row.setdefault(self.quantity(name.replace("_", " ")).name, []).append(float(number))
+
+    def quantity(self, name: str) -> Quantity:
+        """The quantity of that name; ``KeyError`` names one that the experiment does not measure."""
+        for one in self.quantities:
+            if one.name == name:
+                return one
+        raise KeyError(name)
+
+    @property
+    def settings(self) -> list[str]:
+        """In the order in which they were first measured."""
+        return list(self.numbers)
+
+    def values(self, setting: str, quantity: str) -> list[float]:
+        """One number a seed; empty where the setting does not have the quantity."""
+        return self.numbers[setting].get(self.quantity(quantity).name, [])
+
+    def median(self, setting: str, quantity: str) -> float:
+        """The middle one; NaN where nothing was measured, so that no comparison with it is true."""
+        values = self.values(setting, quantity)
+        return median(values) if values else math.nan
+
+    def low(self, setting: str, quantity: str) -> float:
+        """The least over the seeds."""
+        return min(self.values(setting, quantity), default=math.nan)
+
+    def high(self, setting: str, quantity: str) -> float:
+        """The greatest over the seeds."""
+        return max(self.values(setting, quantity), default=math.nan)
+
+    def short(self, setting: str, quantity: str) -> str:
+        """The median alone."""
+        return self.quantity(quantity).form.text(self.median(setting, quantity))
+
+    def text(self, setting: str, quantity: str) -> str:
+        """Median (least–greatest); the median alone where all seeds agree."""
+        values = self.values(setting, quantity)
+        if not values:
+            return ""
+        form, spread = self.quantity(quantity).form, self.quantity(quantity).spread
+        low, high = form.text(min(values)).removesuffix(" %"), form.text(max(values)).removesuffix(" %")
+        return (
+            f"{self.short(setting, quantity)} ({low}–{high})"
+            if spread and low != high
+            else self.short(setting, quantity)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """setting → quantity → median, low, high, and the value of every seed; null for what is not finite."""
+        return {
+            setting: {
+                name: {
+                    "median": _plain(self.median(setting, name)),
+                    "low": _plain(min(values)),
+                    "high": _plain(max(values)),
+                    "values": [_plain(value) for value in values],
+                }
+                for name, values in row.items()
+            }
+            for setting, row in self.numbers.items()
+        }
+
+
+def _plain(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def made_up(quantities: tuple[Quantity, ...], numbers: Mapping[str, Mapping[str, float]]) -> Measurement:
+    """A measurement of one seed from given numbers: what would the verdict be if …?"""
+    found = Measurement(quantities)
+    for setting, row in numbers.items():
+        for name, number in row.items():
+            found.numbers.setdefault(setting, {}).setdefault(found.quantity(name).name, []).append(number)
+    return found

@@ -1,0 +1,28 @@
+"""What a network learned, as numbers; ``striate.plot`` draws them.
+
+Pictures are those that the model takes: (C, H, W), bytes or floats, before its standardizer.
+"""
+
+from striate.insight.attribution import integrated_gradients, saliency
+from striate.insight.excitement import Exciting, excitement, most_exciting
+from striate.insight.feature_maps import feature_maps, layer_shapes
+from striate.insight.localization import grad_cam, occlusion
+from striate.insight.mistakes import Confusion, Mistake, confusion, worst_mistakes
+from striate.insight.receptive_field import receptive_field
+
+__all__ = [
+    "Confusion",
+    "Exciting",
+    "Mistake",
+    "confusion",
+    "excitement",
+    "feature_maps",
+    "grad_cam",
+    "integrated_gradients",
+    "layer_shapes",
+    "most_exciting",
+    "occlusion",
+    "receptive_field",
+    "saliency",
+    "worst_mistakes",
+]

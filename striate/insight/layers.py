@@ -1,0 +1,97 @@
+"""The layers that a traced model passes, with what each gives: found by the paths that graph nodes carry.
+
+A layer is named by its path, ``conv1`` or ``stage1.0``; passed again, ``act#2``. A block that computes something of its
+own after its layers, such as a residual addition, counts as a layer too. An operation that a ``forward`` applies
+between its layers is named by the block and the operation: ``relu``, ``block1.max_pooling``. What the model returns
+from an operation of its own is ``output``. A model from a file has the same names: its graph kept the paths.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from itertools import groupby
+
+from striate.errors import OptionError, unknown_option
+from striate.graph.arithmetic import Cast
+from striate.graph.graph import topological
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+from striate.tracing import Trace, output_values
+
+_ROOT = "output"
+
+
+class Layers:
+    """What a traced model gives at every layer, in the order in which it runs."""
+
+    def __init__(self, trace: Trace, result: object) -> None:
+        results = list(output_values(result).values())
+        self._nodes = [node for node in topological(results) if node.op.kind is not Kind.SOURCE]
+        self.values = self._found({step.output for step in trace.steps})
+
+    def _found(self, ends: set[Value]) -> dict[str, Value]:
+        paths = {node.path for node in self._nodes}
+        blocks = {path for path in paths if any(other != path and _inside(other, path) for other in paths)}
+        found: dict[str, Value] = {}
+        for path, run in groupby(self._nodes, lambda node: node.path):
+            nodes = list(run)
+            if path in blocks:
+                for node in nodes:
+                    if node.op.kind is not Kind.VIEW and not isinstance(node.op, Cast):
+                        own = node is self._last(path)
+                        _add(found, (path or _ROOT) if own else _joined(path, _operation(node)), node.outputs[0])
+                continue
+            # One layer; where its passes follow each other directly, the trace knows where each ended.
+            passes = [value for node in nodes for value in node.outputs if value in ends]
+            if not passes or passes[-1].node is not nodes[-1]:
+                passes.append(nodes[-1].outputs[0])
+            for value in passes:
+                _add(found, path or _ROOT, value)
+        return found
+
+    def _last(self, path: str) -> Node | None:
+        """The node that was made last inside of a layer or block."""
+        return next((node for node in reversed(self._nodes) if _inside(node.path, path)), None)
+
+    def value(self, name: str) -> Value:
+        """What the layer or block of that name gives; an unknown name lists the known ones."""
+        if name in self.values:
+            return self.values[name]
+        last = self._last(name) if name else None
+        if last is None:
+            raise unknown_option("layer", name, self.values)
+        return last.outputs[0]
+
+    def chosen(self, wanted: str | Sequence[str]) -> dict[str, Value]:
+        """The layers whose names match a pattern such as ``conv*``, or one of several; blocks by their exact name."""
+        patterns = [wanted] if isinstance(wanted, str) else list(wanted)
+        if not patterns:
+            raise OptionError(f"no layer is asked for\n  known: {', '.join(self.values)}")
+        found: dict[str, Value] = {}
+        for pattern in patterns:
+            matching = {name: value for name, value in self.values.items() if fnmatch.fnmatchcase(name, pattern)}
+            found |= matching or {pattern: self.value(pattern)}
+        return found
+
+
+def _inside(path: str, block: str) -> bool:
+    return path == block or not block or path.startswith(f"{block}.")
+
+
+def _joined(block: str, name: str) -> str:
+    return f"{block}.{name}" if block else name
+
+
+def _operation(node: Node) -> str:
+    return str(node.op).partition("(")[0]
+
+
+def _add(found: dict[str, Value], name: str, value: Value) -> None:
+    """Only what differs from sample to sample: the rest was computed from parameters."""
+    if not (value.type.batched and value.dtype.is_float):
+        return
+    uses = 1
+    while (name if uses == 1 else f"{name}#{uses}") in found:
+        uses += 1
+    found[name if uses == 1 else f"{name}#{uses}"] = value

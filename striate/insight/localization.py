@@ -1,0 +1,123 @@
+"""Where in the picture a class is seen: Grad-CAM, and occlusion."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import OptionError, ShapeError
+from striate.graph.op import Kind
+from striate.graph.value import Array, Value
+from striate.insight.layers import Layers
+from striate.insight.sample import Target, baseline_of, class_index, one_hot, one_sample, scores
+from striate.nn.module import Module
+from striate.ops.window import per_axis
+from striate.passes.differentiate import differentiate
+from striate.tracing import active_trace
+
+_TOGETHER = 64
+"""Occluded pictures that are predicted together."""
+
+
+def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None = None) -> Array:
+    """max(0, Σ_k α_k A_k) with α_k = mean over positions of ∂f_c/∂A_k, brought to the picture's size: (H, W)
+
+    A_k are the maps of a layer: by default of the last one that still has positions, pooling left out. The small map is
+    enlarged linearly, with pixels as areas (as PyTorch's ``interpolate(align_corners=False)``). Its unit is that of the
+    score. Selvaraju et al., arXiv:1610.02391.
+
+    Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
+    """
+    x = one_sample(model, image)
+    logits = scores(model, x)
+    mask = one_hot(class_index(model, target, logits[0]), logits, 1)
+
+    def maps_and_gradient(x: Value, mask: Value) -> tuple[Value, Value]:
+        outputs = model(x)
+        layers = Layers(active_trace("grad_cam"), outputs)
+        maps = _last_with_positions(layers) if layer is None else layers.value(layer)
+        if maps.type.rank < 3:
+            raise ShapeError(
+                f"layer {layer!r} gives {maps.type}, which has no positions\n  help: choose a layer before the Flatten"
+            )
+        return maps, differentiate(outputs, [maps], seed=mask)[0]
+
+    found = model.computed(("grad-cam", layer), {"x": x, "mask": mask}, maps_and_gradient)
+    maps, gradient = (np.asarray(array[0], np.float64) for array in found)
+    weights = gradient.reshape(len(gradient), -1).mean(axis=1)
+    heat = np.maximum(np.tensordot(weights, maps, 1), 0.0)
+    return resized(heat, x.shape[2:]).astype(x.dtype)
+
+
+def _last_with_positions(layers: Layers) -> Value:
+    for value in reversed(layers.values.values()):
+        if (
+            value.type.rank > 2
+            and value.type.size() > value.type.concrete(1)[1]
+            and value.node.op.kind is not Kind.WINDOW
+        ):
+            return value
+    raise ShapeError("no layer of this model gives maps with positions, so there is nothing to locate")
+
+
+def resized(heat: Array, size: Sequence[int]) -> Array:
+    """A map of another size by linear interpolation between the centres of pixels; the edge goes on beyond them."""
+    for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
+        place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+        low = np.minimum(place.astype(np.int64), max(old - 2, 0))
+        share = (place - low).reshape(-1, *(1,) * (heat.ndim - axis - 1))
+        heat = np.take(heat, low, axis) * (1 - share) + np.take(heat, np.minimum(low + 1, old - 1), axis) * share
+    return heat
+
+
+def occlusion(
+    model: Module,
+    image: Any,
+    target: Target = None,
+    window: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
+    baseline: str | npt.ArrayLike = "zeros",
+) -> Array:
+    """How far the score of a class falls when a window is covered, in the unit of the score: (H, W)
+
+    The window slides in steps of ``stride``, the last one ending at the edge; a pixel gets the mean of
+    f_c(x) − f_c(x with the window covered) over the windows that cover it. By default the window is about a fifth of
+    the picture along each axis, and the stride half of it. ``baseline`` is what covers, as in ``integrated_gradients``.
+    Zeiler and Fergus, arXiv:1311.2901.
+
+    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride that leaves gaps.
+    """
+    x = one_sample(model, image)
+    size = x.shape[2:]
+    if not size:
+        raise ShapeError(f"wanted a picture with positions, (C, H, W), got {x.shape[1:]}")
+    spans = (
+        tuple(max(1, round(length / 5)) for length in size) if window is None else per_axis("window", window, len(size))
+    )
+    steps = tuple(max(1, span // 2) for span in spans) if stride is None else per_axis("stride", stride, len(size))
+    if any(span > length for span, length in zip(spans, size)):
+        raise OptionError(f"window={window!r} is larger than the picture of {'×'.join(map(str, size))}")
+    if any(step > span for step, span in zip(steps, spans)):
+        raise OptionError(f"stride={stride!r} is larger than the window {spans}: pixels between would never be covered")
+    logits = scores(model, x)
+    index = class_index(model, target, logits[0])
+    cover = baseline_of(model, baseline, x)[0]
+    starts = [sorted({*range(0, length - span, step), length - span}) for length, span, step in zip(size, spans, steps)]
+    places = [
+        tuple(slice(start, start + span) for start, span in zip(corner, spans)) for corner in itertools.product(*starts)
+    ]
+    fall, count = np.zeros(size), np.zeros(size)
+    for first in range(0, len(places), _TOGETHER):
+        part = places[first : first + _TOGETHER]
+        covered = np.repeat(x, len(part), axis=0)
+        for picture, place in zip(covered, part):
+            picture[(slice(None), *place)] = cover[(slice(None), *place)]
+        lost = float(logits[0, index]) - np.asarray(scores(model, covered)[:, index], np.float64)
+        for amount, place in zip(lost, part):
+            fall[place] += amount
+            count[place] += 1
+    return (fall / count).astype(x.dtype)

@@ -1,0 +1,111 @@
+"""Which part of the picture an element of a layer sees, by walking its graph backwards.
+
+A window of a convolution or a pool at position p reads positions p · stride − before … + dilation · (kernel − 1); an
+elementwise operation reads its own position; whatever mixes positions reads all of them. Zeros of padding are not read
+from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from striate.errors import OptionError
+from striate.graph.graph import topological
+from striate.graph.op import Kind, Node
+from striate.graph.value import DType, N, TensorType, Value
+from striate.insight.layers import Layers
+from striate.nn.module import Module
+from striate.ops.convolution import Convolution
+from striate.ops.pooling import AveragePooling, MaxPooling
+from striate.ops.shaping import ChannelMove
+from striate.ops.window import Sizes
+from striate.tracing import Trace
+
+Region = tuple[frozenset[int], ...]
+"""The positions along each axis. With dilation there are gaps between them."""
+
+
+class ReceptiveField:
+    """What the elements of one layer see of inputs of one shape (C, positions…)."""
+
+    def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
+        with Trace() as trace:
+            self._x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape)))
+            self._value = Layers(trace, model(self._x)).value(layer)
+        self._nodes = topological([self._value])
+        self.layer = layer
+        self.positions = self._value.type.concrete(1)[2:]
+
+    def __call__(self, position: Sequence[int] | None = None) -> tuple[slice, ...]:
+        """The part of the input behind one position (by default the middle one); raises ``OptionError``."""
+        place = tuple(size // 2 for size in self.positions) if position is None else tuple(position)
+        if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
+            raise OptionError(f"position {place} is not among the {self.positions} positions of {self.layer!r}")
+        seen: dict[Value, Region] = {self._value: tuple(frozenset((p,)) for p in place)}
+        for node in reversed(self._nodes):
+            regions = [seen[value] for value in node.outputs if value in seen]
+            if not regions:
+                continue
+            region = _union(regions)
+            for value in node.inputs:
+                part = _clipped(_read(node, value, region), value)
+                if part is not None:
+                    seen[value] = _union([part, seen[value]]) if value in seen else part
+        found = seen.get(self._x)
+        if found is None:
+            return tuple(slice(0, 0) for _ in self._x.shape[2:])
+        return tuple(slice(min(axis), max(axis) + 1) for axis in found)
+
+
+def receptive_field(
+    model: Module, layer: str, shape: Sequence[int], position: Sequence[int] | None = None
+) -> tuple[slice, ...]:
+    """The part of an input of ``shape`` (C, H, W) that decides a layer's output at a position, one slice for each axis.
+
+    Without ``position`` the middle one. Positions beyond the edge of the picture are left out. Raises ``OptionError``
+    for an unknown layer or a position that it does not have.
+
+    >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
+    """
+    return ReceptiveField(model, layer, shape)(position)
+
+
+def _read(node: Node, value: Value, region: Region) -> Region:
+    """What a node reads of one of its inputs for a region of its output."""
+    op: Any = node.op
+    whole = _whole(value)
+    if isinstance(op, Convolution) and value is node.inputs[0]:
+        return _windows(op, region, node.inputs[1].type.concrete(1)[2:])
+    if isinstance(op, MaxPooling | AveragePooling):
+        return _windows(op, region, op.kernel)
+    if op.kind in (Kind.ELEMENTWISE, Kind.RANDOM):
+        if value.type.rank != node.outputs[0].type.rank:
+            return whole
+        return tuple(every if len(every) == 1 else axis for axis, every in zip(region, whole))
+    if isinstance(op, ChannelMove) or (op.kind is Kind.VIEW and value.shape[2:] == node.outputs[0].shape[2:]):
+        return region
+    return whole
+
+
+def _windows(op: Convolution | MaxPooling | AveragePooling, region: Region, kernel: Sizes) -> Region:
+    return tuple(
+        frozenset(p * stride - before + k * dilation for p in axis for k in range(taps))
+        for axis, taps, stride, dilation, (before, _) in zip(
+            region, kernel, op.stride, op.dilation, op.padding, strict=True
+        )
+    )
+
+
+def _whole(value: Value) -> Region:
+    return tuple(frozenset(range(size)) for size in value.type.concrete(1)[2:])
+
+
+def _clipped(region: Region, value: Value) -> Region | None:
+    """The part inside of the value; None where there is nothing but padding."""
+    part = tuple(axis & every for axis, every in zip(region, _whole(value)))
+    return part if all(part) else None
+
+
+def _union(regions: Sequence[Region]) -> Region:
+    return tuple(frozenset[int]().union(*axis) for axis in zip(*regions))

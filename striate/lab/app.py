@@ -1,0 +1,182 @@
+"""The lab as an ASGI application.
+
+    GET   /                          the page              GET   /static/NAME           its files
+    GET   /api/choices               what can be trained   WS    /live                  runs and their records
+    POST  /api/trainings             start one             POST  /api/runs/KEY/stop     end it
+    GET   /api/runs/KEY/model        what it takes         POST  /api/runs/KEY/look     a picture → prediction and maps
+
+Every GET leaves things as they are. Errors are JSON {"error": text}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from striate.errors import StriateError
+from striate.lab.limits import PICTURE_BYTES, body_of, document_of
+from striate.lab.live import Live
+from striate.lab.looking import Looking
+from striate.lab.orders import NORMS, Order, available_data
+from striate.lab.pages import Pages
+from striate.lab.shelf import Entry, Shelf
+from striate.lab.trainings import State, Trainings
+from striate.models import MODELS, options_of
+from striate.models.block import ACTIVATIONS, STARTS
+
+_PICTURES = ("image/png", "image/jpeg")
+_LATE = 1.0
+"""Seconds that pages have to notice that the lab closes."""
+
+
+@dataclass
+class Lab:
+    """What the routes work on."""
+
+    shelf: Shelf
+    data: Mapping[str, str]
+    first: Entry | None
+    say: Callable[[str], None]
+
+    @classmethod
+    def of(cls, folder: Path, run: Path | None, say: Callable[[str], None] = lambda text: None) -> Lab:
+        """The runs in ``folder`` and the one given, whose data can be trained on too."""
+        shelf = Shelf(folder.resolve())
+        shelf.scan()
+        data = {name: name for name in available_data()}
+        first = None if run is None else shelf.add(run.resolve())
+        if first is not None and first.run is not None and first.run.data not in data:
+            data[Path(first.run.data).name] = first.run.data
+        return cls(shelf, data, first, say)
+
+
+class Rooms:
+    """The routes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._looking = Looking()
+        self._pages = Pages()
+        self.live = Live(lab.shelf)
+        self.trainings = Trainings(lab.shelf.changed)
+
+    def application(self) -> Starlette:
+        """Routes, errors, and what runs beside them."""
+        return Starlette(
+            routes=[
+                Route("/", self._pages.index),
+                Route("/static/{name}", self._pages.file),
+                Route("/api/choices", self.choices),
+                Route("/api/trainings", self.train, methods=["POST"]),
+                Route("/api/runs/{key}/stop", self.stop, methods=["POST"]),
+                Route("/api/runs/{key}/model", self.model),
+                Route("/api/runs/{key}/look", self.look, methods=["POST"]),
+                WebSocketRoute("/live", self.follow),
+            ],
+            exception_handlers={StriateError: _explained, HTTPException: _refused},
+            lifespan=self._lifespan,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
+        working = asyncio.create_task(self.trainings.run())
+        try:
+            yield
+        finally:
+            self.live.closing = True
+            if self.trainings.running is not None:
+                self._lab.say("stopping the training that runs; its model is saved")
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+
+    def choices(self, request: Request) -> Response:
+        """Everything that can be chosen, with defaults."""
+        return JSONResponse(
+            {
+                "data": list(self._lab.data),
+                "models": {name: options_of(name) for name in MODELS},
+                "activations": ACTIVATIONS,
+                "norms": NORMS,
+                "starts": STARTS,
+                "first": None if self._lab.first is None else self._lab.first.key,
+            }
+        )
+
+    async def train(self, request: Request) -> Response:
+        """Queues a training."""
+        order = Order.of(await document_of(request), self._lab.data)
+        training = self._lab.shelf.ordered(order)
+        try:
+            self.trainings.add(training)
+        except StriateError:
+            training.state = State.STOPPED
+            raise
+        (entry,) = (entry for entry in self._lab.shelf if entry.training is training)
+        return JSONResponse(entry.summary(), 201)
+
+    async def stop(self, request: Request) -> Response:
+        """Ends a training that this lab started."""
+        entry = self._entry(request)
+        if entry.training is None:
+            raise HTTPException(409, "this run was not started here; stop it where it was")
+        self.trainings.stop(entry.training)
+        return JSONResponse(entry.summary())
+
+    async def model(self, request: Request) -> Response:
+        """What the model of a run takes."""
+        entry = self._entry(request)
+        return JSONResponse(await run_in_threadpool(self._looking.about, entry.folder))
+
+    async def look(self, request: Request) -> Response:
+        """A picture, or the number of a held-out one, through the network."""
+        entry = self._entry(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        framed = request.query_params.get("framed") == "1"
+        wanted = request.query_params.get("saliency") == "1"
+        if kind in _PICTURES:
+            content = await body_of(request, PICTURE_BYTES)
+            return JSONResponse(await run_in_threadpool(self._drawn, entry, content, framed, wanted))
+        index: Any = (await document_of(request)).get("sample")
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
+            raise HTTPException(400, "wanted the number of a held-out picture")
+        return JSONResponse(await run_in_threadpool(self._sample, entry, index, wanted))
+
+    def _drawn(self, entry: Entry, content: bytes, framed: bool, wanted: bool) -> dict[str, Any]:
+        pixels, about = self._looking.drawn(entry.folder, content, framed)
+        return {**self._looking.look(entry.folder, pixels, wanted), **about}
+
+    def _sample(self, entry: Entry, index: int, wanted: bool) -> dict[str, Any]:
+        pixels, about = self._looking.sample(entry.folder, index)
+        return {**self._looking.look(entry.folder, pixels, wanted), **about}
+
+    async def follow(self, socket: WebSocket) -> None:
+        """The live channel of one page."""
+        await self.live.serve(socket)
+
+    def _entry(self, request: Request) -> Entry:
+        try:
+            return self._lab.shelf[request.path_params["key"]]
+        except KeyError:
+            raise HTTPException(404, "there is no such run") from None
+
+
+def _explained(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 422)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

@@ -1,0 +1,125 @@
+"""The WebSocket: the list of runs, and of those that a page follows what they tell, as it is told.
+
+page → server    {"follow": [key, …]}
+server → page    {"kind": "runs", "runs": [summary, …]}                    at first, and when something changed
+                 {"kind": "history", "run": key, "history": {…}}           once, and where a page fell behind
+                 {"kind": "events", "run": key, "events": [{…}, …]}        lines of progress.jsonl
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import Any, cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from striate.lab.limits import MESSAGE_BYTES, parsed_object
+from striate.lab.shelf import Entry, Shelf
+
+_EVERY = 0.12
+"""Seconds between two looks at the records; they grow every 0.2 s."""
+_RUNS_EVERY = 4
+"""Looks between two summaries of all runs."""
+_MOST_FOLLOWED = 12
+MOST_CLIENTS = 32
+_TRY_LATER = 1013
+_BAD_MESSAGE = 1008
+
+
+class Live:
+    """All open pages. Each has a task of its own; the records are read once for all of them."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._reading = asyncio.Lock()
+        self._clients = 0
+        self.closing = False
+
+    async def refresh(self, entry: Entry) -> None:
+        """Reads what a run told since the last look, off the event loop where there is something to read."""
+        if entry.story.changed():
+            async with self._reading:
+                await run_in_threadpool(entry.story.advance)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One page, until it leaves."""
+        if self._clients >= MOST_CLIENTS:
+            await socket.close(_TRY_LATER)
+            return
+        self._clients += 1
+        await socket.accept()
+        page = _Page(socket, self._shelf, self)
+        telling = asyncio.create_task(page.tell())
+        try:
+            await page.listen()
+        except WebSocketDisconnect:
+            pass
+        except HTTPException:
+            await socket.close(_BAD_MESSAGE)
+        finally:
+            self._clients -= 1
+            telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
+                await telling
+
+
+class _Page:
+    def __init__(self, socket: WebSocket, shelf: Shelf, live: Live) -> None:
+        self._socket = socket
+        self._shelf = shelf
+        self._live = live
+        self._followed: dict[str, tuple[int, int]] = {}  # key → chapter and number of events told
+        self._runs: list[dict[str, Any]] | None = None
+
+    async def listen(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if not isinstance(text, str) or len(text) > MESSAGE_BYTES:
+                raise HTTPException(400)
+            keys: Any = parsed_object(text).get("follow")
+            if not isinstance(keys, list):
+                raise HTTPException(400)
+            wanted = [key for key in cast("list[object]", keys) if isinstance(key, str) and key in self._shelf.entries]
+            self._followed = {key: self._followed.get(key, (0, 0)) for key in wanted[:_MOST_FOLLOWED]}
+
+    async def tell(self) -> None:
+        look = 0
+        while self._socket.client_state is WebSocketState.CONNECTED and not self._live.closing:
+            if look % _RUNS_EVERY == 0:
+                await self._tell_runs()
+            for key in list(self._followed):
+                await self._tell_story(self._shelf[key])
+            look += 1
+            await asyncio.sleep(_EVERY)
+
+    async def _tell_runs(self) -> None:
+        runs: list[dict[str, Any]] = []
+        for entry in list(self._shelf):
+            await self._live.refresh(entry)
+            entry.refresh()
+            runs.append(entry.summary())
+        if runs != self._runs:
+            self._runs = runs
+            await self._send({"kind": "runs", "runs": runs})
+
+    async def _tell_story(self, entry: Entry) -> None:
+        await self._live.refresh(entry)
+        story = entry.story
+        chapter, told = self._followed.get(entry.key, (0, 0))
+        events = story.since(told) if chapter == story.chapter else None
+        if entry.key in self._followed:
+            self._followed[entry.key] = (story.chapter, story.number)
+        if events is None:
+            await self._send({"kind": "history", "run": entry.key, "history": entry.history()})
+        elif events:
+            await self._send({"kind": "events", "run": entry.key, "events": events})
+
+    async def _send(self, document: dict[str, Any]) -> None:
+        await self._socket.send_text(json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":")))

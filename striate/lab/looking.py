@@ -1,0 +1,199 @@
+"""One picture through a trained network: what every layer makes of it, in a form that a page can draw."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data import Dataset, Split, open_dataset
+from striate.data.picture import decoded, fitted_pixels
+from striate.errors import OptionError, StriateError
+from striate.insight import feature_maps, saliency
+from striate.lab.framing import Framing
+from striate.lab.limits import PICTURE_PIXELS
+from striate.persistence import LoadedModel, load
+from striate.report.anatomy import Block, blocks_of
+from striate.report.equations import own_equation
+from striate.report.labels import colour_of, label_of
+from striate.train.evaluation import log_softmax
+from striate.train.run import MODEL_FILE, read_run
+
+Array = npt.NDArray[Any]
+
+MOST_UNITS = 32
+"""Feature maps of one layer that are sent; the page says how many there are in all."""
+MOST_NUMBERS = 128
+"""Units of a layer without positions that are sent."""
+_MOST_MODELS = 4
+
+
+@dataclass
+class Opened:
+    """A model of a finished run, with what is known of its data."""
+
+    model: LoadedModel
+    version: tuple[int, int]
+    held_out: Dataset | None
+    framing: Framing | None
+    blocks: dict[str, Block]
+    """What each layer does, by its path."""
+
+
+class Looking:
+    """Keeps the models that were looked at last. One picture at a time: predictions share the cores with training."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[Path, Opened] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
+        """A held-out picture (C, H, W), and what is known of it."""
+        with self._turn:
+            data = self._opened(folder).held_out
+        if data is None:
+            raise OptionError("the data of this run cannot be opened here")
+        place = index % len(data)
+        return data.images[place], {"index": place, "count": len(data), "label": data.classes[int(data.labels[place])]}
+
+    def drawn(self, folder: Path, content: bytes, framed: bool) -> tuple[Array, dict[str, Any]]:
+        """An uploaded PNG or JPEG as the network takes it; ``framed``: brought into the form of the data."""
+        with self._turn:
+            found = self._opened(folder)
+        channels, size = picture_shape(found.model)
+        with io.BytesIO(content) as stream:
+            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS)
+        swapped = False
+        if framed and found.framing is not None:
+            picture, swapped = found.framing.apply(picture, size)
+        return fitted_pixels(picture, channels, size), {
+            "swapped": swapped,
+            "framed": framed and found.framing is not None,
+        }
+
+    def look(self, folder: Path, pixels: Array, with_saliency: bool) -> dict[str, Any]:
+        """Prediction and feature maps of one picture (C, H, W)."""
+        with self._turn:
+            found = self._opened(folder)
+            x = pixels[np.newaxis]
+            maps = feature_maps(found.model, x)
+            logits = np.asarray(found.model(x))[0]
+            sensitivity = saliency(found.model, pixels) if with_saliency else None
+        probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
+        names = found.model.classes or tuple(str(index) for index in range(len(probabilities)))
+        answer: dict[str, Any] = {
+            "classes": [
+                {"name": name, "probability": float(probability), "score": finite(score)}
+                for name, probability, score in zip(names, probabilities, logits)
+            ],
+            "seen": picture_text(pixels),
+            "layers": [described(name, array[0], found.blocks.get(name)) for name, array in maps.items()],
+        }
+        if sensitivity is not None:
+            answer["saliency"] = encoded(abs(sensitivity).max(axis=0)[np.newaxis])
+        return answer
+
+    def about(self, folder: Path) -> dict[str, Any]:
+        """What the page needs to know before the first picture."""
+        with self._turn:
+            found = self._opened(folder)
+        channels, (height, width) = picture_shape(found.model)
+        return {
+            "channels": channels, "height": height, "width": width, "classes": list(found.model.classes),
+            "held_out": 0 if found.held_out is None else len(found.held_out),
+            "framing": found.framing is not None,
+            "background": 0 if found.framing is None else found.framing.background,
+        }  # fmt: skip
+
+    def _opened(self, folder: Path) -> Opened:
+        path = folder / MODEL_FILE
+        if not path.is_file():
+            raise OptionError("this run has no model yet: it is saved when the training ends or is stopped")
+        state = path.stat()
+        version = (state.st_mtime_ns, state.st_size)
+        known = self._models.pop(folder, None)
+        if known is None or known.version != version:
+            known = opened_model(folder, version)
+        self._models[folder] = known
+        while len(self._models) > _MOST_MODELS:
+            self._models.popitem(last=False)
+        return known
+
+
+def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
+    """Reads the model, and measures its data where they are here."""
+    model = load(folder / MODEL_FILE)
+    held_out = framing = None
+    try:
+        name = read_run(folder).data
+        held_out = _fitting(open_dataset(name, Split.TEST), model)
+        framing = None if held_out is None else Framing.of(open_dataset(name, Split.TRAIN).images)
+    except StriateError:
+        pass  # a run from elsewhere: its pictures are not here, and drawings are taken as they are
+    return Opened(model, version, held_out, framing, {block.path: block for block in blocks_of(model.graph)})
+
+
+def _fitting(data: Dataset, model: LoadedModel) -> Dataset | None:
+    return data if data.images.shape[1:] == model.input_shape and data.images.dtype == np.uint8 else None
+
+
+def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
+    """Channels and (height, width); raises ``OptionError`` for a model that takes no pictures."""
+    channels, *size = model.input_shape
+    if len(size) != 2 or channels not in (1, 3):
+        raise OptionError(f"this model takes samples of shape {model.input_shape}, not pictures")
+    return channels, (size[0], size[1])
+
+
+def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
+    """One layer's output for one picture: (C, H, W) maps or (D,) numbers, of which the first ones are sent."""
+    main = None if block is None else block.main
+    maps = array if array.ndim == 3 else array.reshape(-1)
+    shown = maps[: MOST_UNITS if array.ndim == 3 else MOST_NUMBERS]
+    finite_values = array[np.isfinite(array)].astype(np.float64)
+    return {
+        "name": name,
+        "label": "" if block is None else label_of(block),
+        "kind": "other" if block is None else colour_of(block),
+        "equation": "" if main is None else own_equation(main),
+        "shape": list(array.shape),
+        "least": finite(finite_values.min()) if finite_values.size else None,
+        "most": finite(finite_values.max()) if finite_values.size else None,
+        "zeros": float((array == 0).mean()),
+        "active": int((maps.reshape(len(maps), -1) > 0).any(axis=1).sum()),
+        **encoded(shown),
+    }
+
+
+def encoded(array: Array) -> dict[str, Any]:
+    """Numbers as bytes, 128 + 127·v / max|v|, in base64: what is negative is below 128, zero is 128."""
+    values = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    largest = float(abs(values).max()) if values.size else 0.0
+    scaled = np.zeros_like(values) if largest == 0 else values / largest
+    data = np.round(128 + 127 * scaled).astype(np.uint8)
+    return {"scale": largest, "sent": list(array.shape), "data": base64.b64encode(data.tobytes()).decode("ascii")}
+
+
+def picture_text(pixels: Array) -> dict[str, Any]:
+    """The picture that the network sees, as RGB bytes in base64."""
+    colours = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+    data = np.ascontiguousarray(colours.transpose(1, 2, 0))
+    return {
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "data": base64.b64encode(data.tobytes()).decode("ascii"),
+    }
+
+
+def finite(value: Any) -> float | None:
+    """A number that JSON knows."""
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,92 @@
+"""The lab as a process: one socket on 127.0.0.1, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from striate.errors import OptionError
+from striate.lab.app import Lab, Rooms
+from striate.lab.guard import HOST, Guard, Keys
+from striate.lab.limits import MESSAGE_BYTES
+
+_CLOSING = 2
+"""Seconds that open connections have when the lab ends; pages reconnect forever otherwise."""
+
+
+def listening(port: int) -> socket.socket:
+    """A socket on that port of 127.0.0.1 and on no other address; 0 is any free port."""
+    # With its protocol named, asyncio lets small answers go at once; else each waits 40 ms for a late acknowledgement.
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((HOST, port))
+        found.listen(64)
+    except OSError as error:
+        found.close()
+        raise OptionError(
+            f"--port {port}: {error.strerror or error}\n  help: leave it out to get a free one"
+        ) from error
+    return found
+
+
+def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Callable[[str], None]) -> None:
+    """Serves the lab until Ctrl-C; ``say`` prints a line. Raises ``OptionError`` for a port that is taken."""
+    with contextlib.closing(listening(port)) as found:
+        port = found.getsockname()[1]
+        keys = Keys.fresh()
+        address = f"http://{HOST}:{port}/?token={keys.token}"
+        rooms = Rooms(Lab.of(folder, run, say))
+        config = uvicorn.Config(
+            Guard(rooms.application(), keys, port),
+            log_level="warning",
+            access_log=False,  # its lines would hold the key
+            server_header=False,
+            proxy_headers=False,
+            loop="asyncio",
+            ws_max_size=MESSAGE_BYTES,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=_CLOSING,
+        )
+        server = _Server(config, lambda: opened(address, browser, say))
+        with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is closed
+            server.run(sockets=[found])
+        rooms.trainings.leave()  # after a second Ctrl-C, which does not wait for anything
+    say("the lab is closed")
+
+
+def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
+    """Says where the lab is, and shows it."""
+    say(f"the lab is open at\n\n  {address}\n\nCtrl-C closes it, and stops trainings that run.")
+    if browser:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(address)
+
+
+class _Server(uvicorn.Server):
+    """Says that it is there when it is; also a closed terminal ends it in an orderly way."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:  # whoever leaves by force is told nothing of what that interrupted
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(signal.SIGHUP, self.handle_exit)
+        if self.started:
+            self._ready()

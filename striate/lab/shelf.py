@@ -1,0 +1,183 @@
+"""The runs that the lab shows, each under an opaque name: a path never leaves the server, and none comes in."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from striate.errors import ModelFileError, OptionError
+from striate.lab.orders import Order
+from striate.lab.story import Story, finding_event
+from striate.lab.trainings import State, Training
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
+
+PROGRESS_FILE = "progress.jsonl"
+_QUIET = 30.0
+"""Seconds without a line in its record after which a run that others started is taken for broken off."""
+_OURS = re.compile(r"(\d{3,6})-[a-z0-9_]+")
+
+
+@dataclass(eq=False)
+class Entry:
+    """One run: its folder, what it tells, and, where the lab started it, its training."""
+
+    key: str
+    name: str
+    folder: Path
+    story: Story
+    training: Training | None = None
+    run: Run | None = None
+    seen: int = 0
+    """When run.json was written that was read last, in nanoseconds."""
+
+    def refresh(self) -> None:
+        """Reads run.json where it is new."""
+        try:
+            written = (self.folder / RUN_FILE).stat().st_mtime_ns
+            if written != self.seen:
+                self.run, self.seen = read_run(self.folder), written
+        except OSError:
+            self.run, self.seen = None, 0
+        except ModelFileError:
+            self.run = None
+
+    @property
+    def told(self) -> Run | None:
+        """What run.json says, unless it is that of an earlier training in a folder where one runs again."""
+        begun = (self.story.plan or {}).get("time", 0)
+        again = self.story.end is None and isinstance(begun, (int, float)) and begun > self.seen / 1e9
+        return None if again else self.run
+
+    @property
+    def state(self) -> State:
+        """As the lab knows it of its own trainings; of others from what they wrote, and when."""
+        if self.training is not None:
+            return self.training.state
+        end = self.story.end
+        if end is not None:
+            return State.FINISHED if end.get("finished") else State.STOPPED
+        if self.run is not None and self.story.latest is None:
+            return State.FINISHED if self.run.finished else State.STOPPED
+        try:
+            quiet = time.time() - (self.folder / PROGRESS_FILE).stat().st_mtime
+        except OSError:
+            return State.WAITING
+        if quiet < _QUIET:
+            return State.RUNNING
+        return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
+
+    def settings(self) -> dict[str, Any]:
+        """What it was trained with: as its run.json says, or as it was ordered."""
+        run = self.told
+        if run is not None:
+            named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
+            return {name: value for name, value in named.items() if isinstance(value, (str, int, float, bool))}
+        if self.training is not None:
+            return {"data": Path(self.training.order.data).name, **self.training.order.settings}
+        plan = self.story.plan or {}
+        return {name: plan[name] for name in ("data", "model", "batch_size", "epochs") if name in plan}
+
+    def summary(self) -> dict[str, Any]:
+        """What the list of runs shows."""
+        last = self.story.epochs.last or {}
+        run = self.told
+        epochs = list(run.history.get("epochs", [])) if run is not None else []
+        if not last and epochs:
+            last = epochs[-1]
+        evaluation = run.evaluation if run is not None and self.state is State.FINISHED else None
+        accuracy = (evaluation or {}).get("accuracy", last.get("validation_accuracy"))
+        settings = self.settings()
+        plan = self.story.plan or {}
+        return {
+            "key": self.key,
+            "name": self.name,
+            "state": self.state.value,
+            "ours": self.training is not None,
+            "has_model": (self.folder / MODEL_FILE).is_file() and self.seen != 0,
+            "settings": settings,
+            "epoch": last.get("number", 0),
+            "epochs": plan.get("epochs") or settings.get("epochs"),
+            "loss": last.get("loss"),
+            "accuracy": accuracy,
+            "message": self.training.message if self.training is not None else "",
+        }
+
+    def history(self) -> dict[str, Any]:
+        """Everything that happened: from the live record, or, of runs without one, from run.json."""
+        told = self.story.snapshot()
+        if self.run is not None and self.story.latest is None:
+            told["epochs"] = list(self.run.history.get("epochs", []))
+            told["end"] = {"kind": "end", "finished": self.run.finished}
+            told["findings"] = [finding_event(one) for one in getattr(self.run, "findings", [])]
+        return told
+
+
+@dataclass
+class Shelf:
+    """All runs, in the order in which they came. New ones get folders ``001-lenet5`` … in the lab's folder."""
+
+    folder: Path
+    changed: Callable[[], None] = lambda: None
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def __getitem__(self, key: str) -> Entry:
+        """Raises ``KeyError`` for whatever was not given out as a key."""
+        return self.entries[key]
+
+    def add(self, folder: Path, training: Training | None = None) -> Entry:
+        """A run under a new key; the same folder again keeps its key."""
+        for entry in self:
+            if entry.folder == folder:
+                return entry
+        key = secrets.token_urlsafe(9)
+        entry = Entry(key, folder.name, folder, Story(folder / PROGRESS_FILE), training)
+        entry.refresh()
+        self.entries[key] = entry
+        self.changed()
+        return entry
+
+    def scan(self) -> None:
+        """Adds the runs that earlier labs left in the folder."""
+        if not self.folder.is_dir():
+            return
+        for folder in sorted(self.folder.iterdir(), key=_number):
+            if _OURS.fullmatch(folder.name) and is_run(folder):
+                self.add(folder)
+
+    def ordered(self, order: Order) -> Training:
+        """A training in a new folder, on the shelf; not started yet. Raises ``OptionError`` where none can be made."""
+        model = str(order.settings.get("model", "run"))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = max((_number(one)[0] for one in self.folder.iterdir()), default=0)
+            while True:
+                number += 1
+                folder = self.folder / f"{number:03d}-{model}"
+                try:
+                    folder.mkdir()
+                    break
+                except FileExistsError:
+                    continue
+        except OSError as error:
+            raise OptionError(f"the lab's folder cannot be written to: {error.strerror or error}") from error
+        training = Training(order, folder)
+        self.add(folder, training)
+        return training
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training left something there."""
+    return (folder / RUN_FILE).is_file() or (folder / PROGRESS_FILE).is_file()
+
+
+def _number(folder: Path) -> tuple[int, str]:
+    found = _OURS.fullmatch(folder.name)
+    return (int(found[1]) if found else 0, folder.name)

@@ -1,0 +1,153 @@
+import { short } from "./numbers.js";
+
+// What one sees, in short sentences for somebody who meets it for the first time.
+
+export const STATES = {
+  waiting: "waits",
+  running: "trains",
+  stopping: "stops",
+  finished: "finished",
+  stopped: "stopped early",
+  failed: "broke down",
+};
+
+export const SETTINGS = {
+  data: "data",
+  model: "network",
+  activation: "activation",
+  norm: "normalization",
+  negative_slope: "slope α",
+  init: "start",
+  depth: "hidden layers",
+  width: "units in each",
+  optimizer: "optimizer",
+  lr: "learning rate",
+  momentum: "momentum",
+  weight_decay: "weight decay",
+  schedule: "schedule",
+  epochs: "epochs",
+  batch_size: "batch size",
+  seed: "seed",
+  standardize: "standardized data",
+  threads: "threads",
+};
+
+const VALUES = {
+  leaky_relu: "leaky ReLU",
+  relu: "ReLU",
+  tanh: "tanh",
+  sigmoid: "sigmoid",
+  before_activation: "before the activation",
+  block_start: "at the start of a block",
+  none: "none",
+  fitted: "fitted to the activation",
+  torch: "PyTorch's default",
+  he: "He",
+  xavier: "Xavier",
+  orthogonal: "orthogonal",
+  sgd: "SGD",
+  adam: "Adam",
+  first_cnn: "first CNN",
+  lenet5: "LeNet-5",
+  vgg_small: "VGG, small",
+  resnet20: "ResNet-20",
+  resnet18: "ResNet-18",
+  mlp: "deep MLP",
+};
+
+export function shown(value) {
+  if (value === true) return "yes";
+  if (value === false) return "no";
+  return typeof value === "number" ? String(Number(value.toPrecision(6))) : (VALUES[value] ?? String(value));
+}
+
+export const ABOUT = {
+  model: {
+    first_cnn: "One layer of 16 filters, tanh, and a linear map: the smallest network that deserves the name.",
+    lenet5: "Two convolutions, each pooled, then 128 hidden units. Quick, and right for digits.",
+    vgg_small: "Six convolutions of 3×3. Deep enough to see gradients shrink.",
+    resnet20: "Twenty layers with skip connections, which carry the gradient past the layers.",
+    resnet18: "Eleven million weights. Slow on a small computer.",
+    mlp: "No convolution: many narrow linear layers. The classic place where gradients vanish.",
+  },
+  activation: {
+    leaky_relu: "max(αx, x): a little gradient passes even where x is negative, so no unit dies.",
+    relu: "max(0, x): cheap and good, but a unit whose input stays negative gets no gradient any more: it is dead.",
+    tanh: "Between −1 and 1. Flat at both ends, so deep chains of it shrink the gradient.",
+    sigmoid: "Between 0 and 1. Its derivative is never above ¼: each layer passes on a quarter of the gradient at most.",
+  },
+  norm: {
+    before_activation: "Batch normalization between the linear map and the activation: every unit gets mean 0 and spread 1, then learns γ and β.",
+    block_start: "Batch normalization of what enters each block.",
+    none: "No normalization: the spread of the activations is left to the start and the learning rate.",
+  },
+  init: {
+    fitted: "Spread chosen so that signals keep their size through this activation.",
+    torch: "Small uniform weights, a third of the variance of Xavier's: in deep networks signals fade.",
+    he: "Variance 2/fan-in: right for ReLU.",
+    xavier: "Variance 2/(fan-in + fan-out): right for tanh.",
+    orthogonal: "Rows at right angles: lengths are kept.",
+  },
+  optimizer: {
+    sgd: "v ← μv + g, θ ← θ − ηv.",
+    adam: "Divides each step by how large the gradients of that weight usually are.",
+  },
+};
+
+// Gradient flow: what the share of the first layer means; the doctor, who knows more, judges at the same 10⁻³.
+export const VANISHED = 1e-3;
+export const EXPLODED = 1e3;
+
+export function flowSentence(layers) {
+  if (layers.length < 2) return ["", "Gradients appear with the first batches."];
+  const first = layers[0];
+  const share = first.ratio;
+  if (share === null) return ["", "The last layer received no gradient to compare with."];
+  const worst = layers.reduce((a, b) => ((b.ratio ?? 1) > (a.ratio ?? 1) ? b : a));
+  if ((worst.ratio ?? 1) > EXPLODED) {
+    return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last. A smaller start, normalization or a smaller learning rate helps.`];
+  }
+  if (share < VANISHED) {
+    return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted start.`];
+  }
+  if (share < 1e-2) {
+    return ["warn", `The gradient shrinks: the first layer receives ${part(share)} of the last. It still learns, but slowly.`];
+  }
+  return ["good", `The gradient reaches the first layer well: it receives ${share >= 1 ? `${times(share)} that` : part(share)} of the last.`];
+}
+
+function part(share) {
+  return share >= 0.001 ? `${Number((100 * share).toPrecision(2))} %` : `${short(share, 2)} times that`;
+}
+
+function times(share) {
+  return `${share >= 100 ? Math.round(share).toLocaleString("en") : share.toPrecision(2)} times`;
+}
+
+export function unitSentence(silent, total) {
+  if (!total) return ["", "Which units fire is counted once training runs."];
+  if (!silent) return ["good", "Every unit fired for some picture."];
+  const share = silent / total;
+  const tone = share > 0.25 ? "bad" : share > 0.05 ? "warn" : "";
+  return [tone, `${silent.toLocaleString("en")} of ${total.toLocaleString("en")} units (${Math.round(100 * share)} %) never fired. A ReLU that never fires gets no gradient and cannot come back: it is dead. A smaller learning rate, or leaky ReLU, prevents it.`];
+}
+
+const LAYERS = {
+  contraction: "Each map comes from one filter that slides over all maps before it. Orange: its pattern is there. Blue: its opposite.",
+  linear: "Every number is a weighted sum of all numbers before it.",
+  normalization: "The same maps, shifted and scaled to mean 0 and spread 1, then by the learned γ and β.",
+  activation: "What is passed on. With ReLU, negative becomes 0; with leaky ReLU, it is only made small.",
+  squeezed: "Squeezed: a sigmoid gives 0 to 1, tanh −1 to 1. Near these ends it is flat, and no gradient comes back.",
+  window: "Smaller: of each little window one number stays. Where exactly a pattern was matters less now.",
+  view: "The same numbers in one row, as the linear layer wants them.",
+  join: "Two paths are added: the skip connection lets signals and gradients pass by.",
+  last: "One score for each class. The largest wins; softmax turns the scores into probabilities.",
+};
+
+export function layerSentence(layer, last) {
+  if (last) return LAYERS.last;
+  if (layer.name === "standardizer") return "The picture, less the mean of the training pictures, divided by their spread.";
+  if (layer.kind === "contraction" && layer.shape.length === 1) return LAYERS.linear;
+  if (/^(sigmoid|tanh)/.test(layer.label)) return LAYERS.squeezed;
+  return LAYERS[layer.kind] ?? "";
+}

@@ -1,0 +1,186 @@
+"""What ``progress.jsonl`` tells, followed while it is written, and thinned so that days of training fit on a page.
+
+Curves keep at most ``MOST_POINTS`` points and the flow over time ``MOST_WATCHES``: when there are more, every second
+one is dropped and only every second new one is taken. The last of each is always the newest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+Event = dict[str, Any]
+Item = TypeVar("Item")
+
+MOST_POINTS = 1200
+MOST_WATCHES = 160
+MOST_EPOCHS = 4000
+MOST_FINDINGS = 200
+KINDS = ("plan", "batch", "watch", "epoch", "finding", "end")
+_RECENT = 400
+_CHUNK = 1 << 20
+_LONGEST_LINE = 4_000_000
+
+
+@dataclass
+class Thinned(Generic[Item]):
+    """At most ``most`` items, evenly spread over all that came."""
+
+    most: int
+    items: list[Item] = field(default_factory=list[Item])
+    last: Item | None = None
+    every: int = 1
+    count: int = 0
+
+    def add(self, item: Item) -> None:
+        """Takes every ``every``-th item, and doubles that number when the list is full."""
+        if self.count % self.every == 0:
+            self.items.append(item)
+            if len(self.items) > self.most:
+                self.items = self.items[::2]
+                self.every *= 2
+        self.count += 1
+        self.last = item
+
+    def all(self) -> list[Item]:
+        """The items kept, and the newest."""
+        return self.items if self.last is None or self.items[-1] is self.last else [*self.items, self.last]
+
+
+class Story:
+    """One run's record. ``advance`` reads on; ``snapshot`` tells all; ``since`` what is new.
+
+    ``chapter`` grows when the file was begun anew: what was told before is then no longer true.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.chapter = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.chapter += 1
+        self.number = 0
+        self.plan: Event | None = None
+        self.end: Event | None = None
+        self.epochs: Thinned[Event] = Thinned(MOST_EPOCHS)
+        self.batches: Thinned[Event] = Thinned(MOST_POINTS)
+        self.watches: Thinned[Event] = Thinned(MOST_WATCHES)
+        self.findings: deque[Event] = deque(maxlen=MOST_FINDINGS)
+        self.latest: Event | None = None
+        self._recent: deque[Event] = deque(maxlen=_RECENT)
+        self._rest = b""
+        self._skipping = False
+        self._place = 0
+        self._file: tuple[int, int] | None = None
+
+    def changed(self) -> bool:
+        """Whether the file has more, or is another one."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return self._file is not None
+        return (found.st_dev, found.st_ino) != self._file or found.st_size != self._place
+
+    def advance(self) -> None:
+        """Reads what was appended. A line that is not complete waits for its end; what is no event is skipped."""
+        try:
+            with self._path.open("rb") as stream:
+                found = self._path.stat()
+                if self._file != (found.st_dev, found.st_ino) or found.st_size < self._place:
+                    if self._file is not None:
+                        self._begin()
+                    self._file = (found.st_dev, found.st_ino)
+                stream.seek(self._place)
+                while chunk := stream.read(_CHUNK):
+                    self._place += len(chunk)
+                    self._take(chunk)
+        except OSError:
+            if self._file is not None:
+                self._begin()
+
+    def _take(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if not self._skipping:
+                event = event_of(line)
+                if event is not None:
+                    self._tell(event)
+            self._skipping = False
+        if len(self._rest) > _LONGEST_LINE:
+            self._rest, self._skipping = b"", True
+
+    def _tell(self, event: Event) -> None:
+        kind = event["kind"]
+        if self._repeats(event):  # another training, appended to the record of an earlier one
+            plan, place, rest, file, skipping = self.plan, self._place, self._rest, self._file, self._skipping
+            self._begin()
+            self.plan, self._place, self._rest, self._file, self._skipping = plan, place, rest, file, skipping
+        if kind == "plan":
+            self.plan, self.end = event, None
+        elif kind == "end":
+            self.end = event
+        elif kind == "finding":
+            self.findings.append(event)
+        elif kind in ("epoch", "batch", "watch"):
+            {"epoch": self.epochs, "batch": self.batches, "watch": self.watches}[kind].add(event)
+        else:
+            return
+        self.latest = event
+        self.number += 1
+        self._recent.append(event)
+
+    def _repeats(self, event: Event) -> bool:
+        """Whether it tells of an epoch that was told already: a training that goes on counts on."""
+        number = event.get({"epoch": "number", "batch": "epoch"}.get(event["kind"], ""))
+        last = None if self.epochs.last is None else self.epochs.last.get("number")
+        return isinstance(number, int) and isinstance(last, int) and number <= last
+
+    def since(self, number: int) -> list[Event] | None:
+        """The events after the first ``number``; None where they are too many to be remembered one by one."""
+        missing = self.number - number
+        if not 0 <= missing <= len(self._recent):
+            return None
+        return list(self._recent)[len(self._recent) - missing :]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, thinned."""
+        return {
+            "plan": self.plan,
+            "end": self.end,
+            "epochs": self.epochs.all(),
+            "batches": [slim(one) for one in self.batches.all()],
+            "watches": self.watches.all(),
+            "findings": list(self.findings),
+        }
+
+
+def slim(batch: Event) -> Event:
+    """What the curves need of a batch."""
+    return {name: batch.get(name) for name in ("epoch", "batch", "step", "loss", "accuracy", "images_per_second")}
+
+
+def event_of(line: bytes) -> Event | None:
+    """The JSON object of one line, NaN and infinity as null; None for anything else."""
+    try:
+        found = cast("object", json.loads(line, parse_constant=_nothing))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    event = cast("Event", found)
+    if not isinstance(event.get("kind"), str):
+        return None
+    return event if event["kind"] in KINDS or "severity" not in event else finding_event(event)
+
+
+def finding_event(finding: Event) -> Event:
+    """A finding brings a kind of its own, that of its rule."""
+    return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
+
+
+def _nothing(name: str) -> None:
+    return None

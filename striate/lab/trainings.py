@@ -1,0 +1,208 @@
+"""Trainings as child processes: ``striate train`` of this interpreter, one after the other.
+
+One at a time, so that their speeds can be compared and drawing stays quick; the others wait. A training that is
+stopped gets Ctrl-C, as from a terminal: it finishes its step and saves its model. One that does not end then is sent
+another, which makes it leave at once, and at last is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from striate.errors import OptionError
+from striate.lab.orders import Order
+
+MOST_WAITING = 24
+_PATIENCE = (12.0, 3.0)
+"""Seconds from the first Ctrl-C to the second, and from that to the end."""
+_INTERRUPTED = 130
+_LINES_KEPT = 30
+_LONGEST_LINE = 2000
+
+
+class State(Enum):
+    """Where a training stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self in (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(eq=False)
+class Training:
+    """One order, its folder, and the process that works on it."""
+
+    order: Order
+    folder: Path
+    state: State = State.WAITING
+    process: asyncio.subprocess.Process | None = None
+    lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=_LINES_KEPT))
+
+    @property
+    def message(self) -> str:
+        """Where it failed: what it said last."""
+        if self.state is not State.FAILED:
+            return ""
+        lines = list(self.lines)
+        starts = [number for number, line in enumerate(lines) if line.startswith("error:")]
+        return "\n".join(lines[starts[-1] if starts else -6 :]).removeprefix("error: ")
+
+
+class Trainings:
+    """The queue. ``run`` works through it until it is cancelled; then the training that runs is stopped."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._waiting: deque[Training] = deque()
+        self._running: Training | None = None
+        self._wake = asyncio.Event()
+        self._changed = changed
+
+    @property
+    def running(self) -> Training | None:
+        """The training whose process runs."""
+        return self._running
+
+    def add(self, training: Training) -> None:
+        """Queues it; raises ``OptionError`` when too many wait."""
+        if len(self._waiting) >= MOST_WAITING:
+            raise OptionError(f"{MOST_WAITING} trainings wait already; stop some, or let them finish")
+        self._waiting.append(training)
+        self._wake.set()
+        self._changed()
+
+    def stop(self, training: Training) -> None:
+        """One that waits is dropped; one that runs is asked to finish its step and save."""
+        if training in self._waiting:
+            self._waiting.remove(training)
+            training.state = State.STOPPED
+        elif training is self._running and training.state is State.RUNNING:
+            training.state = State.STOPPING
+            interrupt(training)
+        self._changed()
+
+    def leave(self) -> None:
+        """Ctrl-C for a training that is left over when the loop was ended by force; it saves and ends by itself."""
+        if self._running is not None:
+            interrupt(self._running)
+
+    async def run(self) -> None:
+        """Trains one after the other, forever."""
+        try:
+            while True:
+                while not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._train(self._waiting.popleft())
+        finally:
+            for training in self._waiting:
+                training.state = State.STOPPED
+            self._waiting.clear()
+
+    async def _train(self, training: Training) -> None:
+        self._running, training.state = training, State.RUNNING
+        self._changed()
+        try:
+            training.process = await asyncio.create_subprocess_exec(
+                *training.order.command(training.folder),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on
+            )
+            await self._watched(training)
+        except OSError as error:
+            training.lines.append(f"error: the training could not be started: {error.strerror or error}")
+            training.state = State.FAILED
+        except asyncio.CancelledError:
+            await ended(training)
+            raise
+        finally:
+            if training.process is None or training.process.returncode is not None:
+                self._running = None
+            self._changed()
+
+    async def _watched(self, training: Training) -> None:
+        process = training.process
+        assert process is not None
+        assert process.stderr is not None
+        reading = asyncio.create_task(read_lines(process.stderr, training.lines))
+        try:
+            while process.returncode is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), 0.5)
+                if training.state is State.STOPPING and process.returncode is None:
+                    await ended(training, interrupted=True)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(reading), 2)
+        finally:
+            reading.cancel()
+        training.state = final_state(process.returncode, training.state)
+
+
+def final_state(code: int, before: State) -> State:
+    """By the exit codes of the command line. A killed process that was to be stopped counts as stopped."""
+    if code == 0:
+        return State.FINISHED
+    return State.STOPPED if code == _INTERRUPTED or before is State.STOPPING else State.FAILED
+
+
+async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
+    """Keeps the last lines, however long they are."""
+    rest = ""
+    while chunk := await stream.read(4096):
+        *whole, rest = (rest + chunk.decode("utf-8", "replace"))[-_LONGEST_LINE:].split("\n")
+        lines.extend(line.rstrip("\r") for line in whole)
+    if rest:
+        lines.append(rest)
+
+
+def interrupt(training: Training) -> None:
+    """Ctrl-C, for the whole group: workers that compile kernels too."""
+    send(training, signal.SIGINT)
+
+
+def send(training: Training, number: int) -> None:
+    """A signal to the process and what it started, while it lives."""
+    process = training.process
+    if process is None or process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            process.terminate()  # there is no Ctrl-C for a process without a console
+        else:
+            os.killpg(process.pid, number)
+
+
+async def ended(training: Training, interrupted: bool = False) -> None:
+    """Waits for the end of a training, with more and more emphasis."""
+    process = training.process
+    if process is None:
+        return
+    training.state = State.STOPPING
+    if not interrupted:
+        interrupt(training)
+    for patience, number in zip(_PATIENCE, (signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGTERM))):
+        try:
+            await asyncio.wait_for(process.wait(), patience)
+            break
+        except TimeoutError:
+            send(training, number)
+    await process.wait()
+    training.state = final_state(process.returncode or 0, training.state)

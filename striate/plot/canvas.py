@@ -1,0 +1,178 @@
+"""What all drawings share: the figure, the colours, how pictures and signed numbers are shown.
+
+A figure is made without pyplot: it belongs to whoever asked for it, needs no display, and a notebook shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from striate.errors import OptionError
+from striate.persistence import write_atomically
+
+Array = npt.NDArray[Any]
+
+INK, FAINT, RULE = "#202124", "#6e7278", "#d5d8dc"
+BLUE, RED, GREEN, ORANGE = "#2166ac", "#b2182b", "#2a7f4f", "#d9822b"
+SIGNED = "RdBu_r"
+"""Below zero blue, above it red, zero white."""
+HEAT = "inferno"
+_DOTS = 120
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows as it is: others are shown only once pyplot is at work."""
+
+    def _repr_png_(self) -> bytes:
+        return written(self, "png")
+
+
+def written(figure: Figure, ending: str) -> bytes:
+    """The figure as a file of that kind."""
+    stream = BytesIO()
+    figure.savefig(stream, format=ending)
+    return stream.getvalue()
+
+
+def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
+    """A figure of so many inches; the room for title and note comes on top."""
+    head = (0.42 if title else 0.1) + 0.24 * (note.count("\n") + 1 if note else 0)
+    figure = Drawing(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
+    FigureCanvasAgg(figure)
+    total = height + head
+    left = 0.16 / width
+    if title:
+        figure.text(left, 1 - 0.1 / total, title, fontsize=12, fontweight="bold", color=INK, va="top", ha="left")
+    if note:
+        figure.text(left, 1 - (0.38 if title else 0.06) / total, note, fontsize=8.5, color=FAINT, va="top", ha="left")
+    figure.subplots_adjust(top=1 - head / total, bottom=0.0, left=0.0, right=1.0)
+    return figure
+
+
+def finished(figure: Figure, path: str | Path | None) -> Figure:
+    """Writes the figure where a path is given (PNG, PDF, SVG … by its ending), completely or not at all."""
+    if path is None:
+        return figure
+    target = Path(path)
+    ending = target.suffix.lower().removeprefix(".")
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if ending not in known:
+        raise OptionError(f"{target}: figures are written as {', '.join(known)}")
+    write_atomically(target, written(figure, ending))
+    return figure
+
+
+class Grid:
+    """Cells of equal size below the head of a figure, in inches; each picture has a caption of ``lines`` above it."""
+
+    def __init__(
+        self, rows: int, columns: int, cell: float, title: str, note: str = "", lines: int = 1, aspect: float = 1.0,
+        beside: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.columns, self._cell, self._high = columns, cell, cell * aspect
+        self._caption = 0.06 + 0.16 * lines if lines else 0.0
+        self._gap, self._margin = 0.1, 0.16
+        width = max(2 * self._margin + columns * (cell + self._gap) - self._gap + beside, _least_width(title, note))
+        height = rows * (self._high + self._caption + self._gap) + 0.06
+        self.figure = new_figure(width, height, title, note)
+        self._width, self._total = width, float(self.figure.get_size_inches()[1])
+        self._top = self._total * float(self.figure.subplotpars.top)
+
+    def axes(self, number: int, caption: str = "", colour: str = INK, size: float = 8.0) -> Axes:
+        """An empty square without ticks, the ``number``-th in reading order."""
+        row, column = divmod(number, self.columns)
+        x = self._margin + column * (self._cell + self._gap)
+        y = self._top - (row + 1) * (self._high + self._caption + self._gap) + self._gap
+        place = (x / self._width, y / self._total, self._cell / self._width, self._high / self._total)
+        axes = self.figure.add_axes(place)
+        bare(axes)
+        if caption:
+            self.figure.text(
+                x / self._width, (y + self._high + 0.04) / self._total, caption, fontsize=size, color=colour,
+                va="bottom", ha="left", linespacing=1.15,
+            )  # fmt: skip
+        return axes
+
+    def colour_bar(self, image: Any, low: str, high: str) -> None:
+        """A narrow bar right of the cells, its ends named."""
+        x = self._margin + self.columns * (self._cell + self._gap) + 0.06
+        height = min(self._high, 1.6)
+        y = self._top - self._caption - self._high
+        axes = self.figure.add_axes((x / self._width, y / self._total, 0.12 / self._width, height / self._total))
+        bar = self.figure.colorbar(image, cax=axes)
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        axes.set_yticks([])
+        for text, where, align in ((low, 0.0, "bottom"), (high, 1.0, "top")):
+            axes.text(1.5, where, text, transform=axes.transAxes, fontsize=7.5, color=FAINT, va=align)
+
+
+def _least_width(title: str, note: str) -> float:
+    """Inches that the head needs, roughly."""
+    longest = max((len(line) for line in note.splitlines()), default=0)
+    return 0.4 + max(0.092 * len(title), 0.063 * longest)
+
+
+def bare(axes: Axes) -> None:
+    """Neither ticks nor numbers; a thin frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(RULE)
+        spine.set_linewidth(0.8)
+
+
+def plain(axes: Axes) -> None:
+    """Axes of a curve: ticks, a faint grid, no frame above and right."""
+    axes.grid(True, color="#eceef0", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, colors=FAINT, length=3)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(RULE)
+
+
+def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
+    """A picture (C, H, W): 1 channel in grey, 3 in colour, others by their mean; floats from their least to largest."""
+    pixels = as_pixels(picture)
+    if faint:
+        pixels = 0.55 + 0.45 * (pixels if pixels.ndim == 2 else pixels.mean(axis=2))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def as_pixels(picture: Array) -> Array:
+    """(H, W) or (H, W, 3), 0 … 1."""
+    if picture.dtype == np.uint8:
+        scaled = picture / 255.0
+    else:
+        numbers = np.asarray(picture, np.float64)
+        low, high = float(numbers.min()), float(numbers.max())
+        within = low >= 0 and high <= 1
+        scaled = numbers if within else (numbers - low) / ((high - low) or 1.0)
+    if len(scaled) == 3:
+        return scaled.transpose(1, 2, 0)
+    return scaled[0] if len(scaled) == 1 else scaled.mean(axis=0)
+
+
+def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> Any:
+    """(H, W) around zero: the largest size, or the ``limit``, gets the full colour."""
+    largest = float(np.abs(numbers).max()) if limit is None else limit
+    return axes.imshow(numbers, cmap=SIGNED, vmin=-(largest or 1.0), vmax=largest or 1.0, interpolation="nearest")
+
+
+def columns_for(count: int, most: int = 8) -> int:
+    """Columns for so many cells: about as many as rows, and a little wider."""
+    return max(1, min(most, math.ceil(math.sqrt(count * 1.6))))
+
+
+def compact(number: float) -> str:
+    """Three digits: 0.0123, 12.3, 1.2e-05."""
+    return f"{number:.3g}"

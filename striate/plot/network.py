@@ -1,0 +1,298 @@
+"""Pictures of a network: the filters that it learned, and what they make of a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from striate.data.dataset import Dataset
+from striate.data.filters import filter as filtered
+from striate.data.filters import filter_weights, shows_differences
+from striate.errors import OptionError, ShapeError, unknown_option
+from striate.insight import feature_maps, most_exciting
+from striate.insight.excitement import excitement
+from striate.nn.module import Module
+from striate.plot.canvas import (
+    FAINT,
+    INK,
+    ORANGE,
+    RED,
+    Array,
+    Grid,
+    bare,
+    columns_for,
+    compact,
+    finished,
+    show_picture,
+    show_signed,
+)
+
+_MOST_CHANNELS = 16
+_MOST_LAYERS = 24
+
+
+def filters(model: Module, layer: str | None = None, count: int = 64, path: str | Path | None = None) -> Figure:
+    """The learned filters of a convolution: one cell each; of inputs with more than 3 channels a row of slices each.
+
+    ``layer`` is its path, by default that of the first convolution. Red weights are positive, blue ones negative, white
+    ones zero; every filter has its own scale, printed as ± its largest weight. Filters that see 3 channels (colours)
+    are shown in colour as well: grey is zero. Shown are the first ``count``. Raises ``OptionError`` for a layer
+    without filters, listing those that have.
+    """
+    name, weights = _filter_bank(model, layer)
+    total, depth = weights.shape[:2]
+    shown = weights[:count]
+    size = "×".join(map(str, weights.shape[2:]))
+    title = f"{total} filters of {size}"
+    more = f", the first {len(shown)} shown" if len(shown) < total else ""
+    note = f"layer {name}, {depth} input channel{'s' if depth > 1 else ''}{more}; red +, blue −, each to its own scale"
+    if depth == 3:
+        return finished(_colour_filters(shown, title, note), path)
+    if depth == 1:
+        grid = _grid_for(len(shown), title, note)
+        for number, one in enumerate(shown):
+            axes = grid.axes(number, f"{number}   ±{compact(float(np.abs(one).max()))}", size=7)
+            show_signed(axes, one[0])
+        return finished(grid.figure, path)
+    slices = min(depth, _MOST_CHANNELS)
+    rows = shown[:16]
+    note = (
+        f"layer {name}: each row a filter ({len(rows)} of {total}), each column an input channel ({slices} of {depth})"
+    )
+    grid = Grid(len(rows), slices, 0.5, title, note + "\nred +, blue −, each filter to its own scale", lines=0)
+    for row, one in enumerate(rows):
+        limit = float(np.abs(one).max())
+        for column in range(slices):
+            axes = grid.axes(row * slices + column)
+            show_signed(axes, one[column], limit)
+            if column == 0:
+                axes.set_ylabel(str(row), fontsize=7, color=FAINT, rotation=0, labelpad=1, va="center", ha="right")
+    return finished(grid.figure, path)
+
+
+def _grid_for(count: int, title: str, note: str, cell: float = 0.9, lines: int = 1, aspect: float = 1.0) -> Grid:
+    columns = columns_for(count)
+    return Grid(math.ceil(count / columns), columns, cell, title, note, lines, aspect)
+
+
+def _colour_filters(shown: Array, title: str, note: str) -> Figure:
+    """In colour, and below each channel by itself."""
+    columns = columns_for(len(shown))
+    note += "\nabove in colour around grey, below its red, green and blue weights"
+    grid = Grid(math.ceil(len(shown) / columns), columns, 1.02, title, note, 1, aspect=4 / 3)
+    for number, one in enumerate(shown):
+        limit = float(np.abs(one).max()) or 1.0
+        outer = grid.axes(number, f"{number}   ±{compact(limit)}", size=7)
+        outer.axis("off")
+        above = outer.inset_axes((0.0, 0.25, 1.0, 0.75))
+        bare(above)
+        show_picture(above, 0.5 + 0.5 * one / limit)
+        for channel in range(3):
+            below = outer.inset_axes((channel / 3 + 0.01, 0.0, 0.31, 0.2325))
+            bare(below)
+            show_signed(below, one[channel], limit)
+    return grid.figure
+
+
+def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
+    """(name, weights (O, C, rows, columns)); 1-D filters have one row."""
+    banks = {
+        name.removesuffix(".weight"): array
+        for name, array in model.named_parameters()
+        if name.rpartition(".")[2] == "weight" and array.ndim in (3, 4)
+    }
+    if not banks:
+        raise OptionError("this model has no convolution in one or two dimensions, so there are no filters to show")
+    name = next(iter(banks)) if layer is None else layer
+    if name not in banks:
+        raise unknown_option("layer with filters", name, banks)
+    weights = np.asarray(banks[name])
+    return name, weights if weights.ndim == 4 else weights[:, :, np.newaxis]
+
+
+def features(
+    model: Module, image: Any, layers: str | Sequence[str] | None = None, count: int = 8, path: str | Path | None = None
+) -> Figure:
+    """What the layers make of a picture: a row for each layer, a cell for each of its first ``count`` channels.
+
+    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps, of a deep network 24
+    from the first to the last. Maps that have
+    negative numbers are red and blue around white zero, the others dark to bright from zero; each to its own scale.
+    A map without any signal is crossed out as silent. Raises ``OptionError`` for an unknown layer.
+    """
+    picture = np.asarray(image)
+    found = feature_maps(model, picture[np.newaxis], "*" if layers is None else layers)
+    maps = {name: array[0] for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1}
+    if not maps:
+        raise ShapeError("none of these layers gives maps with rows and columns")
+    some = f"{len(maps)} layers"
+    if layers is None and len(maps) > _MOST_LAYERS:
+        names, last = list(maps), len(maps) - 1
+        some = f"{_MOST_LAYERS} of {len(maps)} layers"
+        chosen = [names[round(number * last / (_MOST_LAYERS - 1))] for number in range(_MOST_LAYERS)]
+        maps = {name: maps[name] for name in chosen}
+    columns = min(count, max(len(array) for array in maps.values()))
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    note = "each map to its own scale; red +, blue − where a layer gives both signs, else bright from zero"
+    aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
+    grid = Grid(len(maps) + 1, columns, 0.92, f"What {some} see", note, 1, aspect)
+    show_picture(grid.axes(0, f"the picture, {' × '.join(map(str, picture.shape))}"), picture)
+    for row, (name, array) in enumerate(maps.items(), 1):
+        _feature_row(grid, row, columns, f"{name}  {kinds.get(name, '')}".strip(), array)
+    return finished(grid.figure, path)
+
+
+def _feature_row(grid: Grid, row: int, columns: int, name: str, maps: Array) -> None:
+    more = f", {columns} of {len(maps)}" if len(maps) > columns else ""
+    signed = bool((maps < 0).any())
+    for channel, one in enumerate(maps[:columns]):
+        size = " × ".join(map(str, maps.shape))
+        axes = grid.axes(row * columns + channel, f"{name}   {size}{more}" if channel == 0 else "")
+        if not one.any():
+            _silent(axes)
+        elif signed:
+            show_signed(axes, one)
+        else:
+            axes.imshow(one, cmap="magma", vmin=0, vmax=float(one.max()), interpolation="nearest")
+        axes.text(
+            0.03, 0.97, str(channel), transform=axes.transAxes, fontsize=6, color="white", va="top",
+            bbox={"facecolor": INK, "alpha": 0.55, "pad": 0.8, "edgecolor": "none"},
+        )  # fmt: skip
+
+
+def _silent(axes: Any) -> None:
+    axes.set_facecolor("#f1f2f4")
+    axes.plot([0, 1], [0, 1], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
+    axes.plot([0, 1], [1, 0], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
+    axes.text(0.5, 0.5, "silent", transform=axes.transAxes, fontsize=7, color=RED, ha="center", va="center")
+
+
+def exciting(
+    model: Module,
+    layer: str,
+    dataset: Dataset,
+    units: Sequence[int] | int | None = None,
+    count: int = 8,
+    *,
+    whole: bool = False,
+    path: str | Path | None = None,
+) -> Figure:
+    """What units of a layer look for: a row for each unit, the patches of a data set that excite it most.
+
+    A patch is the receptive field of the place with the unit's largest output in its picture; ``whole`` shows the
+    whole pictures with the patch framed. By default the first eight units. Above each patch its class and the output.
+    A unit that is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown layer or unit.
+    """
+    if units is None:
+        wide = feature_maps(model, dataset.images[:1], (layer,))[layer].shape[1]
+        units = range(min(8, wide))
+    chosen = [units] if isinstance(units, int) else list(units)
+    if len(chosen) == 1:
+        found = {chosen[0]: most_exciting(model, layer, chosen[0], dataset, count)}
+    else:
+        found = excitement(model, layer, dataset, count, chosen)
+    largest = max((one.patch.shape[1] for rows in found.values() for one in rows), default=1)
+    widest = max((one.patch.shape[2] for rows in found.values() for one in rows), default=1)
+    note = f"{dataset.name}: the {largest}×{widest} pixels behind the largest output; above, their class and the output"
+    if whole:
+        largest, widest = dataset.images.shape[2:]
+    grid = Grid(len(found), count, 0.92, f"What excites layer {layer} most", note, 1, max(0.4, largest / widest))
+    for row, (unit, patches) in enumerate(found.items()):
+        silent = not any(one.value for one in patches)
+        for column, one in enumerate(patches):
+            lead = f"unit {unit}:  " if column == 0 else ""
+            caption = f"{lead}{one.label}  {compact(one.value)}"
+            axes = grid.axes(
+                row * count + column, f"unit {unit}" if silent and not column else "" if silent else caption
+            )
+            if silent:
+                _silent(axes)
+                continue
+            show_picture(axes, one.image if whole else one.patch)
+            if whole:
+                _frame(axes, one.region)
+                continue
+            axes.set_facecolor("#f1f2f4")
+            left, top = (_cut_off(part, size) for part, size in zip(one.region[::-1], (widest, largest)))
+            axes.set_xlim(-0.5 - left, widest - 0.5 - left)
+            axes.set_ylim(largest - 0.5 - top, -0.5 - top)
+    return finished(grid.figure, path)
+
+
+def _frame(axes: Any, region: tuple[slice, ...]) -> None:
+    """A frame around a part of a picture."""
+    (top, bottom), (left, right) = ((part.start - 0.5, part.stop - 0.5) for part in region)
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ORANGE, linewidth=1.6)
+
+
+def _cut_off(part: slice, size: int) -> int:
+    """Pixels that a patch lacks before its first one: what it lacks lies beyond the edge that it touches."""
+    return size - (part.stop - part.start) if part.start == 0 else 0
+
+
+def filter(
+    picture: npt.ArrayLike,
+    filter: str | npt.ArrayLike,
+    *,
+    mode: str = "reflect",
+    cval: float = 0.0,
+    path: str | Path | None = None,
+    **parameters: Any,
+) -> Figure:
+    """A picture, a filter, and what the filter makes of it, side by side; arguments as of ``st.filter``."""
+    weights = filter_weights(filter, **parameters)
+    pixels = np.asarray(picture)
+    numbers = np.asarray(filtered(pixels, weights, mode=mode, cval=cval), np.float64)
+    before, after = _channels_first(pixels), _channels_first(numbers)
+    name = filter if isinstance(filter, str) else "own filter"
+    given = ", ".join(f"{key}={value:g}" for key, value in parameters.items())
+    aspect = max(0.4, min(2.0, before.shape[1] / before.shape[2]))
+    signed = shows_differences(weights)
+    note = "red brightens, blue darkens, white is 0" if signed and len(after) == 1 else ""
+    title = f"{name}({given})" if given else name
+    grid = Grid(1, 3, 2.6, title, note, 1, aspect)
+    show_picture(grid.axes(0, "picture"), before)
+    stencil = grid.axes(
+        1, f"× weights {weights.shape[0]}×{weights.shape[1]}, up to ±{compact(float(np.abs(weights).max()))}"
+    )
+    show_signed(stencil, weights)
+    stencil.set_anchor("W")
+    if max(weights.shape) <= 7:
+        for (row, column), weight in np.ndenumerate(weights):
+            heavy = abs(weight) > 0.55 * np.abs(weights).max()
+            stencil.text(
+                column,
+                row,
+                compact(float(weight)),
+                fontsize=9,
+                ha="center",
+                va="center",
+                color="white" if heavy else INK,
+            )
+    low, high = float(after.min()), float(after.max())
+    result = grid.axes(2, f"= {compact(low)} … {compact(high)}")
+    if signed and len(after) == 1:
+        show_signed(result, after[0], float(np.quantile(np.abs(after), 0.995)) or None)
+    elif signed:
+        show_picture(result, 0.5 + 0.5 * np.clip(after / (np.quantile(np.abs(after), 0.995) or 1.0), -1, 1))
+    else:
+        white = 1.0 if float(before.max()) <= 1 and pixels.dtype.kind == "f" else 255.0
+        show_picture(result, np.clip(after / white, 0, 1))
+    return finished(grid.figure, path)
+
+
+def _channels_first(picture: Array) -> Array:
+    if picture.ndim == 2:
+        return picture[np.newaxis]
+    if picture.ndim != 3:
+        raise ShapeError(f"one picture is drawn, not an array of shape {picture.shape}")
+    return picture if picture.shape[0] in (1, 3, 4) else np.moveaxis(picture, -1, 0)
+
+
+__all__ = ["exciting", "features", "filter", "filters"]

@@ -1,0 +1,175 @@
+"""A graph as the layers that people see: nodes of one path that belong together become one block.
+
+A block does one thing that has a name (a convolution, a pooling, an activation) and the arithmetic around it. What
+is computed from parameters alone, such as 1 / √(σ² + ε), belongs to the block that reads it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from striate.graph.arithmetic import Reshape
+from striate.graph.graph import Constant, Graph, Input, Parameter, State
+from striate.graph.op import Kind, Node, Op
+from striate.graph.value import Dim, Value, shape_text
+
+_ARITHMETIC = {"Add", "Subtract", "Multiply", "Divide", "Negate", "Sqrt", "MultiplyAdd", "Cast", "Expand"}
+"""Has no name of its own: ``x · w + b`` is one block with whatever it surrounds."""
+
+
+@dataclass(eq=False)
+class Block:
+    """One step of the network as it is drawn. ``inputs`` are what it reads of the data, not its parameters."""
+
+    index: int
+    path: str
+    nodes: list[Node] = field(default_factory=list[Node])
+    inputs: list[Value] = field(default_factory=list[Value])
+    output: Value = field(init=False)
+    sources: list[Input] = field(default_factory=list[Input])
+
+    @property
+    def main(self) -> Op | None:
+        """The operation with a name, if there is one."""
+        return next((node.op for node in self.nodes if _named(node)), None)
+
+    @property
+    def main_node(self) -> Node | None:
+        """Its node."""
+        return next((node for node in self.nodes if _named(node)), None)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned here."""
+        return sum(op.type.size() for op in self.sources if isinstance(op, Parameter))
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether it divides by a running spread."""
+        return any(isinstance(op, State) for op in self.sources) and any(
+            type(node.op).__name__ == "Sqrt" for node in self.nodes
+        )
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one sample, in direct form."""
+        node = self.main_node
+        if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
+            return 0
+        weights = next((value for value in node.inputs if not value.type.batched and value.type.rank >= 2), None)
+        if weights is None:
+            return 0
+        return math.prod(weights.type.concrete(1)[1:]) * node.outputs[0].type.size(1)
+
+    @property
+    def shape(self) -> str:
+        """Of one sample of the output: ``16 × 28 × 28``."""
+        return sizes_text(self.output.shape)
+
+
+def sizes_text(shape: Iterable[Dim]) -> str:
+    """``16 × 28 × 28`` of (N, 16, 28, 28)."""
+    sizes = [str(dim) for dim in shape if isinstance(dim, int)]
+    return " × ".join(sizes) if sizes else shape_text(tuple(shape))
+
+
+def blocks_of(graph: Graph) -> list[Block]:
+    """The blocks of a graph that predicts, in the order of their work."""
+    return _Grouping(graph).blocks
+
+
+class _Grouping:
+    def __init__(self, graph: Graph) -> None:
+        self.blocks: list[Block] = []
+        self._home: dict[Node, Block] = {}
+        self._graph = graph
+        data = _fed_by_data(graph)
+        nodes = [node for node in graph.nodes if node in data and not isinstance(node.op, Input)]
+        for node in nodes:
+            block = self._joined(node, data) or self._begun(node)
+            block.nodes.append(node)
+            self._home[node] = block
+        self._finish(data)
+
+    def _begun(self, node: Node) -> Block:
+        self.blocks.append(Block(len(self.blocks), node.path))
+        return self.blocks[-1]
+
+    def _producers(self, node: Node, data: set[Node]) -> list[Block]:
+        return [self._home[value.node] for value in node.inputs if value.node in data and value.node in self._home]
+
+    def _joined(self, node: Node, data: set[Node]) -> Block | None:
+        """The block of a producer that the node continues, if no path leads out of it and back to the node."""
+        producers = self._producers(node, data)
+        for block in producers:
+            apart = block.path != node.path or (_named(node) and any(map(_named, block.nodes)))
+            if not apart and not any(block in self._above(other, data) for other in producers if other is not block):
+                return block
+        return None
+
+    def _above(self, block: Block, data: set[Node]) -> set[Block]:
+        """The blocks that a block needs."""
+        seen: set[Block] = set()
+        stack = [block]
+        while stack:
+            for node in stack.pop().nodes:
+                for before in self._producers(node, data):
+                    if before is not block and before not in seen:
+                        seen.add(before)
+                        stack.append(before)
+        return seen
+
+    def _finish(self, data: set[Node]) -> None:
+        readers = self._graph.consumers()
+        given = set(self._graph.outputs.values())
+        for block in self.blocks:
+            own = set(block.nodes)
+            inside = [node for node in _with_constants(block.nodes, data) if not isinstance(node.op, Constant)]
+            block.sources = [node.op for node in inside if isinstance(node.op, Input)]
+            block.nodes = [node for node in inside if not isinstance(node.op, Input)]
+            block.inputs = list(
+                dict.fromkeys(value for node in block.nodes for value in node.inputs if value.node in data - own)
+            )
+            leaving = [
+                value
+                for node in block.nodes
+                for value in node.outputs
+                if value in given or any(reader not in own for reader in readers.get(value, []))
+            ]
+            block.output = (leaving or [block.nodes[-1].outputs[0]])[-1]
+
+
+def _fed_by_data(graph: Graph) -> set[Node]:
+    """The nodes that depend on what is given at each call."""
+    fed: set[Node] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Input):
+            plain = type(node.op) is Input and node.op.name not in graph.captured
+            fed |= {node} if plain else set()
+        elif any(value.node in fed for value in node.inputs):
+            fed.add(node)
+    return fed
+
+
+def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
+    """The nodes, and before each what it reads that does not depend on the data."""
+    found: dict[Node, None] = {}
+
+    def visit(node: Node) -> None:
+        for value in node.inputs:
+            if value.node not in data and value.node not in found:
+                visit(value.node)
+        found[node] = None
+
+    for node in nodes:
+        visit(node)
+    return list(found)
+
+
+def _named(node: Node) -> bool:
+    """Whether the node does something that has a name."""
+    if type(node.op).__name__ in _ARITHMETIC or node.op.kind in (Kind.SOURCE, Kind.SIZE):
+        return False
+    return not isinstance(node.op, Reshape) or node.outputs[0].type.batched

@@ -1,0 +1,76 @@
+"""Section: where the network looks, by Grad-CAM."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from striate.errors import StriateError
+from striate.insight import grad_cam
+from striate.report.chart import percent
+from striate.report.features import no_examples
+from striate.report.html import Markup, element, joined
+from striate.report.material import Array, Example, Material
+from striate.report.page import Section, absent
+from striate.report.pixels import enlarged, over, picture, shown, stretched
+from striate.train.evaluation import log_softmax
+
+EXAMPLES = 8
+MISTAKES = 4
+_SIDE = 112
+
+
+def section(material: Material) -> Section:
+    """Pictures under the map of what spoke for the predicted class; mistakes also for the right one."""
+    lead = (
+        "Bright is where the picture spoke for the class that was predicted (Grad-CAM: the last maps, weighed by how "
+        "much the score grows with them). A bad sign: brightness beside the thing itself, in a corner or on the "
+        "background, which may hold the label by accident; or nothing bright at all."
+    )
+    examples = material.examples(EXAMPLES)
+    if not examples or len(material.model.input_shape) != 3 or not material.outputs:
+        why = no_examples(material) if not examples else "The inputs are no pictures, or the outputs no classes."
+        return Section("attention", "Where it looks", lead, absent(why))
+    material.say("asking where it looks")
+    try:
+        tiles = [_looked(material, example) for example in examples]
+    except StriateError as error:  # a network that keeps no positions
+        return Section("attention", "Where it looks", lead, absent(f"No map: {str(error).splitlines()[0]}"))
+    parts = [element("div", *tiles, class_="tiles")]
+    mistakes = [] if material.pictures else material.mistakes[:MISTAKES]
+    if mistakes:
+        pairs = [
+            _tile(
+                material, one.image, target,
+                joined(element("span", f"for {target}", class_=tone), f", {what}"),
+                f"sample {one.index}, evidence for {target}",
+            )
+            for one in mistakes
+            for target, tone, what in ((one.predicted, "wrong", "predicted"), (one.label, "right", "its class"))
+        ]  # fmt: skip
+        parts += [
+            element("h3", "The worst mistakes, seen both ways"),
+            element("p", "First what spoke for the wrong class, then what spoke for the true one.", class_="note"),
+            element("div", *pairs, class_="tiles"),
+        ]
+    return Section("attention", "Where it looks", lead, element("div", *parts))
+
+
+def _looked(material: Material, example: Example) -> Markup:
+    (logits,) = np.asarray(material.model(example.image[np.newaxis]))
+    probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
+    best = int(np.argmax(probabilities))
+    name = material.classes[best]
+    right = example.label is None or example.label == best
+    truth = "" if right else f", is {material.classes[example.label or 0]}"
+    sure = percent(float(probabilities[best]))
+    tone = None if example.label is None else "right" if right else "wrong"
+    caption = joined(element("span", f"{name} ({sure}){truth}", class_=tone), element("br"), example.name)
+    return _tile(material, example.image, best, caption, f"{example.name}, evidence for {name}")
+
+
+def _tile(material: Material, image: Array, target: int | str, caption: Markup, alt: str) -> Markup:
+    number = target if isinstance(target, int) else material.classes.index(target)
+    heat = grad_cam(material.model, image, number)
+    pixels = over(picture(image), stretched(heat) if heat.max() > 0 else np.zeros_like(heat))
+    size = max(1, round(_SIDE / max(pixels.shape[:2])))
+    return element("figure", shown(enlarged(pixels, size), alt), element("figcaption", caption))

@@ -1,0 +1,102 @@
+"""Section: what it confuses, and its worst mistakes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from striate.insight import Confusion, Mistake
+from striate.insight import confusion as confusion_of
+from striate.report.chart import percent
+from striate.report.html import Markup, element, joined
+from striate.report.material import Material
+from striate.report.page import Section, absent, table, wide
+from striate.report.pixels import enlarged, picture, sheet, shown, warm
+
+LARGEST_TABLE = 20
+_SIDE = 112
+_DEGREES = 10
+
+
+def section(material: Material) -> Section:
+    """The matrix, the most frequent confusions, the mistakes that cost most."""
+    lead = (
+        "A row is a true class, a column what was predicted: blue on the diagonal is right, orange beside it wrong, "
+        "each by its share of the row. A bad sign: an orange column, a class that everything is taken for; an empty "
+        "column, a class that is never predicted; and mistakes made with certainty where the picture is clear, which "
+        "often are wrong labels."
+    )
+    if material.data is None or not material.outputs:
+        return Section("mistakes", "What it confuses", lead, absent(f"No matrix: {material.missing or 'no classes'}."))
+    material.say(f"predicting {len(material.data):,} held-out samples")
+    found = confusion_of(material.model, material.data)
+    worst = material.mistakes
+    total = int(found.counts.sum())
+    wrong = total - int(np.trace(found.counts))
+    parts = [
+        element(
+            "p",
+            f"{wrong:,} of {total:,} held-out samples are predicted wrongly: accuracy {percent(found.accuracy, 2)}.",
+        ),
+        _matrix(found) if len(found.classes) <= LARGEST_TABLE else _map(found),
+        _pairs(found),
+        element("h3", "The worst mistakes") if worst else None,
+        element("div", [_mistake(one) for one in worst], class_="tiles") if worst else None,
+    ]
+    return Section("mistakes", "What it confuses", lead, element("div", *parts))
+
+
+def _matrix(found: Confusion) -> Markup:
+    head = [element("td", ""), *(element("th", name, scope="col", title=name) for name in found.classes)]
+    rows: list[Markup] = []
+    for truth, name in enumerate(found.classes):
+        counts = found.counts[truth]
+        whole = int(counts.sum())
+        cells = [element("th", name, scope="row", title=name)]
+        for guess, count in enumerate(counts):
+            degree = math.ceil(_DEGREES * int(count) / whole) if whole else 0
+            kind = "r" if guess == truth else "w"
+            cells.append(element("td", f"{int(count)}" if count else "·", class_=f"{kind}{degree}" if count else "r0"))
+        rows.append(element("tr", *cells))
+    matrix = element(
+        "table", element("caption", "true class ↓, predicted class →"),
+        element("thead", element("tr", *head)), element("tbody", *rows), class_="confusion",
+    )  # fmt: skip
+    return wide(matrix, "Confusion matrix")
+
+
+def _map(found: Confusion) -> Markup:
+    shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
+    size = max(1, 360 // len(found.classes))
+    caption = f"{len(found.classes)} classes: rows are true, columns predicted; bright is a large share of the row."
+    return element(
+        "figure", shown(sheet([enlarged(warm(shares), size)], 1), f"Confusion matrix of {len(found.classes)} classes"),
+        element("figcaption", caption),
+    )  # fmt: skip
+
+
+def _pairs(found: Confusion) -> Markup | None:
+    pairs = found.most_confused(8)
+    if not pairs:
+        return None
+    index = {name: place for place, name in enumerate(found.classes)}
+    rows = [
+        [f"{truth} taken for {guess}", f"{count:,}", percent(count / int(found.counts[index[truth]].sum()), 1)]
+        for truth, guess, count in pairs
+    ]
+    return joined(element("h3", "Most frequent confusions"), table(("confusion", "times", "of its class"), rows))
+
+
+def _mistake(one: Mistake) -> Markup:
+    caption = joined(
+        element("span", f"{one.predicted} ({percent(one.probability)})", class_="wrong"), element("br"),
+        element("span", f"is {one.label} ({percent(one.probability_of_label, 1)})", class_="right"), element("br"),
+        f"sample {one.index}",
+    )  # fmt: skip
+    if one.image.ndim != 3:
+        return element("figure", element("figcaption", caption))
+    pixels = picture(one.image)
+    size = max(1, round(_SIDE / max(pixels.shape[:2])))
+    alt = f"sample {one.index}: predicted {one.predicted}, is {one.label}"
+    return element("figure", shown(enlarged(pixels, size), alt), element("figcaption", caption))

@@ -1,0 +1,117 @@
+"""Section: loss and accuracy over the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+from striate.report.chart import Series, line_chart, percent
+from striate.report.html import Markup, element
+from striate.report.material import Material, numbers_of
+from striate.report.page import Section, absent, details, figure, table
+
+MOST_ROWS = 200
+"""Epochs in the table; of longer trainings every few."""
+Points = list[tuple[float, float]]
+
+
+def section(material: Material) -> Section:
+    """The curves, and the epochs as a table for who cannot see them."""
+    epochs = epochs_of(material)
+    lead = (
+        "The loss is what training makes smaller; the held-out loss and accuracy are of data that it never learned "
+        "from. A bad sign: a held-out loss that rises while the training loss falls (it learns by heart), a loss that "
+        "does not fall from its start, or one that jumps."
+    )
+    if not epochs and not material.records_of("batch"):
+        text = "No history: " + (
+            "this is a model file without its run." if material.run is None else "no epoch of the run was finished."
+        )
+        return Section("curves", "How it learned", lead, absent(text))
+    charts = [chart for chart in (_losses(material, epochs), _accuracies(material, epochs), _speed(epochs)) if chart]
+    return Section(
+        "curves", "How it learned", lead,
+        element("div", element("div", charts, class_="charts"), _table(epochs) if epochs else None),
+    )  # fmt: skip
+
+
+def epochs_of(material: Material) -> list[dict[str, Any]]:
+    """The finished epochs, of run.json or, while it trains, of the record."""
+    history: object = material.run.history.get("epochs") if material.run else None
+    listed = cast("list[object]", history) if isinstance(history, list) else []
+    return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)] or material.records_of("epoch")
+
+
+def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
+    """(x, y) of those records that have both."""
+    found = (numbers_of(record, x, y) for record in records)
+    return [(pair[0], pair[1]) for pair in found if pair is not None]
+
+
+def _batches(material: Material, y: str) -> Points:
+    """A figure of each batch over the epoch as a fraction: 1.5 is the middle of the second epoch."""
+    plans = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
+    per_epoch = max(1.0, plans[-1]) if plans else 0.0
+    points: Points = []
+    for record in material.records_of("batch"):
+        found = numbers_of(record, "epoch", "batch", y)
+        if found and per_epoch:
+            points.append((found[0] - 1 + found[1] / per_epoch, found[2]))
+    return points
+
+
+def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
+    series = [
+        Series("training, so far in the epoch", _batches(material, "loss"), 1, "thin"),
+        Series("training, mean of the epoch", points_of(epochs, "loss"), 1, dots=True),
+        Series("held-out", points_of(epochs, "validation_loss"), 2, dots=True),
+    ]
+    values = [y for one in series for _, y in one.points]
+    if not values:
+        return None
+    positive = [y for y in values if y > 0]
+    wide = bool(positive) and max(positive) > 20 * min(positive)
+    ends = [_from_to("Training loss", series[1].points), _from_to("Held-out loss", series[2].points)]
+    label = " ".join([f"Loss over {len(epochs)} epochs.", *filter(None, ends)])
+    chart = line_chart(series, "epoch", label, log=wide)
+    return figure(chart, "The axis is logarithmic." if wide else "", "Loss")
+
+
+def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
+    series = [
+        Series("training batches, as they were met", _batches(material, "accuracy"), 1, "thin"),
+        Series("held-out", points_of(epochs, "validation_accuracy"), 2, dots=True),
+    ]
+    if not any(one.points for one in series):
+        return None
+    label = f"Accuracy over {len(epochs)} epochs. {_from_to('Held-out accuracy', series[1].points)}"
+    return figure(line_chart(series, "epoch", label, shares=True), "", "Accuracy")
+
+
+def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
+    points = points_of(epochs, "images_per_second")
+    if len(points) < 2:
+        return None
+    label = f"Training speed. {_from_to('Images a second', points)}"
+    chart = line_chart([Series("images a second", points, 3, dots=True)], "epoch", label)
+    return figure(chart, "The first epoch also compiles the kernels that no cache holds.", "Images a second")
+
+
+def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
+    return f"{what} from {points[0][1]:.4g} to {points[-1][1]:.4g}." if points else ""
+
+
+def _table(epochs: list[dict[str, Any]]) -> Markup:
+    columns = {
+        "epoch": ("number", "{:.0f}"), "loss": ("loss", "{:.4f}"), "held-out loss": ("validation_loss", "{:.4f}"),
+        "held-out accuracy": ("validation_accuracy", ""), "seconds": ("seconds", "{:.2f}"),
+    }  # fmt: skip
+    rows = [
+        [
+            (form.format(found[0]) if form else percent(found[0], 2)) if (found := numbers_of(epoch, name)) else "–"
+            for name, form in columns.values()
+        ]
+        for epoch in [*epochs[: -1 : math.ceil(len(epochs) / MOST_ROWS)], epochs[-1]]
+    ]
+    return details("The epochs in numbers", table(list(columns), rows, 0))

@@ -1,0 +1,136 @@
+"""Section: what the doctor says about the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from striate.report.chart import number, percent
+from striate.report.html import Markup, element, joined
+from striate.report.material import Material, numbers_of
+from striate.report.page import Section, absent, terms
+
+_TONES = {"error": "bad", "warning": "warn", "note": "info", "info": "info"}
+MOST, _MOST_UNITS = 50, 24
+Found = Mapping[str, Any]
+
+
+def section(material: Material) -> Section:
+    """The findings, the gravest first, each with its evidence and its remedy."""
+    lead = (
+        "While it trains, rules look at the gradients, the units and the data. A finding names the layer, the numbers "
+        "it rests on, and what to change. No finding is the good sign; a bad one is an error at the top of the list, "
+        "which is worth more than any other change."
+    )
+    found = findings_of(material)
+    if found is None:
+        why = "A model file says nothing of its training." if material.run is None else "No doctor watched this run."
+        return Section("findings", "Findings", lead, absent(why))
+    if not found:
+        good = element(
+            "div", element("p", element("span", "all well", class_="badge"), "The doctor found nothing wrong."),
+            class_="finding good",
+        )  # fmt: skip
+        return Section("findings", "Findings", lead, good)
+    causes, explained = _sorted(found)
+    shown = [_finding(one, explained.get(index, [])) for index, one in enumerate(causes[:MOST])]
+    rest = len(causes) - MOST
+    more = element("p", f"And {rest} more.", class_="note") if rest > 0 else None
+    return Section("findings", "Findings", lead, element("div", shown, more))
+
+
+def findings_of(material: Material) -> list[Found] | None:
+    """Of run.json, or of the record while it is not there yet; None where no doctor was there."""
+    run = material.run
+    kept: list[Found] = list(run.findings) if run else []
+    recorded: list[Found] = [{**one, "kind": one.get("rule", "")} for one in material.records_of("finding")]
+    watched = run is not None and run.arguments.get("doctor") is True
+    found = kept or recorded
+    return found if found or watched else None
+
+
+def _sorted(found: Sequence[Found]) -> tuple[list[Found], dict[int, list[Found]]]:
+    """The findings that nothing else explains, and what each of them (by its place) explains.
+
+    What names no finding of the list as its reason, or itself by a detour, stands alone: nothing is left out.
+    """
+    by_kind = {str(one.get("kind")): one for one in reversed(found)}
+    roots: list[Found | None] = []
+    for one in found:
+        at, seen = one, {id(one)}
+        while (reason := by_kind.get(str(at.get("because")))) is not None and id(reason) not in seen:
+            at = reason
+            seen.add(id(at))
+        roots.append(None if at is one or by_kind.get(str(at.get("because"))) is not None else at)
+    causes = [one for one, root in zip(found, roots) if root is None]
+    places = {id(one): place for place, one in enumerate(causes)}
+    explained: dict[int, list[Found]] = {}
+    for one, root in zip(found, roots):
+        if root is not None:
+            explained.setdefault(places[id(root)], []).append(one)
+    return causes, explained
+
+
+def _finding(one: Found, explained: Sequence[Found]) -> Markup:
+    severity = str(one.get("severity", "warning"))
+    tone = _TONES.get(severity, "warn")
+    sure = numbers_of(one, "sureness")
+    where = str(one.get("where", ""))
+    return element(
+        "article",
+        element("h3", element("span", severity, class_="badge"), str(one.get("message", one.get("kind", "")))),
+        element("p", _place(where, one.get("units")), f", {percent(sure[0])} sure" if sure else "", class_="note"),
+        _paragraph("", one.get("why")),
+        _remedy(one.get("remedy")),
+        _evidence(one.get("evidence")),
+        _explained(explained),
+        class_=f"finding {tone}",
+    )
+
+
+def _explained(others: Sequence[Found]) -> Markup | None:
+    """What follows from this finding, and needs no remedy of its own."""
+    if not others:
+        return None
+    follows = [element("li", str(other.get("message", other.get("kind", "")))) for other in others]
+    return joined(element("p", "It explains:", class_="note"), element("ul", follows))
+
+
+def _place(where: str, units: object) -> str:
+    if not isinstance(units, Sequence) or isinstance(units, str) or not units:
+        return f"at {where}" if where else "somewhere"
+    several = list(cast("Sequence[object]", units))
+    shown = ", ".join(map(str, several[:_MOST_UNITS])) + (" …" if len(several) > _MOST_UNITS else "")
+    return f"at {where}, unit{'s' * (len(several) > 1)} {shown}"
+
+
+def _paragraph(label: str, text: object) -> Markup | None:
+    if not isinstance(text, str) or not text:
+        return None
+    return element("p", element("b", label) if label else None, text)
+
+
+def _remedy(remedy: object) -> Markup | None:
+    if isinstance(remedy, str):
+        return _paragraph("What to change: ", remedy)
+    if not isinstance(remedy, Mapping):
+        return None
+    parts = cast("Mapping[str, object]", remedy)
+    code, command = (str(parts.get(name) or "") for name in ("code", "command"))
+    return joined(
+        _paragraph("What to change: ", parts.get("text")),
+        element("pre", code) if code else None,
+        element("p", "On the command line: ", element("code", command)) if command else None,
+    )
+
+
+def _evidence(evidence: object) -> Markup | None:
+    if not isinstance(evidence, Mapping):
+        return None
+    pairs = cast("Mapping[str, object]", evidence)
+    shown = [
+        (str(name), number(float(f"{value:.4g}")))
+        for name, value in pairs.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return terms(shown, "evidence") if shown else None

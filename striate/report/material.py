@@ -1,0 +1,201 @@
+"""What a report is made from: the model, its run where there is one, its data where they can be opened."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.data import Dataset, Split, open_dataset
+from striate.data.picture import read_picture
+from striate.errors import OptionError, StriateError
+from striate.graph.graph import Graph
+from striate.graph.text import graph_text
+from striate.insight import Mistake, worst_mistakes
+from striate.models import MODELS, build
+from striate.nn.module import Module, Standardization
+from striate.persistence import LoadedModel, load, predict_graph
+from striate.report.anatomy import Block, blocks_of
+from striate.report.graphs import as_in_a_step, training_graph
+from striate.train.record import read_progress
+from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
+
+Array = npt.NDArray[Any]
+MISTAKES = 12
+"""Worst mistakes that are looked at."""
+_LARGEST_NUMBER = 1e300
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input to look at, with the label where it is known."""
+
+    name: str
+    image: Array
+    label: int | None = None
+
+
+@dataclass
+class Material:
+    """A saved model and everything around it. ``say`` is told what is being done."""
+
+    name: str
+    model: LoadedModel
+    run: Run | None = None
+    data: Dataset | None = None
+    missing: str = ""
+    """Why there are no data."""
+    records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    unread: str = ""
+    """Why there is no record, where there is a file."""
+    pictures: list[Example] = field(default_factory=list[Example])
+    say: Say = lambda text: None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, of the model or the data; numbers where nobody gives them."""
+        known = self.model.classes or (self.data.classes if self.data else ())
+        count = self.outputs
+        return (*known, *(str(index) for index in range(len(known), count)))
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the model gives for each input; 0 where it gives something else."""
+        return outputs_of(self.model)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The layers."""
+        return blocks_of(self.model.graph)
+
+    @cached_property
+    def network(self) -> Module | None:
+        """The network as the run built it, with its weights; None where it is not certain to be the same."""
+        return None if self.run is None else rebuilt(self.model, self.run)
+
+    @cached_property
+    def training(self) -> Graph | None:
+        """The graph of a step of the training, where the network is known as it was built."""
+        if self.network is None or self.outputs < 2:
+            return None
+        return as_in_a_step(training_graph(self.network, self.model.input_shape, True))
+
+    @cached_property
+    def mistakes(self) -> list[Mistake]:
+        """The worst of the held-out data; none without data or classes."""
+        if self.data is None or not self.outputs:
+            return []
+        self.say(f"looking for mistakes among {len(self.data):,} held-out samples")
+        return worst_mistakes(self.model, self.data, MISTAKES)
+
+    @property
+    def batch_size(self) -> int:
+        """That of the training."""
+        found = self.run.arguments.get("batch_size") if self.run else None
+        return found if isinstance(found, int) and 1 <= found <= 4096 else 64
+
+    def records_of(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of that kind in the record of the training."""
+        return [record for record in self.records if record.get("kind") == kind]
+
+    def examples(self, count: int) -> list[Example]:
+        """The chosen pictures, or the first held-out samples of ``count`` different classes."""
+        if self.pictures or self.data is None:
+            return self.pictures
+        _, first = np.unique(self.data.labels, return_index=True)
+        chosen = [int(index) for index in sorted(first)[:count]]
+        return [
+            Example(f"held-out sample {index}", self.data.images[index], int(self.data.labels[index]))
+            for index in chosen
+        ]
+
+
+def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
+    """Everything there is at a run folder or model file. Raises where the model or an image cannot be read."""
+    folder = path if path.is_dir() else None
+    # A folder of one's own may hold a model and the record of its training, without the command line's run.json.
+    ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
+    run = read_run(path) if ours else None
+    say("reading the model")
+    model = load(path / MODEL_FILE if folder else path)
+    material = Material(path.resolve().name or str(path), model, run, say=say)
+    wanted = data or (run.data if run else None)
+    if wanted is None:
+        material.missing = "a model file does not say which data belong to it; give them with --data"
+    else:
+        say(f"opening {wanted}")
+        try:
+            material.data = _fitting(open_dataset(wanted, Split.TEST), material)
+        except StriateError as error:
+            if data is not None:
+                raise
+            material.missing = f"the data of the run cannot be opened: {error}"
+    if folder is not None:
+        try:
+            material.records = read_progress(folder)
+        except StriateError as error:
+            material.unread = str(error)
+    material.pictures = [_picture(file, model) for file in images]
+    return material
+
+
+def _fitting(data: Dataset, material: Material) -> Dataset:
+    if data.images.shape[1:] != material.model.input_shape:
+        raise OptionError(
+            f"{data.name} has samples of shape {data.images.shape[1:]}, the model takes {material.model.input_shape}"
+        )
+    if material.outputs and len(data.classes) > material.outputs:
+        raise OptionError(f"{data.name} has {len(data.classes)} classes, the model {material.outputs} outputs")
+    return data
+
+
+def _picture(file: Path, model: LoadedModel) -> Example:
+    channels, *size = model.input_shape
+    if len(size) != 2:
+        raise OptionError(f"--image {file}: this model takes samples of shape {model.input_shape}, not pictures")
+    return Example(file.name, read_picture(file, channels, (size[0], size[1])))
+
+
+def outputs_of(model: LoadedModel) -> int:
+    """Numbers that a model gives for each input; 0 where it gives something else."""
+    (first, *more) = model.graph.outputs.values()
+    return int(first.type.concrete(1)[1]) if not more and first.type.rank == 2 else 0
+
+
+def rebuilt(model: LoadedModel, run: Run) -> Module | None:
+    """The named network of a run, if it computes the very graph of the file; with the file's weights."""
+    name = run.arguments.get("model")
+    if not isinstance(name, str) or name not in MODELS or not outputs_of(model):
+        return None
+    known = inspect.signature(MODELS[name]).parameters
+    given = {key: value for key, value in run.arguments.items() if key in known and key not in ("channels", "classes")}
+    try:
+        network = build(name, channels=model.input_shape[0], classes=outputs_of(model), **given)
+        if model.standardizer is not None:
+            fit = model.standardizer
+            network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+        network.infer(model.input_shape)
+        if graph_text(predict_graph(network, model.input_shape)) != graph_text(model.graph):
+            return None
+        network.load_state_dict(model.state_dict(), strict=False)
+        return network
+    except (StriateError, TypeError, ValueError):
+        return None
+
+
+def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
+    """The numbers of those names; None where one is missing, no number, or not finite."""
+    found: list[float] = []
+    for name in names:
+        value = record.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST_NUMBER:
+            return None
+        found.append(float(value))
+    return tuple(found)

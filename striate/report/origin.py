@@ -1,0 +1,73 @@
+"""Section: how the model was made, and what it would take to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from striate.report.html import Markup, element, joined
+from striate.report.material import Material
+from striate.report.page import Section, table
+
+
+def section(material: Material) -> Section:
+    """Arguments, data, versions."""
+    rows: list[tuple[str, object]] = []
+    run = material.run
+    if run is not None:
+        rows += [
+            ("data", run.data),
+            ("seed", run.seed),
+            ("finished", "yes" if run.finished else "not yet, or interrupted"),
+        ]
+        rows += [(str(name).replace("_", " "), _value(value)) for name, value in run.arguments.items()]
+        rows += [(str(name), value) for name, value in run.versions.items()]
+    rows.append(("input", " × ".join(map(str, material.model.input_shape))))
+    if material.model.standardizer is not None:
+        fit = material.model.standardizer
+        rows.append(("standardizer", f"x̂ = (x − μ) / σ with {_few('μ', fit.mean)}, {_few('σ', fit.sigma)}"))
+    rows.append(("classes", ", ".join(material.classes[:40]) + (" …" if len(material.classes) > 40 else "")))
+    again = (
+        joined(element("p", "Train it again: ", element("code", _words(command(material))), class_="note"))
+        if run
+        else None
+    )
+    return Section(
+        "origin",
+        "How it was made",
+        "With the same arguments, seed, versions and kind of processor a training gives the same bits again. A bad "
+        "sign: a run that was not finished, or data that have changed since.",
+        element("div", table(("what", "value"), rows, 2), again),
+    )
+
+
+def command(material: Material) -> str:
+    """The command line that repeats the run, as far as its arguments are options."""
+    run = material.run
+    if run is None:
+        return ""
+    words = ["striate", "train", run.data, "--seed", str(run.seed)]
+    for name, value in run.arguments.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, str | int | float):
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _words(line: str) -> list[Markup | str]:
+    """The line, broken between its words alone, unless one is too long for a phone."""
+    words = [element("span", word, class_="word") if len(word) < 32 else word for word in line.split(" ")]
+    return [part for word in words for part in (word, " ")][:-1]
+
+
+def _value(value: Any) -> Markup | str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _few(name: str, numbers: Any) -> str:
+    shown = ", ".join(f"{float(one):.4g}" for one in numbers[:4])
+    return f"{name} = {shown}{' …' if len(numbers) > 4 else ''}"

@@ -1,0 +1,110 @@
+"""Arrays as PNG pictures inside of the page.
+
+grey        0 … 1, or 0 … 255       → black … white
+signed      −m … 0 … m              → blue … white … orange: weights
+warm        0 … 1                   → dark … bright: how much, such as a feature map or a Grad-CAM
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from striate.report.html import Markup, element
+
+Array = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+"""(H, W, 3)"""
+
+_SIGNED = ((5, 80, 155), (111, 169, 214), (247, 247, 247), (240, 163, 105), (178, 73, 0))
+_WARM = ((13, 8, 60), (94, 18, 110), (181, 54, 88), (238, 121, 45), (252, 205, 90), (252, 254, 190))
+"""Stops at equal distances; both orders of brightness survive without colour."""
+
+
+def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
+    places = np.linspace(0, 1, len(colours))
+    table = np.asarray(colours, float)
+    clipped = np.clip(np.nan_to_num(values.astype(float), nan=0.0), 0, 1)
+    return np.stack([np.interp(clipped, places, table[:, i]) for i in range(3)], axis=-1).round().astype(np.uint8)
+
+
+def signed(values: Array, largest: float | None = None) -> Pixels:
+    """Numbers around 0; ``largest`` gets the full colour, what is not finite the middle one."""
+    finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
+    top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
+    return _stops(finite / top / 2 + 0.5, _SIGNED)
+
+
+def warm(values: Array) -> Pixels:
+    """Numbers from 0 to 1."""
+    return _stops(values, _WARM)
+
+
+def stretched(values: Array) -> Array:
+    """Finite numbers moved and scaled to 0 … 1; all 0 where they are all the same."""
+    values = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def picture(image: Array) -> Pixels:
+    """One input (C, H, W) as people see it: bytes as they are, other numbers stretched; more channels averaged."""
+    values = image.astype(float) / 255 if image.dtype == np.uint8 else stretched(image)
+    if image.shape[0] != 3:
+        values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
+    return (255 * values.transpose(1, 2, 0)).round().astype(np.uint8)
+
+
+def over(image: Pixels, heat: Array) -> Pixels:
+    """A picture (grey) under the colours of a map of the same size, the more covered the more the map says."""
+    grey = image.astype(float).mean(axis=2, keepdims=True)
+    cover = 0.2 + 0.55 * np.clip(heat, 0, 1)[..., np.newaxis]
+    return ((1 - cover) * grey + cover * warm(heat)).round().astype(np.uint8)
+
+
+def enlarged(tile: Pixels, times: int) -> Pixels:
+    """Every pixel as a square."""
+    return tile.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def sheet(tiles: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
+    """Tiles of one size side by side, row by row, with gaps between them; gaps are (1, 2, 3), see ``data_uri``."""
+    height, width, _ = tiles[0].shape
+    rows = math.ceil(len(tiles) / columns)
+    page = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), _GAP, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        page[top : top + height, left : left + width] = tile
+    return page
+
+
+_GAP = (1, 2, 3)
+
+
+def data_uri(pixels: Pixels) -> str:
+    """``data:image/png;base64,…``; gaps between tiles are transparent."""
+    alpha = np.where((pixels == _GAP).all(axis=2), 0, 255).astype(np.uint8)
+    if alpha.all():
+        grey = (pixels[..., :1] == pixels).all()
+        image = Image.fromarray(pixels[..., 0] if grey else pixels)
+    else:
+        image = Image.fromarray(np.dstack([pixels, alpha]))
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def shown(pixels: Pixels, alt: str, class_: str = "pixels", scale: float = 1) -> Markup:
+    """The picture as an element of the page, ``scale`` times its size where there is room; squares stay squares."""
+    height, width, _ = pixels.shape
+    return element(
+        "img", src=data_uri(pixels), alt=alt, width=round(width * scale), height=round(height * scale),
+        class_=class_, decoding="async",
+    )  # fmt: skip

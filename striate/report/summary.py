@@ -1,0 +1,52 @@
+"""The head of the page: what it is, and the figures that one asks for first."""
+
+from __future__ import annotations
+
+from striate.report.chart import percent
+from striate.report.curves import epochs_of
+from striate.report.html import Markup, element, joined
+from striate.report.material import Material, numbers_of
+from striate.report.page import terms
+
+Fact = tuple[object, object]
+
+
+def head(material: Material) -> tuple[str, str, Markup]:
+    """Title, one sentence, and the figures."""
+    run = material.run
+    model = str(run.arguments.get("model", "A network")) if run else "A saved network"
+    classes = f"{len(material.classes)} classes" if material.classes else "its outputs"
+    data = f" on {run.data}" if run else ""
+    sentence = f"{model}{data}, {classes}: what it is, how it learned, what it sees, and how fast it runs."
+    return material.name, sentence, terms(_facts(material), "facts")
+
+
+def _facts(material: Material) -> list[Fact]:
+    parameters = sum(block.parameters for block in material.blocks)
+    work = sum(block.multiply_adds for block in material.blocks)
+    epochs = epochs_of(material)
+    facts: list[Fact] = []
+    evaluation = material.run.evaluation if material.run else None
+    judged = numbers_of(evaluation, "accuracy", "loss", "correct", "count") if evaluation else None
+    if judged:
+        facts.append(("held-out accuracy", _with(percent(judged[0], 2), f"{judged[2]:,.0f} of {judged[3]:,.0f}")))
+        facts.append(("held-out loss", f"{judged[1]:.4f}"))
+    if epochs:
+        seconds = sum(found[0] for epoch in epochs if (found := numbers_of(epoch, "seconds")))
+        facts.append(("epochs", _with(f"{len(epochs)}", f"{seconds:.1f} s of training steps")))
+    facts.append(("parameters", _count(parameters)))
+    facts.append(("multiply-adds", _with(_count(work), "for each sample")))
+    weighted = sum(block.parameters > 0 and block.multiply_adds > 0 for block in material.blocks)
+    facts.append(("layers with weights", str(weighted)))
+    return facts
+
+
+def _with(figure: str, small: str) -> Markup:
+    return joined(figure, element("small", small))
+
+
+def _count(number: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size:
+            return f"{number / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{number:,}"

@@ -1,0 +1,96 @@
+"""A history as a piece of HTML: its curves drawn as SVG, its epochs as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from striate.train.history import History
+
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 150, 56, 22, 20
+_BLUE, _ORANGE, _GREEN = "#2166ac", "#d9822b", "#2a7f4f"
+_LAST = 12  # epochs in the table
+
+Series = list[tuple[int, float]]
+
+
+def history_html(history: History) -> str:
+    """Loss and held-out accuracy, and the last epochs in numbers."""
+    if not len(history):
+        return "<p>no finished epoch yet</p>"
+    training = [(epoch.number, epoch.loss) for epoch in history]
+    held_out = [(epoch.number, epoch.validation_loss) for epoch in history if epoch.validation_loss is not None]
+    accuracy = [
+        (epoch.number, 100 * epoch.validation_accuracy) for epoch in history if epoch.validation_accuracy is not None
+    ]
+    charts = _chart("loss", [(training, _BLUE, "training"), (held_out, _ORANGE, "held out")])
+    if accuracy:
+        charts += _chart("held-out accuracy, %", [(accuracy, _GREEN, "")])
+    return f'<div style="display:flex;flex-wrap:wrap;gap:16px">{charts}</div>{_table(history)}'
+
+
+def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
+    """An SVG of one or two curves on common axes; numbers that are not finite are left out."""
+    series = [([(x, y) for x, y in points if math.isfinite(y)], colour, name) for points, colour, name in given]
+    points = [point for one, _, _ in series for point in one]
+    if not points:
+        return ""
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+
+    def place(x: int, y: float) -> tuple[float, float]:
+        across = (x - first) / (last - first) if last > first else 0.5
+        up = (y - low) / (high - low) if high > low else 0.5
+        return (
+            _LEFT + across * (_WIDTH - _LEFT - 10),
+            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
+        )
+
+    body = [f'<text x="{_LEFT}" y="13" font-weight="bold">{title}</text>']
+    for y in (low, high) if high > low else (low,):
+        height = place(first, y)[1]
+        body.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end" opacity=".7">{y:.4g}</text>')
+        body.append(f'<path d="M{_LEFT} {height:.1f}H{_WIDTH - 10}" stroke="currentColor" opacity=".15"/>')
+    for x in {first, last}:
+        body.append(f'<text x="{place(x, low)[0]:.1f}" y="{_HEIGHT - 5}" text-anchor="middle" opacity=".7">{x}</text>')
+    end = _WIDTH - 10
+    for one, colour, name in reversed(series):
+        if not one:
+            continue
+        places = [place(x, y) for x, y in one]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        body.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        body.append(f'<circle cx="{places[-1][0]:.1f}" cy="{places[-1][1]:.1f}" r="3" fill="{colour}"/>')
+        if name:
+            body.append(f'<text x="{end}" y="13" text-anchor="end" fill="{colour}">{name}</text>')
+            end -= 7 * len(name) + 8
+    return (
+        f'<svg role="img" aria-label="{title}" width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'font-family="sans-serif" font-size="11" fill="currentColor">{"".join(body)}</svg>'
+    )
+
+
+def _table(history: History) -> str:
+    head = ("epoch", "loss", "held-out loss", "accuracy", "images/s", "seconds")
+    rows: list[Sequence[str]] = [
+        (
+            str(epoch.number), f"{epoch.loss:.4f}",
+            "" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
+            "" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %",
+            f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.2f}",
+        )
+        for epoch in history.epochs[-_LAST:]
+    ]  # fmt: skip
+    if len(history) > len(rows):
+        rows.insert(0, ("…",) + ("",) * (len(head) - 1))
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return (
+            "<tr>"
+            + "".join(f'<{tag} style="text-align:right;padding:1px 8px">{cell}</{tag}>' for cell in cells)
+            + "</tr>"
+        )
+
+    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"

@@ -1,0 +1,233 @@
+"""The live record of a run: one JSON object a line, appended while it trains, for whoever follows or looks back.
+
+RUN/progress.jsonl
+
+    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data", "layers": {path: layer}}
+    {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
+    {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
+    {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
+    {"kind": "finding", "time", "rule", …}                  what the doctor says: ``Finding``, its kind as "rule"
+    {"kind": "end", "time", "finished"}
+
+``time`` is in seconds since 1970; what is not finite is null. A line is written at once and in one piece, so a process
+that is killed leaves whole lines, but perhaps for the last. Every ``fit`` writes a plan and an end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from striate.doctor.finding import Finding
+from striate.errors import ModelFileError, OptionError
+from striate.step import TrainingStep
+from striate.train.history import Epoch
+from striate.train.progress import Moment, Plan
+from striate.watch import Watch
+
+PROGRESS_FILE = "progress.jsonl"
+_LARGEST = 256_000_000  # bytes of a file, and of a line, that a reader takes
+_LONGEST = 4_000_000
+_BATCHES, _WATCHES = 0.2, 1.0  # seconds between two lines of a kind, at least
+_THINNING = 500
+"""A training of T seconds waits T/500 between lines, where that is more: hours and days stay a few megabytes."""
+_SHARE = 50  # reading the watch takes at most a fiftieth of the time
+
+
+class Record:
+    """Writes ``progress.jsonl`` into a folder; shows progress as ``Progress`` does, but to a file.
+
+    ``model`` and ``data`` are the names that the plan gives. The first training begins the file anew, or goes on with
+    it where ``resume`` says so; later ones are appended. Where the disk refuses, ``complain`` is told, and the training
+    goes on without a record. Raises ``OptionError`` for a folder that cannot be made.
+    """
+
+    live = False
+
+    def __init__(self, folder: str | Path, *, model: str = "", data: str = "", resume: bool = False) -> None:
+        self.path = Path(folder) / PROGRESS_FILE
+        self.model = model
+        self.data = data
+        self.finished = False
+        self.complain: Callable[[str], None] = lambda text: None
+        self._append = resume
+        self._file: int | None = None
+        self._step: TrainingStep | None = None
+        self._watch: Watch | None = None
+        self._plan = Plan(0, 0, 0, 0)
+        self._epoch = 0
+        self._watched = -1  # the step that was written last
+        self._began = self._batch_due = self._watch_due = 0.0
+
+    def of(self, step: TrainingStep, watch: Watch | None) -> None:
+        """What the lines tell of; before ``start``."""
+        self._step, self._watch = step, watch
+
+    # What the trainer tells
+
+    def start(self, plan: Plan) -> None:
+        """Opens the file."""
+        self._plan, self.finished, self._watched = plan, False, -1
+        self._began, self._batch_due, self._watch_due = time.perf_counter(), 0.0, 0.0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            how = os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if self._append else os.O_TRUNC)
+            self._file = os.open(self.path, how, 0o644)
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")  # an earlier process was ended inside of a line
+        except OSError as error:
+            raise OptionError(
+                f"{self.path}: the record cannot be written: {error.strerror or error}\n"
+                "  help: record= a folder that you may write to"
+            ) from error
+        self._append = True
+        self._write("plan", {**asdict(plan), "model": self.model, "data": self.data, "layers": self._layers()})
+
+    def warn(self, text: str) -> None:
+        """Belongs to whoever reads along."""
+
+    def finding(self, finding: Finding) -> None:
+        """What the doctor says."""
+        found = finding.to_json()
+        rule = found.pop("kind")
+        self._write("finding", {"rule": rule, **found})
+
+    def batch(self, moment: Moment) -> None:
+        """A line now and then, and for the first and last batch of an epoch."""
+        now = time.perf_counter()
+        self._epoch = moment.epoch
+        pause = (now - self._began) / _THINNING
+        if now >= self._batch_due or moment.batch in (1, self._plan.batches):
+            self._batch_due = now + max(_BATCHES, pause / 4)
+            self._write(
+                "batch",
+                {
+                    "epoch": moment.epoch, "batch": moment.batch, "step": self._step_number, "loss": moment.loss,
+                    "accuracy": moment.accuracy, "images_per_second": moment.images_per_second,
+                },
+            )  # fmt: skip
+        if now >= self._watch_due or moment.batch == self._plan.batches:
+            self._look()
+            cost = time.perf_counter() - now
+            self._watch_due = now + max(_WATCHES, pause, _SHARE * cost)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """A line for every epoch."""
+        self._write("epoch", asdict(epoch))
+
+    def stop(self) -> None:
+        """The last line; after a breakdown or Ctrl-C with what was seen before."""
+        if self._file is None:
+            return
+        if not self.finished and self._step_number:
+            self._look()
+        self._write("end", {"finished": self.finished})
+        self._close()
+
+    # Inside
+
+    def _layers(self) -> dict[str, str]:
+        """What stands at every path, such as ``Conv2d(1, 16, kernel_size=5)``."""
+        modules = () if self._step is None else self._step.model.named_modules()
+        return {path: layer.describe() for path, layer in modules if path}
+
+    @property
+    def _step_number(self) -> int:
+        return 0 if self._step is None else self._step.step_number
+
+    def _look(self) -> None:
+        if self._watch is not None and self._watched != self._step_number:
+            self._watched = self._step_number
+            self._write("watch", {"epoch": self._epoch, **cast("dict[str, Any]", rounded(self._watch.record()))})
+
+    def _write(self, kind: str, entries: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        event = {"kind": kind, "time": round(time.time(), 3), **cast("dict[str, Any]", finite(dict(entries)))}
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str) + "\n"
+        try:
+            rest = memoryview(line.encode("utf-8", "replace"))
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self._close()
+            self.complain(f"{self.path}: the record ends here: {error.strerror or error}")
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def finite(thing: Any) -> Any:
+    """The same with null for numbers that JSON has no word for."""
+    if isinstance(thing, float):
+        return thing if math.isfinite(thing) else None
+    if isinstance(thing, Mapping):
+        return {key: finite(value) for key, value in cast("Mapping[Any, Any]", thing).items()}
+    if isinstance(thing, list | tuple):
+        return [finite(value) for value in cast("list[Any]", thing)]
+    return thing
+
+
+def rounded(thing: Any) -> Any:
+    """The same with six digits of every number: half as long, and more than anyone can see."""
+    if isinstance(thing, float):
+        return float(f"{thing:.6g}")
+    if isinstance(thing, Mapping):
+        return {key: rounded(value) for key, value in cast("Mapping[Any, Any]", thing).items()}
+    return thing
+
+
+def read_progress(folder: str | Path) -> list[dict[str, Any]]:
+    """The events of a run's record in their order, each with a ``kind`` and a ``time``.
+
+    Lines that are no event, such as a last one that is being written, are skipped; a run without a record has none.
+    Raises ``ModelFileError`` for a file that cannot be read, is larger than 256 MB, has a line of more than 4 MB, or
+    holds not one event.
+    """
+    path = Path(folder) / PROGRESS_FILE
+    events: list[dict[str, Any]] = []
+    count = 0
+    try:
+        if not path.exists():
+            return []
+        with path.open("rb") as stream:
+            if not path.is_file() or os.fstat(stream.fileno()).st_size > _LARGEST:
+                raise ValueError(f"no file of at most {_LARGEST // 10**6} MB")
+            total = 0
+            while line := stream.readline(_LONGEST + 1):
+                total += len(line)
+                if len(line) > _LONGEST or total > _LARGEST:
+                    raise ValueError(f"line {count + 1} makes it too long")
+                count += line.endswith(b"\n")
+                event = _event(line)
+                if event is not None:
+                    events.append(event)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: the record cannot be read: {error}") from error
+    if count and not events:
+        raise ModelFileError(f"{path}: no record of a training\n  help: `striate train` writes one into its run folder")
+    return events
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """A line's object; None for what is no event."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        found: object = json.loads(line, parse_constant=lambda word: None)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    event = cast("dict[str, Any]", found)
+    known = isinstance(event.get("kind"), str) and isinstance(event.get("time"), int | float)
+    return event if known else None

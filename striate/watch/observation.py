@@ -1,0 +1,185 @@
+"""What a gradient program says of its layers' outputs: sums that run along in the loops which compute them anyway.
+
+For every layer's output y, and every unit (channel) c of it:
+
+    mean       μ_c = (1/n) Σ y              over the samples and positions of the unit
+    variance   σ²_c = (1/n) Σ (y − μ_c)²
+
+and where y comes from a function of single elements (an activation, dropout), not from a linear map, a normalization
+or a pool:
+
+    firing     Σ [y > 0]
+    zeros      Σ [y = 0]
+    saturated  Σ [y on a flat end of its function], where it has one: ``Elementwise.flat_ends``
+
+They are extra outputs of the graph, under names that start with ``watch:``; ``passes.fuse`` places them last, so they
+join loops that exist and change nothing in them. Layers that merely hand on what another computed, and views such as
+``Flatten``, share its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from striate.graph.arithmetic import Elementwise, cast, constant
+from striate.graph.graph import topological
+from striate.graph.op import Kind, at_path
+from striate.graph.value import Array, DType, Value
+from striate.ops.activation import absolute, greater
+from striate.ops.reduction import Moments, Sum
+from striate.state import Section, aligned_zeros
+from striate.tracing import Step
+
+PREFIX = "watch:"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One use of a layer, and the tensor that its output is.
+
+    ``units`` is 0 where the layer's output is a view whose units are not those of the tensor.
+    """
+
+    path: str
+    tensor: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One watched tensor: ``count`` elements a unit and sample (in all, where not ``batched``)."""
+
+    units: int
+    count: int
+    batched: bool
+
+    def elements(self, samples: int) -> int:
+        """Elements of one unit in a batch."""
+        return self.count * (samples if self.batched else 1)
+
+
+class Observation:
+    """The observers of one program: their graph values, and the arrays that they write.
+
+    ``outputs`` are graph values by name, ``places`` the arrays of the same names; those of one kind of number lie in
+    one flat array, ``flat["firing"]`` …, so that counting on is one addition a step. ``passed`` are the paths of all
+    layers, watched or not, in the order in which they were passed.
+    """
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        tensors: list[Tensor],
+        outputs: dict[str, Value],
+        passed: list[str],
+        dtype: DType,
+    ) -> None:
+        self.layers = layers
+        self.tensors = tensors
+        self.outputs = outputs
+        self.passed = passed
+        self.places: dict[str, Array] = {}
+        self.flat: dict[str, Array] = {}
+        self.parts: dict[str, dict[int, slice]] = {}
+        for what in ("mean", "variance", "firing", "zeros", "saturated"):
+            shapes = {
+                name: tuple(int(dim) for dim in value.shape if isinstance(dim, int))
+                for name, value in outputs.items()
+                if name.rpartition(":")[2] == what
+            }
+            section = Section.of(shapes)
+            flat = self.flat[what] = aligned_zeros(section.length, dtype)
+            self.places |= section.views(flat)
+            self.parts[what] = {
+                int(name.split(":")[1]): slice(start, start + math.prod(shape))
+                for name, (start, shape) in section.places.items()
+            }
+
+    def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
+        """The numbers of one kind of a tensor's units in float64; None where it has none of that kind."""
+        part = self.parts[what].get(tensor)
+        return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
+
+
+def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: Value, dtype: DType) -> Observation:
+    """The observers of what lies at a ``wanted`` path, in the order of the forward pass.
+
+    That are the layers ``passed``, and the activation functions called in a module's own ``forward``:
+    ``st.ops.relu`` in the module at "block1" is "block1.relu". What has the same path again is ``path#2``, ``path#3`` …
+    """
+    found: list[tuple[Layer, Value, bool]] = []
+    uses: dict[str, int] = {}
+
+    def add(path: str, y: Value, counted: bool) -> None:
+        number = uses[path] = uses.get(path, 0) + 1
+        source = _source(y)
+        if y.dtype.is_float and wanted(path) and source.node.op.kind is not Kind.SOURCE:
+            units = _units(y) if _units(y) == _units(source) else 0
+            found.append(
+                (Layer(path if number == 1 else f"{path}#{number}", 0, units), source, counted and source is y)
+            )
+
+    for step in passed:
+        add(step.path, step.output, not step.layer.own_slots())
+    of_layers = {step.output for step in passed}
+    for node in topological([prediction]):
+        if isinstance(node.op, Elementwise) and node.op.activates and node.outputs[0] not in of_layers:
+            name = str(node.op).partition("(")[0]
+            add(f"{node.path}.{name}" if node.path else name, node.outputs[0], True)
+    found.sort(key=lambda one: one[1].node.serial)
+
+    layers: list[Layer] = []
+    tensors: list[Tensor] = []
+    outputs: dict[str, Value] = {}
+    known: dict[Value, int] = {}
+    for layer, y, counted in found:
+        if y not in known:
+            known[y] = len(tensors)
+            with at_path(y.node.path):
+                outputs |= {
+                    f"{PREFIX}{len(tensors)}:{what}": cast(value, dtype)
+                    for what, value in _observers(y, counted).items()
+                }
+            tensors.append(_tensor(y))
+        layers.append(replace(layer, tensor=known[y]))
+    return Observation(layers, tensors, outputs, [step.path for step in passed], dtype)
+
+
+def _source(value: Value) -> Value:
+    """What a view shows."""
+    while value.node.op.kind is Kind.VIEW:
+        value = value.node.inputs[0]
+    return value
+
+
+def _units(value: Value) -> int:
+    dim = value.shape[1] if value.type.rank > 1 else 1
+    return dim if isinstance(dim, int) else 1
+
+
+def _tensor(y: Value) -> Tensor:
+    units = _units(y)
+    return Tensor(units, y.type.with_shape(y.type.concrete(1)).size() // units, y.type.batched)
+
+
+def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
+    """Firings and zeros only of activations and the like: a linear map has no threshold below which it is silent."""
+    axes = tuple(axis for axis in range(y.type.rank) if axis != 1 or y.type.rank < 2)
+    known = y.node.op.output_moments(y.node.inputs, y.node.outputs) if y is y.node.outputs[0] else None
+    mean, variance = known or Moments(axes)(y)
+    # What lies below the smallest normal number is a zero to the kernels, which flush denormals; NaN is none.
+    smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
+    found = {"mean": mean, "variance": variance}
+    op = y.node.op
+    if not (isinstance(op, Elementwise) and (counted or op.activates)):
+        return found
+    found["firing"] = Sum(axes)(greater(y, constant(0.0, y.dtype)))
+    found["zeros"] = Sum(axes)(greater(smallest, absolute(y)))
+    if op.flat_ends is not None:
+        low, high = (constant(end, y.dtype) for end in op.flat_ends)
+        found["saturated"] = Sum(axes)(greater(y, high) + greater(low, y))
+    return found

@@ -1,0 +1,55 @@
+"""Networks whose reports are looked at: chains, skips, branches, layers of one's own."""
+
+from __future__ import annotations
+
+import striate as st
+from striate import nn
+
+
+class Dense(nn.Module):
+    """Every layer sees the outputs of all before it."""
+
+    def __init__(self) -> None:
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.a = nn.Sequential(nn.BatchNorm2d(None), nn.ReLU(), nn.Conv2d(None, 4, 3, padding=1))
+        self.b = nn.Sequential(nn.BatchNorm2d(None), nn.ReLU(), nn.Conv2d(None, 4, 3, padding=1))
+        self.fc = nn.Linear(None, 10)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for block in (self.a, self.b):
+            x = st.ops.concatenate([x, block(x)])
+        return self.fc(st.ops.flatten(st.ops.relu(x)))
+
+
+class Swish(nn.Module):
+    """An activation of several operations at one path, around a value that is read twice."""
+
+    def forward(self, x):
+        return x * st.ops.sigmoid(x) + 0.5
+
+
+def branched() -> nn.Sequential:
+    """Four branches that are put side by side."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), Swish(),
+        nn.Concat(
+            nn.Conv2d(8, 4, 1),
+            nn.Sequential(nn.Conv2d(8, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1)),
+            nn.Sequential(nn.Conv2d(8, 4, 1), nn.Conv2d(4, 6, 5, padding=2), nn.Tanh()),
+            nn.Sequential(nn.MaxPool2d(3, 1, 1), nn.Conv2d(8, 4, 1)),
+        ),
+        nn.Flatten(), nn.Linear(None, 10),
+    )  # fmt: skip
+
+
+NETWORKS = {
+    "first_cnn": (lambda: st.models.build("first_cnn"), (1, 28, 28)),
+    "lenet5": (lambda: st.models.build("lenet5"), (1, 28, 28)),
+    "vgg_small": (lambda: st.models.build("vgg_small"), (3, 32, 32)),
+    "resnet20": (lambda: st.models.build("resnet20"), (3, 32, 32)),
+    "resnet18": (lambda: st.models.build("resnet18", norm="block_start"), (3, 32, 32)),
+    "dense": (Dense, (3, 8, 8)),
+    "branched": (branched, (3, 8, 8)),
+    "sequence": (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.GlobalAveragePool(), nn.Flatten()), (2, 12)),
+}
