@@ -125,7 +125,7 @@ class WinogradWeightGradient(KernelSpec):
             pairs = self.arriving.blocks * self.source.blocks
             sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
-        def each_pair(body: Any) -> None:
+        def each_pair(body: Callable[[Index, Index, Any], None]) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
                 number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
                 if self.finishes:
