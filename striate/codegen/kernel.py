@@ -175,14 +175,6 @@ class Kernel:
         """A vector to memory; to bfloat16 it is rounded."""
         self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
 
-    def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
-        """A whole vector to memory at a multiple of 64 bytes, past the caches: a line that is never read is not loaded.
-
-        For arrays that no cache would hold until they are read.
-        """
-        store = self.builder.store(vector, pointer, align=64)
-        store.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
-
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
         """One element from memory."""
         return self._widened(self.builder.load(pointer, align=dtype.numpy.itemsize, typ=_ELEMENTS[dtype]))
@@ -234,18 +226,15 @@ class Kernel:
             pairs = self.builder.or_(pairs, high)
         self.builder.store(pairs, pointer, align=64)
 
-    def store_pairs(self, first: Any, second: Any, pointer: Any, streamed: bool = False) -> None:
-        """Rounds two vectors and writes their lanes as 16 pairs of bfloat16 to 64 aligned bytes (see ``stream``)."""
+    def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
+        """Rounds two vectors and writes their lanes as 16 pairs of bfloat16 to 64 aligned bytes."""
         type = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
         order = [half * LANES + lane for lane in range(LANES) for half in (0, 1)]
         lanes = ir.Constant(ir.VectorType(I32, 2 * LANES), order)
         pairs = self.builder.shuffle_vector(both, both, lanes)
-        if streamed:
-            self.stream(pairs, pointer, DType.float32)
-        else:
-            self.builder.store(pairs, pointer, align=64)
+        self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
         """One element to memory; rounded where it is stored as bfloat16."""

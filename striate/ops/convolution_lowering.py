@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
@@ -26,8 +26,10 @@ from striate.ops.contraction import (
 )
 from striate.ops.contraction_gradient import Unpack, WeightGradient
 from striate.ops.contraction_pairs import over_pairs, paired_inputs, paired_outputs, pairing
-from striate.ops.winograd import WinogradConvolution, WinogradInput, WinogradPack
+from striate.ops.winograd import WinogradPack
+from striate.ops.winograd_convolution import TileConvolution, WinogradConvolution
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
+from striate.ops.winograd_wide import WideWinogradConvolution, WinogradInput
 
 PLAIN = 1
 NARROW = 4
@@ -118,9 +120,13 @@ WINOGRAD_CHANNELS = {3: 16, 5: 16}
 """Channels from which the products saved outweigh the transforms."""
 
 WINOGRAD_TOGETHER = 16
+"""Tiles of a batch: their sums stay in registers."""
+
 MANY_TILES = 64
-SHARED_FILTERS = 4 << 20
-"""Bytes of transformed filters above which chunks take ``MANY_TILES`` tiles and a share of the output channels."""
+"""Tiles that the filters of a position serve before those of the next are read, where they are many."""
+
+MOST_FILTERS = 4 << 20
+"""Bytes of transformed filters up to which they are kept: more would go to memory and come back."""
 
 
 SINGLE_SHARES = 4
@@ -211,42 +217,35 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> 
     taps, tile, operands = g.kernel[2], form.tile, form.operands
     beside = 1 if registers_per_vector(site.target, operands.computed) > 1 else 2
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, beside))
-    pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed, False)
-    many = site.domain.blocks * pack.per_block * operands.numpy.itemsize > SHARED_FILTERS
-    pack = replace(pack, streamed=many)
+    pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
     rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
     tiles = site.domain.group * rows * columns
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
     path = site.node.path
-    packed = site.buffer("transformed filters", fixed=blocks * pack.per_block * operands.numpy.itemsize)
-    drafts = [PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,))]
-    if many:
-        # Filters that no core's cache holds are read once for many tiles, by a chunk for each output block.
-        batches = -(-tiles // together)
-        kernel = WinogradConvolution(
-            source, operands, before[1:], tile, taps, together, batches, max(1, MANY_TILES // tiles), blocks, True,
-            site.region,
-        )  # fmt: skip
-        transform = WinogradInput(replace(kernel, parts=1, region=Region(site.domain)))
-        fixed, per_group, group = transform.buffer
-        arranged = site.buffer("transformed input", fixed, per_group, group)
-        drafts.append(PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks))
-        x = arranged
+    common = (source, operands, before[1:], tile, taps, together)
+    size = blocks * pack.per_block * operands.numpy.itemsize
+    if size > MOST_FILTERS:
+        kernel = WideWinogradConvolution(*common, site.region, pack, max(1, MANY_TILES // tiles))
+        transform = WinogradInput(TileConvolution(*common, Region(site.domain)))
+        arranged = site.buffer("transformed input", *transform.buffer)
+        drafts = [PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks)]
+        inputs = (arranged, w)
     else:
+        packed = site.buffer("transformed filters", fixed=size)
+        drafts = [PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,))]
         shares = 1
         if blocks > 1:
             # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
             site.sized.append(site.node)
             shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
-        kernel = WinogradConvolution(
-            source, operands, before[1:], tile, taps, together, 1, 1, shares, False, site.region
-        )  # fmt: skip
+        kernel = WinogradConvolution(*common, site.region, shares)
+        inputs = (x, packed)
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
     drafts.append(
         PhaseDraft(
-            name, path, kernel, (x, packed, *site.region_operands), kernel.chunks,
+            name, path, kernel, (*inputs, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip

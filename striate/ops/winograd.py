@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.microkernel import sum_of_products
 from striate.codegen.phase import KernelSpec
-from striate.codegen.region import Region, RegionWriter, samples_of
-from striate.codegen.storage import BLOCK, Storage
+from striate.codegen.storage import BLOCK
 from striate.dtypes import DType
 
 Matrix = tuple[tuple[Fraction, ...], ...]
@@ -167,7 +165,6 @@ class WinogradPack(KernelSpec):
     tile: int
     taps: int
     transposed: bool
-    streamed: bool  # filters that no cache holds are written past the caches
 
     @property
     def summed(self) -> int:
@@ -199,20 +196,22 @@ class WinogradPack(KernelSpec):
     def write(self, k: Kernel) -> None:
         several = -(-self.summed // BLOCK)
         out, first = k.idiv(k.chunk, several), k.imul(k.imod(k.chunk, several), BLOCK)
-        with k.loop(first, k.imin(k.iadd(first, BLOCK), self.summed), self.together) as into:
-            points = [self._transformed(k, out, k.iadd(into.index, channel)) for channel in range(self.together)]
-            where = k.iadd(k.imul(out, self.per_block), k.imul(into.index, LANES))
-            target = k.offset(k.operand(1), where, self.operands)
+        target = k.offset(k.operand(1), k.imul(out, self.per_block), self.operands)
+        self.transform(k, k.operand(0), target, out, (first, k.imin(k.iadd(first, BLOCK), self.summed)))
+
+    def transform(self, k: Kernel, weights: Any, target: Any, out: Index, channels: tuple[Index, Index]) -> None:
+        """U of one output block and a range of input channels; ``target`` is where the block begins."""
+        with k.loop(*channels, self.together) as into:
+            points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
+            first = k.offset(target, k.imul(into.index, LANES), self.operands)
             for position, value in enumerate(points[0]):
-                place = k.offset(target, position * self.per_position, self.operands)
+                place = k.offset(first, position * self.per_position, self.operands)
                 if self.together == 2:
-                    k.store_pairs(value, next(points[1]), place, self.streamed)
-                elif self.streamed:
-                    k.stream(value, place, self.operands)
+                    k.store_pairs(value, next(points[1]), place)
                 else:
                     k.store(value, place, self.operands, 64)
 
-    def _transformed(self, k: Kernel, out: Index, into: Index) -> Iterator[Any]:
+    def _points(self, k: Kernel, weights: Any, out: Index, into: Index) -> Iterator[Any]:
         """U of one input channel and 16 output channels, position by position."""
         dtype, r = self.dtype, self.taps
         t = transforms(self.tile, r)
@@ -220,7 +219,7 @@ class WinogradPack(KernelSpec):
         step = r * r if self.transposed else self.channels * r * r
         other = self.channels * r * r if self.transposed else r * r
         count = k.imin(LANES, k.isub(outputs, k.imul(out, LANES))) if outputs % LANES else LANES
-        corner = k.offset(k.operand(0), k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other)), dtype)
+        corner = k.offset(weights, k.iadd(k.imul(k.imul(out, LANES), step), k.imul(into, other)), dtype)
         taps = [
             [k.load_strided(k.offset(corner, h * r + w, dtype), dtype, step, count) for w in range(r)]
             for h in range(r)
@@ -230,325 +229,3 @@ class WinogradPack(KernelSpec):
         columns = [apply(k, t.filter, [taps[h][w] for h in range(r)]) for w in range(r)]
         for i in range(self.tile + r - 1):
             yield from apply(k, t.filter, [columns[w][i] for w in range(r)])
-
-
-@dataclass(frozen=True)
-class WinogradConvolution(KernelSpec):
-    """A chunk (a group of samples): transform the input, then for each output block multiply and transform back.
-
-    for turn: V = Bᵀ d B;  for output block: for position: for batch: M = Σ_c U ⊙ V;  Y = Aᵀ M A → region
-
-    V and M lie in the thread's scratch, V as [batch][position][input block][tile][16], as the products read it, M as
-    [batch][position][tile][16].
-    Operands: x, packed filters, then the region's.
-    """
-
-    source: Storage
-    operands: DType  # of U and V
-    before: tuple[int, int]
-    tile: int
-    taps: int
-    together: int  # tiles whose products stay in registers: a batch
-    turn: int  # batches of a sample group that are transformed at a time
-    groups: int  # sample groups of the region's domain that one chunk takes
-    parts: int  # shares of the output blocks
-    apart: bool  # V is an operand, in the place of x: ``WinogradInput`` has written it
-    region: Region
-
-    @property
-    def n(self) -> int:
-        """Points of a tile along one axis."""
-        return self.tile + self.taps - 1
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Tiles along each axis."""
-        _, height, width = self.region.domain.sizes
-        return -(-height // self.tile), -(-width // self.tile)
-
-    @property
-    def per_position(self) -> int:
-        """Elements from position to position of V."""
-        return self.source.blocks * self.together * BLOCK + PADDING
-
-    @property
-    def batches(self) -> int:
-        """Most blocks of tiles in one sample group."""
-        rows, columns = self.grid
-        samples = self.region.domain.group
-        return -(-samples * rows * columns // self.together)
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
-        domain = self.region.domain
-        per, group = domain.groups
-        if group:
-            return per * self.parts, group * self.groups
-        return -(-per // self.groups) * self.parts, 0
-
-    @property
-    def per_batch(self) -> int:
-        """Elements of V for one block of tiles."""
-        return self.n * self.n * self.per_position
-
-    @property
-    def per_product(self) -> int:
-        """Elements from position to position of M."""
-        return self.together * LANES + PADDING
-
-    @property
-    def kept(self) -> int:
-        """Batches that a chunk keeps at a time."""
-        return self.groups * self.turn
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Bytes of thread scratch: V, where it does not lie apart, and M."""
-        v = 0 if self.apart else self.per_batch * self.operands.numpy.itemsize
-        return self.kept * (v + self.n * self.n * self.per_product * self.sums.numpy.itemsize)
-
-    @property
-    def sums(self) -> DType:
-        """What products are added up in."""
-        return self.operands.computed
-
-    def groups_of(self, k: Kernel, several: Index) -> tuple[Index, Index]:
-        """First and past-the-last sample group that chunks of this number take."""
-        per, group = self.region.domain.groups
-        total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
-        first = k.imul(several, self.groups)
-        return first, k.imin(k.iadd(first, self.groups), total)
-
-    def write(self, k: Kernel) -> None:
-        domain, dtype = self.region.domain, self.operands
-        several, part = k.idiv(k.chunk, self.parts), k.imod(k.chunk, self.parts)
-        first_group, last_group = self.groups_of(k, several)
-        transformed = k.scratch
-        if self.apart:
-            transformed = k.offset(k.operand(0), k.imul(several, self.kept * self.per_batch), dtype)
-        blocks = -(-domain.blocks // self.parts)
-        start = k.imul(part, blocks)
-        stop = k.imin(k.iadd(start, blocks), domain.blocks)
-        writer = RegionWriter(k, self.region, 2)
-
-        def turn(first_tile: Index) -> None:
-            with k.loop(first_group, first_group if self.apart else last_group) as number:
-                first, _, last_tile = self.tiles(k, number.index, first_tile)
-                own = k.offset(k.scratch, k.imul(k.isub(number.index, first_group), self.turn * self.per_batch), dtype)
-                with k.loop(first_tile, last_tile) as tile:
-                    turned = k.isub(tile.index, first_tile)
-                    self.transform(k, own, first, tile.index, turned, (0, self.source.blocks))
-            batches = k.imul(k.isub(last_group, first_group), self.turn) if self.kept > 1 else 1
-            first, _, last_tile = self.tiles(k, first_group, first_tile)
-            with k.loop(start, stop) as block:
-                self._multiply(k, transformed, block.index, batches, (first, last_tile))
-                with k.loop(first_group, last_group) as number:
-                    products = self._products(k, k.imul(k.isub(number.index, first_group), self.turn))
-                    self._block(k, writer, products, number.index, block.index, first_tile)
-
-        turns = -(-self.batches // self.turn)
-        if turns > 1:
-            with k.loop(0, turns * self.turn * self.together, self.turn * self.together) as at:
-                turn(at.index)
-        else:
-            turn(0)
-        with k.loop(start, stop) as block, k.loop(first_group, last_group) as number:
-            first, last = samples_of(k, domain, number.index)
-            with k.loop(first, last) as sample:
-                writer.begin_block(sample.index, block.index)
-                writer.end_block()
-
-    def tiles(self, k: Kernel, number: Index, first_tile: Index) -> tuple[Index, Index, Index]:
-        """(first sample, past the last, past the last tile of the turn) of a sample group."""
-        rows, columns = self.grid
-        first, last = samples_of(k, self.region.domain, number)
-        tiles = k.imul(k.isub(last, first), rows * columns)
-        return first, last, k.imin(k.iadd(first_tile, self.turn * self.together), tiles)
-
-    def _products(self, k: Kernel, batch: Index) -> Any:
-        """M of a batch."""
-        first = k.scratch if self.apart else k.offset(k.scratch, self.kept * self.per_batch, self.operands)
-        return k.offset(first, k.imul(batch, self.n * self.n * self.per_product), self.sums)
-
-    def _block(
-        self, k: Kernel, writer: RegionWriter, products: Any, number: Index, block: Index, first_tile: Index
-    ) -> None:
-        """Y of one output block of a sample group's turn; sums go on where the turn before left them."""
-        first, _, last_tile = self.tiles(k, number, first_tile)
-        index = k.iadd(k.imul(number, self.region.domain.blocks), block)
-        writer.begin_chunk()
-        if not isinstance(first_tile, int):
-            with k.when(k.compare(first_tile, ">", 0)):
-                writer.resume_chunk(index)
-        with k.loop(first_tile, last_tile) as tile:
-            turned = k.isub(tile.index, first_tile)
-            batch, place = k.idiv(turned, self.together), k.imod(turned, self.together)
-            where = k.iadd(k.imul(batch, self.n * self.n * self.per_product), k.imul(place, LANES))
-            self._backward(k, writer, block, first, tile.index, k.offset(products, where, self.sums))
-        writer.end_chunk(index)
-
-    def _decode(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
-        """(sample, row, column) of a tile."""
-        rows, columns = self.grid
-        inside = k.imod(tile, rows * columns)
-        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
-
-    def transform(
-        self, k: Kernel, own: Any, first: Index, tile: Index, turned: Index, blocks: tuple[Index, Index]
-    ) -> None:
-        """V of one tile, the ``turned``-th of its turn, for a range of input blocks."""
-        dtype, n, operands = self.source.dtype, self.n, self.operands
-        sample, row, column = self._decode(k, first, tile)
-        s = self.source.strides
-        where = k.iadd(
-            self.source.origin, k.imul(sample, s[0]),
-            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
-            -self.before[0] * s[3] - self.before[1] * s[4],
-        )  # fmt: skip
-        corner = k.offset(k.operand(0), where, dtype)
-        batch, place = k.idiv(turned, self.together), k.imod(turned, self.together)
-        target = k.offset(own, k.iadd(k.imul(batch, self.per_batch), k.imul(place, BLOCK)), operands)
-        with k.loop(*blocks) as block:
-            image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-            out = k.offset(target, k.imul(block.index, self.together * BLOCK), operands)
-            columns = [
-                transform_input(k, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
-                for j in range(n)
-            ]
-            for i in range(n):
-                for j, value in enumerate(transform_input(k, [columns[c][i] for c in range(n)])):
-                    k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
-
-    def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
-        """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
-        s, dtype = self.source.strides, self.source.dtype
-        block, place = k.idiv(number, self.together), k.imod(number, self.together)
-        sample, row, column = self._decode(k, first, k.iadd(next_tile, place))
-        where = k.iadd(
-            self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]),
-            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
-        )  # fmt: skip
-        exists = k.compare(sample, "<", self.region.domain.samples or k.n)
-        with k.when(k.both(k.compare(number, "<", self.source.blocks * self.together), exists)):
-            for i in range(self.tile):
-                for j in range(0, self.tile, lines_apart(dtype)):
-                    k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
-
-    def _multiply(
-        self, k: Kernel, transformed: Any, block: Index, batches: Index, upcoming: tuple[Index, Index]
-    ) -> None:
-        """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16].
-
-        The filters of a position serve all batches before those of the next are read.
-        """
-        dtype = self.operands
-        positions = self.n * self.n
-        per_position = self.source.channels * LANES + PADDING * (2 if dtype is DType.bfloat16 else 1)
-        filters = k.offset(k.operand(1), k.imul(block, positions * per_position), dtype)
-        with k.loop(0, positions) as position:
-            if self.kept == 1 and not self.apart:
-                self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
-            u = k.offset(filters, k.imul(position.index, per_position), dtype)
-            with k.loop(0, batches) as batch:
-                before = k.iadd(k.imul(batch.index, self.per_batch), k.imul(position.index, self.per_position))
-                out = k.offset(self._products(k, batch.index), k.imul(position.index, self.per_product), self.sums)
-                self._sum(k, k.offset(transformed, before, dtype), u, out)
-
-    def _sum(self, k: Kernel, v: Any, u: Any, out: Any) -> None:
-        """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
-        dtype, operands = self.sums, self.operands
-        sums = [k.constant(0, dtype) for _ in range(self.together)]
-        whole, rest = divmod(self.source.channels, BLOCK)
-        tiles = range(0, self.together * BLOCK, BLOCK)
-
-        def blocks(first: Index, last: Index) -> list[Any]:
-            with k.loop(first, last, carry=sums) as at:
-                some = k.offset(v, k.imul(at.index, self.together * BLOCK), operands)
-                moved = k.offset(u, k.imul(at.index, BLOCK * LANES), operands)
-                at.carry = sum_of_products(k, operands, at.carry, moved, some, tiles, BLOCK)
-            return at.result
-
-        places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
-        head = whole % SUMMED_APART or min(whole, SUMMED_APART)
-        found = blocks(0, head) if head else sums
-        if rest:
-            last = k.offset(v, whole * self.together * BLOCK, operands)
-            found = sum_of_products(k, operands, found, k.offset(u, whole * BLOCK * LANES, operands), last, tiles, rest)
-        for place, value in zip(places, found, strict=True):
-            k.store(value, place, dtype, 64)
-        if whole > head:
-            with k.loop(head, whole, SUMMED_APART) as more:
-                found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
-                for place, value in zip(places, found, strict=True):
-                    k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
-
-    def _backward(
-        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any
-    ) -> None:
-        """Y = Aᵀ M A of one tile, and the region on its pixels."""
-        dtype, n, m = self.sums, self.n, self.tile
-        matrix = transforms(m, self.taps).output
-        sample, row, column = self._decode(k, first, tile)
-        step = self.per_product
-        half = [
-            apply(k, matrix, [k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64) for i in range(n)])
-            for j in range(n)
-        ]
-        pixels = [apply(k, matrix, [half[j][i] for j in range(n)]) for i in range(m)]
-        writer.begin_block(sample, block)
-        writer.row(0, k.imul(row, m))
-        rows, columns = self.grid
-        _, height, width = self.region.domain.sizes
-        for inner_row, heights in _edges(k, row, rows, height, m):
-            for inner_column, widths in _edges(k, column, columns, width, m):
-                with k.when(k.both(inner_row, inner_column)):
-                    places = [(i, j) for i in range(heights) for j in range(widths)]
-                    writer.tile(k.imul(column, m), places, [[pixels[i][j]] for i, j in places])
-
-
-@dataclass(frozen=True)
-class WinogradInput(KernelSpec):
-    """V = Bᵀ d B as a phase of its own: where channels are many, it is computed once, not by every chunk.
-
-    A chunk is (sample groups that are convolved together, input block). Operands: x, V as
-    [chunk of the convolution][batch][position][input block][tile][16].
-    """
-
-    convolution: WinogradConvolution
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
-        whole = replace(self.convolution, parts=self.convolution.source.blocks)
-        return whole.chunks
-
-    @property
-    def buffer(self) -> tuple[int, int, int]:
-        """(fixed, per_group, group) of the bytes of V."""
-        c = self.convolution
-        per, group = replace(c, parts=1).chunks
-        size = per * c.kept * c.per_batch * c.operands.numpy.itemsize
-        return (0, size, group) if group else (size, 0, 1)
-
-    def write(self, k: Kernel) -> None:
-        c = self.convolution
-        several, block = k.idiv(k.chunk, c.source.blocks), k.imod(k.chunk, c.source.blocks)
-        first_group, last_group = c.groups_of(k, several)
-        chunk = k.offset(k.operand(1), k.imul(several, c.kept * c.per_batch), c.operands)
-        with k.loop(first_group, last_group) as number:
-            first, _, tiles = c.tiles(k, number.index, 0)
-            before = k.imul(k.isub(number.index, first_group), c.turn * c.per_batch)
-            own = k.offset(chunk, before, c.operands)
-            with k.loop(0, tiles) as tile:
-                c.transform(k, own, first, tile.index, tile.index, (block, k.iadd(block, 1)))
-
-
-def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Any, int]]:
-    """(condition, pixels) of the tiles along an axis: whole ones, and a cut last one."""
-    rest = size - (count - 1) * tile
-    if rest == tile:
-        return [(True, tile)]
-    if count == 1:
-        return [(True, rest)]
-    return [(k.compare(index, "<", count - 1), tile), (k.compare(index, "==", count - 1), rest)]

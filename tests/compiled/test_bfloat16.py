@@ -22,7 +22,7 @@ from striate.ops import convolution, max_pooling
 from striate.ops.activation import leaky_relu
 from striate.ops.contraction import TapConvolution
 from striate.ops.contraction_gradient import WeightGradient
-from striate.ops.winograd import WinogradConvolution
+from striate.ops.winograd_convolution import TileConvolution
 from striate.ops.winograd_gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
@@ -155,7 +155,7 @@ def test_small_tiles_cost_little_accuracy(channels: int) -> None:
     judge = np.asarray(stages(unrounded, w.astype("f8"), padding=1))
     direct = np.asarray(stages(round_to_bfloat16(unrounded).astype("f8"), round_to_bfloat16(w).astype("f8"), padding=1))
     executable = prepare_compiled(graph, {}, {}, None, precision=Precision.bfloat16)
-    assert any(isinstance(p.spec, WinogradConvolution) and p.spec.operands is DType.bfloat16 for p in executable.phases)
+    assert any(isinstance(p.spec, TileConvolution) and p.spec.operands is DType.bfloat16 for p in executable.phases)
     assert distance(executable.run(arrays, 2)["y"], judge) <= 2 * distance(direct, judge) <= 6e-3
 
 
@@ -306,7 +306,7 @@ def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
         spec = phase.spec
         paired = isinstance(spec, TapConvolution) and spec.source.dtype is DType.bfloat16
         paired |= isinstance(spec, WeightGradient) and spec.paired
-        paired |= isinstance(spec, WinogradConvolution | WinogradWeightGradient) and spec.operands is DType.bfloat16
+        paired |= isinstance(spec, TileConvolution | WinogradWeightGradient) and spec.operands is DType.bfloat16
         if not paired:
             continue
         found.add(phase.name)
@@ -325,5 +325,5 @@ def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
         elif isinstance(spec, WeightGradient):
             assert longest <= spec.accumulators
         else:
-            assert longest == (8 * spec.together if isinstance(spec, WinogradConvolution) else BLOCK)
+            assert longest == (8 * spec.together if isinstance(spec, TileConvolution) else BLOCK)
     assert len(found) >= 3, found

@@ -18,7 +18,7 @@ from striate.graph.value import DType, N, TensorType, Value
 from striate.ops.contraction import TapConvolution
 from striate.ops.contraction_gradient import WeightGradient
 from striate.ops.convolution import Convolution
-from striate.ops.winograd import WinogradConvolution
+from striate.ops.winograd_convolution import TileConvolution
 from striate.ops.winograd_gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
@@ -141,11 +141,11 @@ def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     registers = 16 // lanes
     seen = Counter[str]()
     for phase in LAYERS[layer].phases(target, winograd=True):
-        if not isinstance(phase.spec, WinogradConvolution | WinogradWeightGradient):
+        if not isinstance(phase.spec, TileConvolution | WinogradWeightGradient):
             continue
         assembly = jit.disassembly(phase.spec.ir(), named(target))
         counts = [sum("vfmadd231ps" in line for line in loop) for loop in hot_loops(assembly)]
-        if isinstance(phase.spec, WinogradConvolution):
+        if isinstance(phase.spec, TileConvolution):
             products = phase.spec.together * BLOCK * registers
         else:
             products = -(-BLOCK // -(-BLOCK // phase.spec.accumulators)) * registers

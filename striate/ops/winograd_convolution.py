@@ -1,0 +1,270 @@
+"""Convolution in Winograd's tiles: transform the input, multiply position by position, transform back.
+
+    V = Bᵀ d B;   M[position] = V[position] · U[position];   Y = Aᵀ M A → region
+
+``WinogradConvolution`` does all of it for a few tiles at a time, in the cache of one core; where the filters alone fill
+that cache, ``wide.WideWinogradConvolution`` takes its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.microkernel import sum_of_products
+from striate.codegen.phase import KernelSpec
+from striate.codegen.region import Region, RegionWriter, samples_of
+from striate.codegen.storage import BLOCK, Storage
+from striate.dtypes import DType
+from striate.ops.winograd import PADDING, SUMMED_APART, apply, lines_apart, transform_input, transforms
+
+
+@dataclass(frozen=True)
+class TileConvolution(KernelSpec):
+    """What all convolutions in tiles share (abstract).
+
+    Tiles are multiplied in batches. V lies as [batch][position][input block][tile][16], as the products read it, M as
+    [batch][position][tile][16].
+    """
+
+    source: Storage
+    operands: DType  # of U and V
+    before: tuple[int, int]
+    tile: int
+    taps: int
+    together: int  # tiles whose products stay in registers: a batch
+    region: Region
+
+    @property
+    def n(self) -> int:
+        """Points of a tile along one axis."""
+        return self.tile + self.taps - 1
+
+    @property
+    def sums(self) -> DType:
+        """What products are added up in."""
+        return self.operands.computed
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tiles along each axis."""
+        _, height, width = self.region.domain.sizes
+        return -(-height // self.tile), -(-width // self.tile)
+
+    @property
+    def batches(self) -> int:
+        """Most batches of tiles in one sample group."""
+        rows, columns = self.grid
+        return -(-self.region.domain.group * rows * columns // self.together)
+
+    @property
+    def per_position(self) -> int:
+        """Elements from position to position of V."""
+        return self.source.blocks * self.together * BLOCK + PADDING
+
+    @property
+    def per_batch(self) -> int:
+        """Elements of V for one batch."""
+        return self.n * self.n * self.per_position
+
+    @property
+    def per_product(self) -> int:
+        """Elements from position to position of M."""
+        return self.together * LANES + PADDING
+
+    @property
+    def per_filter(self) -> int:
+        """Elements from position to position of U."""
+        return self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
+
+    @property
+    def product_bytes(self) -> int:
+        """Bytes of M for one batch."""
+        return self.n * self.n * self.per_product * self.sums.numpy.itemsize
+
+    def tiles_of(self, k: Kernel, number: Index) -> tuple[Index, Index]:
+        """(first sample, number of tiles) of a sample group."""
+        rows, columns = self.grid
+        first, last = samples_of(k, self.region.domain, number)
+        return first, k.imul(k.isub(last, first), rows * columns)
+
+    def _place(self, k: Kernel, first: Index, tile: Index) -> tuple[Index, Index, Index]:
+        """(sample, row, column) of a tile."""
+        rows, columns = self.grid
+        inside = k.imod(tile, rows * columns)
+        return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
+
+    def transform(
+        self, k: Kernel, batch: Any, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
+    ) -> None:
+        """V of one tile, the ``place``-th of its batch, for a range of input blocks."""
+        dtype, n, operands = self.source.dtype, self.n, self.operands
+        sample, row, column = self._place(k, first, tile)
+        s = self.source.strides
+        where = k.iadd(
+            self.source.origin, k.imul(sample, s[0]),
+            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            -self.before[0] * s[3] - self.before[1] * s[4],
+        )  # fmt: skip
+        corner = k.offset(k.operand(0), where, dtype)
+        target = k.offset(batch, k.imul(place, BLOCK), operands)
+        with k.loop(*blocks) as block:
+            image = k.offset(corner, k.imul(block.index, s[1]), dtype)
+            out = k.offset(target, k.imul(block.index, self.together * BLOCK), operands)
+            columns = [
+                transform_input(k, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
+                for j in range(n)
+            ]
+            for i in range(n):
+                for j, value in enumerate(transform_input(k, [columns[c][i] for c in range(n)])):
+                    k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
+
+    def multiply(self, k: Kernel, v: Any, u: Any, out: Any) -> None:
+        """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
+        dtype, operands = self.sums, self.operands
+        sums = [k.constant(0, dtype) for _ in range(self.together)]
+        whole, rest = divmod(self.source.channels, BLOCK)
+        tiles = range(0, self.together * BLOCK, BLOCK)
+
+        def blocks(first: Index, last: Index) -> list[Any]:
+            with k.loop(first, last, carry=sums) as at:
+                some = k.offset(v, k.imul(at.index, self.together * BLOCK), operands)
+                moved = k.offset(u, k.imul(at.index, BLOCK * LANES), operands)
+                at.carry = sum_of_products(k, operands, at.carry, moved, some, tiles, BLOCK)
+            return at.result
+
+        places = [k.offset(out, t * LANES, dtype) for t in range(self.together)]
+        head = whole % SUMMED_APART or min(whole, SUMMED_APART)
+        found = blocks(0, head) if head else sums
+        if rest:
+            last = k.offset(v, whole * self.together * BLOCK, operands)
+            found = sum_of_products(k, operands, found, k.offset(u, whole * BLOCK * LANES, operands), last, tiles, rest)
+        for place, value in zip(places, found, strict=True):
+            k.store(value, place, dtype, 64)
+        if whole > head:
+            with k.loop(head, whole, SUMMED_APART) as more:
+                found = blocks(more.index, k.iadd(more.index, SUMMED_APART))
+                for place, value in zip(places, found, strict=True):
+                    k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+
+    def finish(self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any) -> None:
+        """Y = Aᵀ M A of one tile, and the region on its pixels."""
+        dtype, n, m = self.sums, self.n, self.tile
+        matrix = transforms(m, self.taps).output
+        sample, row, column = self._place(k, first, tile)
+        step = self.per_product
+        half = [
+            apply(k, matrix, [k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64) for i in range(n)])
+            for j in range(n)
+        ]
+        pixels = [apply(k, matrix, [half[j][i] for j in range(n)]) for i in range(m)]
+        writer.begin_block(sample, block)
+        writer.row(0, k.imul(row, m))
+        rows, columns = self.grid
+        _, height, width = self.region.domain.sizes
+        for inner_row, heights in _edges(k, row, rows, height, m):
+            for inner_column, widths in _edges(k, column, columns, width, m):
+                with k.when(k.both(inner_row, inner_column)):
+                    places = [(i, j) for i in range(heights) for j in range(widths)]
+                    writer.tile(k.imul(column, m), places, [[pixels[i][j]] for i, j in places])
+
+    def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
+        """Leaves the samples of a group: their halos are written."""
+        first, last = samples_of(k, self.region.domain, number)
+        with k.loop(first, last) as sample:
+            writer.begin_block(sample.index, block)
+            writer.end_block()
+
+
+@dataclass(frozen=True)
+class WinogradConvolution(TileConvolution):
+    """A chunk is (sample group, share of the output blocks).
+
+    for batch: transform its tiles;  for output block: for position: multiply;  transform back
+
+    V and M of one batch lie in the thread's scratch. Operands: x, packed filters, then the region's.
+    """
+
+    shares: int
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of the chunks."""
+        per, group = self.region.domain.groups
+        return per * self.shares, group
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of thread scratch."""
+        return self.per_batch * self.operands.numpy.itemsize + self.product_bytes
+
+    def write(self, k: Kernel) -> None:
+        domain = self.region.domain
+        number, share = k.idiv(k.chunk, self.shares), k.imod(k.chunk, self.shares)
+        blocks = -(-domain.blocks // self.shares)
+        start = k.imul(share, blocks)
+        stop = k.imin(k.iadd(start, blocks), domain.blocks)
+        first, tiles = self.tiles_of(k, number)
+        products = k.offset(k.scratch, self.per_batch, self.operands)
+        writer = RegionWriter(k, self.region, 2)
+
+        def batch(first_tile: Index) -> None:
+            last_tile = k.imin(k.iadd(first_tile, self.together), tiles)
+            with k.loop(first_tile, last_tile) as tile:
+                place = k.isub(tile.index, first_tile)
+                self.transform(k, k.scratch, first, tile.index, place, (0, self.source.blocks))
+            with k.loop(start, stop) as block:
+                self._multiply(k, block.index, products, (first, last_tile))
+                index = k.iadd(k.imul(number, domain.blocks), block.index)
+                writer.begin_chunk()
+                if self.batches > 1:
+                    with k.when(k.compare(first_tile, ">", 0)):
+                        writer.resume_chunk(index)
+                with k.loop(first_tile, last_tile) as tile:
+                    place = k.imul(k.isub(tile.index, first_tile), LANES)
+                    self.finish(k, writer, block.index, first, tile.index, k.offset(products, place, self.sums))
+                writer.end_chunk(index)
+
+        if self.batches > 1:
+            with k.loop(0, tiles, self.together) as at:
+                batch(at.index)
+        else:
+            batch(0)
+        with k.loop(start, stop) as block:
+            self.close(k, writer, number, block.index)
+
+    def _multiply(self, k: Kernel, block: Index, products: Any, upcoming: tuple[Index, Index]) -> None:
+        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of one batch."""
+        positions = self.n * self.n
+        filters = k.offset(k.operand(1), k.imul(block, positions * self.per_filter), self.operands)
+        with k.loop(0, positions) as position:
+            self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
+            v = k.offset(k.scratch, k.imul(position.index, self.per_position), self.operands)
+            u = k.offset(filters, k.imul(position.index, self.per_filter), self.operands)
+            self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
+
+    def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
+        """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
+        s, dtype = self.source.strides, self.source.dtype
+        block, place = k.idiv(number, self.together), k.imod(number, self.together)
+        sample, row, column = self._place(k, first, k.iadd(next_tile, place))
+        where = k.iadd(
+            self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]),
+            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+        )  # fmt: skip
+        exists = k.compare(sample, "<", self.region.domain.samples or k.n)
+        with k.when(k.both(k.compare(number, "<", self.source.blocks * self.together), exists)):
+            for i in range(self.tile):
+                for j in range(0, self.tile, lines_apart(dtype)):
+                    k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
+
+
+def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Any, int]]:
+    """(condition, pixels) of the tiles along an axis: whole ones, and a cut last one."""
+    rest = size - (count - 1) * tile
+    if rest == tile:
+        return [(True, tile)]
+    if count == 1:
+        return [(True, rest)]
+    return [(k.compare(index, "<", count - 1), tile), (k.compare(index, "==", count - 1), rest)]

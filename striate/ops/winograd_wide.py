@@ -1,0 +1,118 @@
+"""Winograd's convolution of many channels: filters that no core's cache holds are transformed where they are used.
+
+The transformed filters of 512 channels take 38 MB, four times what the filters take, and would go to memory and come
+back. So a chunk is one output block: it transforms that block's filters, and then takes all tiles of all samples, whose
+transforms a phase of its own has written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.phase import KernelSpec
+from striate.codegen.region import RegionWriter
+from striate.ops.winograd import WinogradPack
+from striate.ops.winograd_convolution import TileConvolution
+
+
+@dataclass(frozen=True)
+class WinogradInput(KernelSpec):
+    """V = Bᵀ d B of all tiles. A chunk is (sample group, input block).
+
+    Operands: x, V as [sample group][batch][position][input block][tile][16].
+    """
+
+    convolution: TileConvolution
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of the chunks."""
+        per, group = self.convolution.region.domain.groups
+        return per * self.convolution.source.blocks, group
+
+    @property
+    def per_group(self) -> int:
+        """Elements of V for one sample group."""
+        return self.convolution.batches * self.convolution.per_batch
+
+    @property
+    def buffer(self) -> tuple[int, int, int]:
+        """(fixed, per_group, group) of the bytes of V."""
+        per, group = self.convolution.region.domain.groups
+        size = per * self.per_group * self.convolution.operands.numpy.itemsize
+        return (0, size, group) if group else (size, 0, 1)
+
+    def write(self, k: Kernel) -> None:
+        c = self.convolution
+        number, block = k.idiv(k.chunk, c.source.blocks), k.imod(k.chunk, c.source.blocks)
+        first, tiles = c.tiles_of(k, number)
+        own = k.offset(k.operand(1), k.imul(number, self.per_group), c.operands)
+        with k.loop(0, tiles) as tile:
+            batch = k.offset(own, k.imul(k.idiv(tile.index, c.together), c.per_batch), c.operands)
+            place = k.imod(tile.index, c.together)
+            c.transform(k, batch, first, tile.index, place, (block, k.iadd(block, 1)))
+
+
+@dataclass(frozen=True)
+class WideWinogradConvolution(TileConvolution):
+    """A chunk is an output block.
+
+    U = G g Gᵀ;  for some sample groups: for position: for batch: multiply;  transform back
+
+    U and M lie in the thread's scratch. Operands: V, weights in logical order, then the region's.
+    """
+
+    filters: WinogradPack
+    groups: int  # sample groups that the filters of a position serve before those of the next are read
+
+    @property
+    def kept(self) -> int:
+        """Batches whose products are kept at a time."""
+        return self.groups * self.batches
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of the chunks."""
+        return self.region.domain.blocks, 0
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of thread scratch."""
+        return self.kept * self.product_bytes + self.filters.per_block * self.operands.numpy.itemsize
+
+    def write(self, k: Kernel) -> None:
+        block = k.chunk
+        per, group = self.region.domain.groups
+        total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
+        u = k.offset(k.scratch, self.kept * self.n * self.n * self.per_product, self.sums)
+        self.filters.transform(k, k.operand(1), u, block, (0, self.filters.summed))
+        writer = RegionWriter(k, self.region, 2)
+        with k.loop(0, total, self.groups) as some:
+            stop = k.imin(k.iadd(some.index, self.groups), total)
+            self._multiply(k, u, some.index, k.imul(k.isub(stop, some.index), self.batches))
+            with k.loop(some.index, stop) as number:
+                own = self._products(k, k.imul(k.isub(number.index, some.index), self.batches))
+                first, tiles = self.tiles_of(k, number.index)
+                writer.begin_chunk()
+                with k.loop(0, tiles) as tile:
+                    batch, place = k.idiv(tile.index, self.together), k.imod(tile.index, self.together)
+                    where = k.iadd(k.imul(batch, self.n * self.n * self.per_product), k.imul(place, LANES))
+                    self.finish(k, writer, block, first, tile.index, k.offset(own, where, self.sums))
+                writer.end_chunk(k.iadd(k.imul(number.index, self.region.domain.blocks), block))
+                self.close(k, writer, number.index, block)
+
+    def _products(self, k: Kernel, batch: Index) -> Any:
+        """M of a batch."""
+        return k.offset(k.scratch, k.imul(batch, self.n * self.n * self.per_product), self.sums)
+
+    def _multiply(self, k: Kernel, u: Any, first_group: Index, batches: Index) -> None:
+        """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]."""
+        v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
+        with k.loop(0, self.n * self.n) as position:
+            filters = k.offset(u, k.imul(position.index, self.per_filter), self.operands)
+            with k.loop(0, batches) as batch:
+                where = k.iadd(k.imul(batch.index, self.per_batch), k.imul(position.index, self.per_position))
+                out = k.offset(self._products(k, batch.index), k.imul(position.index, self.per_product), self.sums)
+                self.multiply(k, k.offset(v, where, self.operands), filters, out)
