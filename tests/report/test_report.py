@@ -332,10 +332,15 @@ def test_on_the_command_line(run: Path, tmp_path: Path, drawn: Path) -> None:
     assert done.stdout.startswith(f"wrote {page} (0.")
     assert "inspect: reading the model" in done.stderr
     assert page.read_text().startswith("<!doctype html>")
-    for arguments in ([str(tmp_path / "none")], [str(run), "-o", str(tmp_path / "no" / "folder.html")]):
+    for arguments in (
+        [str(tmp_path / "none")],
+        [str(run), "-o", str(tmp_path / "no" / "folder.html")],
+        [str(run), "-o", str(tmp_path)],
+    ):
         refused = CliRunner().invoke(app, ["inspect", *arguments])
         assert refused.exit_code == 2
         assert "error:" in refused.stderr
+        assert "measuring" not in refused.stderr, "before the work, not after it"
 
 
 def test_a_model_of_several_inputs(tmp_path: Path) -> None:
