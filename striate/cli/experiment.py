@@ -66,7 +66,11 @@ def experiment(
         folder = claimed(out / one.name)
         if not as_json:
             print_prediction(one, given, size)
-        outcome = kept(watched(one, given, size), folder)
+        try:
+            outcome = kept(watched(one, given, size), folder)
+        except KeyboardInterrupt:
+            say_note(f"interrupted; of {one.name} nothing was written")
+            raise
         outcomes.append(outcome)
         if not as_json:
             print_outcome(outcome)

@@ -25,6 +25,8 @@ def inspect(
     """Write one page about a trained network: its drawing, equations, curves, filters, mistakes and speed."""
     if not out.absolute().parent.is_dir():
         raise OptionError(f"--out {out}: no folder {out.parent}\n  help: make it, or give another path")
+    if out.is_dir():
+        raise OptionError(f"--out {out}: a folder\n  help: give the path of the page, such as {out / 'report.html'}")
     with Steps("inspect") as steps:
         report = inspected(run, images=image or [], data=data, speed=speed, say=steps.say)
         report.save(out)

@@ -31,4 +31,6 @@ def open_dataset(name: str | Path, split: Split | str = Split.TRAIN) -> Dataset:
         return load_idx_folder(path, part)
     if path.is_file():
         raise DataError(f"{path}: a file; wanted the folder that holds the four IDX files")
+    if len(path.parts) > 1:
+        raise DataError(f"{path}: no such folder\n  help: give the folder that holds the four IDX files")
     raise unknown_option("data set", str(name), [*KNOWN, "a folder of IDX files"])

@@ -94,7 +94,7 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
 def _opened(path: Path, mode: str | None) -> Image.Image:
     """8 bits a channel, upright, on white, grey or RGB as asked or as it is; raises ``DataError``."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode)
 
 

@@ -31,6 +31,22 @@ class Severity(Enum):
         return cls(name)
 
 
+def _code(code: str, indent: int, width: int) -> list[str]:
+    """Lines of Python, indented; a comment that goes too far is continued below itself."""
+    lines: list[str] = []
+    for line in code.splitlines():
+        statement, mark, comment = line.partition("   # ")
+        start = " " * indent + statement + mark
+        if mark and len(start) + len(comment) > width:
+            below = f"{' ' * (len(start) - 2)}# "
+            lines += textwrap.wrap(
+                comment, width, initial_indent=start, subsequent_indent=below, break_long_words=False
+            )
+        else:
+            lines.append(start + comment)
+    return lines
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong with a training.
@@ -68,7 +84,7 @@ class Finding:
         """A few lines for while it trains."""
         lines = textwrap.wrap(f"{self.severity.value}: {self.message}", WIDTH, subsequent_indent="  ")
         lines += textwrap.wrap(self.remedy.text, WIDTH, initial_indent="  remedy: ", subsequent_indent="  ")
-        return "\n".join([*lines, *("    " + line for line in self.remedy.code.splitlines())])
+        return "\n".join([*lines, *_code(self.remedy.code, 4, WIDTH)])
 
     def text(self, width: int = WIDTH) -> str:
         """All of it, wrapped to a width."""
@@ -84,7 +100,7 @@ class Finding:
                     subsequent_indent=" " * _LABEL,
                     break_on_hyphens=False,
                 )
-        lines += [" " * _LABEL + line for line in self.remedy.code.splitlines()]
+        lines += _code(self.remedy.code, _LABEL, width)
         if self.remedy.command:
             lines.append(" " * _LABEL + f"on the command line: {self.remedy.command}")
         return "\n".join(lines)

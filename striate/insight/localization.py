@@ -21,6 +21,7 @@ from striate.tracing import active_trace
 
 _TOGETHER = 64
 """Occluded pictures that are predicted together."""
+_STANDARDIZER = "standardizer"
 
 
 def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None = None) -> Array:
@@ -54,9 +55,10 @@ def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None
 
 
 def _last_with_positions(layers: Layers) -> Value:
-    for value in reversed(layers.values.values()):
+    for name, value in reversed(layers.values.items()):
         if (
-            value.type.rank > 2
+            name != _STANDARDIZER  # its maps are the picture itself
+            and value.type.rank > 2
             and value.type.size() > value.type.concrete(1)[1]
             and value.node.op.kind is not Kind.WINDOW
         ):

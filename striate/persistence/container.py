@@ -87,7 +87,8 @@ def open_regular(path: Path) -> BinaryIO:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         if isinstance(error, ModelFileError):
             raise
-        raise ModelFileError(f"{path}: {reason}\n  help: give the path of a file that st.save wrote") from error
+        cure = "give the folder that `striate train` made, or a file that st.save wrote"
+        raise ModelFileError(f"{path}: {reason}\n  help: {cure}") from error
 
 
 def read_header(path: Path, stream: BinaryIO) -> Header:

@@ -39,18 +39,20 @@ def section(material: Material) -> Section:
     mistakes = [] if material.pictures else material.mistakes[:MISTAKES]
     if mistakes:
         pairs = [
-            _tile(
-                material, one.image, target,
-                joined(element("span", f"for {target}", class_=tone), f", {what}"),
-                f"sample {one.index}, evidence for {target}",
-            )
+            element("div", *(
+                _tile(
+                    material, one.image, target,
+                    joined(element("span", f"for {target}", class_=tone), f", {what}"),
+                    f"sample {one.index}, evidence for {target}",
+                )
+                for target, tone, what in ((one.predicted, "wrong", "predicted"), (one.label, "right", "its class"))
+            ), class_="pair")
             for one in mistakes
-            for target, tone, what in ((one.predicted, "wrong", "predicted"), (one.label, "right", "its class"))
         ]  # fmt: skip
         parts += [
             element("h3", "The worst mistakes, seen both ways"),
             element("p", "First what spoke for the wrong class, then what spoke for the true one.", class_="note"),
-            element("div", *pairs, class_="tiles"),
+            element("div", *pairs, class_="tiles pairs"),
         ]
     return Section("attention", "Where it looks", lead, element("div", *parts))
 

@@ -64,8 +64,8 @@ def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_and_unknown(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.png", tmp_path):
-        with pytest.raises(DataError, match="no such file"):
+    for path, what in ((tmp_path / "absent.png", "no such file"), (tmp_path, "a folder, not a picture")):
+        with pytest.raises(DataError, match=what):
             read_picture(path, 1, (8, 8))
     with pytest.raises(OptionError, match="channels=2"):
         read_picture(SEVEN, 2, (8, 8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,15 @@ def test_text_fits_a_terminal() -> None:
     assert text.splitlines()[0] == "error: one_class is seen (50 % sure)"
     assert "explains: constant_predictions is seen" in text
     assert repr(Findings()) == "the doctor found nothing wrong"
+
+
+def test_long_comments_of_code_go_on_below() -> None:
+    code = "nn.LeakyReLU(0.1)   # instead of nn.Sigmoid at 2, 4, 6, 8, 10, 12 and 6 more"
+    one = replace(finding("vanishing_gradients"), remedy=Remedy("use leaky ReLU", code))
+    for text in (one.text(), one.brief):
+        assert max(map(len, text.splitlines())) <= 80
+    assert "at 2, 4, 6, 8, 10, 12 and\n                               # 6 more" in one.text()
+    assert code in one.brief
 
 
 def test_it_changes_no_bit_and_can_be_turned_off() -> None:
@@ -157,8 +167,6 @@ def test_a_hand_written_loop_over_sorted_data() -> None:
 def test_a_rule_that_fails_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(chart: object) -> list[Finding]:
         raise ZeroDivisionError("a defect")
-
-    from dataclasses import replace
 
     monkeypatch.setitem(RULES, "leakage", replace(RULES["leakage"], examine=broken))
     setup = setup_of(mlp(4), epochs=1)

@@ -34,6 +34,13 @@ def test_the_last_layer_with_positions_is_the_default_and_pooling_is_none() -> N
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(None, 3)), image)
 
 
+def test_the_standardized_picture_is_no_map_of_a_layer() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(None, 3)).double()
+    model.standardizer = chain().standardizer
+    with pytest.raises(ShapeError, match="nothing to locate"):
+        grad_cam(model, picture())
+
+
 @pytest.mark.parametrize(("old", "new"), [((3, 4), (9, 10)), ((7, 7), (3, 20)), ((1, 2), (4, 5)), ((4,), (11,))])
 def test_resizing_agrees_with_pytorch(old: tuple[int, ...], new: tuple[int, ...]) -> None:
     torch = pytest.importorskip("torch")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import striate as st
 from striate import nn, optim, settings
 from striate.cli import app
-from striate.data import Dataset
+from striate.data import Dataset, Standardizer, load_digits
 from striate.errors import DataError, ModelFileError, OptionError, StriateError
 from striate.insight import confusion
 from striate.report import inspect, report_of
@@ -332,10 +332,24 @@ def test_on_the_command_line(run: Path, tmp_path: Path, drawn: Path) -> None:
     assert done.stdout.startswith(f"wrote {page} (0.")
     assert "inspect: reading the model" in done.stderr
     assert page.read_text().startswith("<!doctype html>")
-    for arguments in ([str(tmp_path / "none")], [str(run), "-o", str(tmp_path / "no" / "folder.html")]):
+    for arguments in (
+        [str(tmp_path / "none")],
+        [str(run), "-o", str(tmp_path / "no" / "folder.html")],
+        [str(run), "-o", str(tmp_path)],
+    ):
         refused = CliRunner().invoke(app, ["inspect", *arguments])
         assert refused.exit_code == 2
         assert "error:" in refused.stderr
+        assert "measuring" not in refused.stderr, "before the work, not after it"
+
+
+def test_a_network_without_maps_looks_nowhere(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10))
+    digits = load_digits("train")
+    model.standardizer = Standardizer.fit(digits.images)
+    st.save(model.infer((1, 8, 8)), tmp_path / "flat.safetensors", input_shape=(1, 8, 8), classes=digits.classes)
+    html = inspect(tmp_path / "flat.safetensors", data="digits", speed=False).html
+    assert "No map: no layer of this model gives maps" in section(html, "attention")
 
 
 def test_a_model_of_several_inputs(tmp_path: Path) -> None:
