@@ -47,7 +47,7 @@ def test_an_own_function_and_its_shape() -> None:
 
 
 def test_networks_keep_the_variance_with_the_gain_of_their_activation() -> None:
-    style = Style.of("leaky_relu", "none")
+    style = Style.of("leaky_relu", "none", negative_slope=0.1, init="fitted")
     layers = [part for _ in range(6) for part in (nn.Linear(256, 256, init=style.init), style.act())]
     x = np.random.default_rng(0).standard_normal((64, 256))
     assert np.square(nn.Sequential(*layers)(x)).mean() == pytest.approx(1, rel=0.5)
