@@ -95,7 +95,10 @@ def read_run(folder: Path) -> Run:
     path = folder / RUN_FILE
     cure = "\n  help: give the folder that `striate train --out RUN` made"
     if not path.is_file():
-        raise ModelFileError(f"{folder}: {'no run.json in it' if folder.is_dir() else 'no such folder'}{cure}")
+        what = (
+            "no run.json in it" if folder.is_dir() else "a file, not a folder" if folder.exists() else "no such folder"
+        )
+        raise ModelFileError(f"{folder}: {what}{cure}")
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"larger than {_LARGEST // 10**6} MB")

@@ -55,3 +55,7 @@ def test_a_missing_run(tmp_path: Path) -> None:
         read_run(tmp_path)
     with pytest.raises(ModelFileError, match="no such folder"):
         read_run(tmp_path / "none")
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"")
+    with pytest.raises(ModelFileError, match="a file, not a folder"):
+        read_run(model)
