@@ -126,7 +126,7 @@ MANY_TILES = 64
 """Tiles that the filters of a position serve before those of the next are read, where they are many."""
 
 MOST_FILTERS = 4 << 20
-"""Bytes of transformed filters up to which they are kept: more would go to memory and come back."""
+"""Bytes of transformed filters that a training step writes for all chunks: more would go to memory and come back."""
 
 
 SINGLE_SHARES = 4
@@ -226,26 +226,29 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> 
     path = site.node.path
     common = (source, operands, before[1:], tile, taps, together)
     size = blocks * pack.per_block * operands.numpy.itemsize
-    if size > MOST_FILTERS:
-        kernel = WideWinogradConvolution(*common, site.region, pack, max(1, MANY_TILES // tiles))
+    wide = size > MOST_FILTERS
+    drafts: list[PhaseDraft] = []
+    if not wide or site.stays(w):
+        packed = site.buffer("transformed filters", fixed=size)
+        drafts.append(PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,)))
+        w = packed
+    if wide:
+        kernel = WideWinogradConvolution(*common, site.region, pack, bool(drafts), max(1, MANY_TILES // tiles))
         transform = WinogradInput(TileConvolution(*common, Region(site.domain)))
         arranged = site.buffer("transformed input", *transform.buffer)
-        drafts = [PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks)]
-        inputs = (arranged, w)
+        drafts.append(PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks))
+        x = arranged
     else:
-        packed = site.buffer("transformed filters", fixed=size)
-        drafts = [PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,))]
         shares = 1
         if blocks > 1:
             # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
             site.sized.append(site.node)
             shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
         kernel = WinogradConvolution(*common, site.region, shares)
-        inputs = (x, packed)
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
     drafts.append(
         PhaseDraft(
-            name, path, kernel, (*inputs, *site.region_operands), kernel.chunks,
+            name, path, kernel, (x, w, *site.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Winograd's convolution of many channels: filters that no core's cache holds are transformed where they are used.
 
-The transformed filters of 512 channels take 38 MB, four times what the filters take, and would go to memory and come
-back. So a chunk is one output block: it transforms that block's filters, and then takes all tiles of all samples, whose
-transforms a phase of its own has written.
+The transformed filters of 512 channels take 38 MB, four times what the filters take; in a training step they would go
+to memory and come back. So a chunk is one output block: it transforms that block's filters, and then takes all tiles of
+all samples, whose transforms a phase of its own has written.
 """
 
 from __future__ import annotations
@@ -61,10 +61,12 @@ class WideWinogradConvolution(TileConvolution):
 
     U = G g Gᵀ;  for some sample groups: for position: for batch: multiply;  transform back
 
-    U and M lie in the thread's scratch. Operands: V, weights in logical order, then the region's.
+    M lies in the thread's scratch, and so does U, but where weights stay as they are: then it is kept from run to run.
+    Operands: V, weights in logical order or ``packed``, then the region's.
     """
 
     filters: WinogradPack
+    packed: bool
     groups: int  # sample groups that the filters of a position serve before those of the next are read
 
     @property
@@ -80,14 +82,18 @@ class WideWinogradConvolution(TileConvolution):
     @property
     def scratch_bytes(self) -> int:
         """Bytes of thread scratch."""
-        return self.kept * self.product_bytes + self.filters.per_block * self.operands.numpy.itemsize
+        u = 0 if self.packed else self.filters.per_block * self.operands.numpy.itemsize
+        return self.kept * self.product_bytes + u
 
     def write(self, k: Kernel) -> None:
         block = k.chunk
         per, group = self.region.domain.groups
         total = k.imul(per, k.idiv(k.iadd(k.n, group - 1), group)) if group else per
-        u = k.offset(k.scratch, self.kept * self.n * self.n * self.per_product, self.sums)
-        self.filters.transform(k, k.operand(1), u, block, (0, self.filters.summed))
+        if self.packed:
+            u = k.offset(k.operand(1), k.imul(block, self.filters.per_block), self.operands)
+        else:
+            u = k.offset(k.scratch, self.kept * self.n * self.n * self.per_product, self.sums)
+            self.filters.transform(k, k.operand(1), u, block, (0, self.filters.summed))
         writer = RegionWriter(k, self.region, 2)
         with k.loop(0, total, self.groups) as some:
             stop = k.imin(k.iadd(some.index, self.groups), total)

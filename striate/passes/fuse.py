@@ -58,13 +58,15 @@ class Plan:
     """The groups in the order in which they run.
 
     ``in_memory`` maps each stored value to the group that stores it (-1: given); ``in_place`` says which updates may be
-    written over their state at once, where the others are copied at the end.
+    written over their state at once, where the others are copied at the end; ``steady`` names inputs that stay as they
+    are from run to run.
     """
 
     layouts: Layouts
     groups: list[Group]
     in_memory: dict[Value, int]
     in_place: dict[str, bool]
+    steady: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -121,7 +123,7 @@ class _Fuser:
             self._keep(value)
         for value in graph.updates.values():
             self._keep(value)
-        return Plan(self.layouts, self.groups, self.memory, self._in_place())
+        return Plan(self.layouts, self.groups, self.memory, self._in_place(), frozenset(self.steady))
 
     def _prepared(self, needed: set[Value]) -> set[Node]:
         """Stores whatever other work needs of values that depend on steady inputs alone; returns their nodes."""

@@ -26,7 +26,7 @@ from striate.codegen.region import (
 from striate.codegen.storage import BLOCK, NO_HALO, Storage
 from striate.codegen.target import Target
 from striate.errors import GraphError
-from striate.graph.graph import Constant
+from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node, foreign_code
 from striate.graph.value import Value
 from striate.passes.fuse import Group, Plan, domain_of
@@ -49,6 +49,11 @@ class Site:
     single: bool
     alone: bool
     sized: list[Node]  # nodes that are lowered otherwise for one sample than for many
+    steady: frozenset[str]
+
+    def stays(self, value: Value) -> bool:
+        """Whether the value is an input that stays as it is from run to run."""
+        return isinstance(value.node.op, Input) and value.node.op.name in self.steady
 
     def storage(self, value: Value) -> Storage:
         """Where a value's elements lie."""
@@ -138,7 +143,7 @@ class _Lowerer:
         node = cast(Node, group.anchor)
         site = Site(
             node, self.layouts, self.target, self.winograd, region, operands, Buffer,
-            self.single, self.alone, self.done.sized,
+            self.single, self.alone, self.done.sized, self.plan.steady,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
             raise GraphError(f"{node.op} at {node.path!r} has no kernel")
