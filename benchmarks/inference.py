@@ -12,9 +12,11 @@ in evaluation mode, which folds batch normalization itself; where it is not inst
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import statistics
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -74,6 +76,9 @@ def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int
     import torch
     from twins import torch_model
 
+    # What the exporter says of packages that these networks do not need.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)
     example = torch.zeros(batch, *network.sample)
     exported: Any = torch.onnx.export(torch_model(network, seed=seed).eval(), (example,), dynamo=True, verbose=False)
     options = onnxruntime.SessionOptions()

@@ -21,10 +21,11 @@ class DType(Enum):
     bfloat16 = "bfloat16"
     """The upper half of a float32, in memory alone: no value of a graph has this type, loads widen and stores round."""
 
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype of the same name; NumPy has no bfloat16, its bits are held as uint16."""
-        return np.dtype("uint16" if self is DType.bfloat16 else self.value)
+    numpy: np.dtype[Any]
+    """The NumPy dtype of the same name; NumPy has no bfloat16, its bits are held as uint16."""
+
+    def __init__(self, name: str) -> None:
+        self.numpy = np.dtype("uint16" if name == "bfloat16" else name)
 
     @property
     def computed(self) -> DType:

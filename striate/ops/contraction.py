@@ -174,7 +174,8 @@ class TapConvolution(KernelSpec):
     """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with a region on each tile.
 
     A chunk is (sample group, output block); ``block_first`` says which of the two changes slower in the chunk number.
-    Operands: x, packed weights, then the region's.
+    Where one sample alone has one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each
+    of its additions. Operands: x, packed weights, then the region's.
     """
 
     source: Storage
@@ -185,6 +186,13 @@ class TapConvolution(KernelSpec):
     block_first: bool
     unrolled: int  # multiply-adds of a loop body up to which loops over taps are unrolled
     region: Region
+    abreast: int = 1
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(chunks, samples of a group)"""
+        count, group = self.region.domain.chunks
+        return count // self.abreast, group
 
     @property
     def inner(self) -> int:
@@ -204,6 +212,9 @@ class TapConvolution(KernelSpec):
             shift = k.imul(k.idiv(block, self.group_blocks), self._padded // self.inner * self.source.strides[1])
             origin = k.iadd(origin, shift)
         x = k.offset(k.operand(0), origin, self.source.dtype)
+        if self.abreast > 1:
+            self._abreast(k, writer, x, weights, block, first, last)
+            return
         if domain.turned:
             writer.begin_block(0, block)
             self._samples(k, writer, x, weights, first, last)
@@ -225,10 +236,43 @@ class TapConvolution(KernelSpec):
 
     def _place(self, k: Kernel, domain: Domain) -> tuple[Index, Index]:
         if not self.block_first:
-            return k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
+            blocks = domain.blocks // self.abreast
+            return k.idiv(k.chunk, blocks), k.imul(k.imod(k.chunk, blocks), self.abreast)
         per, group = domain.groups
         groups = k.idiv(k.iadd(k.n, group - 1), group) if group else per
-        return k.imod(k.chunk, groups), k.idiv(k.chunk, groups)
+        return k.imod(k.chunk, groups), k.imul(k.idiv(k.chunk, groups), self.abreast)
+
+    def _abreast(
+        self, k: Kernel, writer: RegionWriter, x: Any, weights: Any, block: Index, first: Index, last: Index
+    ) -> None:
+        """Images of one output pixel, one by one, for several output blocks at a time."""
+        (part,) = self.parts
+        dtype = self.source.dtype
+        whole, rest = divmod(self.channels, self.inner)
+        per_input = part.taps * self.inner * LANES
+        per_block = part.taps * self._padded * LANES
+
+        def add(image: Any, number: Index, sums: Sequence[Any], channels: int) -> list[Any]:
+            here = k.offset(image, k.imul(number, self.source.strides[1]), dtype)
+            there = k.offset(weights, k.imul(number, per_input), dtype)
+            return [
+                self._taps(k, part, here, k.offset(there, b * per_block, dtype), [0], [value], channels)[0]
+                for b, value in enumerate(sums)
+            ]
+
+        with k.loop(first, last) as n:
+            image = k.offset(x, k.imul(n.index, self.source.strides[0]), dtype)
+            sums = [k.constant(0, dtype) for _ in range(self.abreast)]
+            with k.loop(0, whole, carry=sums) as inputs:
+                inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
+            sums = inputs.result if whole else sums
+            if rest:
+                sums = add(image, whole, sums, rest)
+            for b, value in enumerate(sums):
+                writer.begin_block(0, k.iadd(block, b))
+                writer.row(0, n.index)
+                writer.tile(0, [(0, 0)], [[value]])
+                writer.end_block()
 
     def _samples(self, k: Kernel, writer: RegionWriter, x: Any, weights: Any, first: Index, last: Index) -> None:
         """Images of one output pixel: a tile is several samples."""

@@ -129,6 +129,9 @@ MOST_FILTERS = 4 << 20
 """Bytes of transformed filters that a training step writes for all chunks: more would go to memory and come back."""
 
 
+ABREAST = (4, 2)
+"""Output blocks that one sample with one output pixel sums at a time, whichever divides their number."""
+
 SINGLE_SHARES = 4
 """Shares of the output channels that a program for one sample is cut into at most."""
 
@@ -219,8 +222,10 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> 
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, beside))
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
     before = winograd_before(g, transposed)
-    rows, columns = (-(-size // tile) for size in site.domain.sizes[1:])
-    tiles = site.domain.group * rows * columns
+    each = math.prod(-(-size // tile) for size in site.domain.sizes[1:])
+    tiles = each if site.single else site.domain.group * each
+    if site.domain.group > 1:
+        site.sized.append(site.node)
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
     path = site.node.path
@@ -288,15 +293,20 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     single = registers_per_vector(site.target, sums) == 1 and source.dtype is sums
     unrolled = UNROLLED if single else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
+    abreast = 1
+    if site.domain.turned and not g.aligned and not site.region.accumulations and blocks % ABREAST[-1] == 0:
+        site.sized.append(site.node)
+        if site.single:
+            abreast = next(count for count in ABREAST if blocks % count == 0)
     kernel = TapConvolution(
-        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region
+        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region, abreast
     )
     name = "input gradient" if transposed else "convolution"
     path = site.node.path
     return [
         PhaseDraft("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
         PhaseDraft(
-            name, path, kernel, (x, packed, *site.region_operands), site.domain.chunks, flops_per_sample=g.work
+            name, path, kernel, (x, packed, *site.region_operands), kernel.chunks, flops_per_sample=g.work
         ),
     ]  # fmt: skip
 

@@ -25,7 +25,10 @@ def problems(name: str) -> Iterator[Problem]:
     assert name in OPERATIONS
     for number, sample in enumerate(samples(name)):
         dtype = DType.float64 if number % 3 == 2 else DType.float32
-        yield forward(sample, dtype, symbolic=number % 4 != 3)
+        problem = forward(sample, dtype, symbolic=number % 4 != 3)
+        yield problem
+        if (alone := problem.alone()) is not None:
+            yield alone
         if number % 3 == 0:
             gradient = backward(sample, DType.float32)
             if gradient:

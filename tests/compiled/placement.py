@@ -111,6 +111,8 @@ def poisoned(problem: Problem, byte: int) -> Placed:
 def run_normally(problem: Problem) -> dict[str, Array]:
     """As ``Placed.run``, by the engine itself."""
     states = {name: array.copy() for name, array in problem.bindings.items()}
-    executable = CompiledExecutable(problem.graph, states, {}, problem.n, precision=problem.precision)
+    executable = CompiledExecutable(
+        problem.graph, states, {}, problem.n, single=problem.single, precision=problem.precision
+    )
     results = executable.run(problem.arrays, problem.n)
     return results | {f"state {name}": array for name, array in states.items()}

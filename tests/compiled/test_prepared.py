@@ -15,6 +15,7 @@ from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.errors import ShapeError
 from striate.graph.value import Array
+from striate.ops.contraction import TapConvolution
 from striate.tracing import Trace, arenas_of, bindings_of
 from tests.compiled.networks import mixed, residual_block
 
@@ -331,3 +332,12 @@ def test_one_sample_gives_the_same_bits_in_shares_for_several_threads(monkeypatc
     np.testing.assert_array_equal(model(x[:1]), wanted)
     chunks = {phase.name: phase.chunks for phase in executable(model, x[:1]).phases}
     assert chunks["convolution (winograd)"] == (1, 2)
+
+
+@pytest.mark.parametrize(("outputs", "abreast"), [(64, 4), (90, 2), (33, 1)])
+def test_one_sample_sums_several_output_blocks_at_a_time_with_the_same_bits(outputs: int, abreast: int) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, outputs), nn.ReLU()).initialize(0)
+    x = images(5)
+    np.testing.assert_array_equal(model(x[:1]), model(x)[:1])
+    specs = [phase.spec for phase in executable(model, x[:1]).phases]
+    assert [spec.abreast for spec in specs if isinstance(spec, TapConvolution)] == [abreast]
