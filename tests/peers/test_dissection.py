@@ -26,7 +26,7 @@ def apart(framework: str, name: str) -> Any:
         apart = dissection.striate_dissection
     else:
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[peers]'")
-        step, convert = worker.torch_step(network, configuration.CHANNELS_LAST, 2, 0)
+        step, convert = worker.torch_step(network, configuration.CHANNELS_LAST, 1, 0)
         apart = dissection.torch_dissection
     step(*convert(*next(fresh)))
     return apart(step, lambda: convert(*next(fresh)), 1)
