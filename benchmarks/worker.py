@@ -107,14 +107,18 @@ class Worker:
 
     def turn(self, steps: int) -> list[float]:
         """Seconds of each of ``steps`` training steps."""
+        return self.ask(steps=steps)["seconds"]
+
+    def ask(self, **order: object) -> dict[str, Any]:
+        """What the worker answers; it runs meanwhile, and only then."""
         self._signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
-        stdin.write(json.dumps({"steps": steps}) + "\n")
+        stdin.write(json.dumps(order) + "\n")
         stdin.flush()
         answer = self._answer()
         self._signal(signal.SIGSTOP)
-        return answer["seconds"]
+        return answer
 
     @property
     def peak(self) -> float:
@@ -217,8 +221,14 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
-def serve(prepare: Callable[[Mapping[str, Any]], Prepared]) -> None:
-    """Serves one controller until its pipe closes."""
+def serve(
+    prepare: Callable[[Mapping[str, Any]], Prepared],
+    dissect: Callable[[Step, Callable[[], tuple[Any, Any]], int], object] | None = None,
+) -> None:
+    """Serves one controller until its pipe closes.
+
+    Where an order asks for so many steps ``apart``, ``dissect`` answers, from the step, fresh batches and that number.
+    """
     _die_with_parent()
     # Whatever a library prints goes to standard error; the pipe carries answers alone.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
@@ -251,9 +261,12 @@ def serve(prepare: Callable[[Mapping[str, Any]], Prepared]) -> None:
         (first, outcome), *_ = [once() for _ in range(WARM_STEPS)]
         answer(build=build, first_step=first, outcome=outcome)
         for line in sys.stdin:
-            steps = json.loads(line)["steps"]
+            asked = json.loads(line)
             timed()
-            answer(seconds=[timed() for _ in range(steps)])
+            seconds = [timed() for _ in range(asked["steps"])]
+            apart = asked.get("apart", 0)
+            found = dissect(step, lambda: convert(*next(fresh)), apart) if dissect and apart else None
+            answer(seconds=seconds, apart=found)
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}")
         raise

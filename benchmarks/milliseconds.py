@@ -1,0 +1,252 @@
+"""Where each millisecond of a training step goes, in striate and in PyTorch: a picture.
+
+    python benchmarks/milliseconds.py                            draws docs/pictures/milliseconds.png
+    python benchmarks/milliseconds.py -o speed.svg --json        another file, and the numbers on standard output
+    python benchmarks/milliseconds.py --from numbers.json        draws again what --json printed
+
+As in ``compare.py`` each framework trains in a process of its own from the same weights, is stopped while the other
+runs, and turns beside a probe's reading without two free cores are dropped. In each turn some steps are timed as they
+are, then some are taken apart (``dissection``). The length of a bar is the median of the former; its parts have the
+proportions of the latter, so that they add up to it. PyTorch is eager, in channels_last, with its fused SGD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compare import Turn
+from configuration import CHANNELS_LAST, STRIATE, Configuration
+from dissection import LOSS, OPTIMIZER, Dissection, Work, middle
+from milliseconds_picture import Bar, Section, save_picture
+from networks import NETWORKS, Network, add_networks, striate_model
+from probe import Probe
+from report import machine, note, print_json, print_table
+from worker import Worker
+
+from striate.codegen import target
+from striate.nn import Conv2d, Linear, Module
+
+PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "milliseconds.png"
+CONFIGURATIONS = (STRIATE, CHANNELS_LAST)
+BETWEEN = "linear, loss, update, …"
+
+
+class DissectingWorker(Worker):
+    """A worker whose steps can be taken apart."""
+
+    script = str(Path(__file__).with_name("dissection.py"))
+
+
+@dataclass
+class Contestant:
+    """The turns of one framework on one network."""
+
+    name: str
+    keep_all: bool
+    turns: list[Turn] = field(default_factory=list[Turn])
+    apart: list[Dissection] = field(default_factory=list[Dissection])
+
+    @property
+    def kept(self) -> list[int]:
+        """Which turns count."""
+        return [place for place, turn in enumerate(self.turns) if turn.clean or self.keep_all]
+
+    @property
+    def seconds(self) -> float:
+        """The median step."""
+        return statistics.median(second for place in self.kept for second in self.turns[place].seconds)
+
+    @property
+    def profiled(self) -> Dissection:
+        """A step with the profiler at work."""
+        return middle([self.apart[place] for place in self.kept])
+
+    def summary(self) -> dict[str, object]:
+        """Everything that is drawn."""
+        return {
+            "name": self.name,
+            "turns": len(self.turns),
+            "dropped": len(self.turns) - len(self.kept),
+            "scaled_by": self.seconds / self.profiled.seconds,
+            **self.profiled.scaled(self.seconds).to_json(),
+        }
+
+
+def measure(network: Network, probe: Probe, options: argparse.Namespace) -> list[Contestant]:
+    """Turns of both frameworks, interleaved, until enough count or it took too long."""
+    found = [Contestant("striate", options.keep_all), Contestant("PyTorch", options.keep_all)]
+    with ExitStack() as stack:
+        workers: list[Worker] = []
+        for configuration in CONFIGURATIONS:
+            note(f"{network.title}: starting {configuration.name}")
+            quiet = Configuration(**{**configuration.arguments(), "environment": {"KINETO_LOG_LEVEL": "99"}})
+            workers.append(stack.enter_context(DissectingWorker(network, quiet, options.threads)))
+        start = time.monotonic()
+        rounds = 0
+        while min(len(one.kept) for one in found) < options.repetitions and time.monotonic() - start < options.seconds:
+            before = probe()
+            turn = list(zip(found, workers, strict=True))
+            for one, worker in turn if rounds % 2 else reversed(turn):
+                answer = worker.ask(steps=options.steps, apart=options.apart)
+                after = probe()
+                one.turns.append(Turn(answer["seconds"], before, after))
+                one.apart.append(Dissection.from_json(answer["apart"]))
+                before = after
+            rounds += 1
+            clean = ", ".join(f"{len(one.kept)} of {one.name}" for one in found)
+            note(f"{network.title}: round {rounds}; turns that count: {clean}")
+    for one in found:
+        if not one.kept:
+            raise SystemExit(f"{network.title}: no clean turn of {one.name}: the threads never had a core each")
+    return found
+
+
+# From paths to groups of layers
+
+
+def groups(network: Network) -> dict[str, str]:
+    """The title of the group that each child of the network belongs to: a convolution, or a block, and what follows."""
+    model = striate_model(network)
+    found: dict[str, str] = {}
+    title, number = "", 0
+    for path, child in model.named_modules():
+        if not path or "." in path:
+            continue
+        inner = [layer for _, layer in child.named_modules()]
+        convolutions = [layer for layer in inner if isinstance(layer, Conv2d)]
+        if convolutions:
+            number += 1
+            title = f"{named(path, number)}  {channels(convolutions)}"
+        elif any(isinstance(layer, Linear) for layer in inner):
+            title = BETWEEN
+        found[path] = title
+    return found
+
+
+def named(path: str, number: int) -> str:
+    """``stage1_2`` is block 2 of stage 1; what has only a number is a convolution."""
+    stage, _, block = path.removeprefix("stage").partition("_")
+    if path.isdigit():
+        return f"convolution {number}"
+    return f"stage {stage}, block {block}" if block else path
+
+
+def channels(convolutions: Sequence[Module]) -> str:
+    """Into the first and out of the widest."""
+    first: Any = convolutions[0]
+    return f"{first.in_channels}→{max(each.out_channels for each in convolutions)}"  # pyright: ignore
+
+
+def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter[Work]]:
+    """Seconds by group and work. What striate does to its input, the first layer is for."""
+    found: dict[str, Counter[Work]] = {title: Counter() for title in titles.values()}
+    first = next(iter(titles.values()))
+    for (layer, work), seconds in dissection.parts.items():
+        child = layer.partition(".")[0]
+        outside = BETWEEN if child in ("", LOSS, OPTIMIZER) else first
+        found[titles.get(child, outside)][work] += seconds
+    return found
+
+
+# Showing
+
+
+def section(network: Network, content: dict[str, Any]) -> Section:
+    """What the picture shows of one network."""
+    titles = groups(network)
+    bars: list[Bar] = []
+    for one in content["steps"]:
+        dissection = Dissection.from_json(one)
+        layers = grouped(dissection, titles)
+        bars.append(Bar(one["name"], sum(layers.values(), Counter()), layers))
+    return Section(network.title, bars)
+
+
+def caption(content: dict[str, Any]) -> str:
+    """How it was measured."""
+    parts = content["measured"]
+    steps = [one for network in content["networks"].values() for one in network["steps"]]
+    records = max(one["records"] for one in steps)
+    scaled = max(abs(one["scaled_by"] - 1) for one in steps)
+    dropped = sum(one["dropped"] for one in steps)
+    batch = " and ".join(sorted({str(NETWORKS[name].batch) for name in content["networks"]}))
+    return (
+        "Orange is what has a pass of its own: in striate the statistics of normalization, and parts of activation and "
+        "addition, are computed in the loops of convolutions and timed there. "
+        f"float32, batch {batch}, SGD with momentum, {parts['threads']} threads of an {parts['cpu']}; "
+        f"PyTorch {parts['torch']} eager, channels_last, fused SGD. Lengths: medians of steps as they are, in "
+        f"interleaved turns, {dropped} of {sum(one['turns'] for one in steps)} dropped as unclean. Parts: profiled "
+        f"steps of the same turns, less the profiler's own work (at most {1e3 * records:.0f} ms of PyTorch's rest), "
+        f"scaled to that length (by at most {scaled:.0%})."
+    )
+
+
+def print_numbers(content: dict[str, Any]) -> None:
+    """Milliseconds by work."""
+    for name, network in content["networks"].items():
+        steps = [(one, Dissection.from_json(one)) for one in network["steps"]]
+        rows: list[list[str]] = []
+        for work in Work:
+            spent = [sum(part for (_, each), part in step.parts.items() if each is work) for _, step in steps]
+            rows.append([work.value, *(f"{1e3 * seconds:.2f}" for seconds in spent)])
+        rows.append(["the step", *(f"{1e3 * step.seconds:.2f}" for _, step in steps)])
+        rows.append(["turns dropped", *(f"{one['dropped']}/{one['turns']}" for one, _ in steps)])
+        rows.append(["profiler, taken off", *(f"{1e3 * one['records']:.2f}" for one, _ in steps)])
+        rows.append(["parts scaled by", *(f"{one['scaled_by']:.3f}" for one, _ in steps)])
+        print_table(f"{NETWORKS[name].title}, ms", ("", *(one["name"] for one, _ in steps)), rows)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """All numbers of the picture."""
+    from importlib.metadata import version
+
+    probe = Probe(options.threads)
+    networks = {
+        name: {"steps": [one.summary() for one in measure(NETWORKS[name], probe, options)]} for name in options.networks
+    }
+    computer = machine()
+    name = str(computer["cpu"]).partition(", ")[0].removeprefix("model name ")
+    about = {
+        "threads": options.threads,
+        "cpu": f"{name} ({target.current().cpu})",
+        "torch": version("torch").partition("+")[0],
+    }
+    return {"machine": computer, "measured": about, "networks": networks}
+
+
+def main() -> None:
+    """Measures, draws, then prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_networks(parser)
+    parser.set_defaults(networks=["resnet20", "vgg_small"])
+    parser.add_argument("--repetitions", type=int, default=10, help="turns that count, of each framework (10)")
+    parser.add_argument("--seconds", type=float, default=75, help="no further round after so long on a network (75)")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps a turn, after an untimed one (3)")
+    parser.add_argument("--apart", type=int, default=1, help="steps a turn that are taken apart (1)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep-all", action="store_true", help="drop nothing: for trying the script on a busy machine")
+    parser.add_argument("-o", "--out", type=Path, default=PICTURE, help="the picture: PNG, SVG or PDF by its ending")
+    parser.add_argument("--from", dest="source", type=Path, help="draw from this file of --json, measure nothing")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    content = json.loads(options.source.read_text()) if options.source else measured(options)
+    sections = [section(NETWORKS[name], network) for name, network in content["networks"].items()]
+    save_picture(sections, caption(content), options.out)
+    note(f"wrote {options.out}")
+    if options.json:
+        print_json(content)
+    else:
+        print_numbers(content)
+
+
+if __name__ == "__main__":
+    main()
