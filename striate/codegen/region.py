@@ -82,6 +82,10 @@ class Domain:
         return per * (1 if self.space is Space.FLAT else self.blocks), group
 
 
+LINE = 64
+"""Bytes of a line of the cache."""
+
+
 @dataclass(frozen=True)
 class Load:
     """A vector from an operand at the current place.
@@ -258,6 +262,25 @@ class RegionWriter:
                 self._fixed[number] = self._extent(item)
             elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
+
+    def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
+        """Asks for what the region will read of ``rows`` × ``columns`` pixels from row h and column w of a plane."""
+        k = self.k
+        self.n, self.block = n, block
+        for item in self._fetched():
+            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
+            where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
+            pixel = k.offset(self._pointer(item), where, item.dtype)
+            for row in range(rows):
+                for column in range(0, columns, apart):
+                    k.prefetch(k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype))
+
+    def reads_pixels(self) -> bool:
+        """Whether ``fetch`` asks for anything."""
+        return bool(self._fetched())
+
+    def _fetched(self) -> list[Load]:
+        return [item for item in self._loads() if item.strides[4]]
 
     def row(self, d: Index, h: Index) -> None:
         """Enters a row of pixels."""

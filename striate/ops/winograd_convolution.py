@@ -240,7 +240,7 @@ class WinogradConvolution(TileConvolution):
                 place = k.isub(tile.index, first_tile)
                 self.transform(k, k.scratch, first, tile.index, place, (0, self.source.blocks))
             with k.loop(start, stop) as block:
-                self._multiply(k, block.index, products, (first, last_tile))
+                self._multiply(k, writer, block.index, products, first, (first_tile, last_tile))
                 index = k.iadd(k.imul(number, domain.blocks), block.index)
                 writer.begin_chunk()
                 if self.batches > 1:
@@ -259,15 +259,33 @@ class WinogradConvolution(TileConvolution):
         with k.loop(start, stop) as block:
             self.close(k, writer, number, block.index)
 
-    def _multiply(self, k: Kernel, block: Index, products: Any, upcoming: tuple[Index, Index]) -> None:
-        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of one batch."""
+    def _multiply(
+        self, k: Kernel, writer: RegionWriter, block: Index, products: Any, first: Index, tiles: tuple[Index, Index]
+    ) -> None:
+        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of the batch of a range of tiles."""
         positions = self.n * self.n
         filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
         with k.loop(0, positions) as position:
-            self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
+            self._fetch(k, first, tiles[1], k.iadd(k.imul(block, positions), position.index))
+            self._fetch_finish(k, writer, block, first, tiles, position.index)
             v = k.offset(k.scratch, k.imul(position.index, self.per_position), self.operands)
             u = k.offset(filters, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
             self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
+
+    def _fetch_finish(
+        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
+    ) -> None:
+        """Asks for some of what the region will read beside the products."""
+        if not writer.reads_pixels():
+            return
+        m = self.form.tile
+        parts = min(m, self.n * self.n // self.together)
+        rows = -(-m // parts)
+        tile = k.iadd(tiles[0], k.imod(number, self.together))
+        line = k.imul(k.idiv(number, self.together), rows)
+        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", m))):
+            sample, row, column = self._place(k, first, tile)
+            writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
         """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
