@@ -264,23 +264,20 @@ class RegionWriter:
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
-        """Asks for what the region will read of ``rows`` × ``columns`` pixels from row h and column w of a plane."""
+        """Asks for what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
+        plane: a store too waits for its line."""
         k = self.k
         self.n, self.block = n, block
-        for item in self._fetched():
+        for item in (*self._loads(), *self.region.stores):
+            if not item.strides[4]:
+                continue
             apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
             where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
             pixel = k.offset(self._pointer(item), where, item.dtype)
             for row in range(rows):
                 for column in range(0, columns, apart):
-                    k.prefetch(k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype))
-
-    def reads_pixels(self) -> bool:
-        """Whether ``fetch`` asks for anything."""
-        return bool(self._fetched())
-
-    def _fetched(self) -> list[Load]:
-        return [item for item in self._loads() if item.strides[4]]
+                    place = k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype)
+                    k.prefetch(place, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
         """Enters a row of pixels."""

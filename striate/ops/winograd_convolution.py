@@ -194,6 +194,19 @@ class TileConvolution(KernelSpec):
                                 values = [[pixels[j]] for i, pixels in some if i < heights for j in range(widths)]
                                 writer.tile(k.imul(column, m), places, values)
 
+    def fetch_finish(
+        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
+    ) -> None:
+        """Asks for some of what the region will read and write beside the products of a batch, while there is nothing
+        but arithmetic; ``number`` is that of the position."""
+        m = self.form.tile
+        rows = -(-m // min(m, self.n * self.n // self.together))
+        tile = k.iadd(tiles[0], k.imod(number, self.together))
+        line = k.imul(k.idiv(number, self.together), rows)
+        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", m))):
+            sample, row, column = self._place(k, first, tile)
+            writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
+
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
         """Leaves the samples of a group: their halos are written."""
         first, last = samples_of(k, self.region.domain, number)
@@ -267,25 +280,10 @@ class WinogradConvolution(TileConvolution):
         filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
         with k.loop(0, positions) as position:
             self._fetch(k, first, tiles[1], k.iadd(k.imul(block, positions), position.index))
-            self._fetch_finish(k, writer, block, first, tiles, position.index)
+            self.fetch_finish(k, writer, block, first, tiles, position.index)
             v = k.offset(k.scratch, k.imul(position.index, self.per_position), self.operands)
             u = k.offset(filters, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
             self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
-
-    def _fetch_finish(
-        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
-    ) -> None:
-        """Asks for some of what the region will read beside the products."""
-        if not writer.reads_pixels():
-            return
-        m = self.form.tile
-        parts = min(m, self.n * self.n // self.together)
-        rows = -(-m // parts)
-        tile = k.iadd(tiles[0], k.imod(number, self.together))
-        line = k.imul(k.idiv(number, self.together), rows)
-        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", m))):
-            sample, row, column = self._place(k, first, tile)
-            writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
         """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
