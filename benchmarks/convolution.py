@@ -2,6 +2,7 @@
 
     python benchmarks/convolution.py
     python benchmarks/convolution.py --winograd          effective speed: the same work counted, fewer multiplications
+    python benchmarks/convolution.py --stride 2          from an input with twice the rows and columns
 
 Each program is measured as a network runs it, between two other convolutions, so that operands come and go in the
 layout that convolutions share: x → before → *measured* → after. The program's own clock says how long the phases of
@@ -33,42 +34,44 @@ from striate.ops.convolution import Convolution, ConvolutionInputGradient, Convo
 Array = NDArray[Any]
 
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
-"""(channels in and out, rows and columns)"""
-GEOMETRY = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+"""(channels in and out, rows and columns of the output)"""
 MEASURED = "measured"
 PACKING = frozenset({"pack", "unpack"})
 """Phases that move weights between logical order and the order that kernels read."""
 
 
-def forward(x: Value, w: Value, size: int) -> Value:
-    """x → conv → conv → conv"""
-    convolution = Convolution(*GEOMETRY)
-    for path in ("before", MEASURED, "after"):
+def geometry(stride: int) -> tuple[Any, ...]:
+    """Stride, padding, dilation and groups."""
+    return (stride, stride), ((1, 1), (1, 1)), (1, 1), 1
+
+
+def forward(x: Value, w: Value, size: int, stride: int) -> Value:
+    """x → conv → conv → conv, of which the one in the middle has the stride"""
+    for path, step in (("before", 1), (MEASURED, stride), ("after", 1)):
         with scope(path):
-            x = convolution(x, w)
+            x = Convolution(*geometry(step))(x, w)
     return x
 
 
-def input_gradient(dy: Value, w: Value, size: int) -> Value:
+def input_gradient(dy: Value, w: Value, size: int, stride: int) -> Value:
     """dy → the same chain of input gradients"""
-    gradient = ConvolutionInputGradient(*GEOMETRY, (size, size))
-    for path in ("before", MEASURED, "after"):
+    for path, step in (("before", 1), (MEASURED, stride), ("after", 1)):
+        size *= step
         with scope(path):
-            dy = gradient(dy, w)
+            dy = ConvolutionInputGradient(*geometry(step), (size, size))(dy, w)
     return dy
 
 
-def weight_gradient(x: Value, w: Value, size: int) -> Value:
+def weight_gradient(x: Value, w: Value, size: int, stride: int) -> Value:
     """Two different activations, and the weight gradient of the second convolution"""
-    convolution = Convolution(*GEOMETRY)
     with scope("before"):
-        y = convolution(x, w)
-        dy = convolution(y, w)
+        y = Convolution(*geometry(1))(x, w)
+        dy = Convolution(*geometry(stride))(y, w)
     with scope(MEASURED):
-        return ConvolutionWeightGradient(*GEOMETRY, (3, 3))(y, dy)
+        return ConvolutionWeightGradient(*geometry(stride), (3, 3))(y, dy)
 
 
-DIRECTIONS: dict[str, Callable[[Value, Value, int], Value]] = {
+DIRECTIONS: dict[str, Callable[[Value, Value, int, int], Value]] = {
     "forward": forward,
     "input gradient": input_gradient,
     "weight gradient": weight_gradient,
@@ -116,16 +119,17 @@ class Case:
         ]
 
 
-def prepared(direction: str, channels: int, size: int, batch: int, random: np.random.Generator) -> Case:
+def prepared(direction: str, channels: int, size: int, stride: int, batch: int, random: np.random.Generator) -> Case:
     """The compiled program of one case."""
-    x = Input("x", TensorType(DType.float32, (N, channels, size, size)))()
+    given = size if direction == "input gradient" else size * stride
+    x = Input("x", TensorType(DType.float32, (N, channels, given, given)))()
     w = Input("w", TensorType(DType.float32, (channels, channels, 3, 3)))()
-    result = DIRECTIONS[direction](x, w, size)
+    result = DIRECTIONS[direction](x, w, size, stride)
     executable = prepare(Graph({"x": x, "w": w}, {"result": result}), {}, {}, batch)
     if not hasattr(executable, "program"):
         sys.exit("only compiled programs have a clock: unset STRIATE_ENGINE")
     arrays = {
-        "x": random.standard_normal((batch, channels, size, size)).astype(np.float32),
+        "x": random.standard_normal((batch, channels, given, given)).astype(np.float32),
         "w": (random.standard_normal((channels, channels, 3, 3)) / math.sqrt(9 * channels)).astype(np.float32),
     }
     return Case(direction, channels, size, executable, arrays, 2 * 9 * channels**2 * size**2 * batch / 1e9)
@@ -162,6 +166,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=[f"{c}@{s}" for c, s in SHAPES], metavar="CHANNELS@SIZE")
     parser.add_argument("--directions", nargs="+", default=list(DIRECTIONS), choices=list(DIRECTIONS))
     parser.add_argument("--winograd", action="store_true", help="let Winograd's algorithm in")
+    parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--phases", action="store_true", help="also print what each phase took")
     parser.add_argument("--keep-all", action="store_true", help="drop nothing: for trying the script on a busy machine")
     parser.add_argument("--json", action="store_true")
@@ -169,7 +174,11 @@ def main() -> None:
     settings.override(winograd=options.winograd, threads=options.threads)
     shapes = [tuple(int(part) for part in shape.split("@")) for shape in options.shapes]
     random = np.random.default_rng(0)
-    cases = [prepared(direction, *shape, options.batch, random) for direction in options.directions for shape in shapes]
+    cases = [
+        prepared(direction, *shape, options.stride, options.batch, random)
+        for direction in options.directions
+        for shape in shapes
+    ]
     measure(cases, Probe(max(2, options.threads)), options.repetitions, options.batch, options.work)
 
     def fractions(case: Case, seconds: list[float]) -> list[float]:
@@ -209,6 +218,7 @@ def main() -> None:
         for case in cases
     ]
     what = "3×3 convolution" if options.winograd else "Direct 3×3 convolution"
+    what += f", stride {options.stride}" if options.stride > 1 else ""
     columns = ("", "of peak", "best", "with packing", "GFLOP/s", "ms", "dropped")
     print_table(f"{what}, batch {options.batch}", columns, rows)
     print_table(

@@ -596,10 +596,10 @@ class Kernel:
         """One lane as a scalar."""
         return self.builder.extract_element(x, _lane_number(number))
 
-    def prefetch(self, pointer: Any) -> None:
-        """Asks for the cache line at ``pointer``."""
+    def prefetch(self, pointer: Any, write: bool = False) -> None:
+        """Asks for the cache line at ``pointer``, for oneself alone where it will be written."""
         function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
-        self.builder.call(function, [pointer, I32(0), I32(3), I32(1)])
+        self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 
     def _intrinsic(self, name: str, *values: Any) -> Any:
         type = values[0].type

@@ -82,6 +82,10 @@ class Domain:
         return per * (1 if self.space is Space.FLAT else self.blocks), group
 
 
+LINE = 64
+"""Bytes of a line of the cache."""
+
+
 @dataclass(frozen=True)
 class Load:
     """A vector from an operand at the current place.
@@ -258,6 +262,22 @@ class RegionWriter:
                 self._fixed[number] = self._extent(item)
             elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
+
+    def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
+        """Asks for what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
+        plane: a store too waits for its line."""
+        k = self.k
+        self.n, self.block = n, block
+        for item in (*self._loads(), *self.region.stores):
+            if not item.strides[4]:
+                continue
+            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
+            where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
+            pixel = k.offset(self._pointer(item), where, item.dtype)
+            for row in range(rows):
+                for column in range(0, columns, apart):
+                    place = k.offset(pixel, row * item.strides[3] + column * item.strides[4], item.dtype)
+                    k.prefetch(place, write=isinstance(item, Store))
 
     def row(self, d: Index, h: Index) -> None:
         """Enters a row of pixels."""

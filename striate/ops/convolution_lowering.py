@@ -26,7 +26,7 @@ from striate.ops.contraction import (
 )
 from striate.ops.contraction_gradient import Unpack, WeightGradient
 from striate.ops.contraction_pairs import over_pairs, paired_inputs, paired_outputs, pairing
-from striate.ops.winograd import WinogradPack
+from striate.ops.winograd import Form, WinogradPack
 from striate.ops.winograd_convolution import TileConvolution, WinogradConvolution
 from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 from striate.ops.winograd_wide import WideWinogradConvolution, WinogradInput
@@ -113,10 +113,10 @@ def acceptable(channels: int) -> tuple[int, ...]:
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
-WINOGRAD_TILES = {3: 4, 5: 2}
-"""Outputs of a tile along one axis, by the taps of the filter: both make tiles of six points."""
+WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
+"""Outputs of a tile along one axis, by taps and stride of the filter: six points, with stride 2 nine."""
 
-WINOGRAD_CHANNELS = {3: 16, 5: 16}
+WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
 """Channels from which the products saved outweigh the transforms."""
 
 WINOGRAD_TOGETHER = 16
@@ -125,7 +125,7 @@ WINOGRAD_TOGETHER = 16
 MANY_TILES = 64
 """Tiles that the filters of a position serve before those of the next are read, where they are many."""
 
-MOST_FILTERS = 4 << 20
+MOST_FILTERS = 8 << 20
 """Bytes of transformed filters that a training step writes for all chunks: more would go to memory and come back."""
 
 
@@ -138,16 +138,17 @@ SINGLE_SHARES = 4
 
 @dataclass(frozen=True)
 class Winograd:
-    """How transformed tiles are multiplied: outputs of a tile along one axis, and the type of both factors."""
+    """How transformed tiles are multiplied: the form along an axis, and the type of both factors."""
 
-    tile: int
+    form: Form
     operands: DType
 
 
 NARROW_CHANNELS = {3: 32, 5: 64}
 """For activations in bfloat16 the channels from which transformed tiles are faster than the direct form, which then
 makes two products at a time. Bfloat16 has digits enough for the transforms of F(2×2, 3×3), which with two products at a
-time is also faster than F(4×4, 3×3) in float32; for those of F(2×2, 5×5) it has not, they stay in float32."""
+time is also faster than F(4×4, 3×3) in float32; for those of F(2×2, 5×5) it has not, they stay in float32. A stride of
+2 saves less than a factor of two, and is left direct."""
 
 
 def winograd_form(g: Geometry, transposed: bool, stored: DType) -> Winograd | None:
@@ -155,81 +156,86 @@ def winograd_form(g: Geometry, transposed: bool, stored: DType) -> Winograd | No
 
     It is a function of the shapes and the type alone.
     """
-    if not suits_winograd(g, transposed):
+    form = suited_form(g, transposed)
+    if form is None or stored is not DType.bfloat16:
+        return Winograd(form, stored) if form else None
+    if form.stride > 1 or min(g.filters, g.depth) < NARROW_CHANNELS[form.taps]:
         return None
-    taps = g.kernel[2]
-    if stored is not DType.bfloat16:
-        return Winograd(WINOGRAD_TILES[taps], stored)
-    if min(g.filters, g.depth) < NARROW_CHANNELS[taps]:
-        return None
-    return Winograd(2, stored if taps == 3 else stored.computed)
+    return Winograd(Form(2, form.taps), stored if form.taps == 3 else stored.computed)
 
 
-def suits_winograd(g: Geometry, transposed: bool) -> bool:
-    """Whether F(4×4, 3×3) or F(2×2, 5×5) computes this direction, and pays: a function of the shapes alone."""
-    taps = g.kernel[2]
-    size = g.size if transposed else g.count
-    fits = taps in WINOGRAD_TILES and g.kernel == (1, taps, taps) and g.groups == 1
-    fits = fits and g.stride == g.dilation == (1, 1, 1)
+def suited_form(g: Geometry, transposed: bool) -> Form | None:
+    """The form in which this direction is computed, where one pays: a function of the shapes alone."""
+    taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
+    tile = WINOGRAD_TILES.get((taps, stride))
+    fits = tile is not None and g.kernel == (1, taps, taps) and g.groups == 1
+    fits = fits and g.stride[0] == 1 and g.stride[1] == stride and g.dilation == (1, 1, 1)
     fits = fits and g.before[0] == 0 and all(0 <= b < taps for b in g.before)
-    return fits and min(g.filters, g.depth) >= WINOGRAD_CHANNELS[taps] and min(size[1:]) >= 4
+    fits = fits and (stride == 1 or g.before[1] == before)
+    if not fits or tile is None or min(g.filters, g.depth) < WINOGRAD_CHANNELS[taps, stride]:
+        return None
+    upward = transposed and stride > 1
+    size = g.size if transposed else g.count
+    if min(size[1:]) < (8 if upward else 4):
+        return None
+    return Form(tile * stride, taps, stride, True, before % 2 == 1) if upward else Form(tile, taps, stride)
 
 
 OPERATIONS_A_BYTE = 10
 """What a core computes in the time that it takes to read a byte of filters, each of which serves few tiles only."""
 
 
-def reads_mostly_filters(g: Geometry, transposed: bool) -> bool:
+def reads_mostly_filters(g: Geometry, form: Form, transposed: bool) -> bool:
     """Whether one sample alone has so few tiles that reading the transformed filters, which are larger than the
     filters, takes longer than the operations that they save."""
-    taps = g.kernel[2]
-    tile = WINOGRAD_TILES[taps]
-    points = (tile + taps - 1) ** 2
-    tiles = math.prod(-(-size // tile) for size in (g.size if transposed else g.count)[1:])
-    return 4 * (points - taps**2) * OPERATIONS_A_BYTE > 2 * tiles * (taps**2 * tile**2 - points)
+    tiles = math.prod(-(-size // form.tile) for size in (g.size if transposed else g.count)[1:])
+    products = form.taps**2 * (form.tile // form.stride if form.upward else form.tile) ** 2
+    saved = products - form.points**2
+    return 4 * (form.filters**2 - form.taps**2) * OPERATIONS_A_BYTE > 2 * tiles * saved
 
 
-def winograd_halo(taps: int, before: Three, size: Three, count: Three) -> Halo:
+def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
     """The halo that whole tiles read: a cut last tile reads further than its outputs need."""
     pairs = [(0, 0)]
-    tile = WINOGRAD_TILES[taps]
     for axis in (1, 2):
-        covered = -(-count[axis] // tile) * tile
-        pairs.append((before[axis], max(0, covered + taps - 1 - before[axis] - size[axis])))
+        last = (-(-count[axis] // form.tile) - 1) * form.step + form.patch - before[axis]
+        pairs.append((before[axis], max(0, last - size[axis])))
     return cast(Halo, tuple(pairs))
 
 
-def winograd_before(g: Geometry, transposed: bool) -> Three:
-    """Zeros before the first pixel: those of the turned filter for the input gradient."""
-    d, h, w = (g.kernel[2] - 1 - b for b in g.before) if transposed else g.before
-    return (0, h, w) if transposed else (d, h, w)
+def turned_before(g: Geometry, form: Form) -> Three:
+    """Zeros before the first pixel of a tile of dy: those of the turned filter."""
+    _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
+    return 0, h, w
 
 
 def read_halo(g: Geometry, transposed: bool, winograd: bool) -> Halo:
     """The halo that a direction's kernel reads around its input."""
-    if winograd and suits_winograd(g, transposed):
-        count, size = (g.size, g.count) if transposed else (g.count, g.size)
-        return winograd_halo(g.kernel[2], winograd_before(g, transposed), size, count)
+    form = suited_form(g, transposed) if winograd else None
+    if form:
+        if transposed:
+            return winograd_halo(form, turned_before(g, form), g.count, g.size)
+        return winograd_halo(form, g.before, g.size, g.count)
     return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
 
 
-def lower_winograd(site: Any, g: Geometry, transposed: bool, form: Winograd) -> list[PhaseDraft]:
+def lower_winograd(site: Any, g: Geometry, transposed: bool, winograd: Winograd) -> list[PhaseDraft]:
     """Transformed filters, then the convolution in transformed tiles."""
     x, w = site.node.inputs
     source: Storage = site.storage(x)
-    taps, tile, operands = g.kernel[2], form.tile, form.operands
+    form, operands = winograd.form, winograd.operands
     beside = 1 if registers_per_vector(site.target, operands.computed) > 1 else 2
     most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, beside))
-    pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, tile, taps, transposed)
-    before = winograd_before(g, transposed)
-    each = math.prod(-(-size // tile) for size in site.domain.sizes[1:])
+    pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, form, transposed)
+    before = turned_before(g, form) if transposed else g.before
+    each = math.prod(-(-size // form.tile) for size in site.domain.sizes[1:])
     tiles = each if site.single else site.domain.group * each
     if site.domain.group > 1:
         site.sized.append(site.node)
     together = -(-tiles // -(-tiles // most))
     blocks = site.domain.blocks
     path = site.node.path
-    common = (source, operands, before[1:], tile, taps, together)
+    common = (source, operands, before[1:], form, together)
     size = blocks * pack.per_block * operands.numpy.itemsize
     wide = size > MOST_FILTERS
     drafts: list[PhaseDraft] = []
@@ -267,7 +273,7 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     per_sample = any(item.per_sample for item in site.region.accumulations)
     form = winograd_form(g, transposed, source.dtype) if site.winograd else None
     if form and not per_sample and source.block == BLOCK:
-        if not reads_mostly_filters(g, transposed):
+        if not reads_mostly_filters(g, form.form, transposed):
             return lower_winograd(site, g, transposed, form)
         site.sized.append(site.node)
         if not site.single:
@@ -319,10 +325,10 @@ TILES_BYTES = 400 << 10
 
 def weight_gradient_halos(g: Geometry, winograd: bool) -> tuple[Halo, Halo]:
     """The halos that the weight gradient reads around x and around dy."""
-    if winograd and suits_winograd(g, False):
-        tile = WINOGRAD_TILES[g.kernel[2]]
-        cut = tuple((0, -(-n // tile) * tile - n if axis else 0) for axis, n in enumerate(g.count))
-        return winograd_halo(g.kernel[2], winograd_before(g, False), g.size, g.count), cast(Halo, cut)
+    form = suited_form(g, False) if winograd else None
+    if form:
+        cut = tuple((0, -(-n // form.tile) * form.tile - n if axis else 0) for axis, n in enumerate(g.count))
+        return winograd_halo(form, g.before, g.size, g.count), cast(Halo, cut)
     return halo_of([g.forward], g.size), NO_HALO
 
 
@@ -332,7 +338,7 @@ def _operands(source: Storage, arriving: Storage) -> DType:
     return source.dtype if same else source.dtype.computed
 
 
-def lower_winograd_gradient(site: Any, g: Geometry, form: Winograd) -> list[PhaseDraft]:
+def lower_winograd_gradient(site: Any, g: Geometry, winograd: Winograd) -> list[PhaseDraft]:
     """Sums in transformed tiles, then their transformation back."""
     x, dy = site.node.inputs
     source, arriving = site.storage(x), site.storage(dy)
@@ -340,13 +346,12 @@ def lower_winograd_gradient(site: Any, g: Geometry, form: Winograd) -> list[Phas
     units = -(-arriving.blocks // outs) * -(-source.blocks // intos)
     shares = max(1, -(-WINOGRAD_SHARES // units))
     samples = 0 if x.type.batched else x.shape[0]
-    before = winograd_before(g, False)[1:]
-    taps, tile, operands = g.kernel[2], form.tile, form.operands
-    per_tile = (tile + taps - 1) ** 2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
+    form, operands = winograd.form, winograd.operands
+    per_tile = form.points**2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
     accumulators = min(BLOCK, most_accumulators(site.target, operands.computed, 1))
     kernel = WinogradWeightGradient(
-        source, arriving, operands, before, shares, outs, intos, together, accumulators, tile, taps, samples
+        source, arriving, operands, g.before[1:], shares, outs, intos, together, accumulators, form, samples
     )
     pairs = arriving.blocks * source.blocks
     path = site.node.path

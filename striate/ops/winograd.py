@@ -1,15 +1,19 @@
-"""Winograd's minimal filtering for stride-1 convolutions: fewer multiplications, by transforming small tiles.
+"""Winograd's minimal filtering: fewer multiplications, by transforming small tiles.
 
     Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A        (Winograd 1980; Lavin and Gray 2015, arXiv:1509.09308)
 
 F(m, r) computes m outputs of an r-tap filter from m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½,
 −2 and ∞: with −2 in place of ±2 the transforms' largest entries, and so the rounding error, are about half as large.
+
+A filter of three taps and stride 2 sees pixels of one parity with its outer taps and those of the other with the inner
+one: F(4, 2) on the former, four plain products for the latter, nine in place of twelve along an axis, 81 of 144 in a
+tile. The four pixels are points that share one filter; so all is said by matrices as before.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,7 +35,10 @@ POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices of F(m, r): ``output`` Aᵀ (m, n), ``filter`` G (n, r), ``input`` Bᵀ (n, n), n = m + r − 1."""
+    """The matrices of a form along one axis: ``output`` Aᵀ, ``filter`` G, ``input`` Bᵀ.
+
+    Point j multiplies with row j of G, or with the last, where there are fewer rows than points.
+    """
 
     output: Matrix
     filter: Matrix
@@ -60,6 +67,101 @@ def transforms(m: int, r: int) -> Transforms:
     filter.append([Fraction(k == r - 1) for k in range(r)])
     square = [[a**t / fj for a, fj in zip(points, f, strict=True)] + [Fraction(t == n - 1)] for t in range(n)]
     return Transforms(_frozen(output), _frozen(filter), _frozen(_inverse(square)))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a tile is computed along an axis.
+
+    ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or with the roles exchanged a weight gradient.
+    ``stride`` 2, three taps: of a convolution, or ``upward`` of its input gradient, where every pixel of dy gives two
+    of dx. Of those the ``odd`` ones see two taps, or the even ones.
+    """
+
+    tile: int  # outputs
+    taps: int
+    stride: int = 1
+    upward: bool = False
+    odd: bool = False
+
+    @property
+    def step(self) -> int:
+        """Input pixels from tile to tile."""
+        return self.tile // self.stride if self.upward else self.tile * self.stride
+
+    @property
+    def patch(self) -> int:
+        """Input pixels that a tile reads."""
+        return len(self.transforms.input[0])
+
+    @property
+    def points(self) -> int:
+        """Products of a tile."""
+        return len(self.transforms.input)
+
+    @property
+    def filters(self) -> int:
+        """Rows of G."""
+        return len(self.transforms.filter)
+
+    @property
+    def transforms(self) -> Transforms:
+        """Of a convolution, or of an input gradient in terms of the turned filter."""
+        return transforms(self.tile, self.taps) if self.stride == 1 else _strided(self)
+
+    @property
+    def gradient(self) -> Transforms:
+        """Of the weight gradient: ``filter`` is for tiles of dy, ``output`` gives the taps, ``input`` is the same."""
+        if self.stride == 1:
+            return transforms(self.taps, self.tile).with_plain_filter()
+        return _strided_gradient(self)
+
+    def transform_input(self, k: Kernel, d: Sequence[Any]) -> list[Any]:
+        """Bᵀ d for vectors d."""
+        return transform_six(k, d) if self.patch == self.points == 6 else apply(k, self.transforms.input, d)
+
+
+@functools.cache
+def _strided(form: Form) -> Transforms:
+    """F(4, 2) for the two outer taps, products of single pixels for the inner one."""
+    if (form.taps, form.tile) != (3, 8 if form.upward else 4) or form.stride != 2:
+        raise ValueError(f"no form is known for {form}")
+    pair = transforms(4, 2)
+    units = _units(4)
+    outer = [[row[0], Fraction(0), row[1]] for row in pair.filter]
+    filter = [*outer, [Fraction(0), Fraction(1), Fraction(0)]]
+    if not form.upward:
+        input = [_spread(row, 0, 2, 9) for row in pair.input] + [_spread(row, 1, 2, 9) for row in units]
+        output = [[*row, *unit] for row, unit in zip(pair.output, units, strict=True)]
+        return Transforms(_frozen(output), _frozen(filter), _frozen(input))
+    input = [*pair.input, *(_spread(row, 0 if form.odd else 1, 1, 5) for row in units)]
+    two = [[*row, *[Fraction(0)] * 4] for row in pair.output]
+    one = [[*[Fraction(0)] * 5, *unit] for unit in units]
+    places = (one, two) if form.odd else (two, one)
+    output = [row for rows in zip(*places, strict=True) for row in rows]
+    return Transforms(_frozen(output), _frozen(filter), _frozen(input))
+
+
+@functools.cache
+def _strided_gradient(form: Form) -> Transforms:
+    """F(2, 4) gives the outer taps, the sum over four pixels, which share their place in M, the inner one."""
+    pair = transforms(2, 4).with_plain_filter()
+    filter = [*pair.filter, *_units(4)]
+    nothing = [Fraction(0)] * 5
+    output = [[*pair.output[0], Fraction(0)], [*nothing, Fraction(1)], [*pair.output[1], Fraction(0)]]
+    return Transforms(_frozen(output), _frozen(filter), form.transforms.input)
+
+
+def _units(n: int) -> list[list[Fraction]]:
+    return [[Fraction(i == j) for j in range(n)] for i in range(n)]
+
+
+def _spread(row: Sequence[Fraction], first: int, step: int, size: int) -> list[Fraction]:
+    """The entries of a row at every ``step``-th place from ``first``."""
+    spread = [Fraction(0)] * size
+    for number, entry in enumerate(row):
+        spread[first + number * step] = entry
+    return spread
 
 
 def _product(factors: Any) -> Fraction:
@@ -104,14 +206,12 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Any]) -> list[Any]:
     return [done[i] if i in done else _combine(k, row, x) for i, row in enumerate(matrix)]
 
 
-def transform_input(k: Kernel, d: Sequence[Any]) -> list[Any]:
-    """Bᵀ d; for tiles of six points in 16 operations where the matrix has 26 entries.
+def transform_six(k: Kernel, d: Sequence[Any]) -> list[Any]:
+    """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries; it depends on m + r alone.
 
     Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
     t = d₃ − d₁ and u = d₄ − d₂, which x² − 1 divides out of, every row is u or t and little more.
     """
-    if len(d) != 6:
-        return apply(k, transforms(len(d) - 2, 3).input, d)  # it depends on m + r alone
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
     t, u = k.sub(d3, d1), k.sub(d4, d2)
@@ -123,6 +223,29 @@ def transform_input(k: Kernel, d: Sequence[Any]) -> list[Any]:
         k.fma(half, t, u),
         k.fma(three_halves, u, k.sub(k.sub(d5, d3), t)),
     ]
+
+
+def transform_both(
+    k: Kernel, matrix: Matrix, along: Callable[[Sequence[Any]], list[Any]], load: Callable[[int, int], Any]
+) -> Iterator[tuple[tuple[int, ...], Iterator[list[Any]]]]:
+    """T d Tᵀ of d[i][j] = ``load(i, j)``, as (numbers of rows, rows), few rows at a time.
+
+    ``along`` applies the matrix T to vectors. Rows of T that are unit vectors pass a row of d on: each of them comes
+    alone, and only then is it loaded; the others come together, since they share what they read. A row is computed
+    where it is asked for, so that it may be stored before the next one needs registers.
+    """
+    size = len(matrix[0])
+    passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
+    mixed = tuple(i for i in range(len(matrix)) if i not in passed)
+    seen = {j for i in mixed for j, entry in enumerate(matrix[i]) if entry}
+    if len(mixed) == len(matrix):
+        halves = [along([load(i, j) for i in range(size)]) for j in range(size)]
+    else:
+        part = tuple(matrix[i] for i in mixed)
+        halves = [apply(k, part, [load(i, j) if i in seen else None for i in range(size)]) for j in range(size)]
+    yield mixed, (along([half[number] for half in halves]) for number in range(len(mixed)))
+    for i, source in passed.items():
+        yield (i,), iter([along([load(source, j) for j in range(size)])])
 
 
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Any]) -> Any:
@@ -162,8 +285,7 @@ class WinogradPack(KernelSpec):
     operands: DType
     filters: int
     channels: int
-    tile: int
-    taps: int
+    form: Form
     transposed: bool
 
     @property
@@ -184,8 +306,7 @@ class WinogradPack(KernelSpec):
     @property
     def per_block(self) -> int:
         """Packed elements of one output block."""
-        n = self.tile + self.taps - 1
-        return n * n * self.per_position
+        return self.form.filters**2 * self.per_position
 
     @property
     def chunks(self) -> int:
@@ -213,8 +334,8 @@ class WinogradPack(KernelSpec):
 
     def _points(self, k: Kernel, weights: Any, out: Index, into: Index) -> Iterator[Any]:
         """U of one input channel and 16 output channels, position by position."""
-        dtype, r = self.dtype, self.taps
-        t = transforms(self.tile, r)
+        dtype, r = self.dtype, self.form.taps
+        matrix = self.form.transforms.filter
         outputs = self.channels if self.transposed else self.filters
         step = r * r if self.transposed else self.channels * r * r
         other = self.channels * r * r if self.transposed else r * r
@@ -226,6 +347,6 @@ class WinogradPack(KernelSpec):
         ]  # fmt: skip
         if self.transposed:
             taps = [row[::-1] for row in taps[::-1]]
-        columns = [apply(k, t.filter, [taps[h][w] for h in range(r)]) for w in range(r)]
-        for i in range(self.tile + r - 1):
-            yield from apply(k, t.filter, [columns[w][i] for w in range(r)])
+        columns = [apply(k, matrix, [taps[h][w] for h in range(r)]) for w in range(r)]
+        for i in range(self.form.filters):
+            yield from apply(k, matrix, [columns[w][i] for w in range(r)])

@@ -8,6 +8,8 @@ that cache, ``wide.WideWinogradConvolution`` takes its place.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,17 @@ from striate.codegen.phase import KernelSpec
 from striate.codegen.region import Region, RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.winograd import PADDING, SUMMED_APART, apply, lines_apart, transform_input, transforms
+from striate.ops.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
+
+Line = tuple[int, list[Any]]
+"""The number of a row of a tile, and its vectors."""
+
+FETCHED_AT_ONCE = 16
+"""Pixels that are asked for at a time: a core waits for some 20 lines at once."""
+
+
+FINISHED_AT_ONCE = 16
+"""Pixels that a region takes at a time: more would want more registers than there are."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +43,14 @@ class TileConvolution(KernelSpec):
     source: Storage
     operands: DType  # of U and V
     before: tuple[int, int]
-    tile: int
-    taps: int
+    form: Form
     together: int  # tiles whose products stay in registers: a batch
     region: Region
 
     @property
     def n(self) -> int:
         """Points of a tile along one axis."""
-        return self.tile + self.taps - 1
+        return self.form.points
 
     @property
     def sums(self) -> DType:
@@ -50,7 +61,7 @@ class TileConvolution(KernelSpec):
     def grid(self) -> tuple[int, int]:
         """Tiles along each axis."""
         _, height, width = self.region.domain.sizes
-        return -(-height // self.tile), -(-width // self.tile)
+        return -(-height // self.form.tile), -(-width // self.form.tile)
 
     @property
     def batches(self) -> int:
@@ -83,6 +94,14 @@ class TileConvolution(KernelSpec):
         """Bytes of M for one batch."""
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
+    def filter_of(self, k: Kernel, position: Index) -> Index:
+        """The transformed filter that a position multiplies with."""
+        n, filters = self.n, self.form.filters
+        if n == filters:
+            return position
+        i, j = k.idiv(position, n), k.imod(position, n)
+        return k.iadd(k.imul(k.imin(i, filters - 1), filters), k.imin(j, filters - 1))
+
     def tiles_of(self, k: Kernel, number: Index) -> tuple[Index, Index]:
         """(first sample, number of tiles) of a sample group."""
         rows, columns = self.grid
@@ -104,7 +123,7 @@ class TileConvolution(KernelSpec):
         s = self.source.strides
         where = k.iadd(
             self.source.origin, k.imul(sample, s[0]),
-            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            k.imul(row, self.form.step * s[3]), k.imul(column, self.form.step * s[4]),
             -self.before[0] * s[3] - self.before[1] * s[4],
         )  # fmt: skip
         corner = k.offset(k.operand(0), where, dtype)
@@ -112,13 +131,16 @@ class TileConvolution(KernelSpec):
         with k.loop(*blocks) as block:
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
             out = k.offset(target, k.imul(block.index, self.together * BLOCK), operands)
-            columns = [
-                transform_input(k, [k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64) for i in range(n)])
-                for j in range(n)
-            ]
-            for i in range(n):
-                for j, value in enumerate(transform_input(k, [columns[c][i] for c in range(n)])):
-                    k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
+
+            def pixel(i: int, j: int, image: Any = image) -> Any:
+                return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
+
+            for numbers, rows in transform_both(
+                k, self.form.transforms.input, lambda d: self.form.transform_input(k, d), pixel
+            ):
+                for i, row in zip(numbers, rows, strict=True):
+                    for j, value in enumerate(row):
+                        k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
 
     def multiply(self, k: Kernel, v: Any, u: Any, out: Any) -> None:
         """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
@@ -150,24 +172,40 @@ class TileConvolution(KernelSpec):
 
     def finish(self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any) -> None:
         """Y = Aᵀ M A of one tile, and the region on its pixels."""
-        dtype, n, m = self.sums, self.n, self.tile
-        matrix = transforms(m, self.taps).output
+        dtype, n, m = self.sums, self.n, self.form.tile
+        matrix = self.form.transforms.output
         sample, row, column = self._place(k, first, tile)
         step = self.per_product
-        half = [
-            apply(k, matrix, [k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64) for i in range(n)])
-            for j in range(n)
-        ]
-        pixels = [apply(k, matrix, [half[j][i] for j in range(n)]) for i in range(m)]
+
+        def product(i: int, j: int) -> Any:
+            return k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64)
+
         writer.begin_block(sample, block)
         writer.row(0, k.imul(row, m))
         rows, columns = self.grid
         _, height, width = self.region.domain.sizes
-        for inner_row, heights in _edges(k, row, rows, height, m):
-            for inner_column, widths in _edges(k, column, columns, width, m):
-                with k.when(k.both(inner_row, inner_column)):
-                    places = [(i, j) for i in range(heights) for j in range(widths)]
-                    writer.tile(k.imul(column, m), places, [[pixels[i][j]] for i, j in places])
+        for numbers, lines in transform_both(k, matrix, lambda d: apply(k, matrix, d), product):
+            for some in _few(zip(numbers, lines, strict=True), max(1, FINISHED_AT_ONCE // m)):
+                for inner_row, heights in _edges(k, row, rows, height, m):
+                    for inner_column, widths in _edges(k, column, columns, width, m):
+                        places = [(i, j) for i, _ in some if i < heights for j in range(widths)]
+                        if places:
+                            with k.when(k.both(inner_row, inner_column)):
+                                values = [[pixels[j]] for i, pixels in some if i < heights for j in range(widths)]
+                                writer.tile(k.imul(column, m), places, values)
+
+    def fetch_finish(
+        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
+    ) -> None:
+        """Asks for some of what the region will read and write beside the products of a batch, while there is nothing
+        but arithmetic; ``number`` is that of the position."""
+        m = self.form.tile
+        rows = -(-m // min(m, self.n * self.n // self.together))
+        tile = k.iadd(tiles[0], k.imod(number, self.together))
+        line = k.imul(k.idiv(number, self.together), rows)
+        with k.when(k.both(k.compare(tile, "<", tiles[1]), k.compare(line, "<", m))):
+            sample, row, column = self._place(k, first, tile)
+            writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
         """Leaves the samples of a group: their halos are written."""
@@ -215,7 +253,7 @@ class WinogradConvolution(TileConvolution):
                 place = k.isub(tile.index, first_tile)
                 self.transform(k, k.scratch, first, tile.index, place, (0, self.source.blocks))
             with k.loop(start, stop) as block:
-                self._multiply(k, block.index, products, (first, last_tile))
+                self._multiply(k, writer, block.index, products, first, (first_tile, last_tile))
                 index = k.iadd(k.imul(number, domain.blocks), block.index)
                 writer.begin_chunk()
                 if self.batches > 1:
@@ -234,30 +272,42 @@ class WinogradConvolution(TileConvolution):
         with k.loop(start, stop) as block:
             self.close(k, writer, number, block.index)
 
-    def _multiply(self, k: Kernel, block: Index, products: Any, upcoming: tuple[Index, Index]) -> None:
-        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of one batch."""
+    def _multiply(
+        self, k: Kernel, writer: RegionWriter, block: Index, products: Any, first: Index, tiles: tuple[Index, Index]
+    ) -> None:
+        """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of the batch of a range of tiles."""
         positions = self.n * self.n
-        filters = k.offset(k.operand(1), k.imul(block, positions * self.per_filter), self.operands)
+        filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
         with k.loop(0, positions) as position:
-            self._fetch(k, *upcoming, k.iadd(k.imul(block, positions), position.index))
+            self._fetch(k, first, tiles[1], k.iadd(k.imul(block, positions), position.index))
+            self.fetch_finish(k, writer, block, first, tiles, position.index)
             v = k.offset(k.scratch, k.imul(position.index, self.per_position), self.operands)
-            u = k.offset(filters, k.imul(position.index, self.per_filter), self.operands)
+            u = k.offset(filters, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
             self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
         """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
-        s, dtype = self.source.strides, self.source.dtype
-        block, place = k.idiv(number, self.together), k.imod(number, self.together)
+        s, dtype, step = self.source.strides, self.source.dtype, self.form.step
+        rows = min(step, FETCHED_AT_ONCE // step)
+        parts = step // rows
+        place, number = k.imod(number, self.together), k.idiv(number, self.together)
+        part, block = k.imod(number, parts), k.idiv(number, parts)
         sample, row, column = self._place(k, first, k.iadd(next_tile, place))
         where = k.iadd(
             self.source.origin, k.imul(sample, s[0]), k.imul(block, s[1]),
-            k.imul(row, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            k.imul(k.iadd(k.imul(row, step), k.imul(part, rows)), s[3]), k.imul(column, step * s[4]),
         )  # fmt: skip
         exists = k.compare(sample, "<", self.region.domain.samples or k.n)
-        with k.when(k.both(k.compare(number, "<", self.source.blocks * self.together), exists)):
-            for i in range(self.tile):
-                for j in range(0, self.tile, lines_apart(dtype)):
+        with k.when(k.both(k.compare(block, "<", self.source.blocks), exists)):
+            for i in range(rows):
+                for j in range(0, step, lines_apart(dtype)):
                     k.prefetch(k.offset(k.operand(0), k.iadd(where, i * s[3] + j * s[4]), dtype))
+
+
+def _few(lines: Iterator[Line], count: int) -> Iterator[list[Line]]:
+    """The lines, ``count`` at a time."""
+    while some := list(itertools.islice(lines, count)):
+        yield some
 
 
 def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Any, int]]:

@@ -7,7 +7,7 @@ The sum over tiles stays in transformed form, one matrix product a position, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,12 @@ from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.contraction_gradient import evenly
-from striate.ops.winograd import PADDING, apply, lines_apart, transform_input, transforms
+from striate.ops.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
+
+Transform = tuple[Matrix, Callable[[Sequence[Any]], list[Any]]]
+"""A matrix, and what applies it to vectors."""
+
+Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,13 @@ class WinogradWeightGradient(KernelSpec):
     intos: int  # input blocks of one range
     together: int  # tiles of one batch
     accumulators: int  # input channels whose sums stay in registers
-    tile: int
-    taps: int
+    form: Form
     samples: int  # 0: the run-time N
 
     @property
     def points(self) -> int:
         """Products of one tile."""
-        return (self.tile + self.taps - 1) ** 2
+        return self.form.points**2
 
     @property
     def ranges(self) -> tuple[int, int]:
@@ -97,13 +101,13 @@ class WinogradWeightGradient(KernelSpec):
     @property
     def per_pair(self) -> int:
         """Elements of M for one output and input block."""
-        return self.points * BLOCK * LANES
+        return self.form.filters**2 * BLOCK * LANES
 
     @property
     def grid(self) -> tuple[int, int]:
         """Tiles along each axis of dy."""
         _, height, width = self.arriving.sizes
-        return -(-height // self.tile), -(-width // self.tile)
+        return -(-height // self.form.tile), -(-width // self.form.tile)
 
     def write(self, k: Kernel) -> None:
         dtype = self.sums
@@ -142,7 +146,7 @@ class WinogradWeightGradient(KernelSpec):
             with k.loop(0, count, self.paired) as tile:
                 self._transform(k, (first, k.iadd(batch.index, tile.index), tiles), tile.index, w,
                                 (first_out, last_out), (first_into, last_into))  # fmt: skip
-            with k.loop(0, self.points) as position:
+            with k.loop(0, self.form.filters**2) as position:
 
                 def multiply(out: Index, into: Index, place: Any, position: Index = position.index) -> None:
                     out, into = k.isub(out, first_out), k.isub(into, first_into)
@@ -157,10 +161,10 @@ class WinogradWeightGradient(KernelSpec):
 
     def finish(self, k: Kernel, out: Index, into: Index, sums: Any, dw: Any) -> None:
         """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
-        dtype, taps = self.sums, self.taps
+        dtype, taps = self.sums, self.form.taps
         filters, depth = self.arriving.channels, self.source.channels
-        matrix = transforms(taps, self.tile).with_plain_filter().output
-        size = self.tile + taps - 1
+        matrix = self.form.gradient.output
+        size = self.form.filters
         per_share = self.arriving.blocks * self.source.blocks * self.per_pair
         first = k.imul(into, BLOCK)
         lanes = k.imin(LANES, k.isub(filters, k.imul(out, LANES)))
@@ -194,13 +198,14 @@ class WinogradWeightGradient(KernelSpec):
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
     def _corner(
-        self, k: Kernel, storage: Storage, array: Any, at: tuple[Index, Index, Index], before: tuple[int, int] = (0, 0)
-    ) -> Any:
-        """The first pixel of a tile, in the first block."""
+        self, k: Kernel, storage: Storage, array: Any, at: tuple[Index, Index, Index], step: int,
+        before: tuple[int, int] = (0, 0),
+    ) -> Any:  # fmt: skip
+        """The first pixel of a tile, in the first block; ``step`` pixels lie between tiles."""
         s = storage.strides
         sample, line, column = at
         where = k.iadd(
-            storage.origin, k.imul(sample, s[0]), k.imul(line, self.tile * s[3]), k.imul(column, self.tile * s[4]),
+            storage.origin, k.imul(sample, s[0]), k.imul(line, step * s[3]), k.imul(column, step * s[4]),
             -before[0] * s[3] - before[1] * s[4],
         )  # fmt: skip
         return k.offset(array, where, storage.dtype)
@@ -215,22 +220,25 @@ class WinogradWeightGradient(KernelSpec):
         at once, and then for those before it asks for others.
         """
         first, next_tile, tiles = upcoming
-        sources = ((self.source, 0, intos), (self.arriving, 1, outs))
-        rows = self.tile * max(self.intos, self.outs) * self.together  # of tiles
-        share = -(-rows // (self.points * self.outs * self.intos))
+        form = self.form
+        sources = ((self.source, 0, intos, form.stride), (self.arriving, 1, outs, 1))
+        rows = form.tile * max(self.intos, self.outs) * self.together  # of tiles of dy
+        share = -(-rows // (form.filters**2 * self.outs * self.intos))
         with k.loop(0, share) as item:
             at = k.iadd(k.imul(number, share), item.index)
             tile, row = k.iadd(next_tile, k.imod(at, self.together)), k.idiv(at, self.together)
-            line, block = k.imod(row, self.tile), k.idiv(row, self.tile)
+            line, block = k.imod(row, form.tile), k.idiv(row, form.tile)
             with k.when(k.compare(tile, "<", tiles)):
                 place = self._place(k, first, tile)
-                for storage, operand, (low, high) in sources:
-                    own = k.iadd(low, block)
+                for storage, operand, (low, high), stride in sources:
+                    own, s = k.iadd(low, block), storage.strides
                     with k.when(k.compare(own, "<", high)):
-                        where = k.iadd(k.imul(own, storage.strides[1]), k.imul(line, storage.strides[3]))
-                        pixel = k.offset(self._corner(k, storage, k.operand(operand), place), where, storage.dtype)
-                        for column in range(0, self.tile, lines_apart(storage.dtype)):
-                            k.prefetch(k.offset(pixel, column * storage.strides[4], storage.dtype))
+                        where = k.iadd(k.imul(own, s[1]), k.imul(line, stride * s[3]))
+                        corner = self._corner(k, storage, k.operand(operand), place, form.tile * stride)
+                        pixel = k.offset(corner, where, storage.dtype)
+                        for i in range(stride):
+                            for j in range(0, form.tile * stride, lines_apart(storage.dtype)):
+                                k.prefetch(k.offset(pixel, i * s[3] + j * s[4], storage.dtype))
 
     def _transform(
         self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Any, outs: tuple[Index, Index],
@@ -246,57 +254,93 @@ class WinogradWeightGradient(KernelSpec):
         if self.paired == 2:
             exists = k.compare(k.iadd(number, 1), "<", tiles)
             at.append(self._place(k, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
-        matrix, points = transforms(self.taps, self.tile).with_plain_filter().filter, self.tile + self.taps - 1
-        x = [self._corner(k, self.source, k.operand(0), each, self.before) for each in at]
-        dy = [self._corner(k, self.arriving, k.operand(1), each) for each in at]
+        form = self.form
+        matrices = form.gradient
+        x = [self._corner(k, self.source, k.operand(0), each, form.step, self.before) for each in at]
+        dy = [self._corner(k, self.arriving, k.operand(1), each, form.tile) for each in at]
         v = k.offset(k.scratch, k.imul(place, BLOCK), self.operands)
         w = k.offset(w, k.imul(place, BLOCK), self.operands)
-        self._tiles(k, self.source, x, lambda d: transform_input(k, d), (points, points), intos, v, self.per_v)
-        self._tiles(
-            k, self.arriving, dy, lambda d: apply(k, matrix, d), (self.tile, points), outs, w, self.per_w, exists
-        )
+
+        def transform_x(d: Sequence[Any]) -> list[Any]:
+            return form.transform_input(k, d)
+
+        def transform_dy(d: Sequence[Any]) -> list[Any]:
+            return apply(k, matrices.filter, d)
+
+        self._tiles(k, self.source, x, (matrices.input, transform_x), intos, v, self.per_v)
+        self._tiles(k, self.arriving, dy, (matrices.filter, transform_dy), outs, w, self.per_w, exists)
 
     def _tiles(
-        self, k: Kernel, storage: Storage, corners: Sequence[Any], transform: Callable[[Sequence[Any]], list[Any]],
-        sizes: tuple[int, int], blocks: tuple[Index, Index], target: Any, per_position: int, exists: Any = True,
+        self, k: Kernel, storage: Storage, corners: Sequence[Any], transform: Transform, blocks: tuple[Index, Index],
+        target: Any, per_position: int, exists: Any = True,
     ) -> None:  # fmt: skip
-        """The tiles at ``corners``, of all blocks: ``sizes`` are their pixels and points along one axis."""
+        """The tiles at ``corners``, of all blocks."""
         dtype, s = storage.dtype, storage.strides
-        size, points = sizes
+        matrix, along = transform
         with k.loop(*blocks) as block:
             own = k.isub(block.index, blocks[0])
             out = k.offset(target, k.imul(own, self.together * BLOCK), self.operands)
-            halves: list[list[list[Any]]] = []
-            for corner in corners:
-                image = k.offset(corner, k.imul(block.index, s[1]), dtype)
-                pixels = [[k.offset(image, i * s[3] + j * s[4], dtype) for i in range(size)] for j in range(size)]
-                halves.append([transform([k.load(pixel, dtype, 64) for pixel in column]) for column in pixels])
-            for i in range(points):
-                rows = [transform([half[c][i] for c in range(size)]) for half in halves]
-                for j, values in enumerate(zip(*rows, strict=True)):
-                    place = k.offset(out, (i * points + j) * per_position, self.operands)
-                    if self.paired == 1:
-                        k.store(values[0], place, self.operands, 64)
-                    else:
-                        k.store_pairs(values[0], k.choose(exists, values[1], k.constant(0, self.sums)), place)
 
-    def _multiply(self, k: Kernel, position: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
-        """M[position] += Σ_t W[t][16 o] · V[t][c], for 16 input channels c."""
+            def tile(corner: Any, block: Index = block.index) -> Rows:
+                image = k.offset(corner, k.imul(block, s[1]), dtype)
+
+                def pixel(i: int, j: int) -> Any:
+                    return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
+
+                return transform_both(k, matrix, along, pixel)
+
+            for parts in zip(*map(tile, corners), strict=True):
+                for i, *rows in zip(parts[0][0], *(lines for _, lines in parts), strict=True):
+                    for j, values in enumerate(zip(*rows, strict=True)):
+                        place = k.offset(out, (i * len(matrix) + j) * per_position, self.operands)
+                        if self.paired == 1:
+                            k.store(values[0], place, self.operands, 64)
+                        else:
+                            k.store_pairs(values[0], k.choose(exists, values[1], k.constant(0, self.sums)), place)
+
+    def _multiply(self, k: Kernel, filter: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
+        """M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c], for 16 input channels c."""
         dtype, operands, paired = self.sums, self.operands, self.paired
         step = self.together * BLOCK
-        v = k.offset(k.scratch, k.iadd(k.imul(position, self.per_v), k.imul(into, step)), operands)
-        w = k.offset(w, k.iadd(k.imul(position, self.per_w), k.imul(out, step)), operands)
-        target = k.offset(place, k.imul(position, BLOCK * LANES), dtype)
+        v = k.offset(k.scratch, k.imul(into, step), operands)
+        w = k.offset(w, k.imul(out, step), operands)
+        target = k.offset(place, k.imul(filter, BLOCK * LANES), dtype)
+        rows, columns = self._positions(k, filter)
         for channels in evenly(list(range(BLOCK)), self.accumulators):
             places = [k.offset(target, c * LANES, dtype) for c in channels]
-            start = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
-            with k.loop(0, count, paired, carry=start) as tile:
-                arrived = k.offset(w, k.imul(tile.index, BLOCK), operands)
-                x = k.offset(v, k.imul(tile.index, BLOCK), operands)
-                offsets = [c * paired for c in channels]
-                tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
-            for p, value in zip(places, tile.result, strict=True):
+            offsets = [c * paired for c in channels]
+
+            def products(position: Index, sums: list[Any], offsets: list[int] = offsets) -> list[Any]:
+                mine = k.offset(w, k.imul(position, self.per_w), operands)
+                seen = k.offset(v, k.imul(position, self.per_v), operands)
+                with k.loop(0, count, paired, carry=sums) as tile:
+                    arrived = k.offset(mine, k.imul(tile.index, BLOCK), operands)
+                    x = k.offset(seen, k.imul(tile.index, BLOCK), operands)
+                    tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
+                return tile.result
+
+            found = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
+            if self.form.points == self.form.filters:
+                found = products(filter, found)
+            else:
+                with k.loop(*rows, carry=found) as row:
+                    with k.loop(*columns, carry=row.carry) as column:
+                        position = k.iadd(k.imul(row.index, self.form.points), column.index)
+                        column.carry = products(position, column.carry)
+                    row.carry = column.result
+                found = row.result
+            for p, value in zip(places, found, strict=True):
                 k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
+
+    def _positions(self, k: Kernel, filter: Index) -> tuple[tuple[Index, Index], tuple[Index, Index]]:
+        """The rows and columns of the points whose products a place of M sums: the last filter is that of several."""
+        points, filters = self.form.points, self.form.filters
+
+        def points_of(number: Index) -> tuple[Index, Index]:
+            last = k.idiv(k.iadd(number, 1), filters)  # 1 for the last filter
+            return number, k.iadd(number, 1, k.imul(last, points - filters))
+
+        return points_of(k.idiv(filter, filters)), points_of(k.imod(filter, filters))
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class WideWinogradConvolution(TileConvolution):
         """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]."""
         v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
         with k.loop(0, self.n * self.n) as position:
-            filters = k.offset(u, k.imul(position.index, self.per_filter), self.operands)
+            filters = k.offset(u, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
             with k.loop(0, batches) as batch:
                 where = k.iadd(k.imul(batch.index, self.per_batch), k.imul(position.index, self.per_position))
                 out = k.offset(self._products(k, batch.index), k.imul(position.index, self.per_product), self.sums)

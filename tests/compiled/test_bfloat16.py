@@ -310,8 +310,7 @@ def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
         if not paired:
             continue
         found.add(phase.name)
-        loops = innermost_loops(jit.disassembly(spec.ir(), named("znver4")))
-        hot = [loop for loop in loops if any("vdpbf16ps" in line for line in loop)]
+        hot = innermost_loops(jit.disassembly(spec.ir(), named("znver4")), "vdpbf16ps")
         assert hot, phase.name
         for loop in hot:
             products = [line for line in loop if "vdpbf16ps" in line]

@@ -34,19 +34,20 @@ JUMP = re.compile(r"^\s+(?:j[a-z]+|b\.?[a-z]*|cbn?z|tbn?z)\s+.*?(\.?L[A-Za-z0-9_
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with a 3×3 or 5×5 kernel that keeps the size."""
+    """A convolution with a 3×3 or 5×5 kernel that keeps the size, or with stride 2 halves it."""
 
     inputs: int
     outputs: int
     size: int
     kernel: int = 3
+    stride: int = 1
 
     def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[PhaseDraft]:
         """The phases of its forward pass and gradients."""
         pad = (self.kernel - 1) // 2
         x = Input("x", TensorType(dtype, (N, self.inputs, self.size, self.size)))()
         w = Input("w", TensorType(dtype, (self.outputs, self.inputs, self.kernel, self.kernel)))()
-        y = Convolution((1, 1), ((pad, pad),) * 2, (1, 1), 1)(x, w)
+        y = Convolution((self.stride,) * 2, ((pad, pad),) * 2, (1, 1), 1)(x, w)
         dx, dw = differentiate(total(y * y), [x, w])
         return phases(Graph({"x": x, "w": w}, {"y": y, "dx": dx, "dw": dw}), target, winograd)
 
@@ -57,15 +58,16 @@ def phases(graph: Graph, target: str, winograd: bool = False) -> list[PhaseDraft
     return lower(plan, named(target), winograd=winograd).phases
 
 
-def innermost_loops(assembly: str) -> list[list[str]]:
-    """The instructions of every loop that holds no other."""
+def innermost_loops(assembly: str, instruction: str = "") -> list[list[str]]:
+    """The instructions of every loop that holds no other, among those with an ``instruction``."""
     lines = [line.split("#")[0].rstrip() for line in assembly.splitlines()]
     labels = {found.group(1): number for number, line in enumerate(lines) if (found := LABEL.match(line))}
     spans: list[tuple[int, int]] = []
     for number, line in enumerate(lines):
         jump = JUMP.match(line)
-        if jump and labels.get(jump.group(1), number) < number:
-            spans.append((labels[jump.group(1)], number))
+        start = labels.get(jump.group(1), number) if jump else number
+        if start < number and any(instruction in inside for inside in lines[start:number]):
+            spans.append((start, number))
     inner = [(a, b) for a, b in spans if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in spans)]
     return [lines[a : b + 1] for a, b in inner]
 
@@ -84,6 +86,7 @@ LAYERS = {
     "first": Layer(3, 32, 32),
     "lenet": Layer(1, 16, 28, 5),
     "many": Layer(256, 256, 8),
+    "strided": Layer(64, 128, 32, stride=2),
 }
 TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
 
@@ -135,7 +138,7 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("layer", ["64@32", "32@16", "many"])
+@pytest.mark.parametrize("layer", ["64@32", "32@16", "many", "strided"])
 def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     lanes = TARGETS[target]
     registers = 16 // lanes

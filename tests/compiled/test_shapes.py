@@ -104,6 +104,20 @@ def test_convolution(window: object, channels: tuple[int, int, int], dtype: DTyp
     check(op, (groups * depth, *size), [(groups * filters, depth, *kernel)], dtype, short)
 
 
+STRIDED_SIZES = st.tuples(st.integers(7, 21), st.integers(7, 21))
+AROUND = st.sampled_from([((0, 0), (0, 1)), ((1, 1), (1, 1)), ((2, 2), (2, 0)), ((1, 0), (0, 1))])
+
+
+@some
+@given(STRIDED_SIZES, AROUND, st.sampled_from([(16, 16), (17, 33), (33, 17)]), DTYPES, st.integers(1, CAPACITY))
+def test_convolution_of_stride_two_in_tiles(
+    size: Shape, padding: tuple[tuple[int, int], ...], channels: tuple[int, int], dtype: DType, short: int
+) -> None:
+    inputs, outputs = channels
+    op = Convolution((2, 2), padding, (1, 1), 1)
+    check(op, (inputs, *size), [(outputs, inputs, 3, 3)], dtype, short)
+
+
 @some
 @given(st.sampled_from(CHANNELS), st.sampled_from(CHANNELS), st.sampled_from([(1, 1), (4, 7), (9, 2)]), DTYPES)
 def test_fused_convolution(inputs: int, outputs: int, size: Shape, dtype: DType) -> None:
