@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
-from configuration import KNOWN, NCHW, STRIATE, Configuration, chosen
+from configuration import KNOWN, NCHW, STRIATE, STRIATE_BF16, Configuration, chosen
 from networks import NETWORKS, Network, add_networks
 from probe import Probe, Reading
 from report import geometric_mean, machine, note, print_json, print_table
@@ -168,6 +168,7 @@ def ratios(found: dict[str, Measurement]) -> dict[str, float]:
         "best_fp32_by_minima": over(fp32, own, "minimum"),
         "nchw_eager": over(found.get(NCHW.name), own),
         "best_bf16": over(best_peer(found, bf16=True), own),
+        "own_bf16": over(own, found.get(STRIATE_BF16.name)),
         "fraction_of_floor": own.fraction if own else math.nan,
         "memory": memory / own.peak_memory if own else math.nan,
     }
@@ -214,6 +215,7 @@ def print_results(results: dict[str, dict[str, Measurement]]) -> None:
                 shown(ratio["nchw_eager"], ".2f", "x"),
                 shown(ratio["best_bf16"], ".2f", "x"),
                 bf16.configuration.name if bf16 else "–",
+                shown(ratio["own_bf16"], ".2f", "x"),
                 shown(ratio["fraction_of_floor"], ".0%"),
                 shown(ratio["memory"], ".2f", "x"),
             ]
@@ -228,13 +230,14 @@ def print_results(results: dict[str, dict[str, Measurement]]) -> None:
             shown(means["nchw_eager"], ".2f", "x"),
             shown(means["best_bf16"], ".2f", "x"),
             "",
+            shown(means["own_bf16"], ".2f", "x"),
             shown(means["fraction_of_floor"], ".0%"),
             shown(means["memory"], ".2f", "x"),
         ]
     )
     columns = (
         "striate is faster than PyTorch", "best fp32", "which", "by minima", "nchw eager", "best bf16", "which",
-        "of direct floor", "less memory",
+        "in bf16 than in fp32", "of direct floor", "less memory",
     )  # fmt: skip
     print_table("Ratios of medians", columns, rows)
 

@@ -71,19 +71,21 @@ BF16 = tuple(
 )
 STRIATE_DIRECT = Configuration("striate direct", "striate", environment={"STRIATE_WINOGRAD": "off"})
 
-KNOWN: dict[str, Configuration] = {each.name: each for each in (STRIATE, STRIATE_DIRECT, *FP32, *BF16)}
+STRIATE_BF16 = Configuration("striate bf16", "striate", bf16=True)
+
+KNOWN: dict[str, Configuration] = {each.name: each for each in (STRIATE, STRIATE_DIRECT, STRIATE_BF16, *FP32, *BF16)}
 QUICK = ("striate", "nchw", "channels_last")
 
 
 def chosen(names: Iterable[str], bf16: bool) -> list[Configuration]:
-    """Configurations by name: ``quick`` and ``all`` stand for several; ``bf16`` adds the bf16 ones to ``all``."""
+    """Configurations by name: ``quick`` and ``all`` stand for several, to which ``bf16`` adds those in bfloat16."""
     found: dict[str, Configuration] = {}
     for name in names:
         group: Iterable[Configuration]
         if name == "quick":
-            group = (*(KNOWN[each] for each in QUICK), *((KNOWN["bf16 channels_last"],) if bf16 else ()))
+            group = (*(KNOWN[each] for each in QUICK), *((STRIATE_BF16, KNOWN["bf16 channels_last"]) if bf16 else ()))
         elif name == "all":
-            group = (STRIATE, *FP32, *(BF16 if bf16 else ()))
+            group = (STRIATE, *FP32, *((STRIATE_BF16, *BF16) if bf16 else ()))
         else:
             group = (KNOWN[name],)
         found.update((each.name, each) for each in group)

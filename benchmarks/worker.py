@@ -163,7 +163,7 @@ class Worker:
 # The worker's side
 
 
-def striate_step(network: Network, batch: int, seed: int) -> Prepared:
+def striate_step(network: Network, batch: int, seed: int, precision: str) -> Prepared:
     """A training step in striate, from the common weights."""
     from networks import striate_model
 
@@ -171,7 +171,12 @@ def striate_step(network: Network, batch: int, seed: int) -> Prepared:
 
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
     step = st.TrainingStep(
-        striate_model(network, seed=seed), st.nn.CrossEntropyLoss(), optimizer, seed=seed, capacity=batch
+        striate_model(network, seed=seed),
+        st.nn.CrossEntropyLoss(),
+        optimizer,
+        seed=seed,
+        capacity=batch,
+        precision=precision,
     )
     return step, lambda x, y: (x, y)
 
@@ -210,7 +215,8 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
     """The step that an order describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
-        return striate_step(network, order["batch"], order["seed"])
+        precision = "bfloat16" if configuration.bf16 else "float32"
+        return striate_step(network, order["batch"], order["seed"], precision)
     return torch_step(network, configuration, order["threads"], order["seed"])
 
 
