@@ -1,6 +1,6 @@
 """The spine: from a traced graph to a program, a readable list of stages.
 
-    trace → differentiate → expand → simplify → recompute (→ narrow) → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
 
 Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
 yields a graph the verifier runs, and ``stage_text`` prints any of them.
@@ -59,7 +59,7 @@ def compile_graph(
     if precision is Precision.bfloat16:
         target.require_bfloat16(target.current())
     simplified = check(simplify(check(expand(graph), "expand")), "simplify")
-    laid_out = layout(_rounded(check(recompute(simplified), "recompute"), precision))
+    laid_out = layout(check(recompute(_rounded(simplified, precision)), "recompute"))
     check(laid_out.graph, "layout")
     watched = _watched(graph)
     plan = fuse(laid_out, watched, steady)
@@ -71,7 +71,7 @@ def compile_graph(
 
 def rounded_graph(graph: Graph, precision: Precision) -> Graph:
     """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
-    return _rounded(recompute(simplify(expand(graph))), precision)
+    return recompute(_rounded(simplify(expand(graph)), precision))
 
 
 def _rounded(graph: Graph, precision: Precision) -> Graph:
