@@ -49,9 +49,15 @@ class Compiled:
 
 @collection_paused()
 def compile_graph(
-    graph: Graph, steady: Iterable[str] = (), single: bool = False, precision: Precision = Precision.full
+    graph: Graph,
+    steady: Iterable[str] = (),
+    single: bool = False,
+    precision: Precision = Precision.full,
+    samples: int = 0,
 ) -> Compiled:
     """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart.
+
+    ``samples`` is the largest batch, where one is known.
 
     Raises ``EngineError`` for a precision that the target has no instructions for.
     """
@@ -63,7 +69,7 @@ def compile_graph(
     check(laid_out.graph, "layout")
     watched = _watched(graph)
     plan = fuse(laid_out, watched, steady)
-    lowered = lower(plan, target.current(), settings.current().winograd, single)
+    lowered = lower(plan, target.current(), settings.current().winograd, single, samples=samples)
     if single and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= ALONE:
         lowered = lower(plan, target.current(), settings.current().winograd, single, alone=True)
     return Compiled(simplified, laid_out, plan, lowered)
@@ -120,7 +126,7 @@ class CompiledExecutable:
     ) -> None:
         self._arenas = tuple(arenas)
         keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else (), single, precision)
+        self.compiled = compile_graph(graph, bindings if keep else (), single, precision, capacity or 0)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)

@@ -149,6 +149,7 @@ class Store:
     origin: int
     halo: Halo = NO_HALO
     exact: bool = False  # an array of exactly its channels: the last block must be masked
+    streams: bool = False  # past the caches: for arrays that no cache would keep until they are read
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,10 @@ class RegionWriter:
                     limit = k.imin(LANES, k.isub(region.domain.channels, k.imul(self.block, LANES)))
                 if isinstance(limit, int) and limit == LANES:
                     aligned = 64 if region.domain.space is Space.BLOCKED and not item.exact else 0
-                    k.store(values[item.value], pointer, item.dtype, aligned)
+                    if aligned and item.streams:
+                        k.stream(values[item.value], pointer, item.dtype)
+                    else:
+                        k.store(values[item.value], pointer, item.dtype, aligned)
                 else:
                     k.store_masked(values[item.value], pointer, item.dtype, limit)
         if region.domain.turned:
