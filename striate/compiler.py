@@ -1,6 +1,6 @@
 """The spine: from a traced graph to a program, a readable list of stages.
 
-    trace → differentiate → expand → simplify → recompute (→ narrow) → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
 
 Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
 yields a graph the verifier runs, and ``stage_text`` prints any of them.
@@ -49,9 +49,15 @@ class Compiled:
 
 @collection_paused()
 def compile_graph(
-    graph: Graph, steady: Iterable[str] = (), single: bool = False, precision: Precision = Precision.full
+    graph: Graph,
+    steady: Iterable[str] = (),
+    single: bool = False,
+    precision: Precision = Precision.full,
+    samples: int = 0,
 ) -> Compiled:
     """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart.
+
+    ``samples`` is the largest batch, where one is known.
 
     Raises ``EngineError`` for a precision that the target has no instructions for.
     """
@@ -59,11 +65,11 @@ def compile_graph(
     if precision is Precision.bfloat16:
         target.require_bfloat16(target.current())
     simplified = check(simplify(check(expand(graph), "expand")), "simplify")
-    laid_out = layout(_rounded(check(recompute(simplified), "recompute"), precision))
+    laid_out = layout(check(recompute(_rounded(simplified, precision)), "recompute"))
     check(laid_out.graph, "layout")
     watched = _watched(graph)
     plan = fuse(laid_out, watched, steady)
-    lowered = lower(plan, target.current(), settings.current().winograd, single)
+    lowered = lower(plan, target.current(), settings.current().winograd, single, samples=samples)
     if single and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= ALONE:
         lowered = lower(plan, target.current(), settings.current().winograd, single, alone=True)
     return Compiled(simplified, laid_out, plan, lowered)
@@ -71,7 +77,7 @@ def compile_graph(
 
 def rounded_graph(graph: Graph, precision: Precision) -> Graph:
     """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
-    return _rounded(recompute(simplify(expand(graph))), precision)
+    return recompute(_rounded(simplify(expand(graph)), precision))
 
 
 def _rounded(graph: Graph, precision: Precision) -> Graph:
@@ -120,7 +126,7 @@ class CompiledExecutable:
     ) -> None:
         self._arenas = tuple(arenas)
         keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else (), single, precision)
+        self.compiled = compile_graph(graph, bindings if keep else (), single, precision, capacity or 0)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)

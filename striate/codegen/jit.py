@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import llvmlite.binding as llvm
 
 from striate import settings
-from striate.codegen import cache, workers
+from striate.codegen import cache, idle, workers
 from striate.codegen import target as targets
 from striate.codegen.target import Target
 from striate.errors import EngineError, GraphError
@@ -186,12 +186,15 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
     if data is not None:
         try:
             library = load([data])
-            return library, [library.address(symbol) for symbol in symbols]
+            addresses = [library.address(symbol) for symbol in symbols]
+            idle.give_back()
+            return library, addresses
         except EngineError:
             pass  # the checksum held, but the loader refuses: written by a broken build
     data = compile_object(write(), target)
     library = load([data])
     addresses = [library.address(symbol) for symbol in symbols]
+    idle.give_back()
     if store:
         store.put(name, data)
     return library, addresses
@@ -264,6 +267,7 @@ class Kernels:
         self.compiled += len(fresh)
         for key, address in loaded.items():
             self._addresses[chosen, key] = address
+        idle.give_back()
 
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]

@@ -130,6 +130,7 @@ class Kernel:
         self.builder: Any = ir.IRBuilder(self.function.append_basic_block("entry"))
         self._pointers: dict[int, Any] = {}
         self._intrinsics: dict[tuple[str, str], Any] = {}
+        self._streams = False
         self._entry = self.builder.block
         self._narrowed: dict[int, Any] = {}
 
@@ -174,6 +175,12 @@ class Kernel:
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
         """A vector to memory; to bfloat16 it is rounded."""
         self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
+
+    def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
+        """A vector to memory past the caches, which need not read the line first; 64 aligned bytes or more at once."""
+        stored = self.builder.store(self._as_stored(vector, dtype), pointer, align=64)
+        stored.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
+        self._streams = True
 
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
         """One element from memory."""
@@ -443,6 +450,9 @@ class Kernel:
 
     def finish(self, status: Any = 0) -> str:
         """Ends the function and returns its IR."""
+        if self._streams:
+            # What went past the caches is not ordered by the barrier's atomic operations.
+            self.builder.fence("seq_cst")
         self.builder.ret(I32(status) if isinstance(status, int) else status)
         return str(self.module)
 

@@ -153,6 +153,7 @@ class Store:
     origin: int
     halo: Halo = NO_HALO
     exact: bool = False  # an array of exactly its channels: the last block must be masked
+    streams: bool = False  # past the caches: for arrays that no cache would keep until they are read
 
 
 @dataclass(frozen=True)
@@ -265,11 +266,11 @@ class RegionWriter:
 
     def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
         """Asks for what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
-        plane: a store too waits for its line."""
+        plane: a store too waits for its line, unless it goes past the caches."""
         k = self.k
         self.n, self.block = n, block
         for item in (*self._loads(), *self.region.stores):
-            if not item.strides[4]:
+            if not item.strides[4] or (isinstance(item, Store) and item.streams):
                 continue
             apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
             where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
@@ -312,7 +313,10 @@ class RegionWriter:
                     limit = k.imin(LANES, k.isub(region.domain.channels, k.imul(self.block, LANES)))
                 if isinstance(limit, int) and limit == LANES:
                     aligned = 64 if region.domain.space is Space.BLOCKED and not item.exact else 0
-                    k.store(values[item.value], pointer, item.dtype, aligned)
+                    if aligned and item.streams:
+                        k.stream(values[item.value], pointer, item.dtype)
+                    else:
+                        k.store(values[item.value], pointer, item.dtype, aligned)
                 else:
                     k.store_masked(values[item.value], pointer, item.dtype, limit)
         if region.domain.turned:

@@ -25,6 +25,7 @@ from striate.codegen.region import (
 )
 from striate.codegen.storage import BLOCK, NO_HALO, Storage
 from striate.codegen.target import Target
+from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node, foreign_code
@@ -86,12 +87,21 @@ class Lowered:
     sized: list[Node] = field(default_factory=list[Node])
 
 
-def lower(plan: Plan, target: Target, winograd: bool, single: bool = False, alone: bool = False) -> Lowered:
+STREAMED = 8
+"""Arrays of as many cores' L2 and more are written past the caches, which would not keep them until they are read, and
+which read every line before it is written. (Measured: of arrays of 17 MB a step gains 2 to 11 %,
+of 9 MB nothing, of 6 MB it loses 7 %.)"""
+
+
+def lower(
+    plan: Plan, target: Target, winograd: bool, single: bool = False, alone: bool = False, samples: int = 0
+) -> Lowered:
     """Every group's phases in order; ``single`` says that the program is for N = 1, ``alone`` that one thread runs it.
 
-    Neither changes a sum's order but where ``single`` makes another algorithm the better one.
+    Neither changes a sum's order but where ``single`` makes another algorithm the better one. ``samples``, where known,
+    are those of a usual batch: what is written past the caches follows from it, and no bit of any result.
     """
-    return _Lowerer(plan, target, winograd, single, alone).run()
+    return _Lowerer(plan, target, winograd, single, alone, samples).run()
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
@@ -102,8 +112,9 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 class _Lowerer:
-    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool, alone: bool) -> None:
+    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool, alone: bool, samples: int) -> None:
         self.plan = plan
+        self.samples = samples
         self.single = single
         self.alone = alone
         self.layouts = plan.layouts
@@ -159,6 +170,11 @@ class _Lowerer:
         groups = self.partial_groups[node]
         return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
 
+    def streams(self, value: Value) -> bool:
+        """Whether the array of a value is too large for caches; half a line at a time, past them, would be slow."""
+        large = self.layouts.storage(value).bytes_per_sample * self.samples >= STREAMED * self.target.l2
+        return large and value.type.batched
+
     def partial_sums(self, node: Node, domain: Domain, inside_finish: bool) -> Buffer:
         """The buffer that a reduction's partial sums go to.
 
@@ -212,7 +228,8 @@ class _RegionBuilder:
             strides, origin = self._own_strides(value)
             exact = self.domain.space is Space.BLOCKED and self.layouts.block[value] != BLOCK
             dtype = self.layouts.dtype(value)
-            stores.append(Store(number, self._slot(value), dtype, strides, origin, halo, exact))
+            streams = dtype is not DType.bfloat16 and self.lowerer.streams(value)
+            stores.append(Store(number, self._slot(value), dtype, strides, origin, halo, exact, streams))
         sums: list[Accumulate] = []
         for node in self.group.reductions:
             number = self._value(node.inputs[0])

@@ -1,12 +1,13 @@
 """Activations that are kept through the whole backward pass for a weight gradient alone are computed again instead.
 
-    forward     v = convolution(…);  y = activation(normalize(v)) → the next convolution
-    backward    dy = input gradient of the next convolution; its loop reads v, for the sums of the normalization
+    forward     v = convolution(…);  y = activation(normalize(v) [+ skip]) → the next convolution
+    backward    dy = input gradient of the next convolution; its loop reads v [and skip], for the activation's gradient
                 weight gradient of the next convolution, from y
 
-The loop that computes dy has v in registers and y a few instructions away: it stores y anew, and the first y need not
-outlive the forward pass. That costs one write of y and no read. (Chen et al. 2016, arXiv:1604.06174, recompute whole
-stretches of a network, for more time and less memory.)
+The loop that computes dy has y's operand in registers: it stores y anew, and the first y need not outlive the forward
+pass. That costs one write of y and no read. Where y is also the skip of a later block, that block's backward loop takes
+what y is computed from. (Chen et al. 2016, arXiv:1604.06174, recompute whole stretches of a network, for more time and
+less memory.)
 """
 
 from __future__ import annotations
@@ -17,96 +18,206 @@ from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 
 FEWEST = 8
-"""Contractions between the last other use of an activation and its weight gradient: what is kept for less is left."""
+"""Contractions between the last use on the way forward and the weight gradient: what is kept for less is left."""
+MOST_READS = 1
+"""Arrays that a loop of the backward pass may read in place of an activation that is a skip connection's."""
+LONGEST_WAIT = 4
+"""Contractions by which a weight gradient may be put off until its input is computed again."""
+
+_IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 
 def recompute(graph: Graph) -> Graph:
     """Weight gradients read activations that are computed again, where what they are computed from is read anyway."""
-    chosen = _Chooser(graph).chosen
-    if not chosen:
+    turn = next((node.serial for node in graph.nodes if _sums_over_samples(node)), None)
+    if turn is None:
         return graph
-    new: dict[Value, Value] = {}
-    started = False
-    for node in graph.nodes:
-        if node in chosen:
-            y, companion = chosen[node]
-            again = Node(y.node.op, tuple(new[value] for value in y.node.inputs), y.node.path).outputs[0]
-            new[y] = Node(Later(), (again, new[companion]), y.node.path).outputs[0]
-            started = True
-        inputs = tuple(new[value] for value in node.inputs)
-        # Work runs in the order of the nodes: once one of them is new, all that follow are made anew.
-        copied = started and node.op.kind is not Kind.SOURCE
-        outputs = Node(node.op, inputs, node.path).outputs if copied else node.outputs
-        new.update(zip(node.outputs, outputs, strict=True))
-    return Graph(
-        graph.inputs,
-        {name: new[value] for name, value in graph.outputs.items()},
-        {name: new[value] for name, value in graph.updates.items()},
-        graph.captured,
-    )
+    choice = _Choice(graph, turn)
+    return _Rewriting(graph, turn, choice).run() if choice.companions else graph
 
 
-class _Chooser:
-    """``chosen``: for each weight gradient the activation, and the value beside which it is computed again."""
+def _sums_over_samples(node: Node) -> bool:
+    """Whether it is a weight gradient: the first of them is where the way back begins."""
+    return node.op.kind is Kind.CONTRACTION and node.inputs[0].type.batched and not node.outputs[0].type.batched
 
-    def __init__(self, graph: Graph) -> None:
+
+def _origin(y: Value) -> Node:
+    """What computes y, rounding to what is stored left aside."""
+    return y.node.inputs[0].node if getattr(y.node.op, "stored", None) else y.node
+
+
+def _full(node: Node) -> list[Value]:
+    """The operands that have an element for each of the result's."""
+    return [value for value in node.inputs if value.type == node.outputs[0].type]
+
+
+class _Choice:
+    """``companions``: for each activation that is dropped, the result of the loop that computes it again.
+
+    ``kept`` are the other values that lie in memory on the way forward since more than elementwise work reads them.
+    """
+
+    def __init__(self, graph: Graph, turn: int) -> None:
+        self.turn = turn
         self.results = set(graph.results)
         self.consumers = graph.consumers()
-        self.contractions = [node for node in graph.nodes if node.op.kind is Kind.CONTRACTION]
-        self.sums = [_leaves(node.inputs[0]) for node in graph.nodes if node.op.kind is Kind.REDUCTION]
-        self.chosen: dict[Node, tuple[Value, Value]] = {}
-        for node in self.contractions:
-            for y in node.inputs:
-                companion = self._companion(y, node)
+        self.kept = {value for value, readers in self.consumers.items() if any(map(_from_memory, readers))}
+        self.contractions = [node.serial for node in graph.nodes if node.op.kind is Kind.CONTRACTION]
+        self.loops = self._loops(graph)
+        self.companions: dict[Value, Value] = {}
+        for node in graph.nodes:
+            if node.serial < turn and node.op.kind is Kind.ELEMENTWISE:
+                companion = self._companion(node.outputs[0])
                 if companion is not None:
-                    self.chosen[node] = (y, companion)
+                    self.companions[node.outputs[0]] = companion
+                    self.kept.discard(node.outputs[0])
 
-    def _companion(self, y: Value, reader: Node) -> Value | None:
-        """The result of the loop that can compute y again, after its last other use and before ``reader``."""
-        if y.node.op.kind is not Kind.ELEMENTWISE or y.type.rank < 3 or not y.type.batched:
-            return None
-        last = self._last_use(y, reader)
-        if last is None:
-            return None
-        between = [node for node in self.contractions if last < node.serial < reader.serial]
-        if len(between) < FEWEST:
-            return None
-        wanted = {value for value in _leaves(y) if value.type.batched}
-        for leaves in self.sums:
-            if wanted <= leaves:
-                for node in reversed(between):
-                    if node.outputs[0] in leaves and node.outputs[0].type == y.type and node.outputs[0] not in wanted:
-                        return node.outputs[0]
-        return None
+    def _loops(self, graph: Graph) -> dict[Node, Value]:
+        """For elementwise work of the way back the last contraction that it depends on: in its loop it runs."""
+        found: dict[Value, Value] = {}
+        loops: dict[Node, Value] = {}
+        for node in graph.nodes:
+            if node.serial < self.turn:
+                continue
+            if node.op.kind is Kind.CONTRACTION:
+                found[node.outputs[0]] = node.outputs[0]
+            elif node.op.kind is Kind.ELEMENTWISE:
+                anchors = [found[value] for value in node.inputs if value in found]
+                if anchors:
+                    loops[node] = found[node.outputs[0]] = max(anchors, key=lambda value: value.node.serial)
+        return loops
 
-    def _last_use(self, y: Value, reader: Node) -> int | None:
-        """When y is needed last but for ``reader``; None where it leaves the graph, or nobody else needs it."""
-        uses: list[int] = []
-        stack, seen = [y], {y}
+    def _companion(self, y: Value) -> Value | None:
+        """The result of the loop that can compute y again; None where y had better be kept."""
+        if y not in self.kept or y in self.results or y.type.rank < 3 or not y.type.batched:
+            return None
+        late = [node for node in self.consumers[y] if _from_memory(node) and node.serial >= self.turn]
+        if not late or not all(map(_sums_over_samples, late)):
+            return None
+        first, last = late[0].serial, late[-1].serial
+        if self._between(self._last_use(y), first) < FEWEST:
+            return None
+        if self._read_late(y) and len(self._sources(y)) > MOST_READS:
+            return None
+        operands = _full(_origin(y))
+        found = [
+            loop
+            for value in operands[:1]
+            for node in self.consumers[value]
+            if (loop := self.loops.get(node)) is not None
+            and set(operands) <= set(node.inputs)
+            and loop.type == y.type
+            and loop.node.serial < last
+            and self._between(first, loop.node.serial) <= LONGEST_WAIT
+        ]
+        return max(found, key=lambda value: value.node.serial, default=None)
+
+    def _between(self, first: int, last: int) -> int:
+        return sum(first < serial < last for serial in self.contractions)
+
+    def _followers(self, y: Value) -> list[Node]:
+        """Elementwise work that depends on y, up to what lies in memory."""
+        found: list[Node] = []
+        stack = [y]
+        while stack:
+            for node in self.consumers.get(stack.pop(), ()):
+                if node.op.kind is Kind.ELEMENTWISE and node not in found:
+                    found.append(node)
+                    stack.extend(value for value in node.outputs if value not in self.kept)
+        return found
+
+    def _last_use(self, y: Value) -> int:
+        """When y is needed last on the way forward."""
+        readers = [*self.consumers[y], *self._followers(y)]
+        return max((node.serial for node in readers if node.serial < self.turn), default=y.node.serial)
+
+    def _read_late(self, y: Value) -> bool:
+        """Whether elementwise work of the way back needs y too."""
+        return any(node.serial >= self.turn for node in self._followers(y))
+
+    def _sources(self, y: Value) -> set[Value]:
+        """The arrays in memory that y is computed from."""
+        found: set[Value] = set()
+        stack = list(y.node.inputs)
         while stack:
             value = stack.pop()
-            if value in self.results:
-                return None
-            for node in self.consumers.get(value, ()):
-                if node.op.kind is Kind.ELEMENTWISE:
-                    fresh = [output for output in node.outputs if output not in seen]
-                    seen.update(fresh)
-                    stack.extend(fresh)
-                elif node is not reader:
-                    uses.append(node.serial)
-        return max(uses, default=None)
+            if value.node.op.kind is Kind.ELEMENTWISE and value not in self.kept:
+                stack.extend(value.node.inputs)
+            elif value.type == y.type:
+                found.add(value)
+        return found
 
 
-def _leaves(value: Value) -> set[Value]:
-    """What elementwise work computes a value from."""
-    found: set[Value] = set()
-    stack, seen = [value], {value}
-    while stack:
-        current = stack.pop()
-        if current.node.op.kind is not Kind.ELEMENTWISE:
-            found.add(current)
-            continue
-        fresh = [operand for operand in current.node.inputs if operand not in seen]
-        seen.update(fresh)
-        stack.extend(fresh)
-    return found
+def _from_memory(node: Node) -> bool:
+    return node.op.kind not in _IN_REGISTERS
+
+
+class _Rewriting:
+    """The graph with the nodes of the way back made anew; those that wait for a companion come after it."""
+
+    def __init__(self, graph: Graph, turn: int, choice: _Choice) -> None:
+        self.graph = graph
+        self.turn = turn
+        self.companions = choice.companions
+        self.kept = choice.kept
+        self.new: dict[Value, Value] = {}  # results of the way back
+        self.again: dict[Value, Value] = {}  # values of the way forward, as the way back computes them
+        self.stored: dict[Value, Value] = {}
+
+    def run(self) -> Graph:
+        waiting: list[Node] = []
+        for node in self.graph.nodes:
+            if node.serial < self.turn or node.op.kind is Kind.SOURCE:
+                continue
+            waiting.append(node)
+            while True:
+                left = [each for each in waiting if not self._made(each)]
+                if len(left) == len(waiting):
+                    break
+                waiting = left
+        return Graph(
+            self.graph.inputs,
+            {name: self.new.get(value, value) for name, value in self.graph.outputs.items()},
+            {name: self.new.get(value, value) for name, value in self.graph.updates.items()},
+            self.graph.captured,
+        )
+
+    def _made(self, node: Node) -> bool:
+        """Makes a node anew, where all that it needs is there."""
+        for value in node.inputs:
+            needed = self.companions[value] if _from_memory(node) and value in self.companions else value
+            if self._late(needed) and needed not in self.new:
+                return False
+        inputs = [self._input(node, value) for value in node.inputs]
+        self.new.update(zip(node.outputs, Node(node.op, tuple(inputs), node.path).outputs, strict=True))
+        return True
+
+    def _late(self, value: Value) -> bool:
+        return value.node.serial >= self.turn and value.node.op.kind is not Kind.SOURCE
+
+    def _input(self, node: Node, value: Value) -> Value:
+        if self._late(value):
+            return self.new[value]
+        if value in self.companions and _from_memory(node):
+            if value not in self.stored:
+                self.stored[value] = self._beside(value, self.new[self.companions[value]])
+            return self.stored[value]
+        return self._again(value)
+
+    def _again(self, value: Value) -> Value:
+        """The value as registers of the way back have it: what was dropped is computed from what was not."""
+        node = value.node
+        if node.op.kind is not Kind.ELEMENTWISE or value in self.kept:
+            return value
+        if value not in self.again:
+            inputs = tuple(map(self._again, node.inputs))
+            same = value not in self.companions and all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+            self.again[value] = value if same else Node(node.op, inputs, node.path).outputs[0]
+        return self.again[value]
+
+    def _beside(self, y: Value, companion: Value) -> Value:
+        """y, computed where its companion is."""
+        if y.node is not _origin(y):
+            return Node(y.node.op, (self._beside(y.node.inputs[0], companion),), y.node.path).outputs[0]
+        again = Node(y.node.op, tuple(map(self._again, y.node.inputs)), y.node.path).outputs[0]
+        return Node(Later(), (again, companion), y.node.path).outputs[0]

@@ -47,3 +47,30 @@ def test_what_the_backward_pass_reads_anyway_is_kept() -> None:
     """tanh's derivative is 1 − y²: y is needed by the loop that could compute it again."""
     _, graph, _ = _trained(_network(nn.Tanh))
     assert not [node for node in graph.nodes if isinstance(node.op, Later)]
+
+
+def _blocks() -> nn.Module:
+    """Residual blocks of one width, then a strided layer: outputs that are skips, and one that is not."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU()]
+    for _ in range(3):
+        body = nn.Sequential(
+            nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(),
+            nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16),
+        )  # fmt: skip
+        layers += [nn.Residual(body), nn.LeakyReLU()]
+    for stride in (2, 1, 1, 1, 1, 1):
+        layers += [nn.Conv2d(16, 16, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU()]
+    return nn.Sequential(*layers, nn.GlobalAveragePool(), nn.Flatten(), nn.Linear(16, 10))
+
+
+def test_outputs_of_blocks_are_computed_again_where_that_reads_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, graph, scratch = _trained(_blocks())
+    again = {node.path for node in graph.nodes if isinstance(node.op, Later)}
+    # The stem's output has one array behind it, the first two blocks' have two and are skips, the last block's is none.
+    assert {"2", "8"} <= again
+    assert not {"4", "6"} & again
+    monkeypatch.setattr(compiler, "recompute", lambda graph: graph)
+    kept_state, _, kept_scratch = _trained(_blocks())
+    assert scratch < kept_scratch
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, kept_state[name], name)

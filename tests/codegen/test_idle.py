@@ -1,0 +1,60 @@
+"""LLVM's pages are given back, and come again when LLVM is used."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+
+import pytest
+
+from striate.codegen import idle, jit, target
+
+SMAPS = Path("/proc/self/smaps")
+TEXT = """
+target triple = "unknown-unknown-unknown"
+target datalayout = ""
+define i64 @seven_times(i64 %x) {
+  %y = mul i64 %x, 7
+  ret i64 %y
+}
+"""
+
+pytestmark = pytest.mark.skipif(not SMAPS.exists(), reason="resident pages are read from /proc")
+
+
+def _resident(folder: Path) -> int:
+    """Resident bytes of the files in a folder that are mapped and cannot be written."""
+    mappings = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", SMAPS.read_text())
+    mine = [each for each in mappings if f" {folder}" in each.partition("\n")[0] and " r-" in each[:40]]
+    assert mine
+    return 1024 * sum(int(size) for each in mine for size in re.findall(r"(?m)^Rss: +(\d+) kB$", each))
+
+
+def test_pages_of_llvm_leave_and_return() -> None:
+    folder = Path(idle.FOLDER)
+    for _ in range(3):
+        library = jit.load([jit.compile_object(TEXT, target.host())])
+        call = jit.function(library.address("seven_times"), ctypes.c_int64, ctypes.c_int64)
+        assert call(6) == 42
+        while_compiling = _resident(folder)
+        idle.give_back()
+        assert _resident(folder) < while_compiling / 4
+        assert call(6) == 42
+
+
+def test_where_nothing_is_mapped_nothing_is_dropped(tmp_path: Path) -> None:
+    assert idle.unchanged(str(tmp_path)) == ()
+
+
+def test_pages_that_were_written_are_kept() -> None:
+    """Constants with addresses in them, protected after loading: dropped, they would be the file's again."""
+    dropped = set(idle.unchanged(idle.FOLDER))
+    mappings = re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", SMAPS.read_text())
+    written = {
+        (int(each.split("-")[0], 16), each)
+        for each in mappings
+        if idle.FOLDER in each.partition("\n")[0] and not re.search(r"(?m)^Anonymous: +0 kB$", each)
+    }
+    assert written
+    assert not dropped & {(start, size) for start, size in dropped for other, _ in written if start == other}
