@@ -129,26 +129,28 @@ def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ..
     else:
         with k.loop(first, last) as n:
             writer.begin_block(n.index, block)
-            for part in parts:
-                _positions(k, writer, part, n.index, block, emit)
+            for _, alike in itertools.groupby(parts, key=lambda part: part.sizes):
+                _positions(k, writer, list(alike), n.index, block, emit)
             writer.end_block()
     writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
 
-def _positions(k: Kernel, writer: RegionWriter, part: Part, n: Index, block: Index, emit: Emit) -> None:
-    depth, height, width = part.sizes
+def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, block: Index, emit: Emit) -> None:
+    """All positions of parts with the same sizes, row by row: parts that share rows find them in the nearest cache."""
+    depth, height, width = parts[0].sizes
 
-    def place(axis: int, index: Index) -> Index:
+    def place(part: Part, axis: int, index: Index) -> Index:
         return k.iadd(part.start[axis], k.imul(index, part.spread[axis]))
 
     tile = min(COLUMNS, width)
     with k.loop(0, depth) as d, k.loop(0, height) as h:
-        writer.row(place(0, d.index), place(1, h.index))
-        for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
-            if last > first:
-                with k.loop(first, last, step) as w:
-                    values = [[emit(part, n, block, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
-                    writer.tile(place(2, w.index), [(0, j * part.spread[2]) for j in range(step)], values)
+        for part in parts:
+            writer.row(place(part, 0, d.index), place(part, 1, h.index))
+            for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
+                if last > first:
+                    with k.loop(first, last, step) as w:
+                        values = [[emit(part, n, block, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
+                        writer.tile(place(part, 2, w.index), [(0, j * part.spread[2]) for j in range(step)], values)
 
 
 @dataclass(frozen=True)
