@@ -326,6 +326,20 @@ class RegionWriter:
             for slot, increment in zip(self.sums[number], item.reduction.partial(k, vectors), strict=True):
                 self._merge(item, slot, increment)
 
+    def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
+        """The value of instruction ``number`` at one pixel: for regions that only compute what others read.
+
+        What lies ``ahead`` rows further is asked for.
+        """
+        self.row(d, h)
+        for item in self._loads():
+            if item.strides[3]:
+                self.k.prefetch(self.k.offset(self._at(item, w, 0, 0), ahead * item.strides[3], item.dtype))
+        values: list[Any] = []
+        for index, item in enumerate(self.region.instructions[: number + 1]):
+            values.append(self._value(index, item, values, w, 0, 0, (), LANES))
+        return values[number]
+
     def end_block(self) -> None:
         """Leaves a sample: its sums and its halos are written."""
         k = self.k

@@ -15,7 +15,7 @@ from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.contraction import Part, forward_part, gradient_parts
 from striate.ops.convolution_lowering import three
-from striate.ops.pooling_kernels import AverageWindows, MaxWindows, Window, WindowGradient
+from striate.ops.pooling_kernels import AverageWindows, Entry, MaxWindows, Window, WindowGradient
 from striate.ops.reduction import mean
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -120,6 +120,13 @@ class Pooling(Windowed):
         return cropped(target, self.padding, size)
 
 
+def _seen(site: Any, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Any, ...]]:
+    """How the windows get x: computed on entry, or from memory; operands before and after those of the region."""
+    if site.entry is None:
+        return None, (x,), ()
+    return Entry(site.entry, len(site.entry.instructions) - 1), (), site.entry_operands
+
+
 @register
 @dataclass(frozen=True)
 class MaxPooling(Pooling):
@@ -138,11 +145,16 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
+    def enters(self) -> bool:
+        """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
+        return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
+
     def lower(self, site: Any) -> list[PhaseDraft]:
         (x,), (_, index) = site.node.inputs, site.node.outputs
         part = self.windows_of(_positions(x.shape))
-        kernel = MaxWindows(site.storage(x), site.storage(index), part, three(self.kernel, 1), site.region)
-        operands = (x, index, *site.region_operands)
+        entry, given, more = _seen(site, x)
+        kernel = MaxWindows(site.storage(x), site.storage(index), part, three(self.kernel, 1), site.region, entry)
+        operands = (*given, index, *site.region_operands, *more)
         return [PhaseDraft("max pooling", site.node.path, kernel, operands, site.domain.chunks)]
 
     def reference(self, x: Array) -> tuple[Array, Array]:
@@ -242,11 +254,17 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
+    def enters(self) -> bool:
+        """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
+        return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
+
     def lower(self, site: Any) -> list[PhaseDraft]:
         (x,) = site.node.inputs
         size = _positions(x.shape)
-        kernel = AverageWindows(site.storage(x), self.windows_of(size), self.window(size), site.region)
-        return [PhaseDraft("average pooling", site.node.path, kernel, (x, *site.region_operands), site.domain.chunks)]
+        entry, given, more = _seen(site, x)
+        kernel = AverageWindows(site.storage(x), self.windows_of(size), self.window(size), site.region, entry)
+        operands = (*given, *site.region_operands, *more)
+        return [PhaseDraft("average pooling", site.node.path, kernel, operands, site.domain.chunks)]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]

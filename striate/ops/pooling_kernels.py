@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,14 @@ from striate.ops.contraction import Part, Three
 
 COLUMNS = 4
 """Pixels of a row that are pooled together."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What windows see where their input is not in memory: ``value`` of a region over the input's pixels."""
+
+    region: Region
+    value: int
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,43 @@ class _Reader:
         return where, inside, coordinates
 
 
+class _Pixels:
+    """The input's vectors, by sample, block and position: from memory, or computed."""
+
+    def __init__(self, k: Kernel, source: Storage, entry: Entry | None, first_operand: int) -> None:
+        self.k, self.source, self.entry = k, source, entry
+        self.writer = RegionWriter(k, entry.region, first_operand) if entry else None
+        self.base: Any = None
+
+    def begin(self, n: Index, block: Index) -> None:
+        """Enters a sample and block."""
+        if self.writer:
+            self.writer.begin_block(n, block)
+        else:
+            s = self.source.strides
+            where = self.k.iadd(self.k.imul(n, s[0]), self.k.imul(block, s[1]))
+            self.base = self.k.offset(self.k.operand(0), where, self.source.dtype)
+
+    def load(self, where: Index, at: Sequence[Index], ahead: int) -> Any:
+        """The vector at coordinates ``at``, which lies at offset ``where`` if it is in memory.
+
+        That ``ahead`` rows further is asked for: the processor sees too few steps ahead to do so itself.
+        """
+        if self.writer and self.entry:
+            d, h, w = at
+            return self.writer.value_at(self.entry.value, d, h, w, ahead)
+        place = self.k.offset(self.base, where, self.source.dtype)
+        self.k.prefetch(self.k.offset(place, ahead * self.source.strides[3], self.source.dtype))
+        return self.k.load(place, self.source.dtype)
+
+
 Emit = Callable[[Part, Index, Index, tuple[Index, Index, Index]], Any]
 """``emit(part, n, block, position)`` writes the code of one output vector."""
 
 
-def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Emit) -> None:
+def _walk(
+    k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Emit, pixels: _Pixels | None = None
+) -> None:
     """Runs ``emit`` for every output position and the region on its results."""
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
@@ -123,12 +163,16 @@ def _walk(k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ..
     if domain.turned:
         writer.begin_block(0, block)
         with k.loop(first, last) as n:
+            if pixels:
+                pixels.begin(n.index, block)
             writer.row(0, n.index)
             writer.tile(0, [(0, 0)], [[emit(parts[0], n.index, block, (0, 0, 0))]])
         writer.end_block()
     else:
         with k.loop(first, last) as n:
             writer.begin_block(n.index, block)
+            if pixels:
+                pixels.begin(n.index, block)
             for _, alike in itertools.groupby(parts, key=lambda part: part.sizes):
                 _positions(k, writer, list(alike), n.index, block, emit)
             writer.end_block()
@@ -155,36 +199,40 @@ def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, blo
 
 @dataclass(frozen=True)
 class MaxWindows(KernelSpec):
-    """y = max over the window, and the number of the tap where it lies. Operands: x, index, then the region's."""
+    """y = max over the window, and the number of the tap where it lies.
+
+    Operands: x, index, then the region's; with an ``entry`` there is no x, and those of the entry come last.
+    """
 
     source: Storage
     index: Storage
     part: Part
     kernel: Three
     region: Region
+    entry: Entry | None = None
 
     def write(self, k: Kernel) -> None:
-        writer = RegionWriter(k, self.region, 2)
+        index = 0 if self.entry else 1
+        writer = RegionWriter(k, self.region, index + 1)
+        pixels = _Pixels(k, self.source, self.entry, index + 1 + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
         def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
-            s = self.source.strides
-            base = k.offset(k.operand(0), k.iadd(k.imul(n, s[0]), k.imul(block, s[1])), dtype)
             best: Any = None
             number: Any = None
             found: Any = False
             for tap in reader.taps():
-                where, inside, _ = reader.place(at, tap)
+                where, inside, coordinates = reader.place(at, tap)
                 if inside is False:
                     continue
-                x = k.load(k.offset(base, where, dtype), dtype)
+                x = pixels.load(where, coordinates, part.step[1])
                 this = k.constant(reader.filter_tap(tap, self.kernel), itype)
                 if best is None:
                     best = x if inside is True else k.choose(inside, x, k.constant(-math.inf, dtype))
                     number, found = this, inside
                     continue
-                take = k.either(k.greater(x, best), k.both(k.is_nan(x), k.negation(k.is_nan(best))))
+                take = k.both(k.not_less_equal(x, best), k.negation(k.is_nan(best)))  # NaN wins, the first one
                 if found is not True:
                     take = k.either(take, k.splat(k.negation(found)))
                 if inside is not True:
@@ -197,39 +245,43 @@ class MaxWindows(KernelSpec):
                 k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,
                 k.imul(at[0], i[2]), k.imul(at[1], i[3]), k.imul(at[2], i[4]),
             )  # fmt: skip
-            k.store(number, k.offset(k.operand(1), target, itype), itype)
+            k.store(number, k.offset(k.operand(index), target, itype), itype)
             return best
 
-        _walk(k, writer, self.region.domain, (self.part,), emit)
+        _walk(k, writer, self.region.domain, (self.part,), emit, pixels)
 
 
 @dataclass(frozen=True)
 class AverageWindows(KernelSpec):
-    """y = (1 / area) Σ over the window. Operands: x, then the region's."""
+    """y = (1 / area) Σ over the window.
+
+    Operands: x, then the region's; with an ``entry`` there is no x, and those of the entry come last.
+    """
 
     source: Storage
     part: Part
     window: Window
     region: Region
+    entry: Entry | None = None
 
     def write(self, k: Kernel) -> None:
-        writer = RegionWriter(k, self.region, 1)
+        first = 0 if self.entry else 1
+        writer = RegionWriter(k, self.region, first)
+        pixels = _Pixels(k, self.source, self.entry, first + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype = self.source.dtype
 
         def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
-            s = self.source.strides
-            base = k.offset(k.operand(0), k.iadd(k.imul(n, s[0]), k.imul(block, s[1])), dtype)
             values: list[Any] = []
             for tap in reader.taps():
-                where, inside, _ = reader.place(at, tap)
+                where, inside, coordinates = reader.place(at, tap)
                 if inside is False:
                     continue
-                x = k.load(k.offset(base, where, dtype), dtype)
+                x = pixels.load(where, coordinates, part.step[1])
                 values.append(x if inside is True else k.choose(inside, x, k.constant(0, dtype)))
             return _divided(k, self.window, k.tree(k.add, values), at, dtype)
 
-        _walk(k, writer, self.region.domain, (self.part,), emit)
+        _walk(k, writer, self.region.domain, (self.part,), emit, pixels)
 
 
 def _divided(k: Kernel, window: Window, total: Any, at: Any, dtype: DType) -> Any:

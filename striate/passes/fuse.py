@@ -32,11 +32,15 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop: an anchor (or none), or reductions to finish, and the elementwise work that runs along."""
+    """One loop: an anchor (or none), or reductions to finish, and the elementwise work that runs along.
+
+    ``entry`` is the anchor's input where it is computed on the way into the anchor, and never lies in memory.
+    """
 
     index: int
     domain: Domain | None
     anchor: Node | None = None
+    entry: Value | None = None
     finishes: list[Node] = field(default_factory=list[Node])
     stores: list[Value] = field(default_factory=list[Value])
     reductions: list[Node] = field(default_factory=list[Node])
@@ -96,6 +100,8 @@ class _Fuser:
     def __init__(self, layouts: Layouts, observed: set[str], steady: set[str]) -> None:
         self.layouts = layouts
         self.graph = layouts.graph
+        self.consumers = self.graph.consumers()
+        self.results = {*self.graph.outputs.values(), *self.graph.updates.values()}
         self.observed = observed
         self.steady = steady
         self.groups: list[Group] = []
@@ -166,7 +172,7 @@ class _Fuser:
         needed = set(outputs)
         for node in self.graph.nodes:
             free = (*REGISTER_KINDS, Kind.REDUCTION, Kind.SIZE, Kind.SOURCE)
-            if node.op.kind not in free and not self._same_run(node):
+            if node.op.kind not in free and not self._same_run(node) and not self._may_enter(node):
                 needed.update(node.inputs)
             if node.op.kind in REGISTER_KINDS and len(node.inputs) == 1:
                 (x,), (y,) = node.inputs, node.outputs
@@ -212,14 +218,44 @@ class _Fuser:
         else:
             self._anchor(node)
 
+    def _may_enter(self, node: Node) -> bool:
+        """Whether the anchor's input may be computed where the anchor reads it: nobody else needs it in memory."""
+        if not (hasattr(node.op, "enters") and cast(Any, node.op).enters()):
+            return False
+        (x,) = node.inputs
+        others = [other for other in self.consumers.get(x, ()) if other is not node]
+        domain = domain_of(self.layouts, x)
+        return (
+            x.node.op.kind is Kind.ELEMENTWISE
+            and domain.space is Space.BLOCKED
+            and not domain.turned
+            and all(other.op.kind is Kind.ELEMENTWISE for other in others)
+            and x not in self.results
+        )
+
+    def _entry(self, node: Node) -> tuple[Value, _Cone] | None:
+        """The anchor's input and what it is computed from, where that would else be a loop of its own."""
+        if not self._may_enter(node) or node.inputs[0] in self.memory:
+            return None
+        (x,) = node.inputs
+        domain = domain_of(self.layouts, x)
+        cone = self._visit(x, domain, {})
+        return None if self._candidate(self._ready(cone), domain, cone) else (x, cone)
+
     def _anchor(self, node: Node) -> None:
+        entry = self._entry(node)
         for value in node.inputs:
-            self._keep(value)
+            if not entry:
+                self._keep(value)
         opens = bool(getattr(node.op, "fuses", False))
         domain = domain_of(self.layouts, node.outputs[0]) if opens else None
         group = self._group(domain)
         group.anchor = node
-        group.reads.update(node.inputs)
+        if entry:
+            group.entry, cone = entry
+            self._store_for(group, cone)
+        else:
+            group.reads.update(node.inputs)
         for position, value in enumerate(node.outputs):
             if not opens or position > 0:
                 self.memory[value] = group.index
@@ -263,25 +299,33 @@ class _Fuser:
     def _home(self, root: Value, domain: Domain, node: Node) -> Group:
         """The group in whose registers the root is computed; what it needs from others is stored there."""
         cone = self._visit(root, domain, {})
-        ready = max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
-        group = self._candidate(ready, domain, cone)
+        group = self._candidate(self._ready(cone), domain, cone) or self._group(domain)
+        self._store_for(group, cone)
+        for value in cone.inside:
+            self.computed.setdefault(value, group.index)
+        return group
+
+    def _ready(self, cone: _Cone) -> int:
+        """The last group that a cone depends on."""
+        return max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
+
+    def _store_for(self, group: Group, cone: _Cone) -> None:
+        """Stores what a group needs of others' registers."""
         for value, home in cone.register.items():
             if home != group.index and value not in self.memory:
                 self.groups[home].stores.append(value)
                 self.memory[value] = home
-        for value in cone.inside:
-            self.computed.setdefault(value, group.index)
         group.reads.update(cone.memory)
-        return group
 
-    def _candidate(self, ready: int, domain: Domain, cone: _Cone) -> Group:
+    def _candidate(self, ready: int, domain: Domain, cone: _Cone) -> Group | None:
+        """The group that exists and can hold a root, if one does."""
         if ready >= 0 and self.groups[ready].domain == domain and self._has(self.groups[ready], cone, ready):
             return self.groups[ready]
         full = {v for v in (*cone.memory, *cone.register) if v.type.size() > 1}
         for group in self.groups[ready + 1 :]:
             if group.domain == domain and (group.reads & full):
                 return group
-        return self._group(domain)
+        return None
 
     def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
         """Whether everything that the group itself stores or computes for the cone is of the group's own domain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -46,6 +46,8 @@ class Site:
     winograd: bool
     region: Region
     region_operands: tuple[Any, ...]
+    entry: Region | None  # whose last value is the node's input, where that is not in memory
+    entry_operands: tuple[Any, ...]
     buffer: Callable[..., Buffer]
     single: bool
     alone: bool
@@ -152,8 +154,9 @@ class _Lowerer:
 
     def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
         node = cast(Node, group.anchor)
+        entry, entry_operands = _entry(self, group) if group.entry is not None else (None, ())
         site = Site(
-            node, self.layouts, self.target, self.winograd, region, operands, Buffer,
+            node, self.layouts, self.target, self.winograd, region, operands, entry, entry_operands, Buffer,
             self.single, self.alone, self.done.sized, self.plan.steady,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
@@ -195,6 +198,14 @@ class _Lowerer:
         return buffer
 
 
+def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Any, ...]]:
+    """The region that computes what enters an anchor, and its operands; its last value is the result."""
+    value = cast(Value, group.entry)
+    builder = _RegionBuilder(lowerer, Group(group.index, domain_of(lowerer.layouts, value), reads=group.reads))
+    region, operands = builder.build((value,))
+    return region, operands
+
+
 def _blocks(domain: Domain) -> int:
     return 1 if domain.space is Space.FLAT else domain.blocks
 
@@ -219,8 +230,10 @@ class _RegionBuilder:
             for value in node.outputs:
                 self.registers[value] = len(self.registers)
 
-    def build(self) -> tuple[Region, tuple[Any, ...]]:
-        """The region and its operands."""
+    def build(self, values: Iterable[Value] = ()) -> tuple[Region, tuple[Any, ...]]:
+        """The region and its operands; ``values`` are computed though nothing stores them."""
+        for value in values:
+            self._value(value)
         stores: list[Store] = []
         for value in self.group.stores:
             number = self._value(value)

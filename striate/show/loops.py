@@ -164,10 +164,11 @@ class _Page:
         reads = dict(equations.reads)
         computes = list(equations.lines)
         if group.anchor:
-            reads = {**{self.names.of(value): value for value in group.anchor.inputs}, **reads}
+            given = [value for value in group.anchor.inputs if value is not group.entry]
+            reads = {**{self.names.of(value): value for value in given}, **reads}
             results = ", ".join(self.names.of(value) for value in group.anchor.outputs)
             arguments = ", ".join(self.names.of(value) for value in group.anchor.inputs)
-            computes.insert(0, f"{results} = {words(group.anchor).replace(' ', '_')}({arguments})")
+            computes.insert(equations.entering, f"{results} = {words(group.anchor).replace(' ', '_')}({arguments})")
         computes[:0] = [self._finish(node) for node in group.finishes]
         small = {
             name: value for name, value in reads.items() if not (value.type.batched or self._is_weight(group, value))

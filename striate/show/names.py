@@ -68,6 +68,7 @@ class Names:
             self._names.setdefault(plan.layouts.base(value), f"{name}′")
         for group in plan.groups:
             made = [*group.registers, *group.stores, *(group.anchor.outputs if group.anchor else ())]
+            made += [group.entry] if group.entry is not None else []
             ordered = sorted(set(made), key=lambda value: (value.node.serial, value.index))
             count: Counter[str] = Counter()
             for value in ordered:
@@ -115,9 +116,15 @@ class Equations:
         self.nodes: list[Node] = []
         self._uses: Counter[Value] = Counter()
         self._known: dict[Value, str] = {}
+        self._written = {*group.stores, *([group.entry] if group.entry is not None else [])}
         roots = [*group.stores, *(node.inputs[0] for node in group.reductions)]
-        for root in roots:
+        entries = [group.entry] if group.entry is not None else []
+        for root in (*entries, *roots):
             self._count(root)
+        for root in entries:
+            self.sums_of(root)
+        self.entering = len(self.lines)
+        """How many of the lines come before the anchor."""
         for root in roots:
             self.sums_of(root)
 
@@ -135,7 +142,7 @@ class Equations:
     def sums_of(self, root: Value) -> str:
         """The name or expression of a value that the loop stores or sums."""
         text, _ = self._expression(root)
-        if root in self.group.stores and not self._is_leaf(root):
+        if root in self._written and not self._is_leaf(root):
             return self._define(root, self.names.of(root), text)
         return text
 
@@ -162,7 +169,7 @@ class Equations:
             return name, ATOM
         self.nodes.append(value.node)
         text, strength = written(value.node, [self._expression(operand) for operand in operands(value.node)])
-        if value in self.group.stores:
+        if value in self._written:
             return self._define(value, self.names.of(value), text), ATOM
         if self._uses[value] > 1:
             return self._define(value, f"t{1 + sum(name[0] == 't' for name in self._known.values())}", text), ATOM
