@@ -43,7 +43,7 @@ from striate.data import Dataset, Standardizer
 Array = NDArray[Any]
 Batches = Sequence[tuple[Array, Array]]
 
-LEARNING_RATE, MOMENTUM = 0.05, 0.9
+MOMENTUM = 0.9
 WINDOW = 25
 OWN_DIFFERENCES = 2
 """How many of PyTorch's own differences are allowed."""
@@ -52,18 +52,18 @@ OWN_DIFFERENCES = 2
 # Trainings
 
 
-def striate_losses(network: Network, data: Batches, seed: int, learning_rate: float = LEARNING_RATE) -> list[float]:
+def striate_losses(network: Network, data: Batches, seed: int, rate: float) -> list[float]:
     """The loss of every step in striate, before its update."""
-    optimizer = st.optim.SGD(lr=learning_rate, momentum=MOMENTUM)
+    optimizer = st.optim.SGD(lr=rate, momentum=MOMENTUM)
     step = st.TrainingStep(striate_model(network, seed=seed), st.nn.CrossEntropyLoss(), optimizer)
     return [step(x, y) for x, y in data]
 
 
-def torch_losses(network: Network, data: Batches, seed: int, channels_last: bool) -> list[float]:
+def torch_losses(network: Network, data: Batches, seed: int, rate: float, channels_last: bool) -> list[float]:
     """The same in PyTorch."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = torch_model(network, seed=seed).to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+    optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM)
     losses: list[float] = []
     for x, y in data:
         optimizer.zero_grad()
@@ -104,6 +104,7 @@ class Curves:
 
     network: str
     batch: int
+    rate: float
     seed: int
     striate: list[float]
     nchw: list[float]
@@ -155,16 +156,19 @@ def verdict(curves: Sequence[Curves]) -> Verdict:
     return Verdict(curves[0].network, median(ours), median(own), alone, len(curves))
 
 
-def measured(network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, seed: int) -> Curves:
+def measured(
+    network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, rate: float, seed: int
+) -> Curves:
     """Three trainings of one seed."""
     data = list(plain(pictures, standardizer, batch, seed))
     found = Curves(
         network.name,
         batch,
+        rate,
         seed,
-        striate_losses(network, data, seed),
-        torch_losses(network, data, seed, channels_last=False),
-        torch_losses(network, data, seed, channels_last=True),
+        striate_losses(network, data, seed, rate),
+        torch_losses(network, data, seed, rate, channels_last=False),
+        torch_losses(network, data, seed, rate, channels_last=True),
     )
     note(
         f"{network.title}, seed {seed}: loss {smoothed(found.striate)[0]:.3f} → {smoothed(found.striate)[-1]:.3f}; "
@@ -182,12 +186,12 @@ def row(verdict: Verdict) -> list[str]:
     return [NETWORKS[verdict.network].title, *figures, alone, "yes" if verdict.holds else "NO"]
 
 
-def kept(path: Path | None, steps: int, batch: int) -> list[Curves]:
-    """The curves of this length and batch that a former run wrote down."""
+def kept(path: Path | None, steps: int, batch: int, rate: float) -> list[Curves]:
+    """The curves of this length, batch and rate that a former run wrote down."""
     if path is None or not path.exists():
         return []
     curves = [Curves(**json.loads(line)) for line in path.read_text().splitlines()]
-    return [each for each in curves if len(each.striate) == steps and each.batch == batch]
+    return [each for each in curves if (len(each.striate), each.batch, each.rate) == (steps, batch, rate)]
 
 
 def main() -> int:
@@ -197,6 +201,7 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", default=["vgg_small", "resnet20"], choices=colour, metavar="NAME")
     parser.add_argument("--steps", type=int, default=300, help=f"at least {WINDOW} (300)")
     parser.add_argument("--batch", type=int, default=64, help="pictures a step (64)")
+    parser.add_argument("--lr", type=float, default=0.01, help="of SGD with momentum 0.9 (0.01)")
     parser.add_argument("--seeds", type=int, default=5, help="1, 2, … (5)")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="write each seed there, and skip what it holds")
     parser.add_argument("--json", action="store_true")
@@ -207,11 +212,12 @@ def main() -> int:
     wanted = options.steps * options.batch
     pictures = st.data.load_cifar10("train", most=-(-wanted // CLASSES)).subset(np.arange(wanted))
     standardizer = Standardizer.fit(pictures.images)
-    done = {(each.network, each.seed): each for each in kept(options.resume, options.steps, options.batch)}
+    setup = options.batch, options.lr
+    done = {(each.network, each.seed): each for each in kept(options.resume, options.steps, *setup)}
     curves: list[Curves] = []
     for seed in range(1, options.seeds + 1):
         for name in options.networks:
-            found = done.get((name, seed)) or measured(NETWORKS[name], pictures, standardizer, options.batch, seed)
+            found = done.get((name, seed)) or measured(NETWORKS[name], pictures, standardizer, *setup, seed)
             curves.append(found)
             if options.resume is not None and (name, seed) not in done:
                 with options.resume.open("a") as file:

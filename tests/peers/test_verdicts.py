@@ -26,7 +26,8 @@ def test_curves_hold_up_to_twice_the_layouts_distance(ours: float, holds: bool) 
 
     losses = np.linspace(2.3, 1.0, 100)
     seeds = [
-        curves.Curves("vgg_small", 64, seed, list(losses + ours), list(losses), list(losses + 0.01)) for seed in (1, 2)
+        curves.Curves("vgg_small", 64, 0.01, seed, list(losses + ours), list(losses), list(losses + 0.01))
+        for seed in (1, 2)
     ]
     found = curves.verdict(seeds)
     assert (found.holds, found.alone, found.seeds) == (holds, 2 * holds, 2)
@@ -39,7 +40,7 @@ def test_one_late_excursion_is_too_much() -> None:
     losses = np.linspace(2.3, 1.0, 300)
     apart = losses.copy()
     apart[-curves.WINDOW :] += 0.05
-    found = curves.verdict([curves.Curves("vgg_small", 64, 1, list(apart), list(losses), list(losses + 0.01))])
+    found = curves.verdict([curves.Curves("vgg_small", 64, 0.01, 1, list(apart), list(losses), list(losses + 0.01))])
     assert found.ours.mean < 2 * found.own.mean
     assert not found.holds
 
