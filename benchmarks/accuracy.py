@@ -1,15 +1,20 @@
 """After an equal training, Winograd's form and bfloat16 must predict as well as the direct form in float32.
 
-    winograd   float32, Winograd's form where it is faster: what striate does
-    direct     float32, STRIATE_WINOGRAD=off
-    bfloat16   precision="bfloat16"
-    PyTorch    channels_last, float32; with --pytorch
+    winograd            float32, Winograd's form where it is faster: what striate does
+    direct              float32, STRIATE_WINOGRAD=off
+    bfloat16            precision="bfloat16"
+    bfloat16_direct     the same with STRIATE_WINOGRAD=off
+    pytorch             channels_last, float32
+    pytorch_bfloat16    channels_last, under autocast
 
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --resume results.jsonl --seeds 10
+    python benchmarks/accuracy.py --resume results.jsonl --forms direct bfloat16 pytorch pytorch_bfloat16
+
+The first three are trained unless ``--forms`` says otherwise; PyTorch takes two to three times as long.
 
 Every seed has its own weights, its own order of the batches and its own shifts and mirrorings, the same for all forms.
-The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. The figure is the accuracy on
+All predict in float32. The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. The figure is the accuracy on
 all of CIFAR-10 that was not learned from: its test set, and what the training left of its training set.
 
 Why so: two trainings that differ in rounding alone end in networks that disagree about a tenth of the pictures. On n
@@ -51,8 +56,26 @@ LIMIT = 0.3
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 WARMUP = 0.2
 PREDICTED = 500
-FORMS = ("winograd", "direct", "bfloat16")
-PYTORCH = "PyTorch"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to compute the same training."""
+
+    framework: str = "striate"
+    winograd: bool = True
+    bfloat16: bool = False
+
+
+FORMS: dict[str, Form] = {
+    "winograd": Form(),
+    "direct": Form(winograd=False),
+    "bfloat16": Form(bfloat16=True),
+    "bfloat16_direct": Form(winograd=False, bfloat16=True),
+    "pytorch": Form("torch"),
+    "pytorch_bfloat16": Form("torch", bfloat16=True),
+}
+JUDGED = ("winograd", "direct", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -109,18 +132,18 @@ def divided(samples: int) -> Pictures:
 # Trainings
 
 
-def striate_training(form: str, plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
+def striate_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
     """Trains in striate; returns what predicts, and the mean loss of the last tenth of the steps."""
     model = striate_model(NETWORKS[plan.network], seed=seed)
     schedule = st.optim.CosineSchedule(plan.steps, warmup=plan.warmup)
     optimizer = st.optim.SGD(lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, schedule=schedule)
-    precision = "bfloat16" if form == "bfloat16" else "float32"
+    precision = "bfloat16" if form.bfloat16 else "float32"
     step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, capacity=plan.batch, precision=precision)
     losses = [step(x, y) for x, y in data]
     return lambda x: np.asarray(model(x)), statistics.fmean(losses[-len(losses) // 10 :])
 
 
-def torch_training(plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
+def torch_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
     """The same in PyTorch."""
     import torch
     from torch.nn import functional
@@ -134,9 +157,9 @@ def torch_training(plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -
     for number, (x, y) in enumerate(data):
         optimizer.param_groups[0]["lr"] = rate(plan, number)
         optimizer.zero_grad()
-        loss = functional.cross_entropy(
-            model(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y)
-        )
+        with torch.autocast("cpu", enabled=form.bfloat16):
+            logits = model(torch.from_numpy(x).contiguous(memory_format=layout))
+        loss = functional.cross_entropy(logits.float(), torch.from_numpy(y))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -164,25 +187,24 @@ def right(predict: Predict, dataset: Dataset, standardizer: Standardizer) -> int
     )
 
 
-def score(form: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
+def score(name: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
     """One training and its accuracy."""
     start = time.perf_counter()
+    form = FORMS[name]
     data = itertools.chain.from_iterable(
         moved(pictures.learned, pictures.standardizer, plan.batch, seed, epoch) for epoch in range(plan.epochs)
     )
-    before = settings.override(winograd=form != "direct")
+    before = settings.override(winograd=form.winograd)
     try:
-        if form == PYTORCH:
-            predict, last_loss = torch_training(plan, seed, data)
-        else:
-            predict, last_loss = striate_training(form, plan, seed, data)
+        training = striate_training if form.framework == "striate" else torch_training
+        predict, last_loss = training(form, plan, seed, data)
         test = right(predict, pictures.test, pictures.standardizer)
         rest = right(predict, pictures.rest, pictures.standardizer)
     finally:
         settings.restore(before)
     counts = len(pictures.test), len(pictures.rest)
     held_out = (test + rest) / sum(counts)
-    return Score(plan, form, seed, last_loss, test / counts[0], held_out, time.perf_counter() - start)
+    return Score(plan, name, seed, last_loss, test / counts[0], held_out, time.perf_counter() - start)
 
 
 # The verdict
@@ -228,8 +250,7 @@ def kept(path: Path | None, plan: Plan) -> list[Score]:
 
 def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
     """All trainings, seed by seed, so that an interrupted run has whole pairs."""
-    forms = (*FORMS, *((PYTORCH,) if options.pytorch else ()))
-    wanted = [(seed, form) for seed in range(1, options.seeds + 1) for form in forms]
+    wanted = [(seed, form) for seed in range(1, options.seeds + 1) for form in options.forms]
     done = {(each.seed, each.form): each for each in kept(options.resume, plan)}
     missing = [each for each in wanted if each not in done]
     pictures = divided(plan.samples) if missing else None
@@ -290,7 +311,7 @@ def main() -> int:
         "--samples", type=int, default=30_000, help="training pictures; the others are held out (30000)"
     )
     parser.add_argument("--batch", type=int, default=64, help="pictures a step (64)")
-    parser.add_argument("--pytorch", action="store_true", help="PyTorch too, which takes two to three times as long")
+    parser.add_argument("--forms", nargs="+", default=JUDGED, choices=list(FORMS), metavar="NAME")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="write each training there, and skip what it holds")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
