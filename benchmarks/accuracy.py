@@ -14,11 +14,10 @@
 The first three are trained unless ``--forms`` says otherwise; PyTorch takes two to three times as long.
 
 Every seed has its own weights, its own order of the batches and its own shifts and mirrorings, the same for all forms.
-All predict in float32. The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. The figure is the accuracy on
-all of CIFAR-10 that was not learned from: its test set, and what the training left of its training set.
-
-Why so: two trainings that differ in rounding alone end in networks that disagree about a tenth of the pictures. On n
-pictures that makes √(0.1 / n) of difference by chance: 0.32 points on the 10,000 of the test set, 0.18 on 30,000.
+The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. All predict in float32. The
+figure is the accuracy on all of CIFAR-10 that was not learned from: its test set, and what the training left of its
+training set. For where two networks differ in being right on a share s of n pictures, chance alone makes their
+accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on 30,000.
 
 Judged is the mean over seeds of the paired differences, for every pair of forms: at most 0.3 points, else exit code 1.
 ``sure`` says whether two standard errors more would still be within; where they would not, train with more seeds.
