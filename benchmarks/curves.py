@@ -1,0 +1,247 @@
+"""On CIFAR-10, striate's loss must follow PyTorch's as closely as PyTorch's two memory layouts follow each other.
+
+    python benchmarks/curves.py
+    python benchmarks/curves.py --networks vgg_small --seeds 5 --json
+    python benchmarks/curves.py --resume curves.jsonl         goes on where it was interrupted
+
+striate, PyTorch NCHW and PyTorch channels_last train in float32 from the same weights on the same batches of real
+pictures: 300 steps, every picture once. Rounding differs between the three and grows from step to step, until each goes
+its own way; so single losses cannot be compared, and are smoothed first: running means over 25 steps.
+
+    d(t) = |striate − NCHW|        o(t) = |channels_last − NCHW|        of the smoothed losses
+
+One pair of such trajectories is one draw, and the largest of o may be small by luck. Every seed has weights and an
+order of its own; judged are the medians over seeds, of the largest over t and of the mean over t: that of d must be at
+most twice that of o. The table also says how many seeds would hold by themselves. Returns 1 where a network does not
+hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from networks import CLASSES, NETWORKS, Network, striate_model
+from numpy.typing import NDArray
+from pictures import plain
+from report import machine, note, print_json, print_table
+from torch.nn import functional
+from twins import torch_model
+
+import striate as st
+from striate import settings
+from striate.data import Dataset, Standardizer
+
+Array = NDArray[Any]
+Batches = Sequence[tuple[Array, Array]]
+
+MOMENTUM = 0.9
+WINDOW = 25
+OWN_DIFFERENCES = 2
+"""How many of PyTorch's own differences are allowed."""
+
+
+# Trainings
+
+
+def striate_losses(network: Network, data: Batches, seed: int, rate: float) -> list[float]:
+    """The loss of every step in striate, before its update."""
+    optimizer = st.optim.SGD(lr=rate, momentum=MOMENTUM)
+    step = st.TrainingStep(striate_model(network, seed=seed), st.nn.CrossEntropyLoss(), optimizer)
+    return [step(x, y) for x, y in data]
+
+
+def torch_losses(network: Network, data: Batches, seed: int, rate: float, channels_last: bool) -> list[float]:
+    """The same in PyTorch."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch_model(network, seed=seed).to(memory_format=layout)
+    optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM)
+    losses: list[float] = []
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(
+            model(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y)
+        )
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+# The verdict
+
+
+def smoothed(losses: Sequence[float]) -> Array:
+    """(T − 24,) running means over 25 steps, whole windows alone."""
+    return np.lib.stride_tricks.sliding_window_view(np.asarray(losses, np.float64), WINDOW).mean(axis=1)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Of two smoothed curves."""
+
+    largest: float
+    mean: float
+
+    @classmethod
+    def between(cls, a: Sequence[float], b: Sequence[float]) -> Distance:
+        """|a − b| of the smoothed losses."""
+        found = np.abs(smoothed(a) - smoothed(b))
+        return cls(float(found.max()), float(found.mean()))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The losses of one seed."""
+
+    network: str
+    batch: int
+    rate: float
+    seed: int
+    striate: list[float]
+    nchw: list[float]
+    channels_last: list[float]
+
+    @property
+    def ours(self) -> Distance:
+        """striate from NCHW."""
+        return Distance.between(self.striate, self.nchw)
+
+    @property
+    def own(self) -> Distance:
+        """channels_last from NCHW."""
+        return Distance.between(self.channels_last, self.nchw)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The medians over the seeds of one network."""
+
+    network: str
+    ours: Distance
+    own: Distance
+    alone: int
+    seeds: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether both medians are within the limit (NaN is not)."""
+        return within(self.ours, self.own)
+
+
+def within(ours: Distance, own: Distance) -> bool:
+    """At most twice PyTorch's own, in the largest and in the mean."""
+    return ours.largest <= OWN_DIFFERENCES * own.largest and ours.mean <= OWN_DIFFERENCES * own.mean
+
+
+def median(distances: Sequence[Distance]) -> Distance:
+    """Each figure's own."""
+    return Distance(
+        statistics.median(each.largest for each in distances), statistics.median(each.mean for each in distances)
+    )
+
+
+def verdict(curves: Sequence[Curves]) -> Verdict:
+    """Of all seeds of one network."""
+    ours, own = [each.ours for each in curves], [each.own for each in curves]
+    alone = sum(map(within, ours, own))
+    return Verdict(curves[0].network, median(ours), median(own), alone, len(curves))
+
+
+def measured(
+    network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, rate: float, seed: int
+) -> Curves:
+    """Three trainings of one seed."""
+    data = list(plain(pictures, standardizer, batch, seed))
+    found = Curves(
+        network.name,
+        batch,
+        rate,
+        seed,
+        striate_losses(network, data, seed, rate),
+        torch_losses(network, data, seed, rate, channels_last=False),
+        torch_losses(network, data, seed, rate, channels_last=True),
+    )
+    note(
+        f"{network.title}, seed {seed}: loss {smoothed(found.striate)[0]:.3f} → {smoothed(found.striate)[-1]:.3f}; "
+        f"largest distance {found.ours.largest:.4f}, PyTorch's own {found.own.largest:.4f}; "
+        f"mean {found.ours.mean:.4f} and {found.own.mean:.4f}"
+    )
+    return found
+
+
+def row(verdict: Verdict) -> list[str]:
+    """Of the table."""
+    pairs = (verdict.ours.largest, verdict.own.largest), (verdict.ours.mean, verdict.own.mean)
+    figures = [figure for a, b in pairs for figure in (f"{a:.4f}", f"{b:.4f}", f"{a / b:.2f}")]
+    alone = f"{verdict.alone} of {verdict.seeds}"
+    return [NETWORKS[verdict.network].title, *figures, alone, "yes" if verdict.holds else "NO"]
+
+
+def kept(path: Path | None, steps: int, batch: int, rate: float) -> list[Curves]:
+    """The curves of this length, batch and rate that a former run wrote down."""
+    if path is None or not path.exists():
+        return []
+    curves = [Curves(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [each for each in curves if (len(each.striate), each.batch, each.rate) == (steps, batch, rate)]
+
+
+def main() -> int:
+    """Trains, prints the table, and returns 1 where striate is too far from PyTorch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    colour = [name for name, network in NETWORKS.items() if network.sample == (3, 32, 32)]
+    parser.add_argument("--networks", nargs="+", default=["vgg_small", "resnet20"], choices=colour, metavar="NAME")
+    parser.add_argument("--steps", type=int, default=300, help=f"at least {WINDOW} (300)")
+    parser.add_argument("--batch", type=int, default=64, help="pictures a step (64)")
+    parser.add_argument("--lr", type=float, default=0.01, help="of SGD with momentum 0.9 (0.01)")
+    parser.add_argument("--seeds", type=int, default=5, help="1, 2, … (5)")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="write each seed there, and skip what it holds")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.steps < WINDOW:
+        parser.error(f"--steps {options.steps}: the losses are smoothed over {WINDOW}")
+    torch.set_num_threads(settings.current().threads)
+    wanted = options.steps * options.batch
+    pictures = st.data.load_cifar10("train", most=-(-wanted // CLASSES)).subset(np.arange(wanted))
+    standardizer = Standardizer.fit(pictures.images)
+    setup = options.batch, options.lr
+    done = {(each.network, each.seed): each for each in kept(options.resume, options.steps, *setup)}
+    curves: list[Curves] = []
+    for seed in range(1, options.seeds + 1):
+        for name in options.networks:
+            found = done.get((name, seed)) or measured(NETWORKS[name], pictures, standardizer, *setup, seed)
+            curves.append(found)
+            if options.resume is not None and (name, seed) not in done:
+                with options.resume.open("a") as file:
+                    file.write(json.dumps(asdict(found)) + "\n")
+    verdicts = [verdict([each for each in curves if each.network == name]) for name in options.networks]
+    if options.json:
+        print_json(
+            {
+                "machine": machine(),
+                "curves": [{**asdict(each), "ours": asdict(each.ours), "own": asdict(each.own)} for each in curves],
+                "verdicts": [{**asdict(each), "holds": each.holds} for each in verdicts],
+            }
+        )
+    else:
+        print_table(
+            f"Smoothed losses over {options.steps} steps of CIFAR-10: medians over {options.seeds} seeds",
+            (
+                "network", "striate − NCHW, largest", "PyTorch's own", "ratio", "mean", "PyTorch's own", "ratio",
+                "seeds within alone", "holds",
+            ),
+            [row(each) for each in verdicts],
+        )  # fmt: skip
+    return 0 if all(each.holds for each in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
