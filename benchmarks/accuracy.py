@@ -8,6 +8,7 @@
     pytorch_bfloat16    channels_last, under autocast
 
     python benchmarks/accuracy.py
+    python benchmarks/accuracy.py --network lenet5
     python benchmarks/accuracy.py --resume results.jsonl --seeds 10
     python benchmarks/accuracy.py --resume results.jsonl --forms direct bfloat16 pytorch pytorch_bfloat16
 
@@ -15,9 +16,10 @@ The first three are trained unless ``--forms`` says otherwise; PyTorch takes two
 
 Every seed has its own weights, its own order of the batches and its own shifts and mirrorings, the same for all forms.
 The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. All predict in float32. The
-figure is the accuracy on all of CIFAR-10 that was not learned from: its test set, and what the training left of its
-training set. For where two networks differ in being right on a share s of n pictures, chance alone makes their
-accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on 30,000.
+figure is the accuracy on all of CIFAR-10 (for LeNet MNIST, shifted alone) that was not learned from: its test set, and
+what the training left of its training set. For where two networks differ in being right on a share s of n pictures,
+chance alone makes their accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on
+30,000.
 
 Judged is the mean over seeds of the paired differences, for every pair of forms: at most 0.3 points, else exit code 1.
 ``sure`` says whether two standard errors more would still be within; where they would not, train with more seeds.
@@ -112,20 +114,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Pictures:
-    """CIFAR-10 divided: the first ``samples`` training pictures, the test set, and test set and rest together."""
+    """A data set divided: the first ``samples`` training pictures, the test set, and test set and rest together."""
 
     learned: Dataset
     test: Dataset
     rest: Dataset
     standardizer: Standardizer
+    mirror: bool
 
 
-def divided(samples: int) -> Pictures:
-    """Raises ``DataError`` without ``STRIATE_DATA``. The reader's classes alternate, so that each part has all."""
-    everything, test = st.data.load_cifar10("train"), st.data.load_cifar10("test")
-    learned = everything.subset(np.arange(samples))
-    rest = everything.subset(np.arange(samples, len(everything)))
-    return Pictures(learned, test, rest, Standardizer.fit(learned.images))
+def divided(plan: Plan) -> Pictures:
+    """Raises ``DataError`` without ``STRIATE_DATA``. Classes alternate or are mixed, so that each part has all."""
+    digits = NETWORKS[plan.network].sample[0] == 1
+    load = st.data.load_mnist if digits else st.data.load_cifar10
+    everything, test = load("train"), load("test")
+    learned = everything.subset(np.arange(plan.samples))
+    rest = everything.subset(np.arange(plan.samples, len(everything)))
+    return Pictures(learned, test, rest, Standardizer.fit(learned.images), mirror=not digits)
 
 
 # Trainings
@@ -191,7 +196,8 @@ def score(name: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
     start = time.perf_counter()
     form = FORMS[name]
     data = itertools.chain.from_iterable(
-        moved(pictures.learned, pictures.standardizer, plan.batch, seed, epoch) for epoch in range(plan.epochs)
+        moved(pictures.learned, pictures.standardizer, plan.batch, seed, epoch, pictures.mirror)
+        for epoch in range(plan.epochs)
     )
     before = settings.override(winograd=form.winograd)
     try:
@@ -252,7 +258,7 @@ def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
     wanted = [(seed, form) for seed in range(1, options.seeds + 1) for form in options.forms]
     done = {(each.seed, each.form): each for each in kept(options.resume, plan)}
     missing = [each for each in wanted if each not in done]
-    pictures = divided(plan.samples) if missing else None
+    pictures = divided(plan) if missing else None
     for seed, form in missing:
         assert pictures is not None
         found = done[seed, form] = score(form, plan, seed, pictures)
@@ -281,7 +287,7 @@ def print_scores(network: Network, plan: Plan, scores: Sequence[Score], differen
                 f"{100 * statistics.fmean(each.test for each in mine.values()):.2f}",
             ]
         )
-    held_out = 60_000 - plan.samples
+    held_out = (70_000 if network.sample[0] == 1 else 60_000) - plan.samples
     print_table(
         f"{network.title}, {plan.epochs} epochs of {plan.samples:,} pictures; accuracy in % on {held_out:,} held out",
         ("form", *(f"seed {seed}" for seed in seeds), "mean", "test set alone"),
@@ -303,7 +309,7 @@ def print_scores(network: Network, plan: Plan, scores: Sequence[Score], differen
 def main() -> int:
     """Trains, prints the tables, and returns 1 where two means are further apart than the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default="vgg_small", choices=["vgg_small", "resnet20", "resnet18"])
+    parser.add_argument("--network", default="vgg_small", choices=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=5, help="1, 2, … (5)")
     parser.add_argument("--epochs", type=int, default=3, help="over the samples (3)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Batches of CIFAR-10 that striate and PyTorch learn from alike: standardized, shifted and mirrored by the seed."""
+"""Batches of pictures that striate and PyTorch learn from alike: standardized, shifted and mirrored by the seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plain(dataset: Dataset, standardizer: Standardizer, batch: int, seed: int) -
 
 
 def moved(
-    dataset: Dataset, standardizer: Standardizer, batch: int, seed: int, epoch: int
+    dataset: Dataset, standardizer: Standardizer, batch: int, seed: int, epoch: int, mirror: bool = True
 ) -> Iterator[tuple[Array, Array]]:
     """One epoch in the order of seed and epoch, every picture shifted by −4 to 4 pixels and, every other, mirrored.
 
@@ -31,17 +31,17 @@ def moved(
     """
     random = np.random.default_rng([seed, epoch])
     for x, y, _ in batches(dataset, batch, seed=seed, epoch=epoch):
-        yield shifted_and_mirrored(standardizer.transform(x), random), y
+        yield shifted_and_mirrored(standardizer.transform(x), random, mirror), y
 
 
-def shifted_and_mirrored(x: Array, random: np.random.Generator) -> Array:
-    """(B, C, H, W) of the same shape: each picture moved and mirrored by itself."""
+def shifted_and_mirrored(x: Array, random: np.random.Generator, mirror: bool = True) -> Array:
+    """(B, C, H, W) of the same shape: each picture moved, and mirrored where that is wanted, by itself."""
     count, _, height, width = x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     tops, lefts = random.integers(0, 2 * SHIFT + 1, (2, count))
-    mirror = random.random(count) < 0.5
+    flips = (random.random(count) < 0.5) & mirror
     result = np.empty_like(x)
-    for one, source, top, left, flip in zip(result, padded, tops, lefts, mirror, strict=True):
+    for one, source, top, left, flip in zip(result, padded, tops, lefts, flips, strict=True):
         window = source[:, top : top + height, left : left + width]
         one[...] = window[:, :, ::-1] if flip else window
     return result
