@@ -229,10 +229,14 @@ def lower_winograd(site: Any, g: Geometry, transposed: bool, winograd: Winograd)
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, form, transposed)
     before = turned_before(g, form) if transposed else g.before
     each = math.prod(-(-size // form.tile) for size in site.domain.sizes[1:])
-    tiles = each if site.single else site.domain.group * each
-    if site.domain.group > 1:
+
+    def batch(tiles: int) -> int:
+        return -(-tiles // -(-tiles // most))
+
+    if batch(each) != batch(site.domain.group * each):
         site.sized.append(site.node)
-    together = -(-tiles // -(-tiles // most))
+    tiles = each if site.single else site.domain.group * each
+    together = batch(tiles)
     blocks = site.domain.blocks
     path = site.node.path
     common = (source, operands, before[1:], form, together)

@@ -1,0 +1,115 @@
+"""How much faster two threads train than one, beside how much faster the probe's multiply-adds run on two.
+
+    python benchmarks/scaling.py
+    python benchmarks/scaling.py --networks resnet18 --repetitions 20 --json
+
+Both trainings run in processes of their own, turn by turn, with the probe around each turn. At most the machine's own
+ratio of that moment can be reached: two virtual cores may be two threads of one core. So the figure of a repetition is
+the ratio of the two turns over the probe's ratio beside them, and the median over repetitions is judged: at least 0.93.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+from configuration import STRIATE
+from networks import NETWORKS, Network, add_networks
+from probe import Probe, Reading
+from report import machine, note, print_json, print_table
+from worker import Worker
+
+LEAST = 0.93
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Seconds of a step on one thread and on several, and the probe before, between and after them."""
+
+    one: float
+    several: float
+    readings: tuple[Reading, Reading, Reading]
+
+    @property
+    def probe(self) -> float:
+        """The machine's own ratio: the peak of all threads around their turn, over that of one around its own."""
+        before, between, after = self.readings
+        return (before.together + between.together) / (between.single + after.single)
+
+    @property
+    def efficiency(self) -> float:
+        """The ratio of the turns over the machine's."""
+        return self.one / self.several / self.probe
+
+
+def measure(network: Network, threads: int, repetitions: int, steps: int, probe: Probe) -> list[Repetition]:
+    """Interleaved turns."""
+    found: list[Repetition] = []
+    with ExitStack() as stack:
+        several = stack.enter_context(Worker(network, STRIATE, threads))
+        one = stack.enter_context(Worker(network, STRIATE, 1))
+        for repetition in range(repetitions):
+            before = probe()
+            fast = statistics.median(several.turn(steps))
+            between = probe()
+            slow = statistics.median(one.turn(steps))
+            found.append(Repetition(slow, fast, (before, between, probe())))
+            note(f"{network.title}: round {repetition + 1} of {repetitions}")
+    return found
+
+
+def main() -> int:
+    """Measures, prints, and returns 1 where a network scales worse than it must."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_networks(parser)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=12, help="rounds (12)")
+    parser.add_argument("--steps", type=int, default=5, help="steps of a turn (5)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    probe = Probe(options.threads)
+    results = {
+        name: measure(NETWORKS[name], options.threads, options.repetitions, options.steps, probe)
+        for name in options.networks
+    }
+    medians = {name: statistics.median(each.efficiency for each in found) for name, found in results.items()}
+    if options.json:
+        print_json(
+            {
+                "machine": machine(),
+                "threads": options.threads,
+                "efficiency": medians,
+                "repetitions": {name: [asdict(each) for each in found] for name, found in results.items()},
+            }
+        )
+    else:
+        rows = [
+            [
+                NETWORKS[name].title,
+                f"{statistics.median(each.one for each in found) * 1e3:.1f}",
+                f"{statistics.median(each.several for each in found) * 1e3:.1f}",
+                f"{statistics.median(each.one / each.several for each in found):.2f}x",
+                f"{statistics.median(each.probe for each in found):.2f}x",
+                f"{medians[name]:.2f}",
+                "yes" if medians[name] >= LEAST else "NO",
+            ]
+            for name, found in results.items()
+        ]
+        columns = (
+            "network",
+            "one thread, ms",
+            f"{options.threads} threads, ms",
+            "ratio",
+            "probe",
+            "over probe",
+            "holds",
+        )
+        print_table("Training step", columns, rows)
+    return 0 if all(median >= LEAST for median in medians.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
