@@ -163,7 +163,7 @@ class Worker:
 # The worker's side
 
 
-def striate_step(network: Network, batch: int, seed: int, precision: str) -> Prepared:
+def striate_step(network: Network, batch: int, seed: int, precision: str = "float32") -> Prepared:
     """A training step in striate, from the common weights."""
     from networks import striate_model
 
