@@ -169,6 +169,7 @@ def suited_form(g: Geometry, transposed: bool) -> Form | None:
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
     fits = tile is not None and g.kernel == (1, taps, taps) and g.groups == 1
+    fits = fits and g.size[0] == g.count[0] == 1  # tiles lie in one plane
     fits = fits and g.stride[0] == 1 and g.stride[1] == stride and g.dilation == (1, 1, 1)
     fits = fits and g.before[0] == 0 and all(0 <= b < taps for b in g.before)
     fits = fits and (stride == 1 or g.before[1] == before)
