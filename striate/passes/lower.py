@@ -11,6 +11,7 @@ from striate.codegen.map import Finish, Finished, Map, StridedReduction
 from striate.codegen.phase import Buffer, PhaseDraft
 from striate.codegen.region import (
     FLAT_CHUNK,
+    LINE,
     Accumulate,
     Anchored,
     Apply,
@@ -25,7 +26,6 @@ from striate.codegen.region import (
 )
 from striate.codegen.storage import BLOCK, NO_HALO, Storage
 from striate.codegen.target import Target
-from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node, foreign_code
@@ -174,7 +174,7 @@ class _Lowerer:
         return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
 
     def streams(self, value: Value) -> bool:
-        """Whether the array of a value is too large for caches; half a line at a time, past them, would be slow."""
+        """Whether the array of a value is too large for caches."""
         large = self.layouts.storage(value).bytes_per_sample * self.samples >= STREAMED * self.target.l2
         return large and value.type.batched
 
@@ -241,7 +241,8 @@ class _RegionBuilder:
             strides, origin = self._own_strides(value)
             exact = self.domain.space is Space.BLOCKED and self.layouts.block[value] != BLOCK
             dtype = self.layouts.dtype(value)
-            streams = dtype is not DType.bfloat16 and self.lowerer.streams(value)
+            whole_lines = LANES * dtype.numpy.itemsize >= LINE
+            streams = whole_lines and self.lowerer.streams(value)
             stores.append(Store(number, self._slot(value), dtype, strides, origin, halo, exact, streams))
         sums: list[Accumulate] = []
         for node in self.group.reductions:
