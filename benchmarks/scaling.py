@@ -6,13 +6,16 @@
 Both trainings run in processes of their own, turn by turn, with the probe around each turn. At most the machine's own
 ratio of that moment can be reached: two virtual cores may be two threads of one core. So the figure of a repetition is
 the ratio of the two turns over the probe's ratio beside them, and the median over repetitions is judged: at least 0.93.
+Repetitions beside a reading in which the two were under 1.6 times one thread are dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
@@ -32,6 +35,11 @@ class Repetition:
     one: float
     several: float
     readings: tuple[Reading, Reading, Reading]
+
+    @property
+    def clean(self) -> bool:
+        """Whether all threads had cores of their own throughout."""
+        return all(reading.clean for reading in self.readings)
 
     @property
     def probe(self) -> float:
@@ -61,6 +69,10 @@ def measure(network: Network, threads: int, repetitions: int, steps: int, probe:
     return found
 
 
+def _median(numbers: Sequence[float]) -> float:
+    return statistics.median(numbers) if numbers else math.nan
+
+
 def main() -> int:
     """Measures, prints, and returns 1 where a network scales worse than it must."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,7 +87,8 @@ def main() -> int:
         name: measure(NETWORKS[name], options.threads, options.repetitions, options.steps, probe)
         for name in options.networks
     }
-    medians = {name: statistics.median(each.efficiency for each in found) for name, found in results.items()}
+    kept = {name: [each for each in found if each.clean] for name, found in results.items()}
+    medians = {name: _median([each.efficiency for each in found]) for name, found in kept.items()}
     if options.json:
         print_json(
             {
@@ -89,14 +102,15 @@ def main() -> int:
         rows = [
             [
                 NETWORKS[name].title,
-                f"{statistics.median(each.one for each in found) * 1e3:.1f}",
-                f"{statistics.median(each.several for each in found) * 1e3:.1f}",
-                f"{statistics.median(each.one / each.several for each in found):.2f}x",
-                f"{statistics.median(each.probe for each in found):.2f}x",
+                f"{_median([each.one for each in found]) * 1e3:.1f}",
+                f"{_median([each.several for each in found]) * 1e3:.1f}",
+                f"{_median([each.one / each.several for each in found]):.2f}x",
+                f"{_median([each.probe for each in found]):.2f}x",
                 f"{medians[name]:.2f}",
                 "yes" if medians[name] >= LEAST else "NO",
+                f"{len(results[name]) - len(found)}/{len(results[name])}",
             ]
-            for name, found in results.items()
+            for name, found in kept.items()
         ]
         columns = (
             "network",
@@ -106,6 +120,7 @@ def main() -> int:
             "probe",
             "over probe",
             "holds",
+            "dropped",
         )
         print_table("Training step", columns, rows)
     return 0 if all(median >= LEAST for median in medians.values()) else 1
