@@ -29,10 +29,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -43,7 +41,7 @@ import numpy as np
 from networks import NETWORKS, Network, striate_model
 from numpy.typing import NDArray
 from pictures import moved
-from report import machine, note, print_json, print_table
+from report import add_line, end_with, lines_of, machine, note, print_json, print_table
 
 import striate as st
 from striate import settings
@@ -247,10 +245,7 @@ def difference(forms: tuple[str, str], scores: Sequence[Score]) -> Difference:
 
 def kept(path: Path | None, plan: Plan) -> list[Score]:
     """The trainings of this plan that a former run wrote down."""
-    if path is None or not path.exists():
-        return []
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Score(**{**entry, "plan": plan}) for entry in entries if entry["plan"] == asdict(plan)]
+    return [Score(**{**entry, "plan": plan}) for entry in lines_of(path) if entry.get("plan") == asdict(plan)]
 
 
 def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
@@ -266,9 +261,7 @@ def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
             f"seed {seed}, {form}: loss {found.last_loss:.3f}, held out {found.held_out:.2%}, "
             f"test set {found.test:.2%}, {found.seconds:.0f} s"
         )
-        if options.resume is not None:
-            with options.resume.open("a") as file:
-                file.write(json.dumps(asdict(found)) + "\n")
+        add_line(options.resume, asdict(found))
     return [done[each] for each in wanted]
 
 
@@ -338,4 +331,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

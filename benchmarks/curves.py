@@ -19,9 +19,7 @@ hold.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,9 +30,8 @@ import torch
 from networks import CLASSES, NETWORKS, Network, striate_model
 from numpy.typing import NDArray
 from pictures import plain
-from report import machine, note, print_json, print_table
-from torch.nn import functional
-from twins import torch_model
+from report import add_line, end_with, lines_of, machine, note, print_json, print_table
+from twins import torch_model, training_losses
 
 import striate as st
 from striate import settings
@@ -61,19 +58,7 @@ def striate_losses(network: Network, data: Batches, seed: int, rate: float) -> l
 
 def torch_losses(network: Network, data: Batches, seed: int, rate: float, channels_last: bool) -> list[float]:
     """The same in PyTorch."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_model(network, seed=seed).to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM)
-    losses: list[float] = []
-    for x, y in data:
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(
-            model(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y)
-        )
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+    return training_losses(torch_model(network, seed=seed), data, rate, MOMENTUM, channels_last)
 
 
 # The verdict
@@ -188,9 +173,7 @@ def row(verdict: Verdict) -> list[str]:
 
 def kept(path: Path | None, steps: int, batch: int, rate: float) -> list[Curves]:
     """The curves of this length, batch and rate that a former run wrote down."""
-    if path is None or not path.exists():
-        return []
-    curves = [Curves(**json.loads(line)) for line in path.read_text().splitlines()]
+    curves = [Curves(**entry) for entry in lines_of(path)]
     return [each for each in curves if (len(each.striate), each.batch, each.rate) == (steps, batch, rate)]
 
 
@@ -219,9 +202,8 @@ def main() -> int:
         for name in options.networks:
             found = done.get((name, seed)) or measured(NETWORKS[name], pictures, standardizer, *setup, seed)
             curves.append(found)
-            if options.resume is not None and (name, seed) not in done:
-                with options.resume.open("a") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+            if (name, seed) not in done:
+                add_line(options.resume, asdict(found))
     verdicts = [verdict([each for each in curves if each.network == name]) for name in options.networks]
     if options.json:
         print_json(
@@ -244,4 +226,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -13,7 +13,6 @@ proportions of the latter, so that they add up to it. PyTorch is eager, in chann
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections import Counter
@@ -29,7 +28,7 @@ from dissection import LOSS, OPTIMIZER, Dissection, Work, middle
 from milliseconds_picture import Bar, Section, save_picture
 from networks import NETWORKS, Network, add_networks, striate_model
 from probe import Probe
-from report import machine, note, print_json, print_table
+from report import end_with, machine, note, print_json, print_table, read_json
 from worker import Worker
 
 from striate.codegen import target
@@ -238,7 +237,7 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, help="draw from this file of --json, measure nothing")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    content = json.loads(options.source.read_text()) if options.source else measured(options)
+    content = read_json(options.source) if options.source else measured(options)
     sections = [section(NETWORKS[name], network) for name, network in content["networks"].items()]
     save_picture(sections, caption(content), options.out)
     note(f"wrote {options.out}")
@@ -249,4 +248,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -24,12 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from networks import NETWORKS, Network, add_networks, batches, striate_model
 from numpy.typing import NDArray
 from report import note, print_json, print_table
-from torch.nn import functional
-from twins import torch_model
+from twins import torch_model, training_losses
 
 import striate as st
 
@@ -81,18 +79,9 @@ def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int)
 
 def torch_run(network: Network, dtype: str, batch: int, steps: int, seed: int, channels_last: bool = False) -> Run:
     """Training steps in PyTorch."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch_model(network, dtype).to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
-    losses: list[float] = []
-    for x, y in _data(network, dtype, batch, steps, seed):
-        optimizer.zero_grad()
-        loss = functional.cross_entropy(
-            model(torch.from_numpy(x).contiguous(memory_format=layout)), torch.from_numpy(y)
-        )
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    model = torch_model(network, dtype)
+    data = _data(network, dtype, batch, steps, seed)
+    losses = training_losses(model, data, LEARNING_RATE, MOMENTUM, channels_last)
     return Run(tuple(losses), _statistics({name: tensor.numpy() for name, tensor in model.state_dict().items()}))
 
 

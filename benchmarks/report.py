@@ -7,9 +7,11 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from striate.errors import StriateError
 
 
 def print_json(content: object) -> None:
@@ -44,6 +46,48 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def note(text: str) -> None:
     """A line about progress, on standard error, so that ``--json`` stays clean."""
     print(text, file=sys.stderr, flush=True)
+
+
+class FileError(StriateError):
+    """A file that a benchmark was given and cannot read."""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file that ``--json`` was written to; raises ``FileError``."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: {error}\n  help: give a file that --json was written to") from error
+
+
+def lines_of(path: Path | None) -> list[dict[str, Any]]:
+    """What ``add_line`` wrote until now: nothing where there is no file. Raises ``FileError`` for a damaged line."""
+    if path is None or not path.exists():
+        return []
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            found.append(dict(json.loads(line)))
+        except (TypeError, ValueError) as error:
+            help = "delete the line, if a run was interrupted while it wrote it"
+            raise FileError(f"{path}, line {number}: no result of this benchmark\n  help: {help}") from error
+    return found
+
+
+def add_line(path: Path | None, content: object) -> None:
+    """One result more on the file that an interrupted benchmark goes on from, if there is one."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(content) + "\n")
+
+
+def end_with(main: Callable[[], int | None]) -> NoReturn:
+    """Ends the process with what ``main`` returns; what the user can mend is told without a traceback, status 2."""
+    try:
+        sys.exit(main())
+    except StriateError as error:
+        note(f"error: {error}")
+        sys.exit(2)
 
 
 def geometric_mean(numbers: Sequence[float]) -> float:

@@ -6,11 +6,12 @@ They are written as a careful user would: no bias before BN, activations in plac
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
-from networks import CLASSES, Network, initial_state
+from networks import CLASSES, Array, Network, initial_state
 from torch import nn
+from torch.nn import functional
 
 SLOPE = 0.1
 
@@ -99,3 +100,21 @@ def torch_model(network: Network, dtype: str = "float32", seed: int = 0) -> nn.S
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in initial_state(shapes, seed).items()})
     return model.train()
+
+
+def training_losses(
+    model: nn.Module, data: Iterable[tuple[Array, Array]], rate: float, momentum: float, channels_last: bool = False
+) -> list[float]:
+    """Trains the model by SGD on the batches (x, y), one step each; the loss of every step, before its update."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum)
+    losses: list[float] = []
+    for x, y in data:
+        optimizer.zero_grad()
+        logits = model(torch.from_numpy(x).contiguous(memory_format=layout))
+        loss = functional.cross_entropy(logits, torch.from_numpy(y))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

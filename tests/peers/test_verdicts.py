@@ -107,3 +107,20 @@ def test_pictures_are_moved_and_mirrored_by_themselves() -> None:
     windows = [padded[:, t : t + 32, left : left + 32] for t in range(9) for left in range(9)]
     known = {one.tobytes() for window in windows for one in (window, np.ascontiguousarray(window[:, :, ::-1]))}
     assert {one.tobytes() for one in found} <= known
+
+
+def test_a_run_goes_on_from_its_lines_and_says_which_one_is_damaged(tmp_path: Path) -> None:
+    import report
+
+    path = tmp_path / "results.jsonl"
+    assert report.lines_of(None) == report.lines_of(path) == []
+    report.add_line(None, {"seed": 0})
+    report.add_line(path, {"seed": 1})
+    report.add_line(path, {"seed": 2})
+    assert report.lines_of(path) == [{"seed": 1}, {"seed": 2}]
+    with path.open("a") as file:
+        file.write('{"seed": 3, "los')
+    with pytest.raises(report.FileError, match="line 3"):
+        report.lines_of(path)
+    with pytest.raises(report.FileError, match=r"nothing\.json"):
+        report.read_json(tmp_path / "nothing.json")
