@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +25,9 @@ class Reduction(Enum):
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` gives one number."""
 
+    takes_logits: ClassVar[bool] = False
+    """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
+
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in Reduction.__members__:
             raise unknown_option("reduction", reduction, Reduction.__members__)
@@ -35,6 +40,10 @@ class Loss(Module):
     def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
         """Raises where a target does not fit the shape of the prediction."""
 
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
+        return math.nan
+
 
 class CrossEntropyLoss(Loss):
     """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
@@ -43,6 +52,7 @@ class CrossEntropyLoss(Loss):
     with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
     """
 
+    takes_logits: ClassVar[bool] = True
     weight: Value | None
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
@@ -86,6 +96,17 @@ class CrossEntropyLoss(Loss):
                 f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
             )
 
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The entropy of the labels, as class weights and smoothing change it."""
+        p = np.bincount(targets, weights).astype(np.float64)
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.start is not None and weight.start.shape == p.shape:
+            p = p * weight.start
+        p = p / p.sum()
+        p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
+        p = p[p > 0]
+        return float(-(p * np.log(p)).sum())
+
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
 
@@ -128,3 +149,9 @@ class MSELoss(Loss):
             raise ShapeError(
                 f"targets of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}"  # pyright: ignore[reportArgumentType]
             )
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The variance of the targets, which is the loss of their mean."""
+        rows = targets.reshape(len(targets), -1).astype(np.float64)
+        mean = np.average(rows, axis=0, weights=weights)
+        return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())
