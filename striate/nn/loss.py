@@ -44,6 +44,26 @@ class Loss(Module):
         """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
         return math.nan
 
+    def totals(self, value: float, target: Array) -> tuple[float, float]:
+        """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of many batches is the quotient of their sums.
+
+        A mean is weighted by what it divides by, so the quotient does not depend on the batch size. A sum counts as it
+        is and is divided by the number of samples.
+        """
+        if self.reduction == "sum":
+            return value, float(len(target))
+        weight = self.mean_weight(target)
+        return (value * weight, weight) if weight else (0.0, 0.0)
+
+    def mean_weight(self, target: Array) -> float:
+        """What the mean over a batch divides by: the number of elements of the target."""
+        return float(target.size)
+
+    @property
+    def is_plain_cross_entropy(self) -> bool:
+        """Whether this is the mean cross entropy, without class weights and label smoothing."""
+        return False
+
 
 class CrossEntropyLoss(Loss):
     """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
@@ -106,6 +126,16 @@ class CrossEntropyLoss(Loss):
         p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
         p = p[p > 0]
         return float(-(p * np.log(p)).sum())
+
+    def mean_weight(self, target: Array) -> float:
+        """Σ w[y_n], as the mean divides by."""
+        weight = self.own_slots().get("weight")
+        return float(target.size) if weight is None else float(weight.data.astype(np.float64)[target].sum())
+
+    @property
+    def is_plain_cross_entropy(self) -> bool:
+        plain = self.reduction == "mean" and not self.label_smoothing
+        return plain and "weight" not in self.own_slots()
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
