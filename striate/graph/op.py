@@ -106,6 +106,8 @@ class Op:
     """Whether it makes a standard deviation of a variance, which is how a normalization is known among arithmetic."""
     letters: ClassVar[Mapping[str, str]] = {}
     """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
+    gives_probabilities: ClassVar[bool] = False
+    """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""

@@ -20,10 +20,10 @@ from striate.show.names import Names, forward_nodes
 BAR = 40
 
 MEMORY = """\
-Scratch memory of one step at N = {samples}: {total}. Each array lives from the phase that writes it to the
-last phase that reads it; its bytes serve other arrays before and after. With separate memory for each array it
-would take {apart}. Parameters, gradients and running statistics are not listed: they live in the model's own
-memory.
+Scratch memory of one step at N = {samples}: {total}. Each array lives from the phase that writes it to
+the last phase that reads it; its bytes serve other arrays before and after. With separate memory for each
+array it would take {apart}. Parameters, gradients and running statistics are not listed: they live in the
+model's own memory.
 
 """
 
