@@ -93,6 +93,8 @@ def _log_softmax(x: Array) -> Array:
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
 
+    gives_probabilities: ClassVar[bool] = True
+
     def lower(self, site: Any) -> list[PhaseDraft]:
         return _phase(site, SoftmaxRows(*_walked(site), False, site.storage(site.node.outputs[0])))
 
