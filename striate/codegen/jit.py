@@ -240,9 +240,11 @@ class Kernels:
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> dict[str, int]:
         """The address of every source by its key.
 
-        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded.
+        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded or where this
+        computer cannot run code for the target.
         """
         chosen = target or targets.current()
+        targets.assert_runs_here(chosen)
         wanted = {source.key: source for source in sources}
         with self._lock:
             missing = [source for key, source in wanted.items() if (chosen, key) not in self._addresses]
