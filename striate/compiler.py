@@ -25,6 +25,7 @@ from striate.errors import DTypeError, ShapeError
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, Parameter, State
 from striate.graph.value import Array, Value, shape_text
+from striate.passes.empty import is_empty, without_empty
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
@@ -63,7 +64,8 @@ def compile_graph(
     check(graph, "trace")
     if precision is Precision.bfloat16:
         target.require_bfloat16(target.current())
-    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
+    expanded = check(expand(graph), "expand")
+    simplified = check(simplify(check(without_empty(expanded), "without empty")), "simplify")
     laid_out = layout(check(recompute(_rounded(simplified, precision)), "recompute"))
     check(laid_out.graph, "layout")
     watched = _watched(graph)
@@ -136,6 +138,7 @@ class CompiledExecutable:
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
         self._names = self._output_names()
+        self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
         self._prepared, self._each_run = self._split(keep)
         self._kept: dict[Hashable, Fixed] = {}
         self.preparation = self._bind_prepared() if self._prepared else None
@@ -355,7 +358,14 @@ class CompiledExecutable:
                     for arena in self._arenas:
                         arena.changed()
             del kept
-            return self._named(outputs, n)
+            return self._named(outputs, n) | self._empty_results(n)
+
+    def _empty_results(self, n: int) -> dict[str, Array]:
+        """The outputs that have no elements: there is nothing to compute."""
+        return {
+            name: self._results[name] if name in self._results else np.empty(type.concrete(n), type.dtype.numpy)
+            for name, type in self._without_elements.items()
+        }
 
     def _prepare_again(self) -> None:
         """Runs the prepared phases if what they read has changed since."""

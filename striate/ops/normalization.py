@@ -60,10 +60,12 @@ class BatchNormalization(Op):
                     f"num_features={x.shape[1]}, or None to have it inferred",
                 )
         counted = (x.shape[0], *x.shape[2:])
-        if math.prod(2 if isinstance(dim, Batch) else dim for dim in counted) == 1:
+        values = math.prod(2 if isinstance(dim, Batch) else dim for dim in counted)
+        if x.shape[1] and values < 2:
+            found = "one value per channel, got {}: its variance is 0 and its output β"
             raise shape_error(
                 self,
-                f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
+                f"cannot train on {found.format(x) if values else f'no values per channel, got {x}'}",
                 "give at least two samples to a batch, or larger images; or call model.eval()",
             )
         small = x.with_shape(_channel_shape(x.shape))

@@ -404,5 +404,8 @@ def average_pooling(
 
 def global_average_pooling(x: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
-    require_positions(AveragePooling((), (), (), (), False, True), x.type)
+    op = AveragePooling((), (), (), (), False, True)
+    require_positions(op, x.type)
+    if 0 in x.shape[2:]:
+        raise shape_error("global_average_pooling", f"there is no mean of 0 positions: {x.type}", "larger images")
     return mean(x, tuple(range(2, x.type.rank)), keepdims=True)

@@ -15,7 +15,7 @@ from striate.codegen.phase import PhaseDraft
 from striate.codegen.region import Domain, Load, Number, Region, Space, Store
 from striate.codegen.storage import BLOCK, Need
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.arithmetic import Elementwise, constant, reshape
 from striate.graph.notation import Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
@@ -72,6 +72,12 @@ class Expand(Elementwise):
 def expanded(gradient: Value, like: Value) -> Value:
     """``gradient`` with the full shape of ``like``: the gradient of a single number may come as a scalar."""
     return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)
+
+
+def filled(number: float, type: TensorType) -> Value:
+    """An array of one number."""
+    scalar = constant(number, type.dtype)
+    return Expand(type.shape)(scalar) if type.rank else scalar
 
 
 PLAIN = 1
@@ -151,6 +157,10 @@ class Concatenate(ChannelMove):
         inputs = site.node.inputs
         starts = self.starts([x.type for x in inputs])
         return [_copy(site, "concatenate", x, 0, onto, x.shape[1]) for x, onto in zip(inputs, starts, strict=True)]
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """The inputs that have channels, joined."""
+        return (concatenate([x for x in inputs if x.shape[1] != 0]),)
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
@@ -236,6 +246,10 @@ class ChannelPad(ChannelMove):
         if self.after:
             phases.append(_copy(site, "pad", None, 0, self.before + channels, self.after))
         return phases
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros alone."""
+        return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
         return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])

@@ -78,6 +78,7 @@ class Placed:
             raw = self.arrays[layouts.base(value)].reshape(-1).view(np.uint8)
             size = int(np.prod(shape, dtype=int)) * value.dtype.numpy.itemsize
             results[name] = raw[:size].view(value.dtype.numpy).reshape(shape).copy()
+        results |= self.executable._empty_results(self.problem.n)
         return results | {f"state {name}": array.copy() for name, array in self._states.items()}
 
 
