@@ -214,6 +214,19 @@ def _check_foreign(sample: Sample, arrays: list[Array], moved: list[int], text: 
     return text
 
 
+def describe(seed: int, number: int) -> str:
+    """What a case draws, without running it."""
+    random = np.random.default_rng([seed, number])
+    dtype = one_of(random, (DType.float32, DType.float32, DType.float64))
+    try:
+        if chance(random, NETWORK_SHARE):
+            return draw_network(random, dtype).label
+        sample = draw_sample(one_of(random, list(OPERATIONS)), random)
+    except StriateError as error:
+        return f"refused: {error}"
+    return f"{sample.op} {[(a.shape, float(np.sum(a))) for a in sample.arrays]}"
+
+
 def run_case(seed: int, number: int, again: int = 0) -> tuple[str, str]:
     """Runs a case; returns the operation and what was drawn, or raises. ``again`` draws other numbers, same shapes."""
     random = np.random.default_rng([seed, number])
@@ -297,27 +310,28 @@ def search(seed: int, seconds: float, cases: int = sys.maxsize, verbose: bool = 
         last = min(number + CASES_PER_CHILD, cases)
         command = [sys.executable, __file__, "--seed", str(seed), "--work", f"{number}:{last}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "STRIATE_CACHE": "off", "STRIATE_ENGINE": "compiled"}
-        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert child.stdout is not None
         begun, lines, bad = -1, list[str](), False
-        for line in child.stdout:
-            what, _, rest = line.rstrip("\n").partition(" ")
-            if bad or what not in ("case", "done", "refused", "finding"):
-                lines.append(line.rstrip("\n"))
-            elif what == "case":
-                begun, lines = int(rest), []
-                if time.monotonic() >= end:
-                    child.terminate()
-                    break
-            elif what == "finding":
-                bad = True
-            else:
-                if what == "done":
-                    counts[rest.partition(" ")[2].partition("\t")[0]] += 1
-                refused += what == "refused"
-                number = begun + 1
-                if verbose:
-                    print(line, end="")
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child:
+            for line in child.stdout or ():
+                what, _, rest = line.rstrip("\n").partition(" ")
+                if bad or what not in ("case", "done", "refused", "finding"):
+                    lines.append(line.rstrip("\n"))
+                elif what == "case":
+                    begun, lines = int(rest), []
+                    if time.monotonic() >= end:
+                        child.terminate()
+                        break
+                elif what == "finding":
+                    bad = True
+                else:
+                    if what == "done":
+                        counts[rest.partition(" ")[2].partition("\t")[0]] += 1
+                    refused += what == "refused"
+                    number = begun + 1
+                    if verbose:
+                        print(line, end="")
         status = child.wait()
         if bad or (status != 0 and time.monotonic() < end):
             print("\n".join(lines))

@@ -395,7 +395,7 @@ def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
         source, arriving, part, shares, outs, into, group_blocks, accumulators, samples, paired
     )  # fmt: skip
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
-    size = shares * units * kernel.per_unit * kernel.sums.numpy.itemsize
+    size = shares * units * kernel.per_unit * kernel.kept.numpy.itemsize
     sums = site.buffer("weight gradient sums", fixed=size)
     path = site.node.path
     return [

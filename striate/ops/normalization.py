@@ -15,7 +15,7 @@ from striate.graph.op import Kind, Op, Part, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.activation import Sqrt
 from striate.ops.convolution import channel_vector
-from striate.ops.reduction import Moments, Sum, extent
+from striate.ops.reduction import Moments, Sum, average_and_variance, extent
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -60,12 +60,10 @@ class BatchNormalization(Op):
                     f"num_features={x.shape[1]}, or None to have it inferred",
                 )
         counted = (x.shape[0], *x.shape[2:])
-        values = math.prod(2 if isinstance(dim, Batch) else dim for dim in counted)
-        if x.shape[1] and values < 2:
-            found = "one value per channel, got {}: its variance is 0 and its output β"
+        if math.prod(2 if isinstance(dim, Batch) else dim for dim in counted) == 1:
             raise shape_error(
                 self,
-                f"cannot train on {found.format(x) if values else f'no values per channel, got {x}'}",
+                f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
                 "give at least two samples to a batch, or larger images; or call model.eval()",
             )
         small = x.with_shape(_channel_shape(x.shape))
@@ -73,8 +71,7 @@ class BatchNormalization(Op):
 
     def reference(self, x: Array, *affine: Array) -> tuple[Array, ...]:
         wide, shape = x.astype(np.float64), (1, x.shape[1], *(1,) * (x.ndim - 2))
-        mean = wide.mean(axis=batch_axes(x.ndim), keepdims=True)
-        variance = ((wide - mean) ** 2).mean(axis=batch_axes(x.ndim), keepdims=True)
+        mean, variance = average_and_variance(wide, batch_axes(x.ndim))
         y = (wide - mean) / np.sqrt(variance + self.epsilon)
         if affine:
             y = y * affine[0].reshape(shape) + affine[1].reshape(shape)
@@ -162,9 +159,16 @@ def batch_normalization(
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
     x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
-    Raises ShapeError (a channel with one value, γ of another size), DTypeError, OptionError.
+    Of a batch of N = 0 samples that is known only when the program runs the statistics are NaN.
+    Raises ShapeError (a channel with one value or none, γ of another size), DTypeError, OptionError.
     """
     affine = _affine(gamma, beta, epsilon)
+    if x.type.rank > 1 and x.shape[1] != 0 and 0 in x.shape:
+        raise shape_error(
+            "batch_normalization",
+            f"no values per channel have no statistics, got {x.type}",
+            "give at least two samples to a batch",
+        )
     y, mean, variance = BatchNormalization(float(epsilon))(x, *affine)
     return y, reshape(mean, x.shape[1:2]), reshape(variance, x.shape[1:2])
 

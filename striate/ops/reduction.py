@@ -98,8 +98,8 @@ class Sum(Reduction):
 class Peak(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    Where several elements are the largest they share the gradient, which is NaN where y is. Raises ShapeError over an
-    axis of size 0; of a batch of N = 0 samples the maximum is −inf.
+    Where several elements are the largest they share the gradient, which is NaN where y is. The maximum of
+    0 elements is −inf.
     """
 
     neutral: ClassVar[float] = -math.inf
@@ -110,13 +110,6 @@ class Peak(Reduction):
 
     def merge(self, k: Any, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
         return [k.max(one, other) for one, other in zip(a, b, strict=True)]
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        (x,) = inputs
-        y = self.reduced(x)
-        if 0 not in y.shape and any(x.shape[axis] == 0 for axis in self.axes):
-            raise shape_error(self, f"there is no largest of 0 elements: {x} over axes {self.axes}", "give elements")
-        return (y,)
 
     def reference(self, x: Array) -> Array:
         return np.max(x, axis=self.axes, keepdims=True, initial=-np.inf)
@@ -210,9 +203,8 @@ class Moments(Reduction):
         return small, small
 
     def reference(self, x: Array) -> tuple[Array, Array]:
-        wide = x.astype(np.float64)
-        mean = np.mean(wide, axis=self.axes, keepdims=True)
-        variance = np.mean((wide - mean) ** 2, axis=self.axes, keepdims=True).astype(x.dtype)
+        mean, wide = average_and_variance(x.astype(np.float64), self.axes)
+        variance = wide.astype(x.dtype)
         return mean.astype(x.dtype), np.where(np.isinf(variance), np.nan, variance)
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
@@ -263,6 +255,13 @@ class Extent(Reduction):
         return Expression("N") if count == 1 else Expression(f"{count}·N", PRODUCT)
 
 
+def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and biased variance in NumPy, with the axes kept; NaN over no elements."""
+    count = np.float64(math.prod(x.shape[axis] for axis in axes))
+    average = np.sum(x, axis=axes, keepdims=True) / count
+    return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count
+
+
 def _within(k: Any, variance: Any, dtype: DType) -> Any:
     """The variance, or NaN where it is beyond the range of a type."""
     largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
@@ -294,13 +293,19 @@ def extent(x: Value, axis: Axis = None) -> Value:
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for an axis x lacks."""
+    """Σ x over one axis, several, or all; 0 over no elements. Float in, the same float out.
+
+    Raises ShapeError for an axis x lacks.
+    """
     axes = _axes("sum", x, axis)
     return _dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """(1/n) Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for a missing axis."""
+    """(1/n) Σ x over one axis, several, or all; NaN over no elements. Float in, the same float out.
+
+    Raises ShapeError for an axis x lacks.
+    """
     axes = _axes("mean", x, axis)
     return _dropped(Sum(axes)(x) / extent(x, axes) if axes else x, axes, keepdims)
 
@@ -313,6 +318,11 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
 
 
 def peak(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The largest element over one axis, several, or all; NaN where there is one. Raises ShapeError."""
+    """The largest element over one axis, several, or all; NaN where there is one.
+
+    Raises ShapeError for an axis x lacks or one of size 0; the maximum over N = 0 samples is −inf.
+    """
     axes = _axes("peak", x, axis)
+    if any(x.shape[one] == 0 for one in axes):
+        raise shape_error("peak", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
     return _dropped(Peak(axes)(x) if axes else x, axes, keepdims)
