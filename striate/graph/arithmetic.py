@@ -233,7 +233,7 @@ class MultiplyAdd(Elementwise):
 
 @register
 @dataclass(frozen=True)
-class Negate(Elementwise):
+class Negative(Elementwise):
     """y = −x"""
 
     arithmetic: ClassVar[bool] = True
@@ -374,7 +374,7 @@ def _binary(op: Binary) -> Callable[[object, object], Value]:
 
 
 def _negated(x: object) -> Value:
-    return elementwise(Negate(), x)
+    return elementwise(Negative(), x)
 
 
 _HIGHEST_POWER = 16

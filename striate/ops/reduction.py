@@ -95,7 +95,7 @@ class Sum(Reduction):
 
 @register
 @dataclass(frozen=True)
-class Peak(Reduction):
+class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
     Where several elements are the largest they share the gradient, which is NaN where y is. The maximum of
@@ -209,7 +209,7 @@ class Moments(Reduction):
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
-        count = extent(x, self.axes)
+        count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
         if dvariance is not None:
             spread = (x - mean) * (dvariance * 2 / count)
@@ -219,7 +219,7 @@ class Moments(Reduction):
 
 @register
 @dataclass(frozen=True)
-class Extent(Reduction):
+class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
     Reads the size of x alone; it differs from a constant because N is known only when the program runs.
@@ -240,7 +240,7 @@ class Extent(Reduction):
         known, batched = self.elements(x.type)
         if not batched or not known:
             return (constant(known, x.dtype),)
-        return (Extent((0,))(filled(0.0, x.type.with_shape(x.shape[:1]))) * known,)
+        return (Numel((0,))(filled(0.0, x.type.with_shape(x.shape[:1]))) * known,)
 
     def reference(self, x: Array) -> Array:
         return np.asarray(math.prod(x.shape[axis] for axis in self.axes), x.dtype)
@@ -284,12 +284,12 @@ def _dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     return x if keepdims else reshape(x, shape)
 
 
-def extent(x: Value, axis: Axis = None) -> Value:
+def numel(x: Value, axis: Axis = None) -> Value:
     """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
     axes = _axes("extent", x, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
-    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Extent(axes)(x)
+    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Numel(axes)(x)
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -307,7 +307,7 @@ def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     Raises ShapeError for an axis x lacks.
     """
     axes = _axes("mean", x, axis)
-    return _dropped(Sum(axes)(x) / extent(x, axes) if axes else x, axes, keepdims)
+    return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
 def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value, Value]:
@@ -325,4 +325,4 @@ def peak(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     axes = _axes("peak", x, axis)
     if any(x.shape[one] == 0 for one in axes):
         raise shape_error("peak", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
-    return _dropped(Peak(axes)(x) if axes else x, axes, keepdims)
+    return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

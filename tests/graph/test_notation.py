@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from striate.graph.arithmetic import Add, Divide, Multiply, MultiplyAdd, Negate, Subtract
+from striate.graph.arithmetic import Add, Divide, Multiply, MultiplyAdd, Negative, Subtract
 from striate.graph.graph import Input
 from striate.graph.notation import Expression, number_text, with_numbers
 from striate.graph.op import Op, registry
@@ -23,8 +23,8 @@ X, Y, Z = Expression("x"), Expression("y"), Expression("z")
         (Multiply().written(X, Divide().written(Y, Z)), "x · (y / z)"),
         (Multiply().written(X, Divide().written(Expression("1"), Z)), "x / z"),
         (Divide().written(X, Multiply().written(Y, Z)), "x / (y · z)"),
-        (Add().written(X, Negate().written(Y)), "x + (−y)"),
-        (Negate().written(Add().written(X, Y)), "−(x + y)"),
+        (Add().written(X, Negative().written(Y)), "x + (−y)"),
+        (Negative().written(Add().written(X, Y)), "−(x + y)"),
         (MultiplyAdd().written(X, Add().written(Y, Z), Y), "x · (y + z) + y"),
     ],
 )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.contraction import Part, Three
+from striate.ops.kernels.direct import Part, Three
 
 LONG_MAP = 4096
 """Pixels of a map from which its products are added up strip by strip, the sums of strips in float64."""
