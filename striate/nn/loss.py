@@ -10,7 +10,7 @@ from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unkn
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mean_squared_error
+from striate.ops.loss import cross_entropy, mse_loss
 
 
 class Reduction(Enum):
@@ -56,7 +56,7 @@ class CrossEntropyLoss(Loss):
         self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
-        return cross_entropy(x, y, self.weight, self.label_smoothing, self.reduction)
+        return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)
@@ -113,7 +113,7 @@ class MSELoss(Loss):
     """L = mean (x − y)², y of the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
-        return mean_squared_error(x, y, reduction=self.reduction)
+        return mse_loss(x, y, reduction=self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         values = np.asarray(y)

@@ -15,7 +15,7 @@ from striate.graph.graph import Constant, Graph, Input, Parameter, State
 from striate.graph.op import Kind, Node, Op
 from striate.graph.value import Dim, Value, shape_text
 
-_ARITHMETIC = {"Add", "Subtract", "Multiply", "Divide", "Negate", "Sqrt", "MultiplyAdd", "Cast", "Expand"}
+_ARITHMETIC = {"Add", "Subtract", "Multiply", "Divide", "Negative", "Sqrt", "MultiplyAdd", "Cast", "BroadcastTo"}
 """Has no name of its own: ``x · w + b`` is one block with whatever it surrounds."""
 
 

@@ -200,13 +200,13 @@ class Team:
         return self._alone
 
     def run(
-        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, alone: bool = False
+        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
     ) -> Failure | None:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
         ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
-        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase. ``alone``
-        leaves the other threads asleep: right for work that would be done before they are awake.
+        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
+        ``single_threaded`` leaves the other threads asleep: right for work that is done before they would be awake.
         """
         if first >= last:
             return None
@@ -216,7 +216,7 @@ class Team:
         with self._lock:
             self._runner = caller
             try:
-                crew = self._crew_alone() if alone and self.threads > 1 else self._crew_of(self.threads)
+                crew = self._crew_alone() if single_threaded and self.threads > 1 else self._crew_of(self.threads)
                 if crew.scratch_bytes < self._scratch_bytes:
                     self._give_scratch(crew)
                 crew.set("profile", profile)
