@@ -15,7 +15,6 @@ import itertools
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -27,6 +26,7 @@ from striate.codegen import cache, idle, workers
 from striate.codegen import target as targets
 from striate.codegen.target import Target
 from striate.errors import EngineError, GraphError
+from striate.locks import Lock, Order
 
 _log = logging.getLogger("striate")
 _HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
@@ -96,8 +96,8 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     manager.run(module, builder)
 
 
-_llvm = threading.RLock()
-"""Held around every use of LLVM, and while workers are forked: so that none is born with a lock inside LLVM taken."""
+_llvm = Lock(Order.LLVM)
+"""Held around every use of LLVM and across forks, so that no child finds a lock inside LLVM taken."""
 
 
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
@@ -232,7 +232,7 @@ class Kernels:
 
     def __init__(self) -> None:
         self._addresses: dict[tuple[Target, str], int] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.compiled = 0
         self.cached = 0
         self.progress: Callable[[int, int], None] | None = None
@@ -240,9 +240,11 @@ class Kernels:
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> dict[str, int]:
         """The address of every source by its key.
 
-        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded.
+        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded or where this
+        computer cannot run code for the target.
         """
         chosen = target or targets.current()
+        targets.assert_runs_here(chosen)
         wanted = {source.key: source for source in sources}
         with self._lock:
             missing = [source for key, source in wanted.items() if (chosen, key) not in self._addresses]
@@ -286,13 +288,12 @@ class Kernels:
             self.progress(0, len(fresh))
         processes = workers.count(len(fresh), settings.current().threads)
         _machine(chosen)  # made here once, not in every worker
-        with _llvm:
-            objects = workers.compile_all(
-                [source.symbol for source in fresh],
-                lambda number: compile_object(fresh[number].ir(), chosen),
-                processes,
-                finished,
-            )
+        objects = workers.compile_all(
+            [source.symbol for source in fresh],
+            lambda number: compile_object(fresh[number].ir(), chosen),
+            processes,
+            finished,
+        )
         _log.info(
             "%d kernels compiled in %.1f s by %s", len(fresh), time.perf_counter() - start,
             f"{processes} processes" if processes else "this process",

@@ -101,6 +101,7 @@ class Probe:
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:
         here = target.current()
+        target.assert_runs_here(here)
         self.threads = threads
         self._lanes = here.lanes
         library = jit.load([jit.compile_object(kernel_text(here.lanes), here)])

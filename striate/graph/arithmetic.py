@@ -6,6 +6,7 @@ operands of one rank, or scalars.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -44,9 +45,23 @@ class Elementwise(Op):
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
     fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
-    activates: ClassVar[bool] = False  # whether it is an activation function, above 0 where a unit fires
-    flat_ends: ClassVar[tuple[float, float] | None] = None
-    """Outputs below and above which the function is so flat that its derivative is less than a tenth of its largest."""
+    is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
+    output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """The infimum and supremum of an activation's outputs."""
+    saturation_bounds: ClassVar[tuple[float, float] | None] = None
+    """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
+    max_derivative: ClassVar[float] = 1.0
+    """The largest derivative of an activation: what a gradient keeps at best on its way back."""
+    units_can_die: ClassVar[bool] = False
+    """Whether the derivative of an activation is 0 on a half-line: a unit with all inputs there never learns again."""
+
+    @property
+    def gain(self) -> float:
+        """The gain of an activation for initialization, 1 by default: PyTorch's ``calculate_gain``.
+
+        A linear map drawn from N(0, gain² / fan_in), followed by the activation, keeps the mean square of a signal.
+        """
+        return 1.0
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)

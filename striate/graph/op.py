@@ -74,6 +74,8 @@ class Op:
     """
 
     kind: ClassVar[Kind]
+    gives_probabilities: ClassVar[bool] = False
+    """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from striate.errors import OptionError, StriateError
 from striate.insight import feature_maps, saliency
 from striate.lab.framing import Framing
 from striate.lab.limits import PICTURE_PIXELS
+from striate.locks import Lock
 from striate.persistence import LoadedModel, load
 from striate.report.anatomy import Block, blocks_of
 from striate.report.equations import own_equation
@@ -53,7 +53,7 @@ class Looking:
 
     def __init__(self) -> None:
         self._models: OrderedDict[Path, Opened] = OrderedDict()
-        self._turn = threading.Lock()
+        self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
         """A held-out picture (C, H, W), and what is known of it."""

@@ -23,9 +23,14 @@ from striate.graph.value import Array, Value
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
     fractional: ClassVar[bool] = True
-    flat_ends: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
+    output_bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    saturation_bounds: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
+
+    @property
+    def gain(self) -> float:
+        return 5 / 3
 
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
@@ -43,12 +48,14 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
     fractional: ClassVar[bool] = True
-    flat_ends: ClassVar[tuple[float, float] | None] = (
+    output_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    saturation_bounds: ClassVar[tuple[float, float] | None] = (
         0.5 - math.sqrt(0.225),
         0.5 + math.sqrt(0.225),
     )  # y(1 − y) < 1/40
+    max_derivative: ClassVar[float] = 0.25
 
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))  # never overflows
@@ -70,7 +77,13 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
+    output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    units_can_die: ClassVar[bool] = True
+
+    @property
+    def gain(self) -> float:
+        return math.sqrt(2)
 
     def reference(self, x: Array) -> Array:
         return np.maximum(x, 0)
@@ -110,8 +123,12 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
     negative_slope: float = 0.01
+
+    @property
+    def gain(self) -> float:
+        return math.sqrt(2 / (1 + self.negative_slope**2))
 
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, self.negative_slope * x).astype(x.dtype)

@@ -93,6 +93,8 @@ def _log_softmax(x: Array) -> Array:
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
 
+    gives_probabilities: ClassVar[bool] = True
+
     def lower(self, context: Any) -> list[Launch]:
         return _phase(context, SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0])))
 

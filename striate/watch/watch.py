@@ -141,7 +141,7 @@ class Watch:
         is y outside of 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8). The tenth
         is a convention: a gradient that passes such an element is weakened tenfold or more. Layers whose output is not
         that of a function with flat ends are left out. A user's own activation takes part when its operation states
-        ``flat_ends``.
+        ``saturation_bounds``.
         """
         return self._shares("saturated")
 
