@@ -14,8 +14,9 @@ import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import Binary, Elementwise, elementwise
+from striate.graph.notation import Expression
 from striate.graph.op import Sample, register
-from striate.graph.value import Array, Value
+from striate.graph.value import Array, TensorType, Value
 
 
 @register
@@ -77,6 +78,7 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
+    title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
     output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units_can_die: ClassVar[bool] = True
@@ -95,6 +97,9 @@ class Relu(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         (x,) = inputs
         return k.max(x, k.constant_like(x, 0.0))
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"max(0, {operands[0].text})")
 
 
 @register
@@ -123,6 +128,8 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
+    title: ClassVar[str] = "leaky ReLU"
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     is_activation: ClassVar[bool] = True
     negative_slope: float = 0.01
 
@@ -147,12 +154,16 @@ class LeakyRelu(Elementwise):
         for slope in (0.01, 0.3, 0.0, 1.0, 2.0, -0.5):
             yield Sample(cls(slope), (random.standard_normal((3, 17, 2, 1)),))
 
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title} {self.negative_slope:g}"
+
 
 @register
 @dataclass(frozen=True)
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy"""
 
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     negative_slope: float = 0.01
 
     def reference(self, x: Array, dy: Array) -> Array:

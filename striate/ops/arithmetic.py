@@ -23,6 +23,7 @@ from striate.graph.arithmetic import (
     elementwise,
 )
 from striate.graph.arithmetic import cast as cast_to
+from striate.graph.notation import ATOM, COMPARISON, Expression, call, infix
 from striate.graph.op import Sample, register
 from striate.graph.value import Array, Value, dtype_of, operators
 
@@ -72,11 +73,17 @@ class Log(Positive):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.log(inputs[0])
 
+    def notation(self, *operands: Expression) -> Expression:
+        return call("ln", operands, {})
+
 
 @register
 @dataclass(frozen=True)
 class Sqrt(Positive):
     """y = √x"""
+
+    arithmetic: ClassVar[bool] = True
+    deviation: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return np.sqrt(x)
@@ -87,6 +94,10 @@ class Sqrt(Positive):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.sqrt(inputs[0])
+
+    def notation(self, *operands: Expression) -> Expression:
+        (x,) = operands
+        return Expression(f"√{x.text}" if x.strength == ATOM and len(x.text) <= 2 else f"√({x.text})")
 
 
 @register
@@ -122,6 +133,9 @@ class Abs(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.abs(inputs[0])
 
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"|{operands[0].text}|")
+
 
 @register
 @dataclass(frozen=True)
@@ -138,6 +152,9 @@ class Maximum(Binary):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.max(*inputs)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return call("max", operands, {})
 
 
 @register
@@ -156,6 +173,9 @@ class Minimum(Binary):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.min(*inputs)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return call("min", operands, {})
+
 
 @register
 @dataclass(frozen=True)
@@ -171,6 +191,10 @@ class Greater(Binary):
     def emit(self, k: Any, *inputs: Any) -> Any:
         a, b = inputs
         return k.select(k.greater(a, b), k.constant_like(a, 1.0), k.constant_like(a, 0.0))
+
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" > ", COMPARISON, a, b)
 
 
 @register
@@ -218,6 +242,10 @@ class Where(Elementwise):
             a, b = random.standard_normal(shape), random.standard_normal(shape)
             condition = random.integers(0, 2, shape).astype(np.float64)
             yield Sample(cls(), (condition, a, b), differentiable=(False, True, True))
+
+    def notation(self, *operands: Expression) -> Expression:
+        condition, a, b = operands
+        return Expression(f"({a.text} where {condition.text}, else {b.text})")
 
 
 Operand = Value | float
