@@ -6,7 +6,7 @@ Each operation states its math once: ``reference`` in NumPy, ``gradient`` as gra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 

@@ -32,7 +32,7 @@ if NARROW:
 SUBSET = [
     "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
-    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "Expand", "Convert", *NETWORKS,
+    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
 
 
