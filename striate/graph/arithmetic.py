@@ -16,6 +16,7 @@ import numpy as np
 
 from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.graph import Constant
+from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtype
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
 
@@ -95,6 +96,8 @@ class Binary(Elementwise):
 class Add(Binary):
     """y = a + b"""
 
+    arithmetic: ClassVar[bool] = True
+
     def reference(self, a: Array, b: Array) -> Array:
         return a + b
 
@@ -105,11 +108,17 @@ class Add(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.add(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" + ", SUM, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Subtract(Binary):
     """y = a − b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a - b
@@ -121,11 +130,17 @@ class Subtract(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.sub(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" − ", DIFFERENCE, a, b)
+
 
 @register
 @dataclass(frozen=True)
 class Later(Binary):
     """y = a, computed where b is: an order that the compiler asks for, not arithmetic."""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a
@@ -137,11 +152,16 @@ class Later(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return a
 
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
+
 
 @register
 @dataclass(frozen=True)
 class Multiply(Binary):
     """y = a · b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a * b
@@ -153,11 +173,19 @@ class Multiply(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.mul(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        if b.text.startswith("1 / "):
+            return Expression(f"{a.within(PRODUCT)}{b.text[1:]}", PRODUCT)  # a · (1 / b) is a / b
+        return infix(" · ", PRODUCT, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Divide(Binary):
     """y = a / b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a / b
@@ -174,6 +202,10 @@ class Divide(Binary):
         for shape in ((5, 3, 4, 7), (2, 17)):
             yield Sample(cls(), (random.standard_normal(shape), 1.5 + random.random(shape)))
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" / ", QUOTIENT, a, b)
+
 
 @register
 @dataclass(frozen=True)
@@ -181,6 +213,8 @@ class MultiplyAdd(Elementwise):
     """y = a · b + c, rounded once"""
 
     arity: ClassVar[int] = 3
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array, c: Array) -> Array:
         return np.asarray(a.astype(np.longdouble) * b + c).astype(a.dtype)
@@ -192,11 +226,17 @@ class MultiplyAdd(Elementwise):
     def emit(self, k: Any, a: Any, b: Any, c: Any) -> Any:
         return k.fma(a, b, c)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b, c = operands
+        return infix(" + ", SUM, infix(" · ", PRODUCT, a, b, regroups=True), c, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Negate(Elementwise):
     """y = −x"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return -x
@@ -208,12 +248,16 @@ class Negate(Elementwise):
     def emit(self, k: Any, x: Any) -> Any:
         return k.neg(x)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return prefix("−", operands[0])
+
 
 @register
 @dataclass(frozen=True)
 class Cast(Elementwise):
     """y = x in another dtype"""
 
+    arithmetic: ClassVar[bool] = True
     dtype: DType = DType.float32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -240,6 +284,7 @@ class Reshape(Op):
     """y = x with another shape, the elements in the same (row-major) order"""
 
     kind: ClassVar[Kind] = Kind.VIEW
+    title: ClassVar[str] = "flatten"
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -263,6 +308,9 @@ class Reshape(Op):
         yield Sample(cls((4, 30)), (from_batch,), batched=False)
         yield Sample(cls((4, 5, 3, 2)), (from_batch,), batched=False)
         yield Sample(cls((17, 1, 1)), (random.standard_normal(17),), batched=False)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"flatten({operands[0].text})")
 
 
 def reshape(x: Value, shape: Shape) -> Value:

@@ -6,7 +6,7 @@ Each operation states its math once: ``reference`` in NumPy, ``gradient`` as gra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ import numpy as np
 from striate.errors import OptionError
 from striate.graph.arithmetic import Add, Binary, Divide, Elementwise, Multiply, Negate, Subtract, constant, elementwise
 from striate.graph.arithmetic import cast as cast_to
+from striate.graph.notation import ATOM, COMPARISON, Expression, call, infix
 from striate.graph.op import Sample, register
-from striate.graph.value import Array, Value, dtype_of, operators
+from striate.graph.value import Array, TensorType, Value, dtype_of, operators
 
 
 @register
@@ -78,6 +79,7 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
+    title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
     output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units_can_die: ClassVar[bool] = True
@@ -96,6 +98,9 @@ class Relu(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         (x,) = inputs
         return k.max(x, k.constant_like(x, 0.0))
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"max(0, {operands[0].text})")
 
 
 @register
@@ -124,6 +129,8 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
+    title: ClassVar[str] = "leaky ReLU"
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     is_activation: ClassVar[bool] = True
     negative_slope: float = 0.01
 
@@ -148,12 +155,16 @@ class LeakyRelu(Elementwise):
         for slope in (0.01, 0.3, 0.0, 1.0, 2.0, -0.5):
             yield Sample(cls(slope), (random.standard_normal((3, 17, 2, 1)),))
 
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title} {self.negative_slope:g}"
+
 
 @register
 @dataclass(frozen=True)
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy"""
 
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     negative_slope: float = 0.01
 
     def reference(self, x: Array, dy: Array) -> Array:
@@ -219,11 +230,17 @@ class Log(Positive):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.log(inputs[0])
 
+    def notation(self, *operands: Expression) -> Expression:
+        return call("ln", operands, {})
+
 
 @register
 @dataclass(frozen=True)
 class Sqrt(Positive):
     """y = √x"""
+
+    arithmetic: ClassVar[bool] = True
+    deviation: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return np.sqrt(x)
@@ -234,6 +251,10 @@ class Sqrt(Positive):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.sqrt(inputs[0])
+
+    def notation(self, *operands: Expression) -> Expression:
+        (x,) = operands
+        return Expression(f"√{x.text}" if x.strength == ATOM and len(x.text) <= 2 else f"√({x.text})")
 
 
 @register
@@ -269,6 +290,9 @@ class Absolute(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.abs(inputs[0])
 
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"|{operands[0].text}|")
+
 
 @register
 @dataclass(frozen=True)
@@ -285,6 +309,9 @@ class Maximum(Binary):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.max(*inputs)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return call("max", operands, {})
 
 
 @register
@@ -303,6 +330,9 @@ class Minimum(Binary):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return k.min(*inputs)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return call("min", operands, {})
+
 
 @register
 @dataclass(frozen=True)
@@ -318,6 +348,10 @@ class Greater(Binary):
     def emit(self, k: Any, *inputs: Any) -> Any:
         a, b = inputs
         return k.select(k.greater(a, b), k.constant_like(a, 1.0), k.constant_like(a, 0.0))
+
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" > ", COMPARISON, a, b)
 
 
 @register
@@ -365,6 +399,10 @@ class Where(Elementwise):
             a, b = random.standard_normal(shape), random.standard_normal(shape)
             condition = random.integers(0, 2, shape).astype(np.float64)
             yield Sample(cls(), (condition, a, b), differentiable=(False, True, True))
+
+    def notation(self, *operands: Expression) -> Expression:
+        condition, a, b = operands
+        return Expression(f"({a.text} where {condition.text}, else {b.text})")
 
 
 Operand = Value | float

@@ -9,7 +9,7 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from striate import settings
 from striate.codegen.phase import PhaseDraft
 from striate.codegen.storage import Need
 from striate.graph.arithmetic import reshape
+from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.convolution_lowering import (
@@ -44,8 +45,10 @@ from striate.ops.window import (
     padding_pairs,
     per_axis,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -59,6 +62,7 @@ class Convolutional(Windowed):
     """Base of convolution and its gradients (abstract)."""
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     dilation: Sizes
     groups: int
 
@@ -123,6 +127,8 @@ def _grouped(array: Array, groups: int, axis: int) -> Array:
 class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
 
+    title: ClassVar[str] = "conv"
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
@@ -162,6 +168,16 @@ class Convolution(Convolutional):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
+
+    def notation(self, *operands: Expression) -> Expression:
+        x, w = operands
+        return infix(" ⊗ ", PRODUCT, x, w)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        filters, depth, *kernel = _fixed(inputs[1].shape)
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        sizes = f"{times(kernel)}, {depth * self.groups} → {filters}"
+        return f"{self.title} {sizes}{stride_text(self.stride)}{groups}"
 
 
 @register

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from striate.graph.arithmetic import reshape
+from striate.graph.notation import ATOM, PRODUCT, Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
@@ -64,6 +65,14 @@ class Linear(Op):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for n, d, k in ((5, 17, 3), (2, 1, 1), (1, 3, 17), (3, 33, 1)):
             yield Sample(cls(), (random.standard_normal((n, d)), random.standard_normal((k, d))))
+
+    def notation(self, *operands: Expression) -> Expression:
+        x, w = operands
+        return Expression(f"{x.within(PRODUCT)} {w.within(ATOM)}ᵀ", PRODUCT)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        outputs, features = inputs[1].concrete(1)
+        return f"linear, {features} → {outputs}"
 
 
 def _with_point(x: Value) -> Value:

@@ -5,7 +5,7 @@ Softmax and cross entropy mix the channels (axis 1) of every position: logits ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -175,6 +175,7 @@ class LabelLoss(Op):
     """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
+    letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
     label_smoothing: float = 0.0
 
     def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Kind, Op, Part, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.activation import Sqrt
 from striate.ops.convolution import channel_vector
@@ -39,7 +39,13 @@ class BatchNormalization(Op):
     """
 
     kind: ClassVar[Kind] = Kind.COMPOSITE
+    title: ClassVar[str] = "batch norm"
+    letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
     epsilon: float = 1e-5
+
+    @property
+    def part(self) -> Part:
+        return Part.NORMALIZATION
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)

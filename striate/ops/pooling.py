@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,8 +31,10 @@ from striate.ops.window import (
     per_axis,
     reach,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -46,6 +48,7 @@ class Pooling(Windowed):
     """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
 
     kind: ClassVar[Kind] = Kind.WINDOW
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     fuses: ClassVar[bool] = True
     kernel: Sizes
     dilation: Sizes
@@ -65,6 +68,9 @@ class Pooling(Windowed):
 
     def _before(self) -> tuple[int, int, int]:
         return three([before for before, _ in self.padding], 0)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
 
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
@@ -135,6 +141,8 @@ class MaxPooling(Pooling):
     Returns (y, index): the number of the tap that held the first maximum, uint8 (int32 for more than 255 taps).
     Padding never wins. NaN wins over every number.
     """
+
+    title: ClassVar[str] = "max pool"
 
     @property
     def index_dtype(self) -> DType:
@@ -250,6 +258,8 @@ class Averaging(Pooling):
 @dataclass(frozen=True)
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]"""
+
+    title: ClassVar[str] = "average pool"
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from striate.graph.arithmetic import constant, elementwise, reshape
+from striate.graph.notation import PRODUCT, Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.activation import Greater
@@ -75,6 +76,12 @@ class Sum(Reduction):
         (x,), (dy,) = inputs, output_gradients
         return (expanded(dy, x),)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"Σ_p {operands[0].within(PRODUCT)}", PRODUCT)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return "sum"
+
 
 @register
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class Moments(Reduction):
     Returns (mean, biased variance). Computed in float64 whatever x's dtype, so that a large mean costs no accuracy.
     """
 
+    results: ClassVar[tuple[str, ...]] = ("mean", "variance")
     partials: ClassVar[int] = 2
 
     def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
@@ -177,6 +185,12 @@ class Extent(Reduction):
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         return (None,)
+
+    def known_result(self, inputs: Sequence[TensorType]) -> Expression:
+        count, batched = self.elements(inputs[0])
+        if not batched:
+            return Expression(str(count))
+        return Expression("N") if count == 1 else Expression(f"{count}·N", PRODUCT)
 
 
 Axis = int | tuple[int, ...] | None

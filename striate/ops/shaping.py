@@ -16,6 +16,7 @@ from striate.codegen.region import Domain, Load, Number, Region, Space, Store
 from striate.codegen.storage import BLOCK, Need
 from striate.errors import GraphError, ShapeError
 from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.notation import Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
 from striate.ops.requirement import place, shape_error
@@ -30,6 +31,7 @@ class Expand(Elementwise):
     operation whose result may be larger than all its inputs.
     """
 
+    arithmetic: ClassVar[bool] = True
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -62,6 +64,9 @@ class Expand(Elementwise):
         yield Sample(cls((4, 3, 2, 5)), (random.standard_normal((4, 1, 2, 1)),), batched=False)
         yield Sample(cls((3, 17)), (random.standard_normal((1, 17)),), batched=False)
         yield Sample(cls((2, 3, 1)), (np.asarray(random.standard_normal()),), batched=False)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
 
 
 def expanded(gradient: Value, like: Value) -> Value:
@@ -164,6 +169,9 @@ class Concatenate(ChannelMove):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for shape, channels in (((2, 3, 4), (1, 3, 17)), ((3,), (17, 1)), ((1, 1, 1), (3, 3)), ((2, 5), (3,))):
             yield Sample(cls(), tuple(random.standard_normal((shape[0], c, *shape[1:])) for c in channels))
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"[{', '.join(one.text for one in operands)}]")
 
 
 @register
