@@ -247,20 +247,20 @@ class Team:
 
 
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
-_rates: dict[int, float] = {}
+_rates: weakref.WeakKeyDictionary[Driver, float] = weakref.WeakKeyDictionary()
 _shared: list[Team] = []
 _shared_lock = Lock()
 
 
 def cycles_per_second(driver: Driver) -> float:
     """The rate of the driver's clock, measured once, to about a percent."""
-    rate = _rates.get(driver.cycles)
+    rate = _rates.get(driver)
     if rate is None:
         clock = _CYCLES(driver.cycles)
         start, start_cycles = time.perf_counter(), clock()
         while time.perf_counter() < start + 1e-3:
             pass
-        rate = _rates[driver.cycles] = (clock() - start_cycles) / (time.perf_counter() - start)
+        rate = _rates[driver] = (clock() - start_cycles) / (time.perf_counter() - start)
     return rate
 
 
