@@ -266,7 +266,10 @@ class CompiledExecutable:
             driver.load(),
             scratch=scratch,
             thread_scratch=max((launch.thread_scratch for launch in launches), default=0),
-            keep=[*self._bindings.values(), *self._results.values(), *self._graph.captured.values(), *keep],
+            keep=[
+                *self._bindings.values(), *self._results.values(), *self._graph.captured.values(),
+                self._addresses, *keep,
+            ],
         )  # fmt: skip
 
     def _bind(self, capacity: int) -> None:

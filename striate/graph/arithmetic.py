@@ -404,5 +404,5 @@ operators.update(
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),
     divide=_binary(Divide()),
-    negate=_negated,
+    negative=_negated,
 )

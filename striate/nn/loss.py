@@ -86,7 +86,7 @@ class CrossEntropyLoss(Loss):
         self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
-        return cross_entropy(x, y, self.weight, self.label_smoothing, self.reduction)
+        return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)

@@ -14,7 +14,7 @@ from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
-from striate.ops.normalization import batch_axes, batch_norm, normalize
+from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
 from striate.ops.reduction import Numel
 from striate.ops.window import per_axis
 from striate.tracing import Trace, active_trace, current_trace
@@ -121,11 +121,11 @@ class BatchNorm(Normalization):
             )
         if trace.training or not self.track_running_stats:
             return self._by_batch(trace, x)
-        return normalize(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
         self._require_several_values(trace, x)
-        y, mean, variance = batch_norm(x, self.weight, self.bias, self.eps)
+        y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
         if trace.training and self.track_running_stats:
             count = Numel(batch_axes(x.type.rank))(x)
             unbiased = variance * (count / (count - 1.0))

@@ -345,8 +345,8 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
 
 
 def conv(
-    x: Value,
-    w: Value,
+    input: Value,
+    weight: Value,
     bias: Value | None = None,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -364,14 +364,14 @@ def conv(
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), x.type)
-    rank = x.type.rank - 2
-    if w.type.rank != rank + 2:
-        raise shape_error("convolution", f"filters {w.type} for an input {x.type}", "w is (out, in / groups, taps…)")
+    require_positions(Convolution((), (), (), groups), input.type)
+    rank = input.type.rank - 2
+    if weight.type.rank != rank + 2:
+        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
-    pairs = padding_pairs(padding, _fixed(w.shape[2:]), strides, dilations)
-    y = Convolution(strides, pairs, dilations, groups)(x, w)
-    return y if bias is None else y + channel_vector("convolution", bias, y)
+    pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
+    y = Convolution(strides, pairs, dilations, groups)(input, weight)
+    return y if bias is None else y + channel_vector("conv", bias, y)
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:

@@ -79,10 +79,10 @@ def _with_point(x: Value) -> Value:
     return reshape(x, (*x.shape, 1))
 
 
-def linear(x: Value, w: Value, bias: Value | None = None) -> Value:
+def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """y = x wᵀ + b: x (N, D), w (K, D), bias (K,) → (N, K); all float32 or all float64.
 
     Raises ShapeError where the features do not match or x is not flat, DTypeError.
     """
-    y = Linear()(x, w)
+    y = Linear()(input, weight)
     return y if bias is None else y + channel_vector("linear", bias, y)

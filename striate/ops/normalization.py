@@ -13,7 +13,7 @@ from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
 from striate.graph.op import Kind, Op, Part, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
-from striate.ops.activation import Sqrt
+from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
 from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
@@ -145,16 +145,16 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
     return (x - mean) * (scale * reshape(gamma, mean.shape)) + reshape(beta, mean.shape)
 
 
-def _affine(gamma: Value | None, beta: Value | None, epsilon: float) -> list[Value]:
-    if (gamma is None) != (beta is None):
-        raise OptionError("batch_normalization: give both gamma and beta, or neither")
-    if not epsilon > 0:
-        raise OptionError(f"batch_normalization: epsilon must be positive, not {epsilon}")
-    return [vector for vector in (gamma, beta) if vector is not None]
+def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
+    if (weight is None) != (bias is None):
+        raise OptionError("batch_norm: give both weight and bias, or neither")
+    if not eps > 0:
+        raise OptionError(f"batch_norm: eps must be positive, not {eps}")
+    return [vector for vector in (weight, bias) if vector is not None]
 
 
-def batch_norm(
-    x: Value, gamma: Value | None = None, beta: Value | None = None, epsilon: float = 1e-5
+def batch_norm_with_statistics(
+    input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> tuple[Value, Value, Value]:
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
@@ -162,29 +162,38 @@ def batch_norm(
     Of a batch of N = 0 samples that is known only when the program runs the statistics are NaN.
     Raises ShapeError (a channel with one value or none, γ of another size), DTypeError, OptionError.
     """
-    affine = _affine(gamma, beta, epsilon)
-    if x.type.rank > 1 and x.shape[1] != 0 and 0 in x.shape:
+    affine = _affine(weight, bias, eps)
+    if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
         raise shape_error(
-            "batch_normalization",
-            f"no values per channel have no statistics, got {x.type}",
+            "batch_norm",
+            f"no values per channel have no statistics, got {input.type}",
             "give at least two samples to a batch",
         )
-    y, mean, variance = BatchNormalization(float(epsilon))(x, *affine)
-    return y, reshape(mean, x.shape[1:2]), reshape(variance, x.shape[1:2])
+    y, mean, variance = BatchNormalization(float(eps))(input, *affine)
+    return y, reshape(mean, input.shape[1:2]), reshape(variance, input.shape[1:2])
 
 
-def normalize(
-    x: Value,
-    mean: Value,
-    variance: Value,
-    gamma: Value | None = None,
-    beta: Value | None = None,
-    epsilon: float = 1e-5,
+def batch_norm(
+    input: Value,
+    running_mean: Value | None,
+    running_var: Value | None,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    training: bool = False,
+    eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with given statistics, such as the running ones of a batch normalization.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or where training with those of the batch.
 
-    x (N, C) or (N, C, positions…), everything else (C,) → y like x. Raises ShapeError, DTypeError, OptionError.
+    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
+    do not move; ``nn.BatchNorm2d`` moves them. Raises ShapeError, DTypeError, OptionError.
     """
-    what = "normalize"
-    affine = [channel_vector(what, vector, x) for vector in _affine(gamma, beta, epsilon)]
-    return _normalized(x, channel_vector(what, mean, x), channel_vector(what, variance, x), affine, float(epsilon))
+    if training:
+        return batch_norm_with_statistics(input, weight, bias, eps)[0]
+    if running_mean is None or running_var is None:
+        raise OptionError(
+            "batch_norm: without training it needs running_mean and running_var\n"
+            "  help: training=True normalizes by the statistics of the batch"
+        )
+    affine = [channel_vector("batch_norm", vector, input) for vector in _affine(weight, bias, eps)]
+    mean, variance = (channel_vector("batch_norm", vector, input) for vector in (running_mean, running_var))
+    return _normalized(input, mean, variance, affine, float(eps))

@@ -374,7 +374,7 @@ def _geometry(
 
 
 def max_pool(
-    x: Value,
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -386,13 +386,13 @@ def max_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(MaxPooling((), (), (), (), ceil_mode), x.type)
-    y, _ = MaxPooling(*_geometry(x, kernel_size, stride, padding, dilation), bool(ceil_mode))(x)
+    require_positions(MaxPooling((), (), (), (), ceil_mode), input.type)
+    y, _ = MaxPooling(*_geometry(input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
     return y
 
 
 def avg_pool(
-    x: Value,
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -404,15 +404,14 @@ def avg_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
     Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), x.type)
-    geometry = _geometry(x, kernel_size, stride, padding, 1)
-    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(x)
+    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), input.type)
+    geometry = _geometry(input, kernel_size, stride, padding, 1)
+    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(input)
 
 
-def global_avg_pool(x: Value) -> Value:
+def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
-    op = AveragePooling((), (), (), (), False, True)
-    require_positions(op, x.type)
-    if 0 in x.shape[2:]:
-        raise shape_error("global_average_pooling", f"there is no mean of 0 positions: {x.type}", "larger images")
-    return mean(x, tuple(range(2, x.type.rank)), keepdims=True)
+    require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    if 0 in input.shape[2:]:
+        raise shape_error("global_avg_pool", f"there is no mean of 0 positions: {input.type}", "give larger images")
+    return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

@@ -17,7 +17,7 @@ from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.activation import Greater, Maximum, Minimum
+from striate.ops.arithmetic import Greater, Maximum, Minimum
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded, filled
 
@@ -286,7 +286,7 @@ def _dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
 
 def numel(x: Value, axis: Axis = None) -> Value:
     """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
-    axes = _axes("extent", x, axis)
+    axes = _axes("numel", x, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
     return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Numel(axes)(x)
@@ -317,12 +317,12 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
     return _dropped(average, axes, keepdims), _dropped(variance, axes, keepdims)
 
 
-def peak(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The largest element over one axis, several, or all; NaN where there is one.
 
     Raises ShapeError for an axis x lacks or one of size 0; the maximum over N = 0 samples is −inf.
     """
-    axes = _axes("peak", x, axis)
+    axes = _axes("max", x, axis)
     if any(x.shape[one] == 0 for one in axes):
-        raise shape_error("peak", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
+        raise shape_error("max", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
     return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

@@ -160,7 +160,7 @@ class Concat(ChannelMove):
 
     def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
         """The inputs that have channels, joined."""
-        return (concatenate([x for x in inputs if x.shape[1] != 0]),)
+        return (concat([x for x in inputs if x.shape[1] != 0]),)
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
@@ -265,7 +265,7 @@ class ChannelPad(ChannelMove):
         yield Sample(cls(1, 0), (random.standard_normal((1, 1, 2, 3, 2)),))
 
 
-def concatenate(values: Sequence[Value]) -> Value:
+def concat(values: Sequence[Value]) -> Value:
     """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError where another axis differs.
@@ -281,6 +281,6 @@ def flatten(x: Value) -> Value:
     return reshape(x, (x.shape[0], math.prod(sizes)))
 
 
-def expand(x: Value, shape: Shape) -> Value:
+def broadcast_to(x: Value, shape: Shape) -> Value:
     """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
     return x if x.shape == shape else BroadcastTo(shape)(x)

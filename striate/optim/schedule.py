@@ -8,7 +8,7 @@ from typing import Protocol
 from striate.errors import OptionError
 from striate.graph.arithmetic import constant
 from striate.graph.value import Value
-from striate.ops.activation import CosinePi, greater, maximum, minimum, where
+from striate.ops.arithmetic import CosinePi, greater, maximum, minimum, where
 
 
 class Schedule(Protocol):

@@ -185,8 +185,8 @@ class Program:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
         ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
-        left out). ``alone`` wakes no other thread. After a status above 0, ``failure`` says which phase and chunk. The
-        scratch arena keeps the values only while the caller holds its lock.
+        left out). ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` says which phase and
+        chunk. The scratch arena keeps the values only while the caller holds its lock.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:

@@ -206,8 +206,8 @@ class Team:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
         ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
-        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase. ``alone``
-        leaves the other threads asleep: right for work that would be done before they are awake.
+        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
+        ``single_threaded`` leaves the other threads asleep: right for work that is done before they would be awake.
         """
         if first >= last:
             return None
@@ -247,20 +247,20 @@ class Team:
 
 
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
-_rates: dict[int, float] = {}
+_rates: weakref.WeakKeyDictionary[Driver, float] = weakref.WeakKeyDictionary()
 _shared: list[Team] = []
 _shared_lock = Lock()
 
 
 def cycles_per_second(driver: Driver) -> float:
     """The rate of the driver's clock, measured once, to about a percent."""
-    rate = _rates.get(driver.cycles)
+    rate = _rates.get(driver)
     if rate is None:
         clock = _CYCLES(driver.cycles)
         start, start_cycles = time.perf_counter(), clock()
         while time.perf_counter() < start + 1e-3:
             pass
-        rate = _rates[driver.cycles] = (clock() - start_cycles) / (time.perf_counter() - start)
+        rate = _rates[driver] = (clock() - start_cycles) / (time.perf_counter() - start)
     return rate
 
 

@@ -29,7 +29,7 @@ from striate.graph.arithmetic import Elementwise, cast, constant
 from striate.graph.graph import topological
 from striate.graph.op import Kind, at_path
 from striate.graph.value import Array, DType, Value
-from striate.ops.activation import absolute, greater
+from striate.ops.arithmetic import greater
 from striate.ops.reduction import Moments, Sum
 from striate.state import Section, aligned_zeros
 from striate.tracing import Step
@@ -178,7 +178,7 @@ def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
     if not (isinstance(op, Elementwise) and (counted or op.is_activation)):
         return found
     found["firing"] = Sum(axes)(greater(y, constant(0.0, y.dtype)))
-    found["zeros"] = Sum(axes)(greater(smallest, absolute(y)))
+    found["zeros"] = Sum(axes)(greater(smallest, abs(y)))
     if op.saturation_bounds is not None:
         low, high = (constant(end, y.dtype) for end in op.saturation_bounds)
         found["saturated"] = Sum(axes)(greater(y, high) + greater(low, y))
