@@ -1,15 +1,15 @@
-"""Checks of options: each returns the value that was given, or raises ``OptionError`` with the range that is allowed."""
+"""Checks of options: each returns the value that was given, or raises ``OptionError`` with the allowed range."""
 
 from __future__ import annotations
 
 import math
-import os
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 
 from striate.errors import OptionError
+
 
 def number(
     name: str,
@@ -50,16 +50,17 @@ def seed(value: object) -> int:
 
 def flag(name: str, value: object) -> bool:
     """True or False."""
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)  # pyright: ignore[reportUnknownArgumentType]
     raise OptionError(f"{name}={value!r}; expected True or False")
 
 
 def path(name: str, value: object) -> Path:
-    """A path, given as text or as ``pathlib.Path``."""
-    given = value.__fspath__() if isinstance(value, os.PathLike) else value
-    if isinstance(given, str) and given:
-        return Path(given)
+    """A path, given as text that is not empty or as ``pathlib.Path``."""
+    if isinstance(value, Path) or (isinstance(value, str) and value):
+        return Path(value)
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
 
 

@@ -203,7 +203,8 @@ class Doctor:
         labelled = chart.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
-            chart.data = Sample.of(Dataset(x, labels, name="first batch"), _standardizer_of(chart.setup.model))
+            batch = Dataset(x, labels, name="first batch", channels_first=True)
+            chart.data = Sample.of(batch, _standardizer_of(chart.setup.model))
         except StriateError:
             return  # the step will say why
         if labelled:

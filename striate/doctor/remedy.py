@@ -383,7 +383,7 @@ class DropFeatures(Change):
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
     """A data set without some columns or channels."""
     kept = np.delete(dataset.images, np.array(features, np.int64), axis=1)
-    return Dataset(kept, dataset.labels, dataset.classes, dataset.name)
+    return replace(dataset, images=kept)
 
 
 @dataclass(frozen=True)
@@ -416,7 +416,7 @@ class RollLabels(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.roll(one.labels, self.places), one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.roll(one.labels, self.places)))
 
 
 @dataclass(frozen=True)
@@ -433,4 +433,4 @@ class Renumber(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.array(self.numbers)[one.labels], one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.array(self.numbers)[one.labels]))

@@ -12,8 +12,8 @@ from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
 from striate.ops.activation import exp, greater, sqrt, where
-from striate.options import flag, number
 from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
+from striate.options import flag, number
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Optimizer(ABC):
         return False
 
     def _is_bounded(self, decay: float) -> bool:
-        """Whether the rate is so small that parameters would need 10¹⁵ steps to overflow, and the decay shrinks them."""
+        """Whether the rate is so small that parameters need 10¹⁵ steps to overflow, and the decay shrinks them."""
         ours = isinstance(self.schedule, ConstantSchedule | CosineSchedule)  # rates that only fall
         return ours and self.lr <= 1e3 and decay <= 1e3 and self.lr * decay <= 0.5
 
@@ -91,7 +91,9 @@ class SGD(Optimizer):
         self.require("weight_decay", self.weight_decay, 0)
         flag("SGD: nesterov", self.nesterov)
         if self.dampening and not self.momentum:
-            raise OptionError(f"SGD: dampening={self.dampening!r} has no effect without momentum; give momentum above 0")
+            raise OptionError(
+                f"SGD: dampening={self.dampening!r} has no effect without momentum; give momentum above 0"
+            )
         if self.nesterov and (not self.momentum or self.dampening):
             raise OptionError("SGD: nesterov=True needs momentum above 0 and dampening=0")
 

@@ -23,9 +23,9 @@ from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
+from striate.train.outliers import outlier_warning
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
 from striate.train.record import Record
-from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
 
@@ -109,7 +109,7 @@ class Trainer:
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
-                self._warn_of_unusual(progress, train_set, validation)
+                self._warn_of_outliers(progress, train_set, validation)
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.begin())
                 for number in range(first, first + epochs):
@@ -208,10 +208,10 @@ class Trainer:
                 progress.finding(finding)
             self._told.add(finding.key)
 
-    def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
+    def _warn_of_outliers(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
         """Of either set: the standardizer may have been fitted elsewhere."""
         for dataset, part in ((train_set, "training"), (validation, "validation")):
-            text = None if dataset is None else unusual_line(self.model, dataset.images, f"{dataset.name} ({part})")
+            text = None if dataset is None else outlier_warning(self.model, dataset.images, f"{dataset.name} ({part})")
             if text is not None:
                 progress.warn(text)
 
