@@ -20,7 +20,7 @@ from striate.nn.container import Sequential
 from striate.nn.linear import Linear
 from striate.nn.module import Module
 from striate.nn.shaping import Flatten
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.optim import SGD
 from striate.tracing import compile
 
@@ -49,7 +49,7 @@ def highlighted(image: Array, kernel: Array) -> Array:
 
 
 def _same_size(x: Value, w: Value) -> Value:
-    return convolution(x, w, padding=1)
+    return conv(x, w, padding=1)
 
 
 class ConvolutionPrior(Experiment):

@@ -180,7 +180,7 @@ class MultiplyAdd(Elementwise):
 
 @register
 @dataclass(frozen=True)
-class Negate(Elementwise):
+class Negative(Elementwise):
     """y = −x"""
 
     def reference(self, x: Array) -> Array:
@@ -311,7 +311,7 @@ def _binary(op: Binary) -> Callable[[object, object], Value]:
 
 
 def _negated(x: object) -> Value:
-    return elementwise(Negate(), x)
+    return elementwise(Negative(), x)
 
 
 _HIGHEST_POWER = 16

@@ -11,7 +11,7 @@ from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
@@ -101,7 +101,7 @@ class Convolution(Module):
     def forward(self, x: Value) -> Value:
         self._require(x)
         self.infer_sizes(x)
-        return convolution(x, self.weight, self.bias, self.stride, self.padding_pairs, self.dilation, self.groups)
+        return conv(x, self.weight, self.bias, self.stride, self.padding_pairs, self.dilation, self.groups)
 
     def _require(self, x: Value) -> None:
         trace, channels = current_trace(), self.in_channels

@@ -10,7 +10,7 @@ from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unkn
 from striate.graph.value import Array, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mean_squared_error
+from striate.ops.loss import cross_entropy, mse_loss
 
 
 class Reduction(Enum):
@@ -143,7 +143,7 @@ class MSELoss(Loss):
     """L = mean (x − y)², y of the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
-        return mean_squared_error(x, y, reduction=self.reduction)
+        return mse_loss(x, y, reduction=self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         values = np.asarray(y)

@@ -386,7 +386,7 @@ class Module:
             with Trace() as trace:
                 outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
                 graph = trace.graph(output_values(outputs))
-            program = self._prepared(trace, graph, outputs, single=False)
+            program = self._prepared(trace, graph, outputs, single_sample=False)
             self._programs.keep((self._version, *kinds), program)
         return program(arrays, n)
 
@@ -411,7 +411,7 @@ class Module:
         if program is None:
             program = self._build(types, training, n)
             self._programs.keep((self._version, training, shapes, n == 1), program)
-            if not program.executable.sized:
+            if not program.executable.batch_specialized:
                 self._programs.keep((self._version, training, shapes, n != 1), program)
         return program
 
@@ -426,11 +426,13 @@ class Module:
                 )
             graph = trace.graph(output_values(outputs))
         self.__dict__["_example"] = tuple(types.values())
-        return self._prepared(trace, graph, outputs, single=n == 1)
+        return self._prepared(trace, graph, outputs, single_sample=n == 1)
 
-    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, single: bool) -> Program:
+    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> Program:
         bindings = bindings_of(trace)
-        executable = prepare(graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single=single)
+        executable = prepare(
+            graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single_sample=single_sample
+        )
         return Program(graph, executable, outputs, tuple(trace.checks))
 
     def as_input(self, array: Any, first: bool = True) -> Array:
@@ -527,7 +529,7 @@ class _Latest:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     program: Program
-    single: bool
+    single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
         """Whether the program predicts on ``x`` as it is."""
@@ -538,7 +540,7 @@ class _Latest:
             and x.dtype == self.dtype
             and training == self.training
             and version == self.version
-            and ((x.shape[0] == 1) == self.single or not self.program.executable.sized)
+            and ((x.shape[0] == 1) == self.single_sample or not self.program.executable.batch_specialized)
         )
 
 

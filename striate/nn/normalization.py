@@ -12,8 +12,8 @@ from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
-from striate.ops.normalization import batch_axes, batch_normalization, normalize
-from striate.ops.reduction import Extent
+from striate.ops.normalization import batch_axes, batch_norm, normalize
+from striate.ops.reduction import Numel
 from striate.ops.window import per_axis
 from striate.tracing import Trace, active_trace, current_trace
 
@@ -92,9 +92,9 @@ class BatchNorm(Module):
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
         self._require_several_values(trace, x)
-        y, mean, variance = batch_normalization(x, self.weight, self.bias, self.eps)
+        y, mean, variance = batch_norm(x, self.weight, self.bias, self.eps)
         if trace.training and self.track_running_stats:
-            count = Extent(batch_axes(x.type.rank))(x)
+            count = Numel(batch_axes(x.type.rank))(x)
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)

@@ -8,7 +8,7 @@ from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
-from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
@@ -76,7 +76,7 @@ class MaxPool(Pooling):
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return max_pooling(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class AvgPool(Pooling):
@@ -95,7 +95,7 @@ class AvgPool(Pooling):
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return average_pooling(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        return avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class MaxPool1d(MaxPool):
@@ -138,7 +138,7 @@ class GlobalAveragePool(Module):
     """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
 
     def forward(self, x: Value) -> Value:
-        return global_average_pooling(x)
+        return global_avg_pool(x)
 
 
 class AdaptiveAvgPool2d(Module):
@@ -150,7 +150,7 @@ class AdaptiveAvgPool2d(Module):
         self.output_size = output_size
 
     def forward(self, x: Value) -> Value:
-        return global_average_pooling(x)
+        return global_avg_pool(x)
 
     def extra_repr(self) -> str:
         return str(self.output_size)

@@ -23,13 +23,13 @@ from striate.ops.activation import (
     tanh,
     where,
 )
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mean_squared_error, softmax
-from striate.ops.normalization import batch_normalization, normalize
-from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.normalization import batch_norm, normalize
+from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
-from striate.ops.reduction import extent, mean, moments, peak, sum
+from striate.ops.reduction import mean, moments, numel, peak, sum
 from striate.ops.shaping import concatenate, expand, flatten
 
 __all__ = [

@@ -13,7 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import Add, Binary, Divide, Elementwise, Multiply, Negate, Subtract, constant, elementwise
+from striate.graph.arithmetic import (
+    Add,
+    Binary,
+    Divide,
+    Elementwise,
+    Multiply,
+    Negative,
+    Subtract,
+    constant,
+    elementwise,
+)
 from striate.graph.arithmetic import cast as cast_to
 from striate.graph.op import Sample, register
 from striate.graph.value import Array, Value, dtype_of, operators
@@ -239,7 +249,7 @@ class CosinePi(Elementwise):
 
 @register
 @dataclass(frozen=True)
-class Absolute(Elementwise):
+class Abs(Elementwise):
     """y = |x|; dx = 0 at 0"""
 
     def reference(self, x: Array) -> Array:
@@ -395,7 +405,7 @@ def sqrt(x: Value) -> Value:
 
 def absolute(x: Value) -> Value:
     """y = |x|. Any shape; float32 or float64."""
-    return elementwise(Absolute(), x)
+    return elementwise(Abs(), x)
 
 
 def maximum(a: Operand, b: Operand) -> Value:
@@ -445,7 +455,7 @@ def divide(a: Operand, b: Operand) -> Value:
 
 def negate(x: Value) -> Value:
     """−x."""
-    return elementwise(Negate(), x)
+    return elementwise(Negative(), x)
 
 
 def cast(x: Value, dtype: object) -> Value:

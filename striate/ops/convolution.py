@@ -16,17 +16,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from striate import settings
-from striate.codegen.phase import PhaseDraft
-from striate.codegen.storage import Need
+from striate.codegen.launch import Launch
+from striate.codegen.storage import InputLayout
 from striate.graph.arithmetic import reshape
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
-from striate.ops.convolution_lowering import (
+from striate.ops.kernels.convolution import (
     BLOCK,
     PLAIN,
     acceptable,
     geometry,
-    lower_contraction,
+    lower_convolution,
     lower_weight_gradient,
     read_halo,
     weight_gradient_halos,
@@ -103,7 +103,7 @@ class Convolutional(Windowed):
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
-    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Whether the value may be stored in bfloat16: channels are then summed by pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
 
@@ -126,20 +126,24 @@ class Convolution(Convolutional):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
-    fuses: ClassVar[bool] = True
+    has_epilogue: ClassVar[bool] = True
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         x, w = inputs
         (y,) = self.infer(x, w)
         g = geometry(self, x, w.concrete(1), y)
-        return Need(acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)), Need((PLAIN,))
+        return InputLayout(
+            acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)
+        ), InputLayout((PLAIN,))
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        x, w = site.node.inputs
-        return lower_contraction(site, geometry(self, x.type, w.type.concrete(1), site.node.outputs[0].type), False)
+    def lower(self, context: Any) -> list[Launch]:
+        x, w = context.node.inputs
+        return lower_convolution(
+            context, geometry(self, x.type, w.type.concrete(1), context.node.outputs[0].type), False
+        )
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -181,20 +185,24 @@ class ConvolutionInputGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (x,)
 
-    fuses: ClassVar[bool] = True
+    has_epilogue: ClassVar[bool] = True
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         dy, w = inputs
         (x,) = self.infer(dy, w)
         g = geometry(self, x, w.concrete(1), dy)
-        return Need(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), Need((PLAIN,))
+        return InputLayout(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), InputLayout(
+            (PLAIN,)
+        )
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        dy, w = site.node.inputs
-        return lower_contraction(site, geometry(self, site.node.outputs[0].type, w.type.concrete(1), dy.type), True)
+    def lower(self, context: Any) -> list[Launch]:
+        dy, w = context.node.inputs
+        return lower_convolution(
+            context, geometry(self, context.node.outputs[0].type, w.type.concrete(1), dy.type), True
+        )
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
@@ -229,7 +237,7 @@ class ConvolutionWeightGradient(Convolutional):
 
     size: Sizes
 
-    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -240,19 +248,19 @@ class ConvolutionWeightGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (w,)
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         x, dy = inputs
         (w,) = self.infer(x, dy)
         g = geometry(self, x, w.concrete(1), dy)
         halo, arriving = weight_gradient_halos(g, settings.current().winograd)
-        return Need(acceptable(g.depth * g.groups), halo), Need((BLOCK,), arriving)
+        return InputLayout(acceptable(g.depth * g.groups), halo), InputLayout((BLOCK,), arriving)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        x, dy = site.node.inputs
-        return lower_weight_gradient(site, geometry(self, x.type, site.node.outputs[0].type.concrete(1), dy.type))
+    def lower(self, context: Any) -> list[Launch]:
+        x, dy = context.node.inputs
+        return lower_weight_gradient(context, geometry(self, x.type, context.node.outputs[0].type.concrete(1), dy.type))
 
     def reference(self, x: Array, dy: Array) -> Array:
         count = dy.shape[2:]
@@ -312,7 +320,7 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         yield op, x, w, op.reference(x, w)
 
 
-def convolution(
+def conv(
     x: Value,
     w: Value,
     bias: Value | None = None,
@@ -329,7 +337,7 @@ def convolution(
 
     Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
 
-        edges = st.ops.convolution(pictures, sobel, padding="same")
+        edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
     require_positions(Convolution((), (), (), groups), x.type)

@@ -15,7 +15,7 @@ from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.activation import Sqrt
 from striate.ops.convolution import channel_vector
-from striate.ops.reduction import Moments, Sum, extent
+from striate.ops.reduction import Moments, Sum, numel
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -97,7 +97,7 @@ class BatchNormalization(Op):
         (x, *affine), (y, mean, variance) = inputs, outputs
         dy, dmean, dvariance = output_gradients
         axes = batch_axes(x.type.rank)
-        count = extent(x, axes)
+        count = numel(x, axes)
         centred = x - mean
         dx = dgamma = dbeta = None
         if dy is not None:
@@ -148,7 +148,7 @@ def _affine(gamma: Value | None, beta: Value | None, epsilon: float) -> list[Val
     return [vector for vector in (gamma, beta) if vector is not None]
 
 
-def batch_normalization(
+def batch_norm(
     x: Value, gamma: Value | None = None, beta: Value | None = None, epsilon: float = 1e-5
 ) -> tuple[Value, Value, Value]:
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.

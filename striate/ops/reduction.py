@@ -78,7 +78,7 @@ class Sum(Reduction):
 
 @register
 @dataclass(frozen=True)
-class Peak(Reduction):
+class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
     Where several elements are the largest they share the gradient.
@@ -146,7 +146,7 @@ class Moments(Reduction):
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
-        count = extent(x, self.axes)
+        count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
         if dvariance is not None:
             spread = (x - mean) * (dvariance * 2 / count)
@@ -156,7 +156,7 @@ class Moments(Reduction):
 
 @register
 @dataclass(frozen=True)
-class Extent(Reduction):
+class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
     Reads the size of x alone; it differs from a constant because N is known only when the program runs.
@@ -195,12 +195,12 @@ def _dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     return x if keepdims else reshape(x, shape)
 
 
-def extent(x: Value, axis: Axis = None) -> Value:
+def numel(x: Value, axis: Axis = None) -> Value:
     """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
     axes = _axes("extent", x, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
-    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Extent(axes)(x)
+    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Numel(axes)(x)
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -212,7 +212,7 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """(1/n) Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for a missing axis."""
     axes = _axes("mean", x, axis)
-    return _dropped(Sum(axes)(x) / extent(x, axes) if axes else x, axes, keepdims)
+    return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
 def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value, Value]:
@@ -225,4 +225,4 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
 def peak(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The largest element over one axis, several, or all; NaN where there is one. Raises ShapeError."""
     axes = _axes("peak", x, axis)
-    return _dropped(Peak(axes)(x) if axes else x, axes, keepdims)
+    return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

@@ -185,7 +185,7 @@ class Program:
         first: int = 0,
         last: int | None = None,
         *,
-        alone: bool = False,
+        single_threaded: bool = False,
     ) -> int:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
@@ -207,8 +207,8 @@ class Program:
             team = threads.current_team(self.driver)
             team.reserve_scratch(self.thread_scratch)
             if self.profile is not None:
-                return self._run_profiled(team, self.profile, first, end, n, alone)
-            return self._report(team.run(self._address, first, end, n, alone=alone))
+                return self._run_profiled(team, self.profile, first, end, n, single_threaded)
+            return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():
@@ -241,9 +241,11 @@ class Program:
         """Ends the timing."""
         self.profile = None
 
-    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, alone: bool) -> int:
+    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, single_threaded: bool) -> int:
         self._clock[:] = 0
-        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data, alone=alone))
+        status = self._report(
+            team.run(self._address, first, last, n, self._clock.ctypes.data, single_threaded=single_threaded)
+        )
         profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
         profile.runs += 1
         return status

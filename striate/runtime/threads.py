@@ -200,7 +200,7 @@ class Team:
         return self._alone
 
     def run(
-        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, alone: bool = False
+        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
     ) -> Failure | None:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
@@ -216,7 +216,7 @@ class Team:
         with self._lock:
             self._runner = caller
             try:
-                crew = self._crew_alone() if alone and self.threads > 1 else self._crew_of(self.threads)
+                crew = self._crew_alone() if single_threaded and self.threads > 1 else self._crew_of(self.threads)
                 if crew.scratch_bytes < self._scratch_bytes:
                     self._give_scratch(crew)
                 crew.set("profile", profile)

@@ -164,7 +164,7 @@ class _Page:
         reads = dict(equations.reads)
         computes = list(equations.lines)
         if group.anchor:
-            given = [value for value in group.anchor.inputs if value is not group.entry]
+            given = [value for value in group.anchor.inputs if value is not group.prologue]
             reads = {**{self.names.of(value): value for value in given}, **reads}
             results = ", ".join(self.names.of(value) for value in group.anchor.outputs)
             arguments = ", ".join(self.names.of(value) for value in group.anchor.inputs)

@@ -68,7 +68,7 @@ class Names:
             self._names.setdefault(plan.layouts.base(value), f"{name}′")
         for group in plan.groups:
             made = [*group.registers, *group.stores, *(group.anchor.outputs if group.anchor else ())]
-            made += [group.entry] if group.entry is not None else []
+            made += [group.prologue] if group.prologue is not None else []
             ordered = sorted(set(made), key=lambda value: (value.node.serial, value.index))
             count: Counter[str] = Counter()
             for value in ordered:
@@ -116,9 +116,9 @@ class Equations:
         self.nodes: list[Node] = []
         self._uses: Counter[Value] = Counter()
         self._known: dict[Value, str] = {}
-        self._written = {*group.stores, *([group.entry] if group.entry is not None else [])}
+        self._written = {*group.stores, *([group.prologue] if group.prologue is not None else [])}
         roots = [*group.stores, *(node.inputs[0] for node in group.reductions)]
-        entries = [group.entry] if group.entry is not None else []
+        entries = [group.prologue] if group.prologue is not None else []
         for root in (*entries, *roots):
             self._count(root)
         for root in entries:

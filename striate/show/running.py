@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.launch import Buffer, Launch
 from striate.compiler import Compiled
 from striate.graph.graph import Input
 from striate.graph.op import Kind
@@ -153,7 +153,7 @@ class _Board:
         """Short name of a value or buffer."""
         return self.names.of(thing) if isinstance(thing, Value) else str(getattr(thing, "name", thing)).strip()
 
-    def written(self, phase: PhaseDraft, loop: int) -> set[Any]:
+    def written(self, phase: Launch, loop: int) -> set[Any]:
         """Which memory a phase writes: what its loop stores, and buffers that it is the first to touch."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
@@ -162,7 +162,7 @@ class _Board:
         self._seen |= things
         return written
 
-    def phase(self, number: int, phase: PhaseDraft, written: set[Any]) -> list[str]:
+    def phase(self, number: int, phase: Launch, written: set[Any]) -> list[str]:
         """One phase, in two lines or more."""
         per, group = phase.chunks
         chunks = per * -(-self.samples // group) if group else per
@@ -191,7 +191,7 @@ class _Board:
             f"the step moves {moved / size:.1f} times that.\n"
         )
 
-    def count(self, phase: PhaseDraft, written: set[Any], traffic: Traffic) -> None:
+    def count(self, phase: Launch, written: set[Any], traffic: Traffic) -> None:
         """Adds what the phase moves of activations: arrays of one row or more a sample."""
         traffic.phases += 1
         for thing in {self.base(operand) for operand in phase.operands}:
