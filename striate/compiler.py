@@ -8,7 +8,6 @@ yields a graph the verifier runs, and ``stage_text`` prints any of them.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -131,7 +130,7 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = capacity or 0
-        self._lock = threading.RLock()
+        self._lock = scratch_arena().lock  # held across forks: no child finds a program half planned
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -264,7 +263,10 @@ class CompiledExecutable:
             driver.load(),
             scratch=scratch,
             thread_scratch=max((launch.thread_scratch for launch in launches), default=0),
-            keep=[*self._bindings.values(), *self._results.values(), *self._graph.captured.values(), *keep],
+            keep=[
+                *self._bindings.values(), *self._results.values(), *self._graph.captured.values(),
+                self._addresses, *keep,
+            ],
         )  # fmt: skip
 
     def _bind(self, capacity: int) -> None:

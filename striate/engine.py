@@ -108,7 +108,7 @@ def prepare(
     results: places for outputs that are to be written there; capacity: the largest N that will be run;
     arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
     depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
-    once and kept, in memory of the program's own, until a version has moved. ``single`` says that N will be 1.
+    once and kept, in memory of the program's own, until a version has moved. ``single_sample`` says that N will be 1.
     ``precision`` says how activations are stored and what contractions multiply; the references round likewise.
     """
     places, written = dict(bindings or {}), dict(results or {})

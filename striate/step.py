@@ -31,7 +31,7 @@ from striate.graph.graph import Graph, Input, State, topological
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module
-from striate.ops.activation import IsFinite, Where, minimum, sqrt
+from striate.ops.arithmetic import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.passes.differentiate import differentiate

@@ -237,4 +237,4 @@ class StridedReduction(KernelSpec):
         outputs(kept, 0, 0)
 
 
-__all__ = ["Finish", "Finished", "Map", "StridedReduction"]
+__all__ = ["ElementwiseKernel", "FinalizeReduction", "PendingReduction", "StridedReduction"]

@@ -131,7 +131,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Extent:
+class ElementCount:
     """``per_sample`` · N (or ``per_sample`` alone where not batched), as a number."""
 
     per_sample: int
@@ -139,7 +139,7 @@ class Extent:
     dtype: DType
 
 
-Instruction = Load | Apply | AnchorResult | Number | Extent
+Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ class RegionWriter:
                 self._fixed[number] = self._read(item, self._bases[id(item)], LANES)
             elif isinstance(item, Number):
                 self._fixed[number] = self.k.constant(item.number, item.dtype)
-            elif isinstance(item, Extent):
-                self._fixed[number] = self._extent(item)
+            elif isinstance(item, ElementCount):
+                self._fixed[number] = self._element_count(item)
             elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
@@ -425,7 +425,7 @@ class RegionWriter:
         channel = k.imul(self.block, LANES) if domain.space is Space.BLOCKED else self.block
         return Place(self.n, channel, pixel, domain, dtype)
 
-    def _extent(self, item: Extent) -> Any:
+    def _element_count(self, item: ElementCount) -> Any:
         k = self.k
         total = k.as_index(k.imul(k.n, item.per_sample) if item.batched else item.per_sample)
         return k.splat(k.convert(total, item.dtype))
@@ -512,5 +512,5 @@ def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
     return first, k.imin(k.iadd(first, domain.group), total)
 
 
-__all__ = ["Accumulate", "Anchored", "Apply", "Domain", "Extent", "I64", "Load", "Number", "Place", "Region",
+__all__ = ["Accumulate", "AnchorResult", "Apply", "Domain", "ElementCount", "I64", "Load", "Number", "Place", "Region",
            "RegionWriter", "Space", "Store", "samples_of", "zero_halo"]  # fmt: skip

@@ -64,7 +64,7 @@ class Sample:
         return self.by_feature.mean(axis=1, dtype=np.float64)
 
     @cached_property
-    def spreads(self) -> Array:
+    def stds(self) -> Array:
         """Of each feature, float64."""
         return self.by_feature.std(axis=1, dtype=np.float64)
 
@@ -108,10 +108,10 @@ class Sample:
         """(n, d ≤ 256) float32: each sample coarsened to few numbers of mean 0 and, by feature, a common scale."""
         flat = coarse(self.x, _DETAIL)
         flat = flat - flat.mean(axis=0)
-        spread = flat.std(axis=0)
+        std = flat.std(axis=0)
         if self.is_table:
-            return flat / np.where(spread > 0, spread, 1)
-        return flat / max(float(spread.max()), 1e-12)
+            return flat / np.where(std > 0, std, 1)
+        return flat / max(float(std.max()), 1e-12)
 
     @cached_property
     def neighbours(self) -> Array:

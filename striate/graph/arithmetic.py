@@ -6,6 +6,7 @@ operands of one rank, or scalars.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,6 +16,7 @@ import numpy as np
 
 from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.graph import Constant
+from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtype
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
 
@@ -44,9 +46,23 @@ class Elementwise(Op):
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
     fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
-    activates: ClassVar[bool] = False  # whether it is an activation function, above 0 where a unit fires
-    flat_ends: ClassVar[tuple[float, float] | None] = None
-    """Outputs below and above which the function is so flat that its derivative is less than a tenth of its largest."""
+    is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
+    output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """The infimum and supremum of an activation's outputs."""
+    saturation_bounds: ClassVar[tuple[float, float] | None] = None
+    """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
+    max_derivative: ClassVar[float] = 1.0
+    """The largest derivative of an activation: what a gradient keeps at best on its way back."""
+    units_can_die: ClassVar[bool] = False
+    """Whether the derivative of an activation is 0 on a half-line: a unit with all inputs there never learns again."""
+
+    @property
+    def gain(self) -> float:
+        """The gain of an activation for initialization, 1 by default: PyTorch's ``calculate_gain``.
+
+        A linear map drawn from N(0, gain² / fan_in), followed by the activation, keeps the mean square of a signal.
+        """
+        return 1.0
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)
@@ -80,6 +96,8 @@ class Binary(Elementwise):
 class Add(Binary):
     """y = a + b"""
 
+    arithmetic: ClassVar[bool] = True
+
     def reference(self, a: Array, b: Array) -> Array:
         return a + b
 
@@ -90,11 +108,17 @@ class Add(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.add(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" + ", SUM, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Subtract(Binary):
     """y = a − b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a - b
@@ -106,11 +130,17 @@ class Subtract(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.sub(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" − ", DIFFERENCE, a, b)
+
 
 @register
 @dataclass(frozen=True)
 class Later(Binary):
     """y = a, computed where b is: an order that the compiler asks for, not arithmetic."""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a
@@ -122,11 +152,16 @@ class Later(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return a
 
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
+
 
 @register
 @dataclass(frozen=True)
 class Multiply(Binary):
     """y = a · b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a * b
@@ -138,11 +173,19 @@ class Multiply(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.mul(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        if b.text.startswith("1 / "):
+            return Expression(f"{a.within(PRODUCT)}{b.text[1:]}", PRODUCT)  # a · (1 / b) is a / b
+        return infix(" · ", PRODUCT, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Divide(Binary):
     """y = a / b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a / b
@@ -159,6 +202,10 @@ class Divide(Binary):
         for shape in ((5, 3, 4, 7), (2, 17)):
             yield Sample(cls(), (random.standard_normal(shape), 1.5 + random.random(shape)))
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" / ", QUOTIENT, a, b)
+
 
 @register
 @dataclass(frozen=True)
@@ -166,6 +213,8 @@ class MultiplyAdd(Elementwise):
     """y = a · b + c, rounded once"""
 
     arity: ClassVar[int] = 3
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array, c: Array) -> Array:
         return np.asarray(a.astype(np.longdouble) * b + c).astype(a.dtype)
@@ -177,11 +226,17 @@ class MultiplyAdd(Elementwise):
     def emit(self, k: Any, a: Any, b: Any, c: Any) -> Any:
         return k.fma(a, b, c)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b, c = operands
+        return infix(" + ", SUM, infix(" · ", PRODUCT, a, b, regroups=True), c, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Negative(Elementwise):
     """y = −x"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return -x
@@ -193,12 +248,16 @@ class Negative(Elementwise):
     def emit(self, k: Any, x: Any) -> Any:
         return k.neg(x)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return prefix("−", operands[0])
+
 
 @register
 @dataclass(frozen=True)
 class Cast(Elementwise):
     """y = x in another dtype"""
 
+    arithmetic: ClassVar[bool] = True
     dtype: DType = DType.float32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -225,6 +284,7 @@ class Reshape(Op):
     """y = x with another shape, the elements in the same (row-major) order"""
 
     kind: ClassVar[Kind] = Kind.VIEW
+    title: ClassVar[str] = "flatten"
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -248,6 +308,9 @@ class Reshape(Op):
         yield Sample(cls((4, 30)), (from_batch,), batched=False)
         yield Sample(cls((4, 5, 3, 2)), (from_batch,), batched=False)
         yield Sample(cls((17, 1, 1)), (random.standard_normal(17),), batched=False)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"flatten({operands[0].text})")
 
 
 def reshape(x: Value, shape: Shape) -> Value:
@@ -341,5 +404,5 @@ operators.update(
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),
     divide=_binary(Divide()),
-    negate=_negated,
+    negative=_negated,
 )

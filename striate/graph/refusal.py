@@ -9,10 +9,9 @@ known_operations: set[str] = set()
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
     "negative": "-x", "square": "x * x", "power": "x * x, or st.ops.sqrt", "matmul": "st.ops.linear(x, w), w (K, D)",
-    "dot": "st.ops.linear(x, w), w (K, D)", "isfinite": "st.ops.isfinite(x)", "max": "st.ops.max(x)",
-    "amax": "st.ops.max(x)", "ravel": "st.ops.flatten(x)", "concat": "st.ops.concat",
-    "astype": "st.ops.cast(x, dtype)", "broadcast_to": "st.ops.broadcast_to(x, shape)", "abs": "st.ops.abs(x)",
-    "fabs": "st.ops.abs(x)",
+    "dot": "st.ops.linear(x, w), w (K, D)", "amax": "st.ops.max(x)",
+    "ravel": "st.ops.flatten(x)", "concatenate": "st.ops.concat", "astype": "st.ops.cast(x, dtype)",
+    "absolute": "st.ops.abs(x)", "fabs": "st.ops.abs(x)",
 }  # fmt: skip
 _COMPARISONS = {
     "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!=",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from striate.errors import OptionError, StriateError
 from striate.insight import feature_maps, saliency
 from striate.lab.framing import Framing
 from striate.lab.limits import PICTURE_PIXELS
+from striate.locks import Lock
 from striate.persistence import LoadedModel, load
 from striate.report.anatomy import Block, blocks_of
-from striate.report.equations import own_equation
 from striate.report.labels import colour_of, label_of
 from striate.train.evaluation import log_softmax
 from striate.train.run import MODEL_FILE, read_run
@@ -53,7 +52,7 @@ class Looking:
 
     def __init__(self) -> None:
         self._models: OrderedDict[Path, Opened] = OrderedDict()
-        self._turn = threading.Lock()
+        self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
         """A held-out picture (C, H, W), and what is known of it."""
@@ -163,7 +162,7 @@ def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
         "name": name,
         "label": "" if block is None else label_of(block),
         "kind": "other" if block is None else colour_of(block),
-        "equation": "" if main is None else own_equation(main),
+        "equation": "" if main is None else main.own_equation(),
         "shape": list(array.shape),
         "least": finite(finite_values.min()) if finite_values.size else None,
         "most": finite(finite_values.max()) if finite_values.size else None,

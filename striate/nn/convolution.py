@@ -8,6 +8,7 @@ from typing import ClassVar
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
 from striate.nn.initialization import Initializer, bias_initializer
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
@@ -26,6 +27,7 @@ class Convolution(Module):
     "same" or "valid". Raises ``ShapeError`` for inputs of another rank or channel count, or smaller than the window.
     """
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
     rank: ClassVar[int]
     weight: Value
     bias: Value | None
@@ -91,6 +93,15 @@ class Convolution(Module):
         if slot.array is None:
             self.__dict__["in_channels"] = None
             slot.shape = (self.out_channels, None, *self.kernel_size)
+
+    def forget_inputs(self) -> None:
+        if self.groups != 1:
+            super().forget_inputs()
+        self.__dict__["in_channels"] = None
+        self.slot("weight").shape = (self.out_channels, None, *self.kernel_size)
+        for slot in self._parameters.values():
+            slot.array = slot.start = None
+        self.touch()
 
     def settle(self) -> None:
         within = self.slot("weight").shape[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +25,9 @@ class Reduction(Enum):
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` gives one number."""
 
+    takes_logits: ClassVar[bool] = False
+    """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
+
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in Reduction.__members__:
             raise unknown_option("reduction", reduction, Reduction.__members__)
@@ -34,6 +39,10 @@ class Loss(Module):
 
     def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
         """Raises where a target does not fit the shape of the prediction."""
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
+        return math.nan
 
     def totals(self, value: float, target: Array) -> tuple[float, float]:
         """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of many batches is the quotient of their sums.
@@ -63,6 +72,7 @@ class CrossEntropyLoss(Loss):
     with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
     """
 
+    takes_logits: ClassVar[bool] = True
     weight: Value | None
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
@@ -76,7 +86,7 @@ class CrossEntropyLoss(Loss):
         self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
-        return cross_entropy(x, y, self.weight, self.label_smoothing, self.reduction)
+        return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)
@@ -105,6 +115,17 @@ class CrossEntropyLoss(Loss):
                 f"label {int(y[tuple(bad)])} at index {place} is out of range: the model has {classes} classes, "
                 f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
             )
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The entropy of the labels, as class weights and smoothing change it."""
+        p = np.bincount(targets, weights).astype(np.float64)
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.start is not None and weight.start.shape == p.shape:
+            p = p * weight.start
+        p = p / p.sum()
+        p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
+        p = p[p > 0]
+        return float(-(p * np.log(p)).sum())
 
     def mean_weight(self, target: Array) -> float:
         """Σ w[y_n], as the mean divides by."""
@@ -158,3 +179,9 @@ class MSELoss(Loss):
             raise ShapeError(
                 f"targets of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}"  # pyright: ignore[reportArgumentType]
             )
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The variance of the targets, which is the loss of their mean."""
+        rows = targets.reshape(len(targets), -1).astype(np.float64)
+        mean = np.average(rows, axis=0, weights=weights)
+        return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())

@@ -6,7 +6,7 @@ import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from striate.graph import arithmetic
 from striate.graph.graph import Graph
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
+from striate.nn.kind import LayerKind
 from striate.nn.memory import placed, write_state
 from striate.nn.parameter import Parameter, Role
 from striate.nn.summary import summary_html, summary_rows, summary_table
@@ -51,6 +52,8 @@ class Module:
     Called on arrays it predicts, through a program compiled for any number of samples; called on traced values it
     becomes part of the graph.
     """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -315,6 +318,15 @@ class Module:
         for _, module in self.named_modules():
             module.settle()
 
+    def forget_inputs(self) -> None:
+        """Lets a layer with weights infer its number of inputs anew; the weights start anew as well.
+
+        Raises ``OptionError`` for a layer that cannot.
+        """
+        raise OptionError(
+            f"{self.describe()} cannot infer its number of inputs\n  help: build the layer anew for fewer inputs"
+        )
+
     def settle(self) -> None:
         """Takes over sizes that loading a state made known; layers with inferred sizes override it."""
 
@@ -547,6 +559,7 @@ class _Latest:
 class Standardization(Module):
     """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned."""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION
     mean: Value
     sigma: Value
 

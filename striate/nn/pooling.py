@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -16,6 +17,7 @@ from striate.tracing import current_trace
 class Pooling(Module):
     """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…)"""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
     rank: ClassVar[int]
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
@@ -137,12 +139,16 @@ class AvgPool3d(AvgPool):
 class GlobalAveragePool(Module):
     """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
+
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
 
 
 class AdaptiveAvgPool2d(Module):
     """The mean over all positions, as PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not there."""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
         if output_size not in (1, (1, 1)):

@@ -9,7 +9,7 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from striate import settings
 from striate.codegen.launch import Launch
 from striate.codegen.storage import InputLayout
 from striate.graph.arithmetic import reshape
+from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.kernels.convolution import (
@@ -44,8 +45,10 @@ from striate.ops.window import (
     padding_pairs,
     per_axis,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -59,6 +62,7 @@ class Convolutional(Windowed):
     """Base of convolution and its gradients (abstract)."""
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     dilation: Sizes
     groups: int
 
@@ -123,6 +127,8 @@ def _grouped(array: Array, groups: int, axis: int) -> Array:
 class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
 
+    title: ClassVar[str] = "conv"
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
@@ -166,6 +172,16 @@ class Convolution(Convolutional):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
+
+    def notation(self, *operands: Expression) -> Expression:
+        x, w = operands
+        return infix(" ⊗ ", PRODUCT, x, w)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        filters, depth, *kernel = _fixed(inputs[1].shape)
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        sizes = f"{times(kernel)}, {depth * self.groups} → {filters}"
+        return f"{self.title} {sizes}{stride_text(self.stride)}{groups}"
 
 
 @register
@@ -321,8 +337,8 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
 
 
 def conv(
-    x: Value,
-    w: Value,
+    input: Value,
+    weight: Value,
     bias: Value | None = None,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -340,14 +356,14 @@ def conv(
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), x.type)
-    rank = x.type.rank - 2
-    if w.type.rank != rank + 2:
-        raise shape_error("convolution", f"filters {w.type} for an input {x.type}", "w is (out, in / groups, taps…)")
+    require_positions(Convolution((), (), (), groups), input.type)
+    rank = input.type.rank - 2
+    if weight.type.rank != rank + 2:
+        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
-    pairs = padding_pairs(padding, _fixed(w.shape[2:]), strides, dilations)
-    y = Convolution(strides, pairs, dilations, groups)(x, w)
-    return y if bias is None else y + channel_vector("convolution", bias, y)
+    pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
+    y = Convolution(strides, pairs, dilations, groups)(input, weight)
+    return y if bias is None else y + channel_vector("conv", bias, y)
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:

@@ -5,7 +5,7 @@ Softmax and cross entropy mix the channels (axis 1) of every position: logits ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, TensorType, Value
-from striate.ops.activation import Exp
+from striate.ops.arithmetic import Exp
 from striate.ops.kernels.rowwise import (
     CrossEntropyGradientRows,
     CrossEntropyRows,
@@ -92,6 +92,8 @@ def _log_softmax(x: Array) -> Array:
 @dataclass(frozen=True)
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
+
+    gives_probabilities: ClassVar[bool] = True
 
     def lower(self, context: Any) -> list[Launch]:
         return _phase(context, SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0])))
@@ -173,6 +175,7 @@ class LabelLoss(Op):
     """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
+    letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
     label_smoothing: float = 0.0
 
     def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
@@ -334,34 +337,34 @@ def _reduction(name: str) -> LossReduction:
     return LossReduction[name]
 
 
-def softmax(x: Value) -> Value:
+def softmax(input: Value) -> Value:
     """y[c] = e^x[c] / Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return Softmax()(x)
+    return Softmax()(input)
 
 
-def log_softmax(x: Value) -> Value:
+def log_softmax(input: Value) -> Value:
     """y[c] = x[c] − ln Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return LogSoftmax()(x)
+    return LogSoftmax()(input)
 
 
 def cross_entropy(
-    logits: Value,
-    labels: Value,
+    input: Value,
+    target: Value,
     weight: Value | None = None,
-    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Value:
     """−Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c], averaged over samples and positions.
 
-    logits (N, C, positions…) float32 or float64, labels (N, positions…) integers, weight (C,) → scalar; with
-    reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as PyTorch does.
-    Raises ShapeError, DTypeError (labels that are no integers), OptionError; labels out of range are the caller's
-    to refuse before anything runs.
+    ``input`` holds logits (N, C, positions…) in float32 or float64, ``target`` labels (N, positions…) as integers,
+    ``weight`` (C,) → scalar; with reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as
+    PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError; the caller refuses
+    labels out of range before anything runs.
     """
     wanted = _reduction(reduction)
-    if labels.dtype in (DType.int32, DType.uint8):
-        labels = cast(labels, DType.int64)
-    found = CrossEntropy(float(label_smoothing))(logits, labels, *(() if weight is None else (weight,)))
+    if target.dtype in (DType.int32, DType.uint8):
+        target = cast(target, DType.int64)
+    found = CrossEntropy(float(label_smoothing))(input, target, *(() if weight is None else (weight,)))
     losses, shares = (found, None) if weight is None else found
     if wanted is LossReduction.none:
         return losses
@@ -370,17 +373,15 @@ def cross_entropy(
     return mean(losses) if shares is None else sum(losses) / sum(shares)
 
 
-def mse_loss(prediction: Value, target: Value, reduction: str = "mean") -> Value:
-    """(1/n) Σ (prediction − target)² over all elements; "sum" does not divide, "none" keeps every square.
+def mse_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
+    """(1/n) Σ (input − target)² over all elements; "sum" does not divide, "none" keeps every square.
 
     Both of one shape and one float dtype. Raises ShapeError, DTypeError, OptionError.
     """
     wanted = _reduction(reduction)
-    if prediction.shape != target.shape:
-        raise shape_error(
-            "mean_squared_error", f"prediction {prediction.type} and target {target.type} differ", "reshape one of them"
-        )
-    error = prediction - target
+    if input.shape != target.shape:
+        raise shape_error("mse_loss", f"input {input.type} and target {target.type} differ", "reshape one of them")
+    error = input - target
     squares = error * error
     if wanted is LossReduction.none:
         return squares

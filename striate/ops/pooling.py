@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,8 +31,10 @@ from striate.ops.window import (
     per_axis,
     reach,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -46,6 +48,7 @@ class Pooling(Windowed):
     """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
 
     kind: ClassVar[Kind] = Kind.WINDOW
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     has_epilogue: ClassVar[bool] = True
     kernel: Sizes
     dilation: Sizes
@@ -65,6 +68,9 @@ class Pooling(Windowed):
 
     def _before(self) -> tuple[int, int, int]:
         return three([before for before, _ in self.padding], 0)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
 
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
@@ -135,6 +141,8 @@ class MaxPooling(Pooling):
     Returns (y, index): the number of the tap that held the first maximum, uint8 (int32 for more than 255 taps).
     Padding never wins. NaN wins over every number.
     """
+
+    title: ClassVar[str] = "max pool"
 
     @property
     def index_dtype(self) -> DType:
@@ -258,6 +266,8 @@ class Averaging(Pooling):
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]"""
 
+    title: ClassVar[str] = "average pool"
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
@@ -364,7 +374,7 @@ def _geometry(
 
 
 def max_pool(
-    x: Value,
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -376,13 +386,13 @@ def max_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(MaxPooling((), (), (), (), ceil_mode), x.type)
-    y, _ = MaxPooling(*_geometry(x, kernel_size, stride, padding, dilation), bool(ceil_mode))(x)
+    require_positions(MaxPooling((), (), (), (), ceil_mode), input.type)
+    y, _ = MaxPooling(*_geometry(input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
     return y
 
 
 def avg_pool(
-    x: Value,
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -394,12 +404,12 @@ def avg_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
     Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), x.type)
-    geometry = _geometry(x, kernel_size, stride, padding, 1)
-    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(x)
+    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), input.type)
+    geometry = _geometry(input, kernel_size, stride, padding, 1)
+    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(input)
 
 
-def global_avg_pool(x: Value) -> Value:
+def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
-    require_positions(AveragePooling((), (), (), (), False, True), x.type)
-    return mean(x, tuple(range(2, x.type.rank)), keepdims=True)
+    require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

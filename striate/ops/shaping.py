@@ -16,6 +16,7 @@ from striate.codegen.region import Domain, Load, Number, Region, Space, Store
 from striate.codegen.storage import BLOCK, InputLayout
 from striate.errors import GraphError, ShapeError
 from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.notation import Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
 from striate.ops.requirement import place, shape_error
@@ -30,6 +31,7 @@ class BroadcastTo(Elementwise):
     operation whose result may be larger than all its inputs.
     """
 
+    arithmetic: ClassVar[bool] = True
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -62,6 +64,9 @@ class BroadcastTo(Elementwise):
         yield Sample(cls((4, 3, 2, 5)), (random.standard_normal((4, 1, 2, 1)),), batched=False)
         yield Sample(cls((3, 17)), (random.standard_normal((1, 17)),), batched=False)
         yield Sample(cls((2, 3, 1)), (np.asarray(random.standard_normal()),), batched=False)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
 
 
 def expanded(gradient: Value, like: Value) -> Value:
@@ -165,6 +170,9 @@ class Concat(ChannelMove):
         for shape, channels in (((2, 3, 4), (1, 3, 17)), ((3,), (17, 1)), ((1, 1, 1), (3, 3)), ((2, 5), (3,))):
             yield Sample(cls(), tuple(random.standard_normal((shape[0], c, *shape[1:])) for c in channels))
 
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"[{', '.join(one.text for one in operands)}]")
+
 
 @register
 @dataclass(frozen=True)
@@ -243,7 +251,7 @@ class ChannelPad(ChannelMove):
         yield Sample(cls(1, 0), (random.standard_normal((1, 1, 2, 3, 2)),))
 
 
-def concatenate(values: Sequence[Value]) -> Value:
+def concat(values: Sequence[Value]) -> Value:
     """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError where another axis differs.
@@ -259,6 +267,6 @@ def flatten(x: Value) -> Value:
     return reshape(x, (x.shape[0], math.prod(sizes)))
 
 
-def expand(x: Value, shape: Shape) -> Value:
+def broadcast_to(x: Value, shape: Shape) -> Value:
     """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
     return x if x.shape == shape else BroadcastTo(shape)(x)

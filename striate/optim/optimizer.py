@@ -11,7 +11,7 @@ from typing import ClassVar
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
-from striate.ops.activation import exp, greater, sqrt, where
+from striate.ops.arithmetic import exp, greater, sqrt, where
 from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
 from striate.options import flag, number
 

@@ -220,7 +220,7 @@ class _Fuser:
 
     def _may_enter(self, node: Node) -> bool:
         """Whether the anchor's input may be computed where the anchor reads it: nobody else needs it in memory."""
-        if not (hasattr(node.op, "enters") and cast(Any, node.op).accepts_prologue()):
+        if not (hasattr(node.op, "accepts_prologue") and cast(Any, node.op).accepts_prologue()):
             return False
         (x,) = node.inputs
         others = [other for other in self.consumers.get(x, ()) if other is not node]
@@ -247,7 +247,7 @@ class _Fuser:
         for value in node.inputs:
             if not prologue:
                 self._keep(value)
-        opens = bool(getattr(node.op, "fuses", False))
+        opens = bool(getattr(node.op, "has_epilogue", False))
         domain = domain_of(self.layouts, node.outputs[0]) if opens else None
         group = self._group(domain)
         group.anchor = node

@@ -15,6 +15,7 @@ from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph
+from striate.graph.notation import Expression, call
 from striate.graph.op import Kind, Node, at_path, register
 from striate.graph.value import Array, TensorType, Value
 
@@ -37,6 +38,9 @@ class Convert(Elementwise):
 
     def emit(self, k: Any, *inputs: Any) -> Any:
         return inputs[0]
+
+    def notation(self, *operands: Expression) -> Expression:
+        return call("copy", operands, {})
 
 
 class LaysOut(Protocol):

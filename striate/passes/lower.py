@@ -16,7 +16,7 @@ from striate.codegen.region import (
     AnchorResult,
     Apply,
     Domain,
-    Extent,
+    ElementCount,
     Instruction,
     Load,
     Number,
@@ -286,7 +286,7 @@ class _RegionBuilder:
             return self._add(value, Number(op.number, value.dtype))
         if kind is Kind.SIZE:
             count, batched = cast(Any, op).elements(value.node.inputs[0].type)
-            return self._add(value, Extent(count, batched, value.dtype))
+            return self._add(value, ElementCount(count, batched, value.dtype))
         home = self.lowerer.plan.in_memory.get(value)
         if home is not None and home != self.group.index:
             return self._add(value, self._load(value))

@@ -7,9 +7,6 @@ operands     │ phase 0: address, address, … │ phase 1: address, … │ �
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -134,11 +131,9 @@ class Program:
         self.profile: Profile | None = None
         self.failure: PhaseFailure | None = None
         self._clock: NDArray[np.int64] = np.zeros((0, 2), np.int64)
-        self._lock = threading.Lock()
         self._most_per = max((phase.per for phase in self.phases), default=0)
         self._check()
         self._bind()
-        _programs.add(self)
 
     def _check(self) -> None:
         for phase in self.phases:
@@ -190,14 +185,14 @@ class Program:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
         ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
-        left out). ``alone`` wakes no other thread. After a status above 0, ``failure`` says which phase and chunk. The
-        scratch arena keeps the values only while the caller holds its lock.
+        left out). ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` says which phase and
+        chunk. The scratch arena keeps the values only while the caller holds its lock.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
         arena = scratch_arena()
-        with self._lock, arena.lock:
+        with arena.lock:
             if arena.size < self.scratch:
                 arena.reserve(self.scratch)
             for rebasing in self._rebasings:
@@ -263,22 +258,6 @@ class Program:
             keep=self.keep + other.keep,
         )
 
-    def renew_lock(self) -> None:
-        """After a fork: the thread that held the lock does not exist in the child."""
-        self._lock = threading.Lock()
-
 
 def _place(rebasings: dict[int, _Rebasing], arena: Arena, position: int, offset: int) -> None:
     rebasings.setdefault(id(arena), _Rebasing(arena)).places.append((position, offset))
-
-
-_programs: weakref.WeakSet[Program] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for program in _programs:
-        program.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)

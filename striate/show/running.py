@@ -1,4 +1,4 @@
-"""The last two stages as tables: who lies where in memory and for how long, and the phases that run."""
+"""The last two stages as tables: which array lies where in memory and for how long, and the phases that run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from striate.show.names import Names, forward_nodes
 BAR = 40
 
 MEMORY = """\
-Scratch memory of one step at N = {samples}: {total}. Every array exists only from the phase that writes it to the
-last one that reads it, and lends its bytes to others before and after. Each with memory of its own would take
-{apart}. Parameters, gradients and running statistics are not here: they live in the model's own memory.
+Scratch memory of one step at N = {samples}: {total}. Each array lives from the phase that writes it to
+the last phase that reads it; its bytes serve other arrays before and after. With separate memory for each
+array it would take {apart}. Parameters, gradients and running statistics are not listed: they live in the
+model's own memory.
 
 """
 
 PROGRAM = """\
 {phases} phases, {kernels} different kernels, run by one call into native code. A phase is one kernel over its
-chunks; threads take chunks as they come free and wait for each other at the end of the phase. How work is cut
-into chunks follows from the shapes alone, never from the number of threads: so the result has the same bits
-on one thread or many.
-Sizes are at N = {samples}; → stands before what a phase writes.
+chunks; threads take chunks as they become free and wait for each other at the end of the phase. The chunks
+depend on the shapes alone, never on the number of threads, so the result has the same bits on one thread or
+many.
+Sizes are at N = {samples}; → marks what a phase writes.
 
 """
 

@@ -275,7 +275,7 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     before = settings.override(threads=2)
     try:
         for limit in (0, 1 << 60):
-            monkeypatch.setattr(compiler, "ALONE", limit)
+            monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", limit)
             fresh = deepcopy(model)
             results.append(fresh(x))
     finally:
@@ -283,7 +283,7 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_whether_a_program_runs_alone_depends_on_shapes() -> None:
+def test_whether_a_program_runs_single_threaded_depends_on_shapes() -> None:
     found = executable(network(), images(1))
     assert found.runs_single_threaded(1)
     assert not found.runs_single_threaded(256)
@@ -324,7 +324,7 @@ def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None
 def test_one_sample_gives_the_same_bits_in_shares_for_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = network(), images(2)
     wanted = model(x)[:1]
-    monkeypatch.setattr(compiler, "ALONE", 0)
+    monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", 0)
     fresh = deepcopy(model)
     np.testing.assert_array_equal(fresh(x[:1]), wanted)
     chunks = {phase.name: phase.chunks for phase in executable(fresh, x[:1]).phases}

@@ -93,7 +93,7 @@ def sample_record(epochs: int = 2) -> list[dict[str, Any]]:
                  "loss": 2.0 / (epoch + batch), "accuracy": None, "images_per_second": 1000.0}
             )  # fmt: skip
         layers = {
-            name: {"mean": 0.1, "spread": 1.0, "zeros": zeros, "saturated": None, "gradient_norm": norm,
+            name: {"mean": 0.1, "std": 1.0, "zeros": zeros, "saturated": None, "gradient_norm": norm,
                    "gradient_ratio": ratio, "update_ratio": 1e-3, "units": 4, "silent": silent,
                    "silent_count": len(silent)}
             for name, zeros, norm, ratio, silent in (

@@ -13,6 +13,7 @@ from striate.graph.graph import Input
 from striate.graph.op import scope
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.ops.loss import CrossEntropy
+from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.window import padding_pairs, per_axis
 
 
@@ -67,16 +68,20 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         r"2048 features(.|\n)*Linear\(None, 10\)",
     ),
     "one value per channel": (
-        lambda: ops.batch_norm(value(1, 3), value(3), value(3)),
+        lambda: ops.batch_norm(value(1, 3), None, None, value(3), value(3), training=True),
         ShapeError,
         "one value per channel",
     ),
     "scale of another size": (
-        lambda: ops.batch_norm(value(*IMAGES), value(4), value(4)),
+        lambda: ops.batch_norm(value(*IMAGES), None, None, value(4), value(4), training=True),
         ShapeError,
         "num_features=3",
     ),
-    "scale without shift": (lambda: ops.batch_norm(value(*IMAGES), value(3)), OptionError, "both"),
+    "scale without shift": (
+        lambda: ops.batch_norm(value(*IMAGES), None, None, value(3), training=True),
+        OptionError,
+        "both",
+    ),
     "pooling window": (lambda: ops.max_pool(value(*IMAGES), 10), ShapeError, "larger"),
     "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), ShapeError, "nothing but padding"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
@@ -123,9 +128,9 @@ def test_errors_name_the_layer() -> None:
 
 
 def test_a_batch_of_one_image_can_be_normalized() -> None:
-    y, mean, variance = ops.batch_norm(value(1, 3, 2, 1))
+    y, mean, variance = batch_norm_with_statistics(value(1, 3, 2, 1))
     assert (y.shape, mean.shape, variance.shape) == ((1, 3, 2, 1), (3,), (3,))
-    assert ops.batch_norm(value(N, 3))[0].shape == (N, 3)
+    assert batch_norm_with_statistics(value(N, 3))[0].shape == (N, 3)
 
 
 def test_labels_out_of_range_are_named() -> None:

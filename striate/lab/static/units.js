@@ -13,7 +13,7 @@ export class Units {
     this.sentence = el("p", { className: "finding-line" });
     this.list = el("div", { className: "unit-layers" });
     this.table = el("tbody");
-    const heads = ["layer", "mean", "spread", "zeros", "saturated", "update / weight"];
+    const heads = ["layer", "mean", "std", "zeros", "saturated", "update / weight"];
     this.element = el(
       "section",
       { className: "card wide" },
@@ -48,7 +48,7 @@ export class Units {
     }
     replace(
       this.table,
-      layers.map(([path, one]) => el("tr", {}, el("th", { scope: "row" }, record.layerName(path)), cell(short(one.mean)), cell(short(one.spread)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
+      layers.map(([path, one]) => el("tr", {}, el("th", { scope: "row" }, record.layerName(path)), cell(short(one.mean)), cell(short(one.std)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
     );
   }
 }

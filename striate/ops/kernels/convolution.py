@@ -301,8 +301,8 @@ def lower_convolution(context: Any, g: Geometry, transposed: bool) -> list[Launc
         tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills;
     # pairs of bfloat16 it keeps with many registers too.
-    single_sample = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
-    unrolled = UNROLLED if single_sample else 0
+    one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
+    unrolled = UNROLLED if one_register else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
     abreast = 1
     if context.domain.sample_major and not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
