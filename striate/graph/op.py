@@ -40,6 +40,14 @@ class Kind(Enum):
     COMPOSITE = "composite"  # replaced by smaller operations once it is differentiated
 
 
+class Direction(Enum):
+    """Which way a contraction goes through its layer."""
+
+    FORWARD = "forward"
+    INPUT_GRADIENT = "input gradient"
+    WEIGHT_GRADIENT = "weight gradient"
+
+
 class Part(Enum):
     """The part that an operation plays in a network; drawings colour layers by it."""
 
@@ -94,6 +102,7 @@ class Op:
     """
 
     kind: ClassVar[Kind]
+    direction: ClassVar[Direction] = Direction.FORWARD
     title: ClassVar[str] = ""
     """What people call it: "conv", "leaky ReLU"; the words of its class name unless it is given."""
     arithmetic: ClassVar[bool] = False

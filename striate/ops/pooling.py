@@ -153,6 +153,9 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
+
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
@@ -270,6 +273,9 @@ class AveragePooling(Averaging):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
+
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
