@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from striate.errors import OptionError
+from striate.errors import OptionError, unknown_option
+
+Kind = TypeVar("Kind")
 
 
 def number(
@@ -62,6 +66,21 @@ def path(name: str, value: object) -> Path:
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value)
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
+
+
+def instance(name: str, value: object, kind: type[Kind], cure: str) -> Kind:
+    """An object of a class; ``cure`` says where one comes from."""
+    if isinstance(value, kind):
+        return value
+    raise OptionError(f"{name} is of type {type(value).__name__}; expected {kind.__name__}\n  help: {cure}")
+
+
+def choice(what: str, value: object, known: Iterable[str]) -> str:
+    """One of the known names."""
+    names = tuple(known)
+    if isinstance(value, str) and value in names:
+        return value
+    raise unknown_option(what, value, names)
 
 
 def _range(least: float, most: float, above: float, below: float) -> str:
