@@ -23,7 +23,7 @@ from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
 from striate.nn.module import Module, Standardization
 from striate.options import path as checked_path
-from striate.options import whole_number
+from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
 from striate.persistence.container import (
     LONGEST_NAME,
@@ -106,7 +106,7 @@ def save(
     are unknown, ``OptionError`` for what is not a model, a path, a shape or a list of as many different names as the
     model has outputs, ``ModelFileError`` where the model or the path cannot be used.
     """
-    _require_model(model)
+    require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
     graph = predict_graph(model, input_shape)
     state = model.state_dict()
@@ -124,11 +124,6 @@ def save(
     }
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     write_atomically(target, encode({**state, **graph.captured}, {ENTRY: text}))
-
-
-def _require_model(model: object) -> None:
-    if not isinstance(model, Module):
-        raise OptionError(f"model={model!r}; expected a model\n  help: give an object, such as nn.Sequential(…)")
 
 
 def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
