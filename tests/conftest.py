@@ -54,6 +54,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del os.environ[KERNELS]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What opens a browser is slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """``-n auto``: as many workers as the process may use cores, which in a container are fewer than there are."""
     return settings.available_threads()
