@@ -20,7 +20,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.storage import InputLayout
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
-from striate.graph.op import Kind, Sample, register
+from striate.graph.op import Direction, Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.kernels.convolution import (
     BLOCK,
@@ -173,6 +173,9 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return _fixed(inputs[1].shape[2:])
+
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands
         return infix(" ⊗ ", PRODUCT, x, w)
@@ -192,6 +195,7 @@ class ConvolutionInputGradient(Convolutional):
     ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
     """
 
+    direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
     size: Sizes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -251,6 +255,7 @@ class ConvolutionWeightGradient(Convolutional):
     ``size`` is the size of the kernel.
     """
 
+    direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:

@@ -24,6 +24,8 @@ class Optimizer(ABC):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    usual_lr: ClassVar[float] = 0.01
+    """A learning rate to start from on small pictures; the default of the command line."""
     lr: float
     schedule: Schedule = field(default_factory=ConstantSchedule, kw_only=True)
 
@@ -44,6 +46,11 @@ class Optimizer(ABC):
     def bounded(self) -> bool:
         """Whether a step from finite numbers always gives finite numbers; otherwise each result is checked."""
         return False
+
+    @classmethod
+    def summary(cls) -> str:
+        """What it does, in a line: the first of its docstring."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     def _is_bounded(self, decay: float) -> bool:
         """Whether the rate is so small that parameters need 10¹⁵ steps to overflow, and the decay shrinks them."""
@@ -79,6 +86,7 @@ class SGD(Optimizer):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
+    usual_lr: ClassVar[float] = 0.05
     momentum: float = 0.0
     dampening: float = 0.0
     weight_decay: float = 0.0
@@ -133,6 +141,7 @@ class Adam(Optimizer):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    usual_lr: ClassVar[float] = 0.002
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8

@@ -150,7 +150,7 @@ def test_overlapping_tensors_and_gaps(good: bytes, tmp_path: Path) -> None:
         header["1.bias"]["data_offsets"] = header["1.weight"]["data_offsets"]
 
     refused(tmp_path, with_header(good, overlap), "overlap|gap")
-    refused(tmp_path, with_header(good, lambda h: h.pop("0.weight")), "gap|belong to none")
+    refused(tmp_path, with_header(good, lambda h: h.pop("0.weight")), "gap|belong to no tensor")
 
 
 def test_dtypes(good: bytes, tmp_path: Path) -> None:

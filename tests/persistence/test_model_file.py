@@ -71,7 +71,9 @@ def test_a_transposed_array_is_stored_as_it_reads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "m.safetensors").state_dict()["0.weight"], weights)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else pytest.mark.slow) for name in MODELS]
+)
 def test_named_networks_come_back(name: str, tmp_path: Path) -> None:
     model = build(name, channels=1, classes=10, seed=3)
     save(model, tmp_path / "m.safetensors", input_shape=(1, 8, 8))
