@@ -37,9 +37,9 @@ def posthoc(
 
     Raises ``OptionError`` for a model or data set of another type.
     """
-    options.instance("model", model, Module, 'a model such as st.load("model.safetensors")')
+    options.require_instance("model", model, Module, 'st.load("model.safetensors")')
     for name, dataset in (("train_set", train_set), ("validation", validation)):
-        options.instance(name, dataset, Dataset, "st.data.Dataset(images, labels)")
+        options.require_instance(name, dataset, Dataset, "st.data.Dataset(images, labels)")
     setup = Setup(model if network is None else network, CrossEntropyLoss(), SGD(lr=0.0), train_set, validation)
     trace = TrainingTrace(setup, continued=True, finished=True)
     trace.data, trace.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)

@@ -35,7 +35,7 @@ def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None
     Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
     """
     if layer is not None:
-        options.instance("layer", layer, str, "st.insight.layer_shapes(model, shape) lists the layers")
+        options.require_instance("layer", layer, str, '"conv1"')
     x = one_sample(model, image)
     logits = scores(model, x)
     mask = one_hot(class_index(model, target, logits[0]), logits, 1)

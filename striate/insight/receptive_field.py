@@ -33,7 +33,7 @@ class ReceptiveField:
 
     def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
         require_model(model)
-        options.instance("layer", layer, str, "st.insight.layer_shapes(model, shape) lists the layers")
+        options.require_instance("layer", layer, str, '"conv1"')
         sizes = require_shape(shape)
         with Trace() as trace:
             self._x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *sizes)))

@@ -18,14 +18,14 @@ from striate.passes.differentiate import differentiate
 Target = int | str | None
 
 
-def require_model(model: object) -> Module:
+def require_model(model: object) -> None:
     """Raises ``OptionError`` for anything but a model."""
-    return options.instance("model", model, Module, 'a model such as st.load("model.safetensors")')
+    options.require_instance("model", model, Module, 'st.load("model.safetensors")')
 
 
-def require_dataset(dataset: object) -> Dataset:
+def require_dataset(dataset: object) -> None:
     """Raises ``OptionError`` for anything but a data set."""
-    return options.instance("dataset", dataset, Dataset, "st.data.Dataset(images, labels)")
+    options.require_instance("dataset", dataset, Dataset, "st.data.Dataset(images, labels)")
 
 
 def require_layers(layers: object) -> tuple[str, ...]:

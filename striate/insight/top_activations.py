@@ -57,7 +57,7 @@ def top_activations_by_unit(
 ) -> dict[int, list[TopActivation]]:
     """``top_activations`` of several units (by default of all) in one pass over the data set."""
     options.whole_number("count", count, 1)
-    options.instance("layer", layer, str, "st.insight.layer_shapes(model, shape) lists the layers")
+    options.require_instance("layer", layer, str, '"conv1"')
     require_model(model)
     require_dataset(dataset)
     values: list[Array] = []

@@ -37,7 +37,7 @@ from striate.train.history import History
 
 def curves(history: History, path: str | Path | None = None) -> Figure:
     """Loss and held-out accuracy by epoch: ``history.plot()``. Raises ``DataError`` for a history without epochs."""
-    options.instance("history", history, History, "trainer.history, or what Trainer.fit returns")
+    options.require_instance("history", history, History, "trainer.history")
     if not len(history):
         raise DataError("the history has no finished epoch yet, so there is nothing to draw")
     numbers = [epoch.number for epoch in history]
