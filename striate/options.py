@@ -64,6 +64,15 @@ def path(name: str, value: object) -> Path:
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
 
 
+def require_instance(name: str, value: object, kind: type, example: str) -> None:
+    """Raises ``OptionError`` for what is not an object of a class, such as the class itself."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise OptionError(
+            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: give an object, such as {example}"
+        )
+
+
 def _range(least: float, most: float, above: float, below: float) -> str:
     if math.isfinite(least) and math.isfinite(most):
         return f" from {least:g} to {most:g}"
