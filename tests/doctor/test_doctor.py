@@ -195,10 +195,10 @@ def test_wrong_arguments_are_refused_by_name(bad: Any) -> None:
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
     with pytest.raises(OptionError, match=r"step=.*; expected a TrainingStep"):
         Doctor(bad)
-    with pytest.raises(OptionError, match="model=.*; expected a Module"):
+    with pytest.raises(OptionError, match=r"model=.*; expected a Module"):
         posthoc(bad, data, data)
-    with pytest.raises(OptionError, match="train_set=.*; expected a Dataset"):
+    with pytest.raises(OptionError, match=r"train_set=.*; expected a Dataset"):
         posthoc(model, bad, data)
     if bad is not None:
-        with pytest.raises(OptionError, match="train_set=.*; expected a Dataset"):
+        with pytest.raises(OptionError, match=r"train_set=.*; expected a Dataset"):
             Doctor(step, bad)
