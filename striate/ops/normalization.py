@@ -64,7 +64,7 @@ class BatchNormalization(Op):
             raise shape_error(
                 self,
                 f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
-                "give at least two samples to a batch, or larger images; or call model.eval()",
+                "give batches of at least two samples, or larger images",
             )
         small = x.with_shape(_channel_shape(x.shape))
         return x, small, small
