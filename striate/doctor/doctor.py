@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate import options
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor import rules
@@ -64,6 +65,10 @@ class Doctor:
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
+        options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
+        for name, dataset in (("train_set", train_set), ("validation", validation)):
+            if dataset is not None:
+                options.require_instance(name, dataset, Dataset, "st.data.Dataset(images, labels)")
         setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
@@ -203,7 +208,8 @@ class Doctor:
         labelled = trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
-            trace.data = Sample.of(Dataset(x, labels, name="first batch"), _standardizer_of(trace.setup.model))
+            batch = Dataset(x, labels, name="first batch", channels_first=True)
+            trace.data = Sample.of(batch, _standardizer_of(trace.setup.model))
         except StriateError:
             return  # the step will say why
         if labelled:

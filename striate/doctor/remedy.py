@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
@@ -356,6 +357,26 @@ class Standardize(Change):
 
 
 @dataclass(frozen=True)
+class Clip(Change):
+    """Inputs clipped to low … high in both sets; the standardizer is fitted again."""
+
+    low: float
+    high: float
+
+    def code(self, setup: Setup) -> str:
+        return f"x = np.clip(x, {self.low:.3g}, {self.high:.3g})   # in both sets, before the standardizer is fitted"
+
+    def apply(self, setup: Setup) -> Setup:
+        train_set, validation = (
+            None if one is None else with_images(one, np.clip(one.images, self.low, self.high))
+            for one in (setup.train_set, setup.validation)
+        )
+        if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
+            _standardize(setup.model, train_set)
+        return replace(setup, train_set=train_set, validation=validation)
+
+
+@dataclass(frozen=True)
 class DropFeatures(Change):
     """Data without these features (columns or channels); the first layer infers its number of inputs again."""
 
@@ -378,8 +399,12 @@ class DropFeatures(Change):
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
     """The data set without these columns or channels."""
-    kept = np.delete(dataset.images, np.array(features, np.int64), axis=1)
-    return Dataset(kept, dataset.labels, dataset.classes, dataset.name)
+    return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
+
+
+def with_images(dataset: Dataset, images: npt.NDArray[Any]) -> Dataset:
+    """The data set with other inputs."""
+    return replace(dataset, images=images)
 
 
 @dataclass(frozen=True)
@@ -412,7 +437,7 @@ class RollLabels(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.roll(one.labels, self.places), one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.roll(one.labels, self.places)))
 
 
 @dataclass(frozen=True)
@@ -429,4 +454,4 @@ class Renumber(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.array(self.numbers)[one.labels], one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.array(self.numbers)[one.labels]))

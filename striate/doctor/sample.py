@@ -44,6 +44,11 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     @property
+    def raw(self) -> Array:
+        """(n, …) the same samples as the data set has them, before any standardizer."""
+        return self.dataset.images[self.index]
+
+    @property
     def features(self) -> int:
         """Columns or channels."""
         return int(self.x.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def permuted(dataset: Dataset) -> Dataset:
     """The same pixels at other places: every image loses its neighbourhoods, and nothing else."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
-    return Dataset(flat.reshape(images.shape), dataset.labels, dataset.classes, dataset.name)
+    return replace(dataset, images=flat.reshape(images.shape))
 
 
 def highlighted(image: Array, kernel: Array) -> Array:

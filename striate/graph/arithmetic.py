@@ -54,6 +54,8 @@ class Elementwise(Op):
     """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
     max_derivative: ClassVar[float] = 1.0
     """The largest derivative of an activation: what a gradient keeps at best on its way back."""
+    effect: ClassVar[str] = ""
+    """What an activation does to signals and gradients, in a sentence or two for newcomers."""
     units_can_die: ClassVar[bool] = False
     """Whether the derivative of an activation is 0 on a half-line: a unit with all inputs there never learns again."""
 

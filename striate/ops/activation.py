@@ -26,6 +26,7 @@ class Tanh(Elementwise):
     """y = tanh(x)"""
 
     is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = "Between −1 and 1. It is flat at both ends, so long chains of it shrink the gradient."
     fractional: ClassVar[bool] = True
     output_bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     saturation_bounds: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
@@ -51,6 +52,9 @@ class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
     is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = (
+        "Between 0 and 1. Its derivative is never above ¼, so each layer passes on at most a quarter of the gradient."
+    )
     fractional: ClassVar[bool] = True
     output_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     saturation_bounds: ClassVar[tuple[float, float] | None] = (
@@ -81,6 +85,9 @@ class Relu(Elementwise):
 
     title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = (
+        "max(0, x): cheap and effective, but a unit whose input stays negative gets no more gradient: it is dead."
+    )
     output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units_can_die: ClassVar[bool] = True
 
@@ -130,6 +137,7 @@ class LeakyRelu(Elementwise):
     title: ClassVar[str] = "leaky ReLU"
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = "max(αx, x): a little gradient passes even where x is negative, so no unit dies."
     negative_slope: float = 0.01
 
     @property

@@ -21,12 +21,11 @@ from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
-from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.kernels.algorithm import (
     ConvolutionAlgorithm,
-    Direction,
     acceptable,
     choose,
     form_of,
@@ -152,17 +151,17 @@ class Convolution(Convolutional):
     def algorithm(
         self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
     ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), Direction.FORWARD, stored[0], options)
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
         g = self.geometry(inputs)
-        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, Direction.FORWARD, form_of(algorithm)))
+        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, self.direction, form_of(algorithm)))
         return x, InputLayout((PLAIN,))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), Direction.FORWARD)
+        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -186,6 +185,9 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return _fixed(inputs[1].shape[2:])
+
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands
         return infix(" ⊗ ", PRODUCT, x, w)
@@ -205,6 +207,7 @@ class ConvolutionInputGradient(Convolutional):
     ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
     """
 
+    direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
     size: Sizes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -223,13 +226,13 @@ class ConvolutionInputGradient(Convolutional):
     def algorithm(
         self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
     ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), Direction.INPUT_GRADIENT, stored[0], options)
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
         g = self.geometry(inputs)
-        dy = InputLayout(acceptable(g.filters), read_halo(g, Direction.INPUT_GRADIENT, form_of(algorithm)))
+        dy = InputLayout(acceptable(g.filters), read_halo(g, self.direction, form_of(algorithm)))
         return dy, InputLayout((PLAIN,))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -269,6 +272,7 @@ class ConvolutionWeightGradient(Convolutional):
     """
 
     has_epilogue: ClassVar[bool] = False
+    direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
@@ -293,7 +297,7 @@ class ConvolutionWeightGradient(Convolutional):
     ) -> ConvolutionAlgorithm:
         x, dy = stored
         both = x if x is dy else x.computed  # bfloat16 is multiplied where both inputs are stored so
-        return choose(self.geometry(inputs), Direction.WEIGHT_GRADIENT, both, options)
+        return choose(self.geometry(inputs), self.direction, both, options)
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm

@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Composite, Gradients, Needed, Part, Sample, Values, register
+from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
@@ -43,8 +43,8 @@ class BatchNormalization(Composite):
     epsilon: float = 1e-5
 
     @property
-    def part(self) -> Part:
-        return Part.NORMALIZATION
+    def purpose(self) -> Purpose:
+        return Purpose.NORMALIZATION
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)
@@ -63,7 +63,7 @@ class BatchNormalization(Composite):
             raise shape_error(
                 self,
                 f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
-                "give at least two samples to a batch, or larger images; or call model.eval()",
+                "give batches of at least two samples, or larger images",
             )
         small = x.with_shape(_channel_shape(x.shape))
         return x, small, small

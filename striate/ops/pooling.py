@@ -11,7 +11,7 @@ import numpy as np
 from striate.codegen.launch import Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError
-from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
@@ -59,6 +59,10 @@ class Pooling(Windowed, Anchor):
 
     def _before(self) -> tuple[int, int, int]:
         return spatial([before for before, _ in self.padding], 0)
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.WINDOW
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
@@ -141,6 +145,9 @@ class MaxPooling(Pooling):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
+
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
@@ -259,6 +266,9 @@ class AveragePooling(Averaging):
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
+
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""

@@ -175,9 +175,7 @@ class Board:
         if node is None:
             return Pass.FORWARD
         if group and group.anchor and group.anchor.op.kind is Kind.CONTRACTION:
-            name = type(group.anchor.op).__name__
-            ends = {"InputGradient": Pass.INPUT_GRADIENT, "WeightGradient": Pass.WEIGHT_GRADIENT}
-            return next((stage for end, stage in ends.items() if name.endswith(end)), Pass.FORWARD)
+            return Pass(group.anchor.op.direction.value)
         return Pass.FORWARD if node in self._forward else Pass.BACKWARD
 
     def _base(self, operand: Any) -> Any:

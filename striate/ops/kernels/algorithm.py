@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum
 
 from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, Three, three_pairs
 from striate.dtypes import DType
 from striate.errors import GraphError
+from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
 from striate.ops.kernels.geometry import Geometry, halo_of
 from striate.ops.kernels.winograd import Form
-
-
-class Direction(Enum):
-    """What of a convolution is computed."""
-
-    FORWARD = "convolution"
-    INPUT_GRADIENT = "input gradient"
-    WEIGHT_GRADIENT = "weight gradient"
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from striate.codegen.microkernel import most_accumulators, registers_per_vector,
 from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, PLAIN, Storage
 from striate.dtypes import DType
+from striate.graph.op import Direction
 from striate.ops.anchor import LoweringContext
-from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Direction, Winograd, flipped_before
+from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
 from striate.ops.kernels.direct import Pack, TapConvolution
 from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
 from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
@@ -49,6 +50,10 @@ ABREAST = (4, 2)
 
 SINGLE_SHARES = 4
 """Shares of the output channels that a program for one sample is cut into at most."""
+
+
+def _called(direction: Direction) -> str:
+    return "convolution" if direction is Direction.FORWARD else direction.value
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
@@ -105,7 +110,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
         kernel = WinogradConvolution(*common, context.region, shares)
     launches.append(
         Launch(
-            f"{direction.value} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
+            f"{_called(direction)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip
@@ -163,7 +168,8 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
         Launch(
-            direction.value, path, kernel, (x, packed, *context.region_operands), kernel.chunks, flops_per_sample=g.work
+            _called(direction), path, kernel, (x, packed, *context.region_operands), kernel.chunks,
+            flops_per_sample=g.work,
         ),
     ]  # fmt: skip
 
