@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate import options
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
@@ -52,7 +52,7 @@ class Doctor:
     them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
     the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
 
-    Raises ``OptionError`` for a step or data set of another type.
+    Raises ``OptionError`` for a step of another type, ``DataError`` for a data set of another type.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Doctor:
         options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
         for name, dataset in (("train_set", train_set), ("validation", validation)):
             if dataset is not None:
-                options.require_instance(name, dataset, Dataset, "st.data.Dataset(images, labels)")
+                require_dataset(dataset, name)
         setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
         self.step = step
         self.watch = step.watch("*") if watch is None else watch

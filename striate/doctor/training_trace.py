@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,12 +160,14 @@ class TrainingTrace:
         """Readings of the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
-    def median(self, path: str, what: str, readings: list[Reading] | None = None) -> float:
+    def median(
+        self, path: str, statistic: Callable[[LayerReading], float | None], readings: list[Reading] | None = None
+    ) -> float:
         """Median over readings of one statistic of one layer; NaN where it was never read."""
         found = [
             number
             for one in (self.readings if readings is None else readings)
-            if path in one.layers and (number := getattr(one.layers[path], what)) is not None
+            if path in one.layers and (number := statistic(one.layers[path])) is not None
         ]
         return float(np.median(found)) if found else math.nan
 
@@ -173,7 +175,9 @@ class TrainingTrace:
         """Median ‖Δθ‖/‖θ‖ of each linear layer or convolution that learns."""
         if self.structure is None:
             return {}
-        found = {one.path: self.median(one.path, "update_ratio", readings) for one in self.structure.maps}
+        found = {
+            one.path: self.median(one.path, lambda layer: layer.update_ratio, readings) for one in self.structure.maps
+        }
         return {path: ratio for path, ratio in found.items() if math.isfinite(ratio)}
 
 

@@ -34,7 +34,9 @@ def early_flow(trace: TrainingTrace) -> dict[str, float]:
     """Medians of the first ten steps."""
     if trace.structure is None:
         return {}
-    found = {one.path: trace.median(one.path, "gradient_norm", trace.early) for one in trace.structure.maps}
+    found = {
+        one.path: trace.median(one.path, lambda layer: layer.gradient_norm, trace.early) for one in trace.structure.maps
+    }
     return {path: norm for path, norm in found.items() if math.isfinite(norm)}
 
 

@@ -95,7 +95,7 @@ def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
     if not ratios or not max(ratios.values()) < IDLE:
         return
     largest = max(ratios.values())
-    gradients = [trace.median(path, "gradient_norm", trace.early) for path in ratios]
+    gradients = [trace.median(path, lambda layer: layer.gradient_norm, trace.early) for path in ratios]
     if not max(gradients, default=0) > 0:
         return
     factor = min(1e6, max(10, USUAL / largest)) if largest > 0 else math.inf

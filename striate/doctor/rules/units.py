@@ -144,7 +144,7 @@ def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
     first = trace.readings[0]
     at_start = {p: first.layers[p].saturated or 0.0 for p in paths if p in first.layers}
     full = [path for path, share in at_start.items() if share > SATURATED]
-    late = {path: trace.median(path, "saturated", trace.readings[-3:]) for path in paths}
+    late = {path: trace.median(path, lambda layer: layer.saturated, trace.readings[-3:]) for path in paths}
     stuck = [path for path, share in late.items() if share > SATURATED] if trace.stuck else []
     if full:
         path, share, cause = full[0], at_start[full[0]], "initialization"
