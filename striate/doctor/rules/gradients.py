@@ -39,7 +39,7 @@ def early_flow(trace: TrainingTrace) -> dict[str, float]:
 
 
 def signal(trace: TrainingTrace) -> dict[str, float]:
-    """Spread of what each activation gives to the next layer, in the first step."""
+    """Standard deviation of the outputs of each activation in the first step."""
     if trace.structure is None or not trace.readings:
         return {}
     layers = trace.readings[0].layers
