@@ -64,11 +64,6 @@ _PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
 _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
 
 
-def element_type(dtype: DType) -> Any:
-    """LLVM's type of one element in memory."""
-    return _ELEMENTS[dtype]
-
-
 @functools.cache
 def vector_type(dtype: DType) -> Any:
     """LLVM's type of ``LANES`` elements in registers."""
