@@ -15,8 +15,8 @@ from striate.errors import OptionError, StriateError
 from striate.models import MODELS, build
 from striate.persistence import load
 from striate.train.history import Epoch
+from striate.train.outliers import standardizer_of
 from striate.train.run import MODEL_FILE, Run, read_run
-from striate.train.unusual import standardizer_of
 
 
 def doctor(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
@@ -75,7 +76,7 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """With the code of the changes; without changes where they concern operations that a ``forward`` calls."""
+        """A remedy with the code of the changes. Changes to operations that a ``forward`` calls cannot be applied."""
         known = dict(setup.model.named_modules())
         if any(path not in known for change in changes for path in change.layers()):
             return cls(text, "\n".join(change.code(setup) for change in changes))
@@ -116,7 +117,7 @@ def _listed(paths: tuple[str, ...]) -> str:
 
 
 def _kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
-    """What stands at the paths: ``nn.ReLU``; ``st.ops.relu`` where a forward calls it itself."""
+    """The names of the layers at the paths: ``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
     known = dict(setup.model.named_modules())
     return sorted(
         {
@@ -129,7 +130,7 @@ def _kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
 
 
 def _named(path: str) -> str:
-    """``model[3]`` or ``model.stage1.conv``, as code reaches a layer."""
+    """The Python expression for a layer: ``model[3]`` or ``model.stage1.conv``."""
     parts = path.split(".") if path else []
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 
@@ -356,6 +357,26 @@ class Standardize(Change):
 
 
 @dataclass(frozen=True)
+class Clip(Change):
+    """Inputs clipped to low … high in both sets; the standardizer is fitted again."""
+
+    low: float
+    high: float
+
+    def code(self, setup: Setup) -> str:
+        return f"x = np.clip(x, {self.low:.3g}, {self.high:.3g})   # in both sets, before the standardizer is fitted"
+
+    def apply(self, setup: Setup) -> Setup:
+        train_set, validation = (
+            None if one is None else with_images(one, np.clip(one.images, self.low, self.high))
+            for one in (setup.train_set, setup.validation)
+        )
+        if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
+            _standardize(setup.model, train_set)
+        return replace(setup, train_set=train_set, validation=validation)
+
+
+@dataclass(frozen=True)
 class DropFeatures(Change):
     """Data without these features (columns or channels); the first layer infers its number of inputs again."""
 
@@ -378,8 +399,12 @@ class DropFeatures(Change):
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
     """The data set without these columns or channels."""
-    kept = np.delete(dataset.images, np.array(features, np.int64), axis=1)
-    return Dataset(kept, dataset.labels, dataset.classes, dataset.name)
+    return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
+
+
+def with_images(dataset: Dataset, images: npt.NDArray[Any]) -> Dataset:
+    """The data set with other inputs."""
+    return replace(dataset, images=images)
 
 
 @dataclass(frozen=True)
@@ -412,7 +437,7 @@ class RollLabels(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.roll(one.labels, self.places), one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.roll(one.labels, self.places)))
 
 
 @dataclass(frozen=True)
@@ -429,4 +454,4 @@ class Renumber(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.array(self.numbers)[one.labels], one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.array(self.numbers)[one.labels]))

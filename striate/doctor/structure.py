@@ -56,7 +56,9 @@ class Passed:
     @property
     def name(self) -> str:
         """``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
-        return f"nn.{type(self.layer).__name__}" if self.layer is not None else f"st.ops.{_operation_name(self.op)}"
+        if self.layer is not None:
+            return f"nn.{type(self.layer).__name__}"
+        return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
 
     @property
     def slots(self) -> dict[str, Parameter]:
@@ -75,7 +77,7 @@ class Structure:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
-        """Traced on the shape of one sample, by arithmetic alone; None where that fails: the step will say why."""
+        """Traced on the shape of one sample, by arithmetic alone; None where that fails, which the step will report."""
         try:
             with Trace(training=True) as trace:
                 output = model(trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape))))
@@ -168,7 +170,7 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     uses: dict[str, int] = {}
     for node in topological(output_values(output).values()):
         if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
-            name = _operation_name(node.op)
+            name = node.op.call_name()
             path = f"{node.path}.{name}" if node.path else name
             uses[path] = uses.get(path, 0) + 1
             numbered = path if uses[path] == 1 else f"{path}#{uses[path]}"
@@ -186,10 +188,6 @@ def _only_operation(step: Step) -> Op | None:
     node = step.output.node
     own = step.output not in step.inputs and len(node.inputs) == len(step.inputs)
     return node.op if own and all(a is b for a, b in zip(node.inputs, step.inputs)) else None
-
-
-def _operation_name(op: Op | None) -> str:
-    return str(op).partition("(")[0]
 
 
 def _reached(output: object) -> list[Value]:

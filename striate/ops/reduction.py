@@ -9,13 +9,14 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.arithmetic import Greater, Maximum, Minimum
 from striate.ops.requirement import require_floats, shape_error
@@ -36,15 +37,15 @@ class Reduction(Op):
         """How many vectors of float64 hold the partial sums of elements of this type."""
         return 1
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         """The partial sums of a tile of vectors."""
         raise NotImplementedError
 
-    def merge(self, k: Any, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
         """The partial sums of two parts, joined."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         """The outputs as float64, from the joined partial sums and the number of elements."""
         return list(sums)
 
@@ -54,6 +55,11 @@ class Reduction(Op):
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
+
+    def elements(self, x: TensorType) -> tuple[int, bool]:
+        """(elements over the axes but N, whether N is among them)."""
+        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
+        return known, x.batched and 0 in self.axes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
@@ -71,18 +77,24 @@ class Reduction(Op):
         yield Sample(cls((2, 3, 4)), (random.standard_normal((2, 3, 1, 2, 3)),))
 
 
+def reduction_of(node: Node) -> Reduction:
+    """The reduction that a node of that kind applies."""
+    assert isinstance(node.op, Reduction)
+    return node.op
+
+
 @register
 @dataclass(frozen=True)
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.add, vectors), DType.float64)]
 
     def reference(self, x: Array) -> Array:
         return np.sum(x, axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (expanded(dy, x),)
 
@@ -105,16 +117,16 @@ class Max(Reduction):
     neutral: ClassVar[float] = -math.inf
     over_nothing: ClassVar[float] = -math.inf
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.max, vectors), DType.float64)]
 
-    def merge(self, k: Any, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
         return [k.max(one, other) for one, other in zip(a, b, strict=True)]
 
     def reference(self, x: Array) -> Array:
         return np.max(x, axis=self.axes, keepdims=True, initial=-np.inf)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (y,), (dy,) = inputs, outputs, output_gradients
         largest = 1 - elementwise(Greater(), y, x)
         bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
@@ -140,7 +152,7 @@ class Moments(Reduction):
     def partials(self, dtype: DType) -> int:
         return 4 if dtype is DType.float64 else 2
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         """Σx and Σx² of a tile, of float32 by way of its deviations from its first element s:
 
         Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
@@ -161,28 +173,28 @@ class Moments(Reduction):
         total = k.fma(k.constant_like(shift, len(vectors)), shift, deviation)
         return [total, k.fma(shift, k.add(total, deviation), k.convert(square, wide))]
 
-    def _compensated(self, k: Any, x: Any) -> list[Any]:
+    def _compensated(self, k: Kernel, x: Vector) -> list[Vector]:
         """(x, 0, x², its rounding error)"""
         square = k.mul(x, x)
         return [x, k.constant_like(x, 0.0), square, k.fma(x, x, k.neg(square))]
 
-    def merge(self, k: Any, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
         if len(a) == 2:
             return super().merge(k, a, b)
-        merged: list[Any] = []
+        merged: list[Vector] = []
         for place in (0, 2):
             total, error = k.add_exactly(a[place], b[place])
             merged += [total, k.add(error, k.add(a[place + 1], b[place + 1]))]
         return merged
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         if len(sums) == 4:
             return self._finish_compensated(k, sums, count)
         mean = k.div(sums[0], count)
         variance = k.sub(k.div(sums[1], count), k.mul(mean, mean))
         return [mean, _within(k, k.max(variance, k.constant_like(variance, 0.0)), DType.float32)]
 
-    def _finish_compensated(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def _finish_compensated(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         """Σx / n and (Σx² − (Σx)² / n) / n, the difference with the rounding errors of both its terms."""
         sum, sum_error, squares, squares_error = sums
         total, rest = k.add_exactly(sum, sum_error)
@@ -207,7 +219,7 @@ class Moments(Reduction):
         variance = wide.astype(x.dtype)
         return mean.astype(x.dtype), np.where(np.isinf(variance), np.nan, variance)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
         count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
@@ -227,11 +239,6 @@ class Numel(Reduction):
 
     kind: ClassVar[Kind] = Kind.SIZE
 
-    def elements(self, x: TensorType) -> tuple[int, bool]:
-        """(elements over the axes but N, whether N is among them)."""
-        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
-        return known, x.batched and 0 in self.axes
-
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
@@ -245,7 +252,7 @@ class Numel(Reduction):
     def reference(self, x: Array) -> Array:
         return np.asarray(math.prod(x.shape[axis] for axis in self.axes), x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (None,)
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression:
@@ -262,7 +269,7 @@ def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]
     return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count
 
 
-def _within(k: Any, variance: Any, dtype: DType) -> Any:
+def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
     """The variance, or NaN where it is beyond the range of a type."""
     largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)

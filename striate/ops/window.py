@@ -15,7 +15,7 @@ import numpy as np
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.op import Op
-from striate.graph.value import Array
+from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
 Sizes = tuple[int, ...]
@@ -81,6 +81,10 @@ class Windowed(Op):
                 raise OptionError(f"{place(self)}: {name} must be at least 1, not {value}")
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
+
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
+        """Taps along each axis, where an output at a position reads a window of the first input; None of gradients."""
+        return None
 
     def options(self) -> dict[str, str]:
         texts = {field.name: _brief(getattr(self, field.name)) for field in fields(self)}

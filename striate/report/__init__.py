@@ -23,7 +23,7 @@ from striate.report import (
     gradients,
     layers,
     network,
-    origin,
+    provenance,
     speed,
     summary,
 )
@@ -82,7 +82,7 @@ def report_of(material: Material, timed: bool) -> Report:
         confusion.section(material),
         speed.section(material, profile, timed),
         layers.section(material, profile),
-        origin.section(material),
+        provenance.section(material),
     ]
     title, subtitle, facts = summary.head(material)
     return Report(material.name, page(title, subtitle, facts, sections))

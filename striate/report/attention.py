@@ -72,7 +72,7 @@ def _looked(material: Material, example: Example) -> Markup:
 
 def _tile(material: Material, image: Array, target: int | str, caption: Markup, alt: str) -> Markup:
     number = target if isinstance(target, int) else material.classes.index(target)
-    heat = grad_cam(material.model, image, number)
-    pixels = over(picture(image), stretched(heat) if heat.max() > 0 else np.zeros_like(heat))
+    heatmap = grad_cam(material.model, image, number)
+    pixels = over(picture(image), stretched(heatmap) if heatmap.max() > 0 else np.zeros_like(heatmap))
     size = max(1, round(_SIDE / max(pixels.shape[:2])))
     return element("figure", shown(enlarged(pixels, size), alt), element("figcaption", caption))

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from striate.report.chart import Series, line_chart, number, percent
-from striate.report.heat import Floats, heat_map
+from striate.report.heatmap import Floats, heatmap
 from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
@@ -97,7 +97,7 @@ def _short(value: float) -> str:
 def _norms(flow: Flow) -> Markup | None:
     rows = flow.rows("gradient_norm")
     norms = flow.figures["gradient_norm"][rows]
-    found = heat_map(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
+    found = heatmap(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
     return found and figure(*found, "Gradient norm, layer by layer")
 
 
@@ -152,7 +152,7 @@ def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | Non
     rows = [int(row) for row in np.flatnonzero((np.nan_to_num(share) > 0).any(axis=1))]
     if not rows:
         return None
-    found = heat_map(flow.named(rows), share[rows], flow.moments, flow.axis, title, False, percent)
+    found = heatmap(flow.named(rows), share[rows], flow.moments, flow.axis, title, False, percent)
     return found and figure(found[0], [found[1], element("br"), caption], title)
 
 

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 from typer.testing import CliRunner
 
 from striate.cli import app
-from striate.lab.app import Lab, Rooms
+from striate.lab.app import Lab, Routes
 from striate.lab.guard import Guard, Keys
 
 CHECKOUT = Path(__file__).parents[2]
@@ -43,8 +43,8 @@ class Front:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.keys = Keys.fresh()
-        self.rooms = Rooms(lab)
-        self.guard = Guard(self.rooms.application(), self.keys, PORT)
+        self.routes = Routes(lab)
+        self.guard = Guard(self.routes.application(), self.keys, PORT)
 
     def stranger(self, base: str = ORIGIN) -> TestClient:
         """Somebody without a cookie."""

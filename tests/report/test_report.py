@@ -30,7 +30,7 @@ from tests.report.test_html import Reader
 
 SECTIONS = [
     "findings", "network", "curves", "gradients", "filters", "features", "attention", "mistakes", "speed", "layers",
-    "origin",
+    "provenance",
 ]  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def test_speed_is_measured_now_or_not_at_all(html: str, run: Path) -> None:
 
 
 def test_how_it_was_made_can_be_repeated(html: str) -> None:
-    found = text(section(html, "origin"))
+    found = text(section(html, "provenance"))
     assert "striate train digits --seed 0 --model lenet5 --epochs 2 --batch-size 32" in found
     assert "--standardize" in found
 

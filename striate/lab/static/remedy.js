@@ -1,6 +1,5 @@
 // A remedy of the doctor as settings of a training: only one that can be made wholly here is offered.
 
-
 const CHANGES = {
   LearningRate: ({ lr }) => ({ lr: Number(lr.toPrecision(2)) }),
   Epochs: ({ epochs }) => ({ epochs }),

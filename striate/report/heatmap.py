@@ -19,7 +19,7 @@ _WIDTH, _NAMES, _ROW, _FOOT, _LONGEST = 400.0, 128.0, 15.0, 20.0, 20
 _UNKNOWN = (128, 128, 128)
 
 
-def heat_map(
+def heatmap(
     names: Sequence[str],
     values: Floats,
     moments: Floats,

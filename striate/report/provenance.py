@@ -33,7 +33,7 @@ def section(material: Material) -> Section:
         else None
     )
     return Section(
-        "origin",
+        "provenance",
         "How it was made",
         "With the same arguments, seed, versions and kind of processor a training gives the same bits again. A bad "
         "sign: a run that was not finished, or data that have changed since.",
