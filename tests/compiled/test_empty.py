@@ -19,10 +19,10 @@ from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.ops.convolution import conv
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, softmax
-from striate.ops.normalization import batch_normalization
+from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
-from striate.ops.reduction import extent, mean, moments, peak, sum
-from striate.ops.shaping import concatenate
+from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.shaping import concat
 from tests.compiled.cases import OPERATIONS, Problem
 
 NAMES = list(OPERATIONS)
@@ -82,7 +82,7 @@ def test_no_samples_give_gradients_of_zero() -> None:
         lambda x: max_pool(x, 2),
         softmax,
         global_avg_pool,
-        lambda x: concatenate([x, x * 2]),
+        lambda x: concat([x, x * 2]),
     ],
 )
 def test_no_samples_give_no_results(function: object, batched: bool) -> None:
@@ -92,16 +92,16 @@ def test_no_samples_give_no_results(function: object, batched: bool) -> None:
 
 def test_axes_of_size_zero() -> None:
     assert st.compile(softmax)(_zeros(3, 0)).shape == (3, 0)
-    assert st.compile(lambda x: batch_normalization(x)[0])(_zeros(3, 0, 2, 2)).shape == (3, 0, 2, 2)
+    assert st.compile(lambda x: batch_norm_with_statistics(x)[0])(_zeros(3, 0, 2, 2)).shape == (3, 0, 2, 2)
     np.testing.assert_array_equal(st.compile(linear)(_zeros(2, 0), _zeros(3, 0)), np.zeros((2, 3)))
     np.testing.assert_array_equal(st.compile(conv)(_zeros(1, 0, 4, 4), _zeros(2, 0, 3, 3)), _zeros(1, 2, 2, 2))
-    joined = st.compile(lambda a, b: concatenate([a, b]))(_zeros(2, 0), _zeros(2, 3) + 1)
+    joined = st.compile(lambda a, b: concat([a, b]))(_zeros(2, 0), _zeros(2, 3) + 1)
     np.testing.assert_array_equal(joined, np.ones((2, 3)))
 
 
 def test_the_number_of_samples_of_an_array_without_elements() -> None:
     x = Input("x", TensorType(DType.float32, (N, 0)))()
-    graph = Graph({"x": x}, {"rows": extent(x, 0), "all": extent(x)})
+    graph = Graph({"x": x}, {"rows": numel(x, 0), "all": numel(x)})
     found = Problem("", graph, {"x": _zeros(5, 0)}, 5).run()
     assert (found["rows"], found["all"]) == (5, 0)
 
@@ -109,9 +109,9 @@ def test_the_number_of_samples_of_an_array_without_elements() -> None:
 @pytest.mark.parametrize(
     ("function", "shapes", "words"),
     [
-        (lambda x: peak(x, axis=0), [(0, 3)], "0 elements"),
+        (lambda x: max(x, axis=0), [(0, 3)], "0 elements"),
         (lambda x: global_avg_pool(x), [(3, 2, 0, 2)], "0 positions"),
-        (lambda x: batch_normalization(x)[0], [(0, 3, 2, 2)], "no values per channel"),
+        (lambda x: batch_norm_with_statistics(x)[0], [(0, 3, 2, 2)], "no values per channel"),
         (lambda x, w: conv(x, w), [(1, 2, 4, 4), (3, 2, 0, 0)], "no taps"),
         (lambda x: max_pool(x, 2, padding=1), [(1, 2, 0, 4)], "padding"),
         (lambda x: cross_entropy(x, cast(reshape(sum(x, axis=1), (3,)), DType.int64)), [(3, 0)], "class"),

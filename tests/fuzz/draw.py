@@ -22,7 +22,7 @@ from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Sof
 from striate.ops.normalization import BatchNormalization
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
-from striate.ops.shaping import ChannelPad, ChannelSlice, Concatenate, Expand
+from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 
@@ -175,7 +175,7 @@ def _elementwise(name: str, random: Random) -> Sample:
 
 def _expand(name: str, random: Random) -> Sample:
     sizes = shape(random)
-    return Sample(Expand(sizes), (normal(random, _smaller(random, sizes)),), batched=False)
+    return Sample(BroadcastTo(sizes), (normal(random, _smaller(random, sizes)),), batched=False)
 
 
 def _reduction(name: str, random: Random) -> Sample:
@@ -234,7 +234,7 @@ def _channels(name: str, random: Random) -> Sample:
         stop = int(random.integers(start + 1, max(channels, start + 1) + 1))
         return Sample(ChannelSlice(start, stop), (normal(random, (n, max(channels, stop), *rest)),))
     parts = tuple(normal(random, (n, size(random, CHANNELS), *rest)) for _ in range(int(random.integers(1, 4))))
-    return Sample(Concatenate(), parts)
+    return Sample(Concat(), parts)
 
 
 def _reshape(name: str, random: Random) -> Sample:
@@ -244,7 +244,7 @@ def _reshape(name: str, random: Random) -> Sample:
 
 
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
-    "Expand": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
     "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
@@ -305,7 +305,7 @@ class _Network:
         if kind == 6:
             return Softmax()(x)
         if kind == 7 and channels <= 33:
-            return Concatenate()(x, Tanh()(x))
+            return Concat()(x, Tanh()(x))
         if kind == 8 and positions:
             sizes = [one for one in positions if isinstance(one, int)]
             flat = reshape(x, (x.shape[0], channels * math.prod(sizes)))
