@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from striate.compiler import compile_graph
+from striate.compiler import compile_graph, options_for
 from striate.profile import Profile, Row
 from striate.report.anatomy import Block
 from striate.report.chart import percent, swatch
@@ -26,7 +26,7 @@ def section(material: Material, profile: Profile | None) -> Section:
     graph = material.training or material.model.graph
     step = "a training step" if material.training is not None else "a prediction"
     material.say(f"compiling {step} on paper")
-    page = _Layers(material, loops_of(compile_graph(graph).plan), profile)
+    page = _Layers(material, loops_of(compile_graph(graph, options_for()).plan), profile)
     return Section(
         "layers",
         "Layer by layer",

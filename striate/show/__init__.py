@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from striate.compiler import compile_graph
+from striate.compiler import compile_graph, options_for
 from striate.dtypes import Precision
 from striate.errors import unknown_option
 from striate.graph.graph import Graph
@@ -49,7 +49,7 @@ def stage_text(
     """
     if stage in (Stage.traced, Stage.differentiated):
         return graph_text(graph)
-    compiled = compile_graph(graph, precision=precision)
+    compiled = compile_graph(graph, options_for(precision))
     if stage is Stage.simplified:
         return graph_text(compiled.simplified)
     if stage is Stage.layout:

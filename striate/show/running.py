@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.launch import Buffer, Launch
-from striate.compiler import Compiled
+from striate.compiler import Compilation
 from striate.graph.graph import Input
 from striate.graph.op import Kind
 from striate.graph.value import Value
@@ -55,7 +55,7 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
-def memory_text(compiled: Compiled, samples: int) -> str:
+def memory_text(compiled: Compilation, samples: int) -> str:
     """Scratch arrays, ordered by the first phase that uses them."""
     board = _Board(compiled, samples)
     wanted = lives(
@@ -74,7 +74,7 @@ def memory_text(compiled: Compiled, samples: int) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def program_text(compiled: Compiled, samples: int) -> str:
+def program_text(compiled: Compilation, samples: int) -> str:
     """Phases with their chunks, kernels and operands, then the traffic of each layer."""
     board = _Board(compiled, samples)
     phases = compiled.lowered.phases
@@ -118,7 +118,7 @@ def _traffic_row(name: str, traffic: Traffic, width: int) -> str:
 class _Board:
     """Names and sizes of everything that the phases read and write."""
 
-    def __init__(self, compiled: Compiled, samples: int) -> None:
+    def __init__(self, compiled: Compilation, samples: int) -> None:
         self.compiled = compiled
         self.layouts = compiled.layouts
         self.samples = samples
