@@ -35,6 +35,7 @@ class Compilation:
 
     graph: Graph
     options: CompileOptions
+    verified: Graph | None = None  # the graph that was verified last: a stage may leave it as it was
     simplified: Graph = field(init=False)
     layouts: Layouts = field(init=False)
     plan: Plan = field(init=False)
@@ -85,7 +86,8 @@ def _lower(c: Compilation) -> None:
 
 
 def _verify_graph(c: Compilation, stage: str) -> None:
-    check(c.graph, stage)
+    if c.graph is not c.verified:
+        c.verified = check(c.graph, stage)
 
 
 def _verify_layouts(c: Compilation, stage: str) -> None:
