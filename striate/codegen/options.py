@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from striate.codegen.target import Target
 from striate.dtypes import Precision
+
+if TYPE_CHECKING:
+    from striate.codegen.target import Target  # it opens LLVM, which `import striate` does without
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Report:
     html: str
 
     def save(self, path: str | Path) -> None:
-        """Writes the page; what stood there before stays until it is complete. Raises ``ModelFileError``."""
+        """Writes the page. An earlier file stays in place until the new one is complete. Raises ``ModelFileError``."""
         write_atomically(Path(path), self.html.encode())
 
     def _repr_html_(self) -> str:

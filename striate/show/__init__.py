@@ -43,7 +43,7 @@ def stage_text(
     layers: Mapping[str, str] | None = None,
     precision: Precision = Precision.full,
 ) -> str:
-    """The graph after a stage; ``samples`` is the N that memory is planned for, ``layers`` names the layer at a path.
+    """The graph after a stage. ``samples`` is the N for which memory is planned; ``layers`` names the layer at a path.
 
     The first two stages are the graph as it was traced, with or without gradients: the same text for both.
     """
