@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from striate.codegen.launch import Buffer, Launch, Operand
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import Domain, Region
 from striate.codegen.storage import BLOCK, InputLayout, Storage
-from striate.codegen.target import Target
 from striate.dtypes import DType
 from striate.graph.graph import Input
 from striate.graph.op import Node, Op
 from striate.graph.value import TensorType, Value
+
+if TYPE_CHECKING:
+    from striate.codegen.target import Target  # it opens LLVM, which `import striate` does without
 
 
 @dataclass(frozen=True)

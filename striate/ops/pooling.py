@@ -411,4 +411,6 @@ def avg_pool(
 def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
     require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    if 0 in input.shape[2:]:
+        raise shape_error("global_avg_pool", f"there is no mean of 0 positions: {input.type}", "give larger images")
     return mean(input, tuple(range(2, input.type.rank)), keepdims=True)
