@@ -125,6 +125,14 @@ class Convolutional(Windowed, Anchor):
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
+
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Where the value is stored in bfloat16, channels are summed by pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
@@ -281,6 +289,14 @@ class ConvolutionWeightGradient(Convolutional):
     has_epilogue: ClassVar[bool] = False
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
+
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
