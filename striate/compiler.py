@@ -24,7 +24,7 @@ from striate.codegen.workers import collection_paused
 from striate.dtypes import Precision
 from striate.errors import DTypeError, ShapeError
 from striate.graph.check import check
-from striate.graph.graph import Graph, Input, Parameter, State
+from striate.graph.graph import Graph, Input, OutputKind, Parameter, State
 from striate.graph.value import Array, Value, shape_text
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
@@ -85,7 +85,7 @@ def _rounded(graph: Graph, precision: Precision) -> Graph:
 
 
 def _watched(graph: Graph) -> list[str]:
-    return [name for name in graph.outputs if name.startswith("watch:")]
+    return graph.names_of(OutputKind.WATCH)
 
 
 ALONE = 1 << 23

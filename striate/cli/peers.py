@@ -78,10 +78,10 @@ def torch_twin(model: Module) -> Any:
             case nn.Conv2d():
                 return torch.nn.Conv2d(
                     *(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride),
-                    *(_symmetric(layer, "PyTorch"), layer.dilation, layer.groups, layer.bias_slot is not None),
+                    *(_symmetric(layer, "PyTorch"), layer.dilation, layer.groups, layer.bias_parameter is not None),
                 )
             case nn.Linear():
-                return torch.nn.Linear(layer.in_features, layer.out_features, "bias" in dict(layer.named_slots()))
+                return torch.nn.Linear(layer.in_features, layer.out_features, "bias" in dict(layer.named_state()))
             case nn.BatchNorm1d() | nn.BatchNorm2d():
                 kind = torch.nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else torch.nn.BatchNorm2d
                 return kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import as_numbers, check_finite
 from striate.errors import DataError, ModelFileError, OptionError, ShapeError
+from striate.nn.standardization import Standardization
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -115,6 +116,10 @@ class Standardizer:
         with np.errstate(all="ignore"):
             ends = (np.stack([numbers.min(axis=axes), numbers.max(axis=axes)]) - self.mean) / self.sigma
             return [int(i) for i in np.flatnonzero(~(np.abs(ends) <= limit).all(axis=0))]
+
+    def layer(self) -> Standardization:
+        """The layer that a model applies to its inputs: what ``model.standardizer = standardizer`` puts in."""
+        return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists, to go with a model; ``from_json`` gives back the same bits."""

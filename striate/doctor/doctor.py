@@ -32,7 +32,8 @@ from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure, as_drawn
 from striate.errors import StriateError
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -215,15 +216,15 @@ class Doctor:
         chart.structure = structure = Structure.of(model, shape)
         if structure is None:
             return
-        slots = dict(model.named_slots())
+        parameters = dict(model.named_state())
         chart.random_and_frozen = tuple(
             name.rpartition(".")[0]
             for name in structure.frozen
-            if name.endswith("weight") and as_drawn(model, name, slots[name])
+            if name.endswith("weight") and as_drawn(model, name, parameters[name])
         )
         model.materialize()
         for one in structure.maps:
-            bias, weight = (one.layer.own_slots().get(name) for name in ("bias", "weight"))
+            bias, weight = (one.layer.own_state().get(name) for name in ("bias", "weight"))
             if weight is not None:
                 fan_in = weight.data[0].size
                 chart.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
@@ -231,7 +232,7 @@ class Doctor:
             if bias is not None:
                 chart.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:
-            scale = one.layer.own_slots().get("weight")
+            scale = one.layer.own_state().get("weight")
             chart.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
 
     def _note_labels(self, y: Array) -> None:
@@ -324,10 +325,10 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
-    found = getattr(model, "standardizer", None)
+    found = model.standardizer
     if isinstance(found, Standardization):
-        slots = found.own_slots()
-        return Standardizer(slots["mean"].data, slots["sigma"].data, found.epsilon)
+        parameters = found.own_state()
+        return Standardizer(parameters["mean"].data, parameters["sigma"].data, found.epsilon)
     return found if isinstance(found, Standardizer) else None
 
 
@@ -336,9 +337,9 @@ def entropy(shares: Array, loss: object, batch_size: int) -> float:
     p = np.asarray(shares, np.float64)
     if not isinstance(loss, CrossEntropyLoss):
         return math.nan
-    weight = loss.own_slots().get("weight")
-    if weight is not None and weight.start is not None and weight.start.shape == p.shape:
-        p = p * weight.start
+    weight = loss.own_state().get("weight")
+    if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
+        p = p * weight.initial
         p = p / p.sum()
     smoothing = loss.label_smoothing
     p = p * (1 - smoothing) + smoothing / len(p)

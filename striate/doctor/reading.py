@@ -41,8 +41,8 @@ class Statistics:
         for one in structure.norms if structure else ():
             layer = one.layer
             if isinstance(layer, BatchNorm) and layer.track_running_stats:
-                slots = layer.own_slots()
-                mean, variance = slots["running_mean"].data, slots["running_var"].data
+                parameters = layer.own_state()
+                mean, variance = parameters["running_mean"].data, parameters["running_var"].data
                 self._before[one.path] = layer, np.array(mean), np.array(variance)
 
     def drifts(self) -> dict[str, Drift]:
@@ -55,9 +55,9 @@ class Statistics:
             share = layer.momentum
             if share is None or share < _FOLLOWED:
                 continue
-            slots = layer.own_slots()
-            batch_mean = (slots["running_mean"].data - (1 - share) * mean) / share
-            batch_variance = np.maximum((slots["running_var"].data - (1 - share) * variance) / share, 1e-12)
+            parameters = layer.own_state()
+            batch_mean = (parameters["running_mean"].data - (1 - share) * mean) / share
+            batch_variance = np.maximum((parameters["running_var"].data - (1 - share) * variance) / share, 1e-12)
             distance = np.abs(mean - batch_mean) / np.sqrt(batch_variance + layer.eps)
             ratio = np.maximum(variance, 1e-12) / batch_variance
             found[path] = Drift(float(np.median(distance)), float(np.median(np.maximum(ratio, 1 / ratio))))

@@ -24,9 +24,10 @@ from striate.nn.convolution import Convolution
 from striate.nn.initialization import bias_initializer, initializer
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.shaping import Identity
+from striate.nn.standardization import Standardization
 
 ACTIVATIONS: dict[str, type[Module]] = {"ReLU": ReLU, "LeakyReLU": LeakyReLU, "Tanh": Tanh, "Sigmoid": Sigmoid}
 _SLOPE = 0.1
@@ -241,10 +242,10 @@ class Initialization(Change):
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
             layer = layer_at(setup.model, path)
-            for name, slot in layer.own_slots().items():
-                if slot.learned:
-                    slot.start = None
-                    slot.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
+            for name, parameter in layer.own_state().items():
+                if parameter.learned:
+                    parameter.initial = None
+                    parameter.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
         return setup
 
 
@@ -314,9 +315,9 @@ class Unfreeze(Change):
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
-            for slot in layer_at(setup.model, path).own_slots().values():
-                slot.requires_grad = slot.learned
-        setup.model.touch()
+            for parameter in layer_at(setup.model, path).own_state().values():
+                parameter.requires_grad = parameter.learned
+        setup.model.invalidate()
         return setup
 
 
@@ -360,23 +361,23 @@ class DropFeatures(Change):
         layer = layer_at(setup.model, self.first)
         if isinstance(layer, Linear):
             layer.__dict__["in_features"] = None
-            layer.slot("weight").shape = (layer.out_features, None)
-            if "bias" in layer.own_slots():
-                layer.slot("bias").fan_in = None
+            layer.parameter("weight").shape = (layer.out_features, None)
+            if "bias" in layer.own_state():
+                layer.parameter("bias").fan_in = None
         elif isinstance(layer, Convolution) and layer.groups == 1:
             layer.__dict__["in_channels"] = None
-            layer.slot("weight").shape = (layer.out_channels, None, *layer.kernel_size)
+            layer.parameter("weight").shape = (layer.out_channels, None, *layer.kernel_size)
         else:
             raise OptionError(f"{_named(self.first)}: cannot take fewer inputs by itself\n  help: build it anew")
-        for slot in layer.own_slots().values():
-            slot.array = None
-            slot.start = None
+        for parameter in layer.own_state().values():
+            parameter.array = None
+            parameter.initial = None
         train_set, validation = (
             None if one is None else without_features(one, self.features) for one in (setup.train_set, setup.validation)
         )
         if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
             _standardize(setup.model, train_set)
-        layer.touch()
+        layer.invalidate()
         return replace(setup, train_set=train_set, validation=validation)
 
 

@@ -15,12 +15,13 @@ from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Tanh
 from striate.nn.convolution import Convolution
 from striate.nn.initialization import drawn, generator
 from striate.nn.linear import Linear
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm
 from striate.nn.parameter import Parameter
 from striate.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from striate.nn.random import Dropout
 from striate.nn.shaping import Flatten, Identity
+from striate.nn.standardization import Standardization
 from striate.ops import activation as operations
 from striate.tracing import Trace, output_values
 
@@ -65,11 +66,15 @@ class Structure:
         except (StriateError, TypeError, AttributeError, ValueError):
             return None
         passed = _passed(trace, output)
-        slots = dict(model.named_slots())
+        parameters = dict(model.named_state())
         read = {name for name, value in trace.inputs.items() if id(value) in needed}
-        unused = tuple(name for name, slot in slots.items() if slot.learned and name not in read)
-        frozen = tuple(name for name, slot in slots.items() if slot.learned and not slot.requires_grad)
-        learned = sum(int(np.prod(slot.sizes)) for slot in slots.values() if slot.learned and slot.known)
+        unused = tuple(name for name, parameter in parameters.items() if parameter.learned and name not in read)
+        frozen = tuple(
+            name for name, parameter in parameters.items() if parameter.learned and not parameter.requires_grad
+        )
+        learned = sum(
+            int(np.prod(parameter.sizes)) for parameter in parameters.values() if parameter.learned and parameter.known
+        )
         return cls(passed, unused, frozen, learned)
 
     @cached_property
@@ -141,8 +146,8 @@ class Structure:
 def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     """Layers and called activations in the order in which they run, the first pass of each."""
     found: list[tuple[int, Passed]] = []
-    of_layers = {step.output for step in trace.steps}
-    for step in trace.steps:
+    of_layers = {step.output for step in trace.calls}
+    for step in trace.calls:
         if step.is_leaf and isinstance(step.layer, Module):
             rank = step.inputs[0].type.rank if step.inputs else 0
             found.append((step.output.node.serial, Passed(step.path, step.layer, rank)))
@@ -170,11 +175,11 @@ def _reached(output: object) -> list[Value]:
     return [value for node in topological(output_values(output).values()) for value in node.outputs]
 
 
-def as_drawn(model: Module, name: str, slot: Parameter) -> bool:
+def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
     """Whether a parameter holds what its initializer drew for it: nobody ever gave it other contents."""
-    if slot.array is None:
-        return slot.start is None
+    if parameter.array is None:
+        return parameter.initial is None
     seed = model.__dict__.get("_seed") or 0
-    fan_in = slot.fan_in if slot.fan_in is not None else int(np.prod(slot.sizes[1:]))
-    fresh: Array = drawn(slot.init, slot.sizes, fan_in, generator(seed, name), name)
-    return bool(np.array_equal(fresh.astype(slot.array.dtype), slot.array))
+    fan_in = parameter.fan_in if parameter.fan_in is not None else int(np.prod(parameter.sizes[1:]))
+    fresh: Array = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, name), name)
+    return bool(np.array_equal(fresh.astype(parameter.array.dtype), parameter.array))

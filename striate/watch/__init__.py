@@ -1,6 +1,6 @@
 """Watching training, layer by layer: what every layer puts out, and what reaches its parameters on the way back."""
 
-from striate.watch.observation import PREFIX, Observation, observe
+from striate.watch.observation import Observation, observe
 from striate.watch.watch import Watch
 
-__all__ = ["PREFIX", "Observation", "Watch", "observe"]
+__all__ = ["Observation", "Watch", "observe"]

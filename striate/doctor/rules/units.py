@@ -80,7 +80,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
         text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
     else:
         source = structure.map_of(first)
-        bias = source.layer.own_slots().get("bias") if source is not None else None
+        bias = source.layer.own_state().get("bias") if source is not None else None
         start = chart.starts.get(source.path, math.nan) if source is not None else math.nan
         if bias is not None and start < -0.5 and source is not None:
             cause = "initialization"
