@@ -28,7 +28,7 @@ from striate.graph.op import scope
 from striate.graph.value import DType, N, TensorType, Value
 from striate.ops.activation import leaky_relu
 from striate.ops.convolution import convolution
-from striate.ops.normalization import batch_normalization
+from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.reduction import mean
 from striate.passes.differentiate import differentiate
 from striate.runtime.arena import scratch_arena
@@ -53,7 +53,7 @@ def block(channels: int) -> tuple[Graph, dict[str, Array]]:
         with scope(f"conv{layer}"):
             x = convolution(x, inputs[f"w{layer}"], padding=1)
         with scope(f"bn{layer}"):
-            return batch_normalization(x, inputs[f"gamma{layer}"], inputs[f"beta{layer}"], 1e-5)[0]
+            return batch_norm_with_statistics(x, inputs[f"gamma{layer}"], inputs[f"beta{layer}"], 1e-5)[0]
 
     hidden = leaky_relu(half(inputs["x"], "1"), 0.1)
     y = leaky_relu(half(hidden, "2") + inputs["x"], 0.1)

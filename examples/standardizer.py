@@ -41,7 +41,7 @@ def main(epochs: int = 10) -> tuple[float, float]:
     fitted = data.Standardizer.fit(train_set.images)
     strange = held_out.images.copy()
     strange[3, 1] *= 100  # somebody entered hundredths of cents
-    for one in fitted.unusual(strange):
+    for one in fitted.outliers(strange):
         print(one)
     return raw, standardized
 

@@ -8,7 +8,6 @@ yields a graph the verifier runs, and ``stage_text`` prints any of them.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,8 +16,8 @@ import numpy as np
 
 from striate import settings
 from striate.codegen import driver, jit, target
-from striate.codegen.map import Map
-from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.elementwise import ElementwiseKernel
+from striate.codegen.launch import Buffer, Launch
 from striate.codegen.region import FLAT_CHUNK, Domain, Load, Region, Space, Store
 from striate.codegen.workers import collection_paused
 from striate.dtypes import Precision
@@ -50,8 +49,8 @@ class Compiled:
 @collection_paused()
 def compile_graph(
     graph: Graph,
-    steady: Iterable[str] = (),
-    single: bool = False,
+    constant_inputs: Iterable[str] = (),
+    single_sample: bool = False,
     precision: Precision = Precision.full,
     samples: int = 0,
 ) -> Compiled:
@@ -68,10 +67,10 @@ def compile_graph(
     laid_out = layout(check(recompute(_rounded(simplified, precision)), "recompute"))
     check(laid_out.graph, "layout")
     watched = _watched(graph)
-    plan = fuse(laid_out, watched, steady)
-    lowered = lower(plan, target.current(), settings.current().winograd, single, samples=samples)
-    if single and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= ALONE:
-        lowered = lower(plan, target.current(), settings.current().winograd, single, alone=True)
+    plan = fuse(laid_out, watched, constant_inputs)
+    lowered = lower(plan, target.current(), settings.current().winograd, single_sample, samples=samples)
+    if single_sample and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= SINGLE_THREADED_WORK:
+        lowered = lower(plan, target.current(), settings.current().winograd, single_sample, single_threaded=True)
     return Compiled(simplified, laid_out, plan, lowered)
 
 
@@ -88,7 +87,7 @@ def _watched(graph: Graph) -> list[str]:
     return graph.names_of(OutputKind.WATCH)
 
 
-ALONE = 1 << 23
+SINGLE_THREADED_WORK = 1 << 23
 """Operations, with a byte moved counted as one, up to which a program runs on the caller's thread: 80 µs of work, which
 is about what it takes a thread that sleeps to wake up and help."""
 
@@ -121,17 +120,17 @@ class CompiledExecutable:
         capacity: int | None,
         arenas: Sequence[Contents] = (),
         keep_packed: bool = False,
-        single: bool = False,
+        single_sample: bool = False,
         precision: Precision = Precision.full,
     ) -> None:
         self._arenas = tuple(arenas)
         keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else (), single, precision, capacity or 0)
+        self.compiled = compile_graph(graph, bindings if keep else (), single_sample, precision, capacity or 0)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = capacity or 0
-        self._lock = threading.RLock()
+        self._lock = scratch_arena().lock  # held across forks: no child finds a program half planned
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -156,17 +155,17 @@ class CompiledExecutable:
             self._bind(max(1, self._capacity))
 
     @property
-    def phases(self) -> tuple[PhaseDraft, ...]:
+    def phases(self) -> tuple[Launch, ...]:
         """What runs, in order: the phases of ``program``, with their operands and their work."""
         return tuple(self._each_run)
 
     @property
-    def sized(self) -> bool:
+    def batch_specialized(self) -> bool:
         """Whether a program for one sample is another one than that for many."""
-        return bool(self.compiled.lowered.sized)
+        return bool(self.compiled.lowered.batch_specialized)
 
     @property
-    def prepared(self) -> tuple[PhaseDraft, ...]:
+    def prepared(self) -> tuple[Launch, ...]:
         """What runs only when parameters or states have changed."""
         return tuple(self._prepared)
 
@@ -184,9 +183,9 @@ class CompiledExecutable:
         in_place = self.compiled.plan.in_place
         return {value: name for name, value in self._graph.updates.items() if in_place[name]}
 
-    def _copies(self) -> list[PhaseDraft]:
+    def _copies(self) -> list[Launch]:
         """Phases that copy updates which had to wait."""
-        phases: list[PhaseDraft] = []
+        phases: list[Launch] = []
         for name, value in self._graph.updates.items():
             if not self.compiled.plan.in_place[name]:
                 domain = Domain(Space.FLAT, 1, 1, (1, 1, value.type.size()))
@@ -195,7 +194,7 @@ class CompiledExecutable:
                     domain, (Load(0, value.dtype, strides, 0, True),), (Store(0, 1, value.dtype, strides, 0),)
                 )
                 operands = (value, ("state", name))
-                phases.append(PhaseDraft("copy", value.node.path, Map(region), operands, domain.chunks))
+                phases.append(Launch("copy", value.node.path, ElementwiseKernel(region), operands, domain.chunks))
         return phases
 
     def _size(self, thing: Any, capacity: int) -> int:
@@ -210,21 +209,21 @@ class CompiledExecutable:
     def _base(self, thing: Any) -> Any:
         return self.compiled.layouts.base(thing) if isinstance(thing, Value) else thing
 
-    def _split(self, keep: bool) -> tuple[list[PhaseDraft], list[PhaseDraft]]:
+    def _split(self, keep: bool) -> tuple[list[Launch], list[Launch]]:
         """Phases that read bound arrays alone, and what they give each other; and all others."""
-        prepared: list[PhaseDraft] = []
-        others: list[PhaseDraft] = []
+        prepared: list[Launch] = []
+        others: list[Launch] = []
         bound = {
             value for name, value in self._inputs.items() if name in self._bindings and name not in self._graph.captured
         }
-        steady: set[Any] = set(bound)
+        constant_inputs: set[Any] = set(bound)
         leaving = {*self._names, *self._updated()}
         for phase in self._phases:
             things = [self._base(operand) for operand in phase.operands]
             written = {things[place] for place in phase.writes}
             fits = keep and bool(written) and not phase.chunks[1] and not written & (leaving | bound)
-            if fits and all(thing in steady or thing in written for thing in things):
-                steady |= written
+            if fits and all(thing in constant_inputs or thing in written for thing in things):
+                constant_inputs |= written
                 prepared.append(phase)
             else:
                 others.append(phase)
@@ -247,7 +246,7 @@ class CompiledExecutable:
         return self._program(self._prepared, self._kept, 0, [memory])
 
     def _program(
-        self, drafts: Sequence[PhaseDraft], homes: Mapping[Hashable, Any], scratch: int, keep: Sequence[object] = ()
+        self, launches: Sequence[Launch], homes: Mapping[Hashable, Any], scratch: int, keep: Sequence[object] = ()
     ) -> Program:
         def home(operand: Any) -> Any:
             thing = self._base(operand)
@@ -256,15 +255,18 @@ class CompiledExecutable:
         return Program(
             [
                 Phase(
-                    draft.name, draft.path, self._addresses[draft.spec.key],
-                    [home(operand) for operand in draft.operands], *draft.chunks,
+                    launch.name, launch.path, self._addresses[launch.spec.key],
+                    [home(operand) for operand in launch.operands], *launch.chunks,
                 )
-                for draft in drafts
+                for launch in launches
             ],
             driver.load(),
             scratch=scratch,
-            thread_scratch=max((draft.thread_scratch for draft in drafts), default=0),
-            keep=[*self._bindings.values(), *self._results.values(), *self._graph.captured.values(), *keep],
+            thread_scratch=max((launch.thread_scratch for launch in launches), default=0),
+            keep=[
+                *self._bindings.values(), *self._results.values(), *self._graph.captured.values(),
+                self._addresses, *keep,
+            ],
         )  # fmt: skip
 
     def _bind(self, capacity: int) -> None:
@@ -291,10 +293,10 @@ class CompiledExecutable:
         self._fresh = [(value, name) for value, name in self._names.items() if name not in self._results]
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
-    def runs_alone(self, n: int) -> bool:
+    def runs_single_threaded(self, n: int) -> bool:
         """Whether a batch of ``n`` is so little work that the caller's thread does it without the others."""
         fixed, each = self._work()
-        return fixed + each * n <= ALONE
+        return fixed + each * n <= SINGLE_THREADED_WORK
 
     def _work(self) -> tuple[float, float]:
         """Operations and bytes moved: in all, and for each sample. A function of shapes alone."""
@@ -351,7 +353,7 @@ class CompiledExecutable:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
             with self._scratch.lock:  # nobody updates between what is prepared and what reads it
                 self._prepare_again()
-                self.program.run(n, addresses, alone=shapes.alone)
+                self.program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:
                     for arena in self._arenas:
                         arena.changed()
@@ -375,7 +377,7 @@ class CompiledExecutable:
                 self.program,
                 [value.type.concrete(n) for _, value in self._given],
                 [self._graph.outputs[name].type.concrete(n) for _, name in self._fresh],
-                self.runs_alone(n),
+                self.runs_single_threaded(n),
             )
         return self._shapes
 
@@ -411,7 +413,7 @@ class _Shapes:
     program: Program | None
     given: list[tuple[int, ...]]
     fresh: list[tuple[int, ...]]
-    alone: bool
+    single_threaded: bool
 
 
 def prepare_compiled(
@@ -421,11 +423,11 @@ def prepare_compiled(
     capacity: int | None,
     arenas: Sequence[Contents] = (),
     keep_packed: bool = False,
-    single: bool = False,
+    single_sample: bool = False,
     precision: Precision = Precision.full,
 ) -> CompiledExecutable:
     """The graph as machine code."""
-    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single, precision)
+    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single_sample, precision)
 
 
 __all__ = ["Compiled", "CompiledExecutable", "Parameter", "State", "compile_graph", "prepare_compiled", "scratch_arena"]

@@ -27,7 +27,7 @@ class Executable(Protocol):
     """One graph, ready to run."""
 
     @property
-    def sized(self) -> bool:
+    def batch_specialized(self) -> bool:
         """Whether another preparation is better for N = 1 than for all others."""
         ...
 
@@ -71,7 +71,7 @@ class ReferenceExecutable:
         self._bindings = bindings
         self._results = results
         self._bound: tuple[int, Graph] | None = None
-        self.sized = False
+        self.batch_specialized = False
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
         if self._bound is None or self._bound[0] != n:
@@ -99,7 +99,7 @@ def prepare(
     *,
     arenas: Sequence[StateArena] = (),
     keep_packed: bool = False,
-    single: bool = False,
+    single_sample: bool = False,
     precision: Precision = Precision.full,
 ) -> Executable:
     """Makes a graph runnable.
@@ -108,14 +108,14 @@ def prepare(
     results: places for outputs that are to be written there; capacity: the largest N that will be run;
     arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
     depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
-    once and kept, in memory of the program's own, until a version has moved. ``single`` says that N will be 1.
+    once and kept, in memory of the program's own, until a version has moved. ``single_sample`` says that N will be 1.
     ``precision`` says how activations are stored and what contractions multiply; the references round likewise.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
         # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
         return import_module("striate.compiler").prepare_compiled(
-            graph, places, written, capacity, arenas, keep_packed, single, precision
+            graph, places, written, capacity, arenas, keep_packed, single_sample, precision
         )
     if precision is not Precision.full:
         graph = import_module("striate.compiler").rounded_graph(graph, precision)

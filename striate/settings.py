@@ -3,7 +3,8 @@
     STRIATE_THREADS    number of threads (default: cores allowed by affinity and cgroup quota)
     STRIATE_ENGINE     "compiled" (default) or "reference" (everything in NumPy, slowly)
     STRIATE_CACHE      folder of the kernel cache, or "off"
-    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; networks are shown for any of them on
+                       any computer, and run where the processor has the instructions
     STRIATE_WINOGRAD   "on" (default) or "off"
     STRIATE_DATA       folder of data sets such as MNIST
 

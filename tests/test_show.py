@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate import nn, optim
+from striate import nn, optim, settings
 from striate.cli.show import as_in_a_step, training_graph
+from striate.codegen import target
 from striate.errors import OptionError
 from striate.graph.value import Value
+from striate.models import build
 from striate.show import Stage, stage_of, stage_text
 from striate.show.running import size_text
 
@@ -40,6 +42,18 @@ def test_the_same_text_every_time(stage: Stage) -> None:
     assert text.endswith("\n")
     assert "?" not in text
     assert not re.search(r"0x[0-9a-f]{6}", text), "an address"
+
+
+@pytest.mark.parametrize("chosen", ["x86-64", "x86-64-v3", "znver4", "sapphirerapids", "generic", "apple-m1"])
+@pytest.mark.parametrize("stage", Stage)
+def test_any_target_is_shown_on_any_computer(
+    stage: Stage, chosen: str, monkeypatch: pytest.MonkeyPatch, kept_settings: settings.Settings
+) -> None:
+    """Only what runs must fit the processor; this one pretends to have no features at all."""
+    monkeypatch.setattr(target.llvm, "get_host_cpu_features", dict[str, bool])
+    settings.override(target=chosen)
+    graph = as_in_a_step(training_graph(build("lenet5", channels=1, classes=10), (1, 28, 28), True))
+    assert "weight" in stage_text(graph, stage)
 
 
 @pytest.mark.parametrize("stage", [Stage.fused, Stage.memory, Stage.program])

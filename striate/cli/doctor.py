@@ -10,13 +10,13 @@ from rich.text import Text
 
 from striate.cli.report import output, say_json, say_note
 from striate.data import Split, open_dataset
-from striate.doctor import Finding, Findings, afterwards
+from striate.doctor import Finding, Findings, posthoc
 from striate.errors import OptionError, StriateError
 from striate.models import MODELS, build
 from striate.persistence import load
 from striate.train.history import Epoch
+from striate.train.outliers import standardizer_of
 from striate.train.run import MODEL_FILE, Run, read_run
-from striate.train.unusual import standardizer_of
 
 
 def doctor(
@@ -56,7 +56,7 @@ def examined(folder: Path, document: Run) -> Findings:
     )
     losses: list[Any] = [epoch.loss for epoch in epochs]
     model = load(folder / MODEL_FILE)
-    return afterwards(
+    return posthoc(
         model,
         train_set,
         held_out,

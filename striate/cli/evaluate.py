@@ -15,8 +15,8 @@ from striate.errors import OptionError
 from striate.persistence import LoadedModel, load
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
+from striate.train.outliers import outlier_warning
 from striate.train.run import MODEL_FILE, read_run
-from striate.train.unusual import unusual_line
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ def evaluate(
             raise OptionError(f"{run} is a model file, which does not say what it learned from\n  help: give DATA too")
         data = read_run(run).data
     dataset = open_dataset(data, Split.TEST)
-    warn_of_unusual(model, dataset.images, dataset.name)
+    warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
@@ -47,9 +47,9 @@ def model_path(run: Path) -> Path:
     return run / MODEL_FILE if run.is_dir() else run
 
 
-def warn_of_unusual(model: LoadedModel, images: Array, name: str) -> None:
+def warn_of_outliers(model: LoadedModel, images: Array, name: str) -> None:
     """Inputs far from what training saw, in one line."""
-    text = unusual_line(model, images, name)
+    text = outlier_warning(model, images, name)
     if text is not None:
         say_warning(text)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from striate.cli.evaluate import model_path, warn_of_unusual
+from striate.cli.evaluate import model_path, warn_of_outliers
 from striate.cli.report import say_error, say_json
 from striate.data.picture import read_picture
 from striate.errors import DataError, OptionError
@@ -39,7 +39,7 @@ def predict(
             failed = True
             say_error(error)
             continue
-        warn_of_unusual(model, picture[np.newaxis], str(path))
+        warn_of_outliers(model, picture[np.newaxis], str(path))
         rows.append({"image": str(path), "classes": ranked(model, picture)})
     if as_json:
         say_json(rows)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.standardization import Standardization
-from striate.optim import SGD, Adam, ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from striate.persistence import save
 from striate.step import require_precision
 from striate.train.evaluation import Evaluation
@@ -33,13 +33,6 @@ from striate.train.history import Epoch, History
 from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
 from striate.train.trainer import Trainer
-
-
-class OptimizerName(Enum):
-    """What ``--optimizer`` takes."""
-
-    sgd = "sgd"
-    adam = "adam"
 
 
 class ScheduleName(Enum):
@@ -66,7 +59,8 @@ RECIPES = {
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL = 58
 _OF_MODEL = "that of the model"
-LEARNING_RATES = {OptimizerName.sgd: 0.05, OptimizerName.adam: 0.002}
+_RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
+_NAMES = ", ".join(OPTIMIZERS)
 
 
 def train(
@@ -78,8 +72,8 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(help="Images in a step.", show_default="digits 32, mnist 64")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="sgd 0.05, adam 0.002")] = None,
-    optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = "sgd",
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=_RATES)] = None,
+    optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
     weight_decay: Annotated[float, typer.Option(help="λ: the gradient of a weight θ grows by λθ.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
@@ -200,13 +194,13 @@ def chosen_optimizer(
     name: str, lr: float | None, momentum: float, weight_decay: float, schedule: Schedule
 ) -> Optimizer:
     """The optimizer of that name."""
-    if name not in OptimizerName.__members__:
-        raise unknown_option("optimizer", name, OptimizerName.__members__)
-    kind = OptimizerName[name]
-    rate = LEARNING_RATES[kind] if lr is None else lr
-    if kind is OptimizerName.adam:
-        return Adam(lr=rate, schedule=schedule, weight_decay=weight_decay)
-    return SGD(lr=rate, schedule=schedule, momentum=momentum, weight_decay=weight_decay)
+    if name not in OPTIMIZERS:
+        raise unknown_option("optimizer", name, OPTIMIZERS)
+    kind = OPTIMIZERS[name]
+    known = {one.name for one in fields(kind)}
+    given = {"momentum": momentum, "weight_decay": weight_decay}
+    options: dict[str, Any] = {option: value for option, value in given.items() if option in known}
+    return kind(lr=kind.usual_lr if lr is None else lr, schedule=schedule, **options)
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:

@@ -472,12 +472,14 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 def load() -> NativeDriver:
     """The driver for this computer, compiled once for all processes."""
     here = target.host()
-    library, (run, work, cycles) = jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS)
-    return NativeDriver(run, work, cycles, library)
+    return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
     """The driver from its LLVM IR; tests load one that yields at every step."""
-    library = jit.load([jit.compile_object(text, target.host())])
+    return _driver(jit.Library([jit.compile_object(text, target.host())], _SYMBOLS))
+
+
+def _driver(library: jit.Library) -> NativeDriver:
     run, work, cycles = map(library.address, _SYMBOLS)
     return NativeDriver(run, work, cycles, library)

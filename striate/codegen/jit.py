@@ -1,7 +1,7 @@
 """From the text of LLVM IR to running code: verify, emit a relocatable object, cache, load.
 
-    KernelSource ──ir()──▶ text ──compile_object──▶ object bytes ──load──▶ Library ──address──▶ function
-         └────────── key ──▶ registry of this process ──▶ cache on disk ──────▲
+    KernelSource ──ir()──▶ text ──compile_object──▶ object bytes ──▶ Library ──address──▶ function
+         └────────── key ──▶ registry of this process ──▶ cache on disk ──▲
 
 No pass pipeline runs: the kernels are written as they shall run, and LLVM's instruction selection, scheduling and
 register allocation do the rest (eight times faster to compile than with the pipeline, as fast to run).
@@ -9,15 +9,17 @@ register allocation do the rest (eight times faster to compile than with the pip
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import itertools
 import logging
 import os
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import llvmlite.binding as llvm
@@ -27,6 +29,7 @@ from striate.codegen import cache, idle, workers
 from striate.codegen import target as targets
 from striate.codegen.target import Target
 from striate.errors import EngineError, GraphError
+from striate.locks import Lock, Order
 
 _log = logging.getLogger("striate")
 _HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
@@ -96,8 +99,8 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     manager.run(module, builder)
 
 
-_llvm = threading.RLock()
-"""Held around every use of LLVM, and while workers are forked: so that none is born with a lock inside LLVM taken."""
+_llvm = Lock(Order.LLVM)
+"""Held around every use of LLVM and across forks, so that no child finds a lock inside LLVM taken."""
 
 
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
@@ -122,86 +125,104 @@ def assert_executable() -> None:
         raise EngineError(f"this system forbids compiled kernels: {error}\n{_HELP}") from error
 
 
-def _keep_for_ever(thing: object) -> None:
-    """Adds a reference that nothing drops: a thread may still run in this code while the interpreter ends."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+@dataclass(eq=False)
+class _Engine:
+    """One of LLVM's loaders; it is dropped with the last library that it loaded."""
+
+    native: llvm.LLJIT
+    links: int = 0
 
 
-@functools.cache
-def _engine() -> llvm.LLJIT:
+LIBRARIES_OF_A_LOADER = 64
+"""Libraries that one loader loads: it keeps some 9 kB of each until it is dropped itself."""
+
+_engines: list[_Engine] = []  # the current loader, if there is one
+
+
+def _engine() -> _Engine:
+    """The loader for the next library; call it with LLVM locked."""
     assert_executable()
-    try:
-        engine = llvm.create_lljit_compiler(_machine(targets.host()), use_jit_link=True, suppress_errors=True)
-    except RuntimeError as error:
-        raise EngineError(f"LLVM cannot start its loader here: {error}\n{_HELP}") from error
-    _keep_for_ever(engine)
-    return engine
-
-
-_library_numbers = itertools.count()
+    if not _engines or _engines[0].links == LIBRARIES_OF_A_LOADER:
+        try:
+            native = llvm.create_lljit_compiler(_machine(targets.host()), use_jit_link=True, suppress_errors=True)
+        except RuntimeError as error:
+            raise EngineError(f"LLVM cannot start its loader here: {error}\n{_HELP}") from error
+        _engines[:] = [_Engine(native)]
+    _engines[0].links += 1
+    return _engines[0]
 
 
 class Library:
-    """Object files in executable memory, for as long as the process lives.
+    """Object files in executable memory, until nobody refers to the library any more.
 
-    Each library is a name space of its own: symbols of two libraries never clash.
+    Each library is a name space of its own: symbols of two libraries never clash. Raises ``EngineError`` if the objects
+    cannot be loaded or do not define all of ``symbols``.
     """
 
-    def __init__(self, objects: Sequence[bytes]) -> None:
-        self._name = f"striate{next(_library_numbers)}"
+    def __init__(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
+        builder = llvm.JITLibraryBuilder().add_current_process()
+        for data in objects:
+            builder.add_object_img(data)
+        for symbol in symbols:
+            builder.export_symbol(symbol)
+        self._code: tuple[_Engine, llvm.ResourceTracker] | None = None
         with _llvm:
-            builder = llvm.JITLibraryBuilder().add_current_process()
-            for data in objects:
-                builder.add_object_img(data)
+            engine = _engine()
             try:
-                self._tracker = builder.link(_engine(), self._name)
+                tracker = builder.link(engine.native, f"striate{engine.links}")
             except RuntimeError as error:
-                raise EngineError(f"compiled kernels cannot be loaded: {error}\n{_HELP}") from error
-        _keep_for_ever(self._tracker)
+                names = ", ".join(symbols)
+                raise EngineError(f"compiled code cannot be loaded ({names}): {error}\n{_HELP}") from error
+            self._code = engine, tracker
+        self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
+        _libraries.add(self)
+
+    def __del__(self) -> None:
+        with _llvm:
+            self._code = None  # the last reference: LLVM unloads the code
 
     def address(self, symbol: str) -> int:
-        """The address of ``symbol``; raises ``EngineError`` where no object defines it."""
-        try:
-            with _llvm:
-                tracker = _engine().lookup(self._name, symbol)
-        except RuntimeError as error:
-            raise EngineError(f"kernel {symbol} cannot be loaded: {error}\n{_HELP}") from error
-        _keep_for_ever(tracker)
-        return tracker[symbol]
+        """The address of one of the symbols that were asked for, valid while the library lives."""
+        return self._addresses[symbol]
 
 
-def load(objects: Sequence[bytes]) -> Library:
-    """Loads object files of this computer's architecture; raises ``EngineError`` where that fails."""
-    return Library(objects)
+_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
 
 
-def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> tuple[Library, list[int]]:
-    """A library of ``write()``, compiled once for all processes, and its symbols' addresses.
+def _keep_loaded() -> None:
+    """Keeps all code for ever: a thread may still run in it while the interpreter ends."""
+    for library in list(_libraries):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
 
-    ``key`` says what the text depends on but striate's source. Raises as compiling and loading do.
+
+atexit.register(_keep_loaded)
+
+
+def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
+    """A library with the ``symbols`` that ``write()`` defines, compiled once for all processes.
+
+    ``key`` says what the text depends on besides striate's source. Raises as compiling and loading do.
     """
     store = cache.current()
     name = cache.entry_name(key, target.key)
     data = store.get(name) if store else None
     if data is not None:
         try:
-            library = load([data])
-            addresses = [library.address(symbol) for symbol in symbols]
+            library = Library([data], symbols)
             idle.give_back()
-            return library, addresses
+            return library
         except EngineError:
             pass  # the checksum held, but the loader refuses: written by a broken build
     data = compile_object(write(), target)
-    library = load([data])
-    addresses = [library.address(symbol) for symbol in symbols]
+    library = Library([data], symbols)
     idle.give_back()
     if store:
         store.put(name, data)
-    return library, addresses
+    return library
 
 
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
-    """The native function at ``address`` as a callable that releases the GIL.
+    """The native function at ``address`` as a callable that releases the GIL; the caller keeps its library.
 
     ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``.
     """
@@ -224,33 +245,55 @@ class KernelSource(Protocol):
     def ir(self) -> str: ...
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Kernels in executable memory: their addresses by key, valid for as long as this object lives."""
+
+    addresses: Mapping[str, int]
+    libraries: frozenset[Library]
+
+    def __getitem__(self, key: str) -> int:
+        return self.addresses[key]
+
+
 class Kernels:
     """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
 
-    ``progress(done, all)``, where set, is called while kernels are being compiled, by the thread that asked for them.
+    What one request loads is one library; it is removed from memory when the last ``Loaded`` with one of its kernels is
+    dropped. ``progress(done, all)``, where set, is called while kernels are being compiled, by the thread that asked
+    for them.
     """
 
     def __init__(self) -> None:
-        self._addresses: dict[tuple[Target, str], int] = {}
-        self._lock = threading.Lock()
+        self._libraries: weakref.WeakValueDictionary[tuple[Target, str], Library] = weakref.WeakValueDictionary()
+        self._lock = Lock()
         self.compiled = 0
         self.cached = 0
         self.progress: Callable[[int, int], None] | None = None
 
-    def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> dict[str, int]:
-        """The address of every source by its key.
+    def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
+        """The kernels of all sources, loaded.
 
         Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded.
         """
         chosen = target or targets.current()
-        wanted = {source.key: source for source in sources}
+        requested = {source.key: source for source in sources}
         with self._lock:
-            missing = [source for key, source in wanted.items() if (chosen, key) not in self._addresses]
+            found: dict[str, Library] = {}  # holds every library from now on
+            for key in requested:
+                library = self._libraries.get((chosen, key))
+                if library is not None:
+                    found[key] = library
+            missing = [source for key, source in requested.items() if key not in found]
             if missing:
-                self._load(missing, chosen)
-            return {key: self._addresses[chosen, key] for key in wanted}
+                fresh = self._load(missing, chosen)
+                self._libraries.update({(chosen, key): library for key, library in fresh.items()})
+                found |= fresh
+        addresses = {key: found[key].address(source.symbol) for key, source in requested.items()}
+        return Loaded(addresses, frozenset(found.values()))
 
-    def _load(self, missing: Sequence[KernelSource], chosen: Target) -> None:
+    def _load(self, missing: Sequence[KernelSource], chosen: Target) -> dict[str, Library]:
+        """The library of each source."""
         assert_executable()
         store = cache.current()
         names = {source.key: cache.entry_name(source.key, chosen.key) for source in missing}
@@ -265,9 +308,8 @@ class Kernels:
         objects = self._compile(fresh, chosen, lambda key, data: store.put(names[key], data) if store else None)
         loaded |= _link(fresh, objects)
         self.compiled += len(fresh)
-        for key, address in loaded.items():
-            self._addresses[chosen, key] = address
         idle.give_back()
+        return loaded
 
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
@@ -286,13 +328,12 @@ class Kernels:
             self.progress(0, len(fresh))
         processes = workers.count(len(fresh), settings.current().threads)
         _machine(chosen)  # made here once, not in every worker
-        with _llvm:
-            objects = workers.compile_all(
-                [source.symbol for source in fresh],
-                lambda number: compile_object(fresh[number].ir(), chosen),
-                processes,
-                finished,
-            )
+        objects = workers.compile_all(
+            [source.symbol for source in fresh],
+            lambda number: compile_object(fresh[number].ir(), chosen),
+            processes,
+            finished,
+        )
         _log.info(
             "%d kernels compiled in %.1f s by %s", len(fresh), time.perf_counter() - start,
             f"{processes} processes" if processes else "this process",
@@ -300,12 +341,12 @@ class Kernels:
         return objects
 
 
-def _link(sources: Sequence[KernelSource], objects: Sequence[bytes]) -> dict[str, int]:
-    """Loads one object per source as one library; addresses by key."""
+def _link(sources: Sequence[KernelSource], objects: Sequence[bytes]) -> dict[str, Library]:
+    """Loads one object per source as one library; returns it by the key of each source."""
     if not sources:
         return {}
-    library = load(objects)
-    return {source.key: library.address(source.symbol) for source in sources}
+    library = Library(objects, [source.symbol for source in sources])
+    return {source.key: library for source in sources}
 
 
 kernels = Kernels()

@@ -81,7 +81,7 @@ def _alignment(dtype: DType, align: int) -> int:
 # Types and constants belong to no module and print themselves once, so all kernels share them.
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def _index(value: int) -> Any:
     return I64(value)
 
@@ -98,7 +98,7 @@ def _splat_parts(element: str) -> tuple[Any, Any]:
     return ir.Constant(type, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
 
 
-@functools.cache
+@functools.lru_cache(1024)
 def _number(dtype: DType, text: str) -> Any:
     """The number of that text (which tells 0 from -0) in every lane."""
     value = float(text) if dtype.computed.is_float else int(text)

@@ -101,10 +101,11 @@ class Probe:
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:
         here = target.current()
+        target.assert_runs_here(here)
         self.threads = threads
         self._lanes = here.lanes
-        library = jit.load([jit.compile_object(kernel_text(here.lanes), here)])
-        self._native = jit.function(library.address("probe"), None, ctypes.c_int64, ctypes.c_void_p)
+        self._library = jit.Library([jit.compile_object(kernel_text(here.lanes), here)], ["probe"])
+        self._native = jit.function(self._library.address("probe"), None, ctypes.c_int64, ctypes.c_void_p)
         self._sinks = [ctypes.create_string_buffer(ACCUMULATORS * here.lanes * 4) for _ in range(threads)]
         self._turns = 10_000
         self._work(1)  # the first call pays for the clock's rise and for touching memory

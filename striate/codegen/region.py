@@ -46,7 +46,7 @@ class Domain:
     sizes: tuple[int, int, int]
 
     @property
-    def turned(self) -> bool:
+    def sample_major(self) -> bool:
         """Whether samples take the place of rows: images of one pixel are walked sample by sample in tiles."""
         return self.space is Space.BLOCKED and self.pixels == 1
 
@@ -66,7 +66,7 @@ class Domain:
         """Samples that one chunk takes: enough work to be worth handing out. A function of the shape alone."""
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
-        return 64 if self.turned else max(1, -(-256 // self.pixels))
+        return 64 if self.sample_major else max(1, -(-256 // self.pixels))
 
     @property
     def groups(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class Apply:
 
 
 @dataclass(frozen=True)
-class Anchored:
+class AnchorResult:
     """A result of the kernel that the region is fused into."""
 
     output: int
@@ -131,7 +131,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Extent:
+class ElementCount:
     """``per_sample`` · N (or ``per_sample`` alone where not batched), as a number."""
 
     per_sample: int
@@ -139,7 +139,7 @@ class Extent:
     dtype: DType
 
 
-Instruction = Load | Apply | Anchored | Number | Extent
+Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Place:
     dtype: DType
 
 
-def turned(region: Region) -> Region:
+def sample_major(region: Region) -> Region:
     """The region of one-pixel images with the sample as its row: what depended on n now depends on h."""
 
     def turn(item: Any) -> Any:
@@ -219,7 +219,7 @@ class RegionWriter:
 
     def __init__(self, k: Kernel, region: Region, first_operand: int) -> None:
         self.k = k
-        self.region = turned(region) if region.domain.turned else region
+        self.region = sample_major(region) if region.domain.sample_major else region
         self._around = [store for store in region.stores if store.halo != NO_HALO]  # with strides as they were
         self.first = first_operand
         self.sums: dict[int, list[Any]] = {}
@@ -259,8 +259,8 @@ class RegionWriter:
                 self._fixed[number] = self._read(item, self._bases[id(item)], LANES)
             elif isinstance(item, Number):
                 self._fixed[number] = self.k.constant(item.number, item.dtype)
-            elif isinstance(item, Extent):
-                self._fixed[number] = self._extent(item)
+            elif isinstance(item, ElementCount):
+                self._fixed[number] = self._element_count(item)
             elif isinstance(item, Apply) and not item.dtype and all(a in self._fixed for a in item.arguments):
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
@@ -319,7 +319,7 @@ class RegionWriter:
                         k.store(values[item.value], pointer, item.dtype, aligned)
                 else:
                     k.store_masked(values[item.value], pointer, item.dtype, limit)
-        if region.domain.turned:
+        if region.domain.sample_major:
             self._zero_turned(len(places))
         for number, item in enumerate(region.accumulations):
             vectors = [self._counted(item, values[item.value], count) for values in results]
@@ -346,7 +346,7 @@ class RegionWriter:
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
                 self._flush(number, k.iadd(k.imul(self.n, self.region.domain.blocks), self.block))
-        if not self.region.domain.turned:
+        if not self.region.domain.sample_major:
             for item in self._around:
                 zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
 
@@ -404,7 +404,7 @@ class RegionWriter:
     ) -> Any:  # fmt: skip
         if number in self._fixed:
             return self._fixed[number]
-        if isinstance(item, Anchored):
+        if isinstance(item, AnchorResult):
             return anchors[item.output]
         if isinstance(item, Load):
             return self._read(item, self._at(item, w, row, column), count)
@@ -418,14 +418,14 @@ class RegionWriter:
         k, domain = self.k, self.region.domain
         _, height, width = domain.sizes
         step = 1 if domain.space is Space.BLOCKED else LANES
-        if domain.turned:
+        if domain.sample_major:
             return Place(k.iadd(self.h, row), k.imul(self.block, LANES), 0, domain, dtype)
         line = k.iadd(k.imul(self.d, height), self.h, row)
         pixel = k.iadd(k.imul(line, width), k.imul(k.iadd(w, column), step))
         channel = k.imul(self.block, LANES) if domain.space is Space.BLOCKED else self.block
         return Place(self.n, channel, pixel, domain, dtype)
 
-    def _extent(self, item: Extent) -> Any:
+    def _element_count(self, item: ElementCount) -> Any:
         k = self.k
         total = k.as_index(k.imul(k.n, item.per_sample) if item.batched else item.per_sample)
         return k.splat(k.convert(total, item.dtype))
@@ -512,5 +512,5 @@ def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
     return first, k.imin(k.iadd(first, domain.group), total)
 
 
-__all__ = ["Accumulate", "Anchored", "Apply", "Domain", "Extent", "I64", "Load", "Number", "Place", "Region",
+__all__ = ["Accumulate", "AnchorResult", "Apply", "Domain", "ElementCount", "I64", "Load", "Number", "Place", "Region",
            "RegionWriter", "Space", "Store", "samples_of", "zero_halo"]  # fmt: skip

@@ -84,7 +84,7 @@ def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True)
-class Need:
+class InputLayout:
     """What an operation needs of one input: acceptable channel blocks, the best first, and a halo of zeros."""
 
     blocks: tuple[int, ...]

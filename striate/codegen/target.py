@@ -145,13 +145,12 @@ def named(cpu: str) -> Target:
 
 
 def current() -> Target:
-    """The target of the settings; raises ``EngineError`` where this computer could not run its code."""
+    """The target of the settings, which need not be this computer: any network can be shown for any target.
+
+    Whatever runs code asks ``assert_runs_here`` first.
+    """
     name = settings.current().target
-    if name == "host":
-        return host()
-    target = named(name)
-    assert_runs_here(target)
-    return target
+    return host() if name == "host" else named(name)
 
 
 def assert_runs_here(target: Target) -> None:
@@ -160,7 +159,8 @@ def assert_runs_here(target: Target) -> None:
     missing: list[str] = []
     if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
         features = llvm.get_host_cpu_features()
-        missing = [need for need in _X86_NEEDS[target.lanes] if not features.get(need, False)]
+        needs = _X86_NEEDS[target.lanes] + (("avx512bf16",) if target.has_bfloat16 else ())
+        missing = [need for need in needs if not features.get(need, False)]
     if _is_arm(target.triple) != _is_arm(here.triple) or missing:
         reason = f"it lacks {', '.join(missing)}" if missing else f"it is {platform.machine()}"
         raise EngineError(

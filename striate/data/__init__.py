@@ -6,14 +6,14 @@ from striate.data.dataset import Dataset, Split, check_labels
 from striate.data.digits import load_digits
 from striate.data.loader import Batch, batch_count, batches
 from striate.data.mnist import load_idx_folder, load_mnist
-from striate.data.standardizer import Standardizer, UnusualFeature
+from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
     "Batch",
     "Dataset",
     "Split",
     "Standardizer",
-    "UnusualFeature",
+    "Outlier",
     "batch_count",
     "batches",
     "check_labels",

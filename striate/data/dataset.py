@@ -6,22 +6,28 @@ labels  (N,) whole numbers from 0 to len(classes) - 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from striate.errors import DataError, DTypeError, LabelError, unknown_option
+from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
+from striate.options import flag
 
 Array = npt.NDArray[Any]
 
+MOST_CLASSES = 1_000_000  # where nothing says how many there are, so that a stray label asks for no memory
 _CHUNK = 1 << 22  # elements looked at together, so that a check costs no second copy of the data
+_LARGEST = float(np.finfo(np.float32).max)
+_LOST = 0.1  # standard deviations: the rounding error that a feature may have
 
 
 class Split(Enum):
-    """The part that a network learns from, and the part that it is judged by."""
+    """The part that a network learns from, and the part that it is evaluated on."""
 
     TRAIN = "train"
     TEST = "test"
@@ -41,12 +47,15 @@ class Split(Enum):
 class Dataset:
     """Checked, contiguous inputs and labels.
 
-    ``images`` stays uint8 or becomes float32; ``labels`` becomes int64. Without ``classes`` they are named "0", "1", …
-    up to the largest label.
+    images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
+    labels          (N,) whole numbers; become int64
+    classes         their names; without them "0", "1", … up to the largest label
+    name            what messages call the data set
+    channels_first  True takes inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
 
     Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the first
-    index), ``DTypeError`` for inputs that are no numbers, ``LabelError`` for a label that is out of range or no whole
-    number (with its index).
+    index), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
+    ``LabelError`` for a label that is out of range or not a whole number (with its index).
 
     >>> Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
     Dataset('data', 2 × (1, 8, 8) uint8, 2 classes)
@@ -56,21 +65,26 @@ class Dataset:
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...] = ()
     name: str = "data"
+    channels_first: bool = False
 
     def __post_init__(self) -> None:
-        images = np.asarray(self.images)
-        if images.ndim < 2 or images.shape[0] == 0 or images.size == 0:
+        given = as_array(self.images, self.name)
+        if given.ndim < 2 or given.size == 0:
             raise DataError(
-                f"{self.name}: nothing to learn from in inputs of shape {images.shape}\n"
-                "  wanted: (N, C, H, W) pictures or (N, D) features with N ≥ 1"
+                f"{self.name}: nothing to learn from in inputs of shape {given.shape}\n"
+                "  expected: (N, C, H, W) pictures or (N, D) features with N ≥ 1"
             )
-        check_channels_first(images, self.name)
-        images = as_numbers(images, self.name)
-        check_finite(images, self.name)
-        labels = check_labels(self.labels, len(self.classes) or None, self.name)
+        if not flag("channels_first", self.channels_first):
+            check_channels_first(given, self.name)
+        require_real(given, self.name)
+        check_finite(given, self.name)
+        images = _stored(given)
+        check_digits(given, images, self.name)
+        classes = class_names(self.classes)
+        labels = check_labels(self.labels, len(classes) or None, self.name)
         if len(labels) != len(images):
             raise DataError(f"{self.name}: {len(images)} inputs, but {len(labels)} labels; each input needs one")
-        classes = tuple(self.classes) or tuple(str(number) for number in range(int(labels.max()) + 1))
+        classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
         for attribute, value in (("images", images), ("labels", labels), ("classes", classes)):
             object.__setattr__(self, attribute, value)
 
@@ -82,68 +96,168 @@ class Dataset:
         return f"Dataset({self.name!r}, {len(self)} × {shape} {dtype}, {len(self.classes)} classes)"
 
     def subset(self, index: npt.ArrayLike) -> Dataset:
-        """The samples at ``index`` (whole numbers or a mask), in its order."""
-        chosen = np.asarray(index)
-        return Dataset(self.images[chosen], self.labels[chosen], self.classes, self.name)
+        """The samples at ``index``, in its order: whole numbers, of which -1 is the last sample, or a mask (N,).
+
+        Raises ``DataError`` for an index that chooses no sample or one that does not exist.
+        """
+        chosen = _chosen(np.asarray(index), len(self), self.name)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
-def as_numbers(images: Array, name: str) -> Array:
-    """uint8 stays uint8, every other real number becomes float32; C-contiguous."""
+def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
+    """(K,) whole numbers from 0 to count-1, K ≥ 1, from what chooses samples."""
+    if index.dtype == np.bool_ and index.shape == (count,):
+        index = np.flatnonzero(index)
+    if index.ndim != 1 or index.dtype.kind not in "ui":
+        if index.size:
+            raise DataError(
+                f"{name}: a subset is chosen by whole numbers (K,) or a mask ({count},), "
+                f"not by {index.dtype} of shape {index.shape}"
+            )
+        index = np.empty(0, np.int64)
+    if index.size == 0:
+        raise DataError(f"{name}: a subset without samples; choose one or more of the {count}")
+    bad = (index < -count) | (index >= count)
+    if bad.any():
+        raise DataError(f"{name}: no sample {index[int(np.argmax(bad))]}; the {count} samples are 0 … {count - 1}")
+    return np.where(index < 0, index + count, index).astype(np.int64)
+
+
+def as_array(images: npt.ArrayLike, name: str) -> Array:
+    """What was given as an array; raises ``DTypeError`` for what is none."""
+    try:
+        return np.asarray(images)
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"{name}: inputs of different lengths are not an array ({error})") from error
+
+
+def _stored(images: Array) -> Array:
+    """uint8 stays uint8, every other real number becomes float32; C-contiguous, in the byte order of this machine."""
+    return np.ascontiguousarray(images, dtype=np.uint8 if images.dtype == np.uint8 else np.float32)
+
+
+def require_real(images: Array, name: str) -> None:
+    """Raises ``DTypeError`` unless the elements are real numbers or truth values."""
     if images.dtype.kind not in "buif":
-        raise DTypeError(f"{name}: inputs of type {images.dtype} are no real numbers; wanted uint8 or float32")
-    with np.errstate(over="ignore"):  # what exceeds float32 becomes infinite, which the next check names
-        return np.ascontiguousarray(images, dtype=np.uint8 if images.dtype == np.uint8 else np.float32)
+        raise DTypeError(
+            f"{name}: inputs of type {images.dtype} are not real numbers\n"
+            "  help: images.astype(np.float32), or images.real of complex numbers"
+        )
+
+
+def class_names(names: object) -> tuple[str, ...]:
+    """The names of classes as text; raises ``OptionError`` unless they are a list of different names."""
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise OptionError(f"classes={names!r}; expected a list of names, such as ('cat', 'dog')")
+    found = tuple(str(name) for name in cast("Iterable[object]", names))
+    repeated = next((name for name, count in Counter(found).items() if count > 1), None)
+    if repeated is not None:
+        raise OptionError(f"two classes are named {repeated!r}; expected a different name for each class")
+    return found
 
 
 def check_channels_first(images: Array, name: str) -> None:
-    """Pictures as most image libraries give them, (N, H, W, C), are refused with the line that turns them round."""
+    """Pictures as most image libraries give them, (N, H, W, C), are refused with the line that transposes them."""
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or min(images.shape[1:3]) <= 4:
         return
     n, h, w, c = images.shape
     raise DataError(
         f"{name}: inputs of shape {images.shape} look like channels-last pictures (N, H, W, C)\n"
-        f"  striate wants (N, C, H, W) = ({n}, {c}, {h}, {w})\n"
-        "  help: images.transpose(0, 3, 1, 2)"
+        f"  expected: (N, C, H, W) = ({n}, {c}, {h}, {w})\n"
+        f"  help: images.transpose(0, 3, 1, 2), or Dataset(…, channels_first=True) if they have {h} channels"
     )
 
 
 def check_finite(images: Array, name: str) -> None:
-    """Raises ``DataError`` with the index of the first NaN or infinity."""
+    """Raises ``DataError`` with the index of the first NaN, infinity or number that float32 cannot hold."""
     if images.dtype.kind != "f":
         return
-    rows = max(1, _CHUNK // max(1, images[0].size))
-    for start in range(0, len(images), rows):
-        chunk = images[start : start + rows]
-        bad = ~np.isfinite(chunk)
+    wide = images.dtype.itemsize > 4
+    for start, chunk in chunks(images):
+        bad = ~(np.abs(chunk) <= _LARGEST) if wide else ~np.isfinite(chunk)
         if bad.any():
             first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
             where = ", ".join(str(i) for i in (first[0] + start, *first[1:]))
-            raise DataError(f"{name}: inputs[{where}] is {chunk[first]}; every number must be finite")
+            what = f"{chunk[first]}; every number must be finite"
+            if np.isfinite(chunk[first]):
+                what += f" and at most {_LARGEST:.3g}, the largest of float32"
+            raise DataError(f"{name}: inputs[{where}] is {what}")
+
+
+def check_digits(given: Array, images: Array, name: str) -> None:
+    """Raises ``DataError`` where float32 ``images`` lost what distinguishes the samples ``given``.
+
+    That is a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
+    float64 data around 10⁹ with a deviation of 1 are such.
+    """
+    if np.can_cast(given.dtype, images.dtype):
+        return
+    features, axes = given.shape[1], (0, *range(2, given.ndim))
+    start = given[(slice(0, 1), slice(None), *(slice(0, 1),) * (given.ndim - 2))].astype(np.float64)
+    lost, total, squares = np.zeros(features), np.zeros(features), np.zeros(features)
+    for first, chunk in chunks(given):
+        wide = chunk.astype(np.float64)
+        np.maximum(lost, np.abs(wide - images[first : first + len(chunk)]).max(axis=axes), out=lost)
+        wide -= start  # about the first value, so that a large mean costs no digits
+        total += wide.sum(axis=axes)
+        squares += (wide * wide).sum(axis=axes)
+    n = given.size // features
+    deviation = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
+    bad = (lost > _LOST * deviation) & (deviation > 0)
+    if bad.any():
+        feature = int(np.argmax(bad))
+        raise DataError(
+            f"{name}: feature {feature} has a standard deviation of {deviation[feature]:.3g}, "
+            f"and float32 rounds its values by up to {lost[feature]:.3g}\n"
+            "  help: Standardizer.fit(images).transform(images) in float64, before the data set is made"
+        )
+
+
+def chunks(images: Array) -> Iterator[tuple[int, Array]]:
+    """(number of the first sample, samples) of pieces that are looked at together."""
+    rows = max(1, _CHUNK // max(1, images[0].size))
+    for start in range(0, len(images), rows):
+        yield start, images[start : start + rows]
 
 
 def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
     """(N,) int64 from labels in 0 … classes-1, or ``LabelError`` with the index of the first that is not.
 
-    Without ``classes`` only negative labels are out of range.
+    Without ``classes`` a label is from 0 to 999,999.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except (ValueError, TypeError) as error:
+        raise LabelError(f"{name}: labels of different lengths are not an array ({error})") from error
     if array.ndim != 1:
-        one_hot = " (one-hot labels? labels.argmax(axis=1))" if array.ndim == 2 and array.shape[1] > 1 else ""
-        raise LabelError(f"{name}: labels of shape {array.shape}; wanted (N,), one whole number each{one_hot}")
-    if array.dtype.kind not in "ui":
-        index = _first_fraction(array)
+        one_hot = array.ndim == 2 and array.shape[1] > 1
+        cure = "labels.argmax(axis=1), if they are one-hot" if one_hot else "labels.reshape(-1), if each input has one"
         raise LabelError(
-            f"{name}: labels[{index}] = {array[index] if array.size else array} is of type {array.dtype}; "
-            "labels are whole numbers\n  help: labels.astype(np.int64), if they are classes"
+            f"{name}: labels of shape {array.shape}; expected (N,), one whole number each"
+            + (f"\n  help: {cure}" if array.ndim else "")
         )
-    bad = (array < 0) if classes is None else (array < 0) | (array >= classes)
+    if array.dtype.kind not in "ui":
+        raise _not_whole(array, name)
+    limit = MOST_CLASSES if classes is None else classes
+    bad = (array < 0) | (array >= limit)
     if bad.any():
         index = int(np.argmax(bad))
-        known = "0 or more" if classes is None else f"0 … {classes - 1}, the {classes} classes"
-        raise LabelError(f"{name}: labels[{index}] = {array[index]} is out of range; wanted {known}")
+        known = f"0 … {limit - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
+        raise LabelError(f"{name}: labels[{index}] = {array[index]} is out of range; expected {known}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _first_fraction(array: Array) -> int:
-    """The first label that is no whole number even by value; 0 where only the type is wrong."""
-    return int(np.argmax(array != np.floor(array))) if array.dtype.kind == "f" and array.size else 0
+def _not_whole(array: Array, name: str) -> LabelError:
+    """The error for labels that are not integers, with the first that is not a whole number even by value."""
+    index, cure = 0, "labels.astype(np.int64)"
+    if array.dtype.kind == "f" and array.size:
+        fractions = array != np.floor(array)
+        index = int(np.argmax(fractions))
+        if fractions.any():
+            cure = "labels are the numbers of classes, 0, 1, …; measured values need another loss and model"
+    elif array.dtype.kind in "UO":
+        cure = "classes, labels = np.unique(labels, return_inverse=True) numbers them"
+    shown = repr(array[index].item()) if array.size else "[]"
+    return LabelError(
+        f"{name}: labels[{index}] = {shown} is of type {array.dtype}; labels are whole numbers\n  help: {cure}"
+    )

@@ -14,13 +14,13 @@ import math
 from collections.abc import Callable
 from enum import Enum
 from numbers import Real
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from striate.errors import DataError, DTypeError, OptionError, ShapeError, unknown_option
+from striate.locks import Lock
 from striate.nn.convolution import Conv2d
 
 Array = npt.NDArray[Any]

@@ -4,13 +4,12 @@
 
 per feature for (N, D), n = N; per channel for (N, C, positions…), n = N · positions. Fitted on training data only.
 
-A feature that is constant in the training data has σ = √ε > 0 and μ equal to the constant, bit for bit, so that its
-x̂ is exactly 0 and nothing is divided by zero. New data that differ there are far out, which ``unusual`` reports.
+A feature that is constant in the training data has σ = √ε > 0 and μ equal to the constant, bit for bit, so its x̂ is
+exactly 0 and nothing is divided by zero. New data with another value there are far out, which ``outliers`` reports.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,38 +17,44 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.dataset import as_numbers, check_finite
-from striate.errors import DataError, ModelFileError, OptionError, ShapeError
+from striate.data.dataset import as_array, check_finite, chunks, require_real
+from striate.errors import DataError, ModelFileError, ShapeError
 from striate.nn.standardization import Standardization
+from striate.options import number
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
-_CHUNK = 1 << 22  # elements made float64 together
-_FAR = 50.0
+FAR = 50.0
+"""Standard deviations from the mean beyond which a value is an outlier."""
 _MOST_FEATURES = 1 << 24
+_TINY = float(np.finfo(np.float32).tiny)  # kernels take smaller numbers for 0
+_SMALLEST_EPSILON = 1.4e-76  # its root is _TINY
 
 
 @dataclass(frozen=True)
-class UnusualFeature:
-    """A feature or channel whose standardized value is far from what training saw."""
+class Outlier:
+    """A feature or channel with values that are far from what training saw."""
 
     feature: int
     count: int  # samples in which it is far
-    sample: int  # the one where it is farthest
+    sample: int  # the sample in which it is farthest
     value: float
     standardized: float
 
     def __str__(self) -> str:
         return (
             f"feature {self.feature}: x = {self.value:.6g} in sample {self.sample} is x̂ = {self.standardized:.4g} "
-            f"({self.count} sample{'' if self.count == 1 else 's'} beyond ±{_FAR:g})"
+            f"({self.count} sample{'' if self.count == 1 else 's'} beyond ±{FAR:g})"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Standardizer:
-    """``mean`` and ``sigma`` are float32 (D,) or (C,); ``epsilon`` is the ε that is in ``sigma`` already.
+    """x̂ = (x − μ) / σ with ``mean`` μ and ``sigma`` σ, (D,) or (C,).
+
+    Both are float32 where that holds every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
+    already includes.
 
     >>> standardizer = Standardizer.fit(load_digits("train").images)
     >>> standardizer.mean.shape
@@ -61,39 +66,53 @@ class Standardizer:
     epsilon: float
 
     def __post_init__(self) -> None:
-        for name in ("mean", "sigma"):
-            array = np.array(getattr(self, name), dtype=np.float32)
+        mean, sigma = _exact("mean", self.mean), _exact("sigma", self.sigma)
+        if mean.ndim != 1 or mean.shape != sigma.shape or mean.size == 0:
+            raise ShapeError(f"mean {mean.shape} and sigma {sigma.shape} must be one number for each feature")
+        with np.errstate(over="ignore", under="ignore"):
+            narrow = mean.astype(np.float32), sigma.astype(np.float32)
+        if not (np.isfinite(narrow).all() and (narrow[1] >= _TINY).all()):
+            raise DataError(f"mean and sigma must be finite numbers of float32, and sigma at least {_TINY:.3g}")
+        if all((one == wide).all() for one, wide in zip(narrow, (mean, sigma))):
+            mean, sigma = narrow
+        for name, array in (("mean", mean), ("sigma", sigma)):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
-        if self.mean.ndim != 1 or self.mean.shape != self.sigma.shape or self.mean.size == 0:
-            raise ShapeError(f"mean {self.mean.shape} and sigma {self.sigma.shape} must be one number for each feature")
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.sigma).all() and (self.sigma > 0).all()):
-            raise DataError("mean and sigma must be finite, and sigma positive")
 
     @classmethod
     def fit(cls, x: npt.ArrayLike, epsilon: float = 1e-8) -> Standardizer:
-        """From x (N, D) or (N, C, positions…). Exact for uint8; float64 in two passes otherwise.
+        """From x (N, D) or (N, C, positions…). Exact for uint8; otherwise two passes in float64.
 
-        Raises ``OptionError`` unless √ε is a positive float32 number, ``DataError`` for empty data, NaN or infinity.
+        Raises ``OptionError`` for an ε whose root is not a positive normal number of float32, ``DataError`` for empty
+        data, NaN, and what exceeds float32, ``DTypeError`` for what is not an array of numbers.
         """
-        if not (math.isfinite(epsilon) and np.float32(math.sqrt(max(epsilon, 0.0))) > 0):
-            raise OptionError(f"epsilon={epsilon}; wanted a positive number, or constant features divide by zero")
-        numbers = _numbers(np.asarray(x))
-        mean, variance = _moments_of_bytes(numbers) if numbers.dtype == np.uint8 else _moments(numbers)
-        return cls(mean.astype(np.float32), np.sqrt(epsilon + variance).astype(np.float32), float(epsilon))
+        number("epsilon", epsilon, _SMALLEST_EPSILON)
+        numbers = _numbers(as_array(x, "data"))
+        mean, variance = _byte_moments(numbers) if numbers.dtype == np.uint8 else _moments(numbers)
+        sigma = np.sqrt(epsilon + variance)
+        if numbers.dtype != np.float64:  # the data have no more digits
+            mean, sigma = mean.astype(np.float32), sigma.astype(np.float32)
+        return cls(mean, sigma, float(epsilon))
 
     def transform(self, x: npt.ArrayLike) -> Floats:
-        """x̂ = (x − μ) / σ in float32; the slow, obvious twin of what the compiled program does."""
-        numbers = self._fitting(x)
-        shape = (1, -1, *(1,) * (numbers.ndim - 2))
-        return (numbers.astype(np.float32) - self.mean.reshape(shape)) / self.sigma.reshape(shape)
+        """x̂ = (x − μ) / σ: float64 of float64 data and of integers with 32 bits or more, otherwise float32.
 
-    def unusual(self, x: npt.ArrayLike, limit: float = _FAR) -> list[UnusualFeature]:
-        """The features of new data with |x̂| > ``limit``, NaN among them, farthest first."""
+        In float32 it is the slow, obvious twin of what the compiled program does.
+        """
         numbers = self._fitting(x)
-        found: list[UnusualFeature] = []
-        for feature in self._with_far_ends(numbers, limit):
-            values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float32)
+        if numbers.dtype == np.uint8:
+            numbers = numbers.astype(np.float32)
+        shape = (1, -1, *(1,) * (numbers.ndim - 2))
+        mean, sigma = (one.astype(numbers.dtype).reshape(shape) for one in (self.mean, self.sigma))
+        return (numbers - mean) / sigma
+
+    def outliers(self, x: npt.ArrayLike, limit: float = FAR) -> list[Outlier]:
+        """The features of new data with |x̂| > ``limit`` > 0, NaN among them, farthest first."""
+        number("limit", limit, above=0)
+        numbers = self._fitting(x)
+        found: list[Outlier] = []
+        for feature in self._beyond(numbers, limit):
+            values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float64)
             with np.errstate(all="ignore"):  # infinity is as far as it gets
                 scaled = (values - self.mean[feature]) / self.sigma[feature]
             distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
@@ -101,15 +120,11 @@ class Standardizer:
             if far.any():
                 sample, place = divmod(int(np.argmax(distance)), scaled.shape[1])
                 value, standardized = float(values[sample, place]), float(scaled[sample, place])
-                found.append(UnusualFeature(feature, int(far.any(axis=1).sum()), sample, value, standardized))
-        return sorted(
-            found,
-            key=lambda one: abs(one.standardized) if one.standardized == one.standardized else np.inf,
-            reverse=True,
-        )
+                found.append(Outlier(feature, int(far.any(axis=1).sum()), sample, value, standardized))
+        return sorted(found, key=_distance, reverse=True)
 
-    def _with_far_ends(self, numbers: Array, limit: float) -> list[int]:
-        """The features whose least or greatest value is beyond ``limit``: x̂ grows with x, so no other has such."""
+    def _beyond(self, numbers: Array, limit: float) -> list[int]:
+        """The features whose least or greatest value is beyond ``limit``: x̂ grows with x, so no others have any."""
         if len(numbers) == 0:
             return []
         axes = (0, *range(2, numbers.ndim))
@@ -129,40 +144,67 @@ class Standardizer:
     def from_json(cls, document: object) -> Standardizer:
         """Raises ``ModelFileError`` for anything that ``to_json`` does not write."""
         if not isinstance(document, Mapping):
-            raise ModelFileError(f"standardizer: wanted an object, found {type(document).__name__}")
+            raise ModelFileError(f"standardizer: expected an object, found {type(document).__name__}")
         entries = cast("Mapping[str, object]", document)
         if set(entries) != {"mean", "sigma", "epsilon"}:
-            raise ModelFileError(f"standardizer: wanted mean, sigma and epsilon, found {sorted(map(str, entries))[:8]}")
+            raise ModelFileError(
+                f"standardizer: expected mean, sigma and epsilon, found {sorted(map(str, entries))[:8]}"
+            )
         mean, sigma, epsilon = _list(entries["mean"]), _list(entries["sigma"]), _list([entries["epsilon"]])[0]
         try:
-            with np.errstate(over="ignore"):  # becomes infinite, which is refused
-                return cls(np.array(mean, dtype=np.float32), np.array(sigma, dtype=np.float32), epsilon)
+            return cls(np.array(mean), np.array(sigma), epsilon)
         except (DataError, ShapeError) as error:
             raise ModelFileError(f"standardizer: {error}") from error
 
     def _fitting(self, x: npt.ArrayLike) -> Array:
-        """x as uint8 or float32, with as many features as were fitted."""
-        numbers = np.asarray(x)
+        """x as uint8, float32 or float64, with as many features as were fitted."""
+        numbers = as_array(x, "data")
         if numbers.ndim < 2 or numbers.shape[1] != len(self.mean):
+            count = len(self.mean)
             raise ShapeError(
-                f"data of shape {numbers.shape}, standardizer of {len(self.mean)} features\n"
-                f"  wanted: (N, {len(self.mean)}) or (N, {len(self.mean)}, positions…)"
+                f"data of shape {numbers.shape}, standardizer of {count} features\n"
+                f"  expected: (N, {count}) or (N, {count}, positions…)"
             )
-        return as_numbers(numbers, "data")
+        return _as_floats(numbers)
+
+
+def _exact(name: str, values: npt.ArrayLike) -> Floats:
+    """A copy in float64; raises ``DataError`` for what is not numbers."""
+    try:
+        array = np.array(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{name}: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{name} must be real numbers, not {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _distance(one: Outlier) -> float:
+    return np.inf if np.isnan(one.standardized) else abs(one.standardized)
+
+
+def _as_floats(x: Array) -> Array:
+    """uint8 as it is, float64 and integers of 32 bits or more in float64, all else in float32."""
+    require_real(x, "data")
+    if x.dtype == np.uint8:
+        return x
+    narrow = np.can_cast(x.dtype, np.float32)
+    with np.errstate(over="ignore"):  # long doubles may become infinite, which ``check_finite`` names
+        return x.astype(np.float32 if narrow else np.float64, copy=False)
 
 
 def _numbers(x: Array) -> Array:
     if x.ndim < 2 or x.size == 0:
-        raise DataError(f"nothing to fit in data of shape {x.shape}; wanted (N, D) or (N, C, positions…)")
-    numbers = as_numbers(x, "data")
+        raise DataError(f"nothing to fit in data of shape {x.shape}; expected (N, D) or (N, C, positions…)")
+    numbers = _as_floats(x)
     check_finite(numbers, "data")
     return numbers
 
 
-def _moments_of_bytes(x: Array) -> tuple[Array, Array]:
+def _byte_moments(x: Array) -> tuple[Array, Array]:
     """Mean and variance from the count of each of the 256 values, in whole numbers: (n Σx² − (Σx)²) / n²."""
     counts = np.zeros((x.shape[1], 256), dtype=np.int64)
-    for chunk in _chunks(x):
+    for _, chunk in chunks(x):
         for feature in range(x.shape[1]):
             counts[feature] += np.bincount(chunk[:, feature].ravel(), minlength=256)
     n = x.size // x.shape[1]
@@ -181,24 +223,24 @@ def _moments(x: Array) -> tuple[Array, Array]:
     shape = (1, -1, *(1,) * (x.ndim - 2))
     start = x[(0, slice(None), *(0,) * (x.ndim - 2))].astype(np.float64)
     offset, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for chunk in _chunks(x):
-        offset += (chunk.astype(np.float64) - start.reshape(shape)).sum(axis=axes)
+    for _, chunk in chunks(x):
+        offset += (_wide(chunk) - start.reshape(shape)).sum(axis=axes)
     mean = start + offset / n
-    for chunk in _chunks(x):
-        squares += np.square(chunk.astype(np.float64) - mean.reshape(shape)).sum(axis=axes)
+    for _, chunk in chunks(x):
+        squares += np.square(_wide(chunk) - mean.reshape(shape)).sum(axis=axes)
     return mean, squares / n
 
 
-def _chunks(x: Array) -> list[Array]:
-    rows = max(1, _CHUNK // max(1, x[0].size))
-    return [x[start : start + rows] for start in range(0, len(x), rows)]
+def _wide(chunk: Array) -> Array:
+    """float64 in NumPy's order, so that sums have the same bits for any memory layout."""
+    return np.ascontiguousarray(chunk, np.float64)
 
 
 def _list(value: object) -> list[float]:
     numbers = cast("list[object]", value) if isinstance(value, list) else []
     if not 0 < len(numbers) <= _MOST_FEATURES:
-        raise ModelFileError("standardizer: wanted a list of numbers")
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) < 1e39:
-            raise ModelFileError(f"standardizer: {str(number)[:40]!r} is not a finite number")
-    return [float(cast(float, number)) for number in numbers]
+        raise ModelFileError("standardizer: expected a list of numbers")
+    for one in numbers:
+        if isinstance(one, bool) or not isinstance(one, (int, float)) or not abs(one) < 1e39:
+            raise ModelFileError(f"standardizer: {str(one)[:40]!r} is not a finite number")
+    return [float(cast(float, one)) for one in numbers]

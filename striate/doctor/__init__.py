@@ -1,8 +1,8 @@
 """What is wrong with a training, where, why, and what to change."""
 
-from striate.doctor.afterwards import afterwards
 from striate.doctor.doctor import Doctor
 from striate.doctor.finding import Finding, Findings, Severity
+from striate.doctor.posthoc import posthoc
 from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import RULES, Rule, When
 from striate.doctor.setup import Setup
@@ -18,5 +18,5 @@ __all__ = [
     "Setup",
     "Severity",
     "When",
-    "afterwards",
+    "posthoc",
 ]

@@ -22,7 +22,6 @@ import numpy.typing as npt
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor import rules
-from striate.doctor.chart import Chart, Probe, Silence
 from striate.doctor.finding import Finding, Findings
 from striate.doctor.ranking import ranked
 from striate.doctor.reading import Statistics, reading_of
@@ -30,8 +29,9 @@ from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure, as_drawn
+from striate.doctor.training_trace import Probe, Silence, TrainingTrace
 from striate.errors import StriateError
-from striate.nn.loss import CrossEntropyLoss
+from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.nn.standardization import Standardization
 from striate.step import TrainingStep
@@ -68,7 +68,7 @@ class Doctor:
         setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
-        self.chart = Chart(setup, continued=step.step_number > 0)
+        self.trace = TrainingTrace(setup, continued=step.step_number > 0)
         self._found: dict[tuple[str, str], Finding] = {}
         self._before: Statistics | None = None
         self._sizes: dict[str, float] = {}
@@ -84,7 +84,7 @@ class Doctor:
     @property
     def setup(self) -> Setup:
         """What is being trained, for a remedy to change."""
-        return self.chart.setup
+        return self.trace.setup
 
     @property
     def findings(self) -> Findings:
@@ -94,16 +94,16 @@ class Doctor:
     def begin(self) -> list[Finding]:
         """Looks at data and model, before the first step."""
         self._began = True
-        chart, setup = self.chart, self.chart.setup
+        trace, setup = self.trace, self.trace.setup
         if setup.train_set is None:
             return []
         standardizer = _standardizer_of(setup.model)
-        chart.data = Sample.of(setup.train_set, standardizer)
+        trace.data = Sample.of(setup.train_set, standardizer)
         if setup.validation is not None:
-            chart.validation = Sample.of(setup.validation, standardizer)
+            trace.validation = Sample.of(setup.validation, standardizer)
         self._look_at_model(setup.train_set.images.shape[1:])
         if setup.classifies:
-            chart.baseline = entropy(chart.data.class_shares, setup.loss, setup.batch_size)
+            trace.baseline = constant_loss(trace.data.class_shares, setup.loss, setup.batch_size)
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
@@ -115,27 +115,27 @@ class Doctor:
             self._pass_ended = False
         self._before = None
         if self._due(self.step.step_number - self._origin + 1):
-            self._before = Statistics(self.chart.structure)
+            self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
         """After a step: reads the watch, if it is time to."""
-        chart = self.chart
-        chart.losses.append(loss)
+        trace = self.trace
+        trace.losses.append(loss)
         self._epoch_sum[0] += loss
         self._epoch_sum[1] += 1
         self._note_labels(np.asarray(y))
-        if chart.steps == 1:
+        if trace.steps == 1:
             self._note_first_move()
             self._first_fired = {path: np.asarray(share) > 0 for path, share in self.watch.firing().items()}
         self._batch = np.asarray(x), np.asarray(y)
         if self._before is None:
             return []
-        reading = reading_of(self.watch.record(), chart.epochs + 1, loss)
-        chart.readings.append(replace(reading, step=chart.steps))
+        reading = reading_of(self.watch.record(), trace.epochs + 1, loss)
+        trace.readings.append(replace(reading, step=trace.steps))
         with np.errstate(all="ignore"):
             for path, drift in self._before.drifts().items():
-                chart.drifts.setdefault(path, []).append(drift)
-        return self._examine(When.EARLY) if chart.steps in (3, FIRST) else []
+                trace.drifts.setdefault(path, []).append(drift)
+        return self._examine(When.EARLY) if trace.steps in (3, FIRST) else []
 
     def __call__(self, x: Any, y: Any) -> float:
         """One training step, watched; returns its loss."""
@@ -151,30 +151,30 @@ class Doctor:
         validation_accuracy: float | None = None,
     ) -> list[Finding]:
         """After a pass over the data; ``loss`` is the mean of its steps, known here where None."""
-        chart = self.chart
+        trace = self.trace
         total, count = self._epoch_sum
-        chart.epoch_losses.append(total / max(count, 1) if loss is None else loss)
-        chart.validation_losses.append(validation_loss)
-        chart.validation_accuracies.append(validation_accuracy)
+        trace.epoch_losses.append(total / max(count, 1) if loss is None else loss)
+        trace.validation_losses.append(validation_loss)
+        trace.validation_accuracies.append(validation_accuracy)
         self._epoch_sum = [0.0, 0]
-        if chart.setup.train_set is None and chart.labels_seen.any():
-            shares = chart.labels_seen / chart.labels_seen.sum()
-            chart.baseline = entropy(shares, chart.setup.loss, chart.setup.batch_size)
+        if trace.setup.train_set is None and trace.labels_seen.any():
+            shares = trace.labels_seen / trace.labels_seen.sum()
+            trace.baseline = constant_loss(shares, trace.setup.loss, trace.setup.batch_size)
         self._count_silent()
         probe = self._probe()
         if probe is not None:
-            chart.probes.append(probe)
+            trace.probes.append(probe)
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
         """The step raised ``NonFiniteError``: what led there?"""
-        self.chart.broke_down = str(error).splitlines()[0]
-        self.chart.finished = True
+        self.trace.broke_down = str(error).splitlines()[0]
+        self.trace.finished = True
         return self._examine(When.EPOCH)
 
     def finish(self) -> Findings:
         """The last judgement, with all that was seen."""
-        self.chart.finished = True
+        self.trace.finished = True
         self._examine(When.EPOCH)
         return self.findings
 
@@ -186,10 +186,10 @@ class Doctor:
 
     @property
     def _origin(self) -> int:
-        return self.step.step_number - self.chart.steps
+        return self.step.step_number - self.trace.steps
 
     def _due(self, number: int) -> bool:
-        setup = self.chart.setup
+        setup = self.trace.setup
         samples = len(setup.train_set) if setup.train_set is not None else 0
         stride = max(16, samples // setup.batch_size // 4)
         return number <= FIRST or number & (number - 1) == 0 or number % stride == 0
@@ -197,55 +197,59 @@ class Doctor:
     def _begin_with(self, x: Array, y: Array) -> None:
         """Without a data set the first batch stands for it."""
         self._began = True
-        chart = self.chart
+        trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
             return
         self._look_at_model(x.shape[1:])
-        labelled = chart.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
+        labelled = trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
-            chart.data = Sample.of(Dataset(x, labels, name="first batch"), _standardizer_of(chart.setup.model))
+            batch = Dataset(x, labels, name="first batch", channels_first=True)
+            trace.data = Sample.of(batch, _standardizer_of(trace.setup.model))
         except StriateError:
             return  # the step will say why
         if labelled:
-            chart.baseline = entropy(chart.data.class_shares, chart.setup.loss, len(x))
+            trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
 
     def _look_at_model(self, shape: tuple[int, ...]) -> None:
-        model, chart = self.chart.setup.model, self.chart
-        chart.structure = structure = Structure.of(model, shape)
+        model, trace = self.trace.setup.model, self.trace
+        trace.structure = structure = Structure.of(model, shape)
         if structure is None:
             return
         parameters = dict(model.named_state())
-        chart.random_and_frozen = tuple(
+        trace.random_and_frozen = tuple(
             name.rpartition(".")[0]
             for name in structure.frozen
             if name.endswith("weight") and as_drawn(model, name, parameters[name])
         )
         model.materialize()
         for one in structure.maps:
-            bias, weight = (one.layer.own_state().get(name) for name in ("bias", "weight"))
+            bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
             if weight is not None:
                 fan_in = weight.data[0].size
-                chart.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
+                trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
                 self._sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
             if bias is not None:
-                chart.starts[one.path] = float(bias.data.mean())
+                trace.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:
-            scale = one.layer.own_state().get("weight")
-            chart.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
+            scale = one.parameters.get("weight")
+            trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
 
     def _note_labels(self, y: Array) -> None:
-        chart = self.chart
-        if chart.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
-            counts = np.bincount(y, minlength=len(chart.labels_seen))
-            chart.labels_seen = counts + np.pad(chart.labels_seen, (0, len(counts) - len(chart.labels_seen)))
-            if len(chart.mixtures) < 200:
-                chart.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
-        elif chart.setup.regresses and len(self._targets) < _TARGETS:
+        trace = self.trace
+        if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
+            counts = np.bincount(y, minlength=len(trace.labels_seen))
+            trace.labels_seen = counts + np.pad(trace.labels_seen, (0, len(counts) - len(trace.labels_seen)))
+            if len(trace.mixtures) < 200:
+                trace.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
+        elif not trace.setup.classifies and y.ndim and len(y) and len(self._targets) < _TARGETS:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
+            targets = np.concatenate(self._targets)
             with np.errstate(all="ignore"):
-                chart.baseline = float(np.concatenate(self._targets).var(axis=0).mean())
+                constant = trace.setup.loss.constant_loss(targets, np.ones(len(targets)))
+                trace.target_std = math.sqrt(targets.var(axis=0).mean())
+            trace.baseline = None if math.isnan(constant) else constant
 
     def _note_first_move(self) -> None:
         """The watch measures against θ after the update, which says little where the update is the larger of both."""
@@ -253,7 +257,7 @@ class Doctor:
         for path, size in self._sizes.items():
             change = moved.get(f"{path}.weight")
             if change is not None and size > 0:
-                self.chart.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
+                self.trace.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
 
     def _count_silent(self) -> None:
         silent = self.watch.silent_units()
@@ -261,22 +265,22 @@ class Doctor:
             indices = tuple(silent.get(path, ()))
             first = self._first_fired.get(path)
             alive = int(first[list(indices)].sum()) if first is not None and indices else 0
-            self.chart.silence[path] = Silence(len(fired), indices, alive)
+            self.trace.silence[path] = Silence(len(fired), indices, alive)
         self._pass_ended = True  # begun anew with the next step: others may read the watch until then
 
     def _probe(self) -> Probe | None:
         """The model as it predicts, on a fixed part of the training data."""
-        chart = self.chart
-        if not chart.setup.classifies:
+        trace = self.trace
+        if not trace.setup.classifies:
             return None
-        if chart.setup.train_set is not None and chart.data is not None:
-            chosen = chart.data.index[:: max(1, len(chart.data.index) // PROBED)][:PROBED]
-            x, y = chart.setup.train_set.images[chosen], chart.setup.train_set.labels[chosen]
+        if trace.setup.train_set is not None and trace.data is not None:
+            chosen = trace.data.index[:: max(1, len(trace.data.index) // PROBED)][:PROBED]
+            x, y = trace.setup.train_set.images[chosen], trace.setup.train_set.labels[chosen]
         elif self._batch is not None:
             x, y = self._batch[0][:PROBED], self._batch[1][:PROBED]
         else:
             return None
-        return probe_of(np.asarray(chart.setup.model(x)), y, chart.epochs)
+        return probe_of(np.asarray(trace.setup.model(x)), y, trace.epochs)
 
     def _examine(self, when: When) -> list[Finding]:
         """Applies the rules that have seen enough; returns what is new, as it ranks."""
@@ -285,20 +289,20 @@ class Doctor:
         for known in RULES.values():
             if order.index(known.when) > order.index(when) or (known.when is When.ONCE and when is not When.START):
                 continue
-            for finding in applied(known.kind, self.chart):
+            for finding in applied(known.kind, self.trace):
                 if finding.key not in self._found:
                     new.add(finding.key)
                 first = self._found.get(finding.key)
-                step = first.step if first is not None else self.chart.steps
+                step = first.step if first is not None else self.trace.steps
                 self._found[finding.key] = replace(finding, step=step)
         return [finding for finding in self.findings if finding.key in new]
 
 
-def applied(kind: str, chart: Chart) -> list[Finding]:
+def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
     """What one rule finds."""
     try:
         with np.errstate(all="ignore"):
-            return list(RULES[kind].examine(chart))
+            return list(RULES[kind].examine(trace))
     except Exception as error:  # noqa: BLE001 - whatever a rule runs into, the training goes on
         warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
         return []
@@ -319,7 +323,7 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
         accuracy=float((predicted == y).mean()),
         top_share=float(counts.max() / len(y)),
         top_class=int(counts.argmax()),
-        spread=float(z.std(axis=0).mean()),
+        std=float(z.std(axis=0).mean()),
         squashed=bool((z >= 0).all() and np.allclose(z.sum(axis=1), 1, atol=1e-4)),
     )
 
@@ -332,17 +336,9 @@ def _standardizer_of(model: Module) -> Standardizer | None:
     return found if isinstance(found, Standardizer) else None
 
 
-def entropy(shares: Array, loss: object, batch_size: int) -> float:
-    """The loss of the best constant prediction: the entropy of the labels as this loss weighs and smooths them."""
-    p = np.asarray(shares, np.float64)
-    if not isinstance(loss, CrossEntropyLoss):
-        return math.nan
-    weight = loss.own_state().get("weight")
-    if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
-        p = p * weight.initial
-        p = p / p.sum()
-    smoothing = loss.label_smoothing
-    p = p * (1 - smoothing) + smoothing / len(p)
-    p = p[p > 0]
-    entropy = float(-(p * np.log(p)).sum())
-    return entropy * batch_size if loss.reduction == "sum" else entropy
+def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
+    """The loss of the best constant prediction for labels with these shares (C,); None where the loss cannot tell."""
+    mean = loss.constant_loss(np.arange(len(shares)), np.asarray(shares, np.float64))
+    if math.isnan(mean):
+        return None
+    return mean * batch_size if loss.reduction == "sum" else mean

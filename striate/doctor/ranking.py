@@ -10,7 +10,8 @@ from striate.doctor.rule import RULES
 
 ORDER = (
     "one_class", "constant_features", "labels_shifted", "labels_shuffled:neighbours", "sorted_batches",
-    "softmax_twice", "bounded_outputs", "no_gradient:frozen", "no_gradient:unused", "leakage", "unstandardized_input",
+    "softmax_twice", "bounded_outputs", "no_gradient:frozen", "no_gradient:unused", "leakage", "extreme_range",
+    "unstandardized_input",
     "idle_normalization:epsilon", "exploding_gradients", "saturated_units:initialization",
     "dead_units:initialization", "dead_units:activation", "idle_normalization:input", "vanishing_gradients",
     "dead_units:weak signal", "no_gradient:zero", "loss_at_start", "learning_rate_too_high", "learning_rate_too_low",

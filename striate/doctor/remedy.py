@@ -1,7 +1,6 @@
-"""What to change, as a sentence, as code, and as changes that can be made: the remedy that is printed is the one that
-the tests apply.
+"""What to change, as a sentence, as code, and as changes that can be applied. The tests apply the printed remedy.
 
-    better = finding.remedy.apply(trainer.setup)       # a new setup, from a fresh start; nothing else is touched
+better = finding.remedy.apply(trainer.setup)       # a new setup, from a fresh start; nothing else is touched
 """
 
 from __future__ import annotations
@@ -9,54 +8,67 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor.setup import Setup, layer_at, replaced
 from striate.errors import OptionError
-from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Tanh
+from striate.nn.activation import ACTIVATION_LAYERS
 from striate.nn.container import Sequential
-from striate.nn.convolution import Convolution
 from striate.nn.initialization import bias_initializer, initializer
-from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.nn.normalization import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
+from striate.nn.normalization import BatchNorm, batch_norm_of_rank
 from striate.nn.shaping import Identity
 from striate.nn.standardization import Standardization
+from striate.optim.optimizer import Optimizer
 
-ACTIVATIONS: dict[str, type[Module]] = {"ReLU": ReLU, "LeakyReLU": LeakyReLU, "Tanh": Tanh, "Sigmoid": Sigmoid}
 _SLOPE = 0.1
 _SHOWN = 6
 
 
 class Change(ABC):
-    """One change of a training (abstract)."""
+    """One change to a training (abstract)."""
 
     @abstractmethod
     def code(self, setup: Setup) -> str:
-        """The line of Python that makes it."""
+        """The Python code that makes the change."""
+
+    def layers(self) -> tuple[str, ...]:
+        """The paths of the layers that it changes."""
+        return ()
 
     def command(self, setup: Setup) -> str:
-        """The option of ``striate train`` that makes it; "" where there is none."""
+        """The option of ``striate train`` that makes the change; "" where there is none."""
         return ""
 
     @abstractmethod
     def apply(self, setup: Setup) -> Setup:
-        """The setup with the change made; the model was copied before and starts anew afterwards."""
+        """The setup with the change made. ``Remedy.apply`` copies the model before and initializes it afterwards."""
 
     def to_json(self) -> dict[str, Any]:
-        """Its name and its numbers."""
+        """The name of the change and its numbers."""
         return {"change": type(self).__name__, **asdict(self)}  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
+class LayerChange(Change):
+    """A change to the layers at ``paths`` (abstract)."""
+
+    paths: tuple[str, ...]
+
+    def layers(self) -> tuple[str, ...]:
+        return self.paths
+
+
+@dataclass(frozen=True)
 class Remedy:
-    """``text`` says what to do, ``code`` how; ``changes`` do it. Without changes it is to be done by hand."""
+    """``text`` says what to do, ``code`` how, and ``changes`` do it. A remedy without changes must be done by hand."""
 
     text: str
     code: str = ""
@@ -65,9 +77,9 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """With the code of the changes; only words where a ``forward`` calls itself what is to be changed."""
+        """With the code of the changes; without changes where they concern operations that a ``forward`` calls."""
         known = dict(setup.model.named_modules())
-        if any(path not in known for change in changes for path in getattr(change, "paths", ())):
+        if any(path not in known for change in changes for path in change.layers()):
             return cls(text, "\n".join(change.code(setup) for change in changes))
         commands = [change.command(setup) for change in changes]
         code = "\n".join(change.code(setup) for change in changes)
@@ -76,10 +88,12 @@ class Remedy:
     def apply(self, setup: Setup) -> Setup:
         """The setup with all changes made, from a fresh start; the given one is left as it is.
 
-        Raises ``OptionError`` where the remedy is to be done by hand.
+        Raises ``OptionError`` for a remedy that must be done by hand, and for anything but a ``Setup``.
         """
+        if not isinstance(setup, Setup):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionError(f"apply needs a Setup, got {type(setup).__name__}\n  help: trainer.setup, doctor.setup")
         if not self.changes:
-            raise OptionError(f"this is to be done by hand: {self.text}")
+            raise OptionError(f"this must be done by hand: {self.text}")
         changed = replace(setup, model=copy.deepcopy(setup.model))
         for change in self.changes:
             changed = change.apply(changed)
@@ -93,7 +107,7 @@ class Remedy:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Remedy:
-        """Text, code and command; the changes stay what they are, words."""
+        """Text, code and command; the changes cannot be applied again."""
         text, code, command = (str(document.get(name, "")) for name in ("text", "code", "command"))
         return cls(text, code, command)
 
@@ -125,6 +139,16 @@ def _named(path: str) -> str:
 # The optimizer and the loss
 
 
+def _options(rule: Optimizer) -> list[str]:
+    """The numeric options of an optimizer, besides the learning rate, that differ from their defaults."""
+    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule) if one.name != "lr"}
+    return [
+        f"{name}={value:g}"
+        for name, (value, default) in options.items()
+        if isinstance(value, int | float) and value != default
+    ]
+
+
 @dataclass(frozen=True)
 class LearningRate(Change):
     """Another learning rate."""
@@ -133,9 +157,8 @@ class LearningRate(Change):
 
     def code(self, setup: Setup) -> str:
         rule = setup.optimizer
-        momentum = getattr(rule, "momentum", 0.0)
-        rest = f", momentum={momentum:g}" if momentum else ""
-        return f"optimizer = optim.{type(rule).__name__}(lr={self.lr:.2g}{rest})   # was {rule.lr:g}"
+        arguments = ", ".join([f"lr={self.lr:.2g}", *_options(rule)])
+        return f"optimizer = optim.{type(rule).__name__}({arguments})   # was {rule.lr:g}"
 
     def command(self, setup: Setup) -> str:
         return f"--lr {self.lr:.2g}"
@@ -160,7 +183,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Rare classes weigh more: N / (C · count)."""
+    """Class weights N / (C · count), larger for rare classes."""
 
     weights: tuple[float, ...]
 
@@ -177,7 +200,7 @@ class ClassWeights(Change):
 
 @dataclass(frozen=True)
 class Epochs(Change):
-    """Fewer or more passes over the data."""
+    """Another number of passes over the data."""
 
     epochs: int
 
@@ -193,7 +216,7 @@ class Epochs(Change):
 
 @dataclass(frozen=True)
 class Shuffle(Change):
-    """Batches drawn from all of the data."""
+    """Batches drawn at random from all of the data."""
 
     def code(self, setup: Setup) -> str:
         return "st.Trainer(…, shuffle=True)   # or data.batches(dataset, size, seed=0, epoch=epoch)"
@@ -206,32 +229,28 @@ class Shuffle(Change):
 
 
 @dataclass(frozen=True)
-class Activation(Change):
-    """Another activation at these paths."""
+class Activation(LayerChange):
+    """Another activation at these paths: ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``."""
 
-    paths: tuple[str, ...]
-    kind: str = "LeakyReLU"
+    kind: str = "leaky_relu"
     slope: float = _SLOPE
 
-    @property
-    def _called(self) -> str:
-        return f"nn.LeakyReLU({self.slope:g})" if self.kind == "LeakyReLU" else f"nn.{self.kind}()"
+    def _layer(self) -> Module:
+        return ACTIVATION_LAYERS[self.kind].with_slope(self.slope)
 
     def code(self, setup: Setup) -> str:
-        return f"{self._called}   # instead of {', '.join(_kinds(setup, self.paths))} at {_listed(self.paths)}"
+        return f"nn.{self._layer()!r}   # instead of {', '.join(_kinds(setup, self.paths))} at {_listed(self.paths)}"
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
-            kind = ACTIVATIONS[self.kind]
-            replaced(setup.model, path, LeakyReLU(self.slope) if kind is LeakyReLU else kind())
+            replaced(setup.model, path, self._layer())
         return setup
 
 
 @dataclass(frozen=True)
-class Initialization(Change):
-    """Weights at these paths drawn in another way; biases start at zero ("torch": as PyTorch's)."""
+class Initialization(LayerChange):
+    """Another initialization of the weights at these paths; biases start at zero ("torch": as in PyTorch)."""
 
-    paths: tuple[str, ...]
     init: str = "he"
 
     def code(self, setup: Setup) -> str:
@@ -249,32 +268,27 @@ class Initialization(Change):
         return setup
 
 
-_NORMS: dict[int, type[BatchNorm]] = {2: BatchNorm1d, 3: BatchNorm1d, 4: BatchNorm2d, 5: BatchNorm3d}
-
-
 @dataclass(frozen=True)
-class Normalize(Change):
+class Normalize(LayerChange):
     """Batch normalization before each of these layers, whose inputs have ``ranks`` axes."""
 
-    paths: tuple[str, ...]
     ranks: tuple[int, ...]
 
     def code(self, setup: Setup) -> str:
-        kinds = sorted({_NORMS[rank].__name__ for rank in self.ranks})
+        kinds = sorted({batch_norm_of_rank(rank).__name__ for rank in self.ranks})
         return f"nn.{'(None) or nn.'.join(kinds)}(None)   # before the layers {_listed(self.paths)}"
 
     def apply(self, setup: Setup) -> Setup:
         for path, rank in zip(self.paths, self.ranks, strict=True):
             layer = layer_at(setup.model, path)
-            replaced(setup.model, path, Sequential(_NORMS[rank](None), layer))
+            replaced(setup.model, path, Sequential(batch_norm_of_rank(rank)(None), layer))
         return setup
 
 
 @dataclass(frozen=True)
-class NormOptions(Change):
-    """Momentum and ε of batch normalizations."""
+class NormOptions(LayerChange):
+    """Another momentum and ε of batch normalizations."""
 
-    paths: tuple[str, ...]
     momentum: float = 0.1
     eps: float = 1e-5
 
@@ -285,15 +299,14 @@ class NormOptions(Change):
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
             layer = layer_at(setup.model, path)
-            layer.momentum, layer.eps = self.momentum, self.eps
+            if isinstance(layer, BatchNorm):
+                layer.momentum, layer.eps = self.momentum, self.eps
         return setup
 
 
 @dataclass(frozen=True)
-class Remove(Change):
-    """These layers do nothing any more."""
-
-    paths: tuple[str, ...]
+class Remove(LayerChange):
+    """These layers removed from the network."""
 
     def code(self, setup: Setup) -> str:
         return f"# without the {', '.join(_kinds(setup, self.paths))} at {_listed(self.paths)}"
@@ -305,10 +318,8 @@ class Remove(Change):
 
 
 @dataclass(frozen=True)
-class Unfreeze(Change):
-    """These layers learn."""
-
-    paths: tuple[str, ...]
+class Unfreeze(LayerChange):
+    """These layers learn again."""
 
     def code(self, setup: Setup) -> str:
         return "\n".join(f"{_named(path)}.requires_grad_(True)" for path in self.paths[:_SHOWN])
@@ -331,7 +342,7 @@ def _standardize(model: Module, dataset: Dataset) -> None:
 
 @dataclass(frozen=True)
 class Standardize(Change):
-    """The model gives its inputs mean 0 and spread 1."""
+    """A standardizer in the model, which gives its inputs mean 0 and standard deviation 1."""
 
     def code(self, setup: Setup) -> str:
         return "model.standardizer = st.data.Standardizer.fit(train_set.images)"
@@ -347,8 +358,28 @@ class Standardize(Change):
 
 
 @dataclass(frozen=True)
+class Clip(Change):
+    """Inputs clipped to low … high in both sets; the standardizer is fitted again."""
+
+    low: float
+    high: float
+
+    def code(self, setup: Setup) -> str:
+        return f"x = np.clip(x, {self.low:.3g}, {self.high:.3g})   # in both sets, before the standardizer is fitted"
+
+    def apply(self, setup: Setup) -> Setup:
+        train_set, validation = (
+            None if one is None else with_images(one, np.clip(one.images, self.low, self.high))
+            for one in (setup.train_set, setup.validation)
+        )
+        if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
+            _standardize(setup.model, train_set)
+        return replace(setup, train_set=train_set, validation=validation)
+
+
+@dataclass(frozen=True)
 class DropFeatures(Change):
-    """Without these features (columns or channels); the first layer infers its input size anew."""
+    """Data without these features (columns or channels); the first layer infers its number of inputs again."""
 
     features: tuple[int, ...]
     first: str
@@ -358,38 +389,28 @@ class DropFeatures(Change):
         return f"x = np.delete(x, [{shown}], axis=1)   # in both sets; {_named(self.first)} takes fewer inputs"
 
     def apply(self, setup: Setup) -> Setup:
-        layer = layer_at(setup.model, self.first)
-        if isinstance(layer, Linear):
-            layer.__dict__["in_features"] = None
-            layer.parameter("weight").shape = (layer.out_features, None)
-            if "bias" in layer.own_state():
-                layer.parameter("bias").fan_in = None
-        elif isinstance(layer, Convolution) and layer.groups == 1:
-            layer.__dict__["in_channels"] = None
-            layer.parameter("weight").shape = (layer.out_channels, None, *layer.kernel_size)
-        else:
-            raise OptionError(f"{_named(self.first)}: cannot take fewer inputs by itself\n  help: build it anew")
-        for parameter in layer.own_state().values():
-            parameter.array = None
-            parameter.initial = None
+        layer_at(setup.model, self.first).forget_inputs()
         train_set, validation = (
             None if one is None else without_features(one, self.features) for one in (setup.train_set, setup.validation)
         )
         if "standardizer" in dict(setup.model.named_modules()) and train_set is not None:
             _standardize(setup.model, train_set)
-        layer.invalidate()
         return replace(setup, train_set=train_set, validation=validation)
 
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
-    """A data set without some columns or channels."""
-    kept = np.delete(dataset.images, np.array(features, np.int64), axis=1)
-    return Dataset(kept, dataset.labels, dataset.classes, dataset.name)
+    """The data set without these columns or channels."""
+    return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
+
+
+def with_images(dataset: Dataset, images: npt.NDArray[Any]) -> Dataset:
+    """The data set with other inputs."""
+    return replace(dataset, images=images)
 
 
 @dataclass(frozen=True)
 class DropLeaked(Change):
-    """Without the validation samples at these places, which the training set holds too."""
+    """A validation set without the samples at these indices, which the training set contains as well."""
 
     indices: tuple[int, ...]
 
@@ -406,7 +427,7 @@ class DropLeaked(Change):
 
 @dataclass(frozen=True)
 class RollLabels(Change):
-    """Labels moved back to their inputs."""
+    """Training labels moved by ``places``, back to their inputs."""
 
     places: int
 
@@ -417,12 +438,12 @@ class RollLabels(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.roll(one.labels, self.places), one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.roll(one.labels, self.places)))
 
 
 @dataclass(frozen=True)
 class Renumber(Change):
-    """Training labels numbered as the validation set numbers them: new = numbers[old]."""
+    """Training labels numbered as in the validation set: new = numbers[old]."""
 
     numbers: tuple[int, ...]
 
@@ -434,4 +455,4 @@ class Renumber(Change):
         if setup.train_set is None:
             return setup
         one = setup.train_set
-        return replace(setup, train_set=Dataset(one.images, np.array(self.numbers)[one.labels], one.classes, one.name))
+        return replace(setup, train_set=replace(one, labels=np.array(self.numbers)[one.labels]))

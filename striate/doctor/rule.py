@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding
+from striate.doctor.training_trace import TrainingTrace
 
-Examine = Callable[[Chart], Iterable[Finding]]
+Examine = Callable[[TrainingTrace], Iterable[Finding]]
 
 
 class When(Enum):

@@ -44,6 +44,11 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     @property
+    def raw(self) -> Array:
+        """(n, …) the same samples as the data set has them, before any standardizer."""
+        return self.dataset.images[self.index]
+
+    @property
     def features(self) -> int:
         """Columns or channels."""
         return int(self.x.shape[1])
@@ -64,7 +69,7 @@ class Sample:
         return self.by_feature.mean(axis=1, dtype=np.float64)
 
     @cached_property
-    def spreads(self) -> Array:
+    def stds(self) -> Array:
         """Of each feature, float64."""
         return self.by_feature.std(axis=1, dtype=np.float64)
 
@@ -108,10 +113,10 @@ class Sample:
         """(n, d ≤ 256) float32: each sample coarsened to few numbers of mean 0 and, by feature, a common scale."""
         flat = coarse(self.x, _DETAIL)
         flat = flat - flat.mean(axis=0)
-        spread = flat.std(axis=0)
+        std = flat.std(axis=0)
         if self.is_table:
-            return flat / np.where(spread > 0, spread, 1)
-        return flat / max(float(spread.max()), 1e-12)
+            return flat / np.where(std > 0, std, 1)
+        return flat / max(float(std.max()), 1e-12)
 
     @cached_property
     def neighbours(self) -> Array:

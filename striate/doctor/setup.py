@@ -1,4 +1,4 @@
-"""All that decides a training, in one place: what a remedy changes."""
+"""Everything that determines a training, in one place: what a remedy changes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from striate.data.dataset import Dataset
-from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
+from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A training that could be begun: model, loss, optimizer, data, and how the data are passed through.
+    """A training before it starts: model, loss, optimizer, data, and how the data are batched.
 
-    ``train_set`` is None where a hand-written loop feeds the step.
+    ``train_set`` is None where the user's own loop feeds the step.
     """
 
     model: Module
@@ -30,7 +30,7 @@ class Setup:
     shuffle: bool = True
 
     def anew(self, **changes: Any) -> Setup:
-        """The same from a fresh start, with a copy of the model, and other values where given."""
+        """The same setup from a fresh start, with a copy of the model, and with the given changes."""
         changed = replace(self, **changes)
         if "model" not in changes:
             changed = replace(changed, model=copy.deepcopy(changed.model))
@@ -40,21 +40,13 @@ class Setup:
     @property
     def classifies(self) -> bool:
         """Whether the loss compares class scores with labels."""
-        return isinstance(self.loss, CrossEntropyLoss)
-
-    @property
-    def regresses(self) -> bool:
-        """Whether the loss compares numbers with numbers."""
-        return isinstance(self.loss, MSELoss)
+        return self.loss.takes_logits
 
 
 def replaced(model: Module, path: str, layer: Module) -> None:
     """Puts another layer where ``path`` points."""
-    *parents, name = path.split(".")
-    owner = model
-    for parent in parents:
-        owner = getattr(owner, parent)
-    setattr(owner, name, layer)
+    parent, _, name = path.rpartition(".")
+    setattr(layer_at(model, parent), name, layer)
 
 
 def layer_at(model: Module, path: str) -> Module:

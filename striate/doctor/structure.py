@@ -8,43 +8,62 @@ from functools import cached_property
 import numpy as np
 
 from striate.errors import StriateError
+from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import topological
 from striate.graph.op import Op
 from striate.graph.value import Array, DType, N, TensorType, Value
-from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Tanh
-from striate.nn.convolution import Convolution
 from striate.nn.initialization import drawn, generator
-from striate.nn.linear import Linear
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
-from striate.nn.normalization import BatchNorm
+from striate.nn.normalization import Normalization
 from striate.nn.parameter import Parameter
-from striate.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
-from striate.nn.random import Dropout
-from striate.nn.shaping import Flatten, Identity
-from striate.nn.standardization import Standardization
-from striate.ops import activation as operations
-from striate.tracing import Trace, output_values
+from striate.tracing import LayerCall, Trace, output_values
 
-Maps = Linear | Convolution
-Activations = Sigmoid | Tanh | ReLU | LeakyReLU
-_QUIET = (  # layers that change nothing about which unit a number belongs to, or only its place
-    Identity, Flatten, Dropout, MaxPool1d, MaxPool2d, MaxPool3d, AvgPool1d, AvgPool2d, AvgPool3d,
-)  # fmt: skip
-
-
-_CALLED: dict[type[Op], type[Module]] = {
-    operations.Relu: ReLU, operations.LeakyRelu: LeakyReLU, operations.Tanh: Tanh, operations.Sigmoid: Sigmoid,
-}  # fmt: skip
+_KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
+"""Kinds of layers after which a unit is still the same unit."""
 
 
 @dataclass(frozen=True)
 class Passed:
-    """One leaf layer where a trace passed it; or an activation that a ``forward`` calls itself, as its layer would be,
-    under the name that the watch gives it: ``block1.relu``."""
+    """One leaf layer where a trace passed it, or an activation that a ``forward`` calls itself.
+
+    path    of the layer; of a called activation the name that the watch gives it: ``block1.relu``
+    layer   None for a called activation
+    op      the operation that the layer consists of; None where it does more, or uses parameters
+    rank    number of axes of its input
+    """
 
     path: str
-    layer: Module
-    rank: int  # axes of its input
+    layer: Module | None
+    op: Op | None
+    rank: int
+
+    @property
+    def kind(self) -> LayerKind:
+        """The kind of the layer."""
+        return LayerKind.OTHER if self.layer is None else self.layer.layer_kind
+
+    @property
+    def activation(self) -> Elementwise | None:
+        """The activation function that this is; None for anything else."""
+        return self.op if isinstance(self.op, Elementwise) and self.op.is_activation else None
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """The normalization that this is; None for anything else."""
+        return self.layer if isinstance(self.layer, Normalization) else None
+
+    @property
+    def name(self) -> str:
+        """``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
+        if self.layer is not None:
+            return f"nn.{type(self.layer).__name__}"
+        return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters and buffers of the layer."""
+        return {} if self.layer is None else self.layer.own_state()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +77,7 @@ class Structure:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
-        """Traced on one sample's shape, by arithmetic alone; None where that fails: the step will say why."""
+        """Traced on the shape of one sample, by arithmetic alone; None where that fails: the step will say why."""
         try:
             with Trace(training=True) as trace:
                 output = model(trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape))))
@@ -80,17 +99,17 @@ class Structure:
     @cached_property
     def maps(self) -> tuple[Passed, ...]:
         """Linear layers and convolutions, in order."""
-        return tuple(one for one in self.passed if isinstance(one.layer, Maps))
+        return tuple(one for one in self.passed if one.kind is LayerKind.LINEAR)
 
     @cached_property
     def activations(self) -> tuple[Passed, ...]:
-        """Sigmoid, tanh, ReLU and leaky ReLU layers, in order."""
-        return tuple(one for one in self.passed if isinstance(one.layer, Activations))
+        """Activations, in order."""
+        return tuple(one for one in self.passed if one.activation is not None)
 
     @cached_property
     def norms(self) -> tuple[Passed, ...]:
-        """Batch normalizations, in order."""
-        return tuple(one for one in self.passed if isinstance(one.layer, BatchNorm))
+        """Normalizations, in order."""
+        return tuple(one for one in self.passed if one.normalization is not None)
 
     @cached_property
     def by_path(self) -> dict[str, Passed]:
@@ -99,8 +118,8 @@ class Structure:
 
     @property
     def last(self) -> Passed | None:
-        """The layer that gives the prediction, whatever only passes it on left out."""
-        return next((one for one in reversed(self.passed) if not isinstance(one.layer, (Identity, Flatten))), None)
+        """The layer that gives the prediction; layers after it that only reshape do not count."""
+        return next((one for one in reversed(self.passed) if one.kind is not LayerKind.RESHAPE), None)
 
     @property
     def first_map(self) -> Passed | None:
@@ -109,38 +128,39 @@ class Structure:
 
     @property
     def normalized_input(self) -> bool:
-        """Whether a batch normalization takes the scale of the data away before anything that is not linear."""
+        """Whether a normalization removes the scale of the data before anything that is not linear."""
         for one in self.passed:
-            if isinstance(one.layer, BatchNorm):
+            if one.normalization is not None:
                 return True
-            if not isinstance(one.layer, (Convolution, Linear, Standardization, *_QUIET)):
+            if one.kind not in (LayerKind.LINEAR, LayerKind.STANDARDIZATION, *_KEEPS_UNITS):
                 return False
         return False
 
     def normalized(self, path: str) -> bool:
-        """Whether a batch normalization follows a linear layer or convolution before the next."""
-        place = [one.path for one in self.passed].index(path)
-        for one in self.passed[place + 1 :]:
-            if isinstance(one.layer, Maps):
+        """Whether a normalization follows a linear layer or convolution before the next one."""
+        for one in self._after(path):
+            if one.kind is LayerKind.LINEAR:
                 return False
-            if isinstance(one.layer, BatchNorm):
+            if one.normalization is not None:
                 return True
         return False
 
-    def activation_of(self, path: str) -> Passed | None:
-        """The activation that the output of a linear layer or convolution goes into, before the next such layer."""
-        place = [one.path for one in self.passed].index(path)
-        for one in self.passed[place + 1 :]:
-            if isinstance(one.layer, Maps):
+    def activation_of(self, path: str) -> Elementwise | None:
+        """The activation that follows a linear layer or convolution before the next one."""
+        for one in self._after(path):
+            if one.kind is LayerKind.LINEAR:
                 return None
-            if isinstance(one.layer, Activations):
-                return one
+            if one.activation is not None:
+                return one.activation
         return None
 
     def map_of(self, path: str) -> Passed | None:
         """The linear layer or convolution whose output goes into the layer at ``path``."""
         place = [one.path for one in self.passed].index(path)
-        return next((one for one in reversed(self.passed[:place]) if isinstance(one.layer, Maps)), None)
+        return next((one for one in reversed(self.passed[:place]) if one.kind is LayerKind.LINEAR), None)
+
+    def _after(self, path: str) -> tuple[Passed, ...]:
+        return self.passed[[one.path for one in self.passed].index(path) + 1 :]
 
 
 def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
@@ -150,18 +170,15 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     for step in trace.calls:
         if step.is_leaf and isinstance(step.layer, Module):
             rank = step.inputs[0].type.rank if step.inputs else 0
-            found.append((step.output.node.serial, Passed(step.path, step.layer, rank)))
+            found.append((step.output.node.serial, Passed(step.path, step.layer, _only_operation(step), rank)))
     uses: dict[str, int] = {}
     for node in topological(output_values(output).values()):
-        kind = _CALLED.get(type(node.op))
-        if kind is not None and node.outputs[0] not in of_layers:
-            name = str(node.op).partition("(")[0]
+        if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
+            name = node.op.call_name()
             path = f"{node.path}.{name}" if node.path else name
             uses[path] = uses.get(path, 0) + 1
             numbered = path if uses[path] == 1 else f"{path}#{uses[path]}"
-            slope = getattr(node.op, "negative_slope", 0.0)
-            layer = LeakyReLU(slope) if kind is LeakyReLU else kind()
-            found.append((node.serial, Passed(numbered, layer, node.inputs[0].type.rank)))
+            found.append((node.serial, Passed(numbered, None, node.op, node.inputs[0].type.rank)))
     # A view or a layer that does nothing has the number of the node before it: those stay in the order of the trace.
     found.sort(key=lambda one: one[0])
     first: dict[str, Passed] = {}
@@ -170,13 +187,20 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     return tuple(first.values())
 
 
+def _only_operation(step: LayerCall) -> Op | None:
+    """The operation of a layer that applies one to its inputs and nothing else."""
+    node = step.output.node
+    own = step.output not in step.inputs and len(node.inputs) == len(step.inputs)
+    return node.op if own and all(a is b for a, b in zip(node.inputs, step.inputs)) else None
+
+
 def _reached(output: object) -> list[Value]:
     """Every value that the outputs depend on."""
     return [value for node in topological(output_values(output).values()) for value in node.outputs]
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Whether a parameter holds what its initializer drew for it: nobody ever gave it other contents."""
+    """Whether a parameter still holds what its initializer drew, so that it was neither trained nor loaded."""
     if parameter.array is None:
         return parameter.initial is None
     seed = model.__dict__.get("_seed") or 0

@@ -19,7 +19,7 @@ from striate.graph.value import Value
 from striate.nn.activation import Tanh
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.ops.activation import sqrt
+from striate.ops.arithmetic import sqrt
 from striate.optim import Adam
 from striate.step import TrainingStep
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from striate.nn.container import Sequential
 from striate.nn.linear import Linear
 from striate.nn.module import Module
 from striate.nn.shaping import Flatten
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.optim import SGD
 from striate.tracing import compile
 
@@ -38,7 +39,7 @@ def permuted(dataset: Dataset) -> Dataset:
     """The same pixels at other places: every image loses its neighbourhoods, and nothing else."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
-    return Dataset(flat.reshape(images.shape), dataset.labels, dataset.classes, dataset.name)
+    return replace(dataset, images=flat.reshape(images.shape))
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
@@ -48,7 +49,7 @@ def highlighted(image: Array, kernel: Array) -> Array:
 
 
 def _same_size(x: Value, w: Value) -> Value:
-    return convolution(x, w, padding=1)
+    return conv(x, w, padding=1)
 
 
 class ConvolutionPrior(Experiment):

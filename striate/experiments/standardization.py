@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
     if scaled_badly:
         unit, offset = units(flat.shape[1])
         flat = flat * unit + offset
-    return Dataset(flat.astype(np.float32), dataset.labels, dataset.classes, dataset.name)
+    return replace(dataset, images=flat.astype(np.float32))
 
 
 def recount(features: Array) -> tuple[float, Array]:

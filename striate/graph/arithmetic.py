@@ -6,6 +6,7 @@ operands of one rank, or scalars.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 
 from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.graph import Constant
+from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtype
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
 
@@ -46,9 +48,25 @@ class Elementwise(Op):
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
     fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
-    activates: ClassVar[bool] = False  # whether it is an activation function, above 0 where a unit fires
-    flat_ends: ClassVar[tuple[float, float] | None] = None
-    """Outputs below and above which the function is so flat that its derivative is less than a tenth of its largest."""
+    is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
+    output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    """The infimum and supremum of an activation's outputs."""
+    saturation_bounds: ClassVar[tuple[float, float] | None] = None
+    """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
+    max_derivative: ClassVar[float] = 1.0
+    """The largest derivative of an activation: what a gradient keeps at best on its way back."""
+    effect: ClassVar[str] = ""
+    """What an activation does to signals and gradients, in a sentence or two for newcomers."""
+    units_can_die: ClassVar[bool] = False
+    """Whether the derivative of an activation is 0 on a half-line: a unit with all inputs there never learns again."""
+
+    @property
+    def gain(self) -> float:
+        """The gain of an activation for initialization, 1 by default: PyTorch's ``calculate_gain``.
+
+        A linear map drawn from N(0, gain² / fan_in), followed by the activation, keeps the mean square of a signal.
+        """
+        return 1.0
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         same_dtype(self, inputs)
@@ -82,6 +100,8 @@ class Binary(Elementwise):
 class Add(Binary):
     """y = a + b"""
 
+    arithmetic: ClassVar[bool] = True
+
     def reference(self, a: Array, b: Array) -> Array:
         return a + b
 
@@ -92,11 +112,17 @@ class Add(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.add(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" + ", SUM, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Subtract(Binary):
     """y = a − b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a - b
@@ -108,11 +134,17 @@ class Subtract(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.sub(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" − ", DIFFERENCE, a, b)
+
 
 @register
 @dataclass(frozen=True)
 class Later(Binary):
     """y = a, computed where b is: an order that the compiler asks for, not arithmetic."""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a
@@ -124,11 +156,16 @@ class Later(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return a
 
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
+
 
 @register
 @dataclass(frozen=True)
 class Multiply(Binary):
     """y = a · b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a * b
@@ -140,11 +177,19 @@ class Multiply(Binary):
     def emit(self, k: Any, a: Any, b: Any) -> Any:
         return k.mul(a, b)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        if b.text.startswith("1 / "):
+            return Expression(f"{a.within(PRODUCT)}{b.text[1:]}", PRODUCT)  # a · (1 / b) is a / b
+        return infix(" · ", PRODUCT, a, b, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
 class Divide(Binary):
     """y = a / b"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return a / b
@@ -161,6 +206,10 @@ class Divide(Binary):
         for shape in ((5, 3, 4, 7), (2, 17)):
             yield Sample(cls(), (random.standard_normal(shape), 1.5 + random.random(shape)))
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b = operands
+        return infix(" / ", QUOTIENT, a, b)
+
 
 @register
 @dataclass(frozen=True)
@@ -168,6 +217,8 @@ class MultiplyAdd(Elementwise):
     """y = a · b + c, rounded once"""
 
     arity: ClassVar[int] = 3
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array, c: Array) -> Array:
         return np.asarray(a.astype(np.longdouble) * b + c).astype(a.dtype)
@@ -179,11 +230,17 @@ class MultiplyAdd(Elementwise):
     def emit(self, k: Any, a: Any, b: Any, c: Any) -> Any:
         return k.fma(a, b, c)
 
+    def notation(self, *operands: Expression) -> Expression:
+        a, b, c = operands
+        return infix(" + ", SUM, infix(" · ", PRODUCT, a, b, regroups=True), c, regroups=True)
+
 
 @register
 @dataclass(frozen=True)
-class Negate(Elementwise):
+class Negative(Elementwise):
     """y = −x"""
+
+    arithmetic: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
         return -x
@@ -195,12 +252,16 @@ class Negate(Elementwise):
     def emit(self, k: Any, x: Any) -> Any:
         return k.neg(x)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return prefix("−", operands[0])
+
 
 @register
 @dataclass(frozen=True)
 class Cast(Elementwise):
     """y = x in another dtype"""
 
+    arithmetic: ClassVar[bool] = True
     dtype: DType = DType.float32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -227,6 +288,7 @@ class Reshape(Op):
     """y = x with another shape, the elements in the same (row-major) order"""
 
     kind: ClassVar[Kind] = Kind.VIEW
+    title: ClassVar[str] = "flatten"
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -250,6 +312,9 @@ class Reshape(Op):
         yield Sample(cls((4, 30)), (from_batch,), batched=False)
         yield Sample(cls((4, 5, 3, 2)), (from_batch,), batched=False)
         yield Sample(cls((17, 1, 1)), (random.standard_normal(17),), batched=False)
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"flatten({operands[0].text})")
 
 
 def reshape(x: Value, shape: Shape) -> Value:
@@ -317,7 +382,7 @@ def _binary(op: Binary) -> Callable[[object, object], Value]:
 
 
 def _negated(x: object) -> Value:
-    return elementwise(Negate(), x)
+    return elementwise(Negative(), x)
 
 
 _HIGHEST_POWER = 16
@@ -347,5 +412,5 @@ operators.update(
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),
     divide=_binary(Divide()),
-    negate=_negated,
+    negative=_negated,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from striate.errors import GraphError
+from striate.graph.notation import Expression, call, number_text, with_numbers
 from striate.graph.value import Array, TensorType, Value
 
 
@@ -37,6 +38,33 @@ class Kind(Enum):
     GATHER = "gather"  # elements moved to other places
     ROWWISE = "rowwise"  # softmax and its kin: mixes the channels of one position
     COMPOSITE = "composite"  # replaced by smaller operations once it is differentiated
+
+
+class Direction(Enum):
+    """Which way a contraction goes through its layer."""
+
+    FORWARD = "forward"
+    INPUT_GRADIENT = "input gradient"
+    WEIGHT_GRADIENT = "weight gradient"
+
+
+class Part(Enum):
+    """The part that an operation plays in a network; drawings colour layers by it."""
+
+    CONTRACTION = "contraction"
+    NORMALIZATION = "normalization"
+    ACTIVATION = "activation"
+    WINDOW = "window"  # pooling, and reductions over positions
+    VIEW = "view"
+    JOIN = "join"
+    OTHER = "other"
+
+
+_PARTS = {
+    Kind.CONTRACTION: Part.CONTRACTION, Kind.COMPOSITE: Part.CONTRACTION, Kind.WINDOW: Part.WINDOW,
+    Kind.REDUCTION: Part.WINDOW, Kind.VIEW: Part.VIEW, Kind.GATHER: Part.JOIN, Kind.ROWWISE: Part.ACTIVATION,
+    Kind.ELEMENTWISE: Part.ACTIVATION,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,21 @@ class Op:
     """
 
     kind: ClassVar[Kind]
+    direction: ClassVar[Direction] = Direction.FORWARD
+    title: ClassVar[str] = ""
+    """What people call it: "conv", "leaky ReLU"; the words of its class name unless it is given."""
+    arithmetic: ClassVar[bool] = False
+    """Whether it has no name of its own: in ``x · w + b`` the sum and the product belong to what they surround."""
+    results: ClassVar[tuple[str, ...]] = ()
+    """Names of its outputs, where it has several that are known by name: ("mean", "variance")."""
+    implied: ClassVar[frozenset[str]] = frozenset({"shape", "size"})
+    """Options that labels and equations leave out, because the shapes beside them say the same."""
+    deviation: ClassVar[bool] = False
+    """Whether it makes a standard deviation of a variance, which is how a normalization is known among arithmetic."""
+    letters: ClassVar[Mapping[str, str]] = {}
+    """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
+    gives_probabilities: ClassVar[bool] = False
+    """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""
@@ -107,19 +150,67 @@ class Op:
         node = Node(self, inputs, current_path())
         return node.outputs[0] if len(node.outputs) == 1 else node.outputs
 
+    # How it is shown
+
     @classmethod
     def equation(cls) -> str:
         """First line of the docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
-    def __str__(self) -> str:
-        shown = [
-            f"{f.name}={value}"
+    @classmethod
+    def call_name(cls) -> str:
+        """The name by which graphs call it: ``leaky_relu``."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def words(cls) -> str:
+        """The same in words: ``leaky relu``."""
+        return cls.call_name().replace("_", " ")
+
+    def options(self) -> dict[str, str]:
+        """The options that differ from their defaults, as text."""
+        return {
+            f.name: str(value)
             for f in fields(self)
             if f.repr and (value := getattr(self, f.name)) != f.default and value not in ((), None)
-        ]
-        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
-        return f"{name}({', '.join(shown)})" if shown else name
+        }
+
+    def shown_options(self) -> dict[str, str]:
+        """Those of them that the shapes do not say."""
+        return {name: text for name, text in self.options().items() if name not in self.implied}
+
+    @property
+    def part(self) -> Part:
+        """The part that it plays in a network; by its kind, unless a subclass knows better."""
+        return _PARTS.get(self.kind, Part.OTHER)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        """What it is called in a drawing, with the options that matter: ``conv 3×3, 16 → 32 /2``."""
+        return ", ".join(
+            [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
+        )
+
+    def own_equation(self) -> str:
+        """Its equation, with the numbers of this operation in place of its options."""
+        return with_numbers(
+            self.equation(), {letter: number_text(getattr(self, option)) for letter, option in self.letters.items()}
+        )
+
+    def notation(self, *operands: Expression) -> Expression | None:
+        """How mathematics writes it: ``a + b``; None for an operation that is written as a call."""
+        return None
+
+    def known_result(self, inputs: Sequence[TensorType]) -> Expression | None:
+        """Its result, where that follows from the shapes alone: ``3·N``."""
+        return None
+
+    def written(self, *operands: Expression) -> Expression:
+        """Its result in an equation: ``a + b``, or ``leaky_relu(x, negative_slope=0.1)``."""
+        return self.notation(*operands) or call(self.call_name(), operands, self.shown_options())
+
+    def __str__(self) -> str:
+        shown = [f"{name}={text}" for name, text in self.options().items()]
+        return f"{self.call_name()}({', '.join(shown)})" if shown else self.call_name()
 
 
 def foreign_code(cls: type[Op]) -> str:

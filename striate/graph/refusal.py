@@ -9,10 +9,9 @@ known_operations: set[str] = set()
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
     "negative": "-x", "square": "x * x", "power": "x * x, or st.ops.sqrt", "matmul": "st.ops.linear(x, w), w (K, D)",
-    "dot": "st.ops.linear(x, w), w (K, D)", "isfinite": "st.ops.is_finite(x)", "max": "st.ops.peak(x)",
-    "amax": "st.ops.peak(x)", "ravel": "st.ops.flatten(x)", "concat": "st.ops.concatenate",
-    "astype": "st.ops.cast(x, dtype)", "broadcast_to": "st.ops.expand(x, shape)", "abs": "st.ops.absolute(x)",
-    "fabs": "st.ops.absolute(x)",
+    "dot": "st.ops.linear(x, w), w (K, D)", "amax": "st.ops.max(x)",
+    "ravel": "st.ops.flatten(x)", "concatenate": "st.ops.concat", "astype": "st.ops.cast(x, dtype)",
+    "absolute": "st.ops.abs(x)", "fabs": "st.ops.abs(x)",
 }  # fmt: skip
 _COMPARISONS = {
     "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!=",

@@ -94,7 +94,7 @@ operators: dict[str, Callable[..., Value]] = {}
 
 _OF_UFUNC = {
     "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
-    "negative": "negate",
+    "negative": "negative",
 }  # fmt: skip
 
 
@@ -146,13 +146,13 @@ class Value:
         return operators["divide"](other, self)
 
     def __neg__(self) -> Value:
-        return operators["negate"](self)
+        return operators["negative"](self)
 
     def __pos__(self) -> Value:
         return self
 
     def __abs__(self) -> Value:
-        return operators["absolute"](self)
+        return operators["abs"](self)
 
     def __pow__(self, exponent: object) -> Value:
         return operators["power"](self, exponent)

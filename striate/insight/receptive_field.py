@@ -8,7 +8,6 @@ from anywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from striate.errors import OptionError
 from striate.graph.graph import topological
@@ -16,8 +15,8 @@ from striate.graph.op import Kind, Node
 from striate.graph.value import DType, N, TensorType, Value
 from striate.insight.layers import Layers
 from striate.nn.module import Module
-from striate.ops.convolution import Convolution
-from striate.ops.pooling import AveragePooling, MaxPooling
+from striate.ops.convolution import Convolutional
+from striate.ops.pooling import Pooling
 from striate.ops.shaping import ChannelMove
 from striate.ops.window import Sizes
 from striate.tracing import Trace
@@ -73,12 +72,12 @@ def receptive_field(
 
 def _read(node: Node, value: Value, region: Region) -> Region:
     """What a node reads of one of its inputs for a region of its output."""
-    op: Any = node.op
+    op = node.op
     whole = _whole(value)
-    if isinstance(op, Convolution) and value is node.inputs[0]:
-        return _windows(op, region, node.inputs[1].type.concrete(1)[2:])
-    if isinstance(op, MaxPooling | AveragePooling):
-        return _windows(op, region, op.kernel)
+    if isinstance(op, Convolutional | Pooling) and value is node.inputs[0]:
+        kernel = op.kernel_of([one.type for one in node.inputs])
+        if kernel is not None:
+            return _windows(op, region, kernel)
     if op.kind in (Kind.ELEMENTWISE, Kind.RANDOM):
         if value.type.rank != node.outputs[0].type.rank:
             return whole
@@ -88,7 +87,7 @@ def _read(node: Node, value: Value, region: Region) -> Region:
     return whole
 
 
-def _windows(op: Convolution | MaxPooling | AveragePooling, region: Region, kernel: Sizes) -> Region:
+def _windows(op: Convolutional | Pooling, region: Region, kernel: Sizes) -> Region:
     return tuple(
         frozenset(p * stride - before + k * dilation for p in axis for k in range(taps))
         for axis, taps, stride, dilation, (before, _) in zip(

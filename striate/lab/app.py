@@ -2,10 +2,11 @@
 
     GET   /                          the page              GET   /static/NAME           its files
     GET   /api/choices               what can be trained   WS    /live                  runs and their records
+    GET   /api/activations/NAME      its curves
     POST  /api/trainings             start one             POST  /api/runs/KEY/stop     end it
     GET   /api/runs/KEY/model        what it takes         POST  /api/runs/KEY/look     a picture → prediction and maps
 
-Every GET leaves things as they are. Errors are JSON {"error": text}.
+No GET changes anything. Errors are JSON {"error": text}.
 """
 
 from __future__ import annotations
@@ -26,15 +27,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from striate.errors import StriateError
+from striate.lab.choices import choices, curve
 from striate.lab.limits import PICTURE_BYTES, body_of, document_of
 from striate.lab.live import Live
 from striate.lab.looking import Looking
-from striate.lab.orders import NORMS, Order, available_data
 from striate.lab.pages import Pages
-from striate.lab.shelf import Entry, Shelf
+from striate.lab.requests import TrainingRequest, available_data
+from striate.lab.runs import Entry, Runs
 from striate.lab.trainings import State, Trainings
-from striate.models import MODELS, options_of
-from striate.models.block import ACTIVATIONS, STARTS
 
 _PICTURES = ("image/png", "image/jpeg")
 _LATE = 1.0
@@ -45,7 +45,7 @@ _LATE = 1.0
 class Lab:
     """What the routes work on."""
 
-    shelf: Shelf
+    runs: Runs
     data: Mapping[str, str]
     first: Entry | None
     say: Callable[[str], None]
@@ -53,24 +53,24 @@ class Lab:
     @classmethod
     def of(cls, folder: Path, run: Path | None, say: Callable[[str], None] = lambda text: None) -> Lab:
         """The runs in ``folder`` and the one given, whose data can be trained on too."""
-        shelf = Shelf(folder.resolve())
-        shelf.scan()
+        runs = Runs(folder.resolve())
+        runs.scan()
         data = {name: name for name in available_data()}
-        first = None if run is None else shelf.add(run.resolve())
+        first = None if run is None else runs.add(run.resolve())
         if first is not None and first.run is not None and first.run.data not in data:
             data[Path(first.run.data).name] = first.run.data
-        return cls(shelf, data, first, say)
+        return cls(runs, data, first, say)
 
 
-class Rooms:
+class Routes:
     """The routes."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._looking = Looking()
         self._pages = Pages()
-        self.live = Live(lab.shelf)
-        self.trainings = Trainings(lab.shelf.changed)
+        self.live = Live(lab.runs)
+        self.trainings = Trainings(lab.runs.changed)
 
     def application(self) -> Starlette:
         """Routes, errors, and what runs beside them."""
@@ -79,6 +79,7 @@ class Rooms:
                 Route("/", self._pages.index),
                 Route("/static/{name}", self._pages.file),
                 Route("/api/choices", self.choices),
+                Route("/api/activations/{name}", self.activation),
                 Route("/api/trainings", self.train, methods=["POST"]),
                 Route("/api/runs/{key}/stop", self.stop, methods=["POST"]),
                 Route("/api/runs/{key}/model", self.model),
@@ -104,27 +105,23 @@ class Rooms:
 
     def choices(self, request: Request) -> Response:
         """Everything that can be chosen, with defaults."""
-        return JSONResponse(
-            {
-                "data": list(self._lab.data),
-                "models": {name: options_of(name) for name in MODELS},
-                "activations": ACTIVATIONS,
-                "norms": NORMS,
-                "starts": STARTS,
-                "first": None if self._lab.first is None else self._lab.first.key,
-            }
-        )
+        first = None if self._lab.first is None else self._lab.first.key
+        return JSONResponse({"data": list(self._lab.data), "first": first, **choices()})
+
+    def activation(self, request: Request) -> Response:
+        """An activation and its derivative, as points of two curves."""
+        return JSONResponse(curve(request.path_params["name"], request.query_params.get("slope", "0.1")))
 
     async def train(self, request: Request) -> Response:
         """Queues a training."""
-        order = Order.of(await document_of(request), self._lab.data)
-        training = self._lab.shelf.ordered(order)
+        wanted = TrainingRequest.of(await document_of(request), self._lab.data)
+        training = self._lab.runs.requested(wanted)
         try:
             self.trainings.add(training)
         except StriateError:
             training.state = State.STOPPED
             raise
-        (entry,) = (entry for entry in self._lab.shelf if entry.training is training)
+        (entry,) = (entry for entry in self._lab.runs if entry.training is training)
         return JSONResponse(entry.summary(), 201)
 
     async def stop(self, request: Request) -> Response:
@@ -144,18 +141,18 @@ class Rooms:
         """A picture, or the number of a held-out one, through the network."""
         entry = self._entry(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
-        framed = request.query_params.get("framed") == "1"
+        centred = request.query_params.get("centred") == "1"
         wanted = request.query_params.get("saliency") == "1"
         if kind in _PICTURES:
             content = await body_of(request, PICTURE_BYTES)
-            return JSONResponse(await run_in_threadpool(self._drawn, entry, content, framed, wanted))
+            return JSONResponse(await run_in_threadpool(self._drawn, entry, content, centred, wanted))
         index: Any = (await document_of(request)).get("sample")
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
-            raise HTTPException(400, "wanted the number of a held-out picture")
+            raise HTTPException(400, "expected the number of a held-out picture")
         return JSONResponse(await run_in_threadpool(self._sample, entry, index, wanted))
 
-    def _drawn(self, entry: Entry, content: bytes, framed: bool, wanted: bool) -> dict[str, Any]:
-        pixels, about = self._looking.drawn(entry.folder, content, framed)
+    def _drawn(self, entry: Entry, content: bytes, centred: bool, wanted: bool) -> dict[str, Any]:
+        pixels, about = self._looking.drawn(entry.folder, content, centred)
         return {**self._looking.look(entry.folder, pixels, wanted), **about}
 
     def _sample(self, entry: Entry, index: int, wanted: bool) -> dict[str, Any]:
@@ -168,7 +165,7 @@ class Rooms:
 
     def _entry(self, request: Request) -> Entry:
         try:
-            return self._lab.shelf[request.path_params["key"]]
+            return self._lab.runs[request.path_params["key"]]
         except KeyError:
             raise HTTPException(404, "there is no such run") from None
 

@@ -34,7 +34,7 @@ async def body_of(request: Request, most: int) -> bytes:
 async def document_of(request: Request) -> dict[str, Any]:
     """The JSON object in the body; raises 415, 413 or 400."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "wanted application/json")
+        raise HTTPException(415, "expected application/json")
     return parsed_object(await body_of(request, JSON_BYTES))
 
 
@@ -45,7 +45,7 @@ def parsed_object(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "not JSON") from error
     if not isinstance(document, dict):
-        raise HTTPException(400, "wanted a JSON object")
+        raise HTTPException(400, "expected a JSON object")
     return cast("dict[str, Any]", document)
 
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from striate.lab.limits import MESSAGE_BYTES, parsed_object
-from striate.lab.shelf import Entry, Shelf
+from striate.lab.runs import Entry, Runs
 
 _EVERY = 0.12
 """Seconds between two looks at the records; they grow every 0.2 s."""
@@ -33,8 +33,8 @@ _BAD_MESSAGE = 1008
 class Live:
     """All open pages. Each has a task of its own; the records are read once for all of them."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, runs: Runs) -> None:
+        self._listed = runs
         self._reading = asyncio.Lock()
         self._clients = 0
         self.closing = False
@@ -52,7 +52,7 @@ class Live:
             return
         self._clients += 1
         await socket.accept()
-        page = _Page(socket, self._shelf, self)
+        page = _Page(socket, self._listed, self)
         telling = asyncio.create_task(page.tell())
         try:
             await page.listen()
@@ -68,9 +68,9 @@ class Live:
 
 
 class _Page:
-    def __init__(self, socket: WebSocket, shelf: Shelf, live: Live) -> None:
+    def __init__(self, socket: WebSocket, runs: Runs, live: Live) -> None:
         self._socket = socket
-        self._shelf = shelf
+        self._listed = runs
         self._live = live
         self._followed: dict[str, tuple[int, int]] = {}  # key → chapter and number of events told
         self._runs: list[dict[str, Any]] | None = None
@@ -86,7 +86,7 @@ class _Page:
             keys: Any = parsed_object(text).get("follow")
             if not isinstance(keys, list):
                 raise HTTPException(400)
-            wanted = [key for key in cast("list[object]", keys) if isinstance(key, str) and key in self._shelf.entries]
+            wanted = [key for key in cast("list[object]", keys) if isinstance(key, str) and key in self._listed.entries]
             self._followed = {key: self._followed.get(key, (0, 0)) for key in wanted[:_MOST_FOLLOWED]}
 
     async def tell(self) -> None:
@@ -95,13 +95,13 @@ class _Page:
             if look % _RUNS_EVERY == 0:
                 await self._tell_runs()
             for key in list(self._followed):
-                await self._tell_story(self._shelf[key])
+                await self._tell_story(self._listed[key])
             look += 1
             await asyncio.sleep(_EVERY)
 
     async def _tell_runs(self) -> None:
         runs: list[dict[str, Any]] = []
-        for entry in list(self._shelf):
+        for entry in list(self._listed):
             await self._live.refresh(entry)
             entry.refresh()
             runs.append(entry.summary())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,14 @@ import numpy.typing as npt
 from striate.data import Dataset, Split, open_dataset
 from striate.data.picture import decoded, fitted_pixels
 from striate.errors import OptionError, StriateError
+from striate.graph.arithmetic import Elementwise
+from striate.graph.op import Op
 from striate.insight import feature_maps, saliency
-from striate.lab.framing import Framing
+from striate.lab.centring import Centring
 from striate.lab.limits import PICTURE_PIXELS
+from striate.locks import Lock
 from striate.persistence import LoadedModel, load
 from striate.report.anatomy import Block, blocks_of
-from striate.report.equations import own_equation
 from striate.report.labels import colour_of, label_of
 from striate.train.evaluation import log_softmax
 from striate.train.run import MODEL_FILE, read_run
@@ -43,7 +44,7 @@ class Opened:
     model: LoadedModel
     version: tuple[int, int]
     held_out: Dataset | None
-    framing: Framing | None
+    centring: Centring | None
     blocks: dict[str, Block]
     """What each layer does, by its path."""
 
@@ -53,7 +54,7 @@ class Looking:
 
     def __init__(self) -> None:
         self._models: OrderedDict[Path, Opened] = OrderedDict()
-        self._turn = threading.Lock()
+        self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
         """A held-out picture (C, H, W), and what is known of it."""
@@ -64,19 +65,19 @@ class Looking:
         place = index % len(data)
         return data.images[place], {"index": place, "count": len(data), "label": data.classes[int(data.labels[place])]}
 
-    def drawn(self, folder: Path, content: bytes, framed: bool) -> tuple[Array, dict[str, Any]]:
-        """An uploaded PNG or JPEG as the network takes it; ``framed``: brought into the form of the data."""
+    def drawn(self, folder: Path, content: bytes, centred: bool) -> tuple[Array, dict[str, Any]]:
+        """An uploaded PNG or JPEG as the network takes it; ``centred``: brought into the form of the data."""
         with self._turn:
             found = self._opened(folder)
         channels, size = picture_shape(found.model)
         with io.BytesIO(content) as stream:
             picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS)
         swapped = False
-        if framed and found.framing is not None:
-            picture, swapped = found.framing.apply(picture, size)
+        if centred and found.centring is not None:
+            picture, swapped = found.centring.apply(picture, size)
         return fitted_pixels(picture, channels, size), {
             "swapped": swapped,
-            "framed": framed and found.framing is not None,
+            "centred": centred and found.centring is not None,
         }
 
     def look(self, folder: Path, pixels: Array, with_saliency: bool) -> dict[str, Any]:
@@ -109,8 +110,8 @@ class Looking:
         return {
             "channels": channels, "height": height, "width": width, "classes": list(found.model.classes),
             "held_out": 0 if found.held_out is None else len(found.held_out),
-            "framing": found.framing is not None,
-            "background": 0 if found.framing is None else found.framing.background,
+            "centring": found.centring is not None,
+            "background": 0 if found.centring is None else found.centring.background,
         }  # fmt: skip
 
     def _opened(self, folder: Path) -> Opened:
@@ -131,14 +132,14 @@ class Looking:
 def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
     """Reads the model, and measures its data where they are here."""
     model = load(folder / MODEL_FILE)
-    held_out = framing = None
+    held_out = centring = None
     try:
         name = read_run(folder).data
         held_out = _fitting(open_dataset(name, Split.TEST), model)
-        framing = None if held_out is None else Framing.of(open_dataset(name, Split.TRAIN).images)
+        centring = None if held_out is None else Centring.of(open_dataset(name, Split.TRAIN).images)
     except StriateError:
         pass  # a run from elsewhere: its pictures are not here, and drawings are taken as they are
-    return Opened(model, version, held_out, framing, {block.path: block for block in blocks_of(model.graph)})
+    return Opened(model, version, held_out, centring, {block.path: block for block in blocks_of(model.graph)})
 
 
 def _fitting(data: Dataset, model: LoadedModel) -> Dataset | None:
@@ -163,7 +164,8 @@ def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
         "name": name,
         "label": "" if block is None else label_of(block),
         "kind": "other" if block is None else colour_of(block),
-        "equation": "" if main is None else own_equation(main),
+        "effect": "" if main is None else effect_of(main),
+        "equation": "" if main is None else main.own_equation(),
         "shape": list(array.shape),
         "least": finite(finite_values.min()) if finite_values.size else None,
         "most": finite(finite_values.max()) if finite_values.size else None,
@@ -171,6 +173,11 @@ def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
         "active": int((maps.reshape(len(maps), -1) > 0).any(axis=1).sum()),
         **encoded(shown),
     }
+
+
+def effect_of(op: Op) -> str:
+    """What an activation does, in a sentence; nothing of other operations."""
+    return op.effect if isinstance(op, Elementwise) else ""
 
 
 def encoded(array: Array) -> dict[str, Any]:

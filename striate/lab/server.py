@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from striate.errors import OptionError
-from striate.lab.app import Lab, Rooms
+from striate.lab.app import Lab, Routes
 from striate.lab.guard import HOST, Guard, Keys
 from striate.lab.limits import MESSAGE_BYTES
 
@@ -44,9 +44,9 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
         port = found.getsockname()[1]
         keys = Keys.fresh()
         address = f"http://{HOST}:{port}/?token={keys.token}"
-        rooms = Rooms(Lab.of(folder, run, say))
+        routes = Routes(Lab.of(folder, run, say))
         config = uvicorn.Config(
-            Guard(rooms.application(), keys, port),
+            Guard(routes.application(), keys, port),
             log_level="warning",
             access_log=False,  # its lines would hold the key
             server_header=False,
@@ -59,7 +59,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
         server = _Server(config, lambda: opened(address, browser, say))
         with contextlib.suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is closed
             server.run(sockets=[found])
-        rooms.trainings.leave()  # after a second Ctrl-C, which does not wait for anything
+        routes.trainings.leave()  # after a second Ctrl-C, which does not wait for anything
     say("the lab is closed")
 
 

@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 
 from striate.errors import OptionError
-from striate.lab.orders import Order
+from striate.lab.requests import TrainingRequest
 
 MOST_WAITING = 24
 _PATIENCE = (12.0, 3.0)
@@ -47,9 +47,9 @@ class State(Enum):
 
 @dataclass(eq=False)
 class Training:
-    """One order, its folder, and the process that works on it."""
+    """One request, its folder, and the process that works on it."""
 
-    order: Order
+    request: TrainingRequest
     folder: Path
     state: State = State.WAITING
     process: asyncio.subprocess.Process | None = None
@@ -120,7 +120,7 @@ class Trainings:
         self._changed()
         try:
             training.process = await asyncio.create_subprocess_exec(
-                *training.order.command(training.folder),
+                *training.request.command(training.folder),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,

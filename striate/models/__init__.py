@@ -22,7 +22,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """What can be chosen of a named network beside channels and classes, with its defaults."""
+    """The options of a named network besides channels and classes, with their defaults."""
     if name not in MODELS:
         raise unknown_option("model", name, MODELS)
     parameters = inspect.signature(MODELS[name]).parameters.values()
@@ -32,7 +32,7 @@ def options_of(name: str) -> dict[str, Any]:
 def build(
     name: str, *, channels: int | None = None, classes: int = 10, seed: int | None = None, **options: Any
 ) -> Sequential:
-    """A named network; unknown names and options list the known ones.
+    """A named network. Raises ``OptionError`` for an unknown name or option, listing the known ones.
 
     model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """

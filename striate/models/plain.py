@@ -79,13 +79,13 @@ def mlp(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """``depth`` hidden layers of ``width`` units on the flattened picture, no convolution.
+    """``depth`` hidden layers of ``width`` units on the flattened picture, without convolutions.
 
     Deep and narrow: with a sigmoid and without normalization its first layers receive next to no gradient.
-    ``channels`` are those of the picture; how many numbers it has is inferred.
+    ``channels`` are those of the picture; the number of its pixels is inferred.
     """
     if depth < 1 or width < 1:
-        raise OptionError(f"mlp(depth={depth}, width={width}): wanted at least one hidden layer of one unit")
+        raise OptionError(f"mlp(depth={depth}, width={width}): expected at least one hidden layer of one unit")
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = [Flatten()]
     for level in range(depth):

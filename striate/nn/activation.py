@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
+import math
+from typing import Self
+
 from striate.errors import OptionError
+from striate.graph.arithmetic import Elementwise, elementwise
 from striate.graph.value import Value
 from striate.nn.module import Module
-from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops import activation as ops
 from striate.ops.loss import softmax
 
 
-class Sigmoid(Module):
+class Activation(Module):
+    """Base of layers that apply one elementwise operation (abstract); what is known of it stands on the operation."""
+
+    @property
+    def operation(self) -> Elementwise:
+        """The operation, with the layer's options."""
+        raise NotImplementedError
+
+    @classmethod
+    def with_slope(cls, negative_slope: float) -> Self:
+        """A layer whose slope for negative inputs is ``negative_slope``, where it has such an option."""
+        return cls()
+
+    def forward(self, x: Value) -> Value:
+        return elementwise(self.operation, x)
+
+
+class Sigmoid(Activation):
     """y = 1 / (1 + e⁻ˣ)"""
 
-    def forward(self, x: Value) -> Value:
-        return sigmoid(x)
+    @property
+    def operation(self) -> Elementwise:
+        return ops.Sigmoid()
 
 
-class Tanh(Module):
+class Tanh(Activation):
     """y = tanh(x)"""
 
-    def forward(self, x: Value) -> Value:
-        return tanh(x)
+    @property
+    def operation(self) -> Elementwise:
+        return ops.Tanh()
 
 
-class ReLU(Module):
+class ReLU(Activation):
     """y = max(0, x)"""
 
-    def forward(self, x: Value) -> Value:
-        return relu(x)
+    @property
+    def operation(self) -> Elementwise:
+        return ops.Relu()
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Activation):
     """y = x where x > 0, else αx; α is ``negative_slope``"""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
+        if not math.isfinite(negative_slope):
+            raise OptionError(f"LeakyReLU: negative_slope must be a finite number, not {negative_slope}")
         self.negative_slope = float(negative_slope)
 
-    def forward(self, x: Value) -> Value:
-        return leaky_relu(x, self.negative_slope)
+    @property
+    def operation(self) -> Elementwise:
+        return ops.LeakyRelu(self.negative_slope)
+
+    @classmethod
+    def with_slope(cls, negative_slope: float) -> Self:
+        return cls(negative_slope)
 
     def extra_repr(self) -> str:
         return f"{self.negative_slope:g}"
@@ -52,3 +83,12 @@ class Softmax(Module):
 
     def forward(self, x: Value) -> Value:
         return softmax(x)
+
+
+ACTIVATION_LAYERS: dict[str, type[Activation]] = {
+    "leaky_relu": LeakyReLU,
+    "relu": ReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+}
+"""The activations that a named network can be built with, by the names of their operations."""

@@ -9,7 +9,7 @@ from striate.errors import TracingError
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
-from striate.ops.shaping import concatenate
+from striate.ops.shaping import concat
 from striate.tracing import current_trace
 
 
@@ -83,7 +83,7 @@ class Concat(Module):
             setattr(self, name, branch)
 
     def forward(self, x: Value) -> Value:
-        return concatenate([self._modules[name](x) for name in self._chain])
+        return concat([self._modules[name](x) for name in self._chain])
 
     def describe(self) -> str:
         return "Concat"

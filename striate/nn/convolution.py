@@ -8,10 +8,11 @@ from typing import ClassVar
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
 from striate.nn.initialization import Initializer, bias_initializer
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
@@ -26,6 +27,7 @@ class Convolution(Module):
     "same" or "valid". Raises ``ShapeError`` for inputs of another rank or channel count, or smaller than the window.
     """
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
     rank: ClassVar[int]
     weight: Value
     bias: Value | None
@@ -92,6 +94,15 @@ class Convolution(Module):
             self.__dict__["in_channels"] = None
             parameter.shape = (self.out_channels, None, *self.kernel_size)
 
+    def forget_inputs(self) -> None:
+        if self.groups != 1:
+            super().forget_inputs()
+        self.__dict__["in_channels"] = None
+        self.parameter("weight").shape = (self.out_channels, None, *self.kernel_size)
+        for parameter in self._parameters.values():
+            parameter.array = parameter.initial = None
+        self.invalidate()
+
     def adopt_sizes(self) -> None:
         within = self.parameter("weight").shape[1]
         if self.in_channels is None and within is not None:
@@ -101,7 +112,7 @@ class Convolution(Module):
     def forward(self, x: Value) -> Value:
         self._require(x)
         self.infer_sizes(x)
-        return convolution(x, self.weight, self.bias, self.stride, self.padding_pairs, self.dilation, self.groups)
+        return conv(x, self.weight, self.bias, self.stride, self.padding_pairs, self.dilation, self.groups)
 
     def _require(self, x: Value) -> None:
         trace, channels = current_trace(), self.in_channels

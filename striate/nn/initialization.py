@@ -14,6 +14,7 @@ import numpy as np
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Array
+from striate.ops.activation import LeakyRelu
 
 Initializer = Callable[[tuple[int, ...], int, "np.random.Generator"], Array]
 """(shape, fan_in, random generator) → array. Axis 0 of a weight counts the outputs."""
@@ -33,8 +34,7 @@ def uniform_by_fan_in(shape: tuple[int, ...], fan_in: int, random: np.random.Gen
 
 def he(negative_slope: float = 0.0) -> Initializer:
     """N(0, 2 / ((1 + α²) fan_in)): keeps the variance through (leaky) ReLU. He et al., arXiv:1502.01852."""
-    gain = math.sqrt(2 / (1 + negative_slope**2))
-    return scaled_normal(gain)
+    return scaled_normal(LeakyRelu(negative_slope).gain)
 
 
 def scaled_normal(gain: float) -> Initializer:

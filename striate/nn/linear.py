@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from striate.graph.value import Value, shape_text
 from striate.nn.initialization import Initializer, bias_initializer
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import before_flattening, layer_error, product_text
@@ -19,6 +22,7 @@ class Linear(Module):
     ``in_features=None`` is inferred. Raises ``ShapeError`` for another number of features or a missing Flatten.
     """
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
     weight: Value
     bias: Value | None
 
@@ -48,6 +52,12 @@ class Linear(Module):
     def _forget(self) -> None:
         if self.parameter("weight").array is None:
             self._know(None)
+
+    def forget_inputs(self) -> None:
+        self._know(None)
+        for parameter in self._parameters.values():
+            parameter.array = parameter.initial = None
+        self.invalidate()
 
     def adopt_sizes(self) -> None:
         self._know(self.parameter("weight").shape[1])

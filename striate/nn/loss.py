@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unkn
 from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mean_squared_error
+from striate.ops.loss import cross_entropy, mse_loss
 
 
 class Reduction(Enum):
@@ -22,6 +24,9 @@ class Reduction(Enum):
 
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` gives one number."""
+
+    takes_logits: ClassVar[bool] = False
+    """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in Reduction.__members__:
@@ -43,6 +48,30 @@ class Loss(Module):
         """Raises where a target does not fit the prediction, its shape or its contents."""
         self.check_shape(y.shape, prediction)
 
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
+        return math.nan
+
+    def totals(self, value: float, target: Array) -> tuple[float, float]:
+        """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of many batches is the quotient of their sums.
+
+        A mean is weighted by what it divides by, so the quotient does not depend on the batch size. A sum counts as it
+        is and is divided by the number of samples.
+        """
+        if self.reduction == "sum":
+            return value, float(len(target))
+        weight = self.mean_weight(target)
+        return (value * weight, weight) if weight else (0.0, 0.0)
+
+    def mean_weight(self, target: Array) -> float:
+        """What the mean over a batch divides by: the number of elements of the target."""
+        return float(target.size)
+
+    @property
+    def is_plain_cross_entropy(self) -> bool:
+        """Whether this is the mean cross entropy, without class weights and label smoothing."""
+        return False
+
 
 class CrossEntropyLoss(Loss):
     """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
@@ -51,6 +80,7 @@ class CrossEntropyLoss(Loss):
     with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
     """
 
+    takes_logits: ClassVar[bool] = True
     weight: Value | None
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
@@ -64,7 +94,7 @@ class CrossEntropyLoss(Loss):
         self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
-        return cross_entropy(x, y, self.weight, self.label_smoothing, self.reduction)
+        return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = np.asarray(y)
@@ -100,6 +130,27 @@ class CrossEntropyLoss(Loss):
                 f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
             )
 
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The entropy of the labels, as class weights and smoothing change it."""
+        p = np.bincount(targets, weights).astype(np.float64)
+        weight = self._parameters.get("weight")
+        if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
+            p = p * weight.initial
+        p = p / p.sum()
+        p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
+        p = p[p > 0]
+        return float(-(p * np.log(p)).sum())
+
+    def mean_weight(self, target: Array) -> float:
+        """Σ w[y_n], as the mean divides by."""
+        weight = self.own_state().get("weight")
+        return float(target.size) if weight is None else float(weight.data.astype(np.float64)[target].sum())
+
+    @property
+    def is_plain_cross_entropy(self) -> bool:
+        plain = self.reduction == "mean" and not self.label_smoothing
+        return plain and "weight" not in self.own_state()
+
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
 
@@ -127,7 +178,7 @@ class MSELoss(Loss):
     """L = mean (x − y)², y of the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
-        return mean_squared_error(x, y, reduction=self.reduction)
+        return mse_loss(x, y, reduction=self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         values = np.asarray(y)
@@ -143,3 +194,9 @@ class MSELoss(Loss):
                 f"targets of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
                 "  help: targets have the shape of the predictions"
             )
+
+    def constant_loss(self, targets: Array, weights: Array) -> float:
+        """The variance of the targets, which is the loss of their mean."""
+        rows = targets.reshape(len(targets), -1).astype(np.float64)
+        mean = np.average(rows, axis=0, weights=weights)
+        return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, Self, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
+from striate.nn.kind import LayerKind
 from striate.nn.parameter import Parameter, Role
 from striate.nn.pickling import packed, unpacked
 from striate.nn.prediction import Predictor, as_input
@@ -45,6 +46,8 @@ class Module:
     Called on arrays it predicts, through a program compiled for any number of samples; called on traced values it
     becomes part of the graph.
     """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -349,6 +352,15 @@ class Module:
         for _, module in self.named_modules():
             module.adopt_sizes()
         return mismatch
+
+    def forget_inputs(self) -> None:
+        """Lets a layer with weights infer its number of inputs anew; the weights start anew as well.
+
+        Raises ``OptionError`` for a layer that cannot.
+        """
+        raise OptionError(
+            f"{self.describe()} cannot infer its number of inputs\n  help: build the layer anew for fewer inputs"
+        )
 
     def adopt_sizes(self) -> None:
         """Takes over sizes that loading a state made known; layers with inferred sizes override it."""

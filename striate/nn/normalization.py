@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from striate.errors import ShapeError
+from striate.errors import OptionError, ShapeError
 from striate.graph.arithmetic import cast, constant
-from striate.graph.value import Value, shape_text
+from striate.graph.value import Array, Value, shape_text
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.nn.trail import layer_error
-from striate.ops.normalization import batch_axes, batch_normalization, normalize
-from striate.ops.reduction import Extent
+from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
+from striate.ops.reduction import Numel
 from striate.ops.window import per_axis
 from striate.tracing import Trace, active_trace, current_trace
 
 
-class BatchNorm(Module):
+@dataclass(frozen=True)
+class RunningStatistics:
+    """What prediction normalizes by: running ← (1 − momentum) · running + momentum · batch.
+
+    ``mean`` and ``variance`` are the model's memory, (C,) each; ``momentum`` is None for an average over all batches.
+    """
+
+    mean: Array
+    variance: Array
+    momentum: float | None
+
+
+class Normalization(Module):
+    """Base of layers that give each of their outputs a mean and spread of its own (abstract): y = (x − μ)/σ · γ + β
+
+    ``weight`` and ``bias`` are γ and β where the layer learns them.
+    """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
+    eps: float
+
+    def running_statistics(self) -> RunningStatistics | None:
+        """The statistics that prediction uses; None for a layer that computes them from its input then, too."""
+        return None
+
+
+class BatchNorm(Normalization):
     """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
 
     In training μ and the biased σ² are those of this batch, and the running ones move by
@@ -56,6 +84,11 @@ class BatchNorm(Module):
             self.register_parameter("running_var", Parameter(shape, "ones", role=Role.BUFFER))
             self.register_parameter("num_batches_tracked", Parameter(np.zeros((), np.int64), role=Role.COUNTER))
 
+    def running_statistics(self) -> RunningStatistics | None:
+        if not self.track_running_stats:
+            return None
+        return RunningStatistics(self.parameter("running_mean").data, self.parameter("running_var").data, self.momentum)
+
     def _know(self, features: int | None) -> None:
         self.__dict__["num_features"] = features
         for parameter in self._parameters.values():
@@ -90,13 +123,13 @@ class BatchNorm(Module):
             )
         if trace.training or not self.track_running_stats:
             return self._by_batch(trace, x)
-        return normalize(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _by_batch(self, trace: Trace, x: Value) -> Value:
         self._require_several_values(trace, x)
-        y, mean, variance = batch_normalization(x, self.weight, self.bias, self.eps)
+        y, mean, variance = batch_norm_with_statistics(x, self.weight, self.bias, self.eps)
         if trace.training and self.track_running_stats:
-            count = Extent(batch_axes(x.type.rank))(x)
+            count = Numel(batch_axes(x.type.rank))(x)
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)
@@ -164,3 +197,13 @@ class BatchNorm3d(BatchNorm):
 
     ranks = (5,)
     wanted = "(N, C, D, H, W)"
+
+
+def batch_norm_of_rank(rank: int) -> type[BatchNorm]:
+    """The batch normalization of inputs with ``rank`` axes, the batch among them. Raises ``OptionError`` for others."""
+    for layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
+        if rank in layer.ranks:
+            return layer
+    raise OptionError(
+        f"no batch normalization takes inputs of {rank} axes\n  help: 2 to 5 axes, (N, C) to (N, C, D, H, W)"
+    )

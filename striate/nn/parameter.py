@@ -55,7 +55,7 @@ class Parameter:
         self.materialize: Callable[[], None] | None = None  # places the model that owns it
         if isinstance(shape, np.ndarray):
             self.shape: Sizes = shape.shape
-            self.initial = self.contents(shape, "a parameter").copy()
+            self.initial = native(shape, "a parameter").copy()  # as precise as it came: the model may turn float64
         else:
             self.shape = _sizes(shape)
 

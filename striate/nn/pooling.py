@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
-from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
@@ -16,6 +17,7 @@ from striate.tracing import current_trace
 class Pooling(Module):
     """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…)"""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
     rank: ClassVar[int]
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
@@ -76,7 +78,7 @@ class MaxPool(Pooling):
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return max_pooling(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class AvgPool(Pooling):
@@ -95,7 +97,7 @@ class AvgPool(Pooling):
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return average_pooling(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        return avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
 class MaxPool1d(MaxPool):
@@ -137,12 +139,16 @@ class AvgPool3d(AvgPool):
 class GlobalAveragePool(Module):
     """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
+
     def forward(self, x: Value) -> Value:
-        return global_average_pooling(x)
+        return global_avg_pool(x)
 
 
 class AdaptiveAvgPool2d(Module):
     """The mean over all positions, as PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not there."""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
         if output_size not in (1, (1, 1)):
@@ -150,7 +156,7 @@ class AdaptiveAvgPool2d(Module):
         self.output_size = output_size
 
     def forward(self, x: Value) -> Value:
-        return global_average_pooling(x)
+        return global_avg_pool(x)
 
     def extra_repr(self) -> str:
         return str(self.output_size)

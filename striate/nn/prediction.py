@@ -47,7 +47,7 @@ class LatestCall:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     program: TracedFunction
-    single: bool
+    single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
         """Whether the program predicts on ``x`` as it is."""
@@ -58,7 +58,7 @@ class LatestCall:
             and x.dtype == self.dtype
             and training == self.training
             and version == self.version
-            and ((x.shape[0] == 1) == self.single or not self.program.executable.sized)
+            and ((x.shape[0] == 1) == self.single_sample or not self.program.executable.batch_specialized)
         )
 
 
@@ -94,7 +94,7 @@ class Predictor:
             with Trace() as trace:
                 outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
                 graph = trace.graph(output_values(outputs))
-            program = _prepared(trace, graph, outputs, single=False)
+            program = _prepared(trace, graph, outputs, single_sample=False)
             # Preparing may have assigned memory, which is a new version.
             self._programs.keep((module.version, *full_key[1:]), program)
         return program(arrays, n)
@@ -110,7 +110,7 @@ class Predictor:
         if program is None:
             program = self._build(module, types, training, n)
             self._programs.keep((module.version, training, shapes, n == 1), program)
-            if not program.executable.sized:
+            if not program.executable.batch_specialized:
                 self._programs.keep((module.version, training, shapes, n != 1), program)
         return program
 
@@ -124,12 +124,14 @@ class Predictor:
                 )
             graph = trace.graph(output_values(outputs))
         self.example = tuple(types.values())
-        return _prepared(trace, graph, outputs, single=n == 1)
+        return _prepared(trace, graph, outputs, single_sample=n == 1)
 
 
-def _prepared(trace: Trace, graph: Graph, outputs: Any, single: bool) -> TracedFunction:
+def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> TracedFunction:
     bindings = trace.bindings()
-    executable = prepare(graph, bindings, {}, None, arenas=trace.arenas(), keep_packed=True, single=single)
+    executable = prepare(
+        graph, bindings, {}, None, arenas=trace.arenas(), keep_packed=True, single_sample=single_sample
+    )
     return TracedFunction(graph, executable, outputs, tuple(trace.checks))
 
 

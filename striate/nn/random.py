@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from striate.errors import OptionError
 from striate.graph.value import Value
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.ops.random import dropout
 from striate.tracing import active_trace
@@ -11,6 +14,8 @@ from striate.tracing import active_trace
 
 class Dropout(Module):
     """y = x · m / (1 − p), m = 0 with probability p, else 1; y = x when predicting. Srivastava et al., 2014."""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p <= 1:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from striate.graph.value import Value
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.ops.shaping import flatten
 
@@ -10,12 +13,16 @@ from striate.ops.shaping import flatten
 class Flatten(Module):
     """(N, C, positions…) → (N, C · positions)"""
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+
     def forward(self, x: Value) -> Value:
         return flatten(x)
 
 
 class Identity(Module):
     """y = x"""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
     def forward(self, x: Value) -> Value:
         return x

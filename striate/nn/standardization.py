@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from striate.errors import OptionError, ShapeError
 from striate.graph import arithmetic
 from striate.graph.value import Array, Value, shape_text
+from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 
 
@@ -18,6 +21,7 @@ class Standardization(Module):
     for an input of another number of channels.
     """
 
+    layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION
     mean: Value
     sigma: Value
 

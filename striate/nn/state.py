@@ -10,6 +10,7 @@ import numpy as np
 
 from striate.dtypes import DType
 from striate.errors import DataError, DTypeError, ShapeError, StriateError
+from striate.graph.array import native
 from striate.graph.value import Array
 from striate.nn.initialization import drawn, generator
 from striate.nn.parameter import Parameter, Role
@@ -116,9 +117,9 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
     for name, array in contents.items():
         parameter = parameters[name]
         if parameter.array is None:
-            parameter.shape, parameter.initial = array.shape, array.copy()
+            parameter.shape, parameter.initial = array.shape, native(arrays[name], name).copy()
         elif parameter.array.dtype != parameter.dtype.numpy:  # converted, and not placed anew yet
-            parameter.array, parameter.initial = None, array.copy()
+            parameter.array, parameter.initial = None, native(arrays[name], name).copy()
         else:
             parameter.array[...] = array
             if parameter.arena is not None:

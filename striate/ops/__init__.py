@@ -1,46 +1,46 @@
-"""The operations, one family a file, and the functions that apply them to values."""
+"""The operations, one family a file, and the functions that apply them to values.
+
+Arithmetic and shapes have NumPy's names, everything else has those of ``torch.nn.functional`` without the rank.
+"""
 
 from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
-from striate.ops.activation import (
-    absolute,
+from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops.arithmetic import (
+    abs,
     add,
     cast,
     divide,
     exp,
     greater,
-    is_finite,
-    leaky_relu,
+    isfinite,
     log,
     maximum,
     minimum,
     multiply,
-    negate,
-    relu,
-    sigmoid,
+    negative,
     sqrt,
     subtract,
-    tanh,
     where,
 )
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mean_squared_error, softmax
-from striate.ops.normalization import batch_normalization, normalize
-from striate.ops.pooling import average_pooling, global_average_pooling, max_pooling
+from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.normalization import batch_norm
+from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
-from striate.ops.reduction import extent, mean, moments, peak, sum
-from striate.ops.shaping import concatenate, expand, flatten
+from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.shaping import broadcast_to, concat, flatten
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negate", "absolute", "exp", "log", "sqrt", "maximum", "minimum",
-    "greater", "where", "is_finite", "cast",
+    "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
+    "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "convolution", "linear", "batch_normalization", "normalize", "dropout",
-    "max_pooling", "average_pooling", "global_average_pooling",
-    "reshape", "flatten", "concatenate", "expand",
-    "sum", "mean", "moments", "peak", "extent",
-    "softmax", "log_softmax", "cross_entropy", "mean_squared_error",
+    "conv", "linear", "batch_norm", "dropout",
+    "max_pool", "avg_pool", "global_avg_pool",
+    "reshape", "flatten", "concat", "broadcast_to",
+    "sum", "mean", "moments", "max", "numel",
+    "softmax", "log_softmax", "cross_entropy", "mse_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

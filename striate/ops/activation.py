@@ -1,4 +1,4 @@
-"""Activations and other functions of single elements.
+"""Activations.
 
 Each operation states its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
 """
@@ -6,17 +6,17 @@ Each operation states its math once: ``reference`` in NumPy, ``gradient`` as gra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import Add, Binary, Divide, Elementwise, Multiply, Negate, Subtract, constant, elementwise
-from striate.graph.arithmetic import cast as cast_to
+from striate.graph.arithmetic import Binary, Elementwise, elementwise
+from striate.graph.notation import Expression
 from striate.graph.op import Sample, register
-from striate.graph.value import Array, Value, dtype_of, operators
+from striate.graph.value import Array, TensorType, Value
 
 
 @register
@@ -24,9 +24,15 @@ from striate.graph.value import Array, Value, dtype_of, operators
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = "Between −1 and 1. It is flat at both ends, so long chains of it shrink the gradient."
     fractional: ClassVar[bool] = True
-    flat_ends: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
+    output_bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    saturation_bounds: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
+
+    @property
+    def gain(self) -> float:
+        return 5 / 3
 
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
@@ -44,12 +50,17 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
-    activates: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = (
+        "Between 0 and 1. Its derivative is never above ¼, so each layer passes on at most a quarter of the gradient."
+    )
     fractional: ClassVar[bool] = True
-    flat_ends: ClassVar[tuple[float, float] | None] = (
+    output_bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    saturation_bounds: ClassVar[tuple[float, float] | None] = (
         0.5 - math.sqrt(0.225),
         0.5 + math.sqrt(0.225),
     )  # y(1 − y) < 1/40
+    max_derivative: ClassVar[float] = 0.25
 
     def reference(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))  # never overflows
@@ -71,7 +82,17 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
-    activates: ClassVar[bool] = True
+    title: ClassVar[str] = "ReLU"
+    is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = (
+        "max(0, x): cheap and effective, but a unit whose input stays negative gets no more gradient: it is dead."
+    )
+    output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    units_can_die: ClassVar[bool] = True
+
+    @property
+    def gain(self) -> float:
+        return math.sqrt(2)
 
     def reference(self, x: Array) -> Array:
         return np.maximum(x, 0)
@@ -83,6 +104,9 @@ class Relu(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         (x,) = inputs
         return k.max(x, k.constant_like(x, 0.0))
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"max(0, {operands[0].text})")
 
 
 @register
@@ -111,8 +135,15 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
-    activates: ClassVar[bool] = True
+    title: ClassVar[str] = "leaky ReLU"
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
+    is_activation: ClassVar[bool] = True
+    effect: ClassVar[str] = "max(αx, x): a little gradient passes even where x is negative, so no unit dies."
     negative_slope: float = 0.01
+
+    @property
+    def gain(self) -> float:
+        return math.sqrt(2 / (1 + self.negative_slope**2))
 
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, self.negative_slope * x).astype(x.dtype)
@@ -131,12 +162,16 @@ class LeakyRelu(Elementwise):
         for slope in (0.01, 0.3, 0.0, 1.0, 2.0, -0.5):
             yield Sample(cls(slope), (random.standard_normal((3, 17, 2, 1)),))
 
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title} {self.negative_slope:g}"
+
 
 @register
 @dataclass(frozen=True)
 class LeakyReluGradient(Binary):
     """dx = dy where x > 0, else α·dy"""
 
+    letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     negative_slope: float = 0.01
 
     def reference(self, x: Array, dy: Array) -> Array:
@@ -157,300 +192,26 @@ class LeakyReluGradient(Binary):
             yield Sample(cls(slope), (random.standard_normal((3, 5, 2)), random.standard_normal((3, 5, 2))))
 
 
-@dataclass(frozen=True)
-class Positive(Elementwise):
-    """Base of functions of positive numbers (abstract)."""
-
-    fractional: ClassVar[bool] = True
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape in ((2, 3, 4, 1), (3, 17), (1, 1)):
-            yield Sample(cls(), (0.5 + 3 * random.random(shape),))
-
-
-@register
-@dataclass(frozen=True)
-class Exp(Elementwise):
-    """y = eˣ"""
-
-    fractional: ClassVar[bool] = True
-
-    def reference(self, x: Array) -> Array:
-        return np.exp(x)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (y,), (dy,) = outputs, output_gradients
-        return (dy * y,)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.exp(inputs[0])
-
-
-@register
-@dataclass(frozen=True)
-class Log(Positive):
-    """y = ln x"""
-
-    def reference(self, x: Array) -> Array:
-        return np.log(x)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (x,), (dy,) = inputs, output_gradients
-        return (dy / x,)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.log(inputs[0])
-
-
-@register
-@dataclass(frozen=True)
-class Sqrt(Positive):
-    """y = √x"""
-
-    def reference(self, x: Array) -> Array:
-        return np.sqrt(x)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (y,), (dy,) = outputs, output_gradients
-        return (dy * 0.5 / y,)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.sqrt(inputs[0])
-
-
-@register
-@dataclass(frozen=True)
-class CosinePi(Elementwise):
-    """y = cos(πx)"""
-
-    def reference(self, x: Array) -> Array:
-        return np.cos(np.pi * x)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (x,), (dy,) = inputs, output_gradients
-        return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
-        half = k.round(k.mul(x, k.constant_like(x, 0.5)))
-        return k.cos_pi(k.abs(k.fma(k.constant_like(x, -2.0), half, x)))  # cos(πx) has period 2 and is even
-
-
-@register
-@dataclass(frozen=True)
-class Absolute(Elementwise):
-    """y = |x|; dx = 0 at 0"""
-
-    def reference(self, x: Array) -> Array:
-        return np.abs(x)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (x,), (dy,) = inputs, output_gradients
-        return (dy * (greater(x, 0) - greater(-x, 0)),)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.abs(inputs[0])
-
-
-@register
-@dataclass(frozen=True)
-class Maximum(Binary):
-    """y = max(a, b); NaN where either is; equal operands share the gradient"""
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return np.maximum(a, b)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (a, b), (dy,) = inputs, output_gradients
-        larger = (1 + greater(a, b) - greater(b, a)) * 0.5  # 1, ½ or 0
-        return (dy * larger if needed[0] else None), (dy * (1 - larger) if needed[1] else None)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.max(*inputs)
-
-
-@register
-@dataclass(frozen=True)
-class Minimum(Binary):
-    """y = min(a, b); NaN where either is; equal operands share the gradient"""
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return np.minimum(a, b)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (a, b), (dy,) = inputs, output_gradients
-        smaller = (1 + greater(b, a) - greater(a, b)) * 0.5
-        return (dy * smaller if needed[0] else None), (dy * (1 - smaller) if needed[1] else None)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.min(*inputs)
-
-
-@register
-@dataclass(frozen=True)
-class Greater(Binary):
-    """y = 1 where a > b, else 0 (also where either is NaN)"""
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return (a > b).astype(a.dtype)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        return None, None
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        a, b = inputs
-        return k.select(k.greater(a, b), k.constant_like(a, 1.0), k.constant_like(a, 0.0))
-
-
-@register
-@dataclass(frozen=True)
-class IsFinite(Elementwise):
-    """y = 1 where x is a finite number, 0 where it is NaN or infinite"""
-
-    def reference(self, x: Array) -> Array:
-        return np.isfinite(x).astype(x.dtype)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        return (None,)
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
-        return k.select(k.is_finite(x), k.constant_like(x, 1.0), k.constant_like(x, 0.0))
-
-
-@register
-@dataclass(frozen=True)
-class Where(Elementwise):
-    """y = a where c > 0, else b; c holds 0 and 1"""
-
-    arity: ClassVar[int] = 3
-
-    def reference(self, c: Array, a: Array, b: Array) -> Array:
-        return np.where(c > 0, a, b)
-
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
-        (c, _, _), (dy,) = inputs, output_gradients
-        zero = constant(0.0, dy.dtype)
-        return (
-            None,
-            (elementwise(Where(), c, dy, zero) if needed[1] else None),
-            (elementwise(Where(), c, zero, dy) if needed[2] else None),
-        )
-
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        c, a, b = inputs
-        return k.select(k.greater(c, k.constant_like(c, 0.0)), a, b)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape in ((2, 3, 4, 1), (3, 17), (1, 1)):
-            a, b = random.standard_normal(shape), random.standard_normal(shape)
-            condition = random.integers(0, 2, shape).astype(np.float64)
-            yield Sample(cls(), (condition, a, b), differentiable=(False, True, True))
-
-
-Operand = Value | float
-
-
-def tanh(x: Value) -> Value:
+def tanh(input: Value) -> Value:
     """y = tanh x, in (−1, 1); y′ = 1 − y². Any shape; float32 or float64."""
-    return elementwise(Tanh(), x)
+    return elementwise(Tanh(), input)
 
 
-def sigmoid(x: Value) -> Value:
+def sigmoid(input: Value) -> Value:
     """y = 1 / (1 + e⁻ˣ), in (0, 1); y′ = y(1 − y) ≤ ¼. Any shape; float32 or float64."""
-    return elementwise(Sigmoid(), x)
+    return elementwise(Sigmoid(), input)
 
 
-def relu(x: Value) -> Value:
+def relu(input: Value) -> Value:
     """y = max(0, x); y′ = 0 for x ≤ 0, else 1. NaN stays NaN. Any shape; float32 or float64."""
-    return elementwise(Relu(), x)
+    return elementwise(Relu(), input)
 
 
-def leaky_relu(x: Value, negative_slope: float = 0.01) -> Value:
+def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
     """y = x where x > 0, else αx; for 0 ≤ α ≤ 1 the same as max(αx, x).
 
     Any shape; float32 or float64. Raises OptionError for a slope that is not finite.
     """
     if not np.isfinite(negative_slope):
         raise OptionError(f"leaky_relu: negative_slope must be a finite number, not {negative_slope}")
-    return elementwise(LeakyRelu(float(negative_slope)), x)
-
-
-def exp(x: Value) -> Value:
-    """y = eˣ. Any shape; float32 or float64."""
-    return elementwise(Exp(), x)
-
-
-def log(x: Value) -> Value:
-    """y = ln x; −inf at 0, NaN below. Any shape; float32 or float64."""
-    return elementwise(Log(), x)
-
-
-def sqrt(x: Value) -> Value:
-    """y = √x; NaN below 0. Any shape; float32 or float64."""
-    return elementwise(Sqrt(), x)
-
-
-def absolute(x: Value) -> Value:
-    """y = |x|. Any shape; float32 or float64."""
-    return elementwise(Absolute(), x)
-
-
-def maximum(a: Operand, b: Operand) -> Value:
-    """The larger of a and b, place by place; shapes broadcast; NaN where either is. Raises ShapeError, DTypeError."""
-    return elementwise(Maximum(), a, b)
-
-
-def minimum(a: Operand, b: Operand) -> Value:
-    """The smaller of a and b, place by place; shapes broadcast; NaN where either is. Raises ShapeError, DTypeError."""
-    return elementwise(Minimum(), a, b)
-
-
-def greater(a: Operand, b: Operand) -> Value:
-    """1 where a > b, else 0, in the operands' dtype; shapes broadcast. Raises ShapeError, DTypeError."""
-    return elementwise(Greater(), a, b)
-
-
-def is_finite(x: Value) -> Value:
-    """1 where x is a finite number, 0 where it is NaN or infinite, in x's dtype."""
-    return elementwise(IsFinite(), x)
-
-
-def where(condition: Value, a: Operand, b: Operand) -> Value:
-    """a where the condition (0 or 1, as ``greater`` gives) is 1, else b; shapes broadcast. Raises ShapeError."""
-    return elementwise(Where(), condition, a, b)
-
-
-def add(a: Operand, b: Operand) -> Value:
-    """a + b; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
-    return elementwise(Add(), a, b)
-
-
-def subtract(a: Operand, b: Operand) -> Value:
-    """a − b; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
-    return elementwise(Subtract(), a, b)
-
-
-def multiply(a: Operand, b: Operand) -> Value:
-    """a · b, place by place; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
-    return elementwise(Multiply(), a, b)
-
-
-def divide(a: Operand, b: Operand) -> Value:
-    """a / b, place by place; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
-    return elementwise(Divide(), a, b)
-
-
-def negate(x: Value) -> Value:
-    """−x."""
-    return elementwise(Negate(), x)
-
-
-def cast(x: Value, dtype: object) -> Value:
-    """x in another dtype: a name ("float32"), a NumPy dtype or a DType. Raises OptionError for an unknown one."""
-    return cast_to(x, dtype_of(dtype))
-
-
-operators.update(absolute=absolute, sqrt=sqrt)  # abs(x) and x ** 0.5
+    return elementwise(LeakyRelu(float(negative_slope)), input)

@@ -9,24 +9,25 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from striate import settings
-from striate.codegen.phase import PhaseDraft
-from striate.codegen.storage import Need
+from striate.codegen.launch import Launch
+from striate.codegen.storage import InputLayout
 from striate.graph.arithmetic import reshape
-from striate.graph.op import Kind, Sample, register
+from striate.graph.notation import PRODUCT, Expression, infix
+from striate.graph.op import Direction, Kind, Sample, register
 from striate.graph.value import Array, Shape, TensorType, Value
-from striate.ops.convolution_lowering import (
+from striate.ops.kernels.convolution import (
     BLOCK,
     PLAIN,
     acceptable,
     geometry,
-    lower_contraction,
+    lower_convolution,
     lower_weight_gradient,
     read_halo,
     weight_gradient_halos,
@@ -44,8 +45,10 @@ from striate.ops.window import (
     padding_pairs,
     per_axis,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -59,6 +62,7 @@ class Convolutional(Windowed):
     """Base of convolution and its gradients (abstract)."""
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     dilation: Sizes
     groups: int
 
@@ -103,7 +107,7 @@ class Convolutional(Windowed):
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
-    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Whether the value may be stored in bfloat16: channels are then summed by pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
 
@@ -123,23 +127,29 @@ def _grouped(array: Array, groups: int, axis: int) -> Array:
 class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
 
+    title: ClassVar[str] = "conv"
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
-    fuses: ClassVar[bool] = True
+    has_epilogue: ClassVar[bool] = True
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         x, w = inputs
         (y,) = self.infer(x, w)
         g = geometry(self, x, w.concrete(1), y)
-        return Need(acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)), Need((PLAIN,))
+        return InputLayout(
+            acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)
+        ), InputLayout((PLAIN,))
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        x, w = site.node.inputs
-        return lower_contraction(site, geometry(self, x.type, w.type.concrete(1), site.node.outputs[0].type), False)
+    def lower(self, context: Any) -> list[Launch]:
+        x, w = context.node.inputs
+        return lower_convolution(
+            context, geometry(self, x.type, w.type.concrete(1), context.node.outputs[0].type), False
+        )
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -163,6 +173,19 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return _fixed(inputs[1].shape[2:])
+
+    def notation(self, *operands: Expression) -> Expression:
+        x, w = operands
+        return infix(" ⊗ ", PRODUCT, x, w)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        filters, depth, *kernel = _fixed(inputs[1].shape)
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        sizes = f"{times(kernel)}, {depth * self.groups} → {filters}"
+        return f"{self.title} {sizes}{stride_text(self.stride)}{groups}"
+
 
 @register
 @dataclass(frozen=True)
@@ -172,6 +195,7 @@ class ConvolutionInputGradient(Convolutional):
     ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
     """
 
+    direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
     size: Sizes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -181,20 +205,24 @@ class ConvolutionInputGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (x,)
 
-    fuses: ClassVar[bool] = True
+    has_epilogue: ClassVar[bool] = True
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         dy, w = inputs
         (x,) = self.infer(dy, w)
         g = geometry(self, x, w.concrete(1), dy)
-        return Need(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), Need((PLAIN,))
+        return InputLayout(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), InputLayout(
+            (PLAIN,)
+        )
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        dy, w = site.node.inputs
-        return lower_contraction(site, geometry(self, site.node.outputs[0].type, w.type.concrete(1), dy.type), True)
+    def lower(self, context: Any) -> list[Launch]:
+        dy, w = context.node.inputs
+        return lower_convolution(
+            context, geometry(self, context.node.outputs[0].type, w.type.concrete(1), dy.type), True
+        )
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
@@ -227,9 +255,10 @@ class ConvolutionWeightGradient(Convolutional):
     ``size`` is the size of the kernel.
     """
 
+    direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
 
-    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -240,19 +269,19 @@ class ConvolutionWeightGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (w,)
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         x, dy = inputs
         (w,) = self.infer(x, dy)
         g = geometry(self, x, w.concrete(1), dy)
         halo, arriving = weight_gradient_halos(g, settings.current().winograd)
-        return Need(acceptable(g.depth * g.groups), halo), Need((BLOCK,), arriving)
+        return InputLayout(acceptable(g.depth * g.groups), halo), InputLayout((BLOCK,), arriving)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        x, dy = site.node.inputs
-        return lower_weight_gradient(site, geometry(self, x.type, site.node.outputs[0].type.concrete(1), dy.type))
+    def lower(self, context: Any) -> list[Launch]:
+        x, dy = context.node.inputs
+        return lower_weight_gradient(context, geometry(self, x.type, context.node.outputs[0].type.concrete(1), dy.type))
 
     def reference(self, x: Array, dy: Array) -> Array:
         count = dy.shape[2:]
@@ -312,9 +341,9 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         yield op, x, w, op.reference(x, w)
 
 
-def convolution(
-    x: Value,
-    w: Value,
+def conv(
+    input: Value,
+    weight: Value,
     bias: Value | None = None,
     stride: PerAxis = 1,
     padding: Padding = 0,
@@ -329,17 +358,17 @@ def convolution(
 
     Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
 
-        edges = st.ops.convolution(pictures, sobel, padding="same")
+        edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), x.type)
-    rank = x.type.rank - 2
-    if w.type.rank != rank + 2:
-        raise shape_error("convolution", f"filters {w.type} for an input {x.type}", "w is (out, in / groups, taps…)")
+    require_positions(Convolution((), (), (), groups), input.type)
+    rank = input.type.rank - 2
+    if weight.type.rank != rank + 2:
+        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
-    pairs = padding_pairs(padding, _fixed(w.shape[2:]), strides, dilations)
-    y = Convolution(strides, pairs, dilations, groups)(x, w)
-    return y if bias is None else y + channel_vector("convolution", bias, y)
+    pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
+    y = Convolution(strides, pairs, dilations, groups)(input, weight)
+    return y if bias is None else y + channel_vector("conv", bias, y)
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:

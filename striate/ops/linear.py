@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from striate.graph.arithmetic import reshape
+from striate.graph.notation import ATOM, PRODUCT, Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
@@ -65,15 +66,23 @@ class Linear(Op):
         for n, d, k in ((5, 17, 3), (2, 1, 1), (1, 3, 17), (3, 33, 1)):
             yield Sample(cls(), (random.standard_normal((n, d)), random.standard_normal((k, d))))
 
+    def notation(self, *operands: Expression) -> Expression:
+        x, w = operands
+        return Expression(f"{x.within(PRODUCT)} {w.within(ATOM)}ᵀ", PRODUCT)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        outputs, features = inputs[1].concrete(1)
+        return f"linear, {features} → {outputs}"
+
 
 def _with_point(x: Value) -> Value:
     return reshape(x, (*x.shape, 1))
 
 
-def linear(x: Value, w: Value, bias: Value | None = None) -> Value:
+def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """y = x wᵀ + b: x (N, D), w (K, D), bias (K,) → (N, K); all float32 or all float64.
 
     Raises ShapeError where the features do not match or x is not flat, DTypeError.
     """
-    y = Linear()(x, w)
+    y = Linear()(input, weight)
     return y if bias is None else y + channel_vector("linear", bias, y)

@@ -5,45 +5,45 @@ Softmax and cross entropy mix the channels (axis 1) of every position: logits ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.phase import PhaseDraft
+from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Space
-from striate.codegen.storage import BLOCK, Need, Storage
+from striate.codegen.storage import BLOCK, InputLayout, Storage
 from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, TensorType, Value
-from striate.ops.activation import Exp
-from striate.ops.reduction import Sum, mean, sum
-from striate.ops.requirement import dtype_error, require_floats, shape_error
-from striate.ops.rowwise_kernels import (
+from striate.ops.arithmetic import Exp
+from striate.ops.kernels.rowwise import (
     CrossEntropyGradientRows,
     CrossEntropyRows,
     RowKernel,
     SoftmaxGradientRows,
     SoftmaxRows,
 )
-from striate.ops.shaping import Expand, expanded
+from striate.ops.reduction import Sum, mean, sum
+from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.ops.shaping import BroadcastTo, expanded
 
 PLAIN = 1
 
 
-def _walked(site: Any) -> tuple[Domain, Storage]:
+def _walked(context: Any) -> tuple[Domain, Storage]:
     """The domain and storage of the first input, which row kernels walk."""
-    x = site.node.inputs[0]
-    storage: Storage = site.storage(x)
+    x = context.node.inputs[0]
+    storage: Storage = context.storage(x)
     return Domain(Space.BLOCKED, 0 if x.type.batched else x.shape[0], storage.channels, storage.sizes), storage
 
 
-def _phase(site: Any, kernel: RowKernel) -> list[PhaseDraft]:
-    operands = (*site.node.inputs, *site.node.outputs)
-    return [PhaseDraft(str(site.node.op).partition("(")[0], site.node.path, kernel, operands, kernel.domain.groups)]
+def _phase(context: Any, kernel: RowKernel) -> list[Launch]:
+    operands = (*context.node.inputs, *context.node.outputs)
+    return [Launch(str(context.node.op).partition("(")[0], context.node.path, kernel, operands, kernel.domain.groups)]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Rowwise(Op):
 
     kind: ClassVar[Kind] = Kind.ROWWISE
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         """Every input blocked."""
-        return tuple(Need((BLOCK,)) for _ in inputs)
+        return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """The output blocked."""
         return (BLOCK,)
 
@@ -93,8 +93,10 @@ def _log_softmax(x: Array) -> Array:
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        return _phase(site, SoftmaxRows(*_walked(site), False, site.storage(site.node.outputs[0])))
+    gives_probabilities: ClassVar[bool] = True
+
+    def lower(self, context: Any) -> list[Launch]:
+        return _phase(context, SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0])))
 
     def reference(self, x: Array) -> Array:
         return _softmax(x)
@@ -109,9 +111,9 @@ class Softmax(Rowwise):
 class SoftmaxGradient(Rowwise):
     """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])"""
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        arriving, result = site.storage(site.node.inputs[1]), site.storage(site.node.outputs[0])
-        return _phase(site, SoftmaxGradientRows(*_walked(site), False, arriving, result))
+    def lower(self, context: Any) -> list[Launch]:
+        arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
+        return _phase(context, SoftmaxGradientRows(*_walked(context), False, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=1, keepdims=True))
@@ -134,8 +136,8 @@ class SoftmaxGradient(Rowwise):
 class LogSoftmax(Rowwise):
     """y[c] = x[c] − ln Σ_j e^x[j]"""
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        return _phase(site, SoftmaxRows(*_walked(site), True, site.storage(site.node.outputs[0])))
+    def lower(self, context: Any) -> list[Launch]:
+        return _phase(context, SoftmaxRows(*_walked(context), True, context.storage(context.node.outputs[0])))
 
     def reference(self, x: Array) -> Array:
         return _log_softmax(x)
@@ -150,9 +152,9 @@ class LogSoftmax(Rowwise):
 class LogSoftmaxGradient(Rowwise):
     """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]"""
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        arriving, result = site.storage(site.node.inputs[1]), site.storage(site.node.outputs[0])
-        return _phase(site, SoftmaxGradientRows(*_walked(site), True, arriving, result))
+    def lower(self, context: Any) -> list[Launch]:
+        arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
+        return _phase(context, SoftmaxGradientRows(*_walked(context), True, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)
@@ -173,11 +175,12 @@ class LabelLoss(Op):
     """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
+    letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
     label_smoothing: float = 0.0
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         """The logits blocked, everything else in plain order."""
-        return (Need((BLOCK,)), *(Need((PLAIN,)) for _ in inputs[1:]))
+        return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
         """The type of the losses; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
@@ -231,12 +234,12 @@ class CrossEntropy(LabelLoss):
         losses = self.losses_type(logits, labels, weight[0] if weight else None)
         return (losses, losses) if weight else (losses,)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,) * (len(inputs) - 1)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        weighted = len(site.node.inputs) == 3
-        return _phase(site, CrossEntropyRows(*_walked(site), self.label_smoothing, weighted))
+    def lower(self, context: Any) -> list[Launch]:
+        weighted = len(context.node.inputs) == 3
+        return _phase(context, CrossEntropyRows(*_walked(context), self.label_smoothing, weighted))
 
     def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> Array | tuple[Array, ...]:
         losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
@@ -272,13 +275,13 @@ class CrossEntropyGradient(LabelLoss):
             raise shape_error(self, f"the losses are {losses}, their gradient is {dlosses}", "give the forward's shape")
         return (logits,)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (BLOCK,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        weighted = len(site.node.inputs) == 4
-        result = site.storage(site.node.outputs[0])
-        return _phase(site, CrossEntropyGradientRows(*_walked(site), self.label_smoothing, weighted, result))
+    def lower(self, context: Any) -> list[Launch]:
+        weighted = len(context.node.inputs) == 4
+        result = context.storage(context.node.outputs[0])
+        return _phase(context, CrossEntropyGradientRows(*_walked(context), self.label_smoothing, weighted, result))
 
     def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
         *weight, dlosses = rest
@@ -298,7 +301,7 @@ class CrossEntropyGradient(LabelLoss):
                 total = chosen * (1 - self.label_smoothing) + sum(weight[0]) * share
                 by_logits = by_logits * reshape(total, column)
         if needed[-1]:
-            one = Expand(dlosses.shape)(constant(1.0, dlosses.dtype))
+            one = BroadcastTo(dlosses.shape)(constant(1.0, dlosses.dtype))
             slope = CrossEntropyGradient(self.label_smoothing)(logits, labels, *weight, one)
             by_losses = sum(g * slope, axis=1)
         return (by_logits, None, *(None for _ in weight), by_losses)
@@ -334,34 +337,34 @@ def _reduction(name: str) -> LossReduction:
     return LossReduction[name]
 
 
-def softmax(x: Value) -> Value:
+def softmax(input: Value) -> Value:
     """y[c] = e^x[c] / Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return Softmax()(x)
+    return Softmax()(input)
 
 
-def log_softmax(x: Value) -> Value:
+def log_softmax(input: Value) -> Value:
     """y[c] = x[c] − ln Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return LogSoftmax()(x)
+    return LogSoftmax()(input)
 
 
 def cross_entropy(
-    logits: Value,
-    labels: Value,
+    input: Value,
+    target: Value,
     weight: Value | None = None,
-    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Value:
     """−Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c], averaged over samples and positions.
 
-    logits (N, C, positions…) float32 or float64, labels (N, positions…) integers, weight (C,) → scalar; with
-    reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as PyTorch does.
-    Raises ShapeError, DTypeError (labels that are no integers), OptionError; labels out of range are the caller's
-    to refuse before anything runs.
+    ``input`` holds logits (N, C, positions…) in float32 or float64, ``target`` labels (N, positions…) as integers,
+    ``weight`` (C,) → scalar; with reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as
+    PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError; the caller refuses
+    labels out of range before anything runs.
     """
     wanted = _reduction(reduction)
-    if labels.dtype in (DType.int32, DType.uint8):
-        labels = cast(labels, DType.int64)
-    found = CrossEntropy(float(label_smoothing))(logits, labels, *(() if weight is None else (weight,)))
+    if target.dtype in (DType.int32, DType.uint8):
+        target = cast(target, DType.int64)
+    found = CrossEntropy(float(label_smoothing))(input, target, *(() if weight is None else (weight,)))
     losses, shares = (found, None) if weight is None else found
     if wanted is LossReduction.none:
         return losses
@@ -370,17 +373,15 @@ def cross_entropy(
     return mean(losses) if shares is None else sum(losses) / sum(shares)
 
 
-def mean_squared_error(prediction: Value, target: Value, reduction: str = "mean") -> Value:
-    """(1/n) Σ (prediction − target)² over all elements; "sum" does not divide, "none" keeps every square.
+def mse_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
+    """(1/n) Σ (input − target)² over all elements; "sum" does not divide, "none" keeps every square.
 
     Both of one shape and one float dtype. Raises ShapeError, DTypeError, OptionError.
     """
     wanted = _reduction(reduction)
-    if prediction.shape != target.shape:
-        raise shape_error(
-            "mean_squared_error", f"prediction {prediction.type} and target {target.type} differ", "reshape one of them"
-        )
-    error = prediction - target
+    if input.shape != target.shape:
+        raise shape_error("mse_loss", f"input {input.type} and target {target.type} differ", "reshape one of them")
+    error = input - target
     squares = error * error
     if wanted is LossReduction.none:
         return squares

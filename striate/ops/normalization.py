@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Kind, Op, Part, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
-from striate.ops.activation import Sqrt
+from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
-from striate.ops.reduction import Moments, Sum, extent
+from striate.ops.reduction import Moments, Sum, numel
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -39,7 +39,13 @@ class BatchNormalization(Op):
     """
 
     kind: ClassVar[Kind] = Kind.COMPOSITE
+    title: ClassVar[str] = "batch norm"
+    letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
     epsilon: float = 1e-5
+
+    @property
+    def part(self) -> Part:
+        return Part.NORMALIZATION
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)
@@ -97,7 +103,7 @@ class BatchNormalization(Op):
         (x, *affine), (y, mean, variance) = inputs, outputs
         dy, dmean, dvariance = output_gradients
         axes = batch_axes(x.type.rank)
-        count = extent(x, axes)
+        count = numel(x, axes)
         centred = x - mean
         dx = dgamma = dbeta = None
         if dy is not None:
@@ -140,39 +146,48 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
     return (x - mean) * (scale * reshape(gamma, mean.shape)) + reshape(beta, mean.shape)
 
 
-def _affine(gamma: Value | None, beta: Value | None, epsilon: float) -> list[Value]:
-    if (gamma is None) != (beta is None):
-        raise OptionError("batch_normalization: give both gamma and beta, or neither")
-    if not epsilon > 0:
-        raise OptionError(f"batch_normalization: epsilon must be positive, not {epsilon}")
-    return [vector for vector in (gamma, beta) if vector is not None]
+def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
+    if (weight is None) != (bias is None):
+        raise OptionError("batch_norm: give both weight and bias, or neither")
+    if not eps > 0:
+        raise OptionError(f"batch_norm: eps must be positive, not {eps}")
+    return [vector for vector in (weight, bias) if vector is not None]
 
 
-def batch_normalization(
-    x: Value, gamma: Value | None = None, beta: Value | None = None, epsilon: float = 1e-5
+def batch_norm_with_statistics(
+    input: Value, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5
 ) -> tuple[Value, Value, Value]:
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
     x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
     Raises ShapeError (a channel with one value, γ of another size), DTypeError, OptionError.
     """
-    affine = _affine(gamma, beta, epsilon)
-    y, mean, variance = BatchNormalization(float(epsilon))(x, *affine)
-    return y, reshape(mean, x.shape[1:2]), reshape(variance, x.shape[1:2])
+    affine = _affine(weight, bias, eps)
+    y, mean, variance = BatchNormalization(float(eps))(input, *affine)
+    return y, reshape(mean, input.shape[1:2]), reshape(variance, input.shape[1:2])
 
 
-def normalize(
-    x: Value,
-    mean: Value,
-    variance: Value,
-    gamma: Value | None = None,
-    beta: Value | None = None,
-    epsilon: float = 1e-5,
+def batch_norm(
+    input: Value,
+    running_mean: Value | None,
+    running_var: Value | None,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    training: bool = False,
+    eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with given statistics, such as the running ones of a batch normalization.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or where training with those of the batch.
 
-    x (N, C) or (N, C, positions…), everything else (C,) → y like x. Raises ShapeError, DTypeError, OptionError.
+    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
+    do not move; ``nn.BatchNorm2d`` moves them. Raises ShapeError, DTypeError, OptionError.
     """
-    what = "normalize"
-    affine = [channel_vector(what, vector, x) for vector in _affine(gamma, beta, epsilon)]
-    return _normalized(x, channel_vector(what, mean, x), channel_vector(what, variance, x), affine, float(epsilon))
+    if training:
+        return batch_norm_with_statistics(input, weight, bias, eps)[0]
+    if running_mean is None or running_var is None:
+        raise OptionError(
+            "batch_norm: without training it needs running_mean and running_var\n"
+            "  help: training=True normalizes by the statistics of the batch"
+        )
+    affine = [channel_vector("batch_norm", vector, input) for vector in _affine(weight, bias, eps)]
+    mean, variance = (channel_vector("batch_norm", vector, input) for vector in (running_mean, running_var))
+    return _normalized(input, mean, variance, affine, float(eps))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.phase import PhaseDraft
-from striate.codegen.storage import BLOCK, Need, spatial
+from striate.codegen.launch import Launch
+from striate.codegen.storage import BLOCK, InputLayout, spatial
 from striate.errors import GraphError
 from striate.graph.op import Kind, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.contraction import Part, forward_part, gradient_parts
-from striate.ops.convolution_lowering import three
-from striate.ops.pooling_kernels import AverageWindows, Entry, MaxWindows, Window, WindowGradient
+from striate.ops.kernels.convolution import three
+from striate.ops.kernels.direct import Part, forward_part, gradient_parts
+from striate.ops.kernels.pooling import AverageWindows, Entry, MaxWindows, Window, WindowGradient
 from striate.ops.reduction import mean
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -31,8 +31,10 @@ from striate.ops.window import (
     per_axis,
     reach,
     require_geometry,
+    stride_text,
     tap_slices,
     taps,
+    times,
     window_count,
 )
 
@@ -46,25 +48,29 @@ class Pooling(Windowed):
     """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
 
     kind: ClassVar[Kind] = Kind.WINDOW
-    fuses: ClassVar[bool] = True
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
+    has_epilogue: ClassVar[bool] = True
     kernel: Sizes
     dilation: Sizes
     ceil_mode: bool
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         """Every input blocked."""
-        return tuple(Need((BLOCK,)) for _ in inputs)
+        return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
-    def reads_narrow(self, inputs: Sequence[Value], value: Value) -> bool:
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Everything may be stored in bfloat16."""
         return True
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """Every output blocked."""
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def _before(self) -> tuple[int, int, int]:
         return three([before for before, _ in self.padding], 0)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
 
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
@@ -120,11 +126,11 @@ class Pooling(Windowed):
         return cropped(target, self.padding, size)
 
 
-def _seen(site: Any, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Any, ...]]:
+def _seen(context: Any, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Any, ...]]:
     """How the windows get x: computed on entry, or from memory; operands before and after those of the region."""
-    if site.entry is None:
+    if context.prologue is None:
         return None, (x,), ()
-    return Entry(site.entry, len(site.entry.instructions) - 1), (), site.entry_operands
+    return Entry(context.prologue, len(context.prologue.instructions) - 1), (), context.prologue_operands
 
 
 @register
@@ -136,6 +142,8 @@ class MaxPooling(Pooling):
     Padding never wins. NaN wins over every number.
     """
 
+    title: ClassVar[str] = "max pool"
+
     @property
     def index_dtype(self) -> DType:
         """What holds the number of a tap."""
@@ -145,17 +153,22 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def enters(self) -> bool:
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
+
+    def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        (x,), (_, index) = site.node.inputs, site.node.outputs
+    def lower(self, context: Any) -> list[Launch]:
+        (x,), (_, index) = context.node.inputs, context.node.outputs
         part = self.windows_of(_positions(x.shape))
-        entry, given, more = _seen(site, x)
-        kernel = MaxWindows(site.storage(x), site.storage(index), part, three(self.kernel, 1), site.region, entry)
-        operands = (*given, index, *site.region_operands, *more)
-        return [PhaseDraft("max pooling", site.node.path, kernel, operands, site.domain.chunks)]
+        prologue, given, more = _seen(context, x)
+        kernel = MaxWindows(
+            context.storage(x), context.storage(index), part, three(self.kernel, 1), context.region, prologue
+        )
+        operands = (*given, index, *context.region_operands, *more)
+        return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
 
     def reference(self, x: Array) -> tuple[Array, Array]:
         size: Sizes = x.shape[2:]
@@ -197,13 +210,18 @@ class MaxPoolingGradient(Pooling):
             raise shape_error(self, f"pooling gives {y}; got dy {dy}, index {index}", "give the forward's shapes")
         return (x,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        dy, index = site.node.inputs
+    def lower(self, context: Any) -> list[Launch]:
+        dy, index = context.node.inputs
         kernel = WindowGradient(
-            site.storage(dy), site.storage(index), self.holders_of(self.size), three(self.kernel, 1), None, site.region
+            context.storage(dy),
+            context.storage(index),
+            self.holders_of(self.size),
+            three(self.kernel, 1),
+            None,
+            context.region,
         )
-        operands = (dy, index, *site.region_operands)
-        return [PhaseDraft("max pooling gradient", site.node.path, kernel, operands, site.domain.chunks)]
+        operands = (dy, index, *context.region_operands)
+        return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks)]
 
     def reference(self, dy: Array, index: Array) -> Array:
         return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
@@ -251,20 +269,25 @@ class Averaging(Pooling):
 class AveragePooling(Averaging):
     """y[n, c, p] = (1 / area) Σ_k x[n, c, p · stride + k − before]"""
 
+    title: ClassVar[str] = "average pool"
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def enters(self) -> bool:
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
+        return self.kernel
+
+    def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        (x,) = site.node.inputs
+    def lower(self, context: Any) -> list[Launch]:
+        (x,) = context.node.inputs
         size = _positions(x.shape)
-        entry, given, more = _seen(site, x)
-        kernel = AverageWindows(site.storage(x), self.windows_of(size), self.window(size), site.region, entry)
-        operands = (*given, *site.region_operands, *more)
-        return [PhaseDraft("average pooling", site.node.path, kernel, operands, site.domain.chunks)]
+        prologue, given, more = _seen(context, x)
+        kernel = AverageWindows(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
+        operands = (*given, *context.region_operands, *more)
+        return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]
@@ -303,12 +326,12 @@ class AveragePoolingGradient(Averaging):
             raise shape_error(self, f"pooling gives {y}; got dy {dy}", "give the forward's shape")
         return (x,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        (dy,) = site.node.inputs
+    def lower(self, context: Any) -> list[Launch]:
+        (dy,) = context.node.inputs
         parts, window = self.holders_of(self.size), self.window(self.size)
-        kernel = WindowGradient(site.storage(dy), None, parts, three(self.kernel, 1), window, site.region)
-        operands = (dy, *site.region_operands)
-        return [PhaseDraft("average pooling gradient", site.node.path, kernel, operands, site.domain.chunks)]
+        kernel = WindowGradient(context.storage(dy), None, parts, three(self.kernel, 1), window, context.region)
+        operands = (dy, *context.region_operands)
+        return [Launch("average pooling gradient", context.node.path, kernel, operands, context.domain.chunks)]
 
     def reference(self, dy: Array) -> Array:
         share = (dy / self.areas(self.size)).astype(dy.dtype)
@@ -356,8 +379,8 @@ def _geometry(
     return strides, padding_pairs(padding, kernel, strides, spread), kernel, spread
 
 
-def max_pooling(
-    x: Value,
+def max_pool(
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -369,13 +392,13 @@ def max_pooling(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(MaxPooling((), (), (), (), ceil_mode), x.type)
-    y, _ = MaxPooling(*_geometry(x, kernel_size, stride, padding, dilation), bool(ceil_mode))(x)
+    require_positions(MaxPooling((), (), (), (), ceil_mode), input.type)
+    y, _ = MaxPooling(*_geometry(input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
     return y
 
 
-def average_pooling(
-    x: Value,
+def avg_pool(
+    input: Value,
     kernel_size: PerAxis,
     stride: PerAxis | None = None,
     padding: Padding = 0,
@@ -387,12 +410,12 @@ def average_pooling(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
     Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), x.type)
-    geometry = _geometry(x, kernel_size, stride, padding, 1)
-    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(x)
+    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), input.type)
+    geometry = _geometry(input, kernel_size, stride, padding, 1)
+    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(input)
 
 
-def global_average_pooling(x: Value) -> Value:
+def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
-    require_positions(AveragePooling((), (), (), (), False, True), x.type)
-    return mean(x, tuple(range(2, x.type.rank)), keepdims=True)
+    require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

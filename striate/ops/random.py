@@ -116,16 +116,16 @@ class DropoutMask(Op):
             yield Sample(cls(probability, stream), (random.standard_normal(shape), key))
 
 
-def dropout(x: Value, key: Value, probability: float = 0.5, stream: int = 0) -> Value:
-    """y = x · m, where m is 0 with probability p and 1 / (1 − p) otherwise (Srivastava and others, 2014).
+def dropout(input: Value, key: Value, p: float = 0.5, stream: int = 0) -> Value:
+    """y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise (Srivastava and others, 2014).
 
     x (N, …) float32 or float64; ``key`` an int64 scalar that changes with every step; ``stream`` differs for every
     dropout of a network. Raises OptionError for a probability outside [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise OptionError(f"dropout: the probability must be in [0, 1], not {probability}")
-    if probability == 0:
-        return x
-    if probability == 1:
-        return x * 0
-    return x * DropoutMask(float(probability), stream)(x, key)
+    if not 0 <= p <= 1:
+        raise OptionError(f"dropout: the probability must be in [0, 1], not {p}")
+    if p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    return input * DropoutMask(float(p), stream)(input, key)

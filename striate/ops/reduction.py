@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from striate.graph.arithmetic import constant, elementwise, reshape
+from striate.graph.notation import PRODUCT, Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.activation import Greater
+from striate.ops.arithmetic import Greater
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -75,10 +76,16 @@ class Sum(Reduction):
         (x,), (dy,) = inputs, output_gradients
         return (expanded(dy, x),)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"Σ_p {operands[0].within(PRODUCT)}", PRODUCT)
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return "sum"
+
 
 @register
 @dataclass(frozen=True)
-class Peak(Reduction):
+class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
     Where several elements are the largest they share the gradient.
@@ -109,6 +116,7 @@ class Moments(Reduction):
     Returns (mean, biased variance). Computed in float64 whatever x's dtype, so that a large mean costs no accuracy.
     """
 
+    results: ClassVar[tuple[str, ...]] = ("mean", "variance")
     partials: ClassVar[int] = 2
 
     def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
@@ -146,7 +154,7 @@ class Moments(Reduction):
 
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
-        count = extent(x, self.axes)
+        count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
         if dvariance is not None:
             spread = (x - mean) * (dvariance * 2 / count)
@@ -156,7 +164,7 @@ class Moments(Reduction):
 
 @register
 @dataclass(frozen=True)
-class Extent(Reduction):
+class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
     Reads the size of x alone; it differs from a constant because N is known only when the program runs.
@@ -178,6 +186,12 @@ class Extent(Reduction):
     def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
         return (None,)
 
+    def known_result(self, inputs: Sequence[TensorType]) -> Expression:
+        count, batched = self.elements(inputs[0])
+        if not batched:
+            return Expression(str(count))
+        return Expression("N") if count == 1 else Expression(f"{count}·N", PRODUCT)
+
 
 Axis = int | tuple[int, ...] | None
 
@@ -195,12 +209,12 @@ def _dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     return x if keepdims else reshape(x, shape)
 
 
-def extent(x: Value, axis: Axis = None) -> Value:
+def numel(x: Value, axis: Axis = None) -> Value:
     """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
-    axes = _axes("extent", x, axis)
+    axes = _axes("numel", x, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
-    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Extent(axes)(x)
+    return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Numel(axes)(x)
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
@@ -212,7 +226,7 @@ def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """(1/n) Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for a missing axis."""
     axes = _axes("mean", x, axis)
-    return _dropped(Sum(axes)(x) / extent(x, axes) if axes else x, axes, keepdims)
+    return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
 def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value, Value]:
@@ -222,7 +236,7 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
     return _dropped(average, axes, keepdims), _dropped(variance, axes, keepdims)
 
 
-def peak(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """The largest element over one axis, several, or all; NaN where there is one. Raises ShapeError."""
-    axes = _axes("peak", x, axis)
-    return _dropped(Peak(axes)(x) if axes else x, axes, keepdims)
+    axes = _axes("max", x, axis)
+    return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from striate.codegen.map import Map
-from striate.codegen.phase import PhaseDraft
+from striate.codegen.elementwise import ElementwiseKernel
+from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Load, Number, Region, Space, Store
-from striate.codegen.storage import BLOCK, Need
+from striate.codegen.storage import BLOCK, InputLayout
 from striate.errors import GraphError, ShapeError
 from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.notation import Expression
 from striate.graph.op import Kind, Op, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
 from striate.ops.requirement import place, shape_error
@@ -23,13 +24,14 @@ from striate.ops.requirement import place, shape_error
 
 @register
 @dataclass(frozen=True)
-class Expand(Elementwise):
+class BroadcastTo(Elementwise):
     """y = x repeated along its axes of size 1 (a scalar along all) until it has ``shape``
 
     Elementwise, because an element of y is the element of x at the same (broadcast) place; the only elementwise
     operation whose result may be larger than all its inputs.
     """
 
+    arithmetic: ClassVar[bool] = True
     shape: Shape = ()
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -63,10 +65,13 @@ class Expand(Elementwise):
         yield Sample(cls((3, 17)), (random.standard_normal((1, 17)),), batched=False)
         yield Sample(cls((2, 3, 1)), (np.asarray(random.standard_normal()),), batched=False)
 
+    def notation(self, *operands: Expression) -> Expression:
+        return operands[0]
+
 
 def expanded(gradient: Value, like: Value) -> Value:
     """``gradient`` with the full shape of ``like``: the gradient of a single number may come as a scalar."""
-    return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)
+    return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)
 
 
 PLAIN = 1
@@ -85,30 +90,30 @@ class ChannelMove(Op):
         """Channels at which the parts begin."""
         raise NotImplementedError
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         """Blocked where that can be moved and is there already."""
         whole = all(start % BLOCK == 0 for start in self.starts(inputs)) and BLOCK in blocks
-        return tuple(Need((BLOCK if whole else PLAIN,)) for _ in inputs)
+        return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """What was read."""
         return (blocks[0],)
 
 
-def _copy(site: Any, name: str, x: Value | None, start: int, onto: int, channels: int) -> PhaseDraft:
+def _copy(context: Any, name: str, x: Value | None, start: int, onto: int, channels: int) -> Launch:
     """``channels`` of x from ``start`` into the output from ``onto``; zeros where there is no x."""
-    y = site.node.outputs[0]
+    y = context.node.outputs[0]
     samples = 0 if y.type.batched else y.shape[0]
-    target = replace(site.storage(y).shifted(onto), channels=channels)
+    target = replace(context.storage(y).shifted(onto), channels=channels)
     space = Space.BLOCKED if target.block == BLOCK else Space.PLANAR
     domain = Domain(space, samples, channels, target.sizes)
     store = Store(0, 0, y.dtype, target.strides, target.origin)
     if x is None:
         region = Region(domain, (Number(0.0, y.dtype),), (store,))
-        return PhaseDraft(name, site.node.path, Map(region), (y,), domain.chunks)
-    source = site.storage(x).shifted(start)
+        return Launch(name, context.node.path, ElementwiseKernel(region), (y,), domain.chunks)
+    source = context.storage(x).shifted(start)
     load = Load(1, x.dtype, source.strides, source.origin, True)
-    return PhaseDraft(name, site.node.path, Map(Region(domain, (load,), (store,))), (y, x), domain.chunks)
+    return Launch(name, context.node.path, ElementwiseKernel(Region(domain, (load,), (store,))), (y, x), domain.chunks)
 
 
 def _require_channels(op: Op, x: TensorType) -> int:
@@ -119,7 +124,7 @@ def _require_channels(op: Op, x: TensorType) -> int:
 
 @register
 @dataclass(frozen=True)
-class Concatenate(ChannelMove):
+class Concat(ChannelMove):
     """y = [x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
     Raises ShapeError where any other axis differs, DTypeError where the dtypes do.
@@ -142,10 +147,10 @@ class Concatenate(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return tuple(itertools.accumulate((_require_channels(self, x) for x in inputs[:-1]), initial=0))
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        inputs = site.node.inputs
+    def lower(self, context: Any) -> list[Launch]:
+        inputs = context.node.inputs
         starts = self.starts([x.type for x in inputs])
-        return [_copy(site, "concatenate", x, 0, onto, x.shape[1]) for x, onto in zip(inputs, starts, strict=True)]
+        return [_copy(context, "concatenate", x, 0, onto, x.shape[1]) for x, onto in zip(inputs, starts, strict=True)]
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
@@ -164,6 +169,9 @@ class Concatenate(ChannelMove):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for shape, channels in (((2, 3, 4), (1, 3, 17)), ((3,), (17, 1)), ((1, 1, 1), (3, 3)), ((2, 5), (3,))):
             yield Sample(cls(), tuple(random.standard_normal((shape[0], c, *shape[1:])) for c in channels))
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"[{', '.join(one.text for one in operands)}]")
 
 
 @register
@@ -184,8 +192,8 @@ class ChannelSlice(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return (self.start,)
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        return [_copy(site, "slice", site.node.inputs[0], self.start, 0, self.stop - self.start)]
+    def lower(self, context: Any) -> list[Launch]:
+        return [_copy(context, "slice", context.node.inputs[0], self.start, 0, self.stop - self.start)]
 
     def reference(self, x: Array) -> Array:
         return x[:, self.start : self.stop].copy()
@@ -219,14 +227,14 @@ class ChannelPad(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return (self.before, self.before + _require_channels(self, inputs[0]))
 
-    def lower(self, site: Any) -> list[PhaseDraft]:
-        (x,) = site.node.inputs
+    def lower(self, context: Any) -> list[Launch]:
+        (x,) = context.node.inputs
         channels = x.shape[1]
-        phases = [_copy(site, "pad", x, 0, self.before, channels)]
+        phases = [_copy(context, "pad", x, 0, self.before, channels)]
         if self.before:
-            phases.append(_copy(site, "pad", None, 0, 0, self.before))
+            phases.append(_copy(context, "pad", None, 0, 0, self.before))
         if self.after:
-            phases.append(_copy(site, "pad", None, 0, self.before + channels, self.after))
+            phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
         return phases
 
     def reference(self, x: Array) -> Array:
@@ -243,12 +251,12 @@ class ChannelPad(ChannelMove):
         yield Sample(cls(1, 0), (random.standard_normal((1, 1, 2, 3, 2)),))
 
 
-def concatenate(values: Sequence[Value]) -> Value:
+def concat(values: Sequence[Value]) -> Value:
     """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
     For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError where another axis differs.
     """
-    return values[0] if len(values) == 1 else Concatenate()(*values)
+    return values[0] if len(values) == 1 else Concat()(*values)
 
 
 def flatten(x: Value) -> Value:
@@ -259,6 +267,6 @@ def flatten(x: Value) -> Value:
     return reshape(x, (x.shape[0], math.prod(sizes)))
 
 
-def expand(x: Value, shape: Shape) -> Value:
+def broadcast_to(x: Value, shape: Shape) -> Value:
     """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
-    return x if x.shape == shape else Expand(shape)(x)
+    return x if x.shape == shape else BroadcastTo(shape)(x)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.op import Op
-from striate.graph.value import Array
+from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
 Sizes = tuple[int, ...]
@@ -71,6 +71,7 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
 class Windowed(Op):
     """Base of operations with windows (abstract): every field is one entry for each axis of positions."""
 
+    letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "before": "padding"}
     stride: Sizes
     padding: Pairs
 
@@ -82,14 +83,13 @@ class Windowed(Op):
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
 
-    def __str__(self) -> str:
-        name = super().__str__().partition("(")[0]
-        shown: list[str] = []
-        for field in fields(self):
-            text = _brief(getattr(self, field.name))
-            if text != _QUIET.get(field.name):
-                shown.append(f"{field.name}={text}")
-        return f"{name}({', '.join(shown)})" if shown else name
+    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
+        """Taps along each axis, where an output at a position reads a window of the first input; None of gradients."""
+        return None
+
+    def options(self) -> dict[str, str]:
+        texts = {field.name: _brief(getattr(self, field.name)) for field in fields(self)}
+        return {name: text for name, text in texts.items() if text != _QUIET.get(name)}
 
 
 _QUIET = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False"}
@@ -105,6 +105,13 @@ def _brief(value: object) -> str:
     if any(isinstance(one, tuple) for one in entries):
         return str(given)
     return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
+
+
+def stride_text(stride: Sizes) -> str:
+    """`` /2`` behind a label; nothing for a stride of 1."""
+    if all(step == 1 for step in stride):
+        return ""
+    return f" /{stride[0]}" if len(set(stride)) == 1 else f" /{times(stride)}"
 
 
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:

@@ -3,4 +3,7 @@
 from striate.optim.optimizer import SGD, Adam, Optimizer
 from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
 
-__all__ = ["SGD", "Adam", "Optimizer", "ConstantSchedule", "CosineSchedule", "Schedule"]
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+"""The optimizers that the command line and the lab offer, by the names that they take."""
+
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer", "ConstantSchedule", "CosineSchedule", "Schedule"]

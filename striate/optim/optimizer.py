@@ -6,35 +6,54 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
-from striate.ops.activation import exp, greater, sqrt, where
+from striate.ops.arithmetic import exp, greater, sqrt, where
 from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
+from striate.options import flag, number
 
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """Base of optimizers (abstract). ``slots`` names the vectors that it keeps, each like the parameters."""
+    """Base of optimizers (abstract). ``slots`` names the vectors of its state, each of the parameters' size.
+
+    ``lr`` is a finite number ≥ 0. Raises ``OptionError`` for an option outside of its range.
+    """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    usual_lr: ClassVar[float] = 0.01
+    """A learning rate to start from on small pictures; the default of the command line."""
     lr: float
     schedule: Schedule = field(default_factory=ConstantSchedule, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.lr, Real) and math.isfinite(self.lr) and self.lr >= 0):
-            raise OptionError(f"{type(self).__name__}: lr={self.lr!r} must be a finite number ≥ 0")
+        self.require("lr", self.lr, 0)
+        if not isinstance(self.schedule, Schedule):
+            raise OptionError(
+                f"{type(self).__name__}: schedule={self.schedule!r}; expected a schedule\n"
+                "  help: optim.ConstantSchedule() or optim.CosineSchedule(total_steps)"
+            )
+        if isinstance(self.schedule, CosineSchedule) and self.schedule.minimum > self.lr:
+            raise OptionError(
+                f"{type(self).__name__}: the schedule's minimum={self.schedule.minimum!r} is above lr={self.lr!r}; "
+                "expected a minimum from 0 to lr"
+            )
 
     @property
     def bounded(self) -> bool:
-        """Whether a step from finite numbers surely ends in finite ones; if not, its result is examined each time."""
+        """Whether a step from finite numbers always gives finite numbers; otherwise each result is checked."""
         return False
 
-    def _calm(self, decay: float) -> bool:
-        """A rate with which parameters would need 10¹⁵ steps to overflow, and a decay that makes them shrink."""
+    @classmethod
+    def summary(cls) -> str:
+        """What it does, in a line: the first of its docstring."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+    def _is_bounded(self, decay: float) -> bool:
+        """Whether the rate is so small that parameters need 10¹⁵ steps to overflow, and the decay shrinks them."""
         ours = isinstance(self.schedule, ConstantSchedule | CosineSchedule)  # rates that only fall
         return ours and self.lr <= 1e3 and decay <= 1e3 and self.lr * decay <= 0.5
 
@@ -48,12 +67,11 @@ class Optimizer(ABC):
     ) -> tuple[Value, dict[str, Value]]:
         """New parameters and new kept vectors; t = 0, 1, … is the number of the step as a float64 scalar."""
 
-    def require(self, name: str, number: float, least: float, below: float) -> None:
-        """Raises ``OptionError`` unless least ≤ number < below."""
-        if not (isinstance(number, Real) and least <= number < below):
-            raise OptionError(
-                f"{type(self).__name__}: {name}={number!r} must be at least {least:g} and below {below:g}"
-            )
+    def require(
+        self, name: str, value: object, least: float = -math.inf, most: float = math.inf, *, below: float = math.inf
+    ) -> None:
+        """Raises ``OptionError`` unless the option is a finite number, least ≤ value ≤ most and value < below."""
+        number(f"{type(self).__name__}: {name}", value, least, most, below=below)
 
 
 @dataclass(frozen=True)
@@ -63,9 +81,12 @@ class SGD(Optimizer):
     g ← g + λ θ
     v ← μ v + (1 − τ) g      (v ← g in the first step)
     θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
+
+    μ is ``momentum`` and τ ``dampening``, both from 0 to 1; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
+    usual_lr: ClassVar[float] = 0.05
     momentum: float = 0.0
     dampening: float = 0.0
     weight_decay: float = 0.0
@@ -73,14 +94,20 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("momentum", self.momentum, 0, math.inf)
-        self.require("weight_decay", self.weight_decay, 0, math.inf)
-        if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
-            raise OptionError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
+        self.require("momentum", self.momentum, 0, 1)
+        self.require("dampening", self.dampening, 0, 1)
+        self.require("weight_decay", self.weight_decay, 0)
+        flag("SGD: nesterov", self.nesterov)
+        if self.dampening and not self.momentum:
+            raise OptionError(
+                f"SGD: dampening={self.dampening!r} has no effect without momentum; give momentum above 0"
+            )
+        if self.nesterov and (not self.momentum or self.dampening):
+            raise OptionError("SGD: nesterov=True needs momentum above 0 and dampening=0")
 
     @property
     def bounded(self) -> bool:
-        return self.momentum <= 0.999 and abs(self.dampening) <= 1 and self._calm(self.weight_decay)
+        return self.momentum <= 0.999 and self._is_bounded(self.weight_decay)
 
     def kept(self) -> tuple[str, ...]:
         return self.slots if self.momentum else ()
@@ -109,9 +136,12 @@ class Adam(Optimizer):
     m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
+
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    usual_lr: ClassVar[float] = 0.002
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -119,14 +149,17 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("betas[0]", self.betas[0], 0, 1)
-        self.require("betas[1]", self.betas[1], 0, 1)
-        self.require("eps", self.eps, 0, math.inf)
-        self.require("weight_decay", self.weight_decay, 0, math.inf)
+        betas: object = self.betas
+        if not isinstance(betas, tuple | list) or len(self.betas) != 2:
+            raise OptionError(f"Adam: betas={betas!r}; expected two numbers, such as (0.9, 0.999)")
+        self.require("betas[0]", self.betas[0], 0, below=1)
+        self.require("betas[1]", self.betas[1], 0, below=1)
+        self.require("eps", self.eps, 0)
+        self.require("weight_decay", self.weight_decay, 0)
 
     @property
     def bounded(self) -> bool:
-        return self.eps >= 1e-12 and self._calm(self.weight_decay)  # ε = 0 divides 0 by 0
+        return self.eps >= 1e-12 and self._is_bounded(self.weight_decay)  # ε = 0 divides 0 by 0
 
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from striate.errors import OptionError
 from striate.graph.arithmetic import constant
 from striate.graph.value import Value
-from striate.ops.activation import CosinePi, greater, maximum, minimum, where
+from striate.ops.arithmetic import CosinePi, greater, maximum, minimum, where
+from striate.options import number, whole_number
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What an optimizer asks of a schedule."""
 
@@ -31,7 +32,9 @@ class ConstantSchedule:
 class CosineSchedule:
     """η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π t / T)), after a linear rise over ``warmup`` steps
 
-    T is ``total_steps`` − ``warmup``; from T on the rate stays at ``minimum``. Loshchilov and Hutter, arXiv:1608.03983.
+    T is ``total_steps`` − ``warmup``; from T on the rate stays at ``minimum``, which is at most the optimizer's η₀.
+    Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and
+    0 ≤ minimum.
     """
 
     total_steps: int
@@ -39,8 +42,9 @@ class CosineSchedule:
     warmup: int = 0
 
     def __post_init__(self) -> None:
-        if self.total_steps < 1 or not 0 <= self.warmup < self.total_steps:
-            raise OptionError(f"{self}: wanted total_steps ≥ 1 and 0 ≤ warmup < total_steps")
+        whole_number("CosineSchedule: total_steps", self.total_steps, 1)
+        whole_number("CosineSchedule: warmup", self.warmup, 0, self.total_steps - 1)
+        number("CosineSchedule: minimum", self.minimum, 0)
 
     def rate(self, start: float, t: Value) -> Value:
         length = float(self.total_steps - self.warmup)

@@ -10,7 +10,7 @@ from striate.graph.graph import topological
 from striate.graph.op import Kind, Node, at_path
 from striate.graph.value import Value
 from striate.ops.reduction import Sum
-from striate.ops.shaping import Expand
+from striate.ops.shaping import BroadcastTo
 
 
 def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) -> list[Value]:
@@ -70,9 +70,9 @@ def sum_to_shape(gradient: Value, value: Value) -> Value:
 
 
 def _zeros(value: Value) -> Value:
-    return Expand(value.shape)(constant(0.0, value.dtype))
+    return BroadcastTo(value.shape)(constant(0.0, value.dtype))
 
 
 def materialized(gradient: Value, like: Value) -> Value:
     """``gradient`` with the full shape of ``like`` (a scalar gradient stands for equal elements)."""
-    return gradient if gradient.shape == like.shape else Expand(like.shape)(gradient)
+    return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)

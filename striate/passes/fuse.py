@@ -40,7 +40,7 @@ class Group:
     index: int
     domain: Domain | None
     anchor: Node | None = None
-    entry: Value | None = None
+    prologue: Value | None = None
     finishes: list[Node] = field(default_factory=list[Node])
     stores: list[Value] = field(default_factory=list[Value])
     reductions: list[Node] = field(default_factory=list[Node])
@@ -70,7 +70,7 @@ class Plan:
     groups: list[Group]
     in_memory: dict[Value, int]
     in_place: dict[str, bool]
-    steady: frozenset[str] = frozenset()
+    constant_inputs: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -87,23 +87,23 @@ class _Cone:
         self.inside |= other.inside
 
 
-def fuse(layouts: Layouts, observed: Iterable[str] = (), steady: Iterable[str] = ()) -> Plan:
+def fuse(layouts: Layouts, observed: Iterable[str] = (), constant_inputs: Iterable[str] = ()) -> Plan:
     """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else.
 
     What depends on the inputs named in ``steady`` alone comes first, in groups of its own: they need not run again
     while those inputs stay as they are.
     """
-    return _Fuser(layouts, set(observed), set(steady)).run()
+    return _Fuser(layouts, set(observed), set(constant_inputs)).run()
 
 
 class _Fuser:
-    def __init__(self, layouts: Layouts, observed: set[str], steady: set[str]) -> None:
+    def __init__(self, layouts: Layouts, observed: set[str], constant_inputs: set[str]) -> None:
         self.layouts = layouts
         self.graph = layouts.graph
         self.consumers = self.graph.consumers()
         self.results = {*self.graph.outputs.values(), *self.graph.updates.values()}
         self.observed = observed
-        self.steady = steady
+        self.constant_inputs = constant_inputs
         self.groups: list[Group] = []
         self.memory: dict[Value, int] = {}  # value → group that stores it (-1: before the first)
         self.computed: dict[Value, int] = {}  # elementwise value → first group that has it in registers
@@ -129,11 +129,11 @@ class _Fuser:
             self._keep(value)
         for value in graph.updates.values():
             self._keep(value)
-        return Plan(self.layouts, self.groups, self.memory, self._in_place(), frozenset(self.steady))
+        return Plan(self.layouts, self.groups, self.memory, self._in_place(), frozenset(self.constant_inputs))
 
     def _prepared(self, needed: set[Value]) -> set[Node]:
         """Stores whatever other work needs of values that depend on steady inputs alone; returns their nodes."""
-        if not self.steady:
+        if not self.constant_inputs:
             return set()
         known: set[Value] = set()
         numbers: set[Value] = set()
@@ -144,7 +144,7 @@ class _Fuser:
                 free and node.inputs and all(value in numbers for value in node.inputs)
             ):
                 numbers.update(node.outputs)
-            elif (isinstance(node.op, Input) and node.op.name in self.steady) or (
+            elif (isinstance(node.op, Input) and node.op.name in self.constant_inputs) or (
                 free and all(value in known or value in numbers for value in node.inputs)
             ):
                 known.update(node.outputs)
@@ -220,7 +220,7 @@ class _Fuser:
 
     def _may_enter(self, node: Node) -> bool:
         """Whether the anchor's input may be computed where the anchor reads it: nobody else needs it in memory."""
-        if not (hasattr(node.op, "enters") and cast(Any, node.op).enters()):
+        if not (hasattr(node.op, "accepts_prologue") and cast(Any, node.op).accepts_prologue()):
             return False
         (x,) = node.inputs
         others = [other for other in self.consumers.get(x, ()) if other is not node]
@@ -228,7 +228,7 @@ class _Fuser:
         return (
             x.node.op.kind is Kind.ELEMENTWISE
             and domain.space is Space.BLOCKED
-            and not domain.turned
+            and not domain.sample_major
             and all(other.op.kind is Kind.ELEMENTWISE for other in others)
             and x not in self.results
         )
@@ -243,16 +243,16 @@ class _Fuser:
         return None if self._candidate(self._ready(cone), domain, cone) else (x, cone)
 
     def _anchor(self, node: Node) -> None:
-        entry = self._entry(node)
+        prologue = self._entry(node)
         for value in node.inputs:
-            if not entry:
+            if not prologue:
                 self._keep(value)
-        opens = bool(getattr(node.op, "fuses", False))
+        opens = bool(getattr(node.op, "has_epilogue", False))
         domain = domain_of(self.layouts, node.outputs[0]) if opens else None
         group = self._group(domain)
         group.anchor = node
-        if entry:
-            group.entry, cone = entry
+        if prologue:
+            group.prologue, cone = prologue
             self._store_for(group, cone)
         else:
             group.reads.update(node.inputs)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, cast
 
-from striate.codegen.storage import BLOCK, NO_HALO, Halo, Need, Storage, make_storage, spatial
+from striate.codegen.storage import BLOCK, NO_HALO, Halo, InputLayout, Storage, make_storage, spatial
 from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph
+from striate.graph.notation import Expression, call
 from striate.graph.op import Kind, Node, at_path, register
 from striate.graph.value import Array, TensorType, Value
 
@@ -38,15 +39,18 @@ class Convert(Elementwise):
     def emit(self, k: Any, *inputs: Any) -> Any:
         return inputs[0]
 
+    def notation(self, *operands: Expression) -> Expression:
+        return call("copy", operands, {})
+
 
 class LaysOut(Protocol):
     """Operations of the kinds that say themselves which layouts they read and write."""
 
-    def needs(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[Need, ...]:
+    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
         """One need an input."""
         ...
 
-    def gives(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         """The channel block of each output, for inputs in the blocks that were chosen."""
         ...
 
@@ -151,10 +155,10 @@ class _Chooser:
         else:
             op = cast(LaysOut, node.op)
             types = [value.type for value in inputs]
-            needs = op.needs(types, blocks)
-            inputs = [self._for(value, need) for value, need in zip(inputs, needs, strict=True)]
+            input_layouts = op.input_layouts(types, blocks)
+            inputs = [self._for(value, need) for value, need in zip(inputs, input_layouts, strict=True)]
             blocks = [self.layouts.block[value] for value in inputs]
-            self._emit(node, inputs, list(op.gives(types, blocks)))
+            self._emit(node, inputs, list(op.output_layouts(types, blocks)))
 
     def _emit(self, node: Node, inputs: Sequence[Value], blocks: Sequence[int], keep: bool = False) -> Node:
         same = keep or all(a is b for a, b in zip(inputs, node.inputs, strict=True))
@@ -235,7 +239,7 @@ class _Chooser:
 
     # -- conversions --------------------------------------------------------------------------------------------
 
-    def _for(self, value: Value, need: Need) -> Value:
+    def _for(self, value: Value, need: InputLayout) -> Value:
         block = self.layouts.block[value] if self.layouts.block[value] in need.blocks else need.blocks[0]
         value = self._in(value, block, need.halo != NO_HALO)
         if need.halo != NO_HALO:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from striate.codegen.elementwise import ElementwiseKernel, FinalizeReduction, PendingReduction, StridedReduction
 from striate.codegen.kernel import LANES
-from striate.codegen.map import Finish, Finished, Map, StridedReduction
-from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.launch import Buffer, Launch
 from striate.codegen.region import (
     FLAT_CHUNK,
     LINE,
     Accumulate,
-    Anchored,
+    AnchorResult,
     Apply,
     Domain,
-    Extent,
+    ElementCount,
     Instruction,
     Load,
     Number,
@@ -37,7 +37,7 @@ Strides = tuple[int, int, int, int, int]
 
 
 @dataclass
-class Site:
+class LoweringContext:
     """What an operation needs to know to write its phases."""
 
     node: Node
@@ -46,17 +46,17 @@ class Site:
     winograd: bool
     region: Region
     region_operands: tuple[Any, ...]
-    entry: Region | None  # whose last value is the node's input, where that is not in memory
-    entry_operands: tuple[Any, ...]
+    prologue: Region | None  # whose last value is the node's input, where that is not in memory
+    prologue_operands: tuple[Any, ...]
     buffer: Callable[..., Buffer]
-    single: bool
-    alone: bool
-    sized: list[Node]  # nodes that are lowered otherwise for one sample than for many
-    steady: frozenset[str]
+    single_sample: bool
+    single_threaded: bool
+    batch_specialized: list[Node]  # nodes that are lowered otherwise for one sample than for many
+    constant_inputs: frozenset[str]
 
     def stays(self, value: Value) -> bool:
         """Whether the value is an input that stays as it is from run to run."""
-        return isinstance(value.node.op, Input) and value.node.op.name in self.steady
+        return isinstance(value.node.op, Input) and value.node.op.name in self.constant_inputs
 
     def storage(self, value: Value) -> Storage:
         """Where a value's elements lie."""
@@ -71,7 +71,7 @@ class Site:
 class Lowers(Protocol):
     """Operations that have kernels of their own."""
 
-    def lower(self, site: Site) -> list[PhaseDraft]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         """The phases that compute the node and run the site's region."""
         ...
 
@@ -83,10 +83,10 @@ class Lowered:
     ``sized`` are nodes that have other phases in a program for one sample.
     """
 
-    phases: list[PhaseDraft] = field(default_factory=list[PhaseDraft])
+    phases: list[Launch] = field(default_factory=list[Launch])
     group_of: list[int] = field(default_factory=list[int])
     partials: dict[Node, Buffer] = field(default_factory=dict[Node, Buffer])
-    sized: list[Node] = field(default_factory=list[Node])
+    batch_specialized: list[Node] = field(default_factory=list[Node])
 
 
 STREAMED = 8
@@ -96,14 +96,19 @@ of 9 MB nothing, of 6 MB it loses 7 %.)"""
 
 
 def lower(
-    plan: Plan, target: Target, winograd: bool, single: bool = False, alone: bool = False, samples: int = 0
+    plan: Plan,
+    target: Target,
+    winograd: bool,
+    single_sample: bool = False,
+    single_threaded: bool = False,
+    samples: int = 0,
 ) -> Lowered:
     """Every group's phases in order; ``single`` says that the program is for N = 1, ``alone`` that one thread runs it.
 
     Neither changes a sum's order but where ``single`` makes another algorithm the better one. ``samples``, where known,
     are those of a usual batch: what is written past the caches follows from it, and no bit of any result.
     """
-    return _Lowerer(plan, target, winograd, single, alone, samples).run()
+    return _Lowerer(plan, target, winograd, single_sample, single_threaded, samples).run()
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
@@ -114,11 +119,13 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 class _Lowerer:
-    def __init__(self, plan: Plan, target: Target, winograd: bool, single: bool, alone: bool, samples: int) -> None:
+    def __init__(
+        self, plan: Plan, target: Target, winograd: bool, single_sample: bool, single_threaded: bool, samples: int
+    ) -> None:
         self.plan = plan
         self.samples = samples
-        self.single = single
-        self.alone = alone
+        self.single_sample = single_sample
+        self.single_threaded = single_threaded
         self.layouts = plan.layouts
         self.target = target
         self.winograd = winograd
@@ -132,7 +139,7 @@ class _Lowerer:
                 self.done.group_of.append(group.index)
         return self.done
 
-    def _phases(self, group: Group) -> list[PhaseDraft]:
+    def _phases(self, group: Group) -> list[Launch]:
         if group.anchor is not None and group.domain is None:
             empty = Region(Domain(Space.FLAT, 1, 1, (1, 1, 1)))
             if group.anchor.op.kind is Kind.REDUCTION:
@@ -148,22 +155,22 @@ class _Lowerer:
             partials = tuple(self.done.partials[node] for node in group.finishes)
             domain = region.domain
             chunks = domain.chunks if domain.space is Space.BLOCKED else (-(-domain.pixels // LANES), 0)
-            return [PhaseDraft("finish", path, Finish(items, region), (*partials, *operands), chunks)]
+            return [Launch("finish", path, FinalizeReduction(items, region), (*partials, *operands), chunks)]
         writes = tuple(item.operand for item in (*region.stores, *region.accumulations))
-        return [PhaseDraft("map", path, Map(region), operands, region.domain.chunks, writes=writes)]
+        return [Launch("map", path, ElementwiseKernel(region), operands, region.domain.chunks, writes=writes)]
 
-    def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[PhaseDraft]:
+    def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[Launch]:
         node = cast(Node, group.anchor)
-        entry, entry_operands = _entry(self, group) if group.entry is not None else (None, ())
-        site = Site(
-            node, self.layouts, self.target, self.winograd, region, operands, entry, entry_operands, Buffer,
-            self.single, self.alone, self.done.sized, self.plan.steady,
+        prologue, prologue_operands = _entry(self, group) if group.prologue is not None else (None, ())
+        context = LoweringContext(
+            node, self.layouts, self.target, self.winograd, region, operands, prologue, prologue_operands, Buffer,
+            self.single_sample, self.single_threaded, self.done.batch_specialized, self.plan.constant_inputs,
         )  # fmt: skip
         if not hasattr(node.op, "lower"):
             raise GraphError(f"{node.op} at {node.path!r} has no kernel")
-        return cast(Lowers, node.op).lower(site)
+        return cast(Lowers, node.op).lower(context)
 
-    def _finished(self, node: Node) -> Finished:
+    def _finished(self, node: Node) -> PendingReduction:
         (x,) = node.inputs
         domain = domain_of(self.layouts, x)
         everything, per_sample = reduction_mode(self.layouts, node)
@@ -171,7 +178,7 @@ class _Lowerer:
         count = x.type.size() // result.size()
         batched = x.type.batched and not result.batched
         groups = self.partial_groups[node]
-        return Finished(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
+        return PendingReduction(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
 
     def streams(self, value: Value) -> bool:
         """Whether the array of a value is too large for caches."""
@@ -200,7 +207,7 @@ class _Lowerer:
 
 def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Any, ...]]:
     """The region that computes what enters an anchor, and its operands; its last value is the result."""
-    value = cast(Value, group.entry)
+    value = cast(Value, group.prologue)
     builder = _RegionBuilder(lowerer, Group(group.index, domain_of(lowerer.layouts, value), reads=group.reads))
     region, operands = builder.build((value,))
     return region, operands
@@ -274,12 +281,12 @@ class _RegionBuilder:
         op = value.node.op
         kind = op.kind
         if value in self.registers:
-            return self._add(value, Anchored(self.registers[value]))
+            return self._add(value, AnchorResult(self.registers[value]))
         if isinstance(op, Constant):
             return self._add(value, Number(op.number, value.dtype))
         if kind is Kind.SIZE:
             count, batched = cast(Any, op).elements(value.node.inputs[0].type)
-            return self._add(value, Extent(count, batched, value.dtype))
+            return self._add(value, ElementCount(count, batched, value.dtype))
         home = self.lowerer.plan.in_memory.get(value)
         if home is not None and home != self.group.index:
             return self._add(value, self._load(value))
@@ -355,10 +362,10 @@ class _RegionBuilder:
         return Load(operand, storage.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
 
 
-def _strided_phase(layouts: Layouts, node: Node) -> PhaseDraft:
+def _strided_phase(layouts: Layouts, node: Node) -> Launch:
     """A reduction over any axes of a plain array, element by element."""
     (x,) = node.inputs
     shape = x.type.concrete(1)
     kernel = StridedReduction(node.op, x.dtype, shape, cast(Any, node.op).axes, x.type.batched)
     kept = x.type.batched and 0 not in kernel.axes
-    return PhaseDraft("reduction", node.path, kernel, (x, *node.outputs), (1, 1) if kept else (1, 0))
+    return Launch("reduction", node.path, kernel, (x, *node.outputs), (1, 1) if kept else (1, 0))

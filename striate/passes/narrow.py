@@ -85,5 +85,5 @@ def _reads(node: Node, value: Value) -> bool:
     """Whether an operation can read the value in bfloat16."""
     if node.op.kind in _IN_REGISTERS:
         return True
-    reads: Any = getattr(node.op, "reads_narrow", None)
+    reads: Any = getattr(node.op, "reads_bfloat16", None)
     return bool(reads and reads(node.inputs, value))

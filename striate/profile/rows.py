@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.launch import Buffer, Launch
 from striate.compiler import CompiledExecutable
 from striate.graph.graph import OutputKind, topological
 from striate.graph.op import Kind, Node
@@ -154,7 +154,7 @@ class Board:
             passes=row.passes,
         )
 
-    def _phase(self, number: int, draft: PhaseDraft, seconds: float) -> PhaseTime:
+    def _phase(self, number: int, draft: Launch, seconds: float) -> PhaseTime:
         groups = self.executable.compiled.lowered.group_of
         group = self.groups.get(groups[number]) if number < len(groups) else None
         node = _leader(group) if group else None
@@ -177,15 +177,13 @@ class Board:
         if node is None:
             return Pass.FORWARD
         if group and group.anchor and group.anchor.op.kind is Kind.CONTRACTION:
-            name = type(group.anchor.op).__name__
-            ends = {"InputGradient": Pass.INPUT_GRADIENT, "WeightGradient": Pass.WEIGHT_GRADIENT}
-            return next((stage for end, stage in ends.items() if name.endswith(end)), Pass.FORWARD)
+            return Pass(group.anchor.op.direction.value)
         return Pass.FORWARD if node in self._forward else Pass.BACKWARD
 
     def _base(self, operand: Any) -> Any:
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
-    def _touched(self, draft: PhaseDraft) -> set[Value]:
+    def _touched(self, draft: Launch) -> set[Value]:
         """The arrays of the graph that a phase touches; buffers of its own are not among them."""
         return {self._base(operand) for operand in draft.operands if isinstance(operand, Value)}
 
@@ -214,7 +212,7 @@ def _leader(group: Group) -> Node | None:
     return next(iter([*group.finishes, *stored, *group.reductions]), None)
 
 
-def _algorithm(draft: PhaseDraft) -> str:
+def _algorithm(draft: Launch) -> str:
     """``winograd`` from "convolution (winograd)"; ``direct`` for other work; else what the phase does."""
     _, bracket, rest = draft.name.partition("(")
     if bracket:

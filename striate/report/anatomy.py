@@ -15,9 +15,6 @@ from striate.graph.graph import Constant, Graph, Input, Parameter, State
 from striate.graph.op import Kind, Node, Op
 from striate.graph.value import Dim, Value, shape_text
 
-_ARITHMETIC = {"Add", "Subtract", "Multiply", "Divide", "Negate", "Sqrt", "MultiplyAdd", "Cast", "Expand"}
-"""Has no name of its own: ``x · w + b`` is one block with whatever it surrounds."""
-
 
 @dataclass(eq=False)
 class Block:
@@ -33,12 +30,12 @@ class Block:
     @property
     def main(self) -> Op | None:
         """The operation with a name, if there is one."""
-        return next((node.op for node in self.nodes if _named(node)), None)
+        return next((node.op for node in self.nodes if has_a_name(node)), None)
 
     @property
     def main_node(self) -> Node | None:
         """Its node."""
-        return next((node for node in self.nodes if _named(node)), None)
+        return next((node for node in self.nodes if has_a_name(node)), None)
 
     @property
     def parameters(self) -> int:
@@ -47,10 +44,9 @@ class Block:
 
     @property
     def normalizes(self) -> bool:
-        """Whether it divides by a running spread."""
-        return any(isinstance(op, State) for op in self.sources) and any(
-            type(node.op).__name__ == "Sqrt" for node in self.nodes
-        )
+        """Whether it divides by a running standard deviation."""
+        running = any(isinstance(op, State) for op in self.sources)
+        return running and any(node.op.deviation for node in self.nodes)
 
     @property
     def multiply_adds(self) -> int:
@@ -104,7 +100,7 @@ class _Grouping:
         """The block of a producer that the node continues, if no path leads out of it and back to the node."""
         producers = self._producers(node, data)
         for block in producers:
-            apart = block.path != node.path or (_named(node) and any(map(_named, block.nodes)))
+            apart = block.path != node.path or (has_a_name(node) and any(map(has_a_name, block.nodes)))
             if not apart and not any(block in self._above(other, data) for other in producers if other is not block):
                 return block
         return None
@@ -168,8 +164,8 @@ def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
     return list(found)
 
 
-def _named(node: Node) -> bool:
-    """Whether the node does something that has a name."""
-    if type(node.op).__name__ in _ARITHMETIC or node.op.kind in (Kind.SOURCE, Kind.SIZE):
+def has_a_name(node: Node) -> bool:
+    """Whether the node does something that people have a name for, rather than arithmetic around it."""
+    if node.op.arithmetic or node.op.kind in (Kind.SOURCE, Kind.SIZE):
         return False
     return not isinstance(node.op, Reshape) or node.outputs[0].type.batched

@@ -19,7 +19,7 @@ COLUMNS, ROWS = 120, 80
 """Moments and layers that are shown; of more every few."""
 
 FIGURES = (
-    "gradient_norm", "gradient_ratio", "update_ratio", "saturated", "zeros", "spread", "silent_count", "units",
+    "gradient_norm", "gradient_ratio", "update_ratio", "saturated", "zeros", "std", "silent_count", "units",
 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _last(flow: Flow) -> Markup:
     """The last moment as a table."""
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "gradient": ("gradient_norm", _short), "of the last's": ("gradient_ratio", _short),
-        "update / weight": ("update_ratio", _short), "spread": ("spread", _short), "zeros": ("zeros", percent),
+        "update / weight": ("update_ratio", _short), "std": ("std", _short), "zeros": ("zeros", percent),
         "saturated": ("saturated", percent), "silent units": ("silent_count", lambda value: f"{value:.0f}"),
     }  # fmt: skip
     kept = {head: one for head, one in columns.items() if np.isfinite(flow.figures[one[0]][:, -1]).any()}

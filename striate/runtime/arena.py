@@ -10,11 +10,12 @@ import functools
 import math
 import mmap
 import os
-import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from striate.locks import Lock, Order
 
 ALIGNMENT = 64
 """A cache line, and the widest vector."""
@@ -97,7 +98,7 @@ class ScratchArena(Arena):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lock = threading.RLock()
+        self.lock = Lock(Order.RUN)
 
     def reserve(self, size: int, keep: bool = False) -> None:
         super().reserve(size, keep)
@@ -106,12 +107,4 @@ class ScratchArena(Arena):
 @functools.cache
 def scratch_arena() -> ScratchArena:
     """This process's scratch arena."""
-    arena = ScratchArena()
-
-    def renew_lock() -> None:
-        # The thread that held it does not exist in the child of a fork.
-        arena.lock = threading.RLock()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renew_lock)
-    return arena
+    return ScratchArena()

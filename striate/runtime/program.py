@@ -7,9 +7,6 @@ operands     │ phase 0: address, address, … │ phase 1: address, … │ �
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -134,11 +131,9 @@ class Program:
         self.profile: Profile | None = None
         self.failure: PhaseFailure | None = None
         self._clock: NDArray[np.int64] = np.zeros((0, 2), np.int64)
-        self._lock = threading.Lock()
         self._most_per = max((phase.per for phase in self.phases), default=0)
         self._check()
         self._bind()
-        _programs.add(self)
 
     def _check(self) -> None:
         for phase in self.phases:
@@ -185,19 +180,19 @@ class Program:
         first: int = 0,
         last: int | None = None,
         *,
-        alone: bool = False,
+        single_threaded: bool = False,
     ) -> int:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
         ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
-        left out). ``alone`` wakes no other thread. After a status above 0, ``failure`` says which phase and chunk. The
-        scratch arena keeps the values only while the caller holds its lock.
+        left out). ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` says which phase and
+        chunk. The scratch arena keeps the values only while the caller holds its lock.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
         arena = scratch_arena()
-        with self._lock, arena.lock:
+        with arena.lock:
             if arena.size < self.scratch:
                 arena.reserve(self.scratch)
             for rebasing in self._rebasings:
@@ -207,8 +202,8 @@ class Program:
             team = threads.current_team(self.driver)
             team.reserve_scratch(self.thread_scratch)
             if self.profile is not None:
-                return self._run_profiled(team, self.profile, first, end, n, alone)
-            return self._report(team.run(self._address, first, end, n, alone=alone))
+                return self._run_profiled(team, self.profile, first, end, n, single_threaded)
+            return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():
@@ -241,9 +236,11 @@ class Program:
         """Ends the timing."""
         self.profile = None
 
-    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, alone: bool) -> int:
+    def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, single_threaded: bool) -> int:
         self._clock[:] = 0
-        status = self._report(team.run(self._address, first, last, n, self._clock.ctypes.data, alone=alone))
+        status = self._report(
+            team.run(self._address, first, last, n, self._clock.ctypes.data, single_threaded=single_threaded)
+        )
         profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
         profile.runs += 1
         return status
@@ -261,22 +258,6 @@ class Program:
             keep=self.keep + other.keep,
         )
 
-    def renew_lock(self) -> None:
-        """After a fork: the thread that held the lock does not exist in the child."""
-        self._lock = threading.Lock()
-
 
 def _place(rebasings: dict[int, _Rebasing], arena: Arena, position: int, offset: int) -> None:
     rebasings.setdefault(id(arena), _Rebasing(arena)).places.append((position, offset))
-
-
-_programs: weakref.WeakSet[Program] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for program in _programs:
-        program.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)

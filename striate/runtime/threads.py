@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import os
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from striate import settings
+from striate.locks import Lock, reset_after_fork
 from striate.runtime.arena import Arena
 
 _RUN = ctypes.CFUNCTYPE(
@@ -170,9 +170,10 @@ class Team:
         self._scratch_bytes = 0
         self._crew: _Crew | None = None
         self._alone: _Crew | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._runner: int | None = None
         _teams.add(self)
+        reset_after_fork(self)
 
     def reserve_scratch(self, size: int) -> None:
         """Gives every thread at least ``size`` bytes of its own, at a multiple of 64 bytes, from the next run on."""
@@ -200,13 +201,13 @@ class Team:
         return self._alone
 
     def run(
-        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, alone: bool = False
+        self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
     ) -> Failure | None:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
         ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
-        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase. ``alone``
-        leaves the other threads asleep: right for work that would be done before they are awake.
+        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
+        ``single_threaded`` leaves the other threads asleep: right for work that is done before they would be awake.
         """
         if first >= last:
             return None
@@ -216,7 +217,7 @@ class Team:
         with self._lock:
             self._runner = caller
             try:
-                crew = self._crew_alone() if alone and self.threads > 1 else self._crew_of(self.threads)
+                crew = self._crew_alone() if single_threaded and self.threads > 1 else self._crew_of(self.threads)
                 if crew.scratch_bytes < self._scratch_bytes:
                     self._give_scratch(crew)
                 crew.set("profile", profile)
@@ -239,28 +240,27 @@ class Team:
             if crew is not None:
                 crew.stop()
 
-    def forget_threads(self) -> None:
-        """After a fork: the child has none of the threads, and nobody who will release the lock."""
-        self._lock = threading.Lock()
+    def after_fork(self) -> None:
+        """Forgets the threads, none of which exists in the child; the next run starts new ones."""
         self._runner = None
         self._crew = self._alone = None
 
 
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
-_rates: dict[int, float] = {}
+_rates: weakref.WeakKeyDictionary[Driver, float] = weakref.WeakKeyDictionary()
 _shared: list[Team] = []
-_shared_lock = threading.Lock()
+_shared_lock = Lock()
 
 
 def cycles_per_second(driver: Driver) -> float:
     """The rate of the driver's clock, measured once, to about a percent."""
-    rate = _rates.get(driver.cycles)
+    rate = _rates.get(driver)
     if rate is None:
         clock = _CYCLES(driver.cycles)
         start, start_cycles = time.perf_counter(), clock()
         while time.perf_counter() < start + 1e-3:
             pass
-        rate = _rates[driver.cycles] = (clock() - start_cycles) / (time.perf_counter() - start)
+        rate = _rates[driver] = (clock() - start_cycles) / (time.perf_counter() - start)
     return rate
 
 
@@ -276,18 +276,9 @@ def current_team(driver: Driver) -> Team:
     return team
 
 
-def _after_fork() -> None:
-    global _shared_lock
-    _shared_lock = threading.Lock()
-    for team in _teams:
-        team.forget_threads()
-
-
 def _at_exit() -> None:
     for team in list(_teams):
         team.close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)

@@ -15,35 +15,36 @@ from striate.graph.graph import Constant, Input, OutputKind
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value, shape_text
 from striate.passes.fuse import Group, Plan
-from striate.show.names import Equations, Names, forward_nodes, options, paths_of, words
+from striate.show.names import LoopEquations, Names, forward_nodes, paths_of
 
 WIDTH = 110
 
 LEGEND = """\
-{count} loops, in the order in which they run. A loop walks its domain once. All that stands in its paragraph
-happens during that one walk: what is computed between reading and storing stays in registers and costs no
-pass over memory of its own.
+{count} loops, in the order in which they run. Each loop walks its domain once, and everything in its paragraph
+happens during that walk: what is computed between reading and storing stays in registers and costs no pass
+over memory.
 
-  reads      arrays that the loop fetches from memory
-  with       small ones: a few numbers for each channel, loaded once
-  computes   what happens to each element on the way, in registers
-  sums       totals that run along; a later, small loop adds the chunks' shares in a fixed order
-  stores     arrays that are in memory afterwards; no other result of the loop ever is
+  reads      arrays fetched from memory
+  with       small arrays: a few numbers per channel, loaded once
+  computes   what happens to each element, in registers
+  sums       totals accumulated on the way; a later, small loop combines the partial sums in a fixed order
+  stores     arrays written to memory; no other result of the loop ever is
 
-  v5   made by loop 5 on the way to the loss          t1   exists in registers of this loop only
-  d57  made by loop 57 on the way back                ∂w   the gradient of the parameter w
-  N    the number of samples, known when it runs      m′   the new contents of the running statistic m
-  In blocks of 16 channels: 16 channels of one pixel lie beside each other and fill one vector register.
-  "with 1 zeros around" is the padding that the next convolution reads: no loop needs special code at an edge.
+  v5   computed by loop 5 in the forward pass         t1   in registers of this loop only
+  d57  computed by loop 57 in the backward pass       ∂w   the gradient of the parameter w
+  N    the number of samples, known at run time       m′   the new value of the running statistic m
+  In blocks of 16 channels: the 16 channels of one pixel lie side by side and fill one vector register.
+  Zero-padded by 1: stored with a border of 1 zero on each side, which the next convolution reads, so that no
+  loop needs special code at the edges.
 
 {hint}In this program: {kinds}.
 """
 
 
 HINT = """\
-What to look for: the sums that a batch normalization needs run along in the convolution before it. To
-subtract the mean, divide, scale, add a skip connection and activate is one walk, which writes the array that
-the next convolution reads. On the way back they ride on the convolution's input gradient.
+What to look for: the sums that batch normalization needs are accumulated in the convolution before it.
+Subtracting the mean, dividing, scaling, adding a skip connection and activating is one walk, which writes the
+array that the next convolution reads. In the backward pass they run in the convolution's input gradient.
 
 """
 
@@ -95,7 +96,7 @@ def domain_text(domain: Domain) -> str:
 
 def shape_of_work(node: Node) -> str:
     """``16→32 channels, 3×3, stride=2`` of a contraction; the options of others."""
-    parts = [text for text in options(node) if not text.startswith("size=")]
+    parts = [f"{name}={text}" for name, text in node.op.options().items() if name != "size"]
     if node.op.kind is Kind.CONTRACTION:
         values = [value for value in (*node.inputs, *node.outputs) if not value.type.batched and value.type.rank > 2]
         if values:
@@ -157,16 +158,16 @@ class _Page:
         return bool(group.stores) and all(self.layouts.base(value) in self.pending for value in group.stores)
 
     def _loop(self, group: Group, backward: bool) -> Loop:
-        equations = Equations(self.names, group)
+        equations = LoopEquations(self.names, group)
         nodes = [*equations.nodes, *group.reductions, *group.finishes, *([group.anchor] if group.anchor else [])]
         reads = dict(equations.reads)
         computes = list(equations.lines)
         if group.anchor:
-            given = [value for value in group.anchor.inputs if value is not group.entry]
+            given = [value for value in group.anchor.inputs if value is not group.prologue]
             reads = {**{self.names.of(value): value for value in given}, **reads}
             results = ", ".join(self.names.of(value) for value in group.anchor.outputs)
             arguments = ", ".join(self.names.of(value) for value in group.anchor.inputs)
-            computes.insert(equations.entering, f"{results} = {words(group.anchor).replace(' ', '_')}({arguments})")
+            computes.insert(equations.entering, f"{results} = {group.anchor.op.call_name()}({arguments})")
         computes[:0] = [self._finish(node) for node in group.finishes]
         small = {
             name: value for name, value in reads.items() if not (value.type.batched or self._is_weight(group, value))
@@ -192,13 +193,17 @@ class _Page:
 
     def _title(self, group: Group) -> str:
         if group.anchor is not None:
-            what = words(group.anchor)
+            what = group.anchor.op.words()
             shape = shape_of_work(group.anchor)
             domain = f"over {domain_text(group.domain)}" if group.domain else "in a kernel of its own"
             text = f"{', '.join(filter(None, (what, shape)))}, {domain}"
         else:
             what = (
-                "end of sums" if group.finishes else "running statistic" if self._is_statistic(group) else "elementwise"
+                "combined sums"
+                if group.finishes
+                else "running statistic"
+                if self._is_statistic(group)
+                else "elementwise"
             )
             text = f"{what}, over {domain_text(cast(Domain, group.domain))}"
         self.kinds[what] += 1
@@ -206,23 +211,22 @@ class _Page:
 
     def _finish(self, node: Node) -> str:
         results = ", ".join(self.names.of(value) for value in node.outputs)
-        return (
-            f"{results} = {words(node)} of {self._summand(node)}, from the totals of loop {self._summed_in(node).index}"
-        )
+        source = self._summed_in(node).index
+        return f"{results} = {node.op.words()} of {self._summand(node)}, from the totals of loop {source}"
 
     def _summand(self, node: Node) -> str:
         group = self._summed_in(node)
-        text = Equations(self.names, group).sums_of(node.inputs[0])
-        return text if len(text) <= 40 else "what ran along there"
+        text = LoopEquations(self.names, group).result(node.inputs[0])
+        return text if len(text) <= 40 else "what was summed there"
 
     def _summed_in(self, node: Node) -> Group:
         return next(group for group in self.plan.groups if node in group.reductions)
 
-    def _sum(self, node: Node, equations: Equations) -> str:
+    def _sum(self, node: Node, equations: LoopEquations) -> str:
         home = next(group.index for group in self.plan.groups if node in group.finishes)
         (x,) = node.inputs
         over = ", ".join(str(x.shape[axis]) for axis in cast("tuple[int, ...]", cast(Any, node.op).axes))
-        return f"{words(node)} of {equations.sums_of(x)} over ({over}) → finished by loop {home}"
+        return f"{node.op.words()} of {equations.result(x)} over ({over}) → finished by loop {home}"
 
     def _list(self, items: Sequence[tuple[str, Value]], own: bool = False) -> str:
         texts: list[str] = []
@@ -236,7 +240,7 @@ class _Page:
                 note += f" {type.dtype.short}"
             halo = self.layouts.halo.get(base, NO_HALO)
             if own and halo != NO_HALO:
-                note += f" with {max(max(pair) for pair in halo)} zeros around"
+                note += f" zero-padded by {max(max(pair) for pair in halo)}"
             if isinstance(base.node.op, Input) and own:
                 note += " (in place)"
             texts.append(note)

@@ -1,4 +1,4 @@
-"""The last two stages as tables: who lies where in memory and for how long, and the phases that run."""
+"""The last two stages as tables: which array lies where in memory and for how long, and the phases that run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from striate.codegen.phase import Buffer, PhaseDraft
+from striate.codegen.launch import Buffer, Launch
 from striate.compiler import Compiled
 from striate.graph.graph import Input
 from striate.graph.op import Kind
@@ -20,18 +20,19 @@ from striate.show.names import Names, forward_nodes
 BAR = 40
 
 MEMORY = """\
-Scratch memory of one step at N = {samples}: {total}. Every array exists only from the phase that writes it to the
-last one that reads it, and lends its bytes to others before and after. Each with memory of its own would take
-{apart}. Parameters, gradients and running statistics are not here: they live in the model's own memory.
+Scratch memory of one step at N = {samples}: {total}. Each array lives from the phase that writes it to
+the last phase that reads it; its bytes serve other arrays before and after. With separate memory for each
+array it would take {apart}. Parameters, gradients and running statistics are not listed: they live in the
+model's own memory.
 
 """
 
 PROGRAM = """\
 {phases} phases, {kernels} different kernels, run by one call into native code. A phase is one kernel over its
-chunks; threads take chunks as they come free and wait for each other at the end of the phase. How work is cut
-into chunks follows from the shapes alone, never from the number of threads: so the result has the same bits
-on one thread or many.
-Sizes are at N = {samples}; → stands before what a phase writes.
+chunks; threads take chunks as they become free and wait for each other at the end of the phase. The chunks
+depend on the shapes alone, never on the number of threads, so the result has the same bits on one thread or
+many.
+Sizes are at N = {samples}; → marks what a phase writes.
 
 """
 
@@ -153,7 +154,7 @@ class _Board:
         """Short name of a value or buffer."""
         return self.names.of(thing) if isinstance(thing, Value) else str(getattr(thing, "name", thing)).strip()
 
-    def written(self, phase: PhaseDraft, loop: int) -> set[Any]:
+    def written(self, phase: Launch, loop: int) -> set[Any]:
         """Which memory a phase writes: what its loop stores, and buffers that it is the first to touch."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
@@ -162,7 +163,7 @@ class _Board:
         self._seen |= things
         return written
 
-    def phase(self, number: int, phase: PhaseDraft, written: set[Any]) -> list[str]:
+    def phase(self, number: int, phase: Launch, written: set[Any]) -> list[str]:
         """One phase, in two lines or more."""
         per, group = phase.chunks
         chunks = per * -(-self.samples // group) if group else per
@@ -191,7 +192,7 @@ class _Board:
             f"the step moves {moved / size:.1f} times that.\n"
         )
 
-    def count(self, phase: PhaseDraft, written: set[Any], traffic: Traffic) -> None:
+    def count(self, phase: Launch, written: set[Any], traffic: Traffic) -> None:
         """Adds what the phase moves of activations: arrays of one row or more a sample."""
         traffic.phases += 1
         for thing in {self.base(operand) for operand in phase.operands}:

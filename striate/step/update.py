@@ -11,7 +11,7 @@ from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
 from striate.graph.value import Array, DType, TensorType, Value
-from striate.ops.activation import IsFinite, Where, minimum, sqrt
+from striate.ops.arithmetic import IsFinite, Where, minimum, sqrt
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.step.memory import StepMemory

@@ -110,7 +110,7 @@ def compile(
     compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from call to call
     without compiling again; ``capacity`` is the largest N planned for.
 
-        smooth = st.compile(lambda x, w: st.ops.convolution(x, w, padding=1))
+        smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
 
     Arrays may have any strides, byte order and real type (``graph.array.native``). Raises ``OptionError`` for limits
     that are not whole numbers of at least 1, ``DTypeError`` for arrays that hold no real numbers, and ``TracingError``

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from striate.data.dataset import Dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
+from striate.nn.loss import Loss
 from striate.nn.module import Module
+from striate.train.epoch_loss import EpochLoss
 
 Array = npt.NDArray[Any]
 
@@ -34,12 +36,17 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross entropy and share of right predictions (0 to 1), over all samples and class by class."""
+    """The loss, and the share of correct predictions (0 to 1), over all samples and class by class.
+
+    ``cross_entropy`` is the mean cross entropy without class weights and label smoothing, in nats; ``loss`` is that of
+    the loss function that was given, and the same as ``cross_entropy`` where none was.
+    """
 
     loss: float
     correct: int
     count: int
     classes: tuple[ClassResult, ...]
+    cross_entropy: float
 
     @property
     def accuracy(self) -> float:
@@ -50,6 +57,7 @@ class Evaluation:
         """Plain numbers, lists and objects."""
         return {
             "loss": self.loss,
+            "cross_entropy": self.cross_entropy,
             "accuracy": self.accuracy,
             "correct": self.correct,
             "count": self.count,
@@ -68,16 +76,24 @@ def log_softmax(logits: Array) -> Array:
 
 
 def evaluate(
-    model: Module, dataset: Dataset, batch_size: int = 256, *, after_batch: Callable[[int], None] = lambda count: None
+    model: Module,
+    dataset: Dataset,
+    batch_size: int = 256,
+    *,
+    loss: Loss | None = None,
+    after_batch: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Predicts a data set with ``model(x)``: running statistics, no dropout, nothing changed.
 
-    ``after_batch`` is told the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs are
-    not one number for each class.
+    ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
+    report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy.
+    ``after_batch`` is called with the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs
+    are not one number for each class.
     """
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
-    losses: list[float] = []
+    entropies: list[float] = []
+    own = None if loss is None or loss.is_plain_cross_entropy else EpochLoss(loss)
     for x, y, _ in batches(dataset, batch_size, shuffle=False):
         logits = np.asarray(model(x))
         if logits.ndim != 2 or logits.shape[1] < classes:
@@ -85,11 +101,15 @@ def evaluate(
                 f"the model gives outputs of shape {logits.shape}, but {dataset.name} has {classes} classes\n"
                 f"  help: a model that ends with {classes} outputs, or other data"
             )
-        losses += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
+        entropies += (-log_softmax(logits)[np.arange(len(y)), y]).tolist()
+        if loss is not None and own is not None:
+            own.add(float(loss(logits, loss.target(y, len(y), logits.dtype))), y)
         right += np.bincount(y[logits.argmax(axis=1) == y], minlength=classes)
         after_batch(len(y))
     results = tuple(
         ClassResult(name, int(correct), int(count))
         for name, correct, count in zip(dataset.classes, right, seen, strict=True)
     )
-    return Evaluation(math.fsum(losses) / len(dataset), int(right.sum()), len(dataset), results)
+    entropy = math.fsum(entropies) / len(dataset)
+    value = entropy if own is None else own.value
+    return Evaluation(value, int(right.sum()), len(dataset), results, entropy)

@@ -16,8 +16,12 @@ from striate.train.notebook import history_html
 class Epoch:
     """One pass over the training set.
 
-    loss: mean over its samples, of each batch before its update; accuracies from 0 to 1, None where there was no
-    validation; seconds and images_per_second are those of training alone.
+    ``loss`` and ``validation_loss`` are the same function of their data: the trainer's loss function, with its class
+    weights and label smoothing, as the weighted mean over all samples (see ``EpochLoss``). In training every batch
+    counts as it was before its update, with the statistics of the batch and with dropout.
+    ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing, where that differs from
+    ``validation_loss``. ``validation_accuracy`` is from 0 to 1. All three are None where there was no validation.
+    ``seconds`` and ``images_per_second`` are those of training alone.
     """
 
     number: int
@@ -26,6 +30,7 @@ class Epoch:
     images_per_second: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+    validation_cross_entropy: float | None = None
 
 
 @dataclass

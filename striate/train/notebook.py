@@ -1,13 +1,13 @@
-"""A history as a piece of HTML: its curves drawn as SVG, its epochs as a table."""
+"""A history as HTML: the curves as SVG, the epochs as a table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from striate.train.history import History
+    from striate.train.history import Epoch, History
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 320, 150, 56, 22, 20
 _BLUE, _ORANGE, _GREEN = "#2166ac", "#d9822b", "#2a7f4f"
@@ -73,18 +73,21 @@ def _chart(title: str, given: Sequence[tuple[Series, str, str]]) -> str:
 
 
 def _table(history: History) -> str:
-    head = ("epoch", "loss", "held-out loss", "accuracy", "images/s", "seconds")
-    rows: list[Sequence[str]] = [
-        (
-            str(epoch.number), f"{epoch.loss:.4f}",
-            "" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
-            "" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %",
-            f"{epoch.images_per_second:,.0f}", f"{epoch.seconds:.2f}",
-        )
-        for epoch in history.epochs[-_LAST:]
-    ]  # fmt: skip
+    columns: dict[str, Callable[[Epoch], str]] = {
+        "epoch": lambda epoch: str(epoch.number),
+        "loss": lambda epoch: f"{epoch.loss:.4f}",
+        "held-out loss": lambda epoch: _optional(epoch.validation_loss, ".4f"),
+        "held-out cross entropy": lambda epoch: _optional(epoch.validation_cross_entropy, ".4f"),
+        "accuracy": lambda epoch: _optional(epoch.validation_accuracy, ".2%").replace("%", " %"),
+        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        "seconds": lambda epoch: f"{epoch.seconds:.2f}",
+    }
+    if all(epoch.validation_cross_entropy is None for epoch in history):
+        del columns["held-out cross entropy"]
+    head = list(columns)
+    rows = [[cell(epoch) for cell in columns.values()] for epoch in history.epochs[-_LAST:]]
     if len(history) > len(rows):
-        rows.insert(0, ("…",) + ("",) * (len(head) - 1))
+        rows.insert(0, ["…"] + [""] * (len(head) - 1))
 
     def line(cells: Sequence[str], tag: str) -> str:
         return (
@@ -94,3 +97,7 @@ def _table(history: History) -> str:
         )
 
     return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _optional(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)

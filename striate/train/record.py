@@ -2,7 +2,8 @@
 
 RUN/progress.jsonl
 
-    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data", "layers": {path: layer}}
+    {"kind": "plan", "time", "epochs", "batches", "samples", "batch_size", "model", "data", "layers": {path: layer},
+     "kinds": {path: kind}}
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
@@ -26,6 +27,7 @@ from typing import Any, cast
 
 from striate.doctor.finding import Finding
 from striate.errors import ModelFileError, OptionError
+from striate.nn.module import Module
 from striate.step import TrainingStep
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan
@@ -88,7 +90,8 @@ class Record:
                 "  help: record= a folder that you may write to"
             ) from error
         self._append = True
-        self._write("plan", {**asdict(plan), "model": self.model, "data": self.data, "layers": self._layers()})
+        model = {"model": self.model, "data": self.data, "layers": self._layers(), "kinds": self._kinds()}
+        self._write("plan", {**asdict(plan), **model})
 
     def warn(self, text: str) -> None:
         """Belongs to whoever reads along."""
@@ -133,10 +136,16 @@ class Record:
 
     # Inside
 
+    def _modules(self) -> dict[str, Module]:
+        return {} if self._step is None else {path: one for path, one in self._step.model.named_modules() if path}
+
     def _layers(self) -> dict[str, str]:
-        """What stands at every path, such as ``Conv2d(1, 16, kernel_size=5)``."""
-        modules = () if self._step is None else self._step.model.named_modules()
-        return {path: layer.describe() for path, layer in modules if path}
+        """The layer at every path, such as ``Conv2d(1, 16, kernel_size=5)``."""
+        return {path: layer.describe() for path, layer in self._modules().items()}
+
+    def _kinds(self) -> dict[str, str]:
+        """What kind of layer it is, such as ``normalization``."""
+        return {path: layer.layer_kind.value for path, layer in self._modules().items()}
 
     @property
     def _step_number(self) -> int:

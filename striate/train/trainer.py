@@ -19,12 +19,13 @@ from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.step import TrainingStep
+from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
 from striate.train.interruption import Interruption
+from striate.train.outliers import outlier_warning
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
 from striate.train.record import Record
-from striate.train.unusual import unusual_line
 
 VALIDATION_BATCH = 256
 
@@ -108,7 +109,7 @@ class Trainer:
         with Interruption(self._leave) as interruption:
             progress.start(plan)
             try:
-                self._warn_of_unusual(progress, train_set, validation)
+                self._warn_of_outliers(progress, train_set, validation)
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.begin())
                 for number in range(first, first + epochs):
@@ -134,8 +135,8 @@ class Trainer:
         return self.history
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Loss and accuracy on a data set."""
-        return evaluate(self.model, dataset, VALIDATION_BATCH)
+        """Loss, by the trainer's loss function, and accuracy on a data set."""
+        return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
     @property
     def findings(self) -> Findings:
@@ -157,7 +158,7 @@ class Trainer:
         progress: Progress,
         interruption: Interruption,
     ) -> Epoch:
-        total, seen = 0.0, 0
+        mean_loss, seen = EpochLoss(self.step.loss), 0
         sampled = SampledAccuracy(self.model) if progress.live else None
         if self.watch is not None:
             self.watch.start_pass()
@@ -170,22 +171,24 @@ class Trainer:
             if doctor is not None:
                 doctor.before(x, y)
             loss = self.step(x, y)
-            total += loss * len(y)
+            mean_loss.add(loss, y)
             if doctor is not None:
                 self._tell(progress, doctor.after(x, y, loss))
             seen += len(y)
             interruption.raise_if_asked()
             elapsed = time.perf_counter() - start
             accuracy = None if sampled is None else sampled.accuracy
-            progress.batch(Moment(number, index + 1, seen, total / seen, seen / elapsed, accuracy))
+            progress.batch(Moment(number, index + 1, seen, mean_loss.value, seen / elapsed, accuracy))
         seconds = time.perf_counter() - start
         speed = seen / max(seconds, 1e-9)
         if validation is None:
-            return Epoch(number, total / seen, seconds, speed)
+            return Epoch(number, mean_loss.value, seconds, speed)
         found = evaluate(
-            self.model, validation, VALIDATION_BATCH, after_batch=lambda count: interruption.raise_if_asked()
-        )
-        return Epoch(number, total / seen, seconds, speed, found.loss, found.accuracy)
+            self.model, validation, VALIDATION_BATCH, loss=self.step.loss,
+            after_batch=lambda count: interruption.raise_if_asked(),
+        )  # fmt: skip
+        entropy = None if self.step.loss.is_plain_cross_entropy else found.cross_entropy
+        return Epoch(number, mean_loss.value, seconds, speed, found.loss, found.accuracy, entropy)
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
         """The same progress, with the record beside it."""
@@ -205,10 +208,10 @@ class Trainer:
                 progress.finding(finding)
             self._told.add(finding.key)
 
-    def _warn_of_unusual(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
+    def _warn_of_outliers(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
         """Of either set: the standardizer may have been fitted elsewhere."""
         for dataset, part in ((train_set, "training"), (validation, "validation")):
-            text = None if dataset is None else unusual_line(self.model, dataset.images, f"{dataset.name} ({part})")
+            text = None if dataset is None else outlier_warning(self.model, dataset.images, f"{dataset.name} ({part})")
             if text is not None:
                 progress.warn(text)
 

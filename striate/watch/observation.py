@@ -10,7 +10,7 @@ or a pool:
 
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
-    saturated  Σ [y on a flat end of its function], where it has one: ``Elementwise.flat_ends``
+    saturated  Σ [y beyond the bounds of saturation], where its operation has some: ``Elementwise.saturation_bounds``
 
 They are extra outputs of the graph with the role ``OutputKind.WATCH``; ``passes.fuse`` places them last, so they join
 loops that exist and change nothing in them. Layers that merely hand on what another computed, and views such as
@@ -29,7 +29,7 @@ from striate.graph.arithmetic import Elementwise, cast, constant
 from striate.graph.graph import OutputKind, OutputRole, topological
 from striate.graph.op import Kind, at_path
 from striate.graph.value import Array, DType, Value
-from striate.ops.activation import absolute, greater
+from striate.ops.arithmetic import greater
 from striate.ops.reduction import Moments, Sum
 from striate.runtime.state import Section, aligned_zeros
 from striate.tracing import LayerCall
@@ -125,7 +125,7 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], predicti
         add(step.path, step.output, not step.layer.own_state())
     of_layers = {step.output for step in passed}
     for node in topological([prediction]):
-        if isinstance(node.op, Elementwise) and node.op.activates and node.outputs[0] not in of_layers:
+        if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
             name = str(node.op).partition("(")[0]
             add(f"{node.path}.{name}" if node.path else name, node.outputs[0], True)
     found.sort(key=lambda one: one[1].node.serial)
@@ -170,11 +170,11 @@ def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
     smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
     found = {"mean": mean, "variance": variance}
     op = y.node.op
-    if not (isinstance(op, Elementwise) and (counted or op.activates)):
+    if not (isinstance(op, Elementwise) and (counted or op.is_activation)):
         return found
     found["firing"] = Sum(axes)(greater(y, constant(0.0, y.dtype)))
-    found["zeros"] = Sum(axes)(greater(smallest, absolute(y)))
-    if op.flat_ends is not None:
-        low, high = (constant(end, y.dtype) for end in op.flat_ends)
+    found["zeros"] = Sum(axes)(greater(smallest, abs(y)))
+    if op.saturation_bounds is not None:
+        low, high = (constant(end, y.dtype) for end in op.saturation_bounds)
         found["saturated"] = Sum(axes)(greater(y, high) + greater(low, y))
     return found

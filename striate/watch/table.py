@@ -14,16 +14,16 @@ _LISTED = 8  # silent units that the notebook names
 def _columns(layer: Mapping[str, Any]) -> list[str]:
     units, silent = int(layer["units"]), int(layer["silent_count"])
     return [
-        _number(layer["mean"]), _number(layer["spread"]), _share(layer["zeros"]), _share(layer["saturated"]),
+        _number(layer["mean"]), _number(layer["std"]), _share(layer["zeros"]), _share(layer["saturated"]),
         f"{silent:,}/{units:,}" if units else "–",
         _number(layer["gradient_norm"]), _number(layer["gradient_ratio"]), _number(layer["update_ratio"]),
     ]  # fmt: skip
 
 
-_HEADERS = ["mean", "spread", "zero", "flat", "silent", "∂θ", "of last", "Δθ/θ"]
+_HEADERS = ["mean", "std", "zero", "sat", "silent", "∂θ", "of last", "Δθ/θ"]
 _MEANINGS = [
     "mean of the layer's output in the last batch", "its standard deviation", "share of it that is 0",
-    "share on the flat ends of a sigmoid or tanh", "units that never fired in this pass",
+    "share that is saturated, as on the flat ends of a sigmoid or tanh", "units that never fired in this pass",
     "norm of the gradient of the layer's parameters", "its ratio to that of the last layer",
     "norm of the last update over that of the parameters",
 ]  # fmt: skip

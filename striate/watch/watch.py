@@ -119,7 +119,7 @@ class Watch:
         """(1/n) Σ y of each layer's output in the last batch."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
-    def spreads(self) -> dict[str, float]:
+    def stds(self) -> dict[str, float]:
         """Standard deviation √((1/n) Σ (y − mean)²) of each layer's output in the last batch."""
         means = {layer.path: found for layer, found in self._numbers("mean")}
         return {
@@ -141,7 +141,7 @@ class Watch:
         is y outside of 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8). The tenth
         is a convention: a gradient that passes such an element is weakened tenfold or more. Layers whose output is not
         that of a function with flat ends are left out. A user's own activation takes part when its operation states
-        ``flat_ends``.
+        ``saturation_bounds``.
         """
         return self._shares("saturated")
 
@@ -202,7 +202,7 @@ class Watch:
         """Everything as plain numbers, lists and objects that JSON can hold; what is not finite is None.
 
             {"step": 12, "samples": 384, "layers": {"conv1": {
-                "mean", "spread", "zeros", "saturated",                outputs of the last batch
+                "mean", "std", "zeros", "saturated",                   outputs of the last batch
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
@@ -210,7 +210,7 @@ class Watch:
         """
         firing = self.firing()
         outputs = {
-            "mean": self.means(), "spread": self.spreads(), "zeros": self.zero_shares(),
+            "mean": self.means(), "std": self.stds(), "zeros": self.zero_shares(),
             "saturated": self.saturated_shares(),
         }  # fmt: skip
         everywhere = self._all_layer_norms()

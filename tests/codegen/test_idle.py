@@ -34,7 +34,7 @@ def _resident(folder: Path) -> int:
 def test_pages_of_llvm_leave_and_return() -> None:
     folder = Path(idle.FOLDER)
     for _ in range(3):
-        library = jit.load([jit.compile_object(TEXT, target.host())])
+        library = jit.Library([jit.compile_object(TEXT, target.host())], ["seven_times"])
         call = jit.function(library.address("seven_times"), ctypes.c_int64, ctypes.c_int64)
         assert call(6) == 42
         while_compiling = _resident(folder)

@@ -62,7 +62,7 @@ def test_kernels_are_compiled_once_a_process_and_read_from_the_cache_in_the_next
     first = jit.Kernels()
     addresses = first.get([*sources, sources[1]])
     assert [_call(addresses[source.key], 10) for source in sources] == [11, 12, 13]
-    assert first.get(sources) == addresses
+    assert first.get(sources).addresses == addresses.addresses
     assert (first.compiled, first.cached) == (3, 0)
     assert all(source.written == [source.amount] for source in sources)
 
@@ -113,14 +113,14 @@ def test_a_library_is_kept_by_its_key(tmp_path: Path) -> None:
         return source.ir()
 
     for _ in range(2):
-        _, (address,) = jit.load_kept("five", write, target.host(), [source.symbol])
-        assert _call(address, 1) == 6
+        library = jit.load_kept("five", write, target.host(), [source.symbol])
+        assert _call(library.address(source.symbol), 1) == 6
     assert len(written) == 1
     store = jit.cache.current()
     assert store is not None
     store.put(jit.cache.entry_name("five", target.host().key), b"not an object file")
-    _, (address,) = jit.load_kept("five", write, target.host(), [source.symbol])
-    assert _call(address, 1) == 6
+    library = jit.load_kept("five", write, target.host(), [source.symbol])
+    assert _call(library.address(source.symbol), 1) == 6
     assert len(written) == 2
 
 
@@ -153,7 +153,7 @@ def test_a_whole_entry_that_is_no_object_is_compiled_anew(tmp_path: Path) -> Non
     addresses = kernels.get([Adder(1), Adder(2)])
     assert _call(addresses["adder 1"], 1) == 2
     assert kernels.compiled == 2
-    assert jit.Kernels().get([Adder(1)]).keys() == {"adder 1"}
+    assert jit.Kernels().get([Adder(1)]).addresses.keys() == {"adder 1"}
 
 
 def test_objects_are_the_same_bytes_every_time_and_hold_no_addresses() -> None:
@@ -161,11 +161,66 @@ def test_objects_are_the_same_bytes_every_time_and_hold_no_addresses() -> None:
     assert jit.compile_object(text, target.host()) == jit.compile_object(text, target.host())
 
 
+def _maps() -> int:
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps of Linux")
+
+
+@linux
+def test_a_library_leaves_memory_with_the_last_request_that_uses_it() -> None:
+    kernels = jit.Kernels()
+    first = kernels.get([Adder(1), Adder(2)])
+    before = _maps()
+    second = kernels.get([Adder(2), Adder(3)])
+    assert _maps() > before
+    assert second["adder 2"] == first["adder 2"]
+    address = first["adder 1"]
+    del first
+    assert _call(address, 10) == 11  # its library is still in use, for kernel 2
+    del second
+    assert _maps() < before
+    third = kernels.get([Adder(2)])
+    assert (_call(third["adder 2"], 10), kernels.compiled, kernels.cached) == (12, 3, 1)
+
+
+@linux
+def test_loading_again_and_again_takes_no_more_memory() -> None:
+    kernels = jit.Kernels()
+    held = jit.Kernels().get([Adder(0)])
+    maps: list[int] = []
+    for turn in range(3 * jit.LIBRARIES_OF_A_LOADER):
+        loaded = kernels.get([Adder(turn % 2)])
+        assert _call(loaded[f"adder {turn % 2}"], 10) == 10 + turn % 2
+        del loaded
+        maps.append(_maps())
+    assert max(maps[10:]) <= maps[9] + 4
+    assert _call(held["adder 0"], 10) == 10
+
+
+def test_threads_load_and_drop_the_same_kernels() -> None:
+    kernels, wrong = jit.Kernels(), list[int]()
+
+    def work(first: int) -> None:
+        for turn in range(40):
+            amounts = [(first + turn + i) % 5 for i in range(3)]
+            loaded = kernels.get([Adder(amount) for amount in amounts])
+            wrong.extend(amount for amount in amounts if _call(loaded[f"adder {amount}"], 10) != 10 + amount)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_symbols_of_two_libraries_do_not_clash() -> None:
     def text(value: int) -> str:
         return f"define i64 @same() {{\n  ret i64 {value}\n}}\n"
 
-    libraries = [jit.load([jit.compile_object(text(value), target.host())]) for value in (1, 2)]
+    libraries = [jit.Library([jit.compile_object(text(value), target.host())], ["same"]) for value in (1, 2)]
     calls = [jit.function(library.address("same"), ctypes.c_int64) for library in libraries]
     assert [call() for call in calls] == [1, 2]
 
@@ -179,7 +234,7 @@ def test_libc_and_inline_assembly_resolve() -> None:
         "  %r = call i32 @sched_yield()\n"
         "  ret i32 %r\n}\n"
     )
-    library = jit.load([jit.compile_object(text, target.host())])
+    library = jit.Library([jit.compile_object(text, target.host())], ["rest"])
     assert jit.function(library.address("rest"), ctypes.c_int32)() == 0
 
 
@@ -190,7 +245,7 @@ def test_the_native_call_releases_the_interpreter_lock() -> None:
         "  br i1 %stop, label %done, label %loop\ndone:\n  ret i64 %v\n}\n"
     )
     flag = ctypes.c_int64(0)
-    library = jit.load([jit.compile_object(text, target.host())])
+    library = jit.Library([jit.compile_object(text, target.host())], ["wait"])
     wait = jit.function(library.address("wait"), ctypes.c_int64, ctypes.c_void_p)
     got: list[int] = []
     thread = threading.Thread(target=lambda: got.append(wait(ctypes.addressof(flag))))
@@ -216,14 +271,13 @@ def test_code_that_llvm_refuses_names_the_kernel() -> None:
 
 def test_what_cannot_be_loaded_is_an_engine_error() -> None:
     with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
-        jit.load([b"\x7fELF and no more"]).address("x")
-    library = jit.load([jit.compile_object(Adder(1).ir(), target.host())])
+        jit.Library([b"\x7fELF and no more"], ["x"])
     with pytest.raises(EngineError, match="nothing_such"):
-        library.address("nothing_such")
+        jit.Library([jit.compile_object(Adder(1).ir(), target.host())], ["nothing_such"])
     missing = "declare void @striate_has_no_such_function()\ndefine void @lost() {\n"
     missing += "  call void @striate_has_no_such_function()\n  ret void\n}\n"
     with pytest.raises(EngineError, match="lost"):
-        jit.load([jit.compile_object(missing, target.host())]).address("lost")
+        jit.Library([jit.compile_object(missing, target.host())], ["lost"])
 
 
 def test_forbidden_executable_memory_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:

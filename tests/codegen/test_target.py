@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+import striate as st
 from striate import settings
 from striate.codegen import target
+from striate.codegen.probe import Probe
 from striate.errors import EngineError, OptionError
 
 ARM = target.host().triple.startswith(("aarch64", "arm64"))
@@ -60,10 +63,14 @@ def test_the_settings_choose() -> None:
     assert target.current() == target.named(name)
 
 
-def test_code_that_this_computer_cannot_run_is_refused() -> None:
-    settings.override(target="x86-64-v3" if ARM else "apple-m1")
+def test_code_that_this_computer_cannot_run_is_refused_where_it_would_run() -> None:
+    foreign = "x86-64-v3" if ARM else "apple-m1"
+    settings.override(target=foreign)
+    assert target.current() == target.named(foreign)
     with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
-        target.current()
+        st.compile(st.ops.tanh)(np.zeros((2, 3), np.float32))
+    with pytest.raises(EngineError, match=f"STRIATE_TARGET={foreign} cannot run on this computer"):
+        Probe(threads=1)
 
 
 @pytest.mark.skipif(ARM, reason="features are those of x86-64")
@@ -72,6 +79,8 @@ def test_a_missing_feature_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     target.assert_runs_here(target.named("x86-64-v3"))
     with pytest.raises(EngineError, match="it lacks avx512f"):
         target.assert_runs_here(target.named("x86-64-v4"))
+    with pytest.raises(EngineError, match="avx512bf16"):
+        target.assert_runs_here(target.named("sapphirerapids"))
     # A virtual machine that hides AVX-512 from an AVX-512 processor leaves 8 lanes.
     target.host.cache_clear()
     try:

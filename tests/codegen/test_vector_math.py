@@ -19,6 +19,7 @@ NARROW = "generic" if ARM else "x86-64"
 TARGETS = ["host"] if ARM else ["host", "x86-64-v3"]
 DTYPES = [np.float32, np.float64]
 PI = np.longdouble("3.14159265358979323846264338327950288")
+_loaded: list[jit.Library] = []
 # The bounds that the docstrings state, in ulp.
 BOUNDS = {"exp": 1.1, "log": 1.0, "tanh": 3.0, "sigmoid": 2.5, "cos_pi": 2.5, "sqrt": 0.5}
 
@@ -48,7 +49,8 @@ def _compiled(name: str, dtype: Any, width: int, cpu: str) -> Any:
     builder.cbranch(builder.icmp_signed("<", following, function.args[2]), loop, done)
     ir.IRBuilder(done).ret_void()
     chosen = target.host() if cpu == "host" else target.named(cpu)
-    library = jit.load([jit.compile_object(str(module), chosen)])
+    library = jit.Library([jit.compile_object(str(module), chosen)], ["sweep"])
+    _loaded.append(library)
     return jit.function(library.address("sweep"), None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 

@@ -40,23 +40,23 @@ class Problem:
     n: int
     bindings: dict[str, Array] = field(default_factory=dict)
     precision: Precision = Precision.full
-    single: bool = False  # compiled for one sample alone
+    single_sample: bool = False  # compiled for one sample alone
 
     def compiled(self, capacity: int | None = None) -> striate.compiler.CompiledExecutable:
         """The problem as machine code; states are copies of the problem's."""
         states = {name: array.copy() for name, array in self.bindings.items()}
         return striate.compiler.prepare_compiled(
-            self.graph, states, {}, capacity, single=self.single, precision=self.precision
+            self.graph, states, {}, capacity, single_sample=self.single_sample, precision=self.precision
         )
 
     def alone(self) -> Problem | None:
         """The first sample alone, where a program for one sample differs from one for many."""
-        if self.n < 2 or not striate.compiler.compile_graph(self.graph).lowered.sized:
+        if self.n < 2 or not striate.compiler.compile_graph(self.graph).lowered.batch_specialized:
             return None
         arrays = {
             name: array[:1] if self.graph.inputs[name].type.batched else array for name, array in self.arrays.items()
         }
-        return replace(self, label=f"{self.label}, one sample", arrays=arrays, n=1, single=True)
+        return replace(self, label=f"{self.label}, one sample", arrays=arrays, n=1, single_sample=True)
 
     def run(self, capacity: int | None = None) -> dict[str, Array]:
         """Its outputs from machine code."""

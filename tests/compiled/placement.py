@@ -112,7 +112,7 @@ def run_normally(problem: Problem) -> dict[str, Array]:
     """As ``Placed.run``, by the engine itself."""
     states = {name: array.copy() for name, array in problem.bindings.items()}
     executable = CompiledExecutable(
-        problem.graph, states, {}, problem.n, single=problem.single, precision=problem.precision
+        problem.graph, states, {}, problem.n, single_sample=problem.single_sample, precision=problem.precision
     )
     results = executable.run(problem.arrays, problem.n)
     return results | {f"state {name}": array for name, array in states.items()}

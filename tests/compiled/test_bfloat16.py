@@ -18,12 +18,12 @@ from striate.engine import ReferenceExecutable
 from striate.errors import EngineError, NonFiniteError, OptionError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, N, TensorType, Value
-from striate.ops import convolution, max_pooling
+from striate.ops import conv, max_pool
 from striate.ops.activation import leaky_relu
-from striate.ops.contraction import TapConvolution
-from striate.ops.contraction_gradient import WeightGradient
-from striate.ops.winograd_convolution import TileConvolution
-from striate.ops.winograd_gradient import WinogradWeightGradient
+from striate.ops.kernels.direct import TapConvolution
+from striate.ops.kernels.direct_gradient import WeightGradient
+from striate.ops.kernels.winograd_convolution import TileConvolution
+from striate.ops.kernels.winograd_gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
@@ -107,9 +107,9 @@ def chain(name: str, seed: int = 5) -> tuple[Graph, dict[str, Array], int]:
         key: Input(key, TensorType(DType.float32, (N, *a.shape[1:]) if key == "x" else a.shape))()
         for key, a in arrays.items()
     }
-    h = leaky_relu(convolution(values["x"], values["w1"]), 0.1)
-    y = leaky_relu(convolution(h, values["w2"], **options), 0.1)  # pyright: ignore[reportArgumentType]
-    z = max_pooling(convolution(y, values["w3"]), 2)
+    h = leaky_relu(conv(values["x"], values["w1"]), 0.1)
+    y = leaky_relu(conv(h, values["w2"], **options), 0.1)  # pyright: ignore[reportArgumentType]
+    z = max_pool(conv(y, values["w3"]), 2)
     gradients = differentiate(total(z * z), [values[key] for key in ("w1", "w2", "w3")])
     return Graph(values, {"z": z, **{f"d{i}": g for i, g in enumerate(gradients, 1)}}), arrays, 5
 
@@ -146,12 +146,12 @@ def test_small_tiles_cost_little_accuracy(channels: int) -> None:
     first = representable(random, (channels, 4, 1, 1))
     w = (random.standard_normal((32, channels, 3, 3)) * np.sqrt(2 / 9 / channels)).astype(np.float32)
     values = {key: Input(key, TensorType(DType.float32, a.shape))() for key, a in (("x", x), ("v", first), ("w", w))}
-    h = convolution(values["x"], values["v"])
-    graph = Graph(values, {"y": convolution(h, values["w"], padding=1)})
+    h = conv(values["x"], values["v"])
+    graph = Graph(values, {"y": conv(h, values["w"], padding=1)})
     arrays = {"x": x, "v": first, "w": w}
     exact = Graph(values, {"h": h})
     unrounded = ReferenceExecutable(exact, {}, {}).run(arrays, 2)["h"].astype("f8")
-    stages = st.ops.convolution  # eagerly, in float64
+    stages = st.ops.conv  # eagerly, in float64
     judge = np.asarray(stages(unrounded, w.astype("f8"), padding=1))
     direct = np.asarray(stages(round_to_bfloat16(unrounded).astype("f8"), round_to_bfloat16(w).astype("f8"), padding=1))
     executable = prepare_compiled(graph, {}, {}, None, precision=Precision.bfloat16)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import pytest
 
 from striate.codegen import jit
-from striate.codegen.phase import PhaseDraft
+from striate.codegen.launch import Launch
 from striate.codegen.storage import BLOCK
 from striate.codegen.target import named
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
-from striate.ops.contraction import TapConvolution
-from striate.ops.contraction_gradient import WeightGradient
 from striate.ops.convolution import Convolution
-from striate.ops.winograd_convolution import TileConvolution
-from striate.ops.winograd_gradient import WinogradWeightGradient
+from striate.ops.kernels.direct import TapConvolution
+from striate.ops.kernels.direct_gradient import WeightGradient
+from striate.ops.kernels.winograd_convolution import TileConvolution
+from striate.ops.kernels.winograd_gradient import WinogradWeightGradient
 from striate.passes.differentiate import differentiate
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
@@ -42,7 +42,7 @@ class Layer:
     kernel: int = 3
     stride: int = 1
 
-    def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[PhaseDraft]:
+    def phases(self, target: str, dtype: DType = DType.float32, winograd: bool = False) -> list[Launch]:
         """The phases of its forward pass and gradients."""
         pad = (self.kernel - 1) // 2
         x = Input("x", TensorType(dtype, (N, self.inputs, self.size, self.size)))()
@@ -52,7 +52,7 @@ class Layer:
         return phases(Graph({"x": x, "w": w}, {"y": y, "dx": dx, "dw": dw}), target, winograd)
 
 
-def phases(graph: Graph, target: str, winograd: bool = False) -> list[PhaseDraft]:
+def phases(graph: Graph, target: str, winograd: bool = False) -> list[Launch]:
     """What the graph becomes for a target, this computer's or not."""
     plan = fuse(layout(simplify(expand(graph))))
     return lower(plan, named(target), winograd=winograd).phases

@@ -30,9 +30,9 @@ BATCHES = [NAMES[first : first + 15] for first in range(0, len(NAMES), 15)] + [[
 if NARROW:
     BATCHES.append(list(NARROW))
 SUBSET = [
-    "BatchNormalization", "Concatenate", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
+    "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
-    "Moments", "Peak", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "Expand", "Convert", *NETWORKS,
+    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
 
 

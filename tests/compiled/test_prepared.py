@@ -15,7 +15,7 @@ from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.errors import ShapeError
 from striate.graph.value import Array
-from striate.ops.contraction import TapConvolution
+from striate.ops.kernels.direct import TapConvolution
 from striate.tracing import Trace
 from tests.compiled.networks import mixed, residual_block
 
@@ -64,7 +64,7 @@ def unprepared(model: nn.Module, x: Array) -> Array:
     with Trace() as trace:
         out = model(trace.input("x", st.tracing.array_type(x, "x", batched=True)))
         graph = trace.graph({"out": out})
-    return prepare(graph, trace.bindings(), {}, None, single=len(x) == 1).run({"x": x}, len(x))["out"]
+    return prepare(graph, trace.bindings(), {}, None, single_sample=len(x) == 1).run({"x": x}, len(x))["out"]
 
 
 def reference(model: nn.Module, x: Array) -> Array:
@@ -275,7 +275,7 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     before = settings.override(threads=2)
     try:
         for limit in (0, 1 << 60):
-            monkeypatch.setattr(compiler, "ALONE", limit)
+            monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", limit)
             fresh = deepcopy(model)
             results.append(fresh(x))
     finally:
@@ -283,10 +283,10 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_whether_a_program_runs_alone_depends_on_shapes() -> None:
+def test_whether_a_program_runs_single_threaded_depends_on_shapes() -> None:
     found = executable(network(), images(1))
-    assert found.runs_alone(1)
-    assert not found.runs_alone(256)
+    assert found.runs_single_threaded(1)
+    assert not found.runs_single_threaded(256)
 
 
 def test_arenas_are_told_apart() -> None:
@@ -307,8 +307,8 @@ def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None
     x = np.random.default_rng(0).standard_normal((2, 192, 4, 4)).astype(np.float32)
     one, many = executable(model, x[:1]), executable(model, x)
     assert one is not many
-    assert one.sized
-    assert many.sized
+    assert one.batch_specialized
+    assert many.batch_specialized
     assert [phase.name for phase in one.prepared] == ["pack"]
     assert [phase.name for phase in many.prepared] == ["transform"]
     both = model(x)
@@ -324,7 +324,7 @@ def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None
 def test_one_sample_gives_the_same_bits_in_shares_for_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = network(), images(2)
     wanted = model(x)[:1]
-    monkeypatch.setattr(compiler, "ALONE", 0)
+    monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", 0)
     fresh = deepcopy(model)
     np.testing.assert_array_equal(fresh(x[:1]), wanted)
     chunks = {phase.name: phase.chunks for phase in executable(fresh, x[:1]).phases}

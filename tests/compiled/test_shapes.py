@@ -21,8 +21,8 @@ from striate.ops.convolution import Convolution
 from striate.ops.linear import Linear
 from striate.ops.normalization import BatchNormalization
 from striate.ops.pooling import AveragePooling, MaxPooling
-from striate.ops.reduction import Moments, Peak, Sum
-from striate.ops.shaping import ChannelPad, ChannelSlice, Concatenate
+from striate.ops.reduction import Max, Moments, Sum
+from striate.ops.shaping import ChannelPad, ChannelSlice, Concat
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 
@@ -196,7 +196,7 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
     def build(x: Value) -> Value:
         ends = np.cumsum([0, *parts])
         slices = [ChannelSlice(int(a), int(b))(x) for a, b in itertools.pairwise(ends)]
-        joined = Concatenate()(*[s * float(i + 1) for i, s in enumerate(reversed(slices))])
+        joined = Concat()(*[s * float(i + 1) for i, s in enumerate(reversed(slices))])
         return ChannelPad(2, 1)(Relu()(joined))
 
     check(build, (sum(parts), *size), [], dtype, 4)
@@ -217,7 +217,7 @@ def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
         tuple(range(1, rank)),
     }
     for axes in sorted(choices - {()}):
-        for op in (Sum, Moments, Peak):
+        for op in (Sum, Moments, Max):
 
             def build(x: Value, op: object = op, axes: tuple[int, ...] = axes) -> Value:
                 found = op(axes)(x * 2.0)  # type: ignore[operator]

@@ -10,7 +10,7 @@ from striate.engine import ReferenceExecutable
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, Shape, TensorType, Value
-from striate.ops.convolution import convolution
+from striate.ops.convolution import conv
 from striate.ops.reduction import moments
 
 
@@ -24,7 +24,7 @@ def _vector_times(shape: Shape, blocked: bool) -> Graph:
     y: Value = x
     if blocked:
         w = inputs["w"] = Input("w", TensorType(DType.float32, (channels, channels, 1, 1)))()
-        y = convolution(x, w)
+        y = conv(x, w)
     vector = reshape(a * b, (1, channels, *(1,) * (len(shape) - 2)))
     mean, _ = moments(y, (0, 2, 3), keepdims=True)
     running = reshape(mean, (channels,)) * 0.1 + a
@@ -63,7 +63,7 @@ def test_what_a_padded_convolution_reads_is_seen_rightly_by_others(
     h = (x - 1.0) * 2.0
     row = (N, channels * size[0] * size[1])
     before = [reshape(h, row), reshape(h, row) * 3.0] if view_first else []
-    y = convolution(h, w, padding=1)
+    y = conv(h, w, padding=1)
     views = before or [reshape(h, row), reshape(h, row) * 3.0]
     graph = Graph({"x": x, "w": w}, {"y": y, "view": views[0], "read": views[1], "h": h})
     random = np.random.default_rng(0)

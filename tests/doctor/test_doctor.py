@@ -12,7 +12,7 @@ import pytest
 
 import striate as st
 from striate import nn, optim
-from striate.doctor import RULES, Doctor, Finding, Findings, Remedy, Severity, afterwards
+from striate.doctor import RULES, Doctor, Finding, Findings, Remedy, Severity, posthoc
 from striate.doctor.ranking import ORDER, ranked
 from striate.errors import ModelFileError, NonFiniteError, OptionError
 from striate.train import Trainer
@@ -177,12 +177,12 @@ def test_a_rule_that_fails_does_not_end_the_training(monkeypatch: pytest.MonkeyP
     assert trainer.history.finished
 
 
-def test_afterwards_sees_data_and_history() -> None:
+def test_posthoc_sees_data_and_history() -> None:
     train_set = with_inputs(standardized(), lambda x: 400 * x)
     model = mlp(8).initialize(0)
-    found = afterwards(model, train_set, standardized(100, 1), losses=[1.0, 0.1], validation_losses=[None, None])
+    found = posthoc(model, train_set, standardized(100, 1), losses=[1.0, 0.1], validation_losses=[None, None])
     assert [one.kind for one in found if not one.because] == ["unstandardized_input"]
-    good = afterwards(
+    good = posthoc(
         model, standardized(), standardized(100, 1), losses=[1, 0.3, 0.1, 0.01, 0.01],
         validation_losses=[0.5, 0.4, 0.7, 0.9, 1.2], validation_accuracies=[0.8, 0.8, 0.8, 0.8, 0.1],
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate import nn, optim
+from striate import nn, optim, settings
 from striate.data import Dataset
 from striate.doctor import RULES, Doctor, Finding, Setup
 from striate.errors import OptionError
@@ -311,5 +311,67 @@ def test_softmax_that_no_layer_shows() -> None:
 def test_every_rule_is_tried() -> None:
     tried = {part.split(":")[0] for name in FAULTS for part in name.split("|")}
     tried |= {"one_class", "labels_shuffled", "duplicate_features", "leakage", "overfitting", "constant_predictions"}
-    tried |= {"learning_rate_too_high", "dead_units"}
+    tried |= {"learning_rate_too_high", "dead_units", "extreme_range"}
     assert tried == set(RULES)
+
+
+def pictures(count: int = 160, seed: int = 0) -> Dataset:
+    """Bright left or right halves, with noise, about mean 0."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, count)
+    x = random.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32)
+    x[labels == 0, :, :, :4] += 1
+    return Dataset(x, labels, ("left", "right"))
+
+
+def convolutional() -> nn.Sequential:
+    convolutions = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(None, 2))
+
+
+def hit(x: Array) -> Array:
+    """One pixel that a broken sensor made huge, in every twentieth picture."""
+    x = x.copy()
+    x[::20, 0, 3, 5] = 1e7
+    return x
+
+
+def found_before_training(setup: Setup) -> list[Finding]:
+    step = st.TrainingStep(setup.model, setup.loss, setup.optimizer)
+    return Doctor(step, setup.train_set, setup.validation).begin()
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_single_huge_pixels_are_found_first_and_clipped(fitted: bool) -> None:
+    setup = setup_of(convolutional(), train_set=with_inputs(pictures(), hit), validation=pictures(80, 1))
+    assert setup.train_set is not None
+    if fitted:
+        setup.model.standardizer = st.data.Standardizer.fit(setup.train_set.images)
+    found = found_before_training(setup)[0]
+    assert found.kind == "extreme_range"
+    assert found.evidence["error"] > 1
+    assert "STRIATE_WINOGRAD=off" in found.remedy.text
+    cured = found.remedy.apply(setup)
+    assert cured.train_set is not None
+    assert np.abs(cured.train_set.images).max() < 200
+    assert not found_before_training(cured)
+
+
+def test_ranges_that_are_not_extreme() -> None:
+    wide = with_inputs(pictures(), lambda x: np.sign(x) * np.exp(2 * np.abs(x)))  # heavy tails, up to some thousands
+    sparse = with_inputs(pictures(), lambda x: np.where(np.random.default_rng(1).random(x.shape) < 0.005, x, 0))
+    for harmless in (pictures(), wide, sparse):
+        found = found_before_training(setup_of(convolutional(), train_set=harmless))
+        assert "extreme_range" not in [one.kind for one in found]
+
+
+def test_an_extreme_range_matters_to_tiles_alone() -> None:
+    broken = {"train_set": with_inputs(pictures(), hit), "validation": None}
+    linear = setup_of(nn.Sequential(nn.Flatten(), nn.Linear(None, 2)), **broken)
+    assert "extreme_range" not in [one.kind for one in found_before_training(linear)]
+    former = settings.override(winograd=False)
+    try:
+        found = found_before_training(setup_of(convolutional(), **broken))
+    finally:
+        settings.restore(former)
+    assert "extreme_range" not in [one.kind for one in found]

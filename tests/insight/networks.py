@@ -41,8 +41,8 @@ class Custom(nn.Module):
 
     def forward(self, x: Value) -> Value:
         y = self.act(self.conv1(x))
-        y = ops.max_pooling(self.act(self.block(y)), 2)
-        return self.fc(ops.flatten(ops.concatenate([y, ops.tanh(y)]))) * 0.5
+        y = ops.max_pool(self.act(self.block(y)), 2)
+        return self.fc(ops.flatten(ops.concat([y, ops.tanh(y)]))) * 0.5
 
 
 def custom() -> Custom:

@@ -28,7 +28,7 @@ def test_operations_blocks_and_second_uses_of_a_forward_are_named() -> None:
     found = feature_maps(model, images)
     assert list(found) == [
         "conv1", "act", "block.body.0", "block.body.1", "block", "act#2",
-        "max_pooling", "tanh", "concatenate", "fc", "output",
+        "max_pooling", "tanh", "concat", "fc", "output",
     ]  # fmt: skip
     x = np.asarray(images, np.float64)
     conv = model.conv1(x)

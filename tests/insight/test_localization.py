@@ -25,7 +25,7 @@ def test_the_last_layer_with_positions_is_the_default_and_pooling_is_none() -> N
     model, image = chain(), picture()
     np.testing.assert_array_equal(grad_cam(model, image, 1), grad_cam(model, image, 1, "act2"))
     other = custom()
-    np.testing.assert_array_equal(grad_cam(other, image, 1), grad_cam(other, image, 1, "concatenate"))
+    np.testing.assert_array_equal(grad_cam(other, image, 1), grad_cam(other, image, 1, "concat"))
     with pytest.raises(OptionError, match="unknown layer 'conv3'"):
         grad_cam(model, image, layer="conv3")
     with pytest.raises(ShapeError, match="no positions"):

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 from typer.testing import CliRunner
 
 from striate.cli import app
-from striate.lab.app import Lab, Rooms
+from striate.lab.app import Lab, Routes
 from striate.lab.guard import Guard, Keys
 
 CHECKOUT = Path(__file__).parents[2]
@@ -43,8 +43,8 @@ class Front:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.keys = Keys.fresh()
-        self.rooms = Rooms(lab)
-        self.guard = Guard(self.rooms.application(), self.keys, PORT)
+        self.routes = Routes(lab)
+        self.guard = Guard(self.routes.application(), self.keys, PORT)
 
     def stranger(self, base: str = ORIGIN) -> TestClient:
         """Somebody without a cookie."""
@@ -93,7 +93,7 @@ def sample_record(epochs: int = 2) -> list[dict[str, Any]]:
                  "loss": 2.0 / (epoch + batch), "accuracy": None, "images_per_second": 1000.0}
             )  # fmt: skip
         layers = {
-            name: {"mean": 0.1, "spread": 1.0, "zeros": zeros, "saturated": None, "gradient_norm": norm,
+            name: {"mean": 0.1, "std": 1.0, "zeros": zeros, "saturated": None, "gradient_norm": norm,
                    "gradient_ratio": ratio, "update_ratio": 1e-3, "units": 4, "silent": silent,
                    "silent_count": len(silent)}
             for name, zeros, norm, ratio, silent in (

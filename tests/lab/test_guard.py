@@ -91,7 +91,7 @@ def test_a_post_from_elsewhere_is_refused(client: TestClient, front: Front, orig
     headers = {} if origin is None else {"Origin": origin}
     for path in ("/api/trainings", f"/api/runs/{front.key}/stop", f"/api/runs/{front.key}/look", "/"):
         assert client.post(path, json={"sample": 0}, headers=headers).status_code == 403
-    assert [entry.key for entry in front.lab.shelf] == [front.key]
+    assert [entry.key for entry in front.lab.runs] == [front.key]
 
 
 @pytest.mark.parametrize("origin", [None, *FOREIGN])
@@ -187,7 +187,7 @@ def test_no_path_of_this_machine_is_told(client: TestClient, front: Front) -> No
     with client.websocket_connect(LIVE) as socket:
         runs = str(socket.receive_json())
     told = runs + client.get("/api/choices").text + client.get(f"/api/runs/{front.key}/model").text
-    folder = front.lab.shelf[front.key].folder
+    folder = front.lab.runs[front.key].folder
     assert str(folder.parent) not in told
     assert front.key not in (folder.name, str(folder))
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from striate.data import load_digits
 from striate.errors import OptionError
-from striate.lab.framing import Framing
+from striate.lab.centring import Centring
 from striate.lab.looking import Looking, encoded
 from striate.persistence import load
 from tests.lab.conftest import Front
@@ -67,22 +67,22 @@ def test_a_drawing_is_known_wherever_it_is_drawn(
 ) -> None:
     content = png(seven(shift=shift, ink=ink, paper=paper))
     headers = {"Content-Type": "image/png"}
-    answer = client.post(f"/api/runs/{front.key}/look?framed=1", content=content, headers=headers).json()
+    answer = client.post(f"/api/runs/{front.key}/look?centred=1", content=content, headers=headers).json()
     best = max(answer["classes"], key=lambda one: one["probability"])
     assert best["name"] == "7"
-    assert answer["framed"] is True
+    assert answer["centred"] is True
     assert answer["swapped"] is (paper > 127)
     raw = client.post(f"/api/runs/{front.key}/look", content=content, headers=headers).json()
-    assert raw["framed"] is False
+    assert raw["centred"] is False
 
 
 def test_the_form_of_the_digits_is_measured() -> None:
-    framing = Framing.of(load_digits("train").images)
-    assert framing is not None
-    assert framing.background == 0
-    assert framing.extent == 1.0
-    assert not framing.by_mass
-    sheet, swapped = framing.apply(seven(), (8, 8))
+    centring = Centring.of(load_digits("train").images)
+    assert centring is not None
+    assert centring.background == 0
+    assert centring.extent == 1.0
+    assert not centring.by_mass
+    sheet, swapped = centring.apply(seven(), (8, 8))
     assert not swapped
     assert sheet.size == (256, 256)
     ink = np.asarray(sheet.convert("L")) > 64
@@ -95,22 +95,22 @@ def test_the_form_of_the_digits_is_measured() -> None:
 def test_the_form_of_mnist_is_measured(mnist_folder: Path) -> None:
     from striate.data import load_mnist
 
-    framing = Framing.of(load_mnist("train", mnist_folder).images)
-    assert framing is not None
-    assert framing.extent == pytest.approx(20 / 28)
-    assert framing.by_mass
+    centring = Centring.of(load_mnist("train", mnist_folder).images)
+    assert centring is not None
+    assert centring.extent == pytest.approx(20 / 28)
+    assert centring.by_mass
 
 
 def test_pictures_without_a_plain_background_are_left_alone() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 3, 16, 16), dtype=np.uint8)
-    assert Framing.of(noise) is None
-    assert Framing.of(np.zeros((4, 1, 8, 8), np.uint8)) is None
-    assert Framing.of(np.zeros((4, 1, 8, 8), np.float32)) is None
+    assert Centring.of(noise) is None
+    assert Centring.of(np.zeros((4, 1, 8, 8), np.uint8)) is None
+    assert Centring.of(np.zeros((4, 1, 8, 8), np.float32)) is None
 
 
 def test_an_empty_sheet_has_no_figure() -> None:
-    framing = Framing(0, 0.7, True)
-    sheet, swapped = framing.apply(Image.new("RGB", (30, 20), "white"), (8, 8))
+    centring = Centring(0, 0.7, True)
+    sheet, swapped = centring.apply(Image.new("RGB", (30, 20), "white"), (8, 8))
     assert swapped
     assert np.asarray(sheet).max() == 0
 
@@ -124,7 +124,7 @@ def test_numbers_as_bytes() -> None:
 
 def test_a_run_without_a_model_says_so(client: TestClient, front: Front, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    key = front.lab.shelf.add(tmp_path / "empty").key
+    key = front.lab.runs.add(tmp_path / "empty").key
     answer = client.get(f"/api/runs/{key}/model")
     assert answer.status_code == 422
     assert "no model yet" in answer.json()["error"]
@@ -134,7 +134,7 @@ def test_a_damaged_model_is_told_and_not_believed(client: TestClient, front: Fro
     folder = tmp_path / "damaged"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"\xff" * 200)
-    key = front.lab.shelf.add(folder).key
+    key = front.lab.runs.add(folder).key
     assert client.get(f"/api/runs/{key}/model").status_code == 422
 
 

@@ -240,7 +240,7 @@ def test_nothing_is_wider_than_the_screen(browser: Any, server: Server, width: i
     with page_of(browser, server, width, 780) as page:
         for name in ("img", "001-mlp"):
             if width == 360:
-                page.click("#shelf summary")
+                page.click("#run-list summary")
             page.click(f".run:has-text('{name}')")
             for tab in ("follow", "look", "compare"):
                 page.click(f"#tab-{tab}")

@@ -136,7 +136,7 @@ def test_a_finding_keeps_the_name_of_its_rule(tmp_path: Path) -> None:
 def test_pages_are_told_what_happens(client: TestClient, front: Front, tmp_path: Path) -> None:
     events = sample_record(3)
     write_record(tmp_path / "live", events[:7])
-    key = front.lab.shelf.add(tmp_path / "live").key
+    key = front.lab.runs.add(tmp_path / "live").key
     address = f"ws://127.0.0.1:{PORT}/live"
     with client.websocket_connect(address) as one, client.websocket_connect(address) as other:
         for socket in (one, other):

@@ -14,8 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from striate.errors import OptionError
-from striate.lab.orders import FIELDS, Order
-from striate.lab.shelf import Shelf
+from striate.lab.requests import FIELDS, TrainingRequest
+from striate.lab.runs import Runs
 from striate.lab.trainings import MOST_WAITING, State, Training, final_state
 from striate.persistence import load
 from tests.lab.conftest import PORT, Front, sample_record, write_record
@@ -32,7 +32,7 @@ def started(client: TestClient, order: dict[str, Any]) -> str:
 
 
 def wait_for(front: Front, key: str, *states: State, seconds: float = 40) -> State:
-    training = front.lab.shelf[key].training
+    training = front.lab.runs[key].training
     assert training is not None
     end = time.monotonic() + seconds
     while training.state not in states:
@@ -50,7 +50,7 @@ def alive(pid: int) -> bool:
 
 def wait_for_steps(front: Front, key: str) -> int:
     """Until the training is inside of its steps; returns its process."""
-    training = front.lab.shelf[key].training
+    training = front.lab.runs[key].training
     assert training is not None
     end = time.monotonic() + 40
     while not any(line.startswith("1,442 images") for line in training.lines):
@@ -62,7 +62,7 @@ def wait_for_steps(front: Front, key: str) -> int:
 
 def test_an_order_becomes_a_command_of_this_interpreter(tmp_path: Path) -> None:
     document = {"data": "digits", "model": "mlp", "activation": "sigmoid", "lr": 0.1, "depth": 3, "standardize": False}
-    words = Order.of(document, DATA).command(tmp_path)
+    words = TrainingRequest.of(document, DATA).command(tmp_path)
     assert words[:7] == [sys.executable, "-P", "-m", "striate", "train", "digits", "--out"]
     assert words[7] == str(tmp_path)
     assert words[8:] == ["--model", "mlp", "--activation", "sigmoid", "--lr", "0.1", "--depth", "3", "--no-standardize"]
@@ -75,10 +75,10 @@ def test_an_order_becomes_a_command_of_this_interpreter(tmp_path: Path) -> None:
         ({"model": ["lenet5"]}, "unknown model"),
         ({"activation": "--help"}, "unknown activation"),
         ({"norm": "batch"}, "known: before_activation, block_start, none"),
-        ({"lr": "0.1; ls"}, "wanted a number"),
-        ({"lr": True}, "wanted a number"),
-        ({"lr": -1}, "wanted a number"),
-        ({"lr": 1e300}, "wanted a number"),
+        ({"lr": "0.1; ls"}, "expected a number"),
+        ({"lr": True}, "expected a number"),
+        ({"lr": -1}, "expected a number"),
+        ({"lr": 1e300}, "expected a number"),
         ({"epochs": 1.5}, "whole number"),
         ({"epochs": 10**9}, "from 1 to 1000"),
         ({"batch_size": 1}, "from 2"),
@@ -95,11 +95,11 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(
     client: TestClient, front: Front, document: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        Order.of(document, DATA)
+        TrainingRequest.of(document, DATA)
     answer = client.post("/api/trainings", json=document)
     assert answer.status_code == 422
     assert message in answer.json()["error"]
-    assert not front.lab.shelf.folder.exists()
+    assert not front.lab.runs.folder.exists()
 
 
 def test_every_setting_is_an_option_of_the_command_line() -> None:
@@ -113,13 +113,13 @@ def test_every_setting_is_an_option_of_the_command_line() -> None:
 def test_a_training_is_carried_out_and_kept(client: TestClient, front: Front) -> None:
     key = started(client, {**QUICK, "seed": 7})
     assert wait_for(front, key, *(state for state in State if state.over)) is State.FINISHED
-    entry = front.lab.shelf[key]
-    assert entry.folder.parent == front.lab.shelf.folder
+    entry = front.lab.runs[key]
+    assert entry.folder.parent == front.lab.runs.folder
     entry.refresh()
     assert entry.run is not None
     assert entry.run.seed == 7
     assert client.post(f"/api/runs/{key}/look", json={"sample": 0}).status_code == 200
-    again = Shelf(front.lab.shelf.folder)
+    again = Runs(front.lab.runs.folder)
     again.scan()
     assert [one.name for one in again] == ["001-first_cnn"]
     assert next(iter(again)).state is State.FINISHED
@@ -128,15 +128,15 @@ def test_a_training_is_carried_out_and_kept(client: TestClient, front: Front) ->
 def test_one_trains_and_the_others_wait_until_they_are_stopped(client: TestClient, front: Front) -> None:
     first, second, third = (started(client, ENDLESS) for _ in range(3))
     pid = wait_for_steps(front, first)
-    assert front.lab.shelf[second].state is State.WAITING
+    assert front.lab.runs[second].state is State.WAITING
     assert client.post(f"/api/runs/{second}/stop", json={}).json()["state"] == "stopped"
     answer = client.post(f"/api/runs/{first}/stop", json={}).json()
     assert answer["state"] == "stopping"
     assert wait_for(front, first, State.STOPPED, State.FAILED) is State.STOPPED
     assert not alive(pid)
-    model = front.lab.shelf[first].folder / "model.safetensors"
+    model = front.lab.runs[first].folder / "model.safetensors"
     assert load(model).input_shape == (1, 8, 8)
-    assert not any(front.lab.shelf[second].folder.iterdir())
+    assert not any(front.lab.runs[second].folder.iterdir())
     assert wait_for(front, third, State.RUNNING) is State.RUNNING
     assert client.post(f"/api/runs/{front.key}/stop", json={}).status_code == 409
 
@@ -150,8 +150,8 @@ def test_closing_the_lab_stops_the_training_and_keeps_its_model(front: Front) ->
         first, second = started(client, ENDLESS), started(client, QUICK)
         pid = wait_for_steps(front, first)
     assert not alive(pid)
-    assert [front.lab.shelf[key].state for key in (first, second)] == [State.STOPPED, State.STOPPED]
-    assert (front.lab.shelf[first].folder / "model.safetensors").is_file()
+    assert [front.lab.runs[key].state for key in (first, second)] == [State.STOPPED, State.STOPPED]
+    assert (front.lab.runs[first].folder / "model.safetensors").is_file()
 
 
 def test_why_a_training_broke_down_is_told(client: TestClient, front: Front) -> None:
@@ -171,7 +171,7 @@ def test_a_queue_has_an_end(client: TestClient, front: Front) -> None:
     answers = [client.post("/api/trainings", json=ENDLESS) for _ in range(2)]
     assert answers[-1].status_code == 422
     assert "wait already" in answers[-1].json()["error"]
-    for entry in list(front.lab.shelf):
+    for entry in list(front.lab.runs):
         if entry.training is not None and entry.state is State.WAITING:
             client.post(f"/api/runs/{entry.key}/stop", json={})
 
@@ -185,10 +185,10 @@ def test_exit_codes() -> None:
 
 
 def test_states_of_runs_that_others_train(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "lab")
+    runs = Runs(tmp_path / "lab")
     folder = tmp_path / "other"
     folder.mkdir()
-    entry = shelf.add(folder)
+    entry = runs.add(folder)
     assert entry.state is State.WAITING
     write_record(folder, sample_record())
     entry.story.advance()
@@ -200,13 +200,13 @@ def test_states_of_runs_that_others_train(tmp_path: Path) -> None:
     write_record(folder, [{"kind": "end", "time": 1.0, "finished": True}])
     entry.story.advance()
     assert entry.state is State.FINISHED
-    assert shelf.add(folder) is entry
+    assert runs.add(folder) is entry
 
 
 def test_a_training_that_runs_again_in_a_folder_is_not_taken_for_the_last_one(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(run, folder)
-    entry = Shelf(tmp_path / "lab").add(folder)
+    entry = Runs(tmp_path / "lab").add(folder)
     entry.story.advance()
     assert entry.state is State.FINISHED
     assert entry.summary()["accuracy"] > 0.9
@@ -221,7 +221,7 @@ def test_a_training_that_runs_again_in_a_folder_is_not_taken_for_the_last_one(ru
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
-    shelf = Shelf(tmp_path / "file" / "lab")
+    runs = Runs(tmp_path / "file" / "lab")
     with pytest.raises(OptionError, match="cannot be written"):
-        shelf.ordered(Order("digits", {}))
-    assert Training(Order("digits", {}), tmp_path).message == ""
+        runs.requested(TrainingRequest("digits", {}))
+    assert Training(TrainingRequest("digits", {}), tmp_path).message == ""

@@ -47,7 +47,7 @@ def test_choices(name: str, activation: str, norm: str) -> None:
 def test_first_cnn_is_its_equation() -> None:
     model = models.first_cnn(filters=3).double().infer((1, 9, 9))
     x = np.random.default_rng(0).standard_normal((2, 1, 9, 9))
-    hidden = np.tanh(ops.convolution(x, model[0].weight, model[0].bias)).reshape(2, -1)
+    hidden = np.tanh(ops.conv(x, model[0].weight, model[0].bias)).reshape(2, -1)
     np.testing.assert_allclose(model(x), hidden @ model[3].weight.T + model[3].bias, rtol=1e-12)
 
 

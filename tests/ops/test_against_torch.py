@@ -17,6 +17,7 @@ from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.interpreter import interpret
 from striate.graph.value import Array, TensorType, Value, dtype_of
+from striate.ops.normalization import batch_norm_with_statistics
 from striate.passes.differentiate import differentiate
 
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
@@ -78,7 +79,7 @@ def test_convolution(data: Any, rank: int, seed: int) -> None:
     room = {"same": span, "valid": [0] * rank, 1: [2] * rank}.get(padding) or [2 * p for p in padding]
     if any(length + extra < s for length, extra, s in zip(size, room, span)):
         with pytest.raises(ShapeError, match="larger than the input"):
-            ours(lambda *v: ops.convolution(*v, **options), [x, w, b], None)
+            ours(lambda *v: ops.conv(*v, **options), [x, w, b], None)
         return
     convolve = [F.conv1d, F.conv2d, F.conv3d][rank - 1]
 
@@ -88,7 +89,7 @@ def test_convolution(data: Any, rank: int, seed: int) -> None:
             return convolve(F.pad(x, pairs), w, b, dilation=dilation, groups=groups)
         return convolve(x, w, b, **options)
 
-    agree(lambda *v: ops.convolution(*v, **options), theirs, x, w, b)
+    agree(lambda *v: ops.conv(*v, **options), theirs, x, w, b)
 
 
 def test_same_padding_of_an_even_window_is_pytorchs() -> None:
@@ -98,7 +99,7 @@ def test_same_padding_of_an_even_window_is_pytorchs() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch mentions the copy that it makes
         expected = layer(torch.tensor(x)).detach().numpy()
-    y, _ = ours(lambda x, w: ops.convolution(x, w, padding="same"), [x, w], None)
+    y, _ = ours(lambda x, w: ops.conv(x, w, padding="same"), [x, w], None)
     np.testing.assert_array_equal(y, expected)
 
 
@@ -127,9 +128,9 @@ def test_max_pooling(data: Any, rank: int, seed: int) -> None:
     empty = not np.isfinite(pool(torch.tensor(x), **given_options).numpy()).all()
     if empty:  # PyTorch answers −inf where a window holds padding alone
         with pytest.raises(ShapeError, match="nothing but padding"):
-            ours(lambda v: ops.max_pooling(v, **given_options), [x], None)
+            ours(lambda v: ops.max_pool(v, **given_options), [x], None)
         return
-    agree(lambda v: ops.max_pooling(v, **given_options), lambda v: pool(v, **given_options), x)
+    agree(lambda v: ops.max_pool(v, **given_options), lambda v: pool(v, **given_options), x)
 
 
 @quick
@@ -140,7 +141,7 @@ def test_average_pooling(data: Any, rank: int, include: bool, seed: int) -> None
     options["count_include_pad"] = include
     if rank == 3:  # PyTorch's third dimension refuses what its padding would make room for
         assume(all(n >= k for n, k in zip(x.shape[2:], options["kernel_size"])))
-    agree(lambda v: ops.average_pooling(v, **options), lambda v: pool(v, **options), x)
+    agree(lambda v: ops.avg_pool(v, **options), lambda v: pool(v, **options), x)
 
 
 @quick
@@ -157,12 +158,12 @@ def test_batch_normalization(data: Any, rank: int, affine: bool, seed: int) -> N
         return F.batch_norm(x, None, None, gamma, beta, training=True, eps=epsilon)
 
     def mine(*values: Value) -> Value:
-        return ops.batch_normalization(*values, epsilon=epsilon)[0]
+        return batch_norm_with_statistics(*values, eps=epsilon)[0]
 
     agree(mine, theirs, x, *vectors, tolerance=1e-8)
     flat = np.moveaxis(x, 1, 0).reshape(shape[1], -1)
     for index, expected in ((1, flat.mean(axis=1)), (2, flat.var(axis=1))):
-        got, _ = ours(lambda *v, index=index: ops.batch_normalization(*v)[index], [x, *vectors], None)
+        got, _ = ours(lambda *v, index=index: batch_norm_with_statistics(*v)[index], [x, *vectors], None)
         np.testing.assert_allclose(got, expected, rtol=1e-10)
 
 
@@ -178,10 +179,10 @@ def test_normalization_with_running_statistics(rank: int, seed: int) -> None:
         scale = gamma.reshape(shape) / (variance.reshape(shape) + 1e-5).sqrt()
         return (x - mean.reshape(shape)) * scale + beta.reshape(shape)
 
-    agree(ops.normalize, theirs, x, mean, variance, gamma, beta)
+    agree(ops.batch_norm, theirs, x, mean, variance, gamma, beta)
     tensors = [torch.tensor(a) for a in (x, mean, variance, gamma, beta)]
     expected = F.batch_norm(*tensors, training=False, eps=1e-5).numpy()
-    np.testing.assert_allclose(ours(ops.normalize, [x, mean, variance, gamma, beta], None)[0], expected, rtol=1e-9)
+    np.testing.assert_allclose(ours(ops.batch_norm, [x, mean, variance, gamma, beta], None)[0], expected, rtol=1e-9)
 
 
 @quick
@@ -202,7 +203,7 @@ def test_cross_entropy(data: Any, rank: int, weighted: bool, smoothing: float, r
     weight = torch.tensor(0.1 + random.random(classes)) if weighted else None
 
     def mine(logits: Value, labels: Value, weights: Value | None = None) -> Value:
-        return ops.cross_entropy(logits, labels, weights, smoothing, reduction)
+        return ops.cross_entropy(logits, labels, weights, reduction, smoothing)
 
     def theirs(logits: Any, labels: Any) -> Any:
         return F.cross_entropy(logits, labels, weight, reduction=reduction, label_smoothing=smoothing)
@@ -230,18 +231,18 @@ SINGLE: dict[str, tuple[Callable[..., Value], Callable[..., Any]]] = {
     "leaky_relu": (lambda x: ops.leaky_relu(x, 0.3), lambda x: F.leaky_relu(x, 0.3)),
     "leaky_relu above one": (lambda x: ops.leaky_relu(x, 2.5), lambda x: F.leaky_relu(x, 2.5)),
     "leaky_relu negative": (lambda x: ops.leaky_relu(x, -0.5), lambda x: F.leaky_relu(x, -0.5)),
-    "absolute": (ops.absolute, torch.abs),
+    "abs": (ops.abs, torch.abs),
     "exp": (ops.exp, torch.exp),
     "log": (lambda x: ops.log(x * x + 1), lambda x: torch.log(x * x + 1)),
     "sqrt": (lambda x: ops.sqrt(x * x + 1), lambda x: torch.sqrt(x * x + 1)),
     "softmax": (ops.softmax, lambda x: F.softmax(x, 1)),
     "log_softmax": (ops.log_softmax, lambda x: F.log_softmax(x, 1)),
-    "global_average_pooling": (ops.global_average_pooling, lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "global_average_pooling": (ops.global_avg_pool, lambda x: F.adaptive_avg_pool2d(x, 1)),
     "flatten": (ops.flatten, lambda x: torch.flatten(x, 1)),
     "sum": (lambda x: ops.sum(x, (0, -1)), lambda x: x.sum((0, -1))),
     "mean": (ops.mean, torch.mean),
     "variance": (lambda x: ops.moments(x, (2, 3))[1], lambda x: x.var((2, 3), correction=0)),
-    "peak": (lambda x: ops.peak(x, (1, 2), keepdims=True), lambda x: torch.amax(x, (1, 2), keepdim=True)),
+    "max": (lambda x: ops.max(x, (1, 2), keepdims=True), lambda x: torch.amax(x, (1, 2), keepdim=True)),
     "where": (lambda x: ops.where(ops.greater(x, 0.5), x * 2, -x), lambda x: torch.where(x > 0.5, x * 2, -x)),
     "maximum": (lambda x: ops.maximum(x, 0.25), lambda x: torch.clamp(x, min=0.25)),
 }
@@ -255,13 +256,13 @@ def test_functions_of_one_value(name: str) -> None:
         agree(mine, theirs, random.standard_normal(shape))
 
 
-@pytest.mark.parametrize("function", ["relu", "leaky_relu", "maximum", "peak"])
+@pytest.mark.parametrize("function", ["relu", "leaky_relu", "maximum", "max"])
 def test_gradients_at_ties_are_pytorchs(function: str) -> None:
     x = np.array([[0.0, 0.0, -1.0, 0.0]])
     if function == "maximum":
         agree(ops.maximum, torch.maximum, x, np.zeros((1, 4)))
-    elif function == "peak":
-        agree(lambda v: ops.peak(v, 1), lambda v: torch.amax(v, 1), x)
+    elif function == "max":
+        agree(lambda v: ops.max(v, 1), lambda v: torch.amax(v, 1), x)
     else:
         agree(getattr(ops, function), getattr(F, function), x)
 
@@ -274,7 +275,7 @@ def test_linear_and_concatenate(data: Any, seed: int) -> None:
     x, w, b = random.standard_normal((n, d)), random.standard_normal((k, d)), random.standard_normal(k)
     agree(ops.linear, F.linear, x, w, b)
     agree(
-        lambda *v: ops.concatenate(v),
+        lambda *v: ops.concat(v),
         lambda *v: torch.cat(v, 1),
         *(random.standard_normal((n, c, 2, 3)) for c in (d, k, more)),
     )
@@ -284,9 +285,7 @@ def test_linear_and_concatenate(data: Any, seed: int) -> None:
 def test_mean_squared_error(reduction: str) -> None:
     random = np.random.default_rng(3)
     a, b = random.standard_normal((2, 3, 4))
-    agree(
-        lambda a, b: ops.mean_squared_error(a, b, reduction), lambda a, b: F.mse_loss(a, b, reduction=reduction), a, b
-    )
+    agree(lambda a, b: ops.mse_loss(a, b, reduction), lambda a, b: F.mse_loss(a, b, reduction=reduction), a, b)
 
 
 def test_second_derivative_of_a_convolution() -> None:
@@ -295,7 +294,7 @@ def test_second_derivative_of_a_convolution() -> None:
     x, w = random.standard_normal((2, 3, 5, 4)), random.standard_normal((4, 3, 3, 3))
 
     def mine(x: Value, w: Value) -> Value:
-        y = ops.convolution(x, w, stride=2, padding=1)
+        y = ops.conv(x, w, stride=2, padding=1)
         (dx,) = differentiate(ops.sum(ops.tanh(y)), [x])
         return ops.sum(dx * dx)
 

@@ -13,6 +13,7 @@ from striate.graph.graph import Input
 from striate.graph.op import scope
 from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.ops.loss import CrossEntropy
+from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.window import padding_pairs, per_axis
 
 
@@ -24,42 +25,42 @@ def value(*shape: int | object, dtype: DType = DType.float32) -> Value:
 IMAGES, FILTERS = (N, 3, 8, 9), (4, 3, 3, 3)
 BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "kernel larger than the input": (
-        lambda: ops.convolution(value(N, 3, 2, 9), value(*FILTERS)),
+        lambda: ops.conv(value(N, 3, 2, 9), value(*FILTERS)),
         ShapeError,
         r"window of 3×3 is larger than the input of 2×9(.|\n)*help: a smaller kernel",
     ),
     "channels last": (
-        lambda: ops.convolution(value(N, 8, 9, 3), value(*FILTERS)),
+        lambda: ops.conv(value(N, 8, 9, 3), value(*FILTERS)),
         ShapeError,
         r"3 channels, its input has 8(.|\n)*come last",
     ),
-    "other channels": (lambda: ops.convolution(value(N, 5, 8, 9), value(*FILTERS)), ShapeError, "in_channels=5"),
-    "no channel axis": (lambda: ops.convolution(value(8, 9), value(*FILTERS)), ShapeError, "axis"),
-    "rank of the filters": (lambda: ops.convolution(value(*IMAGES), value(4, 3, 3)), ShapeError, "taps"),
-    "groups": (lambda: ops.convolution(value(*IMAGES), value(4, 1, 3, 3), groups=2), ShapeError, "2 groups"),
-    "zero groups": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), groups=0), OptionError, "groups"),
+    "other channels": (lambda: ops.conv(value(N, 5, 8, 9), value(*FILTERS)), ShapeError, "in_channels=5"),
+    "no channel axis": (lambda: ops.conv(value(8, 9), value(*FILTERS)), ShapeError, "axis"),
+    "rank of the filters": (lambda: ops.conv(value(*IMAGES), value(4, 3, 3)), ShapeError, "taps"),
+    "groups": (lambda: ops.conv(value(*IMAGES), value(4, 1, 3, 3), groups=2), ShapeError, "2 groups"),
+    "zero groups": (lambda: ops.conv(value(*IMAGES), value(*FILTERS), groups=0), OptionError, "groups"),
     "integers": (
-        lambda: ops.convolution(value(*IMAGES, dtype=DType.uint8), value(*FILTERS)),
+        lambda: ops.conv(value(*IMAGES, dtype=DType.uint8), value(*FILTERS)),
         DTypeError,
         r"got u8(.|\n)*cast",
     ),
     "mixed floats": (
-        lambda: ops.convolution(value(*IMAGES), value(*FILTERS, dtype=DType.float64)),
+        lambda: ops.conv(value(*IMAGES), value(*FILTERS, dtype=DType.float64)),
         DTypeError,
         "mixes dtypes",
     ),
-    "bias": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), value(3)), ShapeError, "each of the 4 channels"),
+    "bias": (lambda: ops.conv(value(*IMAGES), value(*FILTERS), value(3)), ShapeError, "each of the 4 channels"),
     "unknown padding": (
-        lambda: ops.convolution(value(*IMAGES), value(*FILTERS), padding="sane"),
+        lambda: ops.conv(value(*IMAGES), value(*FILTERS), padding="sane"),
         OptionError,
         r"did you mean 'same'(.|\n)*known: same, valid",
     ),
     "same with a stride": (
-        lambda: ops.convolution(value(*IMAGES), value(*FILTERS), padding="same", stride=2),
+        lambda: ops.conv(value(*IMAGES), value(*FILTERS), padding="same", stride=2),
         OptionError,
         "stride 1",
     ),
-    "stride of zero": (lambda: ops.convolution(value(*IMAGES), value(*FILTERS), stride=0), OptionError, "at least 1"),
+    "stride of zero": (lambda: ops.conv(value(*IMAGES), value(*FILTERS), stride=0), OptionError, "at least 1"),
     "missing flatten": (lambda: ops.linear(value(*IMAGES), value(10, 216)), ShapeError, "Flatten"),
     "features": (
         lambda: ops.linear(value(N, 2048), value(10, 128)),
@@ -67,20 +68,24 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         r"2048 features(.|\n)*Linear\(None, 10\)",
     ),
     "one value per channel": (
-        lambda: ops.batch_normalization(value(1, 3), value(3), value(3)),
+        lambda: ops.batch_norm(value(1, 3), None, None, value(3), value(3), training=True),
         ShapeError,
         "one value per channel",
     ),
     "scale of another size": (
-        lambda: ops.batch_normalization(value(*IMAGES), value(4), value(4)),
+        lambda: ops.batch_norm(value(*IMAGES), None, None, value(4), value(4), training=True),
         ShapeError,
         "num_features=3",
     ),
-    "scale without shift": (lambda: ops.batch_normalization(value(*IMAGES), value(3)), OptionError, "both"),
-    "pooling window": (lambda: ops.max_pooling(value(*IMAGES), 10), ShapeError, "larger"),
-    "pooling of padding": (lambda: ops.max_pooling(value(*IMAGES), 2, padding=3), ShapeError, "nothing but padding"),
-    "pooling rank": (lambda: ops.max_pooling(value(N, 3), 2), ShapeError, "axes of positions"),
-    "concatenation": (lambda: ops.concatenate([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
+    "scale without shift": (
+        lambda: ops.batch_norm(value(*IMAGES), None, None, value(3), training=True),
+        OptionError,
+        "both",
+    ),
+    "pooling window": (lambda: ops.max_pool(value(*IMAGES), 10), ShapeError, "larger"),
+    "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), ShapeError, "nothing but padding"),
+    "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
+    "concatenation": (lambda: ops.concat([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
     "float labels": (lambda: ops.cross_entropy(value(N, 10), value(N)), DTypeError, "integers"),
     "one-hot labels": (
         lambda: ops.cross_entropy(value(N, 10), value(N, 10, dtype=DType.int64)),
@@ -98,11 +103,11 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         "label_smoothing",
     ),
     "reduction": (
-        lambda: ops.mean_squared_error(value(N, 1), value(N, 1), "average"),
+        lambda: ops.mse_loss(value(N, 1), value(N, 1), "average"),
         OptionError,
         "known: mean, sum, none",
     ),
-    "differing targets": (lambda: ops.mean_squared_error(value(N, 1), value(N)), ShapeError, "differ"),
+    "differing targets": (lambda: ops.mse_loss(value(N, 1), value(N)), ShapeError, "differ"),
     "dropout": (lambda: ops.dropout(value(N, 3), value(dtype=DType.int64), 1.5), OptionError, "probability"),
     "axis": (lambda: ops.sum(value(N, 3), 2), ShapeError, "axis 2"),
     "slope": (lambda: ops.leaky_relu(value(N, 3), float("nan")), OptionError, "finite"),
@@ -119,13 +124,13 @@ def test_refusals(case: str) -> None:
 
 def test_errors_name_the_layer() -> None:
     with scope("block1"), scope("conv2"), pytest.raises(ShapeError, match=r'at "block1.conv2" convolution'):
-        ops.convolution(value(N, 5, 8, 9), value(*FILTERS))
+        ops.conv(value(N, 5, 8, 9), value(*FILTERS))
 
 
 def test_a_batch_of_one_image_can_be_normalized() -> None:
-    y, mean, variance = ops.batch_normalization(value(1, 3, 2, 1))
+    y, mean, variance = batch_norm_with_statistics(value(1, 3, 2, 1))
     assert (y.shape, mean.shape, variance.shape) == ((1, 3, 2, 1), (3,), (3,))
-    assert ops.batch_normalization(value(N, 3))[0].shape == (N, 3)
+    assert batch_norm_with_statistics(value(N, 3))[0].shape == (N, 3)
 
 
 def test_labels_out_of_range_are_named() -> None:
@@ -147,8 +152,8 @@ def test_paddings() -> None:
 
 def test_operations_print_what_matters() -> None:
     x = value(N, 3, 32, 32)
-    same = ops.convolution(x, value(8, 3, 3, 3), padding=1)
+    same = ops.conv(x, value(8, 3, 3, 3), padding=1)
     assert str(same.node.op) == "convolution(padding=1)"
-    odd = ops.convolution(x, value(8, 3, 3, 3), padding=((0, 1), (2, 2)), stride=(1, 2))
+    odd = ops.conv(x, value(8, 3, 3, 3), padding=((0, 1), (2, 2)), stride=(1, 2))
     assert str(odd.node.op) == "convolution(stride=(1, 2), padding=((0, 1), (2, 2)))"
-    assert str(ops.max_pooling(x, 2).node.op) == "max_pooling(stride=2, kernel=2)"
+    assert str(ops.max_pool(x, 2).node.op) == "max_pooling(stride=2, kernel=2)"

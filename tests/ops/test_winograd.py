@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from striate.ops.winograd import Form, Transforms
+from striate.ops.kernels.winograd import Form, Transforms
 
 FORMS = [
     Form(4, 3), Form(2, 3), Form(2, 5), Form(4, 3, 2), Form(8, 3, 2, True, False), Form(8, 3, 2, True, True),

@@ -38,7 +38,7 @@ def write_records(path: Path, layers: tuple[str, ...], name: str, finding: dict[
         })  # fmt: skip
         figures = {
             layer: {
-                "mean": 0.0, "spread": 1.0, "zeros": 0.25, "saturated": None,
+                "mean": 0.0, "std": 1.0, "zeros": 0.25, "saturated": None,
                 "gradient_norm": 100.0 ** min(place - 7, 99),
                 "gradient_ratio": 100.0 ** max(place - len(layers) + 1, -99),
                 "update_ratio": None if step == 1 else 1e-3, "units": 16, "silent": [3], "silent_count": 1,

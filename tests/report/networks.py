@@ -18,7 +18,7 @@ class Dense(nn.Module):
     def forward(self, x):
         x = self.stem(x)
         for block in (self.a, self.b):
-            x = st.ops.concatenate([x, block(x)])
+            x = st.ops.concat([x, block(x)])
         return self.fc(st.ops.flatten(st.ops.relu(x)))
 
 

@@ -63,10 +63,10 @@ def test_labels_and_colours() -> None:
     assert named["fc"] == ("linear, 64 → 10", "contraction")
     labels = [label_of(block) for block in blocks("branched")]
     assert "max pool 3×3" in labels
-    assert "concatenate" in labels
+    assert "concat" in labels
     assert labels.count("sigmoid") == 1, "the arithmetic around an operation is one block with it"
 
 
 def test_operations_of_the_model_itself_are_blocks_of_their_own() -> None:
     own = [label_of(block) for block in blocks("dense") if block.path == ""]
-    assert own == ["concatenate", "concatenate", "ReLU", "flatten"]
+    assert own == ["concat", "concat", "ReLU", "flatten"]

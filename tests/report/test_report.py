@@ -221,7 +221,7 @@ def test_a_model_file_alone(tmp_path: Path) -> None:
     absent = {id for id in SECTIONS if 'class="absent"' in section(html, id)}
     assert absent == {"findings", "curves", "gradients", "features", "attention", "mistakes"}
     assert re.search(r"Prediction of 64 samples: [\d.]+ ms", text(section(html, "speed")))
-    assert "concatenate" in text(section(html, "layers"))
+    assert "concat" in text(section(html, "layers"))
 
 
 def test_a_folder_of_ones_own_with_a_record(tmp_path: Path) -> None:

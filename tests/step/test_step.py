@@ -319,7 +319,7 @@ def test_watching_changes_nothing_and_sees_layers() -> None:
     shown = watched_model(x, training=True)
     assert watch.means().keys() == {str(i) for i in range(9)}
     assert watch.gradient_norms().keys() == {name for name, _ in model.named_parameters()}
-    assert watch.spreads()["1"] == pytest.approx(1, rel=0.05)
+    assert watch.stds()["1"] == pytest.approx(1, rel=0.05)
     assert watch.firing()["2"].shape == (4,)
     assert shown.shape == (6, 3)
     watch.close()

@@ -98,10 +98,10 @@ def test_value_and_grad_refuses() -> None:
 
 def test_operations_take_plain_arrays() -> None:
     np.testing.assert_allclose(st.ops.tanh(X), np.tanh(X))
-    np.testing.assert_allclose(st.ops.concatenate([X, X]), np.concatenate([X, X], 1))
+    np.testing.assert_allclose(st.ops.concat([X, X]), np.concatenate([X, X], 1))
     np.testing.assert_allclose(st.ops.where(st.ops.greater(X, 0.0), X, 0.0), np.maximum(X, 0))
     image = X.reshape(1, 1, 3, 4)
-    assert st.ops.convolution(image, np.ones((2, 1, 3, 3)), padding="same").shape == (1, 2, 3, 4)
+    assert st.ops.conv(image, np.ones((2, 1, 3, 3)), padding="same").shape == (1, 2, 3, 4)
     mean, variance = st.ops.moments(X, 0)
     np.testing.assert_allclose(mean, X.mean(0))
     np.testing.assert_allclose(variance, X.var(0))

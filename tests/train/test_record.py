@@ -19,7 +19,7 @@ from striate.train.record import PROGRESS_FILE
 from tests.train.test_trainer import stripes, trainer
 
 LAYER = {
-    "mean", "spread", "zeros", "saturated", "gradient_norm", "gradient_ratio", "update_ratio", "units", "silent",
+    "mean", "std", "zeros", "saturated", "gradient_norm", "gradient_ratio", "update_ratio", "units", "silent",
     "silent_count",
 }  # fmt: skip
 

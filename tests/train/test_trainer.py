@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from rich.console import Console
 
@@ -18,6 +20,9 @@ from striate.data import Dataset, Standardizer
 from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer
 from striate.train.display import Live
+from striate.train.epoch_loss import EpochLoss
+from striate.train.evaluation import log_softmax
+from striate.train.notebook import history_html
 from striate.train.progress import Lines, Moment, Plan
 from striate.train.trainer import chosen_progress
 
@@ -90,6 +95,63 @@ class Recording(Lines):
 
     def batch(self, moment: Moment) -> None:
         self.moments.append(moment)
+
+
+LOSSES: dict[str, Callable[[], nn.Loss]] = {
+    "plain": nn.CrossEntropyLoss,
+    "weights": lambda: nn.CrossEntropyLoss(weight=np.array([1.0, 10.0])),
+    "smoothing": lambda: nn.CrossEntropyLoss(label_smoothing=0.2),
+    "both": lambda: nn.CrossEntropyLoss(np.array([1.0, 10.0]), label_smoothing=0.2),
+    "sum": lambda: nn.CrossEntropyLoss(reduction="sum"),
+    "weighted sum": lambda: nn.CrossEntropyLoss(np.array([1.0, 10.0]), "sum"),
+}
+
+
+def _skewed(count: int = 37) -> Dataset:
+    """Few samples of class 1, so that the batches' class weights differ."""
+    random = np.random.default_rng(0)
+    return Dataset(random.standard_normal((count, 1, 4, 4)), (random.random(count) < 0.2).astype(int), ("a", "b"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_training_loss_is_the_validation_loss_for_any_batch_size(name: str) -> None:
+    data = _skewed()
+    found: list[float] = []
+    for size in (5, 8, 36, 37, 64):  # 36 makes batches of 18 and 19
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).initialize(3)
+        one = Trainer(model, LOSSES[name](), optim.SGD(lr=1e-30), batch_size=size, progress=False, doctor=False)
+        (epoch,) = one.fit(data, data, epochs=1)
+        assert epoch.validation_loss is not None
+        found += [epoch.loss, epoch.validation_loss]
+        logits = model(data.images)
+        entropy = -log_softmax(logits)[np.arange(37), data.labels].mean()
+        assert one.evaluate(data).cross_entropy == pytest.approx(entropy, rel=1e-6)
+        if name == "plain":
+            assert epoch.validation_cross_entropy is None
+            assert epoch.validation_loss == pytest.approx(entropy, rel=1e-6)
+        else:
+            assert epoch.validation_cross_entropy == pytest.approx(entropy, rel=1e-6)
+    exact = _written_out(name, log_softmax(logits), data.labels)
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def _written_out(name: str, logs: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """The reported loss, from its equation: Σ w·l / Σ w, or Σ w·l / N for a sum."""
+    weights = np.array([1.0, 10.0]) if name in ("weights", "both", "weighted sum") else np.ones(2)
+    smoothing = 0.2 if name in ("smoothing", "both") else 0.0
+    targets = (1 - smoothing) * np.eye(2)[labels] + smoothing / 2
+    total = -(targets * weights * logs).sum()
+    return float(total / (len(labels) if "sum" in name else weights[labels].sum()))
+
+
+def test_the_loss_of_a_regression_is_a_mean_over_samples_too() -> None:
+    values = np.random.default_rng(0).standard_normal((11, 2)).astype(np.float32)
+    for reduction, exact in (("mean", float((values**2).mean())), ("sum", float((values**2).sum()) / 11)):
+        loss = nn.MSELoss(reduction)
+        epoch = EpochLoss(loss)
+        for part in (values[:7], values[7:10], values[10:]):
+            epoch.add(float(loss(np.zeros_like(part), part)), part)
+        assert epoch.value == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +257,18 @@ def test_lines_for_pipes() -> None:
     stream.truncate(stream.seek(0))
     trainer(progress=Lines(stream)).fit(stripes(16), epochs=1)
     assert stream.getvalue().splitlines()[0] == "16 images, 1 epoch of 1 batch of up to 16"
+
+
+def test_the_plain_cross_entropy_stands_beside_a_weighted_loss() -> None:
+    data, stream = _skewed(), io.StringIO()
+    rule, loss = optim.SGD(lr=0.0), nn.CrossEntropyLoss(np.array([1.0, 10.0]))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    one = Trainer(model, loss, rule, batch_size=16, progress=Lines(stream), doctor=False)
+    history = one.fit(data, data, epochs=1)
+    (epoch,) = history
+    shown = f"held-out loss {epoch.validation_loss:.4f} (cross entropy {epoch.validation_cross_entropy:.4f})"
+    assert f"epoch 1/1  loss {epoch.loss:.4f}  {shown}  accuracy" in stream.getvalue()
+    assert "held-out cross entropy" in history_html(history)
 
 
 @pytest.mark.parametrize("width", [30, 60, 120])

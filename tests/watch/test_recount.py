@@ -102,13 +102,13 @@ def test_outputs_are_those_of_a_recount(name: str, engine: str, dtype: str, kept
         x, y = batch(NETWORKS[name][1], count, count, dtype)
         outputs = outputs_of(step, x)
         step(x, y)
-        means, spreads, zeros = watch.means(), watch.spreads(), watch.zero_shares()
-        assert set(means) == set(spreads)
+        means, stds, zeros = watch.means(), watch.stds(), watch.zero_shares()
+        assert set(means) == set(stds)
         for path, output in outputs.items():
             if path in means:
                 wide = output.astype(np.float64)
                 np.testing.assert_allclose(means[path], wide.mean(), err_msg=path, **exact)
-                np.testing.assert_allclose(spreads[path], wide.std(), err_msg=path, **exact)
+                np.testing.assert_allclose(stds[path], wide.std(), err_msg=path, **exact)
             if path in zeros:
                 tiny = np.finfo(dtype).tiny
                 assert zeros[path] == pytest.approx((np.abs(output) < tiny).mean(), abs=1e-12), path

@@ -28,7 +28,7 @@ def watched() -> Any:
 def test_the_table_has_a_line_a_layer_and_fits_80_columns() -> None:
     lines = repr(watched()).splitlines()
     assert lines[0] == "after step 1; silent: units that never fired in 8 samples"
-    assert lines[1].split() == ["layer", "mean", "spread", "zero", "flat", "silent", "∂θ", "of", "last", "Δθ/θ"]
+    assert lines[1].split() == ["layer", "mean", "std", "zero", "sat", "silent", "∂θ", "of", "last", "Δθ/θ"]
     assert len(lines) == 3 + 5
     assert all(len(line) <= 80 for line in lines)
     assert lines[3].startswith("…")
@@ -38,7 +38,7 @@ def test_the_table_has_a_line_a_layer_and_fits_80_columns() -> None:
 
 def test_numbers_of_every_size_fit() -> None:
     layer = {
-        "mean": -1.234e-12, "spread": 9.9e37, "zeros": 0.004, "saturated": 1.0, "gradient_norm": 1e-30,
+        "mean": -1.234e-12, "std": 9.9e37, "zeros": 0.004, "saturated": 1.0, "gradient_norm": 1e-30,
         "gradient_ratio": 1e5, "update_ratio": None, "units": 2048, "silent": list(range(64)), "silent_count": 1999,
     }  # fmt: skip
     record = {"step": 123_456, "samples": 1_000_000, "layers": {"a" * 60: layer}}

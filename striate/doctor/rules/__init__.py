@@ -3,6 +3,7 @@
 from striate.doctor.rules import (
     connection,
     data,
+    extremes,
     generalization,
     gradients,
     labels,
@@ -13,5 +14,6 @@ from striate.doctor.rules import (
 )
 
 __all__ = [
-    "connection", "data", "generalization", "gradients", "labels", "normalization", "outputs", "rate", "units",
+    "connection", "data", "extremes", "generalization", "gradients", "labels", "normalization", "outputs", "rate",
+    "units",
 ]  # fmt: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Remedy, Unfreeze
 from striate.doctor.rule import When, rule
+from striate.doctor.training_trace import TrainingTrace
 
 ENOUGH = 5
 
@@ -27,20 +27,20 @@ ENOUGH = 5
         "idle_normalization", "overfitting", "learning_rate_too_high",
     ),
 )  # fmt: skip
-def no_gradient(chart: Chart) -> Iterator[Finding]:
+def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
     """Layers that stay what they were."""
-    structure = chart.structure
+    structure = trace.structure
     if structure is None:
         return
     maps = {one.path for one in structure.maps}
-    frozen = tuple(dict.fromkeys(path for path in chart.random_and_frozen if path in maps))
+    frozen = tuple(dict.fromkeys(path for path in trace.random_and_frozen if path in maps))
     if frozen:
         yield Finding(
             "no_gradient", Severity.WARNING if len(frozen) < len(maps) else Severity.ERROR, frozen[0], (), 0.9,
             {"frozen layers": len(frozen), "layers": len(maps)},
             f"{_layers(frozen)} frozen with the random weights of the start",
             "requires_grad is off, but nothing was loaded into them: they pass their input through a random map.",
-            Remedy.of(chart.setup, "let them learn, or load weights into them before freezing", Unfreeze(frozen)),
+            Remedy.of(trace.setup, "let them learn, or load weights into them before freezing", Unfreeze(frozen)),
             "frozen", layers=frozen,
         )  # fmt: skip
     lost = tuple(dict.fromkeys(name.rpartition(".")[0] for name in structure.unused))
@@ -52,16 +52,16 @@ def no_gradient(chart: Chart) -> Iterator[Finding]:
             Remedy("use the result in forward, or delete the layer", f"x = self.{lost[0]}(x)   # in forward"),
             "unused", layers=lost,
         )  # fmt: skip
-    if len(chart.readings) < ENOUGH:
+    if len(trace.readings) < ENOUGH:
         return
     zero = tuple(
         one.path
         for one in structure.maps
-        if one.path not in frozen and one.path not in lost and _always_zero(chart, one.path)
+        if one.path not in frozen and one.path not in lost and _always_zero(trace, one.path)
     )
     if zero and len(zero) < len(structure.maps):
         yield Finding(
-            "no_gradient", Severity.ERROR, zero[-1], (), 0.8, {"layers": len(zero), "steps read": len(chart.readings)},
+            "no_gradient", Severity.ERROR, zero[-1], (), 0.8, {"layers": len(zero), "steps read": len(trace.readings)},
             f"{_layers(zero)} without any gradient: exactly 0 in every step",
             "Between here and the loss is something whose derivative is 0 everywhere: a comparison, a rounding, a "
             "multiplication by 0, or dead units.",
@@ -70,8 +70,8 @@ def no_gradient(chart: Chart) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _always_zero(chart: Chart, path: str) -> bool:
-    norms = [one.layers[path].gradient_norm for one in chart.readings if path in one.layers]
+def _always_zero(trace: TrainingTrace, path: str) -> bool:
+    norms = [one.layers[path].gradient_norm for one in trace.readings if path in one.layers]
     return len(norms) >= ENOUGH and all(norm == 0 for norm in norms)
 
 

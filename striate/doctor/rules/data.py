@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import DropFeatures, DropLeaked, Remedy, Standardize
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import Array, Sample, coarse, nearest
+from striate.doctor.training_trace import TrainingTrace
 
 LARGE = 5.0
 SMALL = 0.05
@@ -41,9 +41,9 @@ WIDEST = 1024
         "learning_rate_too_low",
     ),
 )  # fmt: skip
-def constant_features(chart: Chart) -> Iterator[Finding]:
+def constant_features(trace: TrainingTrace) -> Iterator[Finding]:
     """Nothing varies: nothing can be learned from it."""
-    sample = chart.data
+    sample = trace.data
     if sample is None or len(sample.dataset) < 2 or not sample.constant.any():
         return
     constant = sample.constant
@@ -67,7 +67,7 @@ def constant_features(chart: Chart) -> Iterator[Finding]:
     if not constant.any() or sample.standardizer is not None:  # a standardizer makes them exactly 0
         return
     places = tuple(int(i) for i in np.flatnonzero(constant))
-    first = chart.structure.first_map if chart.structure else None
+    first = trace.structure.first_map if trace.structure else None
     change = (DropFeatures(places, first.path),) if first else ()
     yield Finding(
         "constant_features", Severity.ERROR if harmful else Severity.WARNING, "data", places, 1.0,
@@ -75,7 +75,7 @@ def constant_features(chart: Chart) -> Iterator[Finding]:
         f"{_features(places)} the same in every sample",
         "A constant says nothing about the class. It acts as one more bias, whose gradient grows with the constant, "
         "and a large one makes the first layer's steps too large. A sensor that is broken looks like this.",
-        Remedy.of(chart.setup, "leave it out (or standardize, which makes it exactly 0)", *change),
+        Remedy.of(trace.setup, "leave it out (or standardize, which makes it exactly 0)", *change),
     )  # fmt: skip
 
 
@@ -96,14 +96,14 @@ def _features(places: tuple[int, ...]) -> str:
     remedy="keep one of each",
     explains=("overfitting", "learning_rate_too_high"),
 )
-def duplicate_features(chart: Chart) -> Iterator[Finding]:
+def duplicate_features(trace: TrainingTrace) -> Iterator[Finding]:
     """The same column twice: it counts twice."""
-    sample = chart.data
+    sample = trace.data
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
     if not sample.is_table and sample.features <= PICTURE:
         return  # grey pictures stored in colour do no harm
-    varying = np.flatnonzero((sample.spreads > 0) & ~sample.constant)
+    varying = np.flatnonzero((sample.stds > 0) & ~sample.constant)
     if len(varying) < 2 or len(varying) > WIDEST:
         return
     rows = sample.by_feature[varying][:, :4096].astype(np.float64)
@@ -115,7 +115,7 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
     if not copies or (sample.features > TABLE and sample.is_table and len(copies) < 0.05 * sample.features):
         return
     places = tuple(copies)
-    first = chart.structure.first_map if chart.structure else None
+    first = trace.structure.first_map if trace.structure else None
     change = (DropFeatures(places, first.path),) if first else ()
     most = int(np.bincount(list(copies.values())).max()) + 1
     originals = sorted(set(copies.values()))
@@ -126,7 +126,7 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
         f"{', '.join(map(str, originals[:6]))}",
         "A feature that stands in the data several times gets as many times the weight and the step, at the expense of "
         "the others; it brings nothing new.",
-        Remedy.of(chart.setup, "keep one of each", *change),
+        Remedy.of(trace.setup, "keep one of each", *change),
     )  # fmt: skip
 
 
@@ -147,21 +147,21 @@ def duplicate_features(chart: Chart) -> Iterator[Finding]:
         "idle_normalization", "overfitting",
     ),
 )  # fmt: skip
-def unstandardized_input(chart: Chart) -> Iterator[Finding]:
+def unstandardized_input(trace: TrainingTrace) -> Iterator[Finding]:
     """M8."""
-    sample = chart.data
+    sample = trace.data
     if sample is None or sample.constant.all() or len(sample.x) < 2:
         return
     varying = ~sample.constant
-    means, spreads = sample.means[varying], sample.spreads[varying]
-    scale = float(np.sqrt(np.mean(np.square(means) + np.square(spreads))))
-    offset = float(np.median(np.abs(means) / np.maximum(spreads, 1e-30)))
-    positive = spreads[spreads > 0]
+    means, stds = sample.means[varying], sample.stds[varying]
+    scale = float(np.sqrt(np.mean(np.square(means) + np.square(stds))))
+    offset = float(np.median(np.abs(means) / np.maximum(stds, 1e-30)))
+    positive = stds[stds > 0]
     uneven = float(positive.max() / np.median(positive)) if len(positive) else 1.0
     low = float(positive.max() / np.quantile(positive, 0.2)) if len(positive) else 1.0
     compared = (sample.is_table and sample.features <= TABLE) or (not sample.is_table and 1 < sample.features <= TABLE)
-    absorbed = chart.structure is not None and chart.structure.normalized_input
-    evidence = {"root mean square": scale, "mean": float(means.mean()), "spread": float(np.median(spreads))}
+    absorbed = trace.structure is not None and trace.structure.normalized_input
+    evidence = {"root mean square": scale, "mean": float(means.mean()), "spread": float(np.median(stds))}
     if not absorbed and (scale > LARGE or scale < SMALL):
         what = f"the inputs are {'large' if scale > LARGE else 'tiny'}: root mean square {scale:.3g} instead of 1"
         cause = "large" if scale > LARGE else "small"
@@ -184,7 +184,7 @@ def unstandardized_input(chart: Chart) -> Iterator[Finding]:
         what + (", though the model standardizes them" if again else ""),
         "The starting weights and the usual learning rates presume inputs of mean 0 and spread 1. The first layer's "
         "outputs grow with the input's scale and its gradient with the square of it: one learning rate cannot fit all.",
-        Remedy.of(chart.setup, text, Standardize()),
+        Remedy.of(trace.setup, text, Standardize()),
         cause,
     )  # fmt: skip
 
@@ -199,15 +199,15 @@ def unstandardized_input(chart: Chart) -> Iterator[Finding]:
     why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
     remedy="leave the samples out of the validation set; split before copying or augmenting",
 )
-def leakage(chart: Chart) -> Iterator[Finding]:
+def leakage(trace: TrainingTrace) -> Iterator[Finding]:
     """Validation that measures memory."""
-    train_set, validation = chart.setup.train_set, chart.setup.validation
+    train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or validation is None or validation.images.shape[1:] != train_set.images.shape[1:]:
         return
     exact = _exact(train_set.images, validation.images)
-    near = _near(chart.data, chart.validation) if len(exact) < LEAKED * len(validation) else np.zeros(0, np.int64)
+    near = _near(trace.data, trace.validation) if len(exact) < LEAKED * len(validation) else np.zeros(0, np.int64)
     places = np.union1d(exact, near).astype(np.int64)
-    looked_at = len(validation) if len(exact) >= len(near) else len(chart.validation.y if chart.validation else [])
+    looked_at = len(validation) if len(exact) >= len(near) else len(trace.validation.y if trace.validation else [])
     share = len(places) / max(looked_at, 1)
     if share < LEAKED or len(places) < LEAST_LEAKED:
         return
@@ -218,7 +218,7 @@ def leakage(chart: Chart) -> Iterator[Finding]:
         Remedy("validate on data of its own: split once, before anything is copied or augmented")
         if whole
         else Remedy.of(
-            chart.setup, "leave them out of the validation set (or split before copying, augmenting)", *change
+            trace.setup, "leave them out of the validation set (or split before copying, augmenting)", *change
         )
     )
     yield Finding(

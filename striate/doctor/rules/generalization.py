@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Epochs, Remedy
 from striate.doctor.rule import When, rule
+from striate.doctor.training_trace import TrainingTrace
 
 RISEN = 1.25
 LEAST_RISE = 0.1
@@ -26,14 +26,14 @@ GAP = 0.05
     why="The network learns single samples by heart, which says nothing about others.",
     remedy="stop at the best epoch; more data, weight decay, dropout, a smaller network",
 )
-def overfitting(chart: Chart) -> Iterator[Finding]:
+def overfitting(trace: TrainingTrace) -> Iterator[Finding]:
     """Learned by heart."""
-    found = [loss for loss in chart.validation_losses if loss is not None]
-    accuracies = [accuracy for accuracy in chart.validation_accuracies if accuracy is not None]
-    if len(found) < 3 or len(found) != chart.epochs or not chart.probes:
+    found = [loss for loss in trace.validation_losses if loss is not None]
+    accuracies = [accuracy for accuracy in trace.validation_accuracies if accuracy is not None]
+    if len(found) < 3 or len(found) != trace.epochs or not trace.probes:
         return
     best = int(np.argmin(found))
-    last, train, known = found[-1], chart.epoch_losses[-1], chart.probes[-1].accuracy
+    last, train, known = found[-1], trace.epoch_losses[-1], trace.probes[-1].accuracy
     if best > len(found) - 3 or last < RISEN * found[best] or last - found[best] < LEAST_RISE:
         return
     if train > 0.5 * last or known - accuracies[-1] < GAP:
@@ -46,7 +46,7 @@ def overfitting(chart: Chart) -> Iterator[Finding]:
         f"training went on to {train:.2g}",
         "The network learns single samples by heart, which says nothing about others.",
         Remedy.of(
-            chart.setup,
+            trace.setup,
             f"stop after epoch {best + 1}; or more data, weight_decay=, nn.Dropout, a smaller network",
             Epochs(best + 1),
         ),

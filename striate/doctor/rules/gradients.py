@@ -1,17 +1,17 @@
-"""Rules over the gradient on its way back: vanishing and exploding, and through what (M5)."""
+"""Rules about the gradient on its way back: where it vanishes or explodes, and why."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 
-from striate.doctor.chart import Chart, Reading
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Activation, Change, Initialization, Normalize, Remedy
 from striate.doctor.rule import When, rule
-from striate.doctor.rules.outputs import is_rectifying, is_squashing
+from striate.doctor.rules.outputs import saturates, weakens
 from striate.doctor.structure import Structure
-from striate.nn.activation import LeakyReLU, ReLU, Sigmoid
+from striate.doctor.training_trace import Reading, TrainingTrace
 
 VANISHED = 1e-3
 CERTAIN = 1e-5
@@ -30,40 +30,37 @@ def flow(structure: Structure, reading: Reading) -> dict[str, float]:
     return found
 
 
-def early_flow(chart: Chart) -> dict[str, float]:
+def early_flow(trace: TrainingTrace) -> dict[str, float]:
     """Medians of the first ten steps."""
-    if chart.structure is None:
+    if trace.structure is None:
         return {}
-    found = {one.path: chart.median(one.path, "gradient_norm", chart.early) for one in chart.structure.maps}
+    found = {one.path: trace.median(one.path, "gradient_norm", trace.early) for one in trace.structure.maps}
     return {path: norm for path, norm in found.items() if math.isfinite(norm)}
 
 
-def signal(chart: Chart) -> dict[str, float]:
+def signal(trace: TrainingTrace) -> dict[str, float]:
     """Spread of what each activation gives to the next layer, in the first step."""
-    if chart.structure is None or not chart.readings:
+    if trace.structure is None or not trace.readings:
         return {}
-    layers = chart.readings[0].layers
-    return {one.path: layers[one.path].spread for one in chart.structure.activations if one.path in layers}
+    layers = trace.readings[0].layers
+    return {one.path: layers[one.path].std for one in trace.structure.activations if one.path in layers}
 
 
-def growth(chart: Chart) -> float:
-    """Factor by which the starting weights change the spread of a signal, a layer: gain over the activation's own.
+def growth(trace: TrainingTrace) -> float:
+    """Factor by which each layer changes the spread of a signal at the start, as a geometric mean over the layers.
 
-    Wx has √(mean w² · fan-in) times the root mean square of x; ReLU keeps 1/√2 of it, leaky ReLU √((1 + α²)/2), tanh
-    at most all. 1 where batch normalization follows every map.
+    Wx has √(mean w² · fan-in) times the root mean square of x; an activation keeps 1/gain of it, or at most all where
+    it saturates. 1 where normalization follows every map.
     """
-    structure = chart.structure
+    structure = trace.structure
     factors: list[float] = []
     for one in structure.maps[:-1] if structure else ():
-        act = structure.activation_of(one.path) if structure else None
-        gain = chart.gains.get(one.path, 0.0)
-        if structure is None or act is None or gain <= 0 or structure.normalized(one.path):
+        activation = structure.activation_of(one.path) if structure else None
+        gain = trace.gains.get(one.path, 0.0)
+        if structure is None or activation is None or gain <= 0 or structure.normalized(one.path):
             continue
-        kept = 1.0
-        if isinstance(act.layer, ReLU):
-            kept = math.sqrt(0.5)
-        elif isinstance(act.layer, LeakyReLU):
-            kept = math.sqrt((1 + act.layer.negative_slope**2) / 2)
+        # How much a saturating function keeps depends on the size of the signal.
+        kept = 1.0 if activation.saturation_bounds is not None else 1 / activation.gain
         factors.append(math.log(gain * kept))
     return math.exp(math.fsum(factors) / len(factors)) if factors else 1.0
 
@@ -84,37 +81,37 @@ def growth(chart: Chart) -> float:
         "idle_normalization", "dead_units:weak signal",
     ),
 )  # fmt: skip
-def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
-    """∂L/∂W₁ carries Π σ′(a_l)."""
-    structure, norms = chart.structure, early_flow(chart)
-    if structure is None or len(norms) < 3 or len(chart.early) < 3:
+def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
+    """∂L/∂W₁ contains the product of all slopes σ′(a_l) above it."""
+    structure, norms = trace.structure, early_flow(trace)
+    if structure is None or len(norms) < 3 or len(trace.early) < 3:
         return
     paths = list(norms)
     first, last = norms[paths[0]], norms[paths[-1]]
     if last <= 0 or first <= 0:
-        return  # exactly zero is no vanishing: dead units, or a layer that is not connected
+        return  # exactly zero is another fault: dead units, or a layer that is not connected
     ratio = first / last
-    if not (ratio < CERTAIN or (ratio < VANISHED and chart.stuck)):
+    if not (ratio < CERTAIN or (ratio < VANISHED and trace.stuck)):
         return
-    shrinking = growth(chart)
-    squashing = [one for one in structure.activations if is_squashing(one.layer)]
-    sigmoids = [one for one in squashing if isinstance(one.layer, Sigmoid)]
+    shrinking = growth(trace)
+    weakening = [one for one in structure.activations if weakens(one)]
     each = ratio ** (1 / max(len(norms) - 1, 1))
     inner = tuple(path for path in paths[:-1])
     evidence = {"first to last": ratio, "a layer": each, "layers": len(norms), "gain a layer": shrinking}
-    if 2 * len(sigmoids) >= len(structure.activations) > 0:
+    if 2 * len(weakening) >= len(structure.activations) > 0:
         cause = "activation"
+        function = weakening[0]
+        slope = Fraction(function.activation.max_derivative if function.activation else 1.0).limit_denominator(100)
         why = (
-            "The derivative of a sigmoid is at most 1/4, and the gradient of the first layer carries one of them for "
-            f"every sigmoid above it: here {len(sigmoids)}."
+            f"The derivative of {function.name} is at most {slope}, and the gradient of the first layer carries one "
+            f"such factor for every such layer above it: here {len(weakening)}."
         )
         text = "use leaky ReLU, whose derivative is 1 for positive inputs, and normalize before it"
-        places = tuple(one.path for one in sigmoids)
-        changes: tuple[Change, ...] = (Activation(places), Normalize(places, tuple(one.rank for one in sigmoids)))
+        places = tuple(one.path for one in weakening)
+        changes: tuple[Change, ...] = (Activation(places), Normalize(places, tuple(one.rank for one in weakening)))
     elif shrinking < SHRINKS and structure.activations:
         cause = "initialization"
-        rectifying = any(is_rectifying(one.layer) for one in structure.activations)
-        init = "he" if rectifying else "xavier"
+        init = "xavier" if all(saturates(one) for one in structure.activations) else "he"
         why = (
             f"The starting weights are too small: the signal loses {100 * (1 - shrinking):.0f} % of its spread with "
             "every layer forward, and the gradient as much on its way back."
@@ -127,7 +124,7 @@ def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
         text = "normalize before each activation, or add skip connections (nn.Residual)"
         acts = structure.activations
         changes = (Normalize(tuple(one.path for one in acts), tuple(one.rank for one in acts)),) if acts else ()
-    remedy = Remedy.of(chart.setup, text, *changes)
+    remedy = Remedy.of(trace.setup, text, *changes)
     yield Finding(
         "vanishing_gradients", Severity.ERROR, paths[0], (), 0.95 if ratio < CERTAIN else 0.85, evidence,
         f'gradients vanish: layer "{paths[0]}" gets {ratio:.1e} of the gradient of layer "{paths[-1]}"',
@@ -150,34 +147,34 @@ def vanishing_gradients(chart: Chart) -> Iterator[Finding]:
         "learning_rate_too_low", "labels_shuffled:nothing learned",
     ),
 )  # fmt: skip
-def exploding_gradients(chart: Chart) -> Iterator[Finding]:
-    """Too large a start, in every layer."""
-    structure, norms = chart.structure, early_flow(chart)
-    if structure is None or len(structure.maps) < 3 or not chart.readings:
+def exploding_gradients(trace: TrainingTrace) -> Iterator[Finding]:
+    """Weights that start too large in every layer."""
+    structure, norms = trace.structure, early_flow(trace)
+    if structure is None or len(structure.maps) < 3 or not trace.readings:
         return
-    spreads = [spread for spread in signal(chart).values() if spread > 0]
-    scores = chart.readings[0].layers.get(structure.maps[-1].path)
-    forward = max(spreads) / spreads[0] if spreads else 1.0
-    if scores is not None and spreads:
-        forward = max(forward, scores.spread / spreads[0] / 3)
+    stds = [std for std in signal(trace).values() if std > 0]
+    scores = trace.readings[0].layers.get(structure.maps[-1].path)
+    forward = max(stds) / stds[0] if stds else 1.0
+    if scores is not None and stds:
+        forward = max(forward, scores.std / stds[0] / 3)
     paths = list(norms)
     ratio = norms[paths[0]] / norms[paths[-1]] if len(paths) > 1 and norms[paths[-1]] > 0 else 1.0
     if not (ratio > EXPLODED or forward > EXPLODED):
         return
-    rectifying = any(is_rectifying(one.layer) for one in structure.activations)
-    init = "he" if rectifying or not structure.activations else "xavier"
+    saturating = bool(structure.activations) and all(saturates(one) for one in structure.activations)
+    init = "xavier" if saturating else "he"
     inner = tuple(one.path for one in structure.maps)
     first = structure.maps[0].path
     yield Finding(
         "exploding_gradients", Severity.ERROR, first, (), 0.9,
         {"first to last": ratio, "last to first activation": forward, "layers": len(structure.maps),
-         "loss at the start": chart.start_loss},
+         "loss at the start": trace.start_loss},
         f'gradients explode: layer "{first}" gets {ratio:.1e} times the gradient of the last layer'
         if ratio > EXPLODED
         else f"signals explode: they grow {forward:.1e}-fold from the first activation to the last",
         "The starting weights are too large: every layer multiplies the signal on its way forward, and the gradient on "
         "its way back.",
-        Remedy.of(chart.setup, f"start the layers with init={init!r}, which keeps the spread",
+        Remedy.of(trace.setup, f"start the layers with init={init!r}, which keeps the spread",
                   Initialization(inner[:-1], init), Initialization(inner[-1:], "torch")),
         "initialization",
     )  # fmt: skip

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Remedy, Renumber, RollLabels
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import NEIGHBOURS, Array, Sample, nearest
+from striate.doctor.training_trace import TrainingTrace
 
 BLIND = 3.0
 SURE = 6.0
@@ -40,10 +40,10 @@ images, labels = images[order], labels[order]   # one order for both"""
         "labels_shifted", "sorted_batches", "dead_units", "stale_statistics",
     ),
 )  # fmt: skip
-def one_class(chart: Chart) -> Iterator[Finding]:
+def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     """Nothing to tell apart."""
-    sample = chart.data
-    if sample is None or not chart.setup.classifies or len(sample.dataset) < 2 or len(sample.dataset.classes) < 2:
+    sample = trace.data
+    if sample is None or not trace.setup.classifies or len(sample.dataset) < 2 or len(sample.dataset.classes) < 2:
         return
     present = np.flatnonzero(sample.class_shares)
     if len(present) > 1:
@@ -75,10 +75,10 @@ def one_class(chart: Chart) -> Iterator[Finding]:
         "labels_shuffled", "constant_predictions", "overfitting", "learning_rate_too_low", "learning_rate_too_high",
     ),
 )  # fmt: skip
-def labels_shifted(chart: Chart) -> Iterator[Finding]:
+def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
     """Off by one."""
-    sample = chart.data
-    if sample is None or not chart.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
+    sample = trace.data
+    if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return
     error = sample.standard_error()
     own = (sample.agreement(sample.y) - sample.chance) / error
@@ -97,15 +97,15 @@ def labels_shifted(chart: Chart) -> Iterator[Finding]:
             f"the labels are {abs(places)} place{'s' if abs(places) > 1 else ''} away from their inputs",
             "With the labels moved, samples that look alike have the same label far more often. Inputs and labels were "
             "read from rows that do not correspond: a header line, a lost first sample.",
-            Remedy.of(chart.setup, "move the labels back to their inputs", RollLabels(places)),
+            Remedy.of(trace.setup, "move the labels back to their inputs", RollLabels(places)),
             "places",
         )  # fmt: skip
         return
-    if own > SURE and chart.validation is not None:
-        yield from _renumbered(chart, sample, chart.validation)
+    if own > SURE and trace.validation is not None:
+        yield from _renumbered(trace, sample, trace.validation)
 
 
-def _renumbered(chart: Chart, ours: Sample, theirs: Sample) -> Iterator[Finding]:
+def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[Finding]:
     """Whether near samples of both sets have labels that correspond by another rule than equality."""
     if len(theirs.y) < LEAST // 2 or theirs.x.shape[1:] != ours.x.shape[1:]:
         return
@@ -141,7 +141,7 @@ def _renumbered(chart: Chart, ours: Sample, theirs: Sample) -> Iterator[Finding]
         + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else ""),
         "Samples of the two sets that look alike hardly ever have the same label, but the same pair of labels. Classes "
         "counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
-        Remedy.of(chart.setup, "number the training labels as the validation set does (or the other way round)",
+        Remedy.of(trace.setup, "number the training labels as the validation set does (or the other way round)",
                   Renumber(tuple(int(i) for i in numbers))),
         "numbers",
     )  # fmt: skip
@@ -152,8 +152,8 @@ def _in_units_of(ours: Sample, theirs: Sample) -> Array:
     flat = theirs.x.reshape(len(theirs.x), -1) if ours.is_table else None
     if flat is not None and flat.shape[1] == ours.points.shape[1]:
         raw = ours.x.reshape(len(ours.x), -1)
-        spread = raw.std(axis=0)
-        return (flat - raw.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        std = raw.std(axis=0)
+        return (flat - raw.mean(axis=0)) / np.where(std > 0, std, 1)
     return theirs.points
 
 
@@ -172,10 +172,10 @@ def _in_units_of(ours: Sample, theirs: Sample) -> Array:
         "saturated_units",
     ),
 )  # fmt: skip
-def labels_shuffled(chart: Chart) -> Iterator[Finding]:
+def labels_shuffled(trace: TrainingTrace) -> Iterator[Finding]:
     """Two permutations where there should be one."""
-    sample = chart.data
-    if sample is None or not chart.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
+    sample = trace.data
+    if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return
     error = sample.standard_error()
     own = (sample.agreement(sample.y) - sample.chance) / error
@@ -183,21 +183,21 @@ def labels_shuffled(chart: Chart) -> Iterator[Finding]:
         return
     evidence = {"agreement of neighbours": sample.agreement(sample.y), "by chance": sample.chance}
     sure, cause = 0.0, "neighbours"
-    theirs = chart.validation
+    theirs = trace.validation
     if theirs is not None and len(theirs.y) >= LEAST // 2:
         beyond = (theirs.agreement(theirs.y) - theirs.chance) / theirs.standard_error()
         evidence["in validation"] = theirs.agreement(theirs.y)
         if beyond > SURE:
             sure = 0.95
-    if not sure and chart.seasoned and chart.finished:
-        validated = [accuracy for accuracy in chart.validation_accuracies if accuracy is not None]
+    if not sure and trace.seasoned and trace.finished:
+        validated = [accuracy for accuracy in trace.validation_accuracies if accuracy is not None]
         top = float(sample.class_shares.max())
-        known = chart.probes[-1].accuracy if chart.probes else 0.0
+        known = trace.probes[-1].accuracy if trace.probes else 0.0
         if validated and known > max(validated) + MEMORIZED and max(validated) < 1.3 * top:
             evidence |= {"training accuracy": known, "validation accuracy": validated[-1]}
             sure, cause = 0.85, "memorized"
-        elif chart.stuck and (not validated or max(validated) < 1.3 * top):
-            evidence |= {"loss": chart.recent_loss, "loss of a constant": chart.baseline or 0.0}
+        elif trace.stuck and (not validated or max(validated) < 1.3 * top):
+            evidence |= {"loss": trace.recent_loss, "loss of a constant": trace.baseline or 0.0}
             sure, cause = 0.5, "nothing learned"
     if not sure:
         return

@@ -1,4 +1,4 @@
-"""Rules over batches and batch normalization (M9, M10)."""
+"""Rules about batches and normalization."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Initialization, NormOptions, Remedy, Shuffle
 from striate.doctor.rule import When, rule
-from striate.nn.normalization import BatchNorm
+from striate.doctor.training_trace import TrainingTrace
 
 UNIFORM = 0.5
 ONE_SIDED = 0.95
@@ -35,22 +34,22 @@ SEEN = 50
         "labels_shuffled:nothing learned", "saturated_units", "learning_rate_too_low",
     ),
 )  # fmt: skip
-def sorted_batches(chart: Chart) -> Iterator[Finding]:
-    """One class after the other."""
-    diversity = chart.diversity
-    if len(diversity) < 4 or np.square(chart.labels_seen / chart.labels_seen.sum()).sum() > ONE_SIDED:
+def sorted_batches(trace: TrainingTrace) -> Iterator[Finding]:
+    """Batches of one class after the other."""
+    diversity = trace.diversity
+    if len(diversity) < 4 or np.square(trace.labels_seen / trace.labels_seen.sum()).sum() > ONE_SIDED:
         return
     mean = float(np.mean(diversity))
     if mean >= UNIFORM:
         return
-    normalized = chart.structure is not None and bool(chart.structure.norms)
+    normalized = trace.structure is not None and bool(trace.structure.norms)
     more = " Batch normalization learns the statistics of the class that came last." if normalized else ""
     yield Finding(
         "sorted_batches", Severity.ERROR, "batches", (), 0.97,
         {"diversity": mean, "batches": len(diversity)},
         "the batches hold samples of few classes each: the data come in the order of their labels",
         "Every batch pulls the network towards its own classes, and what the earlier ones taught is forgotten." + more,
-        Remedy.of(chart.setup, "shuffle the samples anew in every epoch", Shuffle()),
+        Remedy.of(trace.setup, "shuffle the samples anew in every epoch", Shuffle()),
     )  # fmt: skip
 
 
@@ -65,35 +64,35 @@ def sorted_batches(chart: Chart) -> Iterator[Finding]:
     remedy="momentum 0.1; mixed and larger batches",
     explains=("overfitting", "constant_predictions"),
 )
-def stale_statistics(chart: Chart) -> Iterator[Finding]:
-    """Batch statistics in training, running ones in prediction."""
-    structure = chart.structure
-    if structure is None or not structure.norms or not chart.probes or chart.steps < SEEN or not chart.finished:
+def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
+    """Running statistics that do not fit the batches."""
+    structure = trace.structure
+    if structure is None or not structure.norms or not trace.probes or trace.steps < SEEN or not trace.finished:
         return
-    layers = {one.path: one.layer for one in structure.norms if isinstance(one.layer, BatchNorm)}
-    tracking = {path: layer for path, layer in layers.items() if layer.track_running_stats}
-    probe, recent = chart.probes[-1].loss, chart.recent_loss
+    layers = {one.path: one.normalization for one in structure.norms}
+    tracking = {path: found for path, layer in layers.items() if layer and (found := layer.running_statistics())}
+    probe, recent = trace.probes[-1].loss, trace.recent_loss
     if not tracking or not probe > 1.5 * recent + WORSE:
         return
     far = {
         path: float(np.median([one.mean_distance for one in found[-3:]]))
-        for path, found in chart.drifts.items()
+        for path, found in trace.drifts.items()
         if found
     }
-    slow = [path for path, layer in tracking.items() if layer.momentum is not None and layer.momentum < SLUGGISH]
+    slow = [path for path, found in tracking.items() if found.momentum is not None and found.momentum < SLUGGISH]
     where = max(far, key=lambda path: far[path]) if far else next(iter(slow or tracking))
     evidence = {"loss in training": recent, "loss in prediction": probe, "distance of means": far.get(where, math.nan)}
     if slow:
         where = where if where in slow else slow[0]
         momentum = tracking[where].momentum or 0.0
-        evidence |= {"momentum": momentum, "steps": chart.steps}
+        evidence |= {"momentum": momentum, "steps": trace.steps}
         cause = "momentum"
         why = (
             f"With momentum={momentum:g} the running statistics take up {100 * momentum:g} % of each batch: after "
-            f"{chart.steps} steps {100 * (1 - momentum) ** chart.steps:.0f} % of them are still what they started as. "
+            f"{trace.steps} steps {100 * (1 - momentum) ** trace.steps:.0f} % of them are still what they started as. "
             "(PyTorch's momentum is the share of the new; others give that of the old.)"
         )
-        remedy = Remedy.of(chart.setup, "let them follow the batches", NormOptions(tuple(slow)))
+        remedy = Remedy.of(trace.setup, "let them follow the batches", NormOptions(tuple(slow)))
     else:
         cause = "batches"
         why = (
@@ -121,24 +120,24 @@ def stale_statistics(chart: Chart) -> Iterator[Finding]:
         "learning_rate_too_low", "vanishing_gradients", "constant_predictions", "labels_shuffled:nothing learned",
     ),
 )  # fmt: skip
-def idle_normalization(chart: Chart) -> Iterator[Finding]:
-    """ε, or nothing to normalize."""
-    structure = chart.structure
-    if structure is None or not chart.readings:
+def idle_normalization(trace: TrainingTrace) -> Iterator[Finding]:
+    """A normalization without effect: ε is too large, or its input does not vary."""
+    structure = trace.structure
+    if structure is None or not trace.readings:
         return
-    first = chart.readings[0].layers
+    first = trace.readings[0].layers
     idle: dict[str, float] = {}
     for one in structure.norms:
-        if not isinstance(one.layer, BatchNorm) or one.path not in first:
+        if one.path not in first:
             continue
-        scale = chart.scales.get(one.path, 1.0)
-        if scale > 0 and first[one.path].spread < NIL * scale:
-            idle[one.path] = first[one.path].spread / scale
+        scale = trace.scales.get(one.path, 1.0)
+        if scale > 0 and first[one.path].std < NIL * scale:
+            idle[one.path] = first[one.path].std / scale
     if not idle:
         return
     where = next(iter(idle))
-    layer = structure.by_path[where].layer
-    eps = layer.eps if isinstance(layer, BatchNorm) else 0.0
+    layer = structure.by_path[where].normalization
+    eps = layer.eps if layer is not None else 0.0
     paths = tuple(idle)
     if eps > 1e-3:
         cause = "epsilon"
@@ -146,13 +145,13 @@ def idle_normalization(chart: Chart) -> Iterator[Finding]:
             f"ε = {eps:g} stands beside the variance under the root, and is larger than it: the layer only divides by "
             "√ε. (The second argument of BatchNorm is eps, the third momentum.)"
         )
-        remedy = Remedy.of(chart.setup, "take the usual ε", NormOptions(paths, 0.1, 1e-5))
+        remedy = Remedy.of(trace.setup, "take the usual ε", NormOptions(paths, 0.1, 1e-5))
     else:
         cause = "input"
         source = structure.map_of(where)
         why = "Its input hardly varies (less than ε): what comes before it is dead or starts too small."
         change = (Initialization((source.path,), "he"),) if source is not None else ()
-        remedy = Remedy.of(chart.setup, "start the layer before it larger", *change)
+        remedy = Remedy.of(trace.setup, "start the layer before it larger", *change)
     yield Finding(
         "idle_normalization", Severity.WARNING, where, (), 0.9,
         {"spread": idle[where], "epsilon": eps, "layers": len(idle)},

@@ -1,4 +1,4 @@
-"""Rules over the end of the network: the loss at the start, what stands before the loss, and what is predicted."""
+"""Rules about the end of the network: the loss at the start, the last layer, and the predictions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import ClassWeights, Initialization, MeanLoss, Remedy, Remove
 from striate.doctor.rule import When, rule
-from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from striate.nn.module import Module
+from striate.doctor.structure import Passed
+from striate.doctor.training_trace import TrainingTrace
 
 EXCESS = 2.0
 SAME = 0.95
@@ -35,25 +34,26 @@ _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scor
         "learning_rate_too_high",
     ),
 )  # fmt: skip
-def softmax_twice(chart: Chart) -> Iterator[Finding]:
-    """The loss already has one."""
-    if not chart.setup.classifies or chart.structure is None:
+def softmax_twice(trace: TrainingTrace) -> Iterator[Finding]:
+    """Softmax in the network, though the loss applies it as well."""
+    if not trace.setup.classifies or trace.structure is None:
         return
-    last = chart.structure.last
-    layered = last is not None and isinstance(last.layer, Softmax)
-    if not layered and not (chart.probes and chart.probes[-1].squashed):
+    last = trace.structure.last
+    layered = last is not None and last.op is not None and last.op.gives_probabilities
+    if not layered and not (trace.probes and trace.probes[-1].squashed):
         return
-    classes = len(chart.data.dataset.classes) if chart.data else 10
+    classes = len(trace.data.dataset.classes) if trace.data else 10
     where = last.path if layered and last else "loss"
     least = math.log(1 + (classes - 1) / math.e)
+    loss = type(trace.setup.loss).__name__
     hand = Remedy("return the scores before the softmax", "return logits   # not st.ops.softmax(logits)")
     yield Finding(
         "softmax_twice", Severity.ERROR, where, (), 0.99 if layered else 0.9,
         {"smallest loss possible": least, "classes": classes},
-        "softmax is applied twice: by the network and by CrossEntropyLoss",
-        "CrossEntropyLoss takes scores (logits) and applies softmax itself. Of probabilities, which differ by at most "
+        f"softmax is applied twice: by the network and by {loss}",
+        f"{loss} takes scores (logits) and applies softmax itself. Of probabilities, which differ by at most "
         f"1, it makes nearly equal ones: the loss cannot fall below {least:.2f}, and its gradient is small.",
-        Remedy.of(chart.setup, "leave the softmax out; predictions rank the same", Remove((where,)))
+        Remedy.of(trace.setup, "leave the softmax out; predictions rank the same", Remove((where,)))
         if layered
         else hand,
     )  # fmt: skip
@@ -63,7 +63,8 @@ def softmax_twice(chart: Chart) -> Iterator[Finding]:
     "bounded_outputs",
     When.ONCE,
     looks_for="an activation between the last linear map and the loss",
-    threshold="a Sigmoid, Tanh or ReLU layer at the end of a network that is trained by cross entropy",
+    threshold="an activation with bounded outputs (sigmoid, tanh, ReLU) at the end of a network that is trained by "
+    "cross entropy",
     source=f"{_LIMITS}: 0.80 nats for tanh and 10 classes; a ReLU gives no gradient to a class whose score is below 0",
     why="Scores that are bounded cannot become sure; a ReLU gives no gradient to a class whose score "
     "is negative.",
@@ -73,19 +74,23 @@ def softmax_twice(chart: Chart) -> Iterator[Finding]:
         "labels_shuffled:nothing learned",
     ),
 )  # fmt: skip
-def bounded_outputs(chart: Chart) -> Iterator[Finding]:
-    """Scores may be any number."""
-    last = chart.structure.last if chart.structure else None
-    if not chart.setup.classifies or last is None or not isinstance(last.layer, (Sigmoid, Tanh, ReLU)):
+def bounded_outputs(trace: TrainingTrace) -> Iterator[Finding]:
+    """Scores that cannot be any number."""
+    last = trace.structure.last if trace.structure else None
+    activation = last.activation if last is not None else None
+    if not trace.setup.classifies or last is None or activation is None:
         return
-    name = type(last.layer).__name__
+    low, high = activation.output_bounds
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return
+    loss = type(trace.setup.loss).__name__
     yield Finding(
         "bounded_outputs", Severity.ERROR, last.path, (), 0.95, {},
-        f"a {name} stands between the last linear map and the loss",
-        "CrossEntropyLoss takes scores of any size and sign. "
-        + ("Within ±1 they cannot become sure." if not isinstance(last.layer, ReLU)
+        f"{last.name} stands between the last linear map and the loss",
+        f"{loss} takes scores of any size and sign. "
+        + (f"Between {low:g} and {high:g} they cannot become sure." if math.isfinite(low) and math.isfinite(high)
            else "A class whose score is negative for a sample gets no gradient from it."),
-        Remedy.of(chart.setup, "leave it out", Remove((last.path,))),
+        Remedy.of(trace.setup, "leave it out", Remove((last.path,))),
     )  # fmt: skip
 
 
@@ -104,39 +109,39 @@ def bounded_outputs(chart: Chart) -> Iterator[Finding]:
         "learning_rate_too_low",
     ),
 )  # fmt: skip
-def loss_at_start(chart: Chart) -> Iterator[Finding]:
-    """Sure of what it cannot know yet."""
-    structure = chart.structure
-    if not chart.losses or chart.continued or structure is None or not structure.maps:
+def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
+    """Confident predictions before anything was learned."""
+    structure = trace.structure
+    if not trace.losses or trace.continued or structure is None or not structure.maps:
         return
-    if chart.setup.loss.reduction == "sum":
-        size = chart.setup.batch_size
+    if trace.setup.loss.reduction == "sum":
+        size = trace.setup.batch_size
         yield Finding(
             "loss_at_start", Severity.WARNING, "loss", (), 0.8,
-            {"loss at the start": chart.start_loss, "batch size": size, "a sample": chart.start_loss / size},
+            {"loss at the start": trace.start_loss, "batch size": size, "a sample": trace.start_loss / size},
             f"the loss is a sum over the batch: gradients are {size} times those of a mean",
             "The learning rate then means another thing for every batch size, and usual ones are too large.",
-            Remedy.of(chart.setup, "take the mean", MeanLoss()),
+            Remedy.of(trace.setup, "take the mean", MeanLoss()),
             "sum",
         )  # fmt: skip
         return
-    if not chart.setup.classifies or chart.baseline is None:
+    if not trace.setup.classifies or trace.baseline is None:
         return
-    classes = len(chart.data.dataset.classes) if chart.data else 0
-    equal = math.log(classes) if classes > 1 else chart.baseline
-    if not chart.start_loss > equal + EXCESS:
+    classes = len(trace.data.dataset.classes) if trace.data else 0
+    equal = math.log(classes) if classes > 1 else trace.baseline
+    if not trace.start_loss > equal + EXCESS:
         return
     last = structure.maps[-1]
-    reading = chart.readings[0].layers.get(last.path) if chart.readings else None
-    spread = reading.spread if reading else math.nan
+    reading = trace.readings[0].layers.get(last.path) if trace.readings else None
+    std = reading.std if reading else math.nan
     yield Finding(
         "loss_at_start", Severity.WARNING, last.path, (), 0.9,
-        {"loss at the start": chart.start_loss, "ln C": equal, "spread of the scores": spread},
-        f"the loss starts at {chart.start_loss:.3g} instead of ln C = {equal:.3g}: "
+        {"loss at the start": trace.start_loss, "ln C": equal, "spread of the scores": std},
+        f"the loss starts at {trace.start_loss:.3g} instead of ln C = {equal:.3g}: "
         f'layer "{last.path}" starts too large',
         "Before it has learned anything the network is sure, and mostly wrong. The first steps are spent on "
         "unlearning that, with gradients that are too large for the layers before.",
-        Remedy.of(chart.setup, "start the last layer smaller", Initialization((last.path,), "torch")),
+        Remedy.of(trace.setup, "start the last layer smaller", Initialization((last.path,), "torch")),
         "initialization",
     )  # fmt: skip
 
@@ -152,13 +157,13 @@ def loss_at_start(chart: Chart) -> Iterator[Finding]:
     "hardly count in the mean loss.",
     remedy="class weights N / (C · count) where classes are rare; else the finding that explains it",
 )
-def constant_predictions(chart: Chart) -> Iterator[Finding]:
-    """Mostly a symptom: whatever explains it ranks before it."""
-    yield from _flat_regression(chart)
-    sample = chart.data
-    if not chart.probes or not chart.finished or sample is None or not chart.setup.classifies or chart.steps < 30:
+def constant_predictions(trace: TrainingTrace) -> Iterator[Finding]:
+    """Mostly a symptom; a finding that explains it ranks before it."""
+    yield from _flat_regression(trace)
+    sample = trace.data
+    if not trace.probes or not trace.finished or sample is None or not trace.setup.classifies or trace.steps < 30:
         return
-    probe = chart.probes[-1]
+    probe = trace.probes[-1]
     top = float(sample.class_shares.max())
     present = int((sample.class_shares > 0).sum())
     if present < 2 or probe.top_share < SAME:
@@ -174,12 +179,12 @@ def constant_predictions(chart: Chart) -> Iterator[Finding]:
             "constant_predictions", Severity.WARNING, "labels", (probe.top_class,), 0.85, evidence,
             f"every sample is predicted to be class {name!r}, which {100 * top:.3g} % of the labels are",
             "To answer the frequent class always is cheap: the rare ones hardly count in the mean loss.",
-            Remedy.of(chart.setup, "let rare classes weigh more in the loss", ClassWeights(weights)),
+            Remedy.of(trace.setup, "let rare classes weigh more in the loss", ClassWeights(weights)),
             "imbalance",
         )  # fmt: skip
         return
     yield Finding(
-        "constant_predictions", Severity.ERROR, _last_path(chart), (probe.top_class,), 0.9, evidence,
+        "constant_predictions", Severity.ERROR, _last_path(trace), (probe.top_class,), 0.9, evidence,
         f"{100 * probe.top_share:.3g} % of the training samples are predicted to be class {name!r}",
         "The output hardly depends on the input. Look at the first layer whose outputs do not vary, and at its "
         "gradient: step.watch() has both.",
@@ -188,33 +193,38 @@ def constant_predictions(chart: Chart) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _flat_regression(chart: Chart) -> Iterator[Finding]:
-    """A prediction of numbers that hardly vary."""
-    if not chart.setup.regresses or not chart.stuck or not chart.readings or not chart.finished:
+def _flat_regression(trace: TrainingTrace) -> Iterator[Finding]:
+    """Predicted numbers that hardly vary."""
+    if trace.setup.classifies or not trace.stuck or not trace.readings or not trace.finished:
         return
-    path = _last_path(chart)
-    reading, wanted = chart.readings[-1].layers.get(path), math.sqrt(chart.baseline or 0.0)
-    if reading is None or wanted == 0 or reading.spread >= FLAT * wanted:
+    path = _last_path(trace)
+    reading, wanted = trace.readings[-1].layers.get(path), trace.target_std
+    if reading is None or wanted == 0 or reading.std >= FLAT * wanted:
         return
     yield Finding(
         "constant_predictions", Severity.ERROR, path, (), 0.8,
-        {"spread of the outputs": reading.spread, "of the targets": wanted},
-        f"the outputs vary by {reading.spread:.2g}, the targets by {wanted:.2g}",
+        {"spread of the outputs": reading.std, "of the targets": wanted},
+        f"the outputs vary by {reading.std:.2g}, the targets by {wanted:.2g}",
         "The output hardly depends on the input.",
         Remedy("see the other findings; without any: train longer, with another learning rate"),
         "regression",
     )  # fmt: skip
 
 
-def _last_path(chart: Chart) -> str:
-    return chart.structure.maps[-1].path if chart.structure and chart.structure.maps else "output"
+def _last_path(trace: TrainingTrace) -> str:
+    return trace.structure.maps[-1].path if trace.structure and trace.structure.maps else "output"
 
 
-def is_squashing(layer: Module) -> bool:
-    """Whether an activation flattens out at both ends."""
-    return isinstance(layer, (Sigmoid, Tanh))
+def saturates(one: Passed) -> bool:
+    """Whether this is an activation that flattens out at both ends."""
+    return one.activation is not None and one.activation.saturation_bounds is not None
 
 
-def is_rectifying(layer: Module) -> bool:
-    """Whether it is ReLU, or leaky."""
-    return isinstance(layer, (ReLU, LeakyReLU))
+def weakens(one: Passed) -> bool:
+    """Whether this is an activation that weakens every gradient: the largest derivative of a sigmoid is 1/4."""
+    return one.activation is not None and one.activation.max_derivative < 1
+
+
+def can_die(one: Passed) -> bool:
+    """Whether this is an activation whose units can die, as those of ReLU."""
+    return one.activation is not None and one.activation.units_can_die

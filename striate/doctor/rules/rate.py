@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import LearningRate, Remedy
 from striate.doctor.rule import When, rule
+from striate.doctor.training_trace import TrainingTrace
 
 HARMFUL = 0.03
 WILD = 0.3
@@ -23,13 +23,13 @@ RISE = 1.5
 _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 in the first steps"
 
 
-def smaller_rate(chart: Chart) -> float:
+def smaller_rate(trace: TrainingTrace) -> float:
     """The learning rate with which the largest of the first steps would have moved weights by 1 %; a fifth at most."""
     # Against weights that the first steps have made large, later steps are small: the largest tells how to scale.
-    medians = [float(np.median(list(found.values()))) for one in chart.early if (found := chart.update_ratios([one]))]
+    medians = [float(np.median(list(found.values()))) for one in trace.early if (found := trace.update_ratios([one]))]
     too_far = [ratio / USUAL for ratio in medians if ratio > 0]
-    too_far += [move / FIRST for move in chart.first_moves.values() if move > 0 and math.isfinite(move)]
-    return chart.lr * (min(1 / 5, max(1e-5, 1 / max(too_far))) if too_far else 1 / 10)
+    too_far += [move / FIRST for move in trace.first_moves.values() if move > 0 and math.isfinite(move)]
+    return trace.lr * (min(1 / 5, max(1e-5, 1 / max(too_far))) if too_far else 1 / 10)
 
 
 @rule(
@@ -47,22 +47,22 @@ def smaller_rate(chart: Chart) -> float:
         "labels_shuffled:nothing learned", "overfitting", "idle_normalization", "no_gradient:zero",
     ),
 )  # fmt: skip
-def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
+def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
     """θ ← θ − η g with too large an η."""
-    ratios = [ratio for ratio in chart.update_ratios(chart.early).values() if ratio > 0]
+    ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
     step = float(np.median(ratios)) if ratios else math.nan
-    evidence = {"learning rate": chart.lr, "update ratio": step, "loss": chart.recent_loss}
-    if chart.baseline is not None:
-        evidence["loss of a constant"] = chart.baseline
-    best = min(chart.epoch_losses, default=math.nan)
-    last = chart.epoch_losses[-1] if chart.epoch_losses else math.nan
-    if chart.broke_down:
-        what, sure = f"training broke down at step {chart.steps + 1}", 0.9
-    elif chart.stuck and step > HARMFUL:
+    evidence = {"learning rate": trace.lr, "update ratio": step, "loss": trace.recent_loss}
+    if trace.baseline is not None:
+        evidence["loss of a constant"] = trace.baseline
+    best = min(trace.epoch_losses, default=math.nan)
+    last = trace.epoch_losses[-1] if trace.epoch_losses else math.nan
+    if trace.broke_down:
+        what, sure = f"training broke down at step {trace.steps + 1}", 0.9
+    elif trace.stuck and step > HARMFUL:
         what, sure = "nothing is being learned, with steps that are far too large", 0.85
-    elif chart.seasoned and chart.finished and chart.learned < HALF and step > WILD:
+    elif trace.seasoned and trace.finished and trace.learned < HALF and step > WILD:
         what, sure = "learning is held up by steps that are too large", 0.75
-    elif len(chart.epoch_losses) > 1 and last > RISE * best and last > best + 0.1 and step > HARMFUL / 3:
+    elif len(trace.epoch_losses) > 1 and last > RISE * best and last > best + 0.1 and step > HARMFUL / 3:
         evidence |= {"loss of the best epoch": best, "loss of this epoch": last}
         what, sure = "the loss rises again", 0.7
     else:
@@ -70,9 +70,9 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
     shown = f": each of the first steps changed the weights by {100 * step:.2g} %" if math.isfinite(step) else ""
     yield Finding(
         "learning_rate_too_high", Severity.ERROR, "optimizer", (), sure, evidence,
-        f"the learning rate {chart.lr:g} is too high: {what}",
+        f"the learning rate {trace.lr:g} is too high: {what}",
         f"A step follows the slope where it began{shown}, and lands where that slope no longer says anything.",
-        Remedy.of(chart.setup, "take a smaller learning rate", LearningRate(smaller_rate(chart))),
+        Remedy.of(trace.setup, "take a smaller learning rate", LearningRate(smaller_rate(trace))),
     )  # fmt: skip
 
 
@@ -87,24 +87,24 @@ def learning_rate_too_high(chart: Chart) -> Iterator[Finding]:
     remedy="the learning rate scaled so that a step changes weights by 1 %, tenfold at least",
     explains=("constant_predictions", "labels_shuffled:nothing learned"),
 )
-def learning_rate_too_low(chart: Chart) -> Iterator[Finding]:
+def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
     """θ ← θ − η g with too small an η."""
-    if not chart.seasoned or not chart.learned < NOTHING:
+    if not trace.seasoned or not trace.learned < NOTHING:
         return
-    ratios = chart.update_ratios(chart.early)
+    ratios = trace.update_ratios(trace.early)
     if not ratios or not max(ratios.values()) < IDLE:
         return
     largest = max(ratios.values())
-    gradients = [chart.median(path, "gradient_norm", chart.early) for path in ratios]
+    gradients = [trace.median(path, "gradient_norm", trace.early) for path in ratios]
     if not max(gradients, default=0) > 0:
         return
     factor = min(1e6, max(10, USUAL / largest)) if largest > 0 else math.inf
-    lr = chart.lr * factor if largest > 0 and chart.lr > 0 else 0.01
+    lr = trace.lr * factor if largest > 0 and trace.lr > 0 else 0.01
     yield Finding(
         "learning_rate_too_low", Severity.ERROR, "optimizer", (), 0.85,
-        {"learning rate": chart.lr, "largest update ratio": largest, "loss at the start": chart.start_loss,
-         "loss": chart.recent_loss},
-        f"the learning rate {chart.lr:g} is too low: no layer moves by more than {100 * largest:.1g} % a step",
+        {"learning rate": trace.lr, "largest update ratio": largest, "loss at the start": trace.start_loss,
+         "loss": trace.recent_loss},
+        f"the learning rate {trace.lr:g} is too low: no layer moves by more than {100 * largest:.1g} % a step",
         "The gradients are there, but the steps along them are so small that training would take thousands of epochs.",
-        Remedy.of(chart.setup, "take a larger learning rate", LearningRate(lr)),
+        Remedy.of(trace.setup, "take a larger learning rate", LearningRate(lr)),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules over single units: dead ones, and saturated ones (M5, M6)."""
+"""Rules about single units: dead and saturated ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.chart import Chart, Silence
 from striate.doctor.finding import Finding, Severity
 from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Normalize, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
-from striate.doctor.rules.outputs import is_squashing
+from striate.doctor.rules.outputs import can_die, saturates, weakens
 from striate.doctor.rules.rate import smaller_rate
-from striate.nn.activation import ReLU, Sigmoid
+from striate.doctor.training_trace import Silence, TrainingTrace
 
 DEAD = 0.5
 NEARLY_ALL = 0.9
@@ -42,20 +41,20 @@ LARGE_STEP = 0.02
         "labels_shuffled:nothing learned", "learning_rate_too_low", "learning_rate_too_high", "stale_statistics",
     ),
 )  # fmt: skip
-def dead_units(chart: Chart) -> Iterator[Finding]:
-    """And who killed them."""
-    structure = chart.structure
+def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
+    """Units that never fire, and what killed them."""
+    structure = trace.structure
     if structure is None:
         return
     dead: dict[str, Silence] = {
         path: silence
-        for path, silence in chart.silence.items()
-        if path in structure.by_path and isinstance(structure.by_path[path].layer, ReLU) and silence.share >= DEAD
+        for path, silence in trace.silence.items()
+        if path in structure.by_path and can_die(structure.by_path[path]) and silence.share >= DEAD
     }
     last = structure.last
     if last is not None:
         dead.pop(last.path, None)
-    if not dead or (chart.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
+    if not dead or (trace.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
         return
     worst = max(dead, key=lambda path: dead[path].share)
     # The first layer that is wholly dead silences those after it; otherwise the worst is shown.
@@ -63,13 +62,13 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
     units = sum(one.units for one in dead.values())
     silent = sum(len(one.silent) for one in dead.values())
     killed = sum(one.fired_at_first for one in dead.values()) / max(silent, 1)
-    paths = tuple(one.path for one in structure.activations if isinstance(one.layer, ReLU))
-    widest = max((silence.units for silence in chart.silence.values()), default=0)
+    paths = tuple(one.path for one in structure.activations if can_die(one))
+    widest = max((silence.units for silence in trace.silence.values()), default=0)
     evidence = {"units": dead[first].units, "dead": len(dead[first].silent), "dead in all": silent,
                 "of them killed by training": killed}  # fmt: skip
     changes: tuple[Change, ...]
     if killed > 0.5:
-        ratios = [ratio for ratio in chart.update_ratios(chart.early).values() if ratio > 0]
+        ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
         step = float(np.median(ratios)) if ratios else math.nan
         evidence["update ratio"] = step
         cause = "learning rate"
@@ -77,11 +76,11 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             "They had fired before the first update: steps that were too large moved their weights so far that no "
             "sample reaches them any more."
         )
-        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(trace)),)
     else:
         source = structure.map_of(first)
-        bias = source.layer.own_state().get("bias") if source is not None else None
-        start = chart.starts.get(source.path, math.nan) if source is not None else math.nan
+        bias = source.parameters.get("bias") if source is not None else None
+        start = trace.starts.get(source.path, math.nan) if source is not None else math.nan
         if bias is not None and start < -0.5 and source is not None:
             cause = "initialization"
             evidence["mean bias at the start"] = start
@@ -89,7 +88,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             text = "start the biases at 0"
             inner = tuple(mapped.path for path in dead if (mapped := structure.map_of(path)) is not None)
             changes = (Initialization(inner, "he"),)
-        elif widest > NARROW and growth(chart) < SHRINKS:
+        elif widest > NARROW and growth(trace) < SHRINKS:
             cause = "weak signal"
             why = (
                 "They never fired: the signal shrinks from layer to layer, until the biases alone decide which units "
@@ -106,7 +105,7 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
             )
             text = "use leaky ReLU, which passes on a gradient everywhere"
             changes = (
-                Activation(paths, "LeakyReLU", slope),
+                Activation(paths, slope=slope),
                 Initialization(tuple(m.path for m in structure.maps[:-1])),
             )
     whole = dead[first].share == 1
@@ -116,16 +115,16 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
         "dead_units", Severity.ERROR if whole or silent > 0.8 * units else Severity.WARNING,
         first, dead[first].silent, 0.9, evidence,
         f'{amount} {dead[first].units} units of layer "{first}" are dead{more}',
-        why, Remedy.of(chart.setup, text, *changes), cause, layers=tuple(dead),
+        why, Remedy.of(trace.setup, text, *changes), cause, layers=tuple(dead),
     )  # fmt: skip
 
 
 @rule(
     "saturated_units",
     When.EARLY,
-    looks_for="sigmoid and tanh units that stand on their flat parts",
+    looks_for="units that are saturated: on the flat parts of a sigmoid or tanh",
     threshold="half of a layer's outputs in the first steps; later only where nothing is being learned",
-    source="there the derivative is below a twentieth of its greatest value; tanh networks that learn end with up to "
+    source="there the derivative is below a tenth of its largest value; tanh networks that learn end with up to "
     "60 % of such outputs, so that saturation alone means nothing after the start",
     why="On the flat ends of sigmoid and tanh hardly any gradient passes.",
     remedy='at the start: `init="xavier"` (tanh), batch normalization before (sigmoid); later: a smaller '
@@ -135,23 +134,23 @@ def dead_units(chart: Chart) -> Iterator[Finding]:
         "loss_at_start", "learning_rate_too_high", "exploding_gradients",
     ),
 )  # fmt: skip
-def saturated_units(chart: Chart) -> Iterator[Finding]:
-    """No slope, no gradient."""
-    structure = chart.structure
-    if structure is None or not chart.readings:
+def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
+    """Where the slope is near 0, so is the gradient."""
+    structure = trace.structure
+    if structure is None or not trace.readings:
         return
     last = structure.last
-    paths = [one.path for one in structure.activations if is_squashing(one.layer) and one is not last]
-    first = chart.readings[0]
+    paths = [one.path for one in structure.activations if saturates(one) and one is not last]
+    first = trace.readings[0]
     at_start = {p: first.layers[p].saturated or 0.0 for p in paths if p in first.layers}
     full = [path for path, share in at_start.items() if share > SATURATED]
-    late = {path: chart.median(path, "saturated", chart.readings[-3:]) for path in paths}
-    stuck = [path for path, share in late.items() if share > SATURATED] if chart.stuck else []
+    late = {path: trace.median(path, "saturated", trace.readings[-3:]) for path in paths}
+    stuck = [path for path, share in late.items() if share > SATURATED] if trace.stuck else []
     if full:
         path, share, cause = full[0], at_start[full[0]], "initialization"
         inner = tuple(m.path for p in full if (m := structure.map_of(p)) is not None)
         changes: tuple[Change, ...]
-        if any(isinstance(structure.by_path[p].layer, Sigmoid) for p in full):
+        if any(weakens(structure.by_path[p]) for p in full):
             # Xavier's start presumes slope 1 at 0 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
             text = "start these layers smaller, and normalize before these units"
             ranks = tuple(structure.by_path[p].rank for p in full)
@@ -162,7 +161,7 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
         why = "The starting weights are too large for the inputs: the sums that reach these units are far from 0."
     elif stuck:
         path, share, cause = stuck[0], late[stuck[0]], "learning rate"
-        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(chart)),)
+        text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(trace)),)
         why = "They were not saturated at the start: steps that were too large drove them there."
     else:
         return
@@ -171,5 +170,5 @@ def saturated_units(chart: Chart) -> Iterator[Finding]:
         {"saturated": share, "at the start": at_start.get(path, math.nan), "layers": len(full or stuck)},
         f'{100 * share:.0f} % of the outputs of layer "{path}" are saturated',
         f"{why} There the activation is flat, and hardly any gradient passes.",
-        Remedy.of(chart.setup, text, *changes), cause, layers=tuple(full or stuck),
+        Remedy.of(trace.setup, text, *changes), cause, layers=tuple(full or stuck),
     )  # fmt: skip

@@ -109,6 +109,6 @@ function tone_of(ratio) {
 // Layers with weights, in the order in which signals pass them; γ and β of normalizations are not on the way.
 export function layersOf(record) {
   return Object.entries(record.lastWatch?.layers ?? {})
-    .filter(([path, one]) => known(one.gradient_norm) && !/Norm/.test(record.layer(path)))
+    .filter(([path, one]) => known(one.gradient_norm) && record.kind(path) !== "normalization")
     .map(([path, one]) => ({ path, name: record.layerName(path), ratio: known(one.gradient_ratio) ? one.gradient_ratio : null }));
 }

@@ -8,7 +8,7 @@ import { count, duration, known, percent, short } from "./numbers.js";
 import { Record } from "./record.js";
 import { settingsOf } from "./remedy.js";
 import { Units } from "./units.js";
-import { SETTINGS, STATES, shown } from "./words.js";
+import { SETTINGS, STATES, shown, takes } from "./words.js";
 
 const SEVERE = { error: "bad", warning: "warn" };
 
@@ -178,7 +178,7 @@ export function settingsLine(settings, names = SHOWN) {
   for (const name of names) {
     const value = settings[name];
     if (value === undefined) continue;
-    if (name === "activation") parts.push(value === "leaky_relu" && settings.negative_slope !== undefined ? `leaky ReLU, α ${settings.negative_slope}` : shown(value));
+    if (name === "activation") parts.push(takes("activation", value, "negative_slope") && settings.negative_slope !== undefined ? `${shown(value)}, α ${settings.negative_slope}` : shown(value));
     else if (name === "norm") parts.push(value === "none" ? "no normalization" : `batch norm ${shown(value)}`);
     else if (name === "data" || name === "model" || name === "optimizer") parts.push(shown(value));
     else parts.push(`${SETTINGS[name]} ${shown(value)}`);

@@ -21,7 +21,7 @@ export class Look {
     this.sketch = new Sketch((done) => this.#ask({ done }));
     this.sketch.element.addEventListener("stroke", () => this.#own());
     this.sketch.element.addEventListener("wipe", () => this.#clear());
-    this.framed = el("input", { type: "checkbox", id: "framed", checked: true, onchange: () => this.#ask({ done: true }) });
+    this.centred = el("input", { type: "checkbox", id: "centred", checked: true, onchange: () => this.#ask({ done: true }) });
     this.file = el("input", { type: "file", id: "file", accept: "image/png,image/jpeg", className: "heard", onchange: () => this.#open(this.file.files[0]) });
     this.seen = el("canvas", { className: "seen", role: "img", "aria-label": "What the network sees" });
     this.where = el("canvas", { className: "seen", role: "img", "aria-label": "Pixels that its answer depends on" });
@@ -47,7 +47,7 @@ export class Look {
           el("p", { className: "explains" }, "Or drop a picture. The network answers while you draw."),
           this.sketch.element,
           el("div", { className: "buttons" }, el("button", { onclick: () => this.#clear() }, "Clear"), this.held, el("label", { className: "button", for: "file" }, "Open …"), this.file),
-          el("label", { className: "check", for: "framed" }, this.framed, el("span", {}, "Crop and centre as in the data")),
+          el("label", { className: "check", for: "centred" }, this.centred, el("span", {}, "Crop and centre as in the data")),
         ),
         el(
           "section",
@@ -98,7 +98,7 @@ export class Look {
     }
     this.#tell("");
     this.held.hidden = !this.#about.held_out;
-    this.framed.disabled = !this.#about.framing;
+    this.centred.disabled = !this.#about.centring;
     if (this.sketch.empty) this.sketch.setPaper(this.#about.background);
     if (this.sketch.empty && this.#about.held_out) this.#hold();
     else this.#ask({ done: true });
@@ -156,7 +156,7 @@ export class Look {
     const run = this.#run;
     const start = performance.now();
     try {
-      const query = `?framed=${this.framed.checked ? 1 : 0}&saliency=${done ? 1 : 0}`; // at the end of a stroke
+      const query = `?centred=${this.centred.checked ? 1 : 0}&saliency=${done ? 1 : 0}`; // at the end of a stroke
       const path = `/api/runs/${run.key}/look${query}`;
       const found = this.#sample !== null ? await send(path, { sample: this.#sample }) : await sendPicture(path, this.#picture ?? (await this.sketch.blob()));
       if (run === this.#run && !(this.#sample === null && this.sketch.empty)) this.#put(found, performance.now() - start, done);

@@ -7,8 +7,9 @@ import { say, setText, soon } from "./dom.js";
 import { Follow } from "./follow.js";
 import { Look } from "./look.js";
 import { Record } from "./record.js";
-import { Shelf } from "./shelf.js";
+import { RunList } from "./runs.js";
 import { TrainingDialog } from "./training.js";
+import { learnNames } from "./words.js";
 
 const VIEWS = ["follow", "look", "compare"];
 const byId = (name) => document.getElementById(name);
@@ -20,12 +21,12 @@ const dialog = new TrainingDialog(started);
 const follow = new Follow(byId("follow"), () => openDialog(), openDialog);
 const look = new Look(byId("look"));
 const compare = new Compare(byId("compare"));
-const shelf = new Shelf({ choose, tick });
+const list = new RunList({ choose, tick });
 
 const draw = soon(() => {
   if (state.runs === null) return;
   const run = state.runs.find((one) => one.key === state.selected) ?? null;
-  shelf.show(state.runs, state.selected, state.ticked);
+  list.show(state.runs, state.selected, state.ticked);
   if (state.view === "follow") follow.show(run, run && state.records.get(run.key));
   if (state.view === "look") look.show(run, state.runs);
   if (state.view === "compare") compare.show(compared());
@@ -129,7 +130,10 @@ async function begin() {
   const wanted = location.hash.slice(1);
   open(VIEWS.includes(wanted) ? wanted : "follow");
   try {
-    const { first } = await ask("/api/choices");
+    const choices = await ask("/api/choices");
+    learnNames(choices);
+    const { first } = choices;
+    draw();
     if (first && state.runs.some((run) => run.key === first)) choose(first);
   } catch (error) {
     say(error.message);

@@ -52,6 +52,11 @@ export class Record {
     return this.plan?.layers?.[path.split("#")[0]] ?? "";
   }
 
+  // What kind of layer that is: "linear", "normalization" …
+  kind(path) {
+    return this.plan?.kinds?.[path.split("#")[0]] ?? "";
+  }
+
   // "3 Linear"; the path alone where it says enough.
   layerName(path) {
     const kind = this.layer(path).match(/^\w+/)?.[0];

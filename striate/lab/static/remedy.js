@@ -1,11 +1,9 @@
 // A remedy of the doctor as settings of a training: only one that can be made wholly here is offered.
 
-const ACTIVATIONS = { ReLU: "relu", LeakyReLU: "leaky_relu", Tanh: "tanh", Sigmoid: "sigmoid" };
-
 const CHANGES = {
   LearningRate: ({ lr }) => ({ lr: Number(lr.toPrecision(2)) }),
   Epochs: ({ epochs }) => ({ epochs }),
-  Activation: ({ kind, slope }) => (kind in ACTIVATIONS ? { activation: ACTIVATIONS[kind], negative_slope: slope } : null),
+  Activation: ({ kind, slope }) => ({ activation: kind, negative_slope: slope }),
   Normalize: () => ({ norm: "before_activation" }),
   Initialization: ({ init }) => ({ init }),
   Standardize: () => ({ standardize: true }),

@@ -3,7 +3,7 @@
 import { activationPicture } from "./activation.js";
 import { ask, send } from "./connection.js";
 import { el, replace, say, setText } from "./dom.js";
-import { ABOUT, SETTINGS, shown } from "./words.js";
+import { about, learnNames, SETTINGS, shown, takes } from "./words.js";
 
 const BASE = { model: "lenet5", activation: "leaky_relu", norm: "before_activation", negative_slope: 0.1, init: "fitted", depth: 12, width: 64, optimizer: "sgd", lr: 0.05, momentum: 0.9, schedule: "cosine", epochs: 20, batch_size: 32, seed: 0, standardize: true };
 
@@ -42,6 +42,7 @@ export class TrainingDialog {
     this.started = started;
     this.values = { ...BASE };
     this.fields = {};
+    this.curves = {};
     this.problem = el("p", { className: "banner", role: "alert", hidden: true });
     this.picture = el("div", { className: "activation-box" });
     this.submit = el("button", { className: "primary large", type: "submit" }, "Start training");
@@ -59,6 +60,7 @@ export class TrainingDialog {
   async open(settings = null, changes = {}) {
     if (!this.choices) {
       this.choices = await ask("/api/choices");
+      learnNames(this.choices);
       this.values.data = this.choices.data[0];
       this.#build();
     }
@@ -83,8 +85,8 @@ export class TrainingDialog {
       el("header", {}, el("h2", { id: "training-title" }, "New training"), el("button", { type: "button", className: "quiet", "aria-label": "Close", onclick: () => this.element.close() }, "✕")),
       el("p", { className: "explains" }, "Start from an experiment, or choose for yourself. Change one thing at a time and compare."),
       this.presets,
-      el("fieldset", {}, el("legend", {}, "Network"), this.#choice("data", choices.data), this.#choice("model", Object.keys(choices.models)), this.#choice("activation", choices.activations), this.picture, this.#slope(), this.#choice("norm", choices.norms), this.#choice("init", choices.starts), el("div", { className: "two" }, this.#number("depth"), this.#number("width"))),
-      el("fieldset", {}, el("legend", {}, "Learning"), this.#rate(), this.#choice("optimizer", ["sgd", "adam"]), this.#number("momentum"), el("div", { className: "two" }, this.#number("epochs"), this.#number("batch_size")), this.#choice("schedule", ["cosine", "constant"]), this.#number("seed"), this.#tick("standardize")),
+      el("fieldset", {}, el("legend", {}, "Network"), this.#choice("data", choices.data), this.#choice("model", Object.keys(choices.models)), this.#choice("activation", Object.keys(choices.activations)), this.picture, this.#slope(), this.#choice("norm", choices.norms), this.#choice("init", choices.starts), el("div", { className: "two" }, this.#number("depth"), this.#number("width"))),
+      el("fieldset", {}, el("legend", {}, "Learning"), this.#rate(), this.#choice("optimizer", Object.keys(choices.optimizers)), this.#number("momentum"), el("div", { className: "two" }, this.#number("epochs"), this.#number("batch_size")), this.#choice("schedule", ["cosine", "constant"]), this.#number("seed"), this.#tick("standardize")),
       this.problem,
       el("footer", {}, this.each, this.submit),
     );
@@ -148,31 +150,42 @@ export class TrainingDialog {
   #changed(from = null) {
     const { values, choices } = this;
     const own = choices.models[values.model];
-    for (const [name, { element, input, about }] of Object.entries(this.fields)) {
+    for (const [name, { element, input, about: text }] of Object.entries(this.fields)) {
       if (input.type === "checkbox") input.checked = values[name];
       else if (name !== from || input.tagName === "SELECT") input.value = values[name];
-      setText(about, ABOUT[name]?.[values[name]] ?? HOW[name] ?? "");
+      setText(text, about(name, values[name]) || (HOW[name] ?? ""));
       const ofModel = ["activation", "norm", "negative_slope", "init", "depth", "width"].includes(name);
-      element.hidden = (ofModel && !(name in own)) || (name === "negative_slope" && values.activation !== "leaky_relu") || (name === "momentum" && values.optimizer !== "sgd") || (name === "data" && choices.data.length < 2);
+      element.hidden = (ofModel && !(name in own)) || (name === "negative_slope" && !takes("activation", values.activation, name)) || (name === "momentum" && !takes("optimizer", values.optimizer, name)) || (name === "data" && choices.data.length < 2);
       input.disabled = element.hidden;
     }
     if (from !== "rate") this.rate.value = Math.log10(Math.max(values.lr, 1e-9));
     this.slope.value = values.negative_slope;
-    replace(this.picture, activationPicture(values.activation, values.negative_slope), el("p", { className: "explains" }, el("i", { className: "key function" }), "the function ", el("i", { className: "key derivative" }), "its derivative: what the gradient is multiplied by"));
+    this.#draw(values.activation, values.negative_slope);
     for (const [i, button] of [...this.presets.children].entries()) button.setAttribute("aria-pressed", String(PRESETS[i] === this.preset));
   }
 
-  #order(values) {
+  // The curves of the activation; an answer that comes after the next question is left out.
+  async #draw(name, slope) {
+    const asked = `/api/activations/${name}?slope=${slope || 0}`;
+    if (asked === this.drawn) return;
+    this.drawn = asked;
+    this.curves[asked] ??= await ask(asked).catch(() => null);
+    const curve = this.curves[asked];
+    if (asked !== this.drawn || !curve) return;
+    replace(this.picture, activationPicture(shown(name), curve), el("p", { className: "explains" }, el("i", { className: "key function" }), "the function ", el("i", { className: "key derivative" }), "its derivative: what the gradient is multiplied by"));
+  }
+
+  #request(values) {
     const own = this.choices.models[values.model];
     const skipped = new Set(["activation", "norm", "negative_slope", "init", "depth", "width"].filter((name) => !(name in own)));
-    if (values.activation !== "leaky_relu") skipped.add("negative_slope");
-    if (values.optimizer !== "sgd") skipped.add("momentum");
+    if (!takes("activation", values.activation, "negative_slope")) skipped.add("negative_slope");
+    if (!takes("optimizer", values.optimizer, "momentum")) skipped.add("momentum");
     return Object.fromEntries(Object.entries(values).filter(([name]) => !skipped.has(name)));
   }
 
   #each() {
     if (!this.form.reportValidity()) return;
-    this.#send(this.choices.activations.map((activation) => ({ ...this.values, activation })));
+    this.#send(Object.keys(this.choices.activations).map((activation) => ({ ...this.values, activation })));
   }
 
   async #send(all) {
@@ -180,7 +193,7 @@ export class TrainingDialog {
     this.submit.disabled = this.each.disabled = true;
     try {
       const runs = [];
-      for (const values of all) runs.push(await send("/api/trainings", this.#order(values)));
+      for (const values of all) runs.push(await send("/api/trainings", this.#request(values)));
       this.element.close();
       say(`${runs.length === 1 ? "The training is" : `${runs.length} trainings are`} queued.`);
       this.started(runs);

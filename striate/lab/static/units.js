@@ -5,7 +5,8 @@ import { known, percent, short } from "./numbers.js";
 import { unitSentence } from "./words.js";
 
 const MOST_SQUARES = 128;
-const OTHERS = /Pool|Flatten|Linear|Conv|Norm|Dropout/; // pass on zeros of others, or have none that last
+// Kinds of layers that hand on the zeros of others, or have none that last.
+const OTHERS = ["linear", "normalization", "standardization", "pooling", "dropout", "reshape"];
 const REMEMBERED = 64; // indices that the record holds of the silent units
 
 export class Units {
@@ -13,7 +14,7 @@ export class Units {
     this.sentence = el("p", { className: "finding-line" });
     this.list = el("div", { className: "unit-layers" });
     this.table = el("tbody");
-    const heads = ["layer", "mean", "spread", "zeros", "saturated", "update / weight"];
+    const heads = ["layer", "mean", "std", "zeros", "saturated", "update / weight"];
     this.element = el(
       "section",
       { className: "card wide" },
@@ -34,7 +35,7 @@ export class Units {
   show(record) {
     const layers = Object.entries(record.lastWatch?.layers ?? {});
     const counted = Object.entries(record.lastPass?.layers ?? {})
-      .filter(([path, one]) => one.units && one.zeros > 0.005 && !OTHERS.test(record.layer(path)))
+      .filter(([path, one]) => one.units && one.zeros > 0.005 && !OTHERS.includes(record.kind(path)))
       .map(([path, one]) => [record.layerName(path), one]);
     const silent = counted.reduce((sum, [, one]) => sum + (one.silent_count ?? 0), 0);
     const total = counted.reduce((sum, [, one]) => sum + one.units, 0);
@@ -48,7 +49,7 @@ export class Units {
     }
     replace(
       this.table,
-      layers.map(([path, one]) => el("tr", {}, el("th", { scope: "row" }, record.layerName(path)), cell(short(one.mean)), cell(short(one.spread)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
+      layers.map(([path, one]) => el("tr", {}, el("th", { scope: "row" }, record.layerName(path)), cell(short(one.mean)), cell(short(one.std)), cell(percent(one.zeros, 0)), cell(known(one.saturated) ? percent(one.saturated, 0) : "–"), cell(known(one.update_ratio) ? short(one.update_ratio, 2) : "–"))),
     );
   }
 }

@@ -33,10 +33,6 @@ export const SETTINGS = {
 };
 
 const VALUES = {
-  leaky_relu: "leaky ReLU",
-  relu: "ReLU",
-  tanh: "tanh",
-  sigmoid: "sigmoid",
   before_activation: "before the activation",
   block_start: "at the start of a block",
   none: "none",
@@ -45,8 +41,6 @@ const VALUES = {
   he: "He",
   xavier: "Xavier",
   orthogonal: "orthogonal",
-  sgd: "SGD",
-  adam: "Adam",
   first_cnn: "first CNN",
   lenet5: "LeNet-5",
   vgg_small: "VGG, small",
@@ -55,13 +49,31 @@ const VALUES = {
   mlp: "deep MLP",
 };
 
+// What the server says of activations and optimizers: {name: {title, about, options}}.
+const named = { activation: {}, optimizer: {} };
+
+export function learnNames(choices) {
+  named.activation = choices.activations;
+  named.optimizer = choices.optimizers;
+  for (const group of Object.values(named)) for (const [name, one] of Object.entries(group)) VALUES[name] = one.title;
+}
+
+// Whether an activation or optimizer has an option, such as a slope or a momentum.
+export function takes(setting, value, option) {
+  return named[setting][value]?.options.includes(option) ?? false;
+}
+
+export function about(setting, value) {
+  return named[setting]?.[value]?.about ?? ABOUT[setting]?.[value] ?? "";
+}
+
 export function shown(value) {
   if (value === true) return "yes";
   if (value === false) return "no";
   return typeof value === "number" ? String(Number(value.toPrecision(6))) : (VALUES[value] ?? String(value));
 }
 
-export const ABOUT = {
+const ABOUT = {
   model: {
     first_cnn: "One layer of 16 filters, tanh, and a linear map: the smallest network that deserves the name.",
     lenet5: "Two convolutions, each pooled, then 128 hidden units. Quick, and right for digits.",
@@ -69,12 +81,6 @@ export const ABOUT = {
     resnet20: "Twenty layers with skip connections, which carry the gradient past the layers.",
     resnet18: "Eleven million weights. Slow on a small computer.",
     mlp: "No convolution: many narrow linear layers. The classic place where gradients vanish.",
-  },
-  activation: {
-    leaky_relu: "max(αx, x): a little gradient passes even where x is negative, so no unit dies.",
-    relu: "max(0, x): cheap and good, but a unit whose input stays negative gets no gradient any more: it is dead.",
-    tanh: "Between −1 and 1. Flat at both ends, so deep chains of it shrink the gradient.",
-    sigmoid: "Between 0 and 1. Its derivative is never above ¼: each layer passes on a quarter of the gradient at most.",
   },
   norm: {
     before_activation: "Batch normalization between the linear map and the activation: every unit gets mean 0 and spread 1, then learns γ and β.",
@@ -87,10 +93,6 @@ export const ABOUT = {
     he: "Variance 2/fan-in: right for ReLU.",
     xavier: "Variance 2/(fan-in + fan-out): right for tanh.",
     orthogonal: "Rows at right angles: lengths are kept.",
-  },
-  optimizer: {
-    sgd: "v ← μv + g, θ ← θ − ηv.",
-    adam: "Divides each step by how large the gradients of that weight usually are.",
   },
 };
 
@@ -136,8 +138,7 @@ const LAYERS = {
   contraction: "Each map comes from one filter that slides over all maps before it. Orange: its pattern is there. Blue: its opposite.",
   linear: "Every number is a weighted sum of all numbers before it.",
   normalization: "The same maps, shifted and scaled to mean 0 and spread 1, then by the learned γ and β.",
-  activation: "What is passed on. With ReLU, negative becomes 0; with leaky ReLU, it is only made small.",
-  squeezed: "Squeezed: a sigmoid gives 0 to 1, tanh −1 to 1. Near these ends it is flat, and no gradient comes back.",
+  activation: "What is passed on to the next layer.",
   window: "Smaller: of each little window one number stays. Where exactly a pattern was matters less now.",
   view: "The same numbers in one row, as the linear layer wants them.",
   join: "Two paths are added: the skip connection lets signals and gradients pass by.",
@@ -148,6 +149,5 @@ export function layerSentence(layer, last) {
   if (last) return LAYERS.last;
   if (layer.name === "standardizer") return "The picture, less the mean of the training pictures, divided by their spread.";
   if (layer.kind === "contraction" && layer.shape.length === 1) return LAYERS.linear;
-  if (/^(sigmoid|tanh)/.test(layer.label)) return LAYERS.squeezed;
-  return LAYERS[layer.kind] ?? "";
+  return layer.effect || (LAYERS[layer.kind] ?? "");
 }

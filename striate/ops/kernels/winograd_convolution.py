@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
-from striate.codegen.phase import KernelSpec
 from striate.codegen.region import Region, RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
+from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
 
 Line = tuple[int, list[Any]]
 """The number of a row of a tile, and its vectors."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.contraction import Part, Three
+from striate.ops.kernels.direct import Part, Three
 
 
 @dataclass(frozen=True)

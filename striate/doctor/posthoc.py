@@ -8,20 +8,20 @@ import numpy as np
 
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
-from striate.doctor.chart import Chart
-from striate.doctor.doctor import applied, entropy, probe_of
+from striate.doctor.doctor import applied, constant_loss, probe_of
 from striate.doctor.finding import Findings
 from striate.doctor.ranking import ranked
 from striate.doctor.rule import RULES
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure
+from striate.doctor.training_trace import TrainingTrace
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.optim.optimizer import SGD
 
 
-def afterwards(
+def posthoc(
     model: Module,
     train_set: Dataset,
     validation: Dataset,
@@ -34,15 +34,15 @@ def afterwards(
 ) -> Findings:
     """The findings of the rules that need no watch. ``network`` has the layers, where ``model`` is a bare graph."""
     setup = Setup(model if network is None else network, CrossEntropyLoss(), SGD(lr=0.0), train_set, validation)
-    chart = Chart(setup, continued=True, finished=True)
-    chart.data, chart.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)
-    chart.structure = Structure.of(setup.model, train_set.images.shape[1:])
-    chart.baseline = entropy(chart.data.class_shares, setup.loss, 1)
-    chart.epoch_losses = list(losses)
-    chart.validation_losses = list(validation_losses)
-    chart.validation_accuracies = list(validation_accuracies)
-    chosen = chart.data.index[:256]
-    probe = probe_of(np.asarray(model(train_set.images[chosen])), train_set.labels[chosen], chart.epochs)
+    trace = TrainingTrace(setup, continued=True, finished=True)
+    trace.data, trace.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)
+    trace.structure = Structure.of(setup.model, train_set.images.shape[1:])
+    trace.baseline = constant_loss(trace.data.class_shares, setup.loss, 1)
+    trace.epoch_losses = list(losses)
+    trace.validation_losses = list(validation_losses)
+    trace.validation_accuracies = list(validation_accuracies)
+    chosen = trace.data.index[:256]
+    probe = probe_of(np.asarray(model(train_set.images[chosen])), train_set.labels[chosen], trace.epochs)
     if probe is not None:
-        chart.probes.append(probe)
-    return ranked(finding for kind in RULES for finding in applied(kind, chart))
+        trace.probes.append(probe)
+    return ranked(finding for kind in RULES for finding in applied(kind, trace))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.errors import ModelFileError, OptionError
-from striate.lab.orders import Order
+from striate.lab.requests import TrainingRequest
 from striate.lab.story import Story, finding_event
 from striate.lab.trainings import State, Training
 from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
@@ -72,13 +72,13 @@ class Entry:
         return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
 
     def settings(self) -> dict[str, Any]:
-        """What it was trained with: as its run.json says, or as it was ordered."""
+        """What it was trained with: as its run.json says, or as it was requested."""
         run = self.told
         if run is not None:
             named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
             return {name: value for name, value in named.items() if isinstance(value, (str, int, float, bool))}
         if self.training is not None:
-            return {"data": Path(self.training.order.data).name, **self.training.order.settings}
+            return {"data": Path(self.training.request.data).name, **self.training.request.settings}
         plan = self.story.plan or {}
         return {name: plan[name] for name in ("data", "model", "batch_size", "epochs") if name in plan}
 
@@ -118,7 +118,7 @@ class Entry:
 
 
 @dataclass
-class Shelf:
+class Runs:
     """All runs, in the order in which they came. New ones get folders ``001-lenet5`` … in the lab's folder."""
 
     folder: Path
@@ -152,9 +152,9 @@ class Shelf:
             if _OURS.fullmatch(folder.name) and is_run(folder):
                 self.add(folder)
 
-    def ordered(self, order: Order) -> Training:
-        """A training in a new folder, on the shelf; not started yet. Raises ``OptionError`` where none can be made."""
-        model = str(order.settings.get("model", "run"))
+    def requested(self, request: TrainingRequest) -> Training:
+        """A training in a new folder, listed, but not started yet. Raises ``OptionError`` where none can be made."""
+        model = str(request.settings.get("model", "run"))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             number = max((_number(one)[0] for one in self.folder.iterdir()), default=0)
@@ -168,7 +168,7 @@ class Shelf:
                     continue
         except OSError as error:
             raise OptionError(f"the lab's folder cannot be written to: {error.strerror or error}") from error
-        training = Training(order, folder)
+        training = Training(request, folder)
         self.add(folder, training)
         return training
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from striate.codegen.kernel import Kernel
-from striate.codegen.phase import KernelSpec, PhaseDraft
+from striate.codegen.launch import KernelSpec, Launch
 from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType
-from striate.ops.contraction import Part
+from striate.ops.kernels.direct import Part
 
 Range = tuple[int, int, int]
 """First, past the last, step."""
@@ -86,10 +86,10 @@ def over_pairs(part: Part) -> Part:
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
-def pairing(site: Any, kernel: PairPixels, value: Any) -> tuple[PhaseDraft, Any]:
+def pairing(context: Any, kernel: PairPixels, value: Any) -> tuple[Launch, Any]:
     """The phase that writes the pairs of a value, and where they lie."""
     size = kernel.pairs.bytes_per_sample
     samples = 0 if value.type.batched else value.shape[0]
-    buffer = site.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)
+    buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)
     chunks = (samples * kernel.source.blocks, 0) if samples else (kernel.source.blocks, 1)
-    return PhaseDraft("pair", site.node.path, kernel, (value, buffer), chunks, writes=(1,)), buffer
+    return Launch("pair", context.node.path, kernel, (value, buffer), chunks, writes=(1,)), buffer

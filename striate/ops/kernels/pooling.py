@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, Region, RegionWriter, samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
-from striate.ops.contraction import Part, Three
+from striate.ops.kernels.direct import Part, Three
 
 COLUMNS = 4
 """Pixels of a row that are pooled together."""
@@ -122,9 +122,9 @@ class _Reader:
 class _Pixels:
     """The input's vectors, by sample, block and position: from memory, or computed."""
 
-    def __init__(self, k: Kernel, source: Storage, entry: Entry | None, first_operand: int) -> None:
-        self.k, self.source, self.entry = k, source, entry
-        self.writer = RegionWriter(k, entry.region, first_operand) if entry else None
+    def __init__(self, k: Kernel, source: Storage, prologue: Entry | None, first_operand: int) -> None:
+        self.k, self.source, self.prologue = k, source, prologue
+        self.writer = RegionWriter(k, prologue.region, first_operand) if prologue else None
         self.base: Any = None
 
     def begin(self, n: Index, block: Index) -> None:
@@ -141,9 +141,9 @@ class _Pixels:
 
         That ``ahead`` rows further is asked for: the processor sees too few steps ahead to do so itself.
         """
-        if self.writer and self.entry:
+        if self.writer and self.prologue:
             d, h, w = at
-            return self.writer.value_at(self.entry.value, d, h, w, ahead)
+            return self.writer.value_at(self.prologue.value, d, h, w, ahead)
         place = self.k.offset(self.base, where, self.source.dtype)
         self.k.prefetch(self.k.offset(place, ahead * self.source.strides[3], self.source.dtype))
         return self.k.load(place, self.source.dtype)
@@ -160,7 +160,7 @@ def _walk(
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
     writer.begin_chunk()
-    if domain.turned:
+    if domain.sample_major:
         writer.begin_block(0, block)
         with k.loop(first, last) as n:
             if pixels:
@@ -209,12 +209,12 @@ class MaxWindows(KernelSpec):
     part: Part
     kernel: Three
     region: Region
-    entry: Entry | None = None
+    prologue: Entry | None = None
 
     def write(self, k: Kernel) -> None:
-        index = 0 if self.entry else 1
+        index = 0 if self.prologue else 1
         writer = RegionWriter(k, self.region, index + 1)
-        pixels = _Pixels(k, self.source, self.entry, index + 1 + self.region.operands)
+        pixels = _Pixels(k, self.source, self.prologue, index + 1 + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
@@ -262,12 +262,12 @@ class AverageWindows(KernelSpec):
     part: Part
     window: Window
     region: Region
-    entry: Entry | None = None
+    prologue: Entry | None = None
 
     def write(self, k: Kernel) -> None:
-        first = 0 if self.entry else 1
+        first = 0 if self.prologue else 1
         writer = RegionWriter(k, self.region, first)
-        pixels = _Pixels(k, self.source, self.entry, first + self.region.operands)
+        pixels = _Pixels(k, self.source, self.prologue, first + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype = self.source.dtype
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from striate.codegen.launch import Launch
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
-from striate.codegen.phase import PhaseDraft
 from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, NO_HALO, Halo, Storage, spatial
 from striate.dtypes import DType
 from striate.graph.value import TensorType
-from striate.ops.contraction import (
+from striate.ops.kernels.direct import (
     Pack,
     Part,
     TapConvolution,
@@ -24,12 +24,12 @@ from striate.ops.contraction import (
     forward_part,
     gradient_parts,
 )
-from striate.ops.contraction_gradient import Unpack, WeightGradient
-from striate.ops.contraction_pairs import over_pairs, paired_inputs, paired_outputs, pairing
-from striate.ops.winograd import Form, WinogradPack
-from striate.ops.winograd_convolution import TileConvolution, WinogradConvolution
-from striate.ops.winograd_gradient import WinogradUnpack, WinogradWeightGradient
-from striate.ops.winograd_wide import WideWinogradConvolution, WinogradInput
+from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
+from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
+from striate.ops.kernels.winograd import Form, WinogradPack
+from striate.ops.kernels.winograd_convolution import TileConvolution, WinogradConvolution
+from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeightGradient
+from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradInput
 
 PLAIN = 1
 NARROW = 4
@@ -204,7 +204,7 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
     return cast(Halo, tuple(pairs))
 
 
-def turned_before(g: Geometry, form: Form) -> Three:
+def flipped_before(g: Geometry, form: Form) -> Three:
     """Zeros before the first pixel of a tile of dy: those of the turned filter."""
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w
@@ -215,74 +215,74 @@ def read_halo(g: Geometry, transposed: bool, winograd: bool) -> Halo:
     form = suited_form(g, transposed) if winograd else None
     if form:
         if transposed:
-            return winograd_halo(form, turned_before(g, form), g.count, g.size)
+            return winograd_halo(form, flipped_before(g, form), g.count, g.size)
         return winograd_halo(form, g.before, g.size, g.count)
     return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
 
 
-def lower_winograd(site: Any, g: Geometry, transposed: bool, winograd: Winograd) -> list[PhaseDraft]:
+def lower_winograd(context: Any, g: Geometry, transposed: bool, winograd: Winograd) -> list[Launch]:
     """Transformed filters, then the convolution in transformed tiles."""
-    x, w = site.node.inputs
-    source: Storage = site.storage(x)
+    x, w = context.node.inputs
+    source: Storage = context.storage(x)
     form, operands = winograd.form, winograd.operands
-    beside = 1 if registers_per_vector(site.target, operands.computed) > 1 else 2
-    most = min(WINOGRAD_TOGETHER, most_accumulators(site.target, operands.computed, beside))
+    beside = 1 if registers_per_vector(context.target, operands.computed) > 1 else 2
+    most = min(WINOGRAD_TOGETHER, most_accumulators(context.target, operands.computed, beside))
     pack = WinogradPack(source.dtype.computed, operands, g.filters, g.depth, form, transposed)
-    before = turned_before(g, form) if transposed else g.before
-    each = math.prod(-(-size // form.tile) for size in site.domain.sizes[1:])
+    before = flipped_before(g, form) if transposed else g.before
+    each = math.prod(-(-size // form.tile) for size in context.domain.sizes[1:])
 
     def batch(tiles: int) -> int:
         return -(-tiles // -(-tiles // most))
 
-    if batch(each) != batch(site.domain.group * each):
-        site.sized.append(site.node)
-    tiles = each if site.single else site.domain.group * each
+    if batch(each) != batch(context.domain.group * each):
+        context.batch_specialized.append(context.node)
+    tiles = each if context.single_sample else context.domain.group * each
     together = batch(tiles)
-    blocks = site.domain.blocks
-    path = site.node.path
+    blocks = context.domain.blocks
+    path = context.node.path
     common = (source, operands, before[1:], form, together)
     size = blocks * pack.per_block * operands.numpy.itemsize
     wide = size > MOST_FILTERS
-    drafts: list[PhaseDraft] = []
-    if not wide or site.stays(w):
-        packed = site.buffer("transformed filters", fixed=size)
-        drafts.append(PhaseDraft("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,)))
+    launches: list[Launch] = []
+    if not wide or context.stays(w):
+        packed = context.buffer("transformed filters", fixed=size)
+        launches.append(Launch("transform", path, pack, (w, packed), (pack.chunks, 0), writes=(1,)))
         w = packed
     if wide:
-        kernel = WideWinogradConvolution(*common, site.region, pack, bool(drafts), max(1, MANY_TILES // tiles))
-        transform = WinogradInput(TileConvolution(*common, Region(site.domain)))
-        arranged = site.buffer("transformed input", *transform.buffer)
-        drafts.append(PhaseDraft("transform input", path, transform, (x, arranged), transform.chunks))
+        kernel = WideWinogradConvolution(*common, context.region, pack, bool(launches), max(1, MANY_TILES // tiles))
+        transform = WinogradInput(TileConvolution(*common, Region(context.domain)))
+        arranged = context.buffer("transformed input", *transform.buffer)
+        launches.append(Launch("transform input", path, transform, (x, arranged), transform.chunks))
         x = arranged
     else:
         shares = 1
         if blocks > 1:
             # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
-            site.sized.append(site.node)
-            shares = min(blocks, SINGLE_SHARES) if site.single and not site.alone else 1
-        kernel = WinogradConvolution(*common, site.region, shares)
+            context.batch_specialized.append(context.node)
+            shares = min(blocks, SINGLE_SHARES) if context.single_sample and not context.single_threaded else 1
+        kernel = WinogradConvolution(*common, context.region, shares)
     name = "input gradient (winograd)" if transposed else "convolution (winograd)"
-    drafts.append(
-        PhaseDraft(
-            name, path, kernel, (x, w, *site.region_operands), kernel.chunks,
+    launches.append(
+        Launch(
+            name, path, kernel, (x, w, *context.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip
-    return drafts
+    return launches
 
 
-def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDraft]:
+def lower_convolution(context: Any, g: Geometry, transposed: bool) -> list[Launch]:
     """Packing, then the sum over taps and channels: of x into y, or of dy into dx (``transposed``)."""
-    x, w = site.node.inputs
-    source: Storage = site.storage(x)
-    per_sample = any(item.per_sample for item in site.region.accumulations)
-    form = winograd_form(g, transposed, source.dtype) if site.winograd else None
+    x, w = context.node.inputs
+    source: Storage = context.storage(x)
+    per_sample = any(item.per_sample for item in context.region.accumulations)
+    form = winograd_form(g, transposed, source.dtype) if context.winograd else None
     if form and not per_sample and source.block == BLOCK:
         if not reads_mostly_filters(g, form.form, transposed):
-            return lower_winograd(site, g, transposed, form)
-        site.sized.append(site.node)
-        if not site.single:
-            return lower_winograd(site, g, transposed, form)
+            return lower_winograd(context, g, transposed, form)
+        context.batch_specialized.append(context.node)
+        if not context.single_sample:
+            return lower_winograd(context, g, transposed, form)
     parts = g.backward if transposed else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
@@ -291,33 +291,41 @@ def lower_contraction(site: Any, g: Geometry, transposed: bool) -> list[PhaseDra
     pack = Pack(
         sums, source.dtype, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, source.block, g.aligned
     )
-    blocks = site.domain.blocks
-    packed = site.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
-    if site.domain.turned:
-        most = min(16, most_accumulators(site.target, sums, 2))
+    blocks = context.domain.blocks
+    packed = context.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    if context.domain.sample_major:
+        most = min(16, most_accumulators(context.target, sums, 2))
         tiles: tuple[tuple[int, int], ...] = ((most, 1),)
     else:
         largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
-        tiles = tuple(tile_shape(site.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
+        tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills;
     # pairs of bfloat16 it keeps with many registers too.
-    single = registers_per_vector(site.target, sums) == 1 and source.dtype is sums
-    unrolled = UNROLLED if single else 0
-    block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > site.target.l2 // 2
+    one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
+    unrolled = UNROLLED if one_register else 0
+    block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
     abreast = 1
-    if site.domain.turned and not g.aligned and not site.region.accumulations and blocks % ABREAST[-1] == 0:
-        site.sized.append(site.node)
-        if site.single:
+    if context.domain.sample_major and not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
+        context.batch_specialized.append(context.node)
+        if context.single_sample:
             abreast = next(count for count in ABREAST if blocks % count == 0)
     kernel = TapConvolution(
-        source, channels, lanes // BLOCK if g.aligned else 0, parts, tiles, block_first, unrolled, site.region, abreast
+        source,
+        channels,
+        lanes // BLOCK if g.aligned else 0,
+        parts,
+        tiles,
+        block_first,
+        unrolled,
+        context.region,
+        abreast,
     )
     name = "input gradient" if transposed else "convolution"
-    path = site.node.path
+    path = context.node.path
     return [
-        PhaseDraft("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
-        PhaseDraft(
-            name, path, kernel, (x, packed, *site.region_operands), kernel.chunks, flops_per_sample=g.work
+        Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
+        Launch(
+            name, path, kernel, (x, packed, *context.region_operands), kernel.chunks, flops_per_sample=g.work
         ),
     ]  # fmt: skip
 
@@ -343,10 +351,10 @@ def _operands(source: Storage, arriving: Storage) -> DType:
     return source.dtype if same else source.dtype.computed
 
 
-def lower_winograd_gradient(site: Any, g: Geometry, winograd: Winograd) -> list[PhaseDraft]:
+def lower_winograd_gradient(context: Any, g: Geometry, winograd: Winograd) -> list[Launch]:
     """Sums in transformed tiles, then their transformation back."""
-    x, dy = site.node.inputs
-    source, arriving = site.storage(x), site.storage(dy)
+    x, dy = context.node.inputs
+    source, arriving = context.storage(x), context.storage(dy)
     outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(source.blocks, WINOGRAD_RANGE)
     units = -(-arriving.blocks // outs) * -(-source.blocks // intos)
     shares = max(1, -(-WINOGRAD_SHARES // units))
@@ -354,54 +362,52 @@ def lower_winograd_gradient(site: Any, g: Geometry, winograd: Winograd) -> list[
     form, operands = winograd.form, winograd.operands
     per_tile = form.points**2 * (outs + intos + 2) * BLOCK * operands.numpy.itemsize
     together = max(8, TILES_BYTES // per_tile // 8 * 8)
-    accumulators = min(BLOCK, most_accumulators(site.target, operands.computed, 1))
+    accumulators = min(BLOCK, most_accumulators(context.target, operands.computed, 1))
     kernel = WinogradWeightGradient(
         source, arriving, operands, g.before[1:], shares, outs, intos, together, accumulators, form, samples
     )
     pairs = arriving.blocks * source.blocks
-    path = site.node.path
+    path = context.node.path
     size = shares * pairs * kernel.per_pair * kernel.sums.numpy.itemsize
-    result = site.node.outputs[0] if kernel.finishes else site.buffer("transformed weight gradient", fixed=size)
-    phase = PhaseDraft(
+    result = context.node.outputs[0] if kernel.finishes else context.buffer("transformed weight gradient", fixed=size)
+    phase = Launch(
         "weight gradient (winograd)", path, kernel, (x, dy, result), (kernel.chunks, 0),
         thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
     )  # fmt: skip
     if kernel.finishes:
         return [phase]
-    return [phase, PhaseDraft("unpack", path, WinogradUnpack(kernel), (result, site.node.outputs[0]), (pairs, 0))]
+    return [phase, Launch("unpack", path, WinogradUnpack(kernel), (result, context.node.outputs[0]), (pairs, 0))]
 
 
-def lower_weight_gradient(site: Any, g: Geometry) -> list[PhaseDraft]:
+def lower_weight_gradient(context: Any, g: Geometry) -> list[Launch]:
     """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
-    x, dy = site.node.inputs
-    source, arriving = site.storage(x), site.storage(dy)
-    form = winograd_form(g, False, _operands(source, arriving)) if site.winograd else None
+    x, dy = context.node.inputs
+    source, arriving = context.storage(x), context.storage(dy)
+    form = winograd_form(g, False, _operands(source, arriving)) if context.winograd else None
     if form and source.block == BLOCK:
-        return lower_winograd_gradient(site, g, form)
+        return lower_winograd_gradient(context, g, form)
     planar = source.block == PLAIN
     into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
     group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
     units = arriving.blocks * into
     outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and group_blocks % count == 0)
     shares = max(1, min(UNITS, -(-UNITS * outs // units)))
-    accumulators = min(28, most_accumulators(site.target, source.dtype.computed, 2))
+    accumulators = min(28, most_accumulators(context.target, source.dtype.computed, 2))
     samples = 0 if x.type.batched else x.shape[0]
-    part, before, paired = g.forward, list[PhaseDraft](), _operands(source, arriving) is DType.bfloat16
+    part, before, paired = g.forward, list[Launch](), _operands(source, arriving) is DType.bfloat16
     if paired:
         inputs, outputs = paired_inputs(source, part), paired_outputs(arriving)
-        (pair_x, x), (pair_dy, dy) = pairing(site, inputs, x), pairing(site, outputs, dy)
+        (pair_x, x), (pair_dy, dy) = pairing(context, inputs, x), pairing(context, outputs, dy)
         source, arriving, part, before = inputs.pairs, outputs.pairs, over_pairs(part), [pair_x, pair_dy]
     kernel = WeightGradient(
         source, arriving, part, shares, outs, into, group_blocks, accumulators, samples, paired
     )  # fmt: skip
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
     size = shares * units * kernel.per_unit * kernel.sums.numpy.itemsize
-    sums = site.buffer("weight gradient sums", fixed=size)
-    path = site.node.path
+    sums = context.buffer("weight gradient sums", fixed=size)
+    path = context.node.path
     return [
         *before,
-        PhaseDraft(
-            "weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work
-        ),
-        PhaseDraft("unpack", path, unpack, (sums, site.node.outputs[0]), (units, 0)),
+        Launch("weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work),
+        Launch("unpack", path, unpack, (sums, context.node.outputs[0]), (units, 0)),
     ]

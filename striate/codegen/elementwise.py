@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.region import FLAT_CHUNK, Domain, Region, RegionWriter, Space, samples_of
 from striate.dtypes import DType
 
@@ -15,7 +15,7 @@ TILE = 4
 
 
 @dataclass(frozen=True)
-class Map(KernelSpec):
+class ElementwiseKernel(KernelSpec):
     """Runs a region over its domain.
 
     for chunk (samples, block): for n: for d: for h: for w in tiles: region
@@ -33,7 +33,7 @@ class Map(KernelSpec):
         blocks = domain.blocks
         group, block = k.idiv(k.chunk, blocks), k.imod(k.chunk, blocks)
         first, last = samples_of(k, domain, group)
-        if domain.turned:
+        if domain.sample_major:
             writer.begin_block(0, block)
             _run(k, first, last, TILE, lambda n, rows: _rows(writer, n, rows))
             writer.end_block()
@@ -100,7 +100,7 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 
 
 @dataclass(frozen=True)
-class Finished:
+class PendingReduction:
     """A reduction to finish: its partial sums lie as [group][block][partials][16] float64.
 
     ``count`` elements a sample (or in all, where not ``batched``) went into each result.
@@ -117,13 +117,13 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Finish(KernelSpec):
+class FinalizeReduction(KernelSpec):
     """Adds the partial sums of reductions in a fixed order, then runs a region on the results.
 
     Operands: the partial sums of each reduction, then those of the region. A chunk is one vector of channels.
     """
 
-    reductions: tuple[Finished, ...]
+    reductions: tuple[PendingReduction, ...]
     region: Region
 
     def write(self, k: Kernel) -> None:
@@ -158,7 +158,7 @@ class Finish(KernelSpec):
             results.extend(k.convert(value, item.dtype) for value in finished)
         return results
 
-    def _sums(self, k: Kernel, operand: int, item: Finished, index: Index) -> list[Any]:
+    def _sums(self, k: Kernel, operand: int, item: PendingReduction, index: Index) -> list[Any]:
         partials = item.reduction.partials
         base = k.operand(operand)
 
@@ -237,4 +237,4 @@ class StridedReduction(KernelSpec):
         outputs(kept, 0, 0)
 
 
-__all__ = ["Finish", "Finished", "Map", "StridedReduction"]
+__all__ = ["ElementwiseKernel", "FinalizeReduction", "PendingReduction", "StridedReduction"]

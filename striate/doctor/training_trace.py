@@ -1,4 +1,4 @@
-"""The chart: all that the rules see of one training, collected while it runs."""
+"""The trace of one training: all that the rules see of it, collected while it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LayerReading:
     """What one layer did in one step. ``update_ratio`` is ‖Δθ‖ / ‖θ‖ of its parameters together."""
 
     mean: float
-    spread: float
+    std: float
     zeros: float
     saturated: float | None = None
     gradient_norm: float | None = None
@@ -62,21 +62,21 @@ class Probe:
     accuracy: float
     top_share: float  # of the samples, those given the class that is predicted most
     top_class: int
-    spread: float  # of the outputs over the samples, the mean over outputs
+    std: float  # of the outputs over the samples, the mean over outputs
     squashed: bool  # the outputs of every sample are positive and add up to 1
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One batch against the running statistics of a normalization: median over channels, in the batch's own spread."""
+    """One batch against the running statistics of a normalization: medians over channels."""
 
-    mean_distance: float
+    mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # max(running/batch, batch/running)
 
 
 @dataclass
-class Chart:
-    """One training. Lists grow; rules only read."""
+class TrainingTrace:
+    """What was seen of one training so far. The lists grow; rules only read."""
 
     setup: Setup
     structure: Structure | None = None
@@ -97,6 +97,7 @@ class Chart:
     first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
     scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
     random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
+    target_std: float = 0.0  # of the numbers to predict, where the model predicts numbers
     baseline: float | None = None  # loss of the best constant prediction
     continued: bool = False  # the model had learned before
     broke_down: str = ""  # message of the NonFiniteError that ended it

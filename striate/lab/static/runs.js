@@ -6,14 +6,14 @@ import { percent } from "./numbers.js";
 import { settingsLine } from "./follow.js";
 import { STATES } from "./words.js";
 
-export class Shelf {
+export class RunList {
   #rows = new Map();
 
   constructor({ choose, tick }) {
     this.list = document.getElementById("runs");
     this.none = document.getElementById("no-runs");
     this.chosen = document.getElementById("chosen-run");
-    this.details = document.getElementById("shelf");
+    this.details = document.getElementById("run-list");
     this.choose = choose;
     this.tick = tick;
     const narrow = matchMedia("(max-width: 900px)");

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType
 
@@ -46,9 +46,9 @@ class Transforms:
 
     def with_plain_filter(self) -> Transforms:
         """The same products with the rows of G as powers alone; Aᵀ has their scales, which a sum meets once."""
-        scales = [next(entry for entry in row if entry) for row in self.filter]
-        plain = [[entry / scale for entry in row] for row, scale in zip(self.filter, scales, strict=True)]
-        output = [[entry * scale for entry, scale in zip(row, scales, strict=True)] for row in self.output]
+        scales = [next(prologue for prologue in row if prologue) for row in self.filter]
+        plain = [[prologue / scale for prologue in row] for row, scale in zip(self.filter, scales, strict=True)]
+        output = [[prologue * scale for prologue, scale in zip(row, scales, strict=True)] for row in self.output]
         return Transforms(_frozen(output), _frozen(plain), self.input)
 
 
@@ -159,8 +159,8 @@ def _units(n: int) -> list[list[Fraction]]:
 def _spread(row: Sequence[Fraction], first: int, step: int, size: int) -> list[Fraction]:
     """The entries of a row at every ``step``-th place from ``first``."""
     spread = [Fraction(0)] * size
-    for number, entry in enumerate(row):
-        spread[first + number * step] = entry
+    for number, prologue in enumerate(row):
+        spread[first + number * step] = prologue
     return spread
 
 
@@ -182,7 +182,7 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
     for column in range(n):
         pivot = next(row for row in range(column, n) if rows[row][column])
         rows[column], rows[pivot] = rows[pivot], rows[column]
-        rows[column] = [entry / rows[column][column] for entry in rows[column]]
+        rows[column] = [prologue / rows[column][column] for prologue in rows[column]]
         for row in range(n):
             if row != column and rows[row][column]:
                 factor = rows[row][column]
@@ -237,7 +237,7 @@ def transform_both(
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
     mixed = tuple(i for i in range(len(matrix)) if i not in passed)
-    seen = {j for i in mixed for j, entry in enumerate(matrix[i]) if entry}
+    seen = {j for i in mixed for j, prologue in enumerate(matrix[i]) if prologue}
     if len(mixed) == len(matrix):
         halves = [along([load(i, j) for i in range(size)]) for j in range(size)]
     else:
@@ -251,15 +251,21 @@ def transform_both(
 def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Any]) -> Any:
     """Σ row[l] · x[l]: entries of ±1 are added, the others multiplied in."""
     total: Any = None
-    for entry, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
-        if entry == 0:
+    for prologue, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
+        if prologue == 0:
             continue
         if total is None:
-            total = value if entry == 1 else k.neg(value) if entry == -1 else k.mul(value, _number(k, value, entry))
-        elif abs(entry) == 1:
-            total = k.add(total, value) if entry == 1 else k.sub(total, value)
+            total = (
+                value
+                if prologue == 1
+                else k.neg(value)
+                if prologue == -1
+                else k.mul(value, _number(k, value, prologue))
+            )
+        elif abs(prologue) == 1:
+            total = k.add(total, value) if prologue == 1 else k.sub(total, value)
         else:
-            total = k.fma(value, _number(k, value, entry), total)
+            total = k.fma(value, _number(k, value, prologue), total)
     return total
 
 
@@ -268,8 +274,8 @@ def lines_apart(dtype: DType) -> int:
     return max(1, 64 // (BLOCK * dtype.numpy.itemsize))
 
 
-def _number(k: Kernel, like: Any, entry: Fraction) -> Any:
-    return k.constant_like(like, float(entry))
+def _number(k: Kernel, like: Any, prologue: Fraction) -> Any:
+    return k.constant_like(like, float(prologue))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _INK = 64  # of 255: what differs by more from the background belongs to the fig
 
 
 @dataclass(frozen=True)
-class Framing:
+class Centring:
     """``background`` 0 … 255; ``extent``: the longer side of the figure over that of the picture."""
 
     background: int
@@ -31,7 +31,7 @@ class Framing:
     by_mass: bool
 
     @classmethod
-    def of(cls, images: Array) -> Framing | None:
+    def of(cls, images: Array) -> Centring | None:
         """Measured on uint8 pictures (N, C, H, W); None where they have no plain background."""
         if images.ndim != 4 or images.dtype != np.uint8 or min(images.shape[2:]) < 2:
             return None

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.map import Domain
+from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
-from striate.codegen.phase import KernelSpec
 from striate.codegen.region import Region, RegionWriter, samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
@@ -215,7 +215,7 @@ class TapConvolution(KernelSpec):
         if self.abreast > 1:
             self._abreast(k, writer, x, weights, block, first, last)
             return
-        if domain.turned:
+        if domain.sample_major:
             writer.begin_block(0, block)
             self._samples(k, writer, x, weights, first, last)
             writer.end_block()

@@ -1,4 +1,4 @@
-"""New data that lie far from what the model's standardizer was fitted on, in one line."""
+"""A warning about new data that are far from what the model's standardizer was fitted on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def standardizer_of(model: Module) -> Standardizer | None:
     return found if isinstance(found, Standardizer) else None
 
 
-def unusual_line(model: Module, images: Array, name: str) -> str | None:
+def outlier_warning(model: Module, images: Array, name: str) -> str | None:
     """``mnist: feature 0: x = 9e4 in sample 3 is x̂ = 812 (2 samples beyond ±50), far from the training data``
 
-    None for data within ±50 σ, and for models without a standardizer. Predictions for such data mean little.
+    None for data within ±50 σ, and for models without a standardizer. Predictions for outliers mean little.
     """
     standardizer = standardizer_of(model)
     if standardizer is None or images.ndim < 2 or images.shape[1] != len(standardizer.mean):
         return None
-    found = standardizer.unusual(images)
+    found = standardizer.outliers(images)
     if not found:
         return None
     others = len(found) - 1

@@ -1,4 +1,4 @@
-"""What may be asked to be trained: every value is checked, and becomes the arguments of ``striate train``."""
+"""Requests for trainings: every value is checked, and becomes an argument of ``striate train``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from striate.data.catalog import KNOWN
 from striate.errors import OptionError, unknown_option
 from striate.models import MODELS, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
+from striate.optim import OPTIMIZERS
 
 NORMS = tuple(placement.value for placement in NormPlacement)
 
@@ -38,7 +39,7 @@ def _among(*known: str) -> Callable[[str, Any], str]:
 def _number(least: float, most: float) -> Callable[[str, Any], float]:
     def parse(name: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-            raise OptionError(f"{name} = {str(value)[:40]}; wanted a number from {least:g} to {most:g}")
+            raise OptionError(f"{name} = {str(value)[:40]}; expected a number from {least:g} to {most:g}")
         return float(value)
 
     return parse
@@ -48,7 +49,7 @@ def _whole(least: int, most: int) -> Callable[[str, Any], int]:
     def parse(name: str, value: Any) -> int:
         number = _number(least, most)(name, value)
         if number != math.floor(number):
-            raise OptionError(f"{name} = {value}; wanted a whole number")
+            raise OptionError(f"{name} = {value}; expected a whole number")
         return int(number)
 
     return parse
@@ -56,7 +57,7 @@ def _whole(least: int, most: int) -> Callable[[str, Any], int]:
 
 def _truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise OptionError(f"{name}: wanted true or false")
+        raise OptionError(f"{name}: expected true or false")
     return value
 
 
@@ -68,7 +69,7 @@ FIELDS: dict[str, Field] = {
     "init": Field("--init", _among(*STARTS)),
     "depth": Field("--depth", _whole(1, 64)),
     "width": Field("--width", _whole(1, 1024)),
-    "optimizer": Field("--optimizer", _among("sgd", "adam")),
+    "optimizer": Field("--optimizer", _among(*OPTIMIZERS)),
     "lr": Field("--lr", _number(1e-8, 1e4)),
     "momentum": Field("--momentum", _number(0, 0.9999)),
     "weight_decay": Field("--weight-decay", _number(0, 10)),
@@ -87,14 +88,14 @@ def available_data() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingRequest:
     """``data`` is a name, or the folder of the run that the lab was opened with."""
 
     data: str
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> Order:
+    def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> TrainingRequest:
         """From what a page sent; ``data`` maps the names that it may use. Raises ``OptionError``."""
         chosen = document.get("data", next(iter(data)))
         if chosen not in data:

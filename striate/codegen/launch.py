@@ -59,7 +59,7 @@ class Buffer:
 
 
 @dataclass
-class PhaseDraft:
+class Launch:
     """One kernel over its chunks, with operands that are values, buffers, or (anything, byte offset).
 
     ``writes`` are the places of the operands that it writes, where they are known: only such a phase can be kept apart

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_outer_products
-from striate.codegen.phase import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.contraction_gradient import evenly
-from striate.ops.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
+from striate.ops.kernels.direct_gradient import evenly
+from striate.ops.kernels.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
 
 Transform = tuple[Matrix, Callable[[Sequence[Any]], list[Any]]]
 """A matrix, and what applies it to vectors."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
-from striate.codegen.phase import KernelSpec
+from striate.codegen.launch import KernelSpec
 from striate.codegen.region import RegionWriter
-from striate.ops.winograd import WinogradPack
-from striate.ops.winograd_convolution import TileConvolution
+from striate.ops.kernels.winograd import WinogradPack
+from striate.ops.kernels.winograd_convolution import TileConvolution
 
 
 @dataclass(frozen=True)
@@ -24,28 +24,28 @@ class WinogradInput(KernelSpec):
     Operands: x, V as [sample group][batch][position][input block][tile][16].
     """
 
-    convolution: TileConvolution
+    conv: TileConvolution
 
     @property
     def chunks(self) -> tuple[int, int]:
         """(per, group) of the chunks."""
-        per, group = self.convolution.region.domain.groups
-        return per * self.convolution.source.blocks, group
+        per, group = self.conv.region.domain.groups
+        return per * self.conv.source.blocks, group
 
     @property
     def per_group(self) -> int:
         """Elements of V for one sample group."""
-        return self.convolution.batches * self.convolution.per_batch
+        return self.conv.batches * self.conv.per_batch
 
     @property
     def buffer(self) -> tuple[int, int, int]:
         """(fixed, per_group, group) of the bytes of V."""
-        per, group = self.convolution.region.domain.groups
-        size = per * self.per_group * self.convolution.operands.numpy.itemsize
+        per, group = self.conv.region.domain.groups
+        size = per * self.per_group * self.conv.operands.numpy.itemsize
         return (0, size, group) if group else (size, 0, 1)
 
     def write(self, k: Kernel) -> None:
-        c = self.convolution
+        c = self.conv
         number, block = k.idiv(k.chunk, c.source.blocks), k.imod(k.chunk, c.source.blocks)
         first, tiles = c.tiles_of(k, number)
         own = k.offset(k.operand(1), k.imul(number, self.per_group), c.operands)

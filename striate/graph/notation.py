@@ -1,0 +1,69 @@
+"""Equations as text: expressions that know how strongly their outermost sign binds, so that parentheses are few.
+
+    infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))      (a + b) · c
+
+Every operation says in ``Op.notation`` how it is written; ``Writer`` writes whole values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import floor
+from typing import NamedTuple, cast
+
+COMPARISON, SUM, DIFFERENCE, PRODUCT, QUOTIENT, SIGN, ATOM = 0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0
+"""How strongly signs bind. Those with the same whole part read from left to right: a − b + c, a / b · c."""
+
+
+class Expression(NamedTuple):
+    """A text, and how strongly its outermost sign binds; a name, a number or a call is an ``ATOM``."""
+
+    text: str
+    strength: float = ATOM
+
+    def within(self, strength: float) -> str:
+        """The text where it is an operand of a sign: in parentheses if it binds less than ``strength``."""
+        return self.text if self.strength >= strength else f"({self.text})"
+
+
+def infix(sign: str, strength: float, left: Expression, right: Expression, regroups: bool = False) -> Expression:
+    """``left sign right``; ``regroups`` where a + (b + c) may be written a + b + c."""
+    whole = floor(strength)
+    binds = right.strength >= whole + 1 or (regroups and right.strength == strength)
+    after = right.text if binds and not right.text.startswith("−") else f"({right.text})"  # a + (−b)
+    return Expression(f"{left.within(whole)}{sign}{after}", strength)
+
+
+def prefix(sign: str, operand: Expression) -> Expression:
+    """``−x``, ``−(a + b)``"""
+    return Expression(sign + operand.within(ATOM), SIGN)
+
+
+def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]) -> Expression:
+    """``name(a, b, option=1)``"""
+    written = [f"{option}={value}" for option, value in options.items()]
+    return Expression(f"{name}({', '.join([*(one.text for one in operands), *written])})")
+
+
+def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
+    """An equation with numbers in place of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
+
+    Factors of 1 and terms of 0 are left out.
+    """
+    for letter, number in numbers.items():
+        equation = re.sub(rf"(?<!\w){letter}(?=\w\b)", f"{number}·", equation)  # αx
+        equation = re.sub(rf"(?<!\w){letter}\b", number, equation)
+    equation = re.sub(r" · 1(?![\d.])", "", equation)
+    return re.sub(r" [−+] 0(?![\d.])", "", equation)
+
+
+def number_text(value: object) -> str:
+    """``0.1``, ``2`` for (2, 2), ``(2, 1)``; of pairs (before, after), as padding has them, what stands before."""
+    if isinstance(value, tuple):
+        given = cast("tuple[object, ...]", value)
+        entries = [cast("object", entry[0]) if isinstance(entry, tuple) else entry for entry in given]
+        if len(set(entries)) > 1:
+            return f"({', '.join(map(str, entries))})"
+        return str(entries[0]) if entries else "0"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,77 @@
+"""What a training can be made of, and how activations look: everything that the page needs to know of both.
+
+Titles, sentences and curves come from the operations and optimizers themselves, so that a new one needs no JavaScript.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from striate.errors import OptionError, unknown_option
+from striate.graph.arithmetic import Elementwise
+from striate.graph.graph import Graph, Input
+from striate.graph.interpreter import interpret
+from striate.graph.value import DType, TensorType
+from striate.lab.requests import NORMS
+from striate.models import MODELS, options_of
+from striate.models.block import STARTS
+from striate.nn.activation import ACTIVATION_LAYERS
+from striate.optim import OPTIMIZERS
+
+_REACH = 4.2
+_POINTS = 169
+_STEEPEST = 10.0
+"""Slopes for negative inputs that a curve is drawn for."""
+
+
+def choices() -> dict[str, Any]:
+    """Models with their options, activations, placements of normalization, initializations and optimizers."""
+    return {
+        "models": {name: options_of(name) for name in MODELS},
+        "activations": {name: _described(operation_of(name)) for name in ACTIVATION_LAYERS},
+        "norms": NORMS,
+        "starts": STARTS,
+        "optimizers": {
+            name: {"title": kind.__name__, "about": kind.summary(), "options": [one.name for one in fields(kind)]}
+            for name, kind in OPTIMIZERS.items()
+        },
+    }
+
+
+def operation_of(activation: str, slope: float = 0.1) -> Elementwise:
+    """The operation of an activation; ``slope`` counts where it has one. Raises ``OptionError``."""
+    if activation not in ACTIVATION_LAYERS:
+        raise unknown_option("activation", activation, ACTIVATION_LAYERS)
+    return ACTIVATION_LAYERS[activation].with_slope(slope).operation
+
+
+def _described(op: Elementwise) -> dict[str, Any]:
+    return {
+        "title": op.title or op.words(),
+        "about": op.effect or op.equation(),
+        "options": [one.name for one in fields(op)],
+    }
+
+
+def curve(activation: str, slope: str) -> dict[str, list[float]]:
+    """An activation and its derivative at points around 0: {"x", "y", "derivative"}. Raises ``OptionError``."""
+    try:
+        number = float(slope)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= _STEEPEST:
+        raise OptionError(f"slope: expected a number from −{_STEEPEST:g} to {_STEEPEST:g}")
+    op = operation_of(activation, number)
+    type = TensorType(DType.float64, (_POINTS,))
+    x, dy = Input("x", type)(), Input("dy", type)()
+    y = op(x)
+    (dx,) = op.gradient((x,), (y,), (dy,), (True,))
+    assert dx is not None
+    places = np.linspace(-_REACH, _REACH, _POINTS)
+    found, _ = interpret(Graph({"x": x, "dy": dy}, {"y": y, "dx": dx}), {"x": places, "dy": np.ones(_POINTS)})
+    numbers = {"x": places, "y": found["y"], "derivative": found["dx"]}
+    return {name: [round(float(one), 5) for one in array] for name, array in numbers.items()}

@@ -1,0 +1,118 @@
+"""Locks that survive a fork, and what else a fork must reset: the only place that knows of forks.
+
+A fork copies the memory of all threads but only one of the threads. A lock that another thread holds at that moment
+would be held in the child for ever, and what it protects may be half changed. Therefore
+
+- a ``Lock`` whose holder does not exist in the child is replaced there by a free one;
+- a lock with an ``Order`` is taken before every fork and released after it, in the parent and in the child, so that
+  what it protects is never half changed;
+- an object that owns threads gives itself to ``reset_after_fork``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from enum import IntEnum
+from types import TracebackType
+from typing import Protocol
+
+PATIENCE = 60.0
+"""Seconds that a fork waits for a lock with an order. After that it goes on, and the child gets a free lock."""
+
+
+class Order(IntEnum):
+    """The locks that a fork takes, in the order in which any thread must take them."""
+
+    RUN = 1
+    """Held while native code runs on the scratch memory of the process."""
+    LLVM = 2
+    """Held while LLVM compiles, loads or removes code."""
+
+
+class Lock:
+    """A reentrant lock, used in ``with`` statements. It is free in the child of a fork, unless the forking thread
+    holds it."""
+
+    def __init__(self, order: Order | None = None) -> None:
+        self.order = order
+        self._lock = threading.RLock()
+        _locks[id(self)] = self
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def acquire(self, timeout: float) -> bool:
+        """Takes the lock; returns False if that was not possible within ``timeout`` seconds."""
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Undoes one ``acquire``."""
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Replaces a lock that another thread of the parent process holds."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lock = threading.RLock()
+
+
+class Resettable(Protocol):
+    """An object whose threads a fork does not copy."""
+
+    def after_fork(self) -> None:
+        """Called in the child of every fork, when all locks are usable again."""
+        ...
+
+
+class _Forking(threading.local):
+    """The locks that a thread has taken for the fork that it is making."""
+
+    def __init__(self) -> None:
+        self.taken: list[Lock] = []
+
+
+# `valuerefs` copies the references in one step, so that other threads may make locks meanwhile.
+_locks: weakref.WeakValueDictionary[int, Lock] = weakref.WeakValueDictionary()
+_resettable: weakref.WeakValueDictionary[int, Resettable] = weakref.WeakValueDictionary()
+_forking = _Forking()
+
+
+def reset_after_fork(owner: Resettable) -> None:
+    """Calls ``owner.after_fork()`` in the child of every fork for as long as the owner lives."""
+    _resettable[id(owner)] = owner
+
+
+def _before_fork() -> None:
+    ordered: list[tuple[Order, Lock]] = []
+    for reference in _locks.valuerefs():
+        lock = reference()
+        if lock is not None and lock.order is not None:
+            ordered.append((lock.order, lock))
+    for _, lock in sorted(ordered, key=lambda pair: pair[0]):
+        if lock.acquire(PATIENCE):
+            _forking.taken.append(lock)
+
+
+def _release() -> None:
+    while _forking.taken:
+        _forking.taken.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    _release()
+    for lock in list(_locks.values()):
+        lock.renew()
+    for owner in list(_resettable.values()):
+        owner.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_release, after_in_child=_after_fork_in_child)

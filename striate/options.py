@@ -1,0 +1,75 @@
+"""Checks of options: each returns the value that was given, or raises ``OptionError`` with the allowed range."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+
+from striate.errors import OptionError
+
+
+def number(
+    name: str,
+    value: object,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """A finite real number, least ≤ number ≤ most and above < number < below; True and False are not numbers.
+
+    ``name`` is what the message calls it, such as ``SGD: momentum``.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        found = float(value)
+        if math.isfinite(found) and least <= found <= most and above < found < below:
+            return found
+    raise OptionError(f"{name}={value!r}; expected a finite number{_range(least, most, above, below)}")
+
+
+def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
+    """An integer of Python or NumPy, least ≤ number ≤ most; True and False are not numbers."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        found = int(value)
+        if found >= least and (most is None or found <= most):
+            return found
+    allowed = f"of {least} or more" if most is None else f"from {least} to {most:,}"
+    raise OptionError(f"{name}={value!r}; expected a whole number {allowed}")
+
+
+def seed(value: object) -> int:
+    """A seed of random numbers: 0 … 2⁶⁴ − 1."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**64:
+        return int(value)
+    raise OptionError(f"seed={value!r}; expected a whole number from 0 to 2⁶⁴ − 1")
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)  # pyright: ignore[reportUnknownArgumentType]
+    raise OptionError(f"{name}={value!r}; expected True or False")
+
+
+def path(name: str, value: object) -> Path:
+    """A path, given as text that is not empty or as ``pathlib.Path``."""
+    if isinstance(value, Path) or (isinstance(value, str) and value):
+        return Path(value)
+    raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
+
+
+def _range(least: float, most: float, above: float, below: float) -> str:
+    if math.isfinite(least) and math.isfinite(most):
+        return f" from {least:g} to {most:g}"
+    limits = (
+        (least, f"of {least:g} or more"), (most, f"of {most:g} or less"),
+        (above, f"above {above:g}"), (below, f"below {below:g}"),
+    )  # fmt: skip
+    parts = [text for limit, text in limits if math.isfinite(limit)]
+    return f" {' and '.join(parts)}" if parts else ""

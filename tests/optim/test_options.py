@@ -1,0 +1,68 @@
+"""Options of optimizers and schedules: what has no meaning is refused with the range that is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from striate import optim
+from striate.errors import OptionError
+
+REFUSED: list[tuple[Callable[..., object], dict[str, Any], str]] = [
+    (optim.SGD, {"lr": -1}, "SGD: lr=-1; expected a finite number of 0 or more"),
+    (optim.SGD, {"lr": math.nan}, "lr=nan"),
+    (optim.SGD, {"lr": math.inf}, "lr=inf"),
+    (optim.SGD, {"lr": None}, "lr=None"),
+    (optim.SGD, {"lr": "0.1"}, "lr='0.1'"),
+    (optim.SGD, {"lr": True}, "lr=True"),
+    (optim.SGD, {"momentum": -0.1}, "SGD: momentum=-0.1; expected a finite number from 0 to 1"),
+    (optim.SGD, {"momentum": 1.5}, "momentum=1.5"),
+    (optim.SGD, {"momentum": math.nan}, "momentum=nan"),
+    (optim.SGD, {"momentum": 0.9, "dampening": 5}, "SGD: dampening=5; expected a finite number from 0 to 1"),
+    (optim.SGD, {"momentum": 0.9, "dampening": math.nan}, "dampening=nan"),
+    (optim.SGD, {"momentum": 0.9, "dampening": "a"}, "dampening='a'"),
+    (optim.SGD, {"dampening": 0.5}, "has no effect without momentum"),
+    (optim.SGD, {"weight_decay": -1}, "weight_decay=-1; expected a finite number of 0 or more"),
+    (optim.SGD, {"weight_decay": math.inf}, "weight_decay=inf"),
+    (optim.SGD, {"nesterov": "no"}, "SGD: nesterov='no'; expected True or False"),
+    (optim.SGD, {"nesterov": True}, "needs momentum above 0"),
+    (optim.SGD, {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "dampening=0"),
+    (optim.SGD, {"schedule": None}, "schedule=None; expected a schedule"),
+    (optim.SGD, {"schedule": "cosine"}, "help: optim.ConstantSchedule"),
+    (optim.SGD, {"schedule": optim.CosineSchedule(9, minimum=0.2)}, "minimum=0.2 is above lr=0.1"),
+    (optim.Adam, {"betas": 0.9}, "betas=0.9; expected two numbers"),
+    (optim.Adam, {"betas": (0.9,)}, "expected two numbers"),
+    (optim.Adam, {"betas": (0.9, 0.99, 0.9)}, "expected two numbers"),
+    (optim.Adam, {"betas": "ab"}, "expected two numbers"),
+    (optim.Adam, {"betas": (1.0, 0.9)}, r"betas\[0\]=1.0; expected a finite number of 0 or more and below 1"),
+    (optim.Adam, {"betas": (0.9, None)}, r"betas\[1\]=None"),
+    (optim.Adam, {"eps": -1e-8}, "eps=-1e-08"),
+    (optim.Adam, {"weight_decay": math.nan}, "Adam: weight_decay=nan"),
+    (optim.CosineSchedule, {"total_steps": 0}, "CosineSchedule: total_steps=0; expected a whole number of 1 or more"),
+    (optim.CosineSchedule, {"total_steps": 2.5}, "total_steps=2.5"),
+    (optim.CosineSchedule, {"total_steps": True}, "total_steps=True"),
+    (optim.CosineSchedule, {"total_steps": "9"}, "total_steps='9'"),
+    (optim.CosineSchedule, {"total_steps": 3, "warmup": 3}, "warmup=3; expected a whole number from 0 to 2"),
+    (optim.CosineSchedule, {"total_steps": 3, "warmup": 1.5}, "warmup=1.5"),
+    (optim.CosineSchedule, {"total_steps": 3, "minimum": -1}, "minimum=-1; expected a finite number of 0 or more"),
+    (optim.CosineSchedule, {"total_steps": 3, "minimum": math.nan}, "minimum=nan"),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "message"), REFUSED)
+def test_what_has_no_meaning_is_refused(make: Callable[..., object], options: dict[str, Any], message: str) -> None:
+    rate = {} if make is optim.CosineSchedule else {"lr": 0.1}
+    with pytest.raises(OptionError, match=message):
+        make(**{**rate, **options})
+
+
+def test_the_ends_of_the_ranges_and_numpy_numbers_are_taken() -> None:
+    optim.SGD(lr=0)
+    optim.SGD(lr=np.float32(0.1), momentum=np.float64(1), dampening=1, nesterov=False)
+    optim.Adam(lr=1, betas=(0, np.float32(0)), eps=0)
+    optim.CosineSchedule(np.int64(3), minimum=0, warmup=2)  # pyright: ignore[reportArgumentType]
+    optim.SGD(lr=0.2, schedule=optim.CosineSchedule(9, minimum=0.2))

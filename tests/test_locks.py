@@ -1,0 +1,177 @@
+"""Locks across forks: what a child of a fork finds while other threads of its parent run models."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import striate
+from striate.locks import Lock, Order, reset_after_fork
+
+PACKAGE = Path(striate.__file__).parent
+ALLOWED = {
+    "locks.py": {"RLock"},
+    "runtime/threads.py": {"Lock", "Semaphore"},  # of a crew of threads: a fork drops them with the crew
+}
+posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX systems")
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+def test_locks_are_made_in_one_place() -> None:
+    kinds = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"}
+    wrong: list[str] = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        name = file.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            used: set[str] = set()
+            if isinstance(node, ast.ImportFrom) and node.module in ("threading", "multiprocessing"):
+                used = {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "threading":
+                used = {node.attr}
+            wrong += [f"{name}: {one}" for one in sorted(used & kinds - ALLOWED.get(name, set()))]
+    assert not wrong, "use striate.locks.Lock, which survives a fork:\n" + "\n".join(wrong)
+
+
+def _exit_code_of_child(body: Callable[[], int]) -> int:
+    """Forks, calls ``body`` in the child and returns its result, or 99 if that takes longer than 20 seconds."""
+    child = os.fork()
+    if child == 0:
+        threading.Timer(20, os._exit, (99,)).start()
+        os._exit(body())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@posix
+def test_a_lock_that_another_thread_holds_is_free_in_the_child() -> None:
+    lock, held, done = Lock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    assert not lock.acquire(0.01)
+    assert _exit_code_of_child(lambda: lock.acquire(1)) == 1
+    assert not lock.acquire(0.01)
+    done.set()
+    holder.join()
+
+
+@posix
+def test_a_lock_of_the_forking_thread_stays_its_own() -> None:
+    lock = Lock()
+    with lock:
+
+        def body() -> bool:
+            lock.release()  # raises RuntimeError for a lock that is not held
+            return lock.acquire(1)
+
+        assert _exit_code_of_child(body) == 1
+
+
+@posix
+@pytest.mark.parametrize("order", list(Order))
+def test_what_an_ordered_lock_protects_is_never_half_changed_in_a_child(order: Order) -> None:
+    lock, stop = Lock(order), threading.Event()
+    pair = [0, 0]
+
+    def change() -> None:
+        while not stop.is_set():
+            with lock:
+                pair[0] += 1
+                stop.wait(0.001)
+                pair[1] += 1
+            stop.wait(0.001)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    codes = [_exit_code_of_child(lambda: pair[0] == pair[1] and lock.acquire(1)) for _ in range(10)]
+    stop.set()
+    changer.join()
+    assert codes == [1] * 10
+
+
+@posix
+def test_owners_of_threads_are_told_of_a_fork_while_they_live() -> None:
+    told: list[str] = []
+
+    class Owner:
+        def __init__(self, name: str) -> None:
+            self.name = name
+            reset_after_fork(self)
+
+        def after_fork(self) -> None:
+            told.append(self.name)
+
+    kept, dropped = Owner("kept"), Owner("dropped")
+    del dropped
+    assert _exit_code_of_child(lambda: told == [kept.name]) == 1
+    assert not told
+
+
+BUSY = """
+import os, threading, time
+import numpy as np
+import striate as st
+from striate import nn, optim
+threading.excepthook = lambda problem: os._exit(98)
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(None, 4))
+
+random = np.random.default_rng(0)
+x, y = random.standard_normal((64, 3, 16, 16), np.float32), random.integers(0, 4, 64)
+model, other = network(), network()
+
+def training():
+    return st.TrainingStep(network(), nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
+
+def losses():
+    step = training()
+    return [step(x, y) for _ in range(3)]
+
+expected, learned = model(x), losses()
+stop = threading.Event()
+def predict():
+    while not stop.is_set():
+        assert np.array_equal(model(x), expected)
+def train():
+    step = training()
+    while not stop.is_set():
+        step(x, y)
+threads = [threading.Thread(target=predict), threading.Thread(target=train)]
+for thread in threads:
+    thread.start()
+for turn in range(20):
+    time.sleep(0.002 * turn)
+    child = os.fork()
+    if child == 0:
+        threading.Timer(20, os._exit, (97,)).start()
+        right = np.array_equal(model(x), expected) and losses() == learned
+        fresh = st.compile(lambda x: st.ops.exp(x))(x[: turn + 2])  # compiled and loaded in the child
+        os._exit(0 if right and np.allclose(fresh, np.exp(x[: turn + 2]), rtol=1e-5) else 96)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, (turn, code)
+stop.set()
+for thread in threads:
+    thread.join()
+print("fine")
+"""
+
+
+@posix
+def test_children_predict_train_and_compile_whatever_other_threads_do_when_they_are_forked(tmp_path: Path) -> None:
+    environment = {**os.environ, "STRIATE_CACHE": str(tmp_path / "cache"), "STRIATE_THREADS": "2"}
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BUSY]
+    process = subprocess.run(command, cwd=PACKAGE.parent, env=environment, text=True, capture_output=True, timeout=300)
+    assert (process.stdout, process.returncode) == ("fine\n", 0), process.stderr
