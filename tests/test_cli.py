@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
         (["--schedule", "cos"], "known: constant, cosine"),
         (["--epochs", "0"], "wanted 1 or more"),
-        (["--batch-size", "0"], "wanted 1 or more"),
+        (["--batch-size", "0"], "batch_size=0; expected a whole number of 1 or more"),
         (["--threads", "0"], "wanted 1 or more"),
         (["--lr", "-1"], "lr=-1.0"),
         (["--lr", "nan"], "lr=nan"),

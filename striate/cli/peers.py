@@ -11,7 +11,6 @@ from striate.dtypes import Precision
 from striate.errors import MissingExtraError, OptionError
 from striate.graph.value import Array
 from striate.nn.module import Module
-from striate.ops.window import padding_pairs
 
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 
@@ -38,14 +37,6 @@ def _children(model: Module) -> dict[str, Module]:
     if "standardizer" in children:
         raise OptionError("a network with a standardizer cannot be compared: name one of the known networks instead")
     return children
-
-
-def _symmetric(layer: Any, what: str) -> tuple[int, ...]:
-    """Padding that is the same on both sides of each axis."""
-    pairs = padding_pairs(layer.padding, layer.kernel_size, layer.stride, layer.dilation)
-    if any(before != after for before, after in pairs):
-        raise _cannot(what, layer)
-    return tuple(before for before, _ in pairs)
 
 
 # PyTorch
@@ -75,32 +66,11 @@ def torch_twin(model: Module) -> Any:
                 return chain
             case nn.Residual():
                 return added(twin(layer.body), None if layer.shortcut is None else twin(layer.shortcut))
-            case nn.Conv2d():
-                return torch.nn.Conv2d(
-                    *(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride),
-                    *(_symmetric(layer, "PyTorch"), layer.dilation, layer.groups, layer.bias_parameter is not None),
-                )
-            case nn.Linear():
-                return torch.nn.Linear(layer.in_features, layer.out_features, "bias" in dict(layer.named_state()))
-            case nn.BatchNorm1d() | nn.BatchNorm2d():
-                kind = torch.nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else torch.nn.BatchNorm2d
-                return kind(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-            case nn.MaxPool2d():
-                return torch.nn.MaxPool2d(layer.kernel_size, layer.stride, _symmetric(layer, "PyTorch"))
-            case nn.LeakyReLU():
-                return torch.nn.LeakyReLU(layer.negative_slope, inplace=True)
-            case nn.ReLU():
-                return torch.nn.ReLU(inplace=True)
-            case nn.Tanh():
-                return torch.nn.Tanh()
-            case nn.Sigmoid():
-                return torch.nn.Sigmoid()
-            case nn.Flatten():
-                return torch.nn.Flatten()
-            case nn.GlobalAveragePool():
-                return torch.nn.AdaptiveAvgPool2d(1)
             case _:
-                raise _cannot("PyTorch", layer)
+                found = layer.torch_layer()
+                if found is None:
+                    raise _cannot("PyTorch", layer)
+                return getattr(torch.nn, found.name)(**found.options)
 
     made = twin(model)
     made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in model.state_dict().items()})
@@ -215,32 +185,8 @@ class _Translation:
                 shortcut = layer.shortcut
                 skip = x if shortcut is None else self._layer(shortcut, f"{path}shortcut.", x)
                 return self._add("Add", [self._layer(layer.body, f"{path}body.", x), skip])
-            case nn.Conv2d():
-                pads = [*_symmetric(layer, "ONNX")] * 2
-                return self._add(
-                    "Conv",
-                    [x, *self._slots(path, "weight", "bias")],
-                    kernel_shape=layer.kernel_size,
-                    strides=layer.stride,
-                    dilations=layer.dilation,
-                    group=layer.groups,
-                    pads=pads,
-                )
-            case nn.Linear():
-                return self._add("Gemm", [x, *self._slots(path, "weight", "bias")], transB=1)
-            case nn.BatchNorm1d() | nn.BatchNorm2d() if layer.affine and layer.track_running_stats:
-                names = self._slots(path, "weight", "bias", "running_mean", "running_var")
-                return self._add("BatchNormalization", [x, *names], epsilon=layer.eps)
-            case nn.MaxPool2d():
-                pads = [*_symmetric(layer, "ONNX")] * 2
-                return self._add("MaxPool", [x], kernel_shape=layer.kernel_size, strides=layer.stride, pads=pads)
-            case nn.LeakyReLU():
-                return self._add("LeakyRelu", [x], alpha=layer.negative_slope)
-            case nn.ReLU() | nn.Tanh() | nn.Sigmoid():
-                return self._add({"ReLU": "Relu"}.get(type(layer).__name__, type(layer).__name__), [x])
-            case nn.Flatten():
-                return self._add("Flatten", [x])
-            case nn.GlobalAveragePool():
-                return self._add("GlobalAveragePool", [x])
             case _:
-                raise _cannot("ONNX", layer)
+                found = layer.onnx_node()
+                if found is None:
+                    raise _cannot("ONNX", layer)
+                return self._add(found.name, [x, *self._slots(path, *found.parameters)], **found.options)

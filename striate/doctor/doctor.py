@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate import options
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor import rules
@@ -65,6 +66,10 @@ class Doctor:
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
+        options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
+        for name, dataset in (("train_set", train_set), ("validation", validation)):
+            if dataset is not None:
+                options.require_instance(name, dataset, Dataset, "st.data.Dataset(images, labels)")
         setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
         self.step = step
         self.watch = step.watch("*") if watch is None else watch

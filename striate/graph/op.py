@@ -48,8 +48,8 @@ class Direction(Enum):
     WEIGHT_GRADIENT = "weight gradient"
 
 
-class Part(Enum):
-    """The part that an operation plays in a network; drawings colour layers by it."""
+class Purpose(Enum):
+    """What an operation does in a network; drawings colour layers by it."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -60,10 +60,10 @@ class Part(Enum):
     OTHER = "other"
 
 
-_PARTS = {
-    Kind.CONTRACTION: Part.CONTRACTION, Kind.COMPOSITE: Part.CONTRACTION, Kind.WINDOW: Part.WINDOW,
-    Kind.REDUCTION: Part.WINDOW, Kind.VIEW: Part.VIEW, Kind.GATHER: Part.JOIN, Kind.ROWWISE: Part.ACTIVATION,
-    Kind.ELEMENTWISE: Part.ACTIVATION,
+_PURPOSES = {
+    Kind.CONTRACTION: Purpose.CONTRACTION, Kind.COMPOSITE: Purpose.CONTRACTION, Kind.WINDOW: Purpose.WINDOW,
+    Kind.REDUCTION: Purpose.WINDOW, Kind.VIEW: Purpose.VIEW, Kind.GATHER: Purpose.JOIN,
+    Kind.ROWWISE: Purpose.ACTIVATION, Kind.ELEMENTWISE: Purpose.ACTIVATION,
 }  # fmt: skip
 
 
@@ -180,9 +180,9 @@ class Op:
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
     @property
-    def part(self) -> Part:
-        """The part that it plays in a network; by its kind, unless a subclass knows better."""
-        return _PARTS.get(self.kind, Part.OTHER)
+    def purpose(self) -> Purpose:
+        """What it does in a network; decided by its kind, unless a subclass says otherwise."""
+        return _PURPOSES.get(self.kind, Purpose.OTHER)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         """What it is called in a drawing, with the options that matter: ``conv 3×3, 16 → 32 /2``."""

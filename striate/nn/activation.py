@@ -8,6 +8,7 @@ from typing import Self
 from striate.errors import OptionError
 from striate.graph.arithmetic import Elementwise, elementwise
 from striate.graph.value import Value
+from striate.nn.foreign import ForeignLayer
 from striate.nn.module import Module
 from striate.ops import activation as ops
 from striate.ops.loss import softmax
@@ -37,6 +38,12 @@ class Sigmoid(Activation):
     def operation(self) -> Elementwise:
         return ops.Sigmoid()
 
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Sigmoid")
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Sigmoid")
+
 
 class Tanh(Activation):
     """y = tanh(x)"""
@@ -45,6 +52,12 @@ class Tanh(Activation):
     def operation(self) -> Elementwise:
         return ops.Tanh()
 
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Tanh")
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Tanh")
+
 
 class ReLU(Activation):
     """y = max(0, x)"""
@@ -52,6 +65,12 @@ class ReLU(Activation):
     @property
     def operation(self) -> Elementwise:
         return ops.Relu()
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("ReLU", {"inplace": True})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Relu")
 
 
 class LeakyReLU(Activation):
@@ -73,6 +92,12 @@ class LeakyReLU(Activation):
     def extra_repr(self) -> str:
         return f"{self.negative_slope:g}"
 
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("LeakyReLU", {"negative_slope": self.negative_slope, "inplace": True})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("LeakyRelu", {"alpha": self.negative_slope})
+
 
 class Softmax(Module):
     """y = eˣ / Σ eˣ over the channels, axis 1"""
@@ -83,6 +108,12 @@ class Softmax(Module):
 
     def forward(self, x: Value) -> Value:
         return softmax(x)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Softmax", {"dim": 1})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Softmax", {"axis": 1})
 
 
 ACTIVATION_LAYERS: dict[str, type[Activation]] = {

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
+from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
 from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
@@ -157,6 +158,24 @@ class Convolution(Module):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         weight = self.parameter("weight")
         return output.type.size(1) * math.prod(size or 0 for size in weight.shape[1:])
+
+    def torch_layer(self) -> ForeignLayer | None:
+        padding = symmetric(self.padding_pairs)
+        if padding is None:
+            return None
+        options = {
+            "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
+            "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
+            "bias": self.bias_parameter is not None,
+        }  # fmt: skip
+        return ForeignLayer(f"Conv{self.rank}d", options)
+
+    def onnx_node(self) -> ForeignLayer:
+        options = {
+            "kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation, "group": self.groups,
+            "pads": onnx_pads(self.padding_pairs),
+        }  # fmt: skip
+        return ForeignLayer("Conv", options, ("weight", "bias"))
 
     def extra_repr(self) -> str:
         parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from striate.graph.value import Value, shape_text
+from striate.nn.foreign import ForeignLayer
 from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
@@ -95,6 +96,17 @@ class Linear(Module):
         if current_trace() is not None and self.in_features is not None:
             return f"Linear(in_features={self.in_features})"  # inside an error only this matters
         return super().describe()
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "bias": "bias" in self._parameters,
+        }
+        return ForeignLayer("Linear", options)
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Gemm", {"transB": 1}, ("weight", "bias"))
 
     def extra_repr(self) -> str:
         bias = "" if "bias" in self._parameters else ", bias=False"

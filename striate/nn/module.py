@@ -12,6 +12,7 @@ from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
+from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.parameter import Parameter, Role
 from striate.nn.pickling import packed, unpacked
@@ -72,6 +73,16 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes, from and to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    # In the words of others
+
+    def torch_layer(self) -> ForeignLayer | None:
+        """The layer of ``torch.nn`` that computes the same; None where there is none with these options."""
+        return None
+
+    def onnx_node(self) -> ForeignLayer | None:
+        """The ONNX operator that predicts the same; None where there is none with these options."""
+        return None
 
     # Attributes
 

@@ -10,6 +10,7 @@ import numpy as np
 from striate.errors import OptionError, ShapeError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Array, Value, shape_text
+from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
@@ -168,6 +169,20 @@ class BatchNorm(Normalization):
                 )
 
         trace.checks.append(verify)
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {
+            "num_features": self.num_features, "eps": self.eps, "momentum": self.momentum, "affine": self.affine,
+            "track_running_stats": self.track_running_stats,
+        }  # fmt: skip
+        return ForeignLayer(f"BatchNorm{max(self.ranks) - 2}d", options)
+
+    def onnx_node(self) -> ForeignLayer | None:
+        if not (self.affine and self.track_running_stats):
+            return None
+        return ForeignLayer(
+            "BatchNormalization", {"epsilon": self.eps}, ("weight", "bias", "running_mean", "running_var")
+        )
 
     def extra_repr(self) -> str:
         parts = [str(self.num_features)]

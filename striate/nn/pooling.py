@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
+from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
-from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
+from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times
 from striate.tracing import current_trace
 
 
@@ -52,6 +53,25 @@ class Pooling(Module):
                 "a smaller kernel, or less pooling before it",
             )
 
+    def _pairs(self) -> Pairs:
+        return padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
+
+    def foreign_options(self) -> dict[str, object] | None:
+        """What PyTorch's layers of both kinds take; None for padding that they cannot express."""
+        padding = symmetric(self._pairs())
+        if padding is None:
+            return None
+        return {
+            "kernel_size": self.kernel_size, "stride": self.stride, "padding": padding, "ceil_mode": self.ceil_mode,
+        }  # fmt: skip
+
+    def onnx_attributes(self) -> dict[str, object]:
+        """What ONNX's operators of both kinds take."""
+        return {
+            "kernel_shape": self.kernel_size, "strides": self.stride, "pads": onnx_pads(self._pairs()),
+            "ceil_mode": int(self.ceil_mode),
+        }  # fmt: skip
+
     def extra_repr(self) -> str:
         sizes = self.kernel_size
         parts = [brief(sizes)]
@@ -80,6 +100,13 @@ class MaxPool(Pooling):
         self.require(x)
         return max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
+    def torch_layer(self) -> ForeignLayer | None:
+        options = self.foreign_options()
+        return None if options is None else ForeignLayer(f"MaxPool{self.rank}d", {**options, "dilation": self.dilation})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("MaxPool", {**self.onnx_attributes(), "dilations": self.dilation})
+
 
 class AvgPool(Pooling):
     """y = the mean of each window (abstract)"""
@@ -98,6 +125,15 @@ class AvgPool(Pooling):
     def forward(self, x: Value) -> Value:
         self.require(x)
         return avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def torch_layer(self) -> ForeignLayer | None:
+        options = self.foreign_options()
+        if options is None:
+            return None
+        return ForeignLayer(f"AvgPool{self.rank}d", {**options, "count_include_pad": self.count_include_pad})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("AveragePool", {**self.onnx_attributes(), "count_include_pad": int(self.count_include_pad)})
 
 
 class MaxPool1d(MaxPool):
@@ -144,6 +180,12 @@ class GlobalAveragePool(Module):
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
 
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("GlobalAveragePool")
+
 
 class AdaptiveAvgPool2d(Module):
     """The mean over all positions, as PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not there."""
@@ -157,6 +199,12 @@ class AdaptiveAvgPool2d(Module):
 
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("GlobalAveragePool")
 
     def extra_repr(self) -> str:
         return str(self.output_size)

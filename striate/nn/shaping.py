@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from striate.graph.value import Value
+from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.ops.shaping import flatten
@@ -18,6 +19,12 @@ class Flatten(Module):
     def forward(self, x: Value) -> Value:
         return flatten(x)
 
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Flatten")
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Flatten")
+
 
 class Identity(Module):
     """y = x"""
@@ -26,3 +33,9 @@ class Identity(Module):
 
     def forward(self, x: Value) -> Value:
         return x
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Identity")
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("Identity")

@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Kind, Op, Part, Sample, register
+from striate.graph.op import Kind, Op, Purpose, Sample, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
@@ -44,8 +44,8 @@ class BatchNormalization(Op):
     epsilon: float = 1e-5
 
     @property
-    def part(self) -> Part:
-        return Part.NORMALIZATION
+    def purpose(self) -> Purpose:
+        return Purpose.NORMALIZATION
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)

@@ -11,7 +11,7 @@ import numpy as np
 from striate.codegen.launch import Launch
 from striate.codegen.storage import BLOCK, InputLayout, spatial
 from striate.errors import GraphError
-from striate.graph.op import Kind, Sample, register
+from striate.graph.op import Kind, Purpose, Sample, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.kernels.convolution import three
 from striate.ops.kernels.direct import Part, forward_part, gradient_parts
@@ -68,6 +68,10 @@ class Pooling(Windowed):
 
     def _before(self) -> tuple[int, int, int]:
         return three([before for before, _ in self.padding], 0)
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.WINDOW
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"

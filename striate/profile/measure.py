@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from striate import settings
+from striate import options, settings
 from striate.codegen import target
 from striate.codegen.probe import Probe, Reading
 from striate.compiler import CompiledExecutable
 from striate.engine import Executable
-from striate.errors import EngineError, OptionError
+from striate.errors import EngineError
 from striate.graph.value import Array
 from striate.nn.module import Module
 from striate.profile.rows import Board, PhaseTime, Row
@@ -79,8 +79,7 @@ def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profil
 
 def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
     """How long single calls take, after some that are not counted."""
-    if calls < 1:
-        raise OptionError(f"{calls} calls measure nothing")
+    options.whole_number("calls", calls, 1)
     for _ in range(min(20, calls)):
         run()
     seconds: list[float] = []
@@ -117,8 +116,7 @@ def _profile(
     samples: int,
     repetitions: int,
 ) -> Profile:
-    if repetitions < 1:
-        raise OptionError(f"repetitions={repetitions} must be at least 1")
+    options.whole_number("repetitions", repetitions, 1)
     threads = settings.current().threads
     executables = [executable for executable, _ in parts]
     probe = Probe(threads)

@@ -138,13 +138,13 @@ class _Grouping:
 
 
 def _fed_by_data(graph: Graph) -> set[Node]:
-    """The nodes that depend on what is given at each call."""
+    """The nodes that depend on the contents of what is given at each call; a number of elements does not."""
     fed: set[Node] = set()
     for node in graph.nodes:
         if isinstance(node.op, Input):
             plain = type(node.op) is Input and node.op.name not in graph.captured
             fed |= {node} if plain else set()
-        elif any(value.node in fed for value in node.inputs):
+        elif node.op.kind is not Kind.SIZE and any(value.node in fed for value in node.inputs):
             fed.add(node)
     return fed
 

@@ -126,7 +126,7 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], predicti
     of_layers = {step.output for step in passed}
     for node in topological([prediction]):
         if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
-            name = str(node.op).partition("(")[0]
+            name = node.op.call_name()
             add(f"{node.path}.{name}" if node.path else name, node.outputs[0], True)
     found.sort(key=lambda one: one[1].node.serial)
 

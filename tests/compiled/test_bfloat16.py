@@ -11,7 +11,7 @@ import striate as st
 from striate import data, nn, optim, settings
 from striate.codegen import jit
 from striate.codegen.storage import BLOCK
-from striate.codegen.target import host, named, require_bfloat16
+from striate.codegen.target import current, named, require_bfloat16
 from striate.compiler import compile_graph, prepare_compiled, rounded_graph
 from striate.dtypes import DType, Precision, dtype_of, round_to_bfloat16
 from striate.engine import ReferenceExecutable
@@ -32,7 +32,7 @@ from striate.passes.narrow import Narrow
 from tests.compiled.cases import total
 from tests.compiled.test_disassembly import innermost_loops
 
-needs_instructions = pytest.mark.skipif(not host().has_bfloat16, reason="this processor has no avx512_bf16")
+needs_instructions = pytest.mark.skipif(not current().has_bfloat16, reason="the target has no avx512_bf16")
 
 
 # Rounding
@@ -223,7 +223,9 @@ def test_nan_reaches_the_loss_and_nothing_is_kept() -> None:
 
 
 @needs_instructions
-@pytest.mark.parametrize("name", ["vgg_small", "resnet20", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg_small", "resnet18"))]
+)
 def test_activations_take_half_the_memory(name: str) -> None:
     """What is stored between loops, as blocks of channels, for one sample."""
     model = st.models.build(name).seed(0)

@@ -96,7 +96,9 @@ def _chain(y: Value) -> dict[str, Value]:
 
 
 @pytest.mark.parametrize("name", [n for n, op in OPERATIONS.items() if op.kind not in (Kind.SIZE, Kind.VIEW)])
-@pytest.mark.parametrize("dtype", BOTH, ids=lambda d: d.value)
+@pytest.mark.parametrize(
+    "dtype", [DType.float32, pytest.param(DType.float64, marks=pytest.mark.slow)], ids=lambda d: d.value
+)
 def test_fused_work_is_the_same_as_separate_work(name: str, dtype: DType) -> None:
     for number, sample in enumerate(samples(name)):
         if OPERATIONS[name].kind is Kind.ELEMENTWISE and number > 1:

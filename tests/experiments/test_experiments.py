@@ -63,7 +63,14 @@ def tiny(name: str) -> Outcome:
     return perform(experiment_of(name), Material(load_digits("train"), load_digits("test")), TINY)
 
 
-@pytest.mark.parametrize("one", EXPERIMENTS.values(), ids=lambda one: one.name)
+QUICK = ("M3", "momentum")
+
+
+@pytest.mark.parametrize(
+    "one",
+    [pytest.param(one, marks=[] if one.name in QUICK else pytest.mark.slow) for one in EXPERIMENTS.values()],
+    ids=lambda one: one.name,
+)
 def test_an_experiment_measures_all_it_promises_and_draws_it(one: Experiment, tmp_path: Path) -> None:
     outcome = tiny(one.name)
     assert outcome.found.settings
@@ -93,6 +100,7 @@ def test_the_same_seeds_give_the_same_numbers_and_progress_is_told(digits: Mater
     assert {total for _, total, _ in told} == {3}
 
 
+@pytest.mark.slow
 def test_what_needs_no_training_comes_true_however_small() -> None:
     """The parts of claims that are mathematics: equations recounted, shapes inferred, gradients of a start."""
     always = {"M3": [0], "M4": [0, 1, 2, 3], "M6": [0], "M10": [3], "skip": [1], "momentum": [1], "adam": [0]}

@@ -1,0 +1,31 @@
+"""Layers in the words of other frameworks, for comparisons with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from striate.ops.window import Pairs
+
+
+@dataclass(frozen=True)
+class ForeignLayer:
+    """A class of ``torch.nn`` with its arguments, or an ONNX operator with its attributes.
+
+    ``parameters`` names ours in the order in which an ONNX operator takes them after its input; those that a layer
+    does not have are left out.
+    """
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    parameters: tuple[str, ...] = ()
+
+
+def symmetric(padding: Pairs) -> tuple[int, ...] | None:
+    """Padding as one number for each axis; None where the two sides differ, which PyTorch's layers cannot express."""
+    return None if any(before != after for before, after in padding) else tuple(before for before, _ in padding)
+
+
+def onnx_pads(padding: Pairs) -> list[int]:
+    """All that stands before, then all that stands after."""
+    return [before for before, _ in padding] + [after for _, after in padding]
