@@ -31,7 +31,7 @@ from striate.step import TrainingStep
 BATCH = 128
 BATCHES = {"resnet18": 64}
 CALLS = 30
-"""Timed calls of a latency for each repetition asked for."""
+"""Timed calls of a latency measurement per repetition."""
 OURS = "striate"
 
 

@@ -30,6 +30,14 @@ POINTER = ir.PointerType()
 Index = Any  # a Python int, or an i64 value of LLVM
 
 
+class Vector:
+    """16 lanes of one dtype in registers: what LLVM holds as a value of vector type (a name for readers, no object)."""
+
+
+class Pointer:
+    """An address in a kernel: what LLVM holds as a value of pointer type (a name for readers, no object)."""
+
+
 class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
     """LLVM's ``bfloat``, which llvmlite has no name for."""
 
@@ -54,11 +62,6 @@ _ELEMENTS: dict[DType, Any] = {
 _PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
 
 _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
-
-
-def element_type(dtype: DType) -> Any:
-    """LLVM's type of one element in memory."""
-    return _ELEMENTS[dtype]
 
 
 @functools.cache

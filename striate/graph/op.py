@@ -21,7 +21,7 @@ import numpy as np
 
 from striate.errors import GraphError
 from striate.graph.notation import Expression, call, number_text, with_numbers
-from striate.graph.value import Array, TensorType, Value
+from striate.graph.value import Array, DType, TensorType, Value
 
 
 class Kind(Enum):
@@ -78,6 +78,9 @@ class Sample:
 
 
 _REGISTRY: dict[str, type[Op]] = {}
+Values = tuple[Value, ...]
+Gradients = tuple[Value | None, ...]
+Needed = tuple[bool, ...]
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
@@ -115,6 +118,8 @@ class Op:
     """Whether it makes a standard deviation of a variance, which is how a normalization is known among arithmetic."""
     letters: ClassVar[Mapping[str, str]] = {}
     """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
+    stored_dtype: ClassVar[DType | None] = None
+    """The dtype in which a blocked output lies in memory, where it is another one than it is computed in."""
     gives_probabilities: ClassVar[bool] = False
     """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
@@ -122,18 +127,17 @@ class Op:
         """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""
         raise NotImplementedError
 
-    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
+    # Subclasses name their operands, ``reference(self, x, w)``, as they may where the base takes anything.
+
+    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
         """The outputs in plain NumPy: slow, obvious, the judge of every kernel."""
         raise NotImplementedError
 
-    def gradient(
-        self,
-        inputs: tuple[Value, ...],
-        outputs: tuple[Value, ...],
-        output_gradients: tuple[Value | None, ...],
-        needed: tuple[bool, ...],
-    ) -> tuple[Value | None, ...]:
-        """Values of ∂L/∂input for each needed input; an output gradient of None is zero."""
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        """Values of ∂L/∂input for each needed input, where L depends on the output through ``output_gradients``.
+
+        An operation with several outputs takes ``Gradients``: that of an output on which L does not depend is None.
+        """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
@@ -211,6 +215,17 @@ class Op:
     def __str__(self) -> str:
         shown = [f"{name}={text}" for name, text in self.options().items()]
         return f"{self.call_name()}({', '.join(shown)})" if shown else self.call_name()
+
+
+@dataclass(frozen=True)
+class Composite(Op):
+    """Base of operations that are replaced by smaller ones once they are differentiated (abstract)."""
+
+    kind: ClassVar[Kind] = Kind.COMPOSITE
+
+    def expand(self, *inputs: Value) -> Values:
+        """The same outputs, made of smaller operations."""
+        raise NotImplementedError
 
 
 def foreign_code(cls: type[Op]) -> str:

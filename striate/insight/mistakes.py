@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from striate import options
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import Array
-from striate.insight.sample import require_dataset, require_model
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 from striate.train.evaluation import log_softmax
 
@@ -76,7 +76,7 @@ def _shares(part: Array, whole: Array) -> npt.NDArray[np.float64]:
 def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float64]:
     """(N, C) in the order of the data set."""
     require_model(model)
-    require_dataset(dataset)
+    require_dataset(dataset, "dataset")
     found: list[Array] = []
     for x, _, _ in batches(dataset, _TOGETHER, shuffle=False):
         logits = np.asarray(model(x))

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from striate import options
-from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
 from striate.errors import DataError, OptionError, ShapeError, unknown_option
 from striate.graph.value import Array, DType, Value
@@ -23,11 +22,6 @@ Target = int | str | None
 def require_model(model: object) -> None:
     """Raises ``OptionError`` for anything but a model."""
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
-
-
-def require_dataset(dataset: object) -> None:
-    """Raises ``OptionError`` for anything but a data set."""
-    options.require_instance("dataset", dataset, Dataset, "st.data.Dataset(images, labels)")
 
 
 def require_layers(layers: object) -> tuple[str, ...]:

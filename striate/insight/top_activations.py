@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from striate import options
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import OptionError
 from striate.graph.value import Array
 from striate.insight.feature_maps import feature_maps
 from striate.insight.receptive_field import ReceptiveField
-from striate.insight.sample import require_dataset, require_model
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 
 _TOGETHER = 128
@@ -59,7 +59,7 @@ def top_activations_by_unit(
     options.whole_number("count", count, 1)
     options.require_instance("layer", layer, str, '"conv1"')
     require_model(model)
-    require_dataset(dataset)
+    require_dataset(dataset, "dataset")
     values: list[Array] = []
     places: list[Array] = []
     chosen: list[int] | None = None

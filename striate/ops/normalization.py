@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Kind, Op, Purpose, Sample, register
+from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
@@ -31,14 +31,13 @@ def _channel_shape(x: Shape) -> Shape:
 
 @register
 @dataclass(frozen=True)
-class BatchNormalization(Op):
+class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
     Inputs x (N, C, positions…) and, where they are learned, γ (C,) and β (C,). Returns (y, μ, σ²), the latter
     (1, C, 1…). Raises ShapeError where a channel is known to have one value; with N open, the caller must check.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPOSITE
     title: ClassVar[str] = "batch norm"
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
     epsilon: float = 1e-5
@@ -64,7 +63,7 @@ class BatchNormalization(Op):
             raise shape_error(
                 self,
                 f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
-                "give at least two samples to a batch, or larger images; or call model.eval()",
+                "give batches of at least two samples, or larger images",
             )
         small = x.with_shape(_channel_shape(x.shape))
         return x, small, small
@@ -94,7 +93,7 @@ class BatchNormalization(Op):
         gamma, beta = (reshape(vector, mean.shape) for vector in affine)
         return zero + beta, normalized * gamma * gamma
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 
         x̂ is made again from x, so that the forward pass need not keep it. The mean and the variance are outputs too:

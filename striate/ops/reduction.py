@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.arithmetic import Greater
 from striate.ops.requirement import require_floats, shape_error
@@ -30,15 +31,15 @@ class Reduction(Op):
     neutral: ClassVar[float] = 0.0
     axes: tuple[int, ...]
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         """What a tile of vectors adds to the partial sums: ``partials`` vectors of float64."""
         raise NotImplementedError
 
-    def merge(self, k: Any, a: Any, b: Any) -> Any:
+    def merge(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         """Two partial sums joined."""
         return k.add(a, b)
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         """The outputs as float64, from the joined partial sums and the number of elements."""
         return list(sums)
 
@@ -48,6 +49,11 @@ class Reduction(Op):
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
+
+    def elements(self, x: TensorType) -> tuple[int, bool]:
+        """(elements over the axes but N, whether N is among them)."""
+        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
+        return known, x.batched and 0 in self.axes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
@@ -61,18 +67,24 @@ class Reduction(Op):
         yield Sample(cls((2, 3, 4)), (random.standard_normal((2, 3, 1, 2, 3)),))
 
 
+def reduction_of(node: Node) -> Reduction:
+    """The reduction that a node of that kind applies."""
+    assert isinstance(node.op, Reduction)
+    return node.op
+
+
 @register
 @dataclass(frozen=True)
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.add, vectors), DType.float64)]
 
     def reference(self, x: Array) -> Array:
         return np.sum(x, axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (expanded(dy, x),)
 
@@ -93,16 +105,16 @@ class Max(Reduction):
 
     neutral: ClassVar[float] = -math.inf
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.max, vectors), DType.float64)]
 
-    def merge(self, k: Any, a: Any, b: Any) -> Any:
+    def merge(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.max(a, b)
 
     def reference(self, x: Array) -> Array:
         return np.max(x, axis=self.axes, keepdims=True)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (y,), (dy,) = inputs, outputs, output_gradients
         largest = 1 - elementwise(Greater(), y, x)
         return (largest * (dy / Sum(self.axes)(largest)),)
@@ -119,7 +131,7 @@ class Moments(Reduction):
     results: ClassVar[tuple[str, ...]] = ("mean", "variance")
     partials: ClassVar[int] = 2
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         """Σx and Σx² of a tile, by way of its deviations from its first element s:
 
         Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
@@ -137,7 +149,7 @@ class Moments(Reduction):
         total = k.fma(k.constant_like(shift, len(vectors)), shift, deviation)
         return [total, k.fma(shift, k.add(total, deviation), k.convert(square, wide))]
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         mean = k.div(sums[0], count)
         variance = k.sub(k.div(sums[1], count), k.mul(mean, mean))
         return [mean, k.max(variance, k.constant_like(variance, 0.0))]
@@ -152,7 +164,7 @@ class Moments(Reduction):
         variance = np.mean((wide - mean) ** 2, axis=self.axes, keepdims=True)
         return mean.astype(x.dtype), variance.astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
         count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
@@ -172,18 +184,13 @@ class Numel(Reduction):
 
     kind: ClassVar[Kind] = Kind.SIZE
 
-    def elements(self, x: TensorType) -> tuple[int, bool]:
-        """(elements over the axes but N, whether N is among them)."""
-        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
-        return known, x.batched and 0 in self.axes
-
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
     def reference(self, x: Array) -> Array:
         return np.asarray(math.prod(x.shape[axis] for axis in self.axes), x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (None,)
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression:

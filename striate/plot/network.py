@@ -12,12 +12,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from striate import options
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.filters import filter as filtered
 from striate.data.filters import filter_weights, shows_differences
 from striate.errors import OptionError, ShapeError, unknown_option
 from striate.insight import feature_maps, top_activations_by_unit
-from striate.insight.sample import require_dataset, require_model
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 from striate.plot.canvas import (
     FAINT,
@@ -194,7 +194,7 @@ def top_activations(
     the output.
     A unit that is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown layer or unit.
     """
-    require_dataset(dataset)
+    require_dataset(dataset, "dataset")
     if units is None:
         wide = feature_maps(model, dataset.images[:1], (layer,))[layer].shape[1]
         units = range(min(8, wide))

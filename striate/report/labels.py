@@ -1,4 +1,4 @@
-"""What a block is called on a page, and which colour of things it belongs to."""
+"""The label of a block, and the colour in which it is drawn."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_latency() -> None:
         (["lenet"], "did you mean 'lenet5'"),
         ([*SMALL, "--against", "tensorflow"], "known: torch, onnxruntime"),
         ([*SMALL, "--against", "onnxruntime"], "onnxruntime only predicts"),
-        ([*SMALL, "--shape", "big"], "wanted channels and sizes"),
+        ([*SMALL, "--shape", "big"], "expected channels and sizes"),
     ],
 )
 def test_what_cannot_be_measured(arguments: list[object], message: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from striate.codegen import jit
 from striate.codegen.launch import Launch
+from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.codegen.target import named
 from striate.graph.graph import Graph, Input
@@ -54,8 +55,8 @@ class Layer:
 
 def phases(graph: Graph, target: str, winograd: bool = False) -> list[Launch]:
     """What the graph becomes for a target, this computer's or not."""
-    plan = fuse(layout(simplify(expand(graph))))
-    return lower(plan, named(target), winograd=winograd).phases
+    options = CompileOptions(named(target), winograd)
+    return lower(fuse(layout(simplify(expand(graph)), options), options), options).phases
 
 
 def innermost_loops(assembly: str, instruction: str = "") -> list[list[str]]:

@@ -204,7 +204,7 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
 
 
 @pytest.mark.parametrize("size", [(), (1,), (1, 1), (5, 1), (3, 4)], ids=str)
-@pytest.mark.parametrize("channels", [1, 17])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 17])
 def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
     """Results of every set of axes go back into elementwise work: per sample, per channel, one number, none."""
     rank = 2 + len(size)

@@ -224,7 +224,7 @@ def test_median_spread_and_json() -> None:
 
 def test_sizes_that_mean_nothing() -> None:
     for wrong in ({"seeds": 0}, {"samples": 0}, {"epochs": -1}, {"samples": 10}):
-        with pytest.raises(OptionError, match="wanted"):
+        with pytest.raises(OptionError, match="expected a whole number"):
             dataclasses.replace(TINY, **wrong)
 
 
@@ -325,7 +325,7 @@ def test_real_mnist_is_taken_where_it_is(mnist_folder: Path) -> None:
 
 def test_features_are_no_pictures() -> None:
     flat = Dataset(np.zeros((30, 4), np.float32), np.arange(30) % 3)
-    with pytest.raises(OptionError, match="wanted pictures"):
+    with pytest.raises(OptionError, match="expected pictures"):
         material("flat", "digits", lambda name, part: flat)
 
 
@@ -377,3 +377,12 @@ def test_compared_says_what_it_rests_on() -> None:
         "prediction": "a beats b.", "came_true": True, "evidence": "90 % and 80 %", "measured_elsewhere": None,
         "condition": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [None, 5, ["M5"], 0.5])
+def test_wrong_names_and_sizes_are_refused(bad: Any) -> None:
+    with pytest.raises(OptionError, match="unknown experiment"):
+        experiment_of(bad)
+    if bad != 5:
+        with pytest.raises(OptionError, match="seeds="):
+            Size(seeds=bad, samples=100, held_out=100, epochs=1)

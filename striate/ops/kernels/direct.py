@@ -1,8 +1,4 @@
-"""The kernels behind convolution: one definition of "sum over taps and channels" for every direction and rank.
-
-A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap.
-The forward convolution is one part. The input gradient of a strided convolution is one part for each residue of the
-position modulo the stride (the taps that reach that residue); a part without taps gives zeros.
+"""Convolution in direct form: one definition of "sum over taps and channels" for every direction and rank.
 
 Weights are packed as [output block][part][input block][tap][input channel][16 output channels]; in bfloat16, whose
 instructions take channels by pairs, as […][input channels / 2][16 output channels][2].
@@ -21,72 +17,9 @@ from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region import Region, RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-
-Three = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Span:
-    """The taps of one axis: input offset ``first + j · stride`` for j < count, of filter tap ``tap + j · hop``."""
-
-    first: int
-    stride: int
-    count: int
-    tap: int
-    hop: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum."""
-
-    spans: tuple[Span, Span, Span]
-    start: Three
-    spread: Three
-    step: Three
-    sizes: Three
-
-    @property
-    def taps(self) -> int:
-        """How many taps."""
-        return math.prod(span.count for span in self.spans)
-
-    def reach(self) -> tuple[tuple[int, int], ...]:
-        """Lowest and highest input position read along each axis."""
-        result: list[tuple[int, int]] = []
-        for span, step, size in zip(self.spans, self.step, self.sizes, strict=True):
-            ends = (span.first, span.first + span.stride * (span.count - 1))
-            result.append((min(ends), max(ends) + step * (size - 1)))
-        return tuple(result)
-
-
-def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """The one part of a convolution with output ``sizes``."""
-    spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
-    return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
-
-
-def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where that is whole."""
-    axes: list[list[tuple[int, Span, int]]] = []
-    for count, s, b, d, size in zip(kernel, stride, before, dilation, sizes, strict=True):
-        residues: list[tuple[int, Span, int]] = []
-        for start in range(min(s, size)):
-            taps = [k for k in range(count) if (start + b - k * d) % s == 0]
-            hop = taps[1] - taps[0] if len(taps) > 1 else 1
-            first = (start + b - taps[-1] * d) // s if taps else 0
-            # Later taps reach earlier inputs: the last comes first, so that memory is read upwards.
-            span = Span(first, hop * d // s if len(taps) > 1 else 1, len(taps), taps[-1] if taps else 0, -hop)
-            residues.append((start, span, -(-(size - start) // s)))
-        axes.append(residues)
-    parts: list[Part] = []
-    for d, h, w in itertools.product(*axes):
-        parts.append(
-            Part((d[1], h[1], w[1]), (d[0], h[0], w[0]), stride, (1, 1, 1), (d[2], h[2], w[2]))
-        )  # fmt: skip
-    return tuple(parts)
+from striate.ops.kernels.geometry import Part
 
 
 @dataclass(frozen=True)
