@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ def require_shape(shape: object) -> tuple[int, ...]:
     return tuple(options.whole_number("a size of shape", one, 1) for one in cast("Sequence[object]", shape))
 
 
-def as_floats(model: Module, images: Any) -> Array:
+def as_floats(model: Module, images: npt.ArrayLike) -> Array:
     """Images in the model's dtype, so that gradients with respect to them exist."""
     require_model(model)
     dtype = (model.dtype or DType.float32).numpy
@@ -51,7 +51,7 @@ def as_floats(model: Module, images: Any) -> Array:
     return found
 
 
-def one_sample(model: Module, image: Any) -> Array:
+def one_sample(model: Module, image: npt.ArrayLike) -> Array:
     """One picture (C, H, W) as a batch (1, C, H, W)."""
     found = as_floats(model, image)
     if found.ndim == 0:

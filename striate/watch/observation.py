@@ -63,8 +63,8 @@ class Tensor:
 class Observation:
     """The observers of one program: their graph values, and the arrays that they write.
 
-    ``outputs`` are graph values by name, ``roles`` what they are, ``places`` the arrays of the same names. All of
-    the arrays of one statistic are parts of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step.
+    ``outputs`` are graph values by name, ``roles`` what they are, ``places`` the arrays of the same names. The arrays
+    of one statistic are parts of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step.
     ``passed`` are the paths of all layers, watched or not, in the order in which they run.
     """
 

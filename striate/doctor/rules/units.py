@@ -20,7 +20,6 @@ NEARLY_ALL = 0.9
 WELL = 0.8
 NARROW = 16
 SATURATED = 0.5
-LARGE_STEP = 0.02
 
 
 @rule(

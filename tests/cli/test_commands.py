@@ -22,7 +22,7 @@ from striate.cli import app
 from striate.persistence import load
 from striate.version import VERSION
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 
 
 def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int = 60) -> None:
@@ -139,9 +139,14 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
         (["--schedule", "cos"], "known: constant, cosine"),
-        (["--epochs", "0"], "wanted 1 or more"),
-        (["--batch-size", "0"], "batch_size=0; expected a whole number of 1 or more"),
-        (["--threads", "0"], "wanted 1 or more"),
+        (["--epochs", "0"], "--epochs=0; expected a whole number of 1 or more"),
+        (["--batch-size", "0"], "--batch-size=0; expected a whole number of 1 or more"),
+        (["--threads", "0"], "--threads=0; expected a whole number from 1 to 1,024"),
+        (["--threads", "100000"], "--threads=100000; expected a whole number from 1 to 1,024"),
+        (["--seed", "-1"], "seed=-1; expected a whole number from 0 to 2⁶⁴ − 1"),
+        (["--optimizer", "adam", "--momentum", "0.5"], "unknown option of adam 'momentum'"),
+        (["--momentum", "1.5"], "momentum=1.5; expected a finite number from 0 to 1"),
+        (["--weight-decay", "nan"], "weight_decay=nan; expected a finite number of 0 or more"),
         (["--lr", "-1"], "lr=-1.0"),
         (["--lr", "nan"], "lr=nan"),
         (["--momentum", "-1"], "momentum"),
