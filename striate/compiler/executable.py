@@ -19,6 +19,7 @@ from striate.errors import DTypeError, ShapeError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, Value, shape_text
 from striate.passes import lower
+from striate.passes.empty import is_empty
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.runtime import program as runtime
 from striate.runtime.arena import Arena, scratch_arena
@@ -65,6 +66,7 @@ class CompiledExecutable:
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
         self._names = self._output_names()
+        self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
         self._prepared, self._each_run = self._split(options.constant_inputs)
         self._kept: dict[Operand, Fixed] = {}
         self.preparation = self._bind_prepared() if self._prepared else None
@@ -297,7 +299,14 @@ class CompiledExecutable:
                     for arena in self._arenas:
                         arena.changed()
             del kept
-            return self._named(outputs, n)
+            return self._named(outputs, n) | self._empty_results(n)
+
+    def _empty_results(self, n: int) -> dict[str, Array]:
+        """The outputs that have no elements: there is nothing to compute."""
+        return {
+            name: self._results[name] if name in self._results else np.empty(type.concrete(n), type.dtype.numpy)
+            for name, type in self._without_elements.items()
+        }
 
     def _prepare_again(self) -> None:
         """Runs the prepared phases if what they read has changed since."""

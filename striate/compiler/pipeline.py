@@ -16,7 +16,8 @@ from striate.codegen.workers import collection_paused
 from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
 from striate.dtypes import Precision
 from striate.graph.check import check
-from striate.graph.graph import Graph
+from striate.graph.graph import Graph, OutputKind
+from striate.passes.empty import without_empty
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
@@ -44,7 +45,7 @@ class Compilation:
     @property
     def watched(self) -> list[str]:
         """Outputs that a watch asked for: they have no say in how everything else is computed."""
-        return [name for name in self.graph.outputs if name.startswith("watch:")]
+        return self.graph.names_of(OutputKind.WATCH)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Stage:
 
 def _expand(c: Compilation) -> None:
     c.graph = expand(c.graph)
+
+
+def _without_empty(c: Compilation) -> None:
+    c.graph = without_empty(c.graph)
 
 
 def _simplify(c: Compilation) -> None:
@@ -112,6 +117,7 @@ REWRITES = (
 
 STAGES = (
     *REWRITES,
+    Stage("without empty", _without_empty, _verify_graph),
     Stage("layout", _layout, _verify_layouts),
     Stage("fuse", _fuse, _verify_plan),
     Stage("lower", _lower, _verify_launches),

@@ -144,6 +144,13 @@ class Op:
         """Mean and biased variance by channel of the first output, where they follow without reading it."""
         return None
 
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """The outputs where an input has no elements (a size is 0) but the outputs have some.
+
+        A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.
+        """
+        raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         """Examples for the one parametrised test; an operation without any fails it."""
@@ -193,6 +200,10 @@ class Op:
         return ", ".join(
             [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
         )
+
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        """What it works on, from the types of its inputs and outputs: ``16→32 channels, 3×3``; empty unless it says."""
+        return ""
 
     def own_equation(self) -> str:
         """Its equation, with the numbers of this operation in place of its options."""

@@ -9,6 +9,7 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,7 +36,7 @@ from striate.ops.kernels.algorithm import (
 from striate.ops.kernels.convolution import lower_convolution, lower_weight_gradient
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.requirement import require_floats, require_positions, shape_error
-from striate.ops.shaping import expanded
+from striate.ops.shaping import expanded, filled
 from striate.ops.window import (
     Padding,
     Pairs,
@@ -105,8 +106,14 @@ class Convolutional(Windowed, Anchor):
                 if last
                 else f"in_channels={channels}, or None to have it inferred",
             )
+        if 0 in kernel:
+            raise shape_error(self, f"its filters have no taps: {w}", "a kernel size of at least 1")
         count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
         return x.with_shape((x.shape[0], filters, *count))
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros: a sum over no samples, no channels or no positions."""
+        return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
         """∂L/∂x of a convolution of an x of this shape."""
@@ -117,6 +124,14 @@ class Convolutional(Windowed, Anchor):
         """∂L/∂w of a convolution with filters of this shape."""
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
+
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Where the value is stored in bfloat16, channels are summed by pairs."""
@@ -247,7 +262,7 @@ class ConvolutionInputGradient(Convolutional):
         arriving, filters = _grouped(dy, self.groups, 1), _grouped(w, self.groups, 0)
         for _, tap in taps(kernel):
             sent = np.einsum("goc,ngo...->ngc...", filters[(..., *tap)], arriving)
-            target[tap_slices(tap, count, self.stride, self.dilation)] += sent.reshape(-1, channels, *count)
+            target[tap_slices(tap, count, self.stride, self.dilation)] += sent.reshape(dy.shape[0], channels, *count)
         return cropped(target, self.padding, self.size)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -274,6 +289,14 @@ class ConvolutionWeightGradient(Convolutional):
     has_epilogue: ClassVar[bool] = False
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
+
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
@@ -316,12 +339,13 @@ class ConvolutionWeightGradient(Convolutional):
         count = dy.shape[2:]
         source = padded(x, self.padding)
         arriving = _grouped(dy, self.groups, 1)
-        arriving = arriving.reshape(*arriving.shape[:3], -1)
+        positions = math.prod(count)
+        arriving = arriving.reshape(*arriving.shape[:3], positions)
         dw = np.zeros((self.groups, arriving.shape[2], x.shape[1] // self.groups, *self.size), x.dtype)
         for _, tap in taps(self.size):
             seen = _grouped(source[tap_slices(tap, count, self.stride, self.dilation)], self.groups, 1)
-            dw[(..., *tap)] = np.einsum("ngop,ngcp->goc", arriving, seen.reshape(*seen.shape[:3], -1))
-        return dw.reshape(dy.shape[1], -1, *self.size)
+            dw[(..., *tap)] = np.einsum("ngop,ngcp->goc", arriving, seen.reshape(*seen.shape[:3], positions))
+        return dw.reshape(dy.shape[1], x.shape[1] // self.groups, *self.size)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, dy), g = inputs, expanded(output_gradients[0], outputs[0])
@@ -390,10 +414,15 @@ def conv(
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), input.type)
+    require_positions("conv", input.type)
     rank = input.type.rank - 2
     if weight.type.rank != rank + 2:
-        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
+        one_image = weight.type.rank == input.type.rank + 1
+        raise shape_error(
+            "conv",
+            f"filters {weight.type} for an input {input.type}",
+            "give one image as a batch of one, x[None]" if one_image else "the filters are (out, in / groups, taps…)",
+        )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
     y = Convolution(strides, pairs, dilations, groups)(input, weight)

@@ -70,12 +70,12 @@ def _example_shapes() -> tuple[tuple[int, ...], ...]:
 
 
 def _softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    powers = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _log_softmax(x: Array) -> Array:
-    shifted = x - x.max(axis=1, keepdims=True)
+    shifted = x - x.max(axis=1, keepdims=True, initial=-np.inf)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
@@ -186,6 +186,8 @@ class LabelLoss(Anchor):
             )
         if logits.rank < 2:
             raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one number for each class")
+        if logits.shape[1] == 0:
+            raise shape_error(self, f"there is no class among 0: logits {logits}", "give one number for each class")
         expected = (logits.shape[0], *logits.shape[2:])
         if labels.shape != expected:
             one_hot = labels.shape == logits.shape

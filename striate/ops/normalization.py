@@ -15,7 +15,7 @@ from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Valu
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
-from striate.ops.reduction import Moments, Sum, numel
+from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -70,8 +70,7 @@ class BatchNormalization(Composite):
 
     def reference(self, x: Array, *affine: Array) -> tuple[Array, ...]:
         wide, shape = x.astype(np.float64), (1, x.shape[1], *(1,) * (x.ndim - 2))
-        mean = wide.mean(axis=batch_axes(x.ndim), keepdims=True)
-        variance = ((wide - mean) ** 2).mean(axis=batch_axes(x.ndim), keepdims=True)
+        mean, variance = average_and_variance(wide, batch_axes(x.ndim))
         y = (wide - mean) / np.sqrt(variance + self.epsilon)
         if affine:
             y = y * affine[0].reshape(shape) + affine[1].reshape(shape)
@@ -159,9 +158,16 @@ def batch_norm_with_statistics(
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
     x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
-    Raises ShapeError (a channel with one value, γ of another size), DTypeError, OptionError.
+    Of a batch of N = 0 samples that is known only when the program runs the statistics are NaN.
+    Raises ShapeError (a channel with one value or none, γ of another size), DTypeError, OptionError.
     """
     affine = _affine(weight, bias, eps)
+    if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
+        raise shape_error(
+            "batch_norm",
+            f"no values per channel have no statistics, got {input.type}",
+            "give at least two samples to a batch",
+        )
     y, mean, variance = BatchNormalization(float(eps))(input, *affine)
     return y, reshape(mean, input.shape[1:2]), reshape(variance, input.shape[1:2])
 

@@ -16,7 +16,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Load, Number, Region, Space, Store
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.arithmetic import Elementwise, constant, reshape
 from striate.graph.notation import Expression
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
@@ -74,6 +74,12 @@ class BroadcastTo(Elementwise):
 def expanded(gradient: Value, like: Value) -> Value:
     """``gradient`` with the full shape of ``like``: the gradient of a single number may come as a scalar."""
     return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)
+
+
+def filled(number: float, type: TensorType) -> Value:
+    """An array of one number."""
+    scalar = constant(number, type.dtype)
+    return BroadcastTo(type.shape)(scalar) if type.rank else scalar
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,10 @@ class Concat(ChannelMove):
         return [
             _copy(context, "concatenate", x, 0, onto, x.type.channels) for x, onto in zip(inputs, starts, strict=True)
         ]
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """The inputs that have channels, joined."""
+        return (concat([x for x in inputs if x.shape[1] != 0]),)
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
@@ -239,6 +249,10 @@ class ChannelPad(ChannelMove):
         if self.after:
             phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
         return phases
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros alone."""
+        return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
         return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])

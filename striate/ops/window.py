@@ -6,9 +6,8 @@ Along one axis, output position p and tap k meet input position p · stride + k 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, cast
 
@@ -76,9 +75,8 @@ class Windowed(Op):
     padding: Pairs
 
     def __post_init__(self) -> None:
-        for name in ("stride", "dilation", "kernel", "size", "groups"):
-            value: Any = getattr(self, name, 1)
-            if np.min(value, initial=1) < 1:
+        for name, value in vars(self).items():  # stride, and what a subclass adds: kernel, dilation, size, groups
+            if name != "padding" and not isinstance(value, bool) and np.min(value, initial=1) < 1:
                 raise OptionError(f"{place(self)}: {name} must be at least 1, not {value}")
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
@@ -88,7 +86,7 @@ class Windowed(Op):
         return None
 
     def options(self) -> dict[str, str]:
-        texts = {field.name: _brief(getattr(self, field.name)) for field in fields(self)}
+        texts = {name: _brief(value) for name, value in vars(self).items()}
         return {name: text for name, text in texts.items() if text != _QUIET.get(name)}
 
 
@@ -130,16 +128,16 @@ def window_count(
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
-        if room < 0:
+        count = -(-room // s) + 1 if ceil_mode else room // s + 1
+        if ceil_mode and (count - 1) * s >= length + before:
+            count -= 1
+        if count < 1:
             raise shape_error(
                 op,
                 f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
                 + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
                 "a smaller kernel, more padding, or less pooling before it",
             )
-        count = math.ceil(room / s) + 1 if ceil_mode else room // s + 1
-        if ceil_mode and (count - 1) * s >= length + before:
-            count -= 1
         counts.append(count)
     return tuple(counts)
 

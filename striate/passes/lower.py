@@ -151,7 +151,7 @@ class _Lowerer:
         groups = (-(-domain.pixels // LANES), 0) if flat_finish else domain.groups
         self.partial_groups[node] = groups
         _, per_sample = reduction_mode(self.layouts, node)
-        size = _blocks(domain) * reduction_of(node).partials * LANES * 8
+        size = _blocks(domain) * reduction_of(node).partials(node.inputs[0].dtype) * LANES * 8
         if per_sample:
             samples = domain.samples
             buffer = Buffer(f"partials {node.path}", samples * size if samples else 0, 0 if samples else size)
@@ -213,7 +213,8 @@ class _RegionBuilder:
             number = self._value(node.inputs[0])
             everything, per_sample = reduction_mode(self.layouts, node)
             buffer = self.lowerer.partial_sums(node, self.domain, bool(self.group.finishes))
-            sums.append(Accumulate(reduction_of(node), number, self._place(buffer), per_sample, everything))
+            reduction, dtype = reduction_of(node), node.inputs[0].dtype
+            sums.append(Accumulate(reduction, number, self._place(buffer), per_sample, everything, dtype))
             self.paths.append(node.path)
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 

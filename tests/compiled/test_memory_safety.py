@@ -69,8 +69,8 @@ def test_the_guard_bites(kernel_folder: Path) -> None:
     program = (
         "from tests.compiled import placement as p; from tests.compiled.cases import *;"
         "from tests.protected import Side;"
-        "size = p.CompiledExecutable._size;"
-        "p.CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
+        "size = CompiledExecutable._size;"
+        "CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
         "problem = forward(samples('Convolution')[0], DType.float32); print('ready', flush=True);"
         "p.on_guarded_pages(problem, Side.RIGHT).run(); print('survived')"
     )

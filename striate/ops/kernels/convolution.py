@@ -238,7 +238,7 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
         source, arriving, part, shares, outs, into, group_blocks, accumulators, samples, paired
     )  # fmt: skip
     unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
-    size = shares * units * kernel.per_unit * kernel.sums.numpy.itemsize
+    size = shares * units * kernel.per_unit * kernel.kept.numpy.itemsize
     sums = context.buffer("weight gradient sums", fixed=size)
     path = context.node.path
     return [

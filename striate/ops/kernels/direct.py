@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,17 @@ from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
-from striate.codegen.region import Region, RegionWriter, samples_of
+from striate.codegen.region import Region
+from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
+
+LONG_SUM = 8192
+"""Products from which a sum is made of shorter ones: the rounding error of a sum grows with its length."""
+
+SHORT_SUM = 2048
+"""Products of a part of a long sum."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +203,13 @@ class TapConvolution(KernelSpec):
         with k.loop(first, last) as n:
             image = k.offset(x, k.imul(n.index, self.source.strides[0]), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.abreast)]
-            with k.loop(0, whole, carry=sums) as inputs:
-                inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
-            sums = inputs.result if whole else sums
+
+            def run(first: Index, last: Index, carry: list[Any], image: Any = image) -> list[Any]:
+                with k.loop(first, last, carry=carry) as inputs:
+                    inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
+                return inputs.result
+
+            sums = _in_parts(k, whole, part.taps * self.inner, sums, run) if whole else sums
             if rest:
                 sums = add(image, whole, sums, rest)
             for b, value in enumerate(sums):
@@ -256,11 +267,15 @@ class TapConvolution(KernelSpec):
             return sums
         whole, rest = divmod(self.channels, self.inner)
         per_input = part.taps * self.inner * LANES
-        with k.loop(0, whole, carry=sums) as block:
-            x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
-            w = k.offset(weights, k.imul(block.index, per_input), dtype)
-            block.carry = self._taps(k, part, x, w, offsets, block.carry, self.inner)
-        sums = block.result if whole else sums
+
+        def add(first: Index, last: Index, carry: list[Any]) -> list[Any]:
+            with k.loop(first, last, carry=carry) as block:
+                x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
+                w = k.offset(weights, k.imul(block.index, per_input), dtype)
+                block.carry = self._taps(k, part, x, w, offsets, block.carry, self.inner)
+            return block.result
+
+        sums = _in_parts(k, whole, part.taps * self.inner, sums, add) if whole else sums
         if rest:
             x = k.offset(corner, whole * self.source.strides[1], dtype)
             w = k.offset(weights, whole * per_input, dtype)
@@ -300,6 +315,20 @@ class TapConvolution(KernelSpec):
             return at.result
 
         return axis_loop(0, x, w, sums)
+
+
+def _in_parts(
+    k: Kernel, blocks: int, each: int, sums: list[Any], add: Callable[[Index, Index, list[Any]], list[Any]]
+) -> list[Any]:
+    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
+    if blocks * each <= LONG_SUM:
+        return add(0, blocks, sums)
+    together = max(1, SHORT_SUM // each)
+    with k.loop(0, blocks, together, carry=sums) as some:
+        stop = k.imin(k.iadd(some.index, together), blocks)
+        shorter = add(some.index, stop, [k.constant_like(value, 0) for value in sums])
+        some.carry = [k.add(total, value) for total, value in zip(some.carry, shorter, strict=True)]
+    return some.result
 
 
 def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
