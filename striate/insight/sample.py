@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from striate import options
+from striate.data.standardizer import Standardizer
 from striate.errors import DataError, OptionError, ShapeError, unknown_option
 from striate.graph.value import Array, DType, Value
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.passes.differentiate import differentiate
 
 Target = int | str | None
@@ -126,10 +128,13 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
 
 
 def _training_mean(model: Module, x: Array) -> Array:
-    standardizer = getattr(model, "standardizer", None)
-    if standardizer is None:
+    standardizer = model.standardizer
+    if isinstance(standardizer, Standardization):
+        mean = standardizer.parameter("mean").data
+    elif isinstance(standardizer, Standardizer):
+        mean = standardizer.mean
+    else:
         raise OptionError(
             'baseline="mean" needs a standardizer, and this model has none\n  help: give the mean as numbers'
         )
-    mean = standardizer.slot("mean").held() if isinstance(standardizer, Standardization) else standardizer.mean
     return np.asarray(mean).reshape(1, -1, *(1,) * (x.ndim - 2))

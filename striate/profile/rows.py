@@ -15,7 +15,7 @@ from enum import Enum
 
 from striate.codegen.launch import Buffer, Launch, Operand
 from striate.compiler import CompiledExecutable
-from striate.graph.graph import topological
+from striate.graph.graph import OutputKind, topological
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 from striate.passes.fuse import Group
@@ -94,8 +94,10 @@ class Board:
         self.layouts = executable.compiled.layouts
         self.groups: Mapping[int, Group] = {group.index: group for group in executable.compiled.plan.groups}
         graph = self.layouts.graph
-        ends = [value for name, value in graph.outputs.items() if name == "loss" or name.startswith("pending:")]
-        self._forward = set(topological(ends if "loss" in graph.outputs else graph.outputs.values()))
+        losses = list(graph.outputs_of(OutputKind.LOSS).values())
+        ends = [*losses, *graph.outputs_of(OutputKind.STATISTIC).values()]
+        self._trains = bool(losses)
+        self._forward = set(topological(ends if losses else graph.outputs.values()))
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
@@ -166,7 +168,7 @@ class Board:
         depends = topological(node.outputs[:1]) if node else []
         if not any(before.path for before in depends):
             return INPUT
-        return LOSS if "loss" in self.layouts.graph.outputs else OUTPUT
+        return LOSS if self._trains else OUTPUT
 
     def _stage(self, group: Group | None, node: Node | None) -> Pass:
         if self.update:
