@@ -414,10 +414,15 @@ def conv(
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), input.type)
+    require_positions("conv", input.type)
     rank = input.type.rank - 2
     if weight.type.rank != rank + 2:
-        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
+        one_image = weight.type.rank == input.type.rank + 1
+        raise shape_error(
+            "conv",
+            f"filters {weight.type} for an input {input.type}",
+            "give one image as a batch of one, x[None]" if one_image else "the filters are (out, in / groups, taps…)",
+        )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
     y = Convolution(strides, pairs, dilations, groups)(input, weight)

@@ -11,7 +11,7 @@ from typing import cast
 
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, NO_HALO
-from striate.graph.graph import Constant, Input
+from striate.graph.graph import Constant, Input, OutputKind
 from striate.graph.op import Node
 from striate.graph.value import Value, shape_text
 from striate.ops.reduction import Reduction
@@ -131,9 +131,7 @@ class _Page:
         self.kinds: Counter[str] = Counter()
         self.forward = forward_nodes(plan.layouts.graph)
         self.pending = {
-            plan.layouts.base(value)
-            for name, value in plan.layouts.graph.outputs.items()
-            if name.startswith("pending:")
+            plan.layouts.base(value) for value in plan.layouts.graph.outputs_of(OutputKind.STATISTIC).values()
         } | {plan.layouts.base(value) for value in plan.layouts.graph.updates.values()}
 
     def loops(self) -> list[Loop]:

@@ -16,7 +16,8 @@ from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
-from striate.codegen.region import Region, RegionWriter, samples_of
+from striate.codegen.region import Region
+from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
