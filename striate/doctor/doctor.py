@@ -53,7 +53,7 @@ class Doctor:
     them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
     the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
 
-    Raises ``OptionError`` for a step of another type, ``DataError`` for a data set of another type.
+    Raises ``OptionError`` for a step or a data set of another type.
     """
 
     def __init__(
