@@ -1,6 +1,7 @@
-# make train   virtual environment, install, train on the digits, evaluate on held-out data, predict one picture
-# make test    linter, type checker, tests
-# make bench   the four networks in striate and in PyTorch
+# make train      virtual environment, install, train on the digits, evaluate on held-out data, predict one picture
+# make test       linter, type checker, tests: minutes
+# make test-all   the same, then everything that is exhaustive or long
+# make bench      the four networks in striate and in PyTorch
 # The same as plain commands stands in README.md.
 
 SHELL := bash
@@ -10,8 +11,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/digits
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: train test bench clean
+.PHONY: train test test-slow test-all bench clean
 
 train: $(BIN)/python
 	@$(BIN)/pip install --quiet .
@@ -25,8 +27,21 @@ test: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/pytest
+	@# The type checker needs one process and the tests wait for each other at the end: both at once.
+	@( status=0; found=$$($(BIN)/pyright --pythonpath $(BIN)/python 2>&1) || status=$$?; \
+	  printf '\npyright: %s\n' "$$found"; exit $$status ) & checker=$$!; \
+	status=0; $(PYTEST) -m "not slow" || status=$$?; \
+	wait $$checker || { status=1; echo "pyright found errors, which are printed above"; }; \
+	exit $$status
+
+# What `make test` leaves out, and every property with four times as many examples.
+test-slow: $(BIN)/python
+	@$(BIN)/pip install --quiet '.[test]'
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=exhaustive
+
+test-all:
+	@$(MAKE) test
+	@$(MAKE) test-slow
 
 bench: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[peers]'

@@ -114,9 +114,11 @@ def prepare(
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
         # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
-        return import_module("striate.compiler").prepare_compiled(
-            graph, places, written, capacity, arenas, keep_packed, single_sample, precision
-        )
+        compiler = import_module("striate.compiler")
+        constant = places if keep_packed and arenas else ()
+        options = compiler.options_for(precision, capacity or 0, single_sample, constant)
+        return compiler.prepare_compiled(graph, places, written, options, arenas)
     if precision is not Precision.full:
-        graph = import_module("striate.compiler").rounded_graph(graph, precision)
+        compiler = import_module("striate.compiler")
+        graph = compiler.rounded_graph(graph, compiler.options_for(precision))
     return ReferenceExecutable(graph, places, written, arenas)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 
-from striate.errors import OptionError
+from striate.errors import OptionError, unknown_option
 
 
 def number(
@@ -62,6 +63,23 @@ def path(name: str, value: object) -> Path:
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value)
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
+
+
+def choice(what: str, value: object, known: Iterable[str]) -> str:
+    """One of the known names."""
+    names = tuple(known)
+    if isinstance(value, str) and value in names:
+        return value
+    raise unknown_option(what, value, names)
+
+
+def require_instance(name: str, value: object, kind: type, example: str) -> None:
+    """Raises ``OptionError`` for what is not an object of a class, such as the class itself."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise OptionError(
+            f"{name}={value!r}; expected {article} {kind.__name__}\n  help: give an object, such as {example}"
+        )
 
 
 def _range(least: float, most: float, above: float, below: float) -> str:

@@ -1,6 +1,6 @@
 """What the surroundings decide: one frozen ``Settings``, the only reader of environment variables.
 
-    STRIATE_THREADS    number of threads (default: cores allowed by affinity and cgroup quota)
+    STRIATE_THREADS    number of threads, 1 to 1024 (default: cores allowed by affinity and cgroup quota)
     STRIATE_ENGINE     "compiled" (default) or "reference" (everything in NumPy, slowly)
     STRIATE_CACHE      folder of the kernel cache, or "off"
     STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; networks are shown for any of them on
@@ -22,6 +22,8 @@ from enum import Enum
 from pathlib import Path
 
 from striate.errors import OptionError, unknown_option
+
+MOST_THREADS = 1024
 
 
 class Engine(Enum):
@@ -75,8 +77,8 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 def read(environment: Mapping[str, str]) -> Settings:
     """Parses the environment; raises ``OptionError`` for a value that means nothing."""
     threads = environment.get("STRIATE_THREADS", "")
-    if threads and not (threads.isdecimal() and int(threads) >= 1):
-        raise OptionError(f"STRIATE_THREADS={threads!r} is not a positive whole number")
+    if threads and not (threads.isdecimal() and 1 <= int(threads) <= MOST_THREADS):
+        raise OptionError(f"STRIATE_THREADS={threads!r}; expected a whole number from 1 to {MOST_THREADS:,}")
     engine = environment.get("STRIATE_ENGINE") or "compiled"
     if engine not in [known.value for known in Engine]:
         raise unknown_option("STRIATE_ENGINE", engine, [known.value for known in Engine])

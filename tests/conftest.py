@@ -1,8 +1,11 @@
-"""What all tests share: the folder of real MNIST, and settings that are put back."""
+"""What all tests share: kernels that are compiled once a run, threads, the folder of real MNIST, settings put back."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +19,58 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machine is shared and the first call compiles: time is no measure of a property. The same examples every run.
-hypothesis.settings.register_profile("striate", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("striate")
+hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.register_profile("exhaustive", hypothesis.settings.get_profile("quick"), max_examples=200)
+hypothesis.settings.load_profile("quick")  # --hypothesis-profile=exhaustive is read after this
+
+KERNELS = "STRIATE_TEST_KERNELS"
+_made = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses the folder of kernels and the number of threads, before anything reads the settings.
+
+    All workers and all processes that tests start share the run's kernels. The folder belongs to this run alone, so
+    that compiling is tested too; ``STRIATE_TEST_KERNELS`` names one that stays. Workers share the cores: each computes
+    with its part of them, and a test that is about threads says how many it takes.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # it inherits what its parent chose
+    if KERNELS not in os.environ:
+        config.stash[_made] = Path(tempfile.mkdtemp(prefix="striate-kernels-"))
+        os.environ[KERNELS] = str(config.stash[_made])
+    os.environ["STRIATE_CACHE"] = os.environ[KERNELS]
+    workers = len(config.getoption("tx", None) or [])
+    if workers:
+        share = max(1, settings.available_threads() // workers)
+        for name in ("STRIATE_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(name, str(share))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes the kernels of this run."""
+    if _made in config.stash:
+        shutil.rmtree(config.stash[_made], ignore_errors=True)
+        del os.environ[KERNELS]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What opens a browser is slow."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: as many workers as the process may use cores, which in a container are fewer than there are."""
+    return settings.available_threads()
+
+
+@pytest.fixture(scope="session")
+def kernel_folder() -> Path:
+    """Where the kernels of this run lie."""
+    return Path(os.environ[KERNELS])
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from striate.step import TrainingStep
 BATCH = 128
 BATCHES = {"resnet18": 64}
 CALLS = 30
-"""Timed calls of a latency for each repetition asked for."""
+"""Timed calls of a latency measurement per repetition."""
 OURS = "striate"
 
 
@@ -81,7 +81,9 @@ def bench(
         typer.Option("--batch-size", "--batch", min=1, help="Images in one.", show_default="128; --latency 1"),
     ] = None,
     repetitions: Annotated[int, typer.Option(min=1, help="How often each thing is measured.")] = 10,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="all cores allowed")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=settings.MOST_THREADS, help="Threads.", show_default="all cores allowed")
+    ] = None,
     precision: Annotated[str, typer.Option(help="Of training steps: float32 or bfloat16.")] = "float32",
     against: Annotated[str | None, typer.Option(help="Compare with torch or onnxruntime instead.")] = None,
     shape: Annotated[

@@ -44,7 +44,7 @@ def recorded(document: Run) -> Findings:
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """What can be told without having watched; raises ``OptionError`` where the data are no longer to be found."""
+    """The findings that need no watch. Raises ``OptionError`` where the data can no longer be found."""
     try:
         train_set, held_out = open_dataset(document.data, Split.TRAIN), open_dataset(document.data, Split.TEST)
     except StriateError as error:

@@ -1,4 +1,4 @@
-"""``striate evaluate``: a trained model on data that it did not learn from."""
+"""``striate evaluate``: a trained model on held-out data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_dataset
 from striate.errors import OptionError
+from striate.options import whole_number
 from striate.persistence import LoadedModel, load
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
@@ -28,10 +29,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained network on held-out data."""
+    whole_number("--batch-size", batch_size, 1)
     model = load(model_path(run))
     if data is None:
         if run.is_file():
-            raise OptionError(f"{run} is a model file, which does not say what it learned from\n  help: give DATA too")
+            raise OptionError(
+                f"{run} is a model file, which does not say what data it was trained on\n  help: give DATA too"
+            )
         data = read_run(run).data
     dataset = open_dataset(data, Split.TEST)
     warn_of_outliers(model, dataset.images, dataset.name)
@@ -48,7 +52,7 @@ def model_path(run: Path) -> Path:
 
 
 def warn_of_outliers(model: LoadedModel, images: Array, name: str) -> None:
-    """Inputs far from what training saw, in one line."""
+    """Warns in one line about inputs that are far from the training data."""
     text = outlier_warning(model, images, name)
     if text is not None:
         say_warning(text)

@@ -139,7 +139,7 @@ def watched(one: Experiment, given: Material, size: Size) -> Outcome:
 
 
 def columns() -> int:
-    """Of the terminal, 80 where there is none; a line of prose is no longer than 96."""
+    """The width of the terminal, 80 without one; lines of prose are at most 96 wide."""
     return min(96, shutil.get_terminal_size((_WIDTH, 24)).columns)
 
 

@@ -1,4 +1,4 @@
-"""``striate filter``: a filter turns a picture into a picture."""
+"""``striate filter``: filters pictures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from striate.persistence import write_atomically
 
 _TILE = 224
 _SMALLEST = 96
-"""Sides of a picture on the contact sheet, in pixels: larger ones are shrunk, smaller ones enlarged, as far as whole
-factors go."""
+"""Sides of a picture on the contact sheet, in pixels: larger ones shrink, smaller ones grow by whole factors."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 _SHEET = (
@@ -33,7 +32,7 @@ _SHEET = (
     "gabor angle=0 wavelength=8", "gabor angle=45 wavelength=8", "gabor angle=90 wavelength=8",
     "gabor angle=135 wavelength=8", "gabor angle=0 wavelength=16", "gabor angle=90 wavelength=16",
 )  # fmt: skip
-"""What ``--all`` shows: every named filter, those with parameters where they look different."""
+"""What ``--all`` shows: every named filter, with several values of its parameters where they look different."""
 
 
 def filter(
@@ -53,32 +52,36 @@ def filter(
         ),
     ] = None,
     mode: Annotated[str, typer.Option(help=f"Beyond the edge: {', '.join(Edge.__members__)}.")] = "reflect",
-    cval: Annotated[float, typer.Option(help="What lies beyond the edge with --mode constant.")] = 0.0,
-    grey: Annotated[bool, typer.Option("--grey", help="Take the colours away first.")] = False,
+    cval: Annotated[float, typer.Option(help="Value beyond the edge, with --mode constant.")] = 0.0,
+    grey: Annotated[bool, typer.Option("--grey", help="Convert to grey first.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All named filters on one labelled sheet.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the named filters and their parameters.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done, or the list, as JSON.")] = False,
 ) -> None:
-    """Let a filter slide over a picture: blur it, find its edges, or apply weights of your own.
+    """Slide a filter over a picture: blur it, find its edges, or apply weights of your own.
 
-    Filters that show differences (their weights sum to 0) give signed numbers: 0 is written as middle grey, less is
-    darker, more is brighter.
+    Filters that show differences (their weights sum to 0) give signed numbers: 0 becomes middle grey, negative numbers
+    are darker, positive ones brighter.
     """
     if listing:
+        if image is not None or everything or parameter or weights is not None:
+            raise OptionError("--list lists the filters and takes no picture\n  help: striate filter --list")
         list_filters(as_json)
         return
     if image is None or sum((name is not None, weights is not None, everything)) != 1:
         raise OptionError(
-            "wanted a picture and one filter\n"
+            "expected a picture and one filter\n"
             "  help: striate filter photo.jpg sobel_x -o edges.png\n"
             "        striate filter photo.jpg -w '0 1 0; 1 -4 1; 0 1 0' -o own.png\n"
             "        striate filter photo.jpg --all -o sheet.png\n"
             "        striate filter --list"
         )
     edge = Edge.parse(mode)
+    if cval and edge is not Edge.constant:
+        raise OptionError(f"--cval {cval:g} has no effect with --mode {mode}\n  help: --mode constant")
     if everything:
         if parameter:
-            raise OptionError("--all shows every filter with parameters of its own; give a filter's name with --set")
+            raise OptionError("--all uses parameters of its own\n  help: give the name of one filter")
         target = out or Path(f"{image.stem}-filters.png")
         _write(sheet_of(image, edge, cval, grey), target)
         done: dict[str, Any] = {"image": str(image), "out": str(target), "filters": list(_SHEET)}
@@ -131,7 +134,7 @@ def _size(weights: Weights) -> str:
 
 
 def list_filters(as_json: bool) -> None:
-    """Names, parameters with defaults, and what each does."""
+    """Lists names, parameters with defaults, and descriptions."""
     rows = [(name, parameters_of(name), (make.__doc__ or "").splitlines()[0]) for name, make in FILTERS.items()]
     if as_json:
         say_json([{"name": name, "parameters": known, "does": does} for name, known, does in rows])
@@ -151,7 +154,9 @@ def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
     for text in given:
         key, sign, value = text.partition("=")
         if not sign or not _NUMBER.fullmatch(value.strip()):
-            raise OptionError(f"--set {text!r}; wanted NAME=NUMBER, such as sigma=2")
+            raise OptionError(f"--set {text!r}; expected NAME=NUMBER, such as sigma=2")
+        if key.strip() in found:
+            raise OptionError(f"--set {text!r}: {key.strip()} is given twice")
         number = float(value)
         found[key.strip()] = int(number) if re.fullmatch(r"[-+]?\d+", value.strip()) else number
     return found
@@ -162,7 +167,9 @@ def parsed_weights(text: str) -> Weights:
     rows = [re.split(r"[\s,]+", row.strip()) for row in text.split(";") if row.strip()]
     for entry in (entry for row in rows for entry in row):
         if not _NUMBER.fullmatch(entry):
-            raise OptionError(f"{entry!r} is no number\n  help: write rows such as '0 1 0; 1 -4 1; 0 1 0'")
-    if not rows or len({len(row) for row in rows}) > 1:
+            raise OptionError(f"{entry!r} is not a number\n  help: write rows such as '0 1 0; 1 -4 1; 0 1 0'")
+    if not rows:
+        raise OptionError("--weights is empty\n  help: write rows such as '0 1 0; 1 -4 1; 0 1 0'")
+    if len({len(row) for row in rows}) > 1:
         raise OptionError(f"{text!r}: every row of a filter has the same number of weights")
     return np.array([[float(entry) for entry in row] for row in rows])

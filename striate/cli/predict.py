@@ -1,4 +1,4 @@
-"""``striate predict``: what a trained model sees in pictures."""
+"""``striate predict``: the classes of pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG pictures.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:
-    """Name what is in pictures: the most probable classes of each."""
+    """Classify pictures: the most probable classes of each."""
     model = load(model_path(run))
     channels, *size = model.input_shape
     if len(size) != 2:

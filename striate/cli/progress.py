@@ -14,7 +14,7 @@ from striate.codegen import jit
 
 
 class Steps:
-    """``say`` names what begins now; kernels that are compiled on the way are counted."""
+    """``say`` names what begins; kernels compiled meanwhile are counted."""
 
     def __init__(self, command: str) -> None:
         self.command = command

@@ -76,5 +76,5 @@ def parsed_shape(text: str) -> tuple[int, ...]:
     """(3, 32, 32) from "3x32x32"; raises ``OptionError``."""
     parts = text.lower().replace("×", "x").split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise OptionError(f"--shape {text!r}; wanted channels and sizes such as 3x32x32")
+        raise OptionError(f"--shape {text!r}; expected channels and sizes such as 3x32x32")
     return tuple(int(part) for part in parts)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +20,14 @@ from striate.cli.doctor import print_findings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.dtypes import precision_of
-from striate.errors import NonFiniteError, OptionError, unknown_option
+from striate.errors import NonFiniteError, unknown_option
 from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Standardization
 from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from striate.options import seed as checked_seed
+from striate.options import whole_number
 from striate.persistence import save
 from striate.step import require_precision
 from striate.train.evaluation import Evaluation
@@ -44,7 +46,7 @@ class ScheduleName(Enum):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done where the command line does not say otherwise."""
+    """The defaults for a data set."""
 
     model: str
     epochs: int
@@ -58,6 +60,7 @@ RECIPES = {
 }
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL = 58
+MOMENTUM = 0.9
 _OF_MODEL = "that of the model"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
 _NAMES = ", ".join(OPTIMIZERS)
@@ -72,15 +75,15 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(help="Images in a step.", show_default="digits 32, mnist 64")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default=_RATES)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
-    momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.9,
-    weight_decay: Annotated[float, typer.Option(help="λ: the gradient of a weight θ grows by λθ.")] = 0.0,
+    momentum: Annotated[float | None, typer.Option(help="μ of sgd, 0 to 1.", show_default="0.9")] = None,
+    weight_decay: Annotated[float, typer.Option(help="λ ≥ 0, which adds λθ to the gradient of a parameter θ.")] = 0.0,
     schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations in half the memory, faster where the CPU can.")
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="Decides starting weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of initial weights, order and dropout: 0 to 2⁶⁴ − 1.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
     activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=_OF_MODEL)] = None,
     norm: Annotated[
@@ -90,27 +93,24 @@ def train(
     init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each of them.", show_default="64")] = None,
-    standardize: Annotated[bool, typer.Option(help="Give the data mean 0 and spread 1, inside the model.")] = True,
-    doctor: Annotated[bool, typer.Option(help="Say while it trains what is wrong with the training.")] = True,
+    standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
+    doctor: Annotated[bool, typer.Option(help="Report during training what is wrong with it.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
-    """Train a network, save it, and judge it by held-out data."""
+    """Train a network, save it, and evaluate it on held-out data."""
     if threads is not None:
-        if threads < 1:
-            raise OptionError(f"--threads {threads}; wanted 1 or more")
-        settings.override(threads=threads)
+        settings.override(threads=whole_number("--threads", threads, 1, settings.MOST_THREADS))
+    checked_seed(seed)
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is claimed
     recipe = RECIPES.get(data, OTHER)
     train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
     chosen = Chosen(
         model or recipe.model,
-        recipe.epochs if epochs is None else epochs,
-        recipe.batch_size if batch_size is None else batch_size,
+        whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
+        whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
-    if chosen.epochs < 1:
-        raise OptionError(f"--epochs {chosen.epochs}; wanted 1 or more")
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
     options = chosen_options(
@@ -131,7 +131,7 @@ def train(
     claim_folder(folder, sum(4 * math.prod(int(size or 0) for size in slot.shape) for _, slot in network.named_slots()))
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
-        "lr": rule.lr, "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule,
+        "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": weight_decay, "schedule": schedule,
         **options, "standardize": standardize, "precision": numbers.value, "doctor": doctor,
         "threads": settings.current().threads,
     }  # fmt: skip
@@ -157,7 +157,7 @@ def train(
 
 
 def leave_at_once() -> None:
-    """A second Ctrl-C: whatever is running, kernels too, ends with the process."""
+    """A second Ctrl-C: everything that runs, kernels too, ends with the process."""
     if sys.stderr.isatty():
         Console(stderr=True).show_cursor(True)  # the live display had hidden it
     os._exit(INTERRUPTED)
@@ -165,7 +165,7 @@ def leave_at_once() -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recipe after the command line had its say."""
+    """The recipe, changed by the command line."""
 
     model: str
     epochs: int
@@ -173,9 +173,9 @@ class Chosen:
 
 
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's own options with their defaults, changed by what was given.
+    """The model's own options with their defaults, changed by the given ones.
 
-    What was given and is none of the model's stays, so that ``build`` says which there are.
+    Given options that the model does not have stay, so that ``build`` refuses them and lists those it has.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
@@ -189,15 +189,18 @@ def chosen_schedule(name: str, steps: int) -> Schedule:
 
 
 def chosen_optimizer(
-    name: str, lr: float | None, momentum: float, weight_decay: float, schedule: Schedule
+    name: str, lr: float | None, momentum: float | None, weight_decay: float, schedule: Schedule
 ) -> Optimizer:
-    """The optimizer of that name."""
+    """The optimizer of that name; raises ``OptionError`` for an option that it does not have."""
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
     known = {one.name for one in fields(kind)}
-    given = {"momentum": momentum, "weight_decay": weight_decay}
-    options: dict[str, Any] = {option: value for option, value in given.items() if option in known}
+    given = {"momentum": momentum, "weight_decay": weight_decay or None}
+    options: dict[str, Any] = {"momentum": MOMENTUM} if "momentum" in known else {}
+    options |= {option: value for option, value in given.items() if value is not None}
+    if unknown := [option for option in options if option not in known]:
+        raise unknown_option(f"option of {name}", unknown[0], known)
     return kind(lr=kind.usual_lr if lr is None else lr, schedule=schedule, **options)
 
 
@@ -232,7 +235,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
-    """The final table: one row an epoch, and what came out."""
+    """The final table with one row an epoch, and the accuracy."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {

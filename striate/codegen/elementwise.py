@@ -159,7 +159,7 @@ class FinalizeReduction(KernelSpec):
         return results
 
     def _sums(self, k: Kernel, operand: int, item: PendingReduction, index: Index) -> list[Any]:
-        partials = item.reduction.partials
+        partials = item.reduction.partials(item.dtype)
         base = k.operand(operand)
 
         def read(place: Index) -> list[Any]:
@@ -174,10 +174,10 @@ class FinalizeReduction(KernelSpec):
         stop = k.imul(groups, item.blocks)
         zero = [k.constant(item.reduction.neutral, DType.float64) for _ in range(partials)]
         with k.loop(first, stop, step, carry=zero) as at:
-            at.carry = [item.reduction.merge(k, a, b) for a, b in zip(at.carry, read(at.index), strict=True)]
+            at.carry = item.reduction.merge(k, at.carry, read(at.index))
         if not item.everything:
             return at.result
-        merged = [k.fold_lanes(total, lambda a, b: item.reduction.merge(k, a, b)) for total in at.result]
+        merged = k.fold_lanes_together(at.result, lambda a, b: item.reduction.merge(k, a, b))
         return [k.splat(total) for total in merged]
 
 
@@ -217,7 +217,8 @@ class StridedReduction(KernelSpec):
                     where = k.iadd(k.imul(written, sizes[axis]), at.index)
                     outputs(rest, k.iadd(read, k.imul(at.index, strides[axis])), where)
                 return
-            neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(self.reduction.partials)]
+            partials = self.reduction.partials(self.dtype)
+            neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(partials)]
             sums = reduced(list(self.axes), read, neutral)
             number = k.splat(k.convert(k.as_index(count), DType.float64))
             for position, result in enumerate(self.reduction.finish(k, sums, number)):
@@ -232,7 +233,7 @@ class StridedReduction(KernelSpec):
                 return at.result
             element = k.broadcast(k.offset(x, read, self.dtype), self.dtype)
             parts = self.reduction.partial(k, [element])
-            return [self.reduction.merge(k, a, b) for a, b in zip(carry, parts, strict=True)]
+            return self.reduction.merge(k, carry, parts)
 
         outputs(kept, 0, 0)
 

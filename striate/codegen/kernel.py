@@ -30,6 +30,14 @@ POINTER = ir.PointerType()
 Index = Any  # a Python int, or an i64 value of LLVM
 
 
+class Vector:
+    """16 lanes of one dtype in registers: what LLVM holds as a value of vector type (a name for readers, no object)."""
+
+
+class Pointer:
+    """An address in a kernel: what LLVM holds as a value of pointer type (a name for readers, no object)."""
+
+
 class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
     """LLVM's ``bfloat``, which llvmlite has no name for."""
 
@@ -54,11 +62,6 @@ _ELEMENTS: dict[DType, Any] = {
 _PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
 
 _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.values())}
-
-
-def element_type(dtype: DType) -> Any:
-    """LLVM's type of one element in memory."""
-    return _ELEMENTS[dtype]
 
 
 @functools.cache
@@ -489,6 +492,12 @@ class Kernel:
         """−a"""
         return self.builder.fneg(a)
 
+    def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """(s, e) with s = a + b rounded and s + e = a + b exactly (Knuth, 1969)."""
+        total = self.add(a, b)
+        second = self.sub(total, a)
+        return total, self.add(self.sub(a, self.sub(total, second)), self.sub(b, second))
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a · b + c, rounded once"""
         return self._intrinsic("llvm.fma", a, b, c)
@@ -547,6 +556,10 @@ class Kernel:
         """The condition |a| < ∞."""
         return self.builder.fcmp_ordered("<", self.abs(a), self.constant_like(a, math.inf))
 
+    def is_wide(self, a: Any) -> bool:
+        """Whether the lanes are float64."""
+        return isinstance(a.type.element, ir.DoubleType)
+
     def is_nan(self, a: Any) -> Any:
         """The condition that a is NaN."""
         return self.builder.fcmp_unordered("uno", a, a)
@@ -594,13 +607,17 @@ class Kernel:
 
     def fold_lanes(self, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
         """All lanes combined in a fixed tree, as a scalar."""
-        width = LANES
-        undefined = ir.Constant(x.type, ir.Undefined)
+        return self.fold_lanes_together([x], lambda a, b: [combine(a[0], b[0])])[0]
+
+    def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
+        """As ``fold_lanes``, for several vectors whose lanes are combined together."""
+        folded, width = list(xs), LANES
+        undefined = ir.Constant(folded[0].type, ir.Undefined)
         while width > 1:
             width //= 2
-            moved = [(lane + width) % LANES for lane in range(LANES)]
-            x = combine(x, self.builder.shuffle_vector(x, undefined, ir.Constant(ir.VectorType(I32, LANES), moved)))
-        return self.builder.extract_element(x, I32(0))
+            moved = ir.Constant(ir.VectorType(I32, LANES), [(lane + width) % LANES for lane in range(LANES)])
+            folded = combine(folded, [self.builder.shuffle_vector(x, undefined, moved) for x in folded])
+        return [self.builder.extract_element(x, I32(0)) for x in folded]
 
     def lane(self, x: Any, number: int) -> Any:
         """One lane as a scalar."""

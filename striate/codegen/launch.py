@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from striate.codegen.kernel import Kernel
 
@@ -58,9 +58,20 @@ class Buffer:
         return self.fixed + self.per_group * -(-capacity // self.group)
 
 
+@dataclass(frozen=True)
+class BoundArray:
+    """An array that is given when the program is made, by its name: what a state's new contents are copied to."""
+
+    name: str
+
+
+Operand = Hashable
+"""A value of the graph, a ``Buffer`` or a ``BoundArray``: whatever the program's memory is found by."""
+
+
 @dataclass
 class Launch:
-    """One kernel over its chunks, with operands that are values, buffers, or (anything, byte offset).
+    """One kernel over its chunks, with its operands: values of the graph, buffers, and bound arrays.
 
     ``writes`` are the places of the operands that it writes, where they are known: only such a phase can be kept apart
     and run again only when what it reads has changed.
@@ -69,10 +80,9 @@ class Launch:
     name: str
     path: str
     spec: KernelSpec
-    operands: tuple[Any, ...]
+    operands: tuple[Operand, ...]
     chunks: tuple[int, int]
     thread_scratch: int = 0
     flops_per_sample: int = 0
     flops: int = 0
-    traffic: list[Any] = field(default_factory=list[Any])
     writes: tuple[int, ...] = ()

@@ -168,6 +168,12 @@ class Accumulate:
     operand: int
     per_sample: bool
     everything: bool
+    dtype: DType  # of the value
+
+    @property
+    def partials(self) -> int:
+        """How many vectors of float64 hold the sums."""
+        return self.reduction.partials(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -232,9 +238,7 @@ class RegionWriter:
     def begin_chunk(self) -> None:
         """Running sums start at zero."""
         for number, item in enumerate(self.region.accumulations):
-            self.sums[number] = [
-                self.k.local(vector_type(DType.float64), "sum") for _ in range(item.reduction.partials)
-            ]
+            self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.partials)]
             if not item.per_sample:
                 self._clear(number)
 
@@ -323,8 +327,7 @@ class RegionWriter:
             self._zero_turned(len(places))
         for number, item in enumerate(region.accumulations):
             vectors = [self._counted(item, values[item.value], count) for values in results]
-            for slot, increment in zip(self.sums[number], item.reduction.partial(k, vectors), strict=True):
-                self._merge(item, slot, increment)
+            self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
         """The value of instruction ``number`` at one pixel: for regions that only compute what others read.
@@ -446,10 +449,11 @@ class RegionWriter:
         for slot in self.sums[number]:
             self.k.builder.store(self.k.constant(item.reduction.neutral, DType.float64), slot)
 
-    def _merge(self, item: Accumulate, slot: Any, increment: Any) -> None:
+    def _merge(self, item: Accumulate, slots: Sequence[Any], increments: Sequence[Any]) -> None:
         k = self.k
-        before = k.builder.load(slot, typ=vector_type(DType.float64), align=64)
-        k.builder.store(item.reduction.merge(k, before, increment), slot, align=64)
+        before = [k.builder.load(slot, typ=vector_type(DType.float64), align=64) for slot in slots]
+        for slot, merged in zip(slots, item.reduction.merge(k, before, increments), strict=True):
+            k.builder.store(merged, slot, align=64)
 
     def _flush(self, number: int, index: Index) -> None:
         k, item = self.k, self.region.accumulations[number]
@@ -458,7 +462,7 @@ class RegionWriter:
 
     def _partials(self, item: Accumulate, index: Index) -> list[Any]:
         """Where partial sums number ``index`` lie."""
-        k, count = self.k, item.reduction.partials
+        k, count = self.k, item.partials
         base = k.offset(k.operand(self.first + item.operand), k.imul(index, count * LANES), DType.float64)
         return [k.offset(base, position * LANES, DType.float64) for position in range(count)]
 

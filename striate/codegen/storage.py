@@ -12,12 +12,15 @@ zeros. Channels that only fill up the last block are undefined always.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from striate.dtypes import DType
 
-BLOCK = 16
+BLOCK, PLAIN = 16, 1
+"""The channel blocks that there are."""
 
+Three = tuple[int, int, int]
 Halo = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
 
@@ -50,11 +53,6 @@ class Storage:
         """Bytes that one sample takes, halo and padding included."""
         return self.per_sample * self.dtype.numpy.itemsize
 
-    @property
-    def has_halo(self) -> bool:
-        """Whether pixels outside the image are stored."""
-        return self.halo != NO_HALO
-
     def shifted(self, channel: int) -> Storage:
         """The same memory seen from a later channel (a multiple of the block)."""
         moved = self.origin + channel // self.block * self.strides[1]
@@ -75,17 +73,23 @@ def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int,
     return Storage(dtype, block, channels, sizes, halo, (total, plane, d, h, w), origin, total)
 
 
-def spatial(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Spatial sizes padded to three with leading ones."""
-    if len(shape) > 3:
-        raise ValueError(f"more than three spatial axes: {shape}")
-    d, h, w = (*(1,) * (3 - len(shape)), *shape)
+def spatial(values: Sequence[int], fill: int = 1) -> Three:
+    """Values of the spatial axes, padded to three with leading ones of ``fill``."""
+    if len(values) > 3:
+        raise ValueError(f"more than three spatial axes: {tuple(values)}")
+    d, h, w = (*(fill,) * (3 - len(values)), *values)
+    return d, h, w
+
+
+def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
+    """A halo from its widths before and after each of the three spatial axes."""
+    d, h, w = zip(before, after, strict=True)
     return d, h, w
 
 
 @dataclass(frozen=True)
 class InputLayout:
-    """What an operation needs of one input: acceptable channel blocks, the best first, and a halo of zeros."""
+    """What an operation reads of one input: acceptable channel blocks, the best first, and a halo of zeros."""
 
     blocks: tuple[int, ...]
     halo: Halo = NO_HALO

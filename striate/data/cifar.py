@@ -19,6 +19,8 @@ from PIL import Image
 from striate import settings
 from striate.data.dataset import Array, Dataset, Split
 from striate.errors import DataError, OptionError
+from striate.options import path as checked_path
+from striate.options import whole_number
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32
@@ -32,22 +34,22 @@ def load_cifar10(
 ) -> Dataset:
     """CIFAR-10 as (N, 3, 32, 32) uint8 from ``source``, an archive or a folder, else from ``STRIATE_DATA``.
 
-    ``most`` takes the first so many pictures of each class: reading all 50,000 takes about ten seconds. The classes
-    alternate, so that any first part of the data set holds all of them.
+    ``most`` reads only the first pictures of each class, that many; all 50,000 take about ten seconds. The classes
+    alternate, so that the beginning of the data set contains all of them.
 
-    Raises ``DataError`` where the archive or a class is missing, or a picture is damaged or no 32×32.
+    Raises ``DataError`` where the archive or a class is missing, or a picture is damaged or not of 32×32 pixels.
     """
     part = Split.parse(split)
-    if most is not None and most < 1:
-        raise OptionError(f"most={most}; wanted 1 or more pictures of each class")
-    path = _source() if source is None else Path(source).expanduser()
+    if most is not None:
+        whole_number("most", most, 1)
+    path = _source() if source is None else checked_path("source", source).expanduser()
     with _broken_named(path), _opened(path) as files:
         names = [sorted(name for name in files.names if _belongs(name, part, one))[:most] for one in CLASSES]
         missing = [one for one, found in zip(CLASSES, names) if not found]
         if missing:
             raise DataError(
                 f"{path}: no pictures of {', '.join(missing)} to {part.value}\n"
-                f"  wanted: {part.value}/<class>/<picture>.jpg for {', '.join(CLASSES)}"
+                f"  expected: {part.value}/<class>/<picture>.jpg for {', '.join(CLASSES)}"
             )
         order = [
             (name, label)
@@ -83,7 +85,7 @@ def _broken_named(path: Path) -> Generator[None]:
 
 
 class _Archive:
-    """A zip file's members, none of which is unpacked to the disk."""
+    """The members of a zip file, read without unpacking them to the disk."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
@@ -91,14 +93,14 @@ class _Archive:
         self.names = list(self._sizes)
 
     def read(self, name: str) -> bytes:
-        """One picture; refuses what unpacks to far more than a picture of this size."""
+        """One picture; refuses a member that unpacks to far more than a picture of this size."""
         if self._sizes[name] > _MOST_BYTES:
             raise DataError(f"{name}: {self._sizes[name]:,} bytes for a picture of {SIZE}×{SIZE}")
         return self._file.read(name)
 
 
 class _Folder:
-    """The same of an unpacked archive."""
+    """The same for an unpacked archive."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -134,7 +136,7 @@ def _pixels(content: bytes, name: str) -> Array:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at before the pixels
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
                 if picture.size != (SIZE, SIZE):
-                    raise DataError(f"{name}: {picture.width}×{picture.height}; wanted {SIZE}×{SIZE}")
+                    raise DataError(f"{name}: {picture.width}×{picture.height}; expected {SIZE}×{SIZE}")
                 return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except DataError:
         raise

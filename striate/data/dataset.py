@@ -104,6 +104,14 @@ class Dataset:
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
+def require_dataset(data: object, what: str = "data") -> None:
+    """Raises ``DataError`` for what is not a data set."""
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
+        )
+
+
 def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
     """(K,) whole numbers from 0 to count-1, K ≥ 1, from what chooses samples."""
     if index.dtype == np.bool_ and index.shape == (count,):

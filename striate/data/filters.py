@@ -1,8 +1,8 @@
-"""Filters on pictures: a filter slides over a picture, multiplies, sums, and gives a new picture.
+"""Filters on pictures: a filter slides over a picture, multiplies and sums, and the sums are a new picture.
 
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
-The filter is not flipped (a correlation), as in the convolutions of a network, whose compiled kernels do the work.
+The filter is not flipped (a correlation), as in the convolutions of a network, whose compiled kernels compute it.
 Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
 """
 
@@ -13,7 +13,6 @@ import itertools
 import math
 from collections.abc import Callable
 from enum import Enum
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,17 @@ import numpy.typing as npt
 from striate.errors import DataError, DTypeError, OptionError, ShapeError, unknown_option
 from striate.locks import Lock
 from striate.nn.convolution import Conv2d
+from striate.options import number, whole_number
 
 Array = npt.NDArray[Any]
 Weights = npt.NDArray[np.float64]
 
-_TILE = 64  # a picture is cut into squares, so that kernels depend on the filter's size alone and memory stays small
+_TILE = 64  # pictures are cut into squares, so that kernels depend only on the filter's size and memory stays small
 _TOGETHER = 64
 _SEPARATED = 25  # taps from which passes with columns and rows can beat one with all of them
 _SIDE = 8  # of the part of a filter that one kernel is compiled for
 _LARGEST = 1023  # taps along one axis
+_MOST = 1e6  # amount of sharpening
 
 
 # The named filters
@@ -43,13 +44,13 @@ def identity() -> Weights:
 
 def box_blur(size: int = 3) -> Weights:
     """the mean of size × size pixels"""
-    _require(isinstance(size, int) and 1 <= size <= _LARGEST, f"size={size!r}; wanted a whole number from 1")
-    return np.full((size, size), 1.0 / size**2, np.float64)
+    count = whole_number("size", size, 1, _LARGEST)
+    return np.full((count, count), 1.0 / count**2, np.float64)
 
 
 def gaussian_blur(sigma: float = 1.0) -> Weights:
     """e^(−(x² + y²) / 2σ²), cut at 4σ"""
-    _require(_positive(sigma) and 8 * sigma < _LARGEST, f"sigma={sigma!r}; wanted a number of pixels above 0")
+    number("sigma", sigma, above=0, below=_LARGEST / 8)
     reach = int(4 * sigma + 0.5)
     bell: Weights = np.exp(-0.5 * (np.arange(-reach, reach + 1.0) / sigma) ** 2)
     bell /= bell.sum()
@@ -58,7 +59,7 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 
 def sharpen(amount: float = 1.0) -> Weights:
     """the picture − amount · its Laplacian"""
-    _require(_number(amount), f"amount={amount!r}; wanted a number")
+    number("amount", amount, -_MOST, _MOST)
     return _centred(1.0) - amount * laplacian()
 
 
@@ -101,18 +102,24 @@ def gabor(
 
     u is the distance across the stripes, at ``angle`` degrees counter-clockwise from the right: 0 answers to vertical
     stripes, 90 to horizontal ones. ``wavelength`` λ in pixels, ``sigma`` σ by default 0.56 λ (a bandwidth of one
-    octave), ``aspect`` γ, ``phase`` φ in degrees. The envelope's share that answers to an even grey is taken out, and
-    the weights are scaled to Σ|w| = 2. Daugman, 1985.
+    octave), ``aspect`` γ, ``phase`` φ in degrees. The response to an even grey is subtracted, and
+    the weights are scaled to Σ|w| = 2. The filter has at most 1023 pixels along a side. Daugman, 1985.
     """
+    number("wavelength", wavelength, 2, _LARGEST)
     spread = 0.56 * wavelength if sigma is None else sigma
-    _require(_positive(wavelength) and wavelength >= 2, f"wavelength={wavelength!r}; wanted 2 pixels or more")
-    _require(_positive(spread), f"sigma={sigma!r}; wanted a number of pixels above 0")
-    _require(_positive(aspect), f"aspect={aspect!r}; wanted a number above 0")
-    _require(_number(angle) and _number(phase), f"angle={angle!r}, phase={phase!r}; wanted degrees")
+    number("sigma", spread, above=0)
+    number("aspect", aspect, above=0)
+    number("angle", angle)
+    number("phase", phase)
     turn, shift = math.radians(angle), math.radians(phase)
     across, along = 3 * spread, 3 * spread / aspect
     reach = max(across, along)
-    _require(2 * reach < _LARGEST, f"wavelength={wavelength!r}, sigma={spread!r}, aspect={aspect!r}: too large")
+    if 2 * reach >= _LARGEST:
+        raise OptionError(
+            f"wavelength={wavelength!r}, sigma={spread!r}, aspect={aspect!r}: the filter would have "
+            f"{2 * reach:.4g} pixels along one side; the limit is {_LARGEST}\n"
+            "  help: a smaller wavelength or sigma, or a larger aspect"
+        )
     c, s = math.cos(turn), math.sin(turn)
     width = max(1, math.ceil(max(abs(across * c), abs(along * s))))
     height = max(1, math.ceil(max(abs(across * s), abs(along * c))))
@@ -125,23 +132,10 @@ def gabor(
     return wave * (2 / total) if total > 0 else wave
 
 
-def _centred(number: float) -> Weights:
+def _centred(weight: float) -> Weights:
     weights = np.zeros((3, 3))
-    weights[1, 1] = number
+    weights[1, 1] = weight
     return weights
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
-
-
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
-def _require(holds: bool, what: str) -> None:
-    if not holds:
-        raise OptionError(what)
 
 
 FILTERS: dict[str, Callable[..., Weights]] = {
@@ -159,42 +153,42 @@ def parameters_of(name: str) -> dict[str, Any]:
     return {key: one.default for key, one in inspect.signature(FILTERS[name]).parameters.items()}
 
 
-def filter_weights(wanted: str | npt.ArrayLike, **parameters: Any) -> Weights:
-    """(rows, columns) float64: the weights of a named filter, or the given ones, checked.
+def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
+    """(rows, columns) float64: the weights of a named filter, or the given ones after checks.
 
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
 
     Raises ``OptionError`` listing the known names or parameters, ``ShapeError`` and ``DTypeError`` for an array that
-    is no filter.
+    is not a filter.
     """
-    if isinstance(wanted, str):
-        known = parameters_of(wanted)
+    if isinstance(filter, str):
+        known = parameters_of(filter)
         for name in parameters:
             if name not in known:
                 raise (
-                    unknown_option(f"parameter of {wanted}", name, known)
+                    unknown_option(f"parameter of {filter}", name, known)
                     if known
-                    else OptionError(f"the filter {wanted} has no parameters, got {name}={parameters[name]!r}")
+                    else OptionError(f"the filter {filter} has no parameters, got {name}={parameters[name]!r}")
                 )
-        return FILTERS[wanted](**parameters)
+        return FILTERS[filter](**parameters)
     if parameters:
-        raise OptionError(f"{', '.join(parameters)}: only named filters have parameters, an array is taken as it is")
-    weights = np.asarray(wanted)
+        raise OptionError(f"{', '.join(parameters)}: only named filters have parameters, an array has none")
+    weights = _array_of(filter, "a filter")
     if weights.dtype.kind not in "buif":
-        raise DTypeError(f"a filter is made of real numbers, not of {weights.dtype}")
+        raise DTypeError(f"a filter consists of real numbers, not of {weights.dtype}")
     if weights.ndim != 2 or weights.size == 0 or max(weights.shape) > _LARGEST:
         raise ShapeError(
-            f"a filter of shape {weights.shape}; wanted (rows, columns), each from 1 to {_LARGEST}\n"
-            "  help: w[None] makes a vector one row"
+            f"a filter of shape {weights.shape}; expected (rows, columns), each from 1 to {_LARGEST}\n"
+            "  help: w[None] makes a vector a filter of one row"
         )
     found = weights.astype(np.float64)
     if not np.isfinite(found).all():
-        raise DataError("a filter is made of finite numbers")
+        raise DataError("a filter consists of finite numbers")
     return found
 
 
 def shows_differences(weights: Weights) -> bool:
-    """Whether an even picture becomes 0, so that what the filter gives is signed."""
+    """Whether an even picture becomes 0, so that the filtered pictures are signed."""
     return bool(abs(weights.sum()) <= 1e-6 * np.abs(weights).sum())
 
 
@@ -202,7 +196,7 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """What lies beyond the edge of a picture; the names are SciPy's."""
+    """How a picture continues beyond its edge; the names are SciPy's."""
 
     reflect = "d c b a | a b c d | d c b a"
     mirror = "d c b | a b c d | c b a"
@@ -216,12 +210,12 @@ class Edge(Enum):
         """Raises ``OptionError`` for an unknown name."""
         if isinstance(name, Edge):
             return name
-        if name not in cls.__members__:
+        if not isinstance(name, str) or name not in cls.__members__:
             raise unknown_option("mode", name, cls.__members__)
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Planes (N, H, W) with more pixels around, however many."""
+        """Planes (N, H, W) with any number of pixels added around."""
         if self in (Edge.constant, Edge.zero):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
             return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)
@@ -262,21 +256,26 @@ def filter(
     picture  grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels, or several (N, C, H, W); every
              channel is filtered by itself. Where both orders would do, channels come first.
     filter   a name (``striate filter --list``), or an array (rows, columns); ``parameters`` are those of the name
-    mode     what lies beyond the edge: reflect (d c b a | a b c d | d c b a), mirror, nearest, wrap, constant (with
-             ``cval``), zero
+    mode     how the picture continues beyond its edge: reflect (d c b a | a b c d | d c b a), mirror, nearest, wrap,
+             constant (with ``cval``), zero
 
-    The result is float32, of pictures in float64 or wide integers float64, in the unit of the picture; it is not cut
-    off at 0 or 255. Raises ``OptionError`` for an unknown name, parameter or mode, listing the known ones,
-    ``ShapeError`` for what is no picture or no filter, ``DTypeError`` and ``DataError`` for what holds no numbers.
+    The result is float32, of pictures in float64 or wide integers float64, in the unit of the picture; it is not
+    clipped to 0 … 255. Raises ``OptionError`` for an unknown name, parameter or mode, listing the known ones, and for
+    weights or a ``cval`` with which the result could exceed its type; ``ShapeError`` for what is not a picture or a
+    filter, ``DTypeError`` and ``DataError`` for what does not hold numbers.
     """
     weights = filter_weights(filter, **parameters)
     edge = Edge.parse(mode)
-    pixels = np.asarray(picture)
+    number("cval", cval)
+    if cval and edge is not Edge.constant:
+        raise OptionError(f"cval={cval!r} has no effect with mode={edge.name!r}\n  help: mode='constant'")
+    pixels = _array_of(picture, "a picture")
     if pixels.dtype.kind not in "buif":
-        raise DTypeError(f"a picture is made of real numbers, not of {pixels.dtype}")
+        raise DTypeError(f"a picture consists of real numbers, not of {pixels.dtype}")
     if pixels.size == 0:
         raise DataError(f"an empty picture, of shape {pixels.shape}")
     dtype = np.dtype(np.float32 if np.result_type(pixels, np.float32) == np.float32 else np.float64)
+    _require_range(pixels, weights, float(cval), dtype)
     last = _channels_last(pixels.shape)
     ordered = np.moveaxis(pixels, -1, 0) if last else pixels
     planes = np.ascontiguousarray(ordered.reshape(-1, *ordered.shape[-2:]), dtype)
@@ -284,14 +283,35 @@ def filter(
     return np.ascontiguousarray(np.moveaxis(filtered, 0, -1)) if last else filtered
 
 
+def _array_of(given: npt.ArrayLike, what: str) -> Array:
+    """What was given as an array; raises ``DTypeError`` for nested lists of different lengths."""
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"{what} is an array of numbers ({error})") from error
+
+
+def _require_range(pixels: Array, weights: Weights, cval: float, dtype: np.dtype[Any]) -> None:
+    """Raises ``OptionError`` where Σ|w| · max|x| exceeds the type of the result; NaN and infinity pass through."""
+    finite = np.abs(pixels[np.isfinite(pixels)].astype(np.float64))
+    largest = max(float(finite.max(initial=0.0)), abs(cval))
+    with np.errstate(over="ignore"):
+        reach = float(np.abs(weights).sum()) * largest
+    if not reach <= float(np.finfo(dtype).max):
+        raise OptionError(
+            f"weights of up to {np.abs(weights).max():.3g} times pixels of up to {largest:.3g} exceed {dtype}"
+            + ("\n  help: picture.astype(np.float64)" if dtype == np.float32 else "")
+        )
+
+
 def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether channels come last; raises ``ShapeError`` where there is no picture."""
+    """Whether channels come last; raises ``ShapeError`` for what is not a picture."""
     if len(shape) == 2 or len(shape) == 4 or (len(shape) == 3 and shape[0] in (1, 3, 4)):
         return False
     if len(shape) == 3 and shape[2] in (1, 3, 4):
         return True
     raise ShapeError(
-        f"a picture of shape {shape}; wanted grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels"
+        f"a picture of shape {shape}; expected grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels"
     )
 
 
@@ -322,7 +342,7 @@ def _separated(weights: Weights) -> list[tuple[Weights, Weights]] | None:
 
 
 class _Sliders:
-    """Convolutions of one channel by the size of their filter; a bounded number is kept, for one caller at a time."""
+    """Convolutions of one channel, by the size of the filter; a bounded number, used by one thread at a time."""
 
     def __init__(self, limit: int = 8) -> None:
         self._limit = limit
@@ -334,7 +354,7 @@ class _Sliders:
         key = (weights.shape, squares.dtype)
         with self._lock:
             layer = self._layers.pop(key, None) or Conv2d(1, 1, weights.shape, bias=False).to(squares.dtype.name)
-            self._layers[key] = layer  # the one used last is last
+            self._layers[key] = layer  # the layers are in the order of their last use
             if len(self._layers) > self._limit:
                 del self._layers[next(iter(self._layers))]
             layer.load_state_dict({"weight": weights[np.newaxis, np.newaxis]})
@@ -345,9 +365,9 @@ _sliders = _Sliders()
 
 
 def _slid(source: Array, weights: Weights) -> Array:
-    """Σ_k w[k] · x[p + k] at all positions where the whole filter fits; a large filter part by part.
+    """Σ_k w[k] · x[p + k] at all positions where the whole filter fits; large filters in parts.
 
-    A kernel has its taps unrolled, and compiling hundreds of them would take longer than all else.
+    Kernels have their taps unrolled, and compiling hundreds of taps would take longer than everything else.
     """
     rows, columns = weights.shape
     height, width = source.shape[1] - rows + 1, source.shape[2] - columns + 1
@@ -367,14 +387,14 @@ def _slid(source: Array, weights: Weights) -> Array:
 
 
 def _cut(length: int, most: int) -> list[tuple[int, int]]:
-    """(start, length) of parts that are about equal and no longer than ``most``."""
+    """(start, length) of about equal parts that are no longer than ``most``."""
     count = -(-length // most)
     ends = [i * length // count for i in range(count + 1)]
     return [(start, end - start) for start, end in itertools.pairwise(ends)]
 
 
 def _slid_squares(source: Array, weights: Weights) -> Array:
-    """The same for a small filter, square by square of the picture."""
+    """The same for a small filter, by squares of the picture."""
     rows, columns = weights.shape
     n, height, width = source.shape[0], source.shape[1] - rows + 1, source.shape[2] - columns + 1
     target = np.empty((n, height, width), source.dtype)
@@ -384,7 +404,7 @@ def _slid_squares(source: Array, weights: Weights) -> Array:
         part = corners[first : first + _TOGETHER]
         for square, (i, y, x) in zip(squares[:, 0], part):
             seen = source[i, y : y + square.shape[0], x : x + square.shape[1]]
-            square[: seen.shape[0], : seen.shape[1]] = seen  # what is beyond is cut off again below
+            square[: seen.shape[0], : seen.shape[1]] = seen  # the rest of the result is cut off below
         for found, (i, y, x) in zip(_sliders.slide(squares[: len(part)], weights)[:, 0], part):
             place = target[i, y : y + _TILE, x : x + _TILE]
             place[...] = found[: place.shape[0], : place.shape[1]]

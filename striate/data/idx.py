@@ -6,9 +6,9 @@
     then       rank sizes, 4 bytes each, big-endian
     then       the elements
 
-A file is believed only as far as its length bears it out: nothing is allocated on the word of a header. A raw file must
-be exactly as long as its header says. For a gzip file the same is asked of the length in its trailer, and a length that
-DEFLATE cannot reach from so few bytes is refused; then it is unpacked no further than the header says.
+A header is checked against the length of the file before memory is allocated. A raw file must be exactly as long as its
+header says. For a gzip file the same holds for the length in its trailer, which must also be reachable by DEFLATE from
+so few bytes; the file is then unpacked no further than the header says.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _read_shape(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...
         raise DataError(f"{path}: not an IDX file; it starts with {header!r}")
     if header[2] != _UNSIGNED_BYTE or header[3] != rank:
         raise DataError(
-            f"{path}: an IDX file of type {header[2]} and rank {header[3]}; wanted type {_UNSIGNED_BYTE} (unsigned "
+            f"{path}: an IDX file of type {header[2]} and rank {header[3]}; expected type {_UNSIGNED_BYTE} (unsigned "
             f"bytes) and rank {rank}{' (labels where pictures should be?)' if (rank, header[3]) == (3, 1) else ''}"
         )
     sizes = stream.read(4 * rank)
@@ -92,16 +92,16 @@ def _read_shape(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...
 
 
 def _read_elements(path: Path, stream: BufferedIOBase, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Grows with what really arrives, so that a lying header costs no memory."""
-    wanted = math.prod(shape)
+    """Grows with the bytes that arrive, so that a wrong header costs no memory."""
+    expected = math.prod(shape)
     elements = bytearray()
-    while len(elements) < wanted:
-        piece = stream.read(min(_PIECE, wanted - len(elements)))
+    while len(elements) < expected:
+        piece = stream.read(min(_PIECE, expected - len(elements)))
         if not piece:
-            raise DataError(f"{path}: truncated; {_long(shape)} wanted, {len(elements):,} bytes found")
+            raise DataError(f"{path}: truncated; {_long(shape)} expected, {len(elements):,} bytes found")
         elements += piece
     if stream.read(1):  # also makes gzip compare its checksum
-        raise DataError(f"{path}: goes on after the {_long(shape)} of its header")
+        raise DataError(f"{path}: continues after the {_long(shape)} of its header")
     return np.frombuffer(elements, dtype=np.uint8).reshape(shape)
 
 

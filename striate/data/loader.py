@@ -1,4 +1,4 @@
-"""Batches in an order that (seed, epoch) alone decide."""
+"""Batches, in an order that follows from (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.dataset import Dataset
-from striate.errors import OptionError
-
-_WORD = (1 << 64) - 1
+from striate.data.dataset import Dataset, require_dataset
+from striate.options import flag, whole_number
+from striate.options import seed as checked_seed
 
 
 class Batch(NamedTuple):
-    """x (B, …) as the data set has it, y (B,) int64, indices (B,) int64: their places in the data set."""
+    """x (B, …) in the dtype of the data set, y (B,) int64, indices (B,) int64: the numbers of the samples."""
 
     x: npt.NDArray[Any]
     y: npt.NDArray[np.int64]
@@ -25,17 +24,15 @@ class Batch(NamedTuple):
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """A permutation of 0 … count-1: the ranks of the words of Philox4x64 under the key (seed, epoch).
 
-    Words rather than ``Generator.permutation``, since NumPy fixes the words for good, but not what it makes of them.
+    Words rather than ``Generator.permutation``, since NumPy guarantees the words for good, but not permutations.
     """
-    key = np.array([seed & _WORD, epoch & _WORD], dtype=np.uint64)
+    key = np.array([seed, epoch], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
 
 
 def batch_count(count: int, batch_size: int) -> int:
-    """How many batches ``count`` samples make: ⌈count / batch_size⌉."""
-    if batch_size < 1:
-        raise OptionError(f"batch_size={batch_size}; wanted 1 or more")
-    return -(-count // batch_size)
+    """The number of batches of ``count`` samples: ⌈count / batch_size⌉. Raises ``OptionError`` below 1."""
+    return -(-count // whole_number("batch_size", batch_size, 1))
 
 
 def batches(
@@ -43,15 +40,18 @@ def batches(
 ) -> Iterator[Batch]:
     """Every sample once, in ⌈n / batch_size⌉ batches as equal as possible: their sizes differ by one at most.
 
-    A short last batch would weigh its few samples more than all others, and their statistics would throw the running
-    ones of batch normalization off (a batch of two made 98 % held-out accuracy 64 %).
+    A short last batch would give its few samples more weight than all others, and its statistics would spoil the
+    running statistics of batch normalization (a batch of two lowered a held-out accuracy of 98 % to 64 %).
 
-    Raises ``OptionError`` for a batch size below 1, at once.
+    Raises, at once, ``OptionError`` unless batch_size ≥ 1 and 0 ≤ seed, epoch < 2⁶⁴, ``DataError`` for what is not a
+    ``Dataset``.
 
     >>> [len(batch.y) for batch in batches(load_digits("test"), 100)]
     [88, 89, 89, 89]
     """
+    require_dataset(dataset)
     count = batch_count(len(dataset), batch_size)
-    index = order(len(dataset), seed, epoch) if shuffle else np.arange(len(dataset))
+    seed, epoch = checked_seed(seed), whole_number("epoch", epoch, 0, 2**64 - 1)
+    index = order(len(dataset), seed, epoch) if flag("shuffle", shuffle) else np.arange(len(dataset))
     chosen = (index[i * len(index) // count : (i + 1) * len(index) // count] for i in range(count))
     return (Batch(dataset.images[part], dataset.labels[part], part) for part in chosen)

@@ -14,6 +14,7 @@ from striate import settings
 from striate.data.dataset import Dataset, Split
 from striate.data.idx import read_idx
 from striate.errors import DataError, LabelError
+from striate.options import path as checked_path
 
 _PREFIXES = {Split.TRAIN: "train", Split.TEST: "t10k"}
 _DIGITS = tuple("0123456789")
@@ -33,12 +34,12 @@ def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = Non
                 "  help: give the folder of its IDX files, or set STRIATE_DATA to the folder that holds mnist/"
             )
         folder = data / "mnist"
-    return _load(Path(folder), part, _DIGITS, "mnist")
+    return _load(checked_path("folder", folder), part, _DIGITS, "mnist")
 
 
 def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:
-    """Any set in MNIST's four files, such as Fashion-MNIST; its classes are the labels that its training part has."""
-    path, part = Path(folder), Split.parse(split)
+    """Any data set in MNIST's four files, such as Fashion-MNIST; its classes are the labels of the training part."""
+    path, part = checked_path("folder", folder), Split.parse(split)
     largest = int(read_idx(_find(path, Split.TRAIN, "labels-idx1-ubyte"), 1).max())
     return _load(path, part, tuple(str(number) for number in range(largest + 1)), path.name)
 
@@ -55,13 +56,13 @@ def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Da
 
 
 def _find(folder: Path, split: Split, rest: str) -> Path:
-    """The file under the names that it is published by: with "-" or ".", raw or gzip."""
+    """The file under one of its published names: with "-" or ".", raw or gzip."""
     stem = f"{_PREFIXES[split]}-{rest}"
     names = [stem, f"{stem}.gz", stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"]
     for name in names:
         if (folder / name).is_file():
             return folder / name
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; wanted one with the IDX files {stem}[.gz] and so on")
+        raise DataError(f"{folder}: no such folder; expected one with the IDX files {stem}[.gz] and so on")
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
     raise DataError(f"{folder}: neither {names[0]} nor {names[1]}\n  found: {found}")

@@ -1,4 +1,4 @@
-"""Pictures from PNG and JPEG files, in the form that a network wants, and back into such files."""
+"""Pictures from PNG and JPEG files as arrays for a network, and back into such files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from striate.errors import DataError, OptionError
+from striate.options import path as checked_path
+from striate.options import whole_number
 
 _MOST_PIXELS = 64_000_000  # 256 MB as RGBA
 _MODES = {1: "L", 3: "RGB"}
@@ -21,7 +23,7 @@ _GREY = ("1", "L", "LA", "La", "F")
 _FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"}, ".jpg": {"format": "JPEG", "quality": 95}, ".jpeg": {"format": "JPEG", "quality": 95},
 }  # fmt: skip
-# What Pillow lets through from damaged files, by its parsers' many hands.
+# What Pillow raises for damaged files, from its various parsers.
 _BROKEN = (
     OSError,
     ValueError,
@@ -41,12 +43,13 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
     Turned as its EXIF orientation says, laid on white where it is transparent, made grey (1 channel) or colour (3),
     shrunk by averaging areas or enlarged linearly. Its proportions are not kept.
 
-    Raises ``DataError`` naming the file when it is missing, no picture, damaged, or larger than 64 million pixels;
+    Raises ``DataError`` naming the file when it is missing, not a picture, damaged, or larger than 64 million pixels;
     ``OptionError`` for other numbers of channels.
     """
-    if channels not in _MODES:
-        raise OptionError(f"channels={channels}; a picture has 1 (grey) or 3 (red, green, blue)")
-    return fitted_pixels(_opened(Path(path), _MODES[channels]), channels, size)
+    if channels not in (1, 3):
+        raise OptionError(f"channels={channels!r}; expected 1 (grey) or 3 (red, green, blue)")
+    height, width = (whole_number("size", side, 1, _MOST_PIXELS) for side in size)
+    return fitted_pixels(_opened(checked_path("path", path), _MODES[channels]), channels, (height, width))
 
 
 def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -58,12 +61,12 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 
 
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
-    """(1, height, width) of a grey picture or (3, height, width) of a coloured one: uint8, as large as the file has it.
+    """(1, height, width) of a grey picture or (3, height, width) of a coloured one: uint8, in the size of the file.
 
     Turned and laid on white as by ``read_picture``. ``grey`` takes the colours away; ``largest`` shrinks the picture,
     by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``.
     """
-    picture = _opened(Path(path), _MODES[1] if grey else None)
+    picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
         width, height = (max(1, round(side * largest / max(picture.size))) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BOX)
@@ -85,14 +88,14 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
     """A file for a path that ends with .png, .jpg or .jpeg; raises ``OptionError`` for another ending."""
     ending = path.suffix.lower()
     if ending not in _FORMATS:
-        raise OptionError(f"{path}: pictures are written as {', '.join(_FORMATS)}, not as {ending or 'a file without'}")
+        raise OptionError(f"{path}: the name must end with one of {', '.join(_FORMATS)}")
     stream = BytesIO()
     picture.save(stream, **_FORMATS[ending])
     return stream.getvalue()
 
 
 def _opened(path: Path, mode: str | None) -> Image.Image:
-    """8 bits a channel, upright, on white, grey or RGB as asked or as it is; raises ``DataError``."""
+    """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. Raises ``DataError``."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode)
@@ -101,13 +104,13 @@ def _opened(path: Path, mode: str | None) -> Image.Image:
 def decoded(
     source: Path | BinaryIO, name: str, mode: str | None = None, most_pixels: int = _MOST_PIXELS
 ) -> Image.Image:
-    """8 bits a channel, upright, on white, grey or RGB as asked or as it is. ``name`` is for errors.
+    """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. ``name`` is for errors.
 
-    Its size is read from its head, before memory is asked for. Raises ``DataError`` as ``read_picture`` does.
+    Its size is read from its header before memory is allocated. Raises ``DataError`` as ``read_picture`` does.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the stricter limit
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is stricter
             with Image.open(source, formats=("PNG", "JPEG")) as file:
                 if file.width * file.height > most_pixels:
                     raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")

@@ -1,6 +1,6 @@
-"""``Doctor``: it watches a training, applies the rules, and says what is wrong.
+"""``Doctor`` watches a training, applies the rules, and says what is wrong.
 
-The trainer has one by default. Around a loop of one's own::
+The trainer has one by default. In your own loop::
 
     doctor = Doctor(step)
     for x, y in …:
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.dataset import Dataset
+from striate import options
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
@@ -45,11 +46,13 @@ assert rules  # importing them registers them
 
 
 class Doctor:
-    """Watches one training step. ``findings`` are ranked: what is to be changed first stands first.
+    """Watches one training step. ``findings`` are ranked: what to change first comes first.
 
-    ``train_set`` and ``validation`` are looked at once, before the first step (at most 1,000 samples of each, all of
-    them for exact duplicates); without ``train_set`` the first batch stands for it. It reads the watch in the first ten
-    steps, then ever more rarely; it changes nothing, and draws no random numbers that training would.
+    ``train_set`` and ``validation`` are examined once, before the first step (at most 1,000 samples of each, all of
+    them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
+    the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
+
+    Raises ``OptionError`` for a step of another type, ``DataError`` for a data set of another type.
     """
 
     def __init__(
@@ -64,6 +67,10 @@ class Doctor:
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
+        options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
+        for name, dataset in (("train_set", train_set), ("validation", validation)):
+            if dataset is not None:
+                require_dataset(dataset, name)
         setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
@@ -78,20 +85,20 @@ class Doctor:
         self._epoch_sum = [0.0, 0]
         self._targets: list[Array] = []
 
-    # What the trainer calls
+    # Called by the trainer
 
     @property
     def setup(self) -> Setup:
-        """What is being trained, for a remedy to change."""
+        """The setup of this training, which a remedy can change."""
         return self.trace.setup
 
     @property
     def findings(self) -> Findings:
-        """All that was found so far, causes before their symptoms."""
+        """All findings so far, causes before their symptoms."""
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
-        """Looks at data and model, before the first step."""
+        """Examines data and model before the first step; returns the new findings."""
         self._began = True
         trace, setup = self.trace, self.trace.setup
         if setup.train_set is None:
@@ -106,7 +113,7 @@ class Doctor:
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
-        """Before a step: notes where the parameters are, if this step is one to be read."""
+        """Called before a step: keeps the running statistics if this step will be read."""
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
         if self._pass_ended:
@@ -117,7 +124,7 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """After a step: reads the watch, if it is time to."""
+        """Called after a step: reads the watch if this step is to be read; returns the new findings."""
         trace = self.trace
         trace.losses.append(loss)
         self._epoch_sum[0] += loss
@@ -149,7 +156,10 @@ class Doctor:
         validation_loss: float | None = None,
         validation_accuracy: float | None = None,
     ) -> list[Finding]:
-        """After a pass over the data; ``loss`` is the mean of its steps, known here where None."""
+        """Called after an epoch.
+
+        ``loss`` is its mean loss, computed from the steps if None; returns the new findings.
+        """
         trace = self.trace
         total, count = self._epoch_sum
         trace.epoch_losses.append(total / max(count, 1) if loss is None else loss)
@@ -166,13 +176,13 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
-        """The step raised ``NonFiniteError``: what led there?"""
+        """Called when the step raised ``NonFiniteError``; returns the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         return self._examine(When.EPOCH)
 
     def finish(self) -> Findings:
-        """The last judgement, with all that was seen."""
+        """Called at the end; returns all findings."""
         self.trace.finished = True
         self._examine(When.EPOCH)
         return self.findings
@@ -194,7 +204,7 @@ class Doctor:
         return number <= FIRST or number & (number - 1) == 0 or number % stride == 0
 
     def _begin_with(self, x: Array, y: Array) -> None:
-        """Without a data set the first batch stands for it."""
+        """Examines the first batch in place of a data set."""
         self._began = True
         trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
@@ -206,7 +216,7 @@ class Doctor:
             batch = Dataset(x, labels, name="first batch", channels_first=True)
             trace.data = Sample.of(batch, _standardizer_of(trace.setup.model))
         except StriateError:
-            return  # the step will say why
+            return  # the step reports the error
         if labelled:
             trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
@@ -251,7 +261,7 @@ class Doctor:
             trace.baseline = None if math.isnan(constant) else constant
 
     def _note_first_move(self) -> None:
-        """The watch measures against θ after the update, which says little where the update is the larger of both."""
+        """‖Δθ‖/‖θ‖ with θ before the first update; the watch divides by θ after it, which a large update dominates."""
         moved = self.step.update_views()
         for path, size in self._sizes.items():
             change = moved.get(f"{path}.weight")
@@ -265,10 +275,10 @@ class Doctor:
             first = self._first_fired.get(path)
             alive = int(first[list(indices)].sum()) if first is not None and indices else 0
             self.trace.silence[path] = Silence(len(fired), indices, alive)
-        self._pass_ended = True  # begun anew with the next step: others may read the watch until then
+        self._pass_ended = True  # the next step starts a new pass; until then others may read the watch
 
     def _probe(self) -> Probe | None:
-        """The model as it predicts, on a fixed part of the training data."""
+        """Predictions of the model on a fixed part of the training data."""
         trace = self.trace
         if not trace.setup.classifies:
             return None
@@ -282,7 +292,7 @@ class Doctor:
         return probe_of(np.asarray(trace.setup.model(x)), y, trace.epochs)
 
     def _examine(self, when: When) -> list[Finding]:
-        """Applies the rules that have seen enough; returns what is new, as it ranks."""
+        """Applies the rules that have seen enough; returns the new findings, ranked."""
         order = list(When)
         new: set[tuple[str, str]] = set()
         for known in RULES.values():
@@ -298,17 +308,17 @@ class Doctor:
 
 
 def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
-    """What one rule finds."""
+    """The findings of one rule."""
     try:
         with np.errstate(all="ignore"):
             return list(RULES[kind].examine(trace))
-    except Exception as error:  # noqa: BLE001 - whatever a rule runs into, the training goes on
+    except Exception as error:  # noqa: BLE001 - an error in a rule must not end the training
         warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
         return []
 
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
-    """Predictions (n, C) and their labels in numbers; None for outputs that are no class scores."""
+    """Figures about predictions (n, C) and their labels; None for outputs that are not class scores."""
     if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all():
         return None
     z = outputs.astype(np.float64).clip(-1e30, 1e30)

@@ -1,4 +1,4 @@
-"""What the doctor says: a finding, with its evidence and its remedy."""
+"""A finding of the doctor, with its evidence and its remedy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LABEL = 11
 
 
 class Severity(Enum):
-    """How bad it is."""
+    """How bad a finding is."""
 
-    ERROR = "error"  # the training cannot come to anything like this, or its figures mean nothing
-    WARNING = "warning"  # it is worse than it has to be
+    ERROR = "error"  # this training cannot succeed, or its figures mean nothing
+    WARNING = "warning"  # the training is worse than necessary
 
     @classmethod
     def parse(cls, name: str) -> Severity:
@@ -32,7 +32,7 @@ class Severity(Enum):
 
 
 def _code(code: str, indent: int, width: int) -> list[str]:
-    """Lines of Python, indented; a comment that goes too far is continued below itself."""
+    """Lines of Python, indented; a comment that is too long continues on the next line."""
     lines: list[str] = []
     for line in code.splitlines():
         statement, mark, comment = line.partition("   # ")
@@ -53,11 +53,11 @@ class Finding:
 
     kind      the rule that found it, such as "vanishing_gradients"
     where     path of the layer, or "data", "labels", "validation", "optimizer", "loss", "batches"
-    units     the units or features concerned, if single ones are
+    units     the single units or features that are affected, if any
     sureness  from 0 to 1
-    evidence  the numbers that it rests on, by name
-    cause     which of the causes that the rule tells apart: "activation", "initialization" …
-    because   kind of the finding that explains this one; "" for what is to be changed first
+    evidence  the numbers that it is based on, by name
+    cause     which of the causes that the rule distinguishes: "activation", "initialization" …
+    because   kind of the finding that explains this one; "" for what to change first
     """
 
     kind: str
@@ -76,18 +76,18 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two findings the same."""
+        """Kind and cause; findings with the same key are the same finding."""
         return self.kind, self.cause
 
     @property
     def brief(self) -> str:
-        """A few lines for while it trains."""
+        """A few lines, shown during training."""
         lines = textwrap.wrap(f"{self.severity.value}: {self.message}", WIDTH, subsequent_indent="  ")
         lines += textwrap.wrap(self.remedy.text, WIDTH, initial_indent="  remedy: ", subsequent_indent="  ")
         return "\n".join([*lines, *_code(self.remedy.code, 4, WIDTH)])
 
     def text(self, width: int = WIDTH) -> str:
-        """All of it, wrapped to a width."""
+        """The whole finding as text, wrapped to a width."""
         parts = [("evidence", self.numbers), ("why", self.why), ("remedy", self.remedy.text)]
         lines = [f"{self.severity.value}: {self.message} ({100 * self.sureness:.0f} % sure)"]
         lines = textwrap.wrap(lines[0], width, subsequent_indent="  ", break_on_hyphens=False)
@@ -130,9 +130,9 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: object) -> Finding:
-        """What ``to_json`` wrote; raises ``ModelFileError`` for anything else."""
+        """The finding that ``to_json`` wrote; raises ``ModelFileError`` for anything else."""
         if not isinstance(document, Mapping):
-            raise ModelFileError(f"finding: wanted an object, found {type(document).__name__}")
+            raise ModelFileError(f"finding: expected an object, found {type(document).__name__}")
         entries = cast("Mapping[str, Any]", document)
         wanted: dict[str, type | tuple[type, ...]] = {
             "kind": str, "severity": str, "where": str, "units": list, "sureness": (int, float), "evidence": dict,
@@ -140,7 +140,7 @@ class Finding:
         }  # fmt: skip
         wrong = [name for name, kind in wanted.items() if not isinstance(entries.get(name), kind)]
         if wrong:
-            raise ModelFileError(f"finding: {', '.join(wrong)} missing, or of another type")
+            raise ModelFileError(f"finding: {', '.join(wrong)} missing or of a wrong type")
         evidence = cast("Mapping[str, float | None]", entries["evidence"])
         return cls(
             str(entries["kind"]),
@@ -170,7 +170,7 @@ class Finding:
 
 
 class Findings(Sequence[Finding]):
-    """Findings in the order in which they are to be dealt with; a list that shows itself."""
+    """A sequence of findings, what to change first first; it prints itself as text, and as HTML in notebooks."""
 
     def __init__(self, found: Sequence[Finding] = ()) -> None:
         self._found = tuple(found)
@@ -186,11 +186,11 @@ class Findings(Sequence[Finding]):
         return len(self._found)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """As ``run.json`` keeps them."""
+        """The findings as ``run.json`` stores them."""
         return [finding.to_json() for finding in self._found]
 
     def text(self, width: int = WIDTH) -> str:
-        """Causes in full; what follows from them in one line each."""
+        """Causes in full, and one line for each finding that they explain."""
         causes = [finding for finding in self._found if not finding.because]
         lines: list[str] = []
         for cause in causes:

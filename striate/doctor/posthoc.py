@@ -1,4 +1,4 @@
-"""What can be told of a training that nobody watched: from its data, its model and its history."""
+"""Findings about a training that was not watched: from its data, its model and its history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from striate.data.dataset import Dataset
+from striate import options
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.standardizer import Standardizer
 from striate.doctor.doctor import applied, constant_loss, probe_of
 from striate.doctor.finding import Findings
@@ -32,7 +33,13 @@ def posthoc(
     validation_losses: Sequence[float | None] = (),
     validation_accuracies: Sequence[float | None] = (),
 ) -> Findings:
-    """The findings of the rules that need no watch. ``network`` has the layers, where ``model`` is a bare graph."""
+    """The findings of the rules that need no watch. ``network`` has the layers where ``model`` was loaded as a graph.
+
+    Raises ``OptionError`` for a model of another type, ``DataError`` for a data set of another type.
+    """
+    options.require_instance("model", model, Module, 'st.load("model.safetensors")')
+    for name, dataset in (("train_set", train_set), ("validation", validation)):
+        require_dataset(dataset, name)
     setup = Setup(model if network is None else network, CrossEntropyLoss(), SGD(lr=0.0), train_set, validation)
     trace = TrainingTrace(setup, continued=True, finished=True)
     trace.data, trace.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)

@@ -1,4 +1,4 @@
-"""Causes before their symptoms."""
+"""The order of findings: causes before their symptoms."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ORDER = (
     "stale_statistics", "overfitting", "constant_predictions:imbalance", "constant_predictions",
     "labels_shuffled:nothing learned",
 )  # fmt: skip
-"""From what is given (data) over how it starts to what comes of it. An explanation goes down this list only."""
+"""From the data over the start of the training to its results. A finding can explain only findings below it."""
 
 
 def place(finding: Finding) -> int:
-    """Where a finding stands in the order."""
+    """The position of a finding in the order."""
     for name in (f"{finding.kind}:{finding.cause}", finding.kind):
         if name in ORDER:
             return ORDER.index(name)
@@ -38,7 +38,7 @@ def explains(cause: Finding, symptom: Finding) -> bool:
 
 
 def ranked(found: Iterable[Finding]) -> Findings:
-    """Each finding with what explains it; what nothing explains first, the worse before the less bad."""
+    """Findings with what explains them. Those that nothing explains come first, errors before warnings."""
     findings = sorted(found, key=place)
     causes: list[Finding] = []
     symptoms: list[Finding] = []

@@ -18,7 +18,7 @@ _FOLLOWED = 1e-3  # below this momentum the statistics of a batch cannot be comp
 
 
 def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
-    """From a watch's ``record()``, or a line of a run's record that has the same entries."""
+    """A reading from a watch's ``record()``, or from a line of a run's record with the same entries."""
     layers: dict[str, LayerReading] = {}
     for path, entries in cast("Mapping[str, Mapping[str, float | None]]", record["layers"]).items():
         mean, std, zeros = (entries[name] for name in ("mean", "std", "zeros"))

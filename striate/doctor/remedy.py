@@ -76,7 +76,7 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """With the code of the changes; without changes where they concern operations that a ``forward`` calls."""
+        """A remedy with the code of the changes. Changes to operations that a ``forward`` calls cannot be applied."""
         known = dict(setup.model.named_modules())
         if any(path not in known for change in changes for path in change.layers()):
             return cls(text, "\n".join(change.code(setup) for change in changes))
@@ -117,7 +117,7 @@ def _listed(paths: tuple[str, ...]) -> str:
 
 
 def _kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
-    """What stands at the paths: ``nn.ReLU``; ``st.ops.relu`` where a forward calls it itself."""
+    """The names of the layers at the paths: ``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
     known = dict(setup.model.named_modules())
     return sorted(
         {
@@ -130,7 +130,7 @@ def _kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
 
 
 def _named(path: str) -> str:
-    """``model[3]`` or ``model.stage1.conv``, as code reaches a layer."""
+    """The Python expression for a layer: ``model[3]`` or ``model.stage1.conv``."""
     parts = path.split(".") if path else []
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)
 

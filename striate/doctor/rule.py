@@ -1,4 +1,4 @@
-"""A rule: what it looks for, with which threshold, where the threshold comes from, and what it explains."""
+"""A rule: what it looks for, its threshold, the source of the threshold, and which findings it explains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Examine = Callable[[TrainingTrace], Iterable[Finding]]
 
 
 class When(Enum):
-    """What a rule needs to have seen."""
+    """When a rule has seen enough to be applied."""
 
     ONCE = "once, before the first step"
     START = "from before the first step"
@@ -25,7 +25,7 @@ class When(Enum):
 class Rule:
     """``explains`` names the kinds of findings that follow from this one, so that they rank behind it.
 
-    A kind may stand with the cause that it is limited to: ``dead_units:learning rate``.
+    A kind may be limited to one cause: ``dead_units:learning rate``.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
-"""All rules by kind, in the order in which they were written."""
+"""All rules by kind, in the order of registration."""
 
 
 def rule(
@@ -64,7 +64,7 @@ def rule(
 
 
 def described() -> str:
-    """All rules in Markdown, as ``docs/doctor.md`` has them."""
+    """All rules in Markdown, as in ``docs/doctor.md``."""
     return "\n\n".join(
         f"**`{one.kind}`**, {one.when.value}: {one.looks_for}.\n{one.why}\n"
         f"*Threshold:* {one.threshold}. *Source:* {one.source}. *Remedy:* {one.remedy}."

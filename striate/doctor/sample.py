@@ -16,14 +16,14 @@ Array = npt.NDArray[Any]
 
 MOST_SAMPLES = 1_000
 MOST_NUMBERS = 4_000_000
-_DETAIL = 256  # numbers of a sample that neighbours are found by
+_DETAIL = 256  # numbers of a sample that distances are computed from
 NEIGHBOURS = 5
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """``x`` float32 (n, …) as the network gets it after its standardizer, ``y`` (n,), ``index`` (n,) their places."""
+    """Inputs ``x`` float32 (n, …) after the standardizer, labels ``y`` (n,), their ``index`` (n,) in the data."""
 
     dataset: Dataset
     x: Array
@@ -33,7 +33,7 @@ class Sample:
 
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
-        """At most 1,000 samples and 4 million numbers, evenly over the data set, the same for the same data."""
+        """At most 1,000 samples and 4 million numbers, drawn evenly, and the same ones for the same data."""
         size = max(1, dataset.images[0].size)
         count = max(1, min(len(dataset), MOST_SAMPLES, MOST_NUMBERS // size))
         random = np.random.Generator(np.random.Philox(key=[count, len(dataset)]))
@@ -45,17 +45,17 @@ class Sample:
 
     @property
     def raw(self) -> Array:
-        """(n, …) the same samples as the data set has them, before any standardizer."""
+        """(n, …) the same samples as they are in the data set, without the standardizer."""
         return self.dataset.images[self.index]
 
     @property
     def features(self) -> int:
-        """Columns or channels."""
+        """The number of columns or channels."""
         return int(self.x.shape[1])
 
     @property
     def is_table(self) -> bool:
-        """(N, D): features rather than pictures or signals."""
+        """Whether samples are rows (N, D), not pictures or signals."""
         return self.x.ndim == 2
 
     @cached_property
@@ -65,19 +65,19 @@ class Sample:
 
     @cached_property
     def means(self) -> Array:
-        """Of each feature, float64."""
+        """Mean of each feature, float64."""
         return self.by_feature.mean(axis=1, dtype=np.float64)
 
     @cached_property
     def stds(self) -> Array:
-        """Of each feature, float64."""
+        """Standard deviation of each feature, float64."""
         return self.by_feature.std(axis=1, dtype=np.float64)
 
     @cached_property
     def constant(self) -> Array:
-        """(features,) whether a feature is the same in every sample of the whole data set."""
+        """(features,) whether a feature has the same value in every sample of the whole data set."""
         found = self.by_feature.min(axis=1) == self.by_feature.max(axis=1)
-        if found.any():  # a sample may miss what varies rarely
+        if found.any():  # a feature that rarely varies may be constant in a sample
             images = self.dataset.images
             rows = max(1, _CHUNK // max(1, images[0].size))
             candidates = np.flatnonzero(found)
@@ -93,13 +93,13 @@ class Sample:
 
     @cached_property
     def class_shares(self) -> Array:
-        """(C,) of the whole data set."""
+        """(C,) share of each class in the whole data set."""
         counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
         return counts / counts.sum()
 
     @cached_property
     def entropy(self) -> float:
-        """Of the labels, in nats: the loss of the best constant prediction; ln C for equally frequent classes."""
+        """Entropy of the labels in nats: the loss of the best constant prediction, ln C for equal classes."""
         shares = self.class_shares[self.class_shares > 0]
         return float(-(shares * np.log(shares)).sum())
 
@@ -110,7 +110,7 @@ class Sample:
 
     @cached_property
     def points(self) -> Array:
-        """(n, d ≤ 256) float32: each sample coarsened to few numbers of mean 0 and, by feature, a common scale."""
+        """(n, d ≤ 256) float32: each sample reduced to few numbers of mean 0 and a common scale."""
         flat = coarse(self.x, _DETAIL)
         flat = flat - flat.mean(axis=0)
         std = flat.std(axis=0)
@@ -120,20 +120,20 @@ class Sample:
 
     @cached_property
     def neighbours(self) -> Array:
-        """(n, 5): the places in this sample of the nearest other samples."""
+        """(n, 5): indices of the nearest other samples, within this sample."""
         return nearest(self.points, self.points, NEIGHBOURS, itself=True)
 
     def agreement(self, labels: Array) -> float:
-        """Mean share of a sample's nearest neighbours that have its label."""
+        """Mean share of the nearest neighbours that have the label of their sample."""
         return float((labels[self.neighbours] == labels[:, None]).mean())
 
     def standard_error(self) -> float:
-        """Of ``agreement`` where labels say nothing about neighbours, twice the independent one: neighbours overlap."""
+        """Standard error of ``agreement`` for random labels: twice that of independent pairs, since pairs overlap."""
         return 2 * float(np.sqrt(self.chance * (1 - self.chance) / (len(self.y) * NEIGHBOURS))) + 1e-9
 
 
 def coarse(x: Array, detail: int) -> Array:
-    """(n, about ``detail`` numbers): positions averaged over blocks until a sample is small enough."""
+    """(n, about ``detail`` numbers): positions are averaged over blocks until a sample is small enough."""
     while x.ndim > 2 and x[0].size > detail:
         axis = 2 + int(np.argmax(x.shape[2:]))
         size = x.shape[axis]
@@ -146,7 +146,7 @@ def coarse(x: Array, detail: int) -> Array:
 
 
 def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
-    """(n, count) the places of the nearest ``others``; ``itself`` leaves out the same place."""
+    """(n, count): indices of the nearest ``others``; ``itself`` excludes the same index."""
     squares = np.square(others).sum(axis=1)
     distance = squares[None] - 2 * points @ others.T  # + |point|², the same for all others
     if itself:

@@ -77,7 +77,7 @@ class Structure:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
-        """Traced on the shape of one sample, by arithmetic alone; None where that fails: the step will say why."""
+        """Traced on the shape of one sample, by arithmetic alone; None where that fails, which the step will report."""
         try:
             with Trace(training=True) as trace:
                 output = model(trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class LayerReading:
-    """What one layer did in one step. ``update_ratio`` is ‖Δθ‖ / ‖θ‖ of its parameters together."""
+    """The statistics of one layer in one step. ``update_ratio`` is ‖Δθ‖ / ‖θ‖ over all its parameters."""
 
     mean: float
     std: float
@@ -41,7 +41,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Silence:
-    """Units of one layer that never fired in a whole pass, and those of them that fired in the first step."""
+    """Units of one layer that never fired in a whole pass, and how many of them fired in the first step."""
 
     units: int
     silent: tuple[int, ...]
@@ -55,14 +55,14 @@ class Silence:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the model, as it predicts, makes of a fixed sample of the training data after an epoch."""
+    """The predictions of the model for a fixed sample of the training data after an epoch."""
 
     epoch: int
     loss: float
     accuracy: float
-    top_share: float  # of the samples, those given the class that is predicted most
+    top_share: float  # share of the samples that get the class predicted most often
     top_class: int
-    std: float  # of the outputs over the samples, the mean over outputs
+    std: float  # standard deviation over the samples, mean over the outputs
     squashed: bool  # the outputs of every sample are positive and add up to 1
 
 
@@ -76,7 +76,7 @@ class Drift:
 
 @dataclass
 class TrainingTrace:
-    """What was seen of one training so far. The lists grow; rules only read."""
+    """Everything seen of one training so far. Rules read it and never change it."""
 
     setup: Setup
     structure: Structure | None = None
@@ -90,7 +90,7 @@ class TrainingTrace:
     probes: list[Probe] = field(default_factory=list[Probe])
     silence: dict[str, Silence] = field(default_factory=dict[str, Silence])
     drifts: dict[str, list[Drift]] = field(default_factory=dict[str, list[Drift]])
-    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # 1 − Σ p² of a batch, its size
+    mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # (1 − Σ p², size) of each batch
     labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # how often each label was in a batch
     starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias of each map before the first step
     gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) of each map, likewise
@@ -131,26 +131,26 @@ class TrainingTrace:
 
     @property
     def seasoned(self) -> bool:
-        """Enough was trained for a judgement of how it goes: 100 steps and an epoch, or all there is (30 at least)."""
+        """Whether enough was trained to judge it: 100 steps and an epoch, or a finished training of 30 steps."""
         return (self.steps >= 100 and self.epochs >= 1) or (self.finished and self.steps >= 30)
 
     @property
     def stuck(self) -> bool:
-        """The loss is hardly better than that of a constant prediction; never before ``seasoned``."""
+        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``."""
         if not self.seasoned or self.baseline is None:
             return False
         return self.recent_loss >= STUCK * self.baseline
 
     @property
     def learned(self) -> float:
-        """The share of the loss that is gone: 0 for nothing, 1 for all, negative where it got worse."""
+        """By which share the loss has fallen: 0 for none, 1 for all of it, negative where it has risen."""
         first = self.baseline if self.baseline is not None else self.start_loss
         reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
         return 1 - self.recent_loss / reference if reference > 0 else 0.0
 
     @property
     def diversity(self) -> list[float]:
-        """1 − Σ p² of the labels in each batch, against what batches drawn from all labels seen would have."""
+        """1 − Σ p² of the labels of each batch, divided by its expectation for batches drawn from all labels seen."""
         shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
         whole = float(1 - np.square(shares).sum())
         return [mixed / (whole * (n - 1) / n) for mixed, n in self.mixtures if n > 1] if whole > 0 else []
@@ -160,12 +160,14 @@ class TrainingTrace:
         """Readings of the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
-    def median(self, path: str, what: str, readings: list[Reading] | None = None) -> float:
-        """Median over readings of one number of one layer; NaN where it was never read."""
+    def median(
+        self, path: str, statistic: Callable[[LayerReading], float | None], readings: list[Reading] | None = None
+    ) -> float:
+        """Median over readings of one statistic of one layer; NaN where it was never read."""
         found = [
             number
             for one in (self.readings if readings is None else readings)
-            if path in one.layers and (number := getattr(one.layers[path], what)) is not None
+            if path in one.layers and (number := statistic(one.layers[path])) is not None
         ]
         return float(np.median(found)) if found else math.nan
 
@@ -173,10 +175,14 @@ class TrainingTrace:
         """Median ‖Δθ‖/‖θ‖ of each linear layer or convolution that learns."""
         if self.structure is None:
             return {}
-        found = {one.path: self.median(one.path, "update_ratio", readings) for one in self.structure.maps}
+        found = {
+            one.path: self.median(one.path, lambda layer: layer.update_ratio, readings) for one in self.structure.maps
+        }
         return {path: ratio for path, ratio in found.items() if math.isfinite(ratio)}
 
 
 STUCK = 0.92
-"""Share of the loss of a constant prediction above which nothing was learned: below that, 8 % of ln C = 10 classes'
-2.30 nats, about what knowing one class in ten apart brings."""
+"""Share of the loss of a constant prediction above which nothing was learned.
+
+For 10 classes the rest is 8 % of ln 10 = 2.30 nats, about the gain from recognizing one class of ten.
+"""

@@ -1,7 +1,7 @@
 """``striate experiment``: every claim of the mission, tried on real data.
 
-Each experiment says first what it expects, measures it over several seeds, compares, and gives a verdict that follows
-from the numbers: the claim holds, holds with a condition, or does not hold here. One file an experiment.
+Each experiment first states what it expects, then measures it over several seeds, compares, and derives a verdict from
+the numbers: the claim holds, holds with a condition, or does not hold here. Each experiment has its own file.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ _ALL: tuple[Experiment, ...] = (
     CosineAnnealing(),
 )
 EXPERIMENTS = {one.name: one for one in _ALL}
-"""By name, in the order in which a student meets them."""
+"""All experiments by name, in the order in which a student meets them."""
 
 
 def experiment_of(name: str) -> Experiment:
-    """The experiment of that name, however it is capitalized; an unknown name lists the known."""
+    """The experiment of that name, in any capitalization.
+
+    Raises ``OptionError`` for an unknown name, listing the known.
+    """
     for known, one in EXPERIMENTS.items():
-        if known.lower() == name.lower():
+        if isinstance(name, str) and known.lower() == name.lower():  # pyright: ignore[reportUnnecessaryIsInstance]
             return one
     raise unknown_option("experiment", name, [*EXPERIMENTS, "all"])
 

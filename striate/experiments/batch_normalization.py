@@ -53,7 +53,7 @@ def network(structure: str, normalized: bool, work: Work) -> Sequential:
 
 
 def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Array]:
-    """The first normalization layer, what enters it, and what leaves it in training."""
+    """The first normalization layer, its input, and its output in training."""
     layers = list(model)
     place = next(index for index, layer in enumerate(layers) if isinstance(layer, BatchNorm))
     standardized = np.asarray(model.standardizer(images.astype(np.float32)))
@@ -85,7 +85,7 @@ def batch_means(model: Sequential, images: Array) -> Array:
 
 
 def agreement(model: Module, images: Array) -> float:
-    """The share of images that get the same class by their batch's statistics and by the running ones."""
+    """The share of images that get the same class with the statistics of their batch and with the running ones."""
     size = min(BATCH, len(images))
     starts = range(0, len(images) - size + 1, size)
     by_batch = np.concatenate(

@@ -1,4 +1,4 @@
-"""Beyond M10: Adam, and what its bias correction is for."""
+"""Beyond M10: Adam, and the purpose of its bias correction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Uncorrected(Adam):
 
 
 def step_sizes(model: Module, rule: Adam, work: Work, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The median over the last layer's weights of |Δθ| / η, for each of some steps on one batch after another."""
+    """The median of |Δθ| / η over the weights of the last layer, for each of some steps."""
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed)
     train_set = work.samples(seed)
     sizes: list[float] = []

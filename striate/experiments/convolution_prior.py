@@ -31,19 +31,19 @@ SETTINGS = (CNN, CNN_PERMUTED, MLP, MLP_PERMUTED)
 
 
 def permutation(shape: tuple[int, ...]) -> Array:
-    """The one permutation of positions that all permuted images go through."""
+    """The permutation of positions that all permuted images share."""
     return np.random.Generator(np.random.Philox(key=1)).permutation(int(np.prod(shape[1:])))
 
 
 def permuted(dataset: Dataset) -> Dataset:
-    """The same pixels at other places: every image loses its neighbourhoods, and nothing else."""
+    """The images with permuted pixels: they lose their neighbourhoods and nothing else."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
     return replace(dataset, images=flat.reshape(images.shape))
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
-    """|image ⊗ kernel| of a picture (H, W): where the filter's pattern is."""
+    """|image ⊗ kernel| of a picture (H, W): large where the pattern of the filter is."""
     filtered = compile(_same_size)
     return np.abs(filtered(image[None, None].astype(np.float32), kernel[None, None])[0, 0])
 
@@ -53,7 +53,7 @@ def _same_size(x: Value, w: Value) -> Value:
 
 
 class ConvolutionPrior(Experiment):
-    """The same pixels with and without their neighbourhoods, seen by a network with the prior and by one without."""
+    """Images with and without their neighbourhoods, for a network with the prior and one without."""
 
     name = "M1"
     title = "Convolution as a prior"
@@ -96,7 +96,7 @@ class ConvolutionPrior(Experiment):
     )
 
     def network(self, setting: str, work: Work) -> Module:
-        """The CNN or the MLP."""
+        """The network of a setting: CNN or MLP."""
         if setting in (CNN, CNN_PERMUTED):
             return convolutional(ReLU, kernel=work.kernel, filters=(8, 16), classes=work.classes)
         return Sequential(Flatten(), Linear(None, 128, init="he"), ReLU(), Linear(None, work.classes))

@@ -28,7 +28,7 @@ SHOWN = 50
 
 
 def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]:
-    """(η_t that a step used, η_t of the equation) for each of some steps: of plain SGD, ‖Δθ‖ = η ‖g‖."""
+    """(η_t that a step used, η_t of the equation) for some steps; for plain SGD, ‖Δθ‖ = η ‖g‖."""
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=HIGH, schedule=CosineSchedule(SHOWN)))
     train_set = work.samples(0)
     x, y = train_set.images[:32], train_set.labels[:32]
@@ -43,7 +43,7 @@ def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]
 
 
 class CosineAnnealing(Experiment):
-    """One training with a constant high rate, with a constant low one, and with one that falls from high to nothing."""
+    """Trainings with a constant high rate, a constant low rate, and a rate that falls from high to 0."""
 
     name = "cosine"
     title = "Cosine annealing"

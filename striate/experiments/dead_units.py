@@ -41,7 +41,7 @@ def _total(x: Value) -> Value:
 
 
 def stuck(found: Measurement, setting: str) -> int:
-    """How many seeds ended at chance."""
+    """The number of seeds that ended at chance."""
     return sum(value < STUCK for value in found.values(setting, "accuracy"))
 
 
@@ -51,12 +51,12 @@ def stuck_text(found: Measurement, setting: str) -> str:
 
 
 def broken(found: Measurement, setting: str) -> int:
-    """How many seeds broke down, so that their units were not counted."""
+    """The number of seeds that broke down, so that their units were not counted."""
     return len(found.values(setting, "accuracy")) - len(found.values(setting, "dead units"))
 
 
 class DeadUnits(Experiment):
-    """The same depth with 5 and with 64 units a layer: what does ReLU lose?"""
+    """Networks of the same depth with 5 and with 64 units a layer: what does ReLU lose?"""
 
     name = "M6"
     title = "ReLU and its dead units"
@@ -163,7 +163,7 @@ class DeadUnits(Experiment):
 
 
 def firing_map(axes: Any, shares: Array, title: str) -> Any:
-    """Layers × units, coloured by how often each fires; dead ones crossed out."""
+    """Layers × units, coloured by how often each fires; dead units are crossed out."""
     image = shares.T
     shown = axes.imshow(image, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     units, layers = np.nonzero(image == 0)

@@ -1,4 +1,4 @@
-"""The pictures of experiments: one frame, a few kinds of panels. matplotlib is imported when the first is drawn."""
+"""The pictures of experiments: a common frame and a few kinds of panels. matplotlib is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CAPTION_COLUMNS = 148
 
 
 def save_picture(outcome: Outcome, path: Path) -> None:
-    """Draws an outcome: title, panels, and below them what was predicted and what came of it.
+    """Draws an outcome: title, panels, and below them the predictions with their results.
 
     Raises ``MissingExtraError`` where matplotlib is not installed.
     """
@@ -59,7 +59,7 @@ def save_picture(outcome: Outcome, path: Path) -> None:
 
 
 def in_few_colours(png: BytesIO) -> bytes:
-    """The same picture with a palette of 256 colours: a third of the bytes, and no difference that one sees."""
+    """The same picture with a palette of 256 colours: a third of the bytes without a visible difference."""
     small = BytesIO()
     with Image.open(png) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
@@ -67,7 +67,7 @@ def in_few_colours(png: BytesIO) -> bytes:
 
 
 def caption(outcome: Outcome) -> list[tuple[str, str]]:
-    """(line, colour): every prediction with its outcome, then the verdict."""
+    """(line, colour) of every prediction with its outcome, then of the verdict."""
     lines: list[tuple[str, str]] = []
     for one in outcome.compared:
         mark = "came true:" if one.came_true else "not seen:"
@@ -93,7 +93,7 @@ def bars(
     colours: Sequence[str] = (BLUE,),
     chance: float | None = None,
 ) -> None:
-    """Lying bars of the medians, a mark for every seed, the number at the end."""
+    """Horizontal bars of the medians, with a mark for every seed and the number at the end."""
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1
     places = list(range(len(settings)))
@@ -121,13 +121,13 @@ def bars(
 def band(
     axes: Any, x: Sequence[float] | Array, low: Array, middle: Array, high: Array, colour: str, label: str
 ) -> None:
-    """A line of medians in the band between the least and the greatest seed."""
+    """A line of medians in a band from the minimum to the maximum of the seeds."""
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x, middle, "o-", color=colour, markersize=4, linewidth=1.8, label=label)
 
 
 def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
-    """(n, H, W) side by side in one picture, NaN between them and where the last row is not full."""
+    """Pictures (n, H, W) as one picture of tiles, with NaN between them and at the end of the last row."""
     count, height, width = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
@@ -139,7 +139,7 @@ def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
 
 
 def filters(axes: Any, weights: Array, columns: int) -> Any:
-    """Filters (n, H, W) as tiles, red where they add and blue where they subtract, each scaled by its own largest."""
+    """Filters (n, H, W) as tiles, positive weights red and negative ones blue, each scaled by its largest."""
     scaled = weights / np.maximum(np.abs(weights).max(axis=(1, 2), keepdims=True), 1e-12)
     return picture(axes, mosaic(scaled, columns), "RdBu_r", -1, 1)
 

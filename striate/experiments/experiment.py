@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from striate import options
 from striate.data import Dataset, load_digits
 from striate.data.loader import order
 from striate.errors import DataError, OptionError
@@ -16,14 +17,14 @@ from striate.experiments.measurement import Measurement, Quantity
 from striate.experiments.prediction import Compared, Prediction, Verdict, judge
 
 Report = Callable[[int, int, str], None]
-"""(trainings finished, trainings in all, what is being done now)"""
+"""(trainings finished, trainings in total, what is running now)"""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: enough for the claim to be seen, in well under two minutes on two cores.
+    """The size of a run: large enough to test the claim, in well under two minutes on two cores.
 
-    samples and held_out are upper limits; fewer are there in the digits.
+    samples and held_out are upper limits; the digits have fewer.
     """
 
     seeds: int
@@ -33,14 +34,12 @@ class Size:
 
     def __post_init__(self) -> None:
         for name, number in vars(self).items():
-            if number < 1:
-                raise OptionError(f"{name}={number}; wanted 1 or more")
-        if self.samples < 20:
-            raise OptionError(f"samples={self.samples}; wanted 20 or more, or most classes would be missing")
+            # With fewer than 20 samples most classes would be missing.
+            options.whole_number(name, number, 20 if name == "samples" else 1)
 
 
 class Work:
-    """The surroundings of one run: the data, the size, the seeds, and somebody to tell how far it is."""
+    """One run of an experiment: its data, its size, its seeds, and its progress."""
 
     def __init__(self, train_set: Dataset, held_out: Dataset, size: Size, report: Report | None = None) -> None:
         self.size = size
@@ -50,25 +49,25 @@ class Work:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """The shape of one sample."""
         return self.held_out.images.shape[1:]
 
     @property
     def classes(self) -> int:
-        """How many the data set has."""
+        """The number of classes of the data set."""
         return len(self._train_set.classes)
 
     @property
     def kernel(self) -> int:
-        """A filter of 5×5 for pictures of 20 pixels and more, else of 3×3."""
+        """The filter size: 5 for pictures of 20 pixels or more, else 3."""
         return 5 if min(self.shape[1:]) >= 20 else 3
 
     def samples(self, seed: int) -> Dataset:
-        """What this seed learns from: that many images, drawn by the seed alone."""
+        """The training samples of a seed, drawn by the seed alone."""
         return self._train_set.subset(order(len(self._train_set), seed, 0)[: self.size.samples])
 
     def runs(self, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Every setting with every seed, and progress told on the way."""
+        """Every setting with every seed; reports progress."""
         total = len(settings) * self.size.seeds
         done = 0
         for setting in settings:
@@ -79,7 +78,7 @@ class Work:
         self.say(done, total, "")
 
     def say(self, done: int, total: int, text: str) -> None:
-        """Tells how far it is."""
+        """Reports progress."""
         if self._report is not None:
             self._report(done, total, text)
 
@@ -87,9 +86,9 @@ class Work:
 class Experiment(ABC):
     """One claim of striate's mission, tried on real data (abstract).
 
-    name, title, equation   as the mission has them
+    name, title, equation   as in the mission
     setup                   data, networks and training in a few sentences
-    data                    the set that it is meant for: "mnist", or "digits", which the package carries
+    data                    the data set it is meant for: "mnist", or "digits", which is part of the package
     predictions             what is expected, stated before the run
     """
 
@@ -104,11 +103,11 @@ class Experiment(ABC):
 
     @abstractmethod
     def measure(self, work: Work) -> Measurement:
-        """Trains what is to be compared."""
+        """Trains and measures the networks that are compared."""
 
     @abstractmethod
     def draw(self, found: Measurement, figure: Any) -> None:
-        """Draws the numbers into a figure of matplotlib; frame and caption are drawn by ``drawing``."""
+        """Draws the numbers into a matplotlib figure; ``drawing`` adds frame and caption."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Outcome:
     picture: Path | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, ready to be written."""
+        """The outcome as plain values for JSON."""
         one = self.experiment
         return {
             "experiment": one.name,
@@ -147,7 +146,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Material:
-    """The data of an experiment, and a plain note where they are not those that it is meant for."""
+    """The data of an experiment, with a note where they are not those that it is meant for."""
 
     train_set: Dataset
     held_out: Dataset
@@ -155,7 +154,7 @@ class Material:
 
 
 def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Dataset]) -> Material:
-    """The data set that is wanted; else the preferred one, or the digits where it is not to be found.
+    """The data set that was asked for; else the preferred one, or the digits where that is not found.
 
     ``opened`` takes a name and "train" or "test". Raises ``DataError`` where a set that was asked for cannot be read,
     ``OptionError`` where an experiment with pictures is given something else.
@@ -171,12 +170,12 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
         reason = str(error).splitlines()[0]
         note = f"{reason}: the digits of the package instead, which are smaller and easier; set STRIATE_DATA or --data"
     if train_set.images.ndim != 4:
-        raise OptionError(f"{name}: samples of shape {train_set.images.shape[1:]}; wanted pictures (C, H, W)")
+        raise OptionError(f"{name}: samples of shape {train_set.images.shape[1:]}; expected pictures (C, H, W)")
     return Material(train_set, held_out, note)
 
 
 def perform(experiment: Experiment, given: Material, size: Size, report: Report | None = None) -> Outcome:
-    """Measures, compares and judges; the picture is drawn by ``drawing.save_picture``."""
+    """Measures, compares and judges; ``drawing.save_picture`` draws the picture."""
     start = time.perf_counter()
     found = experiment.measure(Work(given.train_set, given.held_out, size, report))
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""M3: the convolutional network with one hidden layer, trained, evaluated, and recounted by hand."""
+"""M3: the convolutional network with one hidden layer, trained, evaluated, and computed again in NumPy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILTERS = 16
 
 
 def by_hand(x: Array, weights: dict[str, Array]) -> Array:
-    """tanh(x ⊗ W₁ + b₁) W_out + b_out, written out in NumPy and float64; x (N, C, H, W)."""
+    """tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64; x (N, C, H, W)."""
     w, b = weights["0.weight"], weights["0.bias"]
     kernel = w.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
@@ -35,7 +35,7 @@ def by_hand(x: Array, weights: dict[str, Array]) -> Array:
 
 
 class FirstNetwork(Experiment):
-    """The network of the equation, the same one without its tanh, and no hidden layer at all."""
+    """The network of the equation, the same network without tanh, and a linear map without a hidden layer."""
 
     name = "M3"
     title = "A convolutional network"
@@ -74,7 +74,7 @@ class FirstNetwork(Experiment):
     )
 
     def network(self, setting: str, work: Work) -> Sequential:
-        """One of the three."""
+        """The network of a setting."""
         if setting == NETWORK:
             return first_cnn(work.shape[0], work.classes, filters=FILTERS, kernel=work.kernel)
         if setting == WITHOUT:
@@ -104,7 +104,7 @@ class FirstNetwork(Experiment):
         return float(np.abs(np.asarray(model(images)) - by_hand(x, weights)).max())
 
     def examples(self, model: Module, work: Work) -> dict[str, Array]:
-        """Four pictures with their probabilities: three that are right, and the worst mistake where there is one."""
+        """Four pictures with their probabilities: three right predictions, and the worst mistake if there is one."""
         images, labels = work.held_out.images, work.held_out.labels
         shares = np.exp(log_softmax(np.asarray(model(images))))
         sureness = shares[np.arange(len(labels)), labels]

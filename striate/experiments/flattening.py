@@ -1,4 +1,4 @@
-"""M4: a linear layer wants one row of features: C·W·H of them, inferred and never computed by hand."""
+"""M4: a linear layer takes one row of C·W·H features, a number that is inferred instead of computed by hand."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[S
 
 
 def front(work: Work) -> list[Conv2d | ReLU | MaxPool2d]:
-    """The part of the trained networks that yields (8, H, W)."""
+    """The first part of the trained networks, with outputs (8, H, W)."""
     layer = Conv2d(work.shape[0], 8, work.kernel, padding=work.kernel // 2, init="he")
     return [layer, ReLU(), MaxPool2d(2)]
 
 
 def mismatch(work: Work) -> str:
-    """What striate says of a linear layer with a number of features that somebody guessed."""
+    """The error message for a linear layer with a wrong number of features."""
     layers = [*front(work), Flatten(), Linear(100, work.classes)]
     try:
         Sequential(*layers).infer(work.shape)
@@ -61,7 +61,7 @@ def mismatch(work: Work) -> str:
 
 
 class Flattening(Experiment):
-    """Inference against counting, flattening against a convolution as large as its input, and the error explained."""
+    """Inference compared with counting, flattening compared with a convolution as large as its input, and the error."""
 
     name = "M4"
     title = "Flattening"
@@ -122,7 +122,7 @@ class Flattening(Experiment):
         return found
 
     def inferred(self, work: Work, seed: int) -> float:
-        """The share of random networks whose inferred features are right three ways."""
+        """The share of random networks whose inferred number of features is right by all three counts."""
         random = np.random.Generator(np.random.Philox(key=seed))
         right = 0
         for _ in range(NETWORKS):
@@ -136,7 +136,7 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Trains one network, and gives its last layers two other forms."""
+        """Trains one network and replaces its last layers by two other forms."""
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)
         model = Sequential(*parts, Flatten(), Linear(None, work.classes))

@@ -33,7 +33,7 @@ def _gain(found: Measurement, fewer: str, more: str) -> float:
 
 
 class ManyFilters(Experiment):
-    """One layer of 1 to 32 filters, everything else the same."""
+    """One layer of 1 to 32 filters in otherwise equal networks."""
 
     name = "M2"
     title = "Many filters"
@@ -129,7 +129,7 @@ class ManyFilters(Experiment):
 
 
 def distinct(rows: np.ndarray[Any, np.dtype[np.float64]]) -> int:
-    """How many rows have no earlier row that points the same or the opposite way (|cosine| > 0.9)."""
+    """The number of rows without an earlier row in the same or the opposite direction (|cosine| > 0.9)."""
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
     for index, row in enumerate(unit):

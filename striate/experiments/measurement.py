@@ -1,4 +1,4 @@
-"""What an experiment measured: one number for each setting, quantity and seed."""
+"""The measurements of an experiment: one number for each setting, quantity and seed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WRITTEN: dict[Form, Callable[[float], str]] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column of the table: its heading, how its numbers are written, and whether least and greatest stand beside."""
+    """A column of the table: its heading, the form of its numbers, and whether minimum and maximum are shown."""
 
     name: str
     form: Form = Form.PERCENT
@@ -54,9 +54,9 @@ class Quantity:
 
 @dataclass
 class Measurement:
-    """Numbers by setting and quantity, one for each seed; ``arrays`` is what the picture needs beside them.
+    """Numbers by setting and quantity, one for each seed; ``arrays`` has further data for the picture.
 
-    ``remarks`` is what the run printed and is worth reading, such as an error message.
+    ``remarks`` are texts of the run that are worth reading, such as an error message.
 
     >>> found = Measurement((Quantity("accuracy"),))
     >>> for accuracy in (0.91, 0.95, 0.94):
@@ -71,13 +71,13 @@ class Measurement:
     remarks: list[str] = field(default_factory=list[str])
 
     def add(self, setting: str, **numbers: float) -> None:
-        """What one seed gave; a quantity's name is written with "_" for its spaces."""
+        """Adds the numbers of one seed; spaces in the name of a quantity are written as "_"."""
         row = self.numbers.setdefault(setting, {})
         for name, number in numbers.items():
             row.setdefault(self.quantity(name.replace("_", " ")).name, []).append(float(number))
 
     def quantity(self, name: str) -> Quantity:
-        """The quantity of that name; ``KeyError`` names one that the experiment does not measure."""
+        """The quantity of that name. Raises ``KeyError`` for one that the experiment does not measure."""
         for one in self.quantities:
             if one.name == name:
                 return one
@@ -85,32 +85,32 @@ class Measurement:
 
     @property
     def settings(self) -> list[str]:
-        """In the order in which they were first measured."""
+        """The settings in the order in which they were measured."""
         return list(self.numbers)
 
     def values(self, setting: str, quantity: str) -> list[float]:
-        """One number a seed; empty where the setting does not have the quantity."""
+        """One number for each seed; empty where the setting does not have the quantity."""
         return self.numbers[setting].get(self.quantity(quantity).name, [])
 
     def median(self, setting: str, quantity: str) -> float:
-        """The middle one; NaN where nothing was measured, so that no comparison with it is true."""
+        """The median over the seeds; NaN where nothing was measured, so that no comparison with it is true."""
         values = self.values(setting, quantity)
         return median(values) if values else math.nan
 
     def low(self, setting: str, quantity: str) -> float:
-        """The least over the seeds."""
+        """The minimum over the seeds."""
         return min(self.values(setting, quantity), default=math.nan)
 
     def high(self, setting: str, quantity: str) -> float:
-        """The greatest over the seeds."""
+        """The maximum over the seeds."""
         return max(self.values(setting, quantity), default=math.nan)
 
     def short(self, setting: str, quantity: str) -> str:
-        """The median alone."""
+        """The median as text."""
         return self.quantity(quantity).form.text(self.median(setting, quantity))
 
     def text(self, setting: str, quantity: str) -> str:
-        """Median (least–greatest); the median alone where all seeds agree."""
+        """Median (minimum–maximum); only the median where all seeds agree."""
         values = self.values(setting, quantity)
         if not values:
             return ""
@@ -143,7 +143,7 @@ def _plain(number: float) -> float | None:
 
 
 def made_up(quantities: tuple[Quantity, ...], numbers: Mapping[str, Mapping[str, float]]) -> Measurement:
-    """A measurement of one seed from given numbers: what would the verdict be if …?"""
+    """A measurement of one seed from given numbers, to try verdicts."""
     found = Measurement(quantities)
     for setting, row in numbers.items():
         for name, number in row.items():

@@ -44,7 +44,7 @@ def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
 
 
 class Momentum(Experiment):
-    """The same learning rate with and without memory of earlier gradients, and ten times the rate without."""
+    """The same learning rate with and without momentum, and ten times the rate without."""
 
     name = "momentum"
     title = "Momentum"

@@ -1,4 +1,4 @@
-"""The networks that several experiments compare."""
+"""Networks that several experiments use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def deep(
 def convolutional(
     activation: Callable[[], Module], *, kernel: int, filters: tuple[int, ...], init: str = "he", classes: int = 10
 ) -> Sequential:
-    """Convolutions that keep the size, each with activation and 2×2 pooling, then a linear map: conv1, …, out."""
+    """Convolutions that keep the size, each with an activation and 2×2 pooling, then a linear map: conv1, …, out."""
     layers: dict[str, Module] = {}
     for block, count in enumerate(filters, 1):
         layers[f"conv{block}"] = Conv2d(None, count, kernel, padding=kernel // 2, init=init)

@@ -1,4 +1,4 @@
-"""M9: where a normalization layer stands, and what its γ and β learn."""
+"""M9: the place of a normalization layer, and what its γ and β learn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scales(model: Module) -> tuple[Array, Array]:
 
 
 class NormalizationPlacement(Experiment):
-    """A deep sigmoid network without normalization, with it in either place, and with γ and β held at 1 and 0."""
+    """A deep sigmoid network without normalization, with it in either place, and with γ and β fixed at 1 and 0."""
 
     name = "M9"
     title = "Where to normalize"

@@ -1,4 +1,4 @@
-"""What is expected before anything is measured, and what the numbers then say of it."""
+"""Predictions that are stated before anything is measured, and how the numbers judge them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from striate.experiments.measurement import Measurement
 
 @dataclass(frozen=True)
 class Prediction:
-    """One expectation: the text that is printed first, and the test that the numbers then pass or not.
+    """One expectation: the text that is printed first, and the test that the numbers pass or fail.
 
     text        what will be seen, with its threshold, so that the numbers alone decide
-    test        whether they do
-    evidence    the numbers it was decided by, in a few words
-    elsewhere   the same figure as it was measured elsewhere, to compare with; it decides nothing
-    condition   where given, the prediction is a limit of the claim, not a part of it: if its test passes, the claim
+    test        whether the numbers confirm it
+    evidence    the numbers that decide, in a few words
+    elsewhere   the same figure measured elsewhere, for comparison only
+    condition   if given, the prediction is a limit of the claim and not a part of it: if its test passes, the claim
                 holds only on this condition
     """
 
@@ -28,20 +28,20 @@ class Prediction:
     condition: str = ""
 
     def compare(self, found: Measurement) -> Compared:
-        """The prediction beside the numbers."""
+        """The prediction compared with the numbers."""
         return Compared(self, bool(self.test(found)), self.evidence(found))
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A prediction, whether it came true, and by which numbers."""
+    """A prediction, whether it came true, and the numbers that show it."""
 
     prediction: Prediction
     came_true: bool
     evidence: str
 
     def to_json(self) -> dict[str, object]:
-        """Plain values."""
+        """Plain values for JSON."""
         one = self.prediction
         return {
             "prediction": one.text,
@@ -53,7 +53,7 @@ class Compared:
 
 
 class Ruling(Enum):
-    """What an experiment says of its claim."""
+    """The result of an experiment for its claim."""
 
     HOLDS = "holds"
     CONDITION = "holds with a condition"
@@ -62,7 +62,7 @@ class Ruling(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The ruling, and what it rests on: the conditions, or the predictions that failed."""
+    """The ruling and its reasons: the conditions, or the predictions that failed."""
 
     ruling: Ruling
     reasons: tuple[str, ...]
@@ -72,7 +72,7 @@ class Verdict:
 
 
 def judge(compared: Sequence[Compared]) -> Verdict:
-    """Fails where a part of the claim failed; holds with a condition where a limit was met; else holds."""
+    """FAILS where a part of the claim failed, CONDITION where a limit was met, else HOLDS."""
     failed = [one for one in compared if not one.prediction.condition and not one.came_true]
     if failed:
         return Verdict(Ruling.FAILS, tuple(f"{one.prediction.text} Found: {one.evidence}" for one in failed))

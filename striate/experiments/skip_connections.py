@@ -36,7 +36,7 @@ DEEP = {kind: name_of(kind, DEPTHS[-1]) for kind in KINDS}
 
 
 def network(kind: str, depth: int, classes: int) -> Sequential:
-    """A first map to 32 units, ``depth`` blocks of a linear map and tanh with PyTorch's start, a last map."""
+    """A first map to 32 units, ``depth`` blocks of a linear map and tanh with PyTorch's initialization, a last map."""
     layers: list[Module] = [Flatten(), Linear(None, WIDTH)]
     for _ in range(depth):
         if kind == "concatenation":  # (B, D) and (B, H) → (B, D + H)
@@ -48,7 +48,7 @@ def network(kind: str, depth: int, classes: int) -> Sequential:
 
 
 class SkipConnections(Experiment):
-    """The same blocks with nothing around them, with x added, and with x beside."""
+    """The same blocks without skip connections, with x added, and with x concatenated."""
 
     name = "skip"
     title = "Skip connections"

@@ -26,14 +26,14 @@ LARGEST = 3.0  # powers of ten between the smallest and the largest unit, up and
 
 
 def units(features: int) -> tuple[Array, Array]:
-    """A unit 10^u with u from −1.5 to 1.5, and an offset, for each feature: grams here, kilometres there."""
+    """A unit 10^u with u from −1.5 to 1.5 and an offset for each feature, as if measured in grams or kilometres."""
     random = np.random.Generator(np.random.Philox(key=8))
     unit = 10 ** random.uniform(-LARGEST / 2, LARGEST / 2, features)
     return unit, unit * random.uniform(-5, 5, features)
 
 
 def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
-    """Images as (N, D) features from 0 to 1; each in its own unit and with its own offset where wanted."""
+    """Images as (N, D) features from 0 to 1, or each in its own unit with its own offset."""
     flat = dataset.images.reshape(len(dataset), -1).astype(np.float64)
     flat = flat / 255 if dataset.images.dtype == np.uint8 else flat
     if scaled_badly:
@@ -53,7 +53,7 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """(median accuracy, its learning rate) at the rate that suits it best."""
+    """(median accuracy, learning rate) at the best learning rate."""
     settings = {rate: f"{data}, {form}, lr {rate:g}" for rate in RATES}
     medians = {rate: found.median(setting, "accuracy") for rate, setting in settings.items()}
     rate = max(medians, key=lambda one: medians[one])
@@ -67,7 +67,7 @@ def best_text(found: Measurement, data: str, form: str) -> str:
 
 
 class Standardization(Experiment):
-    """The same numbers in good and in bad units, raw and standardized, each at the learning rate that suits it best."""
+    """The same data in good and in bad units, raw and standardized, each at its best learning rate."""
 
     name = "M8"
     title = "Standardization"

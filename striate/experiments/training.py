@@ -1,4 +1,4 @@
-"""What all experiments do with a network: train it, judge it, and look at its gradients and its units."""
+"""Training for all experiments: train a network, evaluate it, and measure its gradients and units."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trained:
     broke: bool = False
 
     def accuracy(self, dataset: Dataset) -> float:
-        """The share of right predictions, 0 to 1; an output that is not finite predicts nothing."""
+        """The share of right predictions, 0 to 1; outputs that are not finite count as wrong."""
         right = 0
         for x, y, _ in batches(dataset, 512, shuffle=False):
             logits = np.asarray(self.model(x))
@@ -40,7 +40,7 @@ class Trained:
 
 
 def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = True) -> Module:
-    """The network at its start: weights by the seed, and inputs of mean 0 and spread 1."""
+    """The network with the weights of a seed, and a standardizer for its inputs."""
     model.initialize(seed)
     if standardized:
         fit = Standardizer.fit(train_set.images)
@@ -51,7 +51,7 @@ def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = 
 def train(
     model: Module, train_set: Dataset, rule: Optimizer, *, seed: int, epochs: int, batch_size: int = 32
 ) -> Trained:
-    """Epochs of plain steps; a training that breaks down ends there, with the model as the last good step left it."""
+    """Trains for some epochs. A training that breaks down ends there, with the model of the last good step."""
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed, capacity=batch_size)
     trained = Trained(model, step)
     try:
@@ -79,7 +79,7 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
     """For each of the layers and each of its units, the share of the data set for which its output is positive.
 
-    A unit of a ReLU whose share is 0 never fires: no gradient reaches its weights, it is dead.
+    A unit of a ReLU whose share is 0 never fires: it is dead, and no gradient reaches its weights.
     """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     watch = step.watch("*")

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
-from striate.graph.op import Kind, Op, Sample, current_path, register, same_dtype
+from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
 from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
 
 
@@ -76,7 +77,7 @@ class Elementwise(Op):
         shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
         return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
+    def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
         """The result as a vector, from vectors. ``k`` is a ``codegen.kernel.Kernel``."""
         raise NotImplementedError
 
@@ -103,11 +104,11 @@ class Add(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return a + b
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy,) = output_gradients
         return dy, dy
 
-    def emit(self, k: Any, a: Any, b: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.add(a, b)
 
     def notation(self, *operands: Expression) -> Expression:
@@ -125,11 +126,11 @@ class Subtract(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return a - b
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy,) = output_gradients
         return dy, (-dy if needed[1] else None)
 
-    def emit(self, k: Any, a: Any, b: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.sub(a, b)
 
     def notation(self, *operands: Expression) -> Expression:
@@ -147,11 +148,11 @@ class Later(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return a
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy,) = output_gradients
         return dy, None
 
-    def emit(self, k: Any, a: Any, b: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return a
 
     def notation(self, *operands: Expression) -> Expression:
@@ -168,11 +169,11 @@ class Multiply(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return a * b
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
         return (dy * b if needed[0] else None), (dy * a if needed[1] else None)
 
-    def emit(self, k: Any, a: Any, b: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.mul(a, b)
 
     def notation(self, *operands: Expression) -> Expression:
@@ -192,11 +193,11 @@ class Divide(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return a / b
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (_, b), (y,), (dy,) = inputs, outputs, output_gradients
         return (dy / b if needed[0] else None), (-(dy * y / b) if needed[1] else None)
 
-    def emit(self, k: Any, a: Any, b: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.div(a, b)
 
     @classmethod
@@ -221,11 +222,11 @@ class MultiplyAdd(Elementwise):
     def reference(self, a: Array, b: Array, c: Array) -> Array:
         return np.asarray(a.astype(np.longdouble) * b + c).astype(a.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b, _), (dy,) = inputs, output_gradients
         return (dy * b if needed[0] else None), (dy * a if needed[1] else None), dy
 
-    def emit(self, k: Any, a: Any, b: Any, c: Any) -> Any:
+    def emit(self, k: Kernel, a: Vector, b: Vector, c: Vector) -> Vector:
         return k.fma(a, b, c)
 
     def notation(self, *operands: Expression) -> Expression:
@@ -243,11 +244,11 @@ class Negative(Elementwise):
     def reference(self, x: Array) -> Array:
         return -x
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy,) = output_gradients
         return (-dy,)
 
-    def emit(self, k: Any, x: Any) -> Any:
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.neg(x)
 
     def notation(self, *operands: Expression) -> Expression:
@@ -268,11 +269,11 @@ class Cast(Elementwise):
     def reference(self, x: Array) -> Array:
         return x.astype(self.dtype.numpy)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (cast(dy, x.dtype),)
 
-    def emit(self, k: Any, x: Any) -> Any:
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.convert(x, self.dtype)
 
     @classmethod
@@ -300,7 +301,7 @@ class Reshape(Op):
         free = tuple(dim if isinstance(dim, int) else x.shape[0] for dim in self.shape)
         return x.reshape(free)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (reshape(dy, x.shape),)
 

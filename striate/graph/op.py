@@ -21,7 +21,7 @@ import numpy as np
 
 from striate.errors import GraphError
 from striate.graph.notation import Expression, call, number_text, with_numbers
-from striate.graph.value import Array, TensorType, Value
+from striate.graph.value import Array, DType, TensorType, Value
 
 
 class Kind(Enum):
@@ -48,8 +48,8 @@ class Direction(Enum):
     WEIGHT_GRADIENT = "weight gradient"
 
 
-class Part(Enum):
-    """The part that an operation plays in a network; drawings colour layers by it."""
+class Purpose(Enum):
+    """What an operation does in a network; drawings colour layers by it."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -60,10 +60,10 @@ class Part(Enum):
     OTHER = "other"
 
 
-_PARTS = {
-    Kind.CONTRACTION: Part.CONTRACTION, Kind.COMPOSITE: Part.CONTRACTION, Kind.WINDOW: Part.WINDOW,
-    Kind.REDUCTION: Part.WINDOW, Kind.VIEW: Part.VIEW, Kind.GATHER: Part.JOIN, Kind.ROWWISE: Part.ACTIVATION,
-    Kind.ELEMENTWISE: Part.ACTIVATION,
+_PURPOSES = {
+    Kind.CONTRACTION: Purpose.CONTRACTION, Kind.COMPOSITE: Purpose.CONTRACTION, Kind.WINDOW: Purpose.WINDOW,
+    Kind.REDUCTION: Purpose.WINDOW, Kind.VIEW: Purpose.VIEW, Kind.GATHER: Purpose.JOIN,
+    Kind.ROWWISE: Purpose.ACTIVATION, Kind.ELEMENTWISE: Purpose.ACTIVATION,
 }  # fmt: skip
 
 
@@ -78,6 +78,9 @@ class Sample:
 
 
 _REGISTRY: dict[str, type[Op]] = {}
+Values = tuple[Value, ...]
+Gradients = tuple[Value | None, ...]
+Needed = tuple[bool, ...]
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
@@ -115,6 +118,8 @@ class Op:
     """Whether it makes a standard deviation of a variance, which is how a normalization is known among arithmetic."""
     letters: ClassVar[Mapping[str, str]] = {}
     """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
+    stored_dtype: ClassVar[DType | None] = None
+    """The dtype in which a blocked output lies in memory, where it is another one than it is computed in."""
     gives_probabilities: ClassVar[bool] = False
     """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
@@ -122,23 +127,29 @@ class Op:
         """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""
         raise NotImplementedError
 
-    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
+    # Subclasses name their operands, ``reference(self, x, w)``, as they may where the base takes anything.
+
+    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
         """The outputs in plain NumPy: slow, obvious, the judge of every kernel."""
         raise NotImplementedError
 
-    def gradient(
-        self,
-        inputs: tuple[Value, ...],
-        outputs: tuple[Value, ...],
-        output_gradients: tuple[Value | None, ...],
-        needed: tuple[bool, ...],
-    ) -> tuple[Value | None, ...]:
-        """Values of ∂L/∂input for each needed input; an output gradient of None is zero."""
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        """Values of ∂L/∂input for each needed input, where L depends on the output through ``output_gradients``.
+
+        An operation with several outputs takes ``Gradients``: that of an output on which L does not depend is None.
+        """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
         """Mean and biased variance by channel of the first output, where they follow without reading it."""
         return None
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """The outputs where an input has no elements (a size is 0) but the outputs have some.
+
+        A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.
+        """
+        raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -180,9 +191,9 @@ class Op:
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
     @property
-    def part(self) -> Part:
-        """The part that it plays in a network; by its kind, unless a subclass knows better."""
-        return _PARTS.get(self.kind, Part.OTHER)
+    def purpose(self) -> Purpose:
+        """What it does in a network; decided by its kind, unless a subclass says otherwise."""
+        return _PURPOSES.get(self.kind, Purpose.OTHER)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         """What it is called in a drawing, with the options that matter: ``conv 3×3, 16 → 32 /2``."""
@@ -211,6 +222,17 @@ class Op:
     def __str__(self) -> str:
         shown = [f"{name}={text}" for name, text in self.options().items()]
         return f"{self.call_name()}({', '.join(shown)})" if shown else self.call_name()
+
+
+@dataclass(frozen=True)
+class Composite(Op):
+    """Base of operations that are replaced by smaller ones once they are differentiated (abstract)."""
+
+    kind: ClassVar[Kind] = Kind.COMPOSITE
+
+    def expand(self, *inputs: Value) -> Values:
+        """The same outputs, made of smaller operations."""
+        raise NotImplementedError
 
 
 def foreign_code(cls: type[Op]) -> str:

@@ -65,6 +65,19 @@ class TensorType:
         """Whether axis 0 is the symbolic N."""
         return bool(self.shape) and isinstance(self.shape[0], Batch)
 
+    @property
+    def samples(self) -> int:
+        """Number of samples where it is fixed (1 for a scalar), 0 where it is the symbolic N."""
+        first = self.shape[0] if self.shape else 1
+        return 0 if isinstance(first, Batch) else first
+
+    @property
+    def channels(self) -> int:
+        """Size of axis 1, which is never symbolic."""
+        size = self.shape[1]
+        assert isinstance(size, int)
+        return size
+
     def size(self, n: int = 1) -> int:
         """Number of elements when N is ``n``."""
         return math.prod(n if isinstance(dim, Batch) else dim for dim in self.shape)

@@ -4,23 +4,23 @@ Pictures are those that the model takes: (C, H, W), bytes or floats, before its 
 """
 
 from striate.insight.attribution import integrated_gradients, saliency
-from striate.insight.excitement import Exciting, excitement, most_exciting
 from striate.insight.feature_maps import feature_maps, layer_shapes
 from striate.insight.localization import grad_cam, occlusion
 from striate.insight.mistakes import Confusion, Mistake, confusion, worst_mistakes
 from striate.insight.receptive_field import receptive_field
+from striate.insight.top_activations import TopActivation, top_activations, top_activations_by_unit
 
 __all__ = [
     "Confusion",
-    "Exciting",
+    "TopActivation",
     "Mistake",
     "confusion",
-    "excitement",
+    "top_activations_by_unit",
     "feature_maps",
     "grad_cam",
     "integrated_gradients",
     "layer_shapes",
-    "most_exciting",
+    "top_activations",
     "occlusion",
     "receptive_field",
     "saliency",

@@ -1,4 +1,4 @@
-"""Which pixels the score of a class depends on, by derivatives: saliency and integrated gradients."""
+"""Which pixels the score of a class depends on, from derivatives: saliency and integrated gradients."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from striate.insight.sample import Target, baseline_of, class_index, one_hot, on
 from striate.nn.module import Module
 
 _TOGETHER = 32
-"""Pictures that are differentiated in one run of the program."""
+"""Number of pictures that are differentiated in one run of the program."""
 
 
 def saliency(model: Module, image: Any, target: Target = None) -> Array:
     """∂f_c(x)/∂x, of the shape of the picture (C, H, W): how much the score of class c grows with each pixel.
 
-    The score is the model's output c, before a softmax if the model has none. ``target`` is the class, by number or
-    name; by default the one predicted. The derivative is by the pixels as they are given (0 … 255 for bytes), through
-    the model's standardizer. Simonyan, Vedaldi and Zisserman, arXiv:1312.6034.
+    The score is the model's output c; for a model without a softmax layer that is the logit. ``target`` is the class,
+    by number or name, by default the predicted one. The derivative is with respect to the pixels as they are given (0 …
+    255 for bytes), through the model's standardizer. Simonyan, Vedaldi and Zisserman, arXiv:1312.6034.
 
-    Raises ``OptionError`` for an unknown class, ``ShapeError`` for a model that does not give (N, C).
+    Raises ``OptionError`` for an unknown class, ``ShapeError`` for a model whose outputs are not (N, C).
     """
     x = one_sample(model, image)
     logits = scores(model, x)
@@ -36,7 +36,7 @@ def integrated_gradients(
 ) -> Array:
     """(x − b) ⊙ ∫₀¹ ∇f_c(b + t(x − b)) dt, of the shape of the picture (C, H, W)
 
-    What each pixel contributes to the difference between the score of the picture x and that of the baseline b; the
+    The contribution of each pixel to the difference between the scores of the picture x and the baseline b. The
     contributions add up to it: Σ = f_c(x) − f_c(b) (completeness). The integral is a sum over ``steps`` points of the
     Gauss-Legendre rule: exact for smooth networks, close for ReLUs, closer with more steps. ``baseline`` is "zeros",
     "mean" (of the training data, from the standardizer), a number, one for each channel, or a picture.
@@ -45,7 +45,7 @@ def integrated_gradients(
     Raises ``OptionError`` for an unknown class or baseline, or for steps below 1; ``ShapeError`` as ``saliency``.
     """
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise OptionError(f"steps={steps!r}; wanted a whole number, 1 or more")
+        raise OptionError(f"steps={steps!r}; expected a whole number, 1 or more")
     x = one_sample(model, image)
     logits = scores(model, x)
     index = class_index(model, target, logits[0])

@@ -1,4 +1,4 @@
-"""What every layer gives for some pictures."""
+"""The outputs of every layer for some pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.insight.layers import Layers
+from striate.insight.sample import require_layers, require_model, require_shape
 from striate.nn.module import Module
 from striate.tracing import Trace, active_trace
 
@@ -16,15 +17,16 @@ from striate.tracing import Trace, active_trace
 def feature_maps(model: Module, images: Any, layers: str | Sequence[str] = "*") -> dict[str, Array]:
     """{layer: its output (N, channels, positions…)} for images (N, C, H, W), in the order in which layers run.
 
-    Works for every model: chains, blocks, subclasses with a forward of their own, models from files. ``layers`` is a
-    pattern such as ``"conv*"``, the name of a block (``"features"``), or several. The names are explained in
-    ``striate.insight.layers``. As in prediction: running statistics, no dropout. Raises ``OptionError`` for an unknown
-    layer, listing the known ones.
+    Works for every model: chains, blocks, subclasses with their own ``forward``, models from files. ``layers`` is a
+    pattern such as ``"conv*"``, the name of a block (``"features"``), or a list of them; ``striate.insight.layers``
+    explains the names. Layers compute as in prediction: with running statistics and without dropout. Raises
+    ``OptionError`` for an unknown layer, listing the known ones.
 
     >>> feature_maps(model, images)["0"].shape
     (8, 16, 28, 28)
     """
-    wanted = (layers,) if isinstance(layers, str) else tuple(layers)
+    require_model(model)
+    wanted = require_layers(layers)
 
     def watched(x: Value) -> dict[str, Value]:
         return Layers(active_trace("feature_maps"), model(x)).chosen(wanted)
@@ -35,6 +37,8 @@ def feature_maps(model: Module, images: Any, layers: str | Sequence[str] = "*") 
 
 def layer_shapes(model: Module, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """{layer: shape of its output for one sample}, for samples of ``shape``, by arithmetic alone."""
+    require_model(model)
+    sizes = require_shape(shape)
     with Trace() as trace:
-        x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape)))
+        x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *sizes)))
         return {name: value.type.concrete(1)[1:] for name, value in Layers(trace, model(x)).values.items()}

@@ -1,9 +1,9 @@
-"""The layers that a traced model passes, with what each gives: found by the paths that graph nodes carry.
+"""The layers of a traced model with their outputs, found by the paths that graph nodes carry.
 
-A layer is named by its path, ``conv1`` or ``stage1.0``; passed again, ``act#2``. A block that computes something of its
-own after its layers, such as a residual addition, counts as a layer too. An operation that a ``forward`` applies
-between its layers is named by the block and the operation: ``relu``, ``block1.max_pooling``. What the model returns
-from an operation of its own is ``output``. A model from a file has the same names: its graph kept the paths.
+A layer is named by its path, ``conv1`` or ``stage1.0``; its second use is ``act#2``. A block that computes something of
+its own after its layers, such as a residual addition, counts as a layer too. An operation that a ``forward`` applies
+between its layers is named by the block and the operation: ``relu``, ``block1.max_pool``. The result of the model's own
+last operation is ``output``. A model from a file has the same names, because its graph keeps the paths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROOT = "output"
 
 
 class Layers:
-    """What a traced model gives at every layer, in the order in which it runs."""
+    """The outputs of a traced model at every layer, in the order in which they are computed."""
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())
@@ -42,7 +42,7 @@ class Layers:
                         own = node is self._last(path)
                         _add(found, (path or _ROOT) if own else _joined(path, _operation(node)), node.outputs[0])
                 continue
-            # One layer; where its passes follow each other directly, the trace knows where each ended.
+            # One layer. If it is used several times in a row, only the trace knows where each use ends.
             passes = [value for node in nodes for value in node.outputs if value in ends]
             if not passes or passes[-1].node is not nodes[-1]:
                 passes.append(nodes[-1].outputs[0])
@@ -51,11 +51,11 @@ class Layers:
         return found
 
     def _last(self, path: str) -> Node | None:
-        """The node that was made last inside of a layer or block."""
+        """The last node inside a layer or block."""
         return next((node for node in reversed(self._nodes) if _inside(node.path, path)), None)
 
     def value(self, name: str) -> Value:
-        """What the layer or block of that name gives; an unknown name lists the known ones."""
+        """The output of a layer or block. Raises ``OptionError`` for an unknown name, listing the known ones."""
         if name in self.values:
             return self.values[name]
         last = self._last(name) if name else None
@@ -64,10 +64,10 @@ class Layers:
         return last.outputs[0]
 
     def chosen(self, wanted: str | Sequence[str]) -> dict[str, Value]:
-        """The layers whose names match a pattern such as ``conv*``, or one of several; blocks by their exact name."""
+        """The layers whose names match one of the patterns, such as ``conv*``; blocks by their exact name."""
         patterns = [wanted] if isinstance(wanted, str) else list(wanted)
         if not patterns:
-            raise OptionError(f"no layer is asked for\n  known: {', '.join(self.values)}")
+            raise OptionError(f"no layer was named\n  known: {', '.join(self.values)}")
         found: dict[str, Value] = {}
         for pattern in patterns:
             matching = {name: value for name, value in self.values.items() if fnmatch.fnmatchcase(name, pattern)}
@@ -84,11 +84,11 @@ def _joined(block: str, name: str) -> str:
 
 
 def _operation(node: Node) -> str:
-    return str(node.op).partition("(")[0]
+    return node.op.call_name()
 
 
 def _add(found: dict[str, Value], name: str, value: Value) -> None:
-    """Only what differs from sample to sample: the rest was computed from parameters."""
+    """Adds a value that depends on the sample; others were computed from parameters alone."""
     if not (value.type.batched and value.dtype.is_float):
         return
     uses = 1

@@ -1,4 +1,4 @@
-"""Where in the picture a class is seen: Grad-CAM, and occlusion."""
+"""Where in the picture a model sees a class: Grad-CAM and occlusion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from striate import options
 from striate.errors import OptionError, ShapeError
 from striate.graph.op import Kind
 from striate.graph.value import Array, Value
@@ -20,19 +21,21 @@ from striate.passes.differentiate import differentiate
 from striate.tracing import active_trace
 
 _TOGETHER = 64
-"""Occluded pictures that are predicted together."""
+"""Number of occluded pictures that are predicted together."""
 _STANDARDIZER = "standardizer"
 
 
 def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None = None) -> Array:
-    """max(0, Σ_k α_k A_k) with α_k = mean over positions of ∂f_c/∂A_k, brought to the picture's size: (H, W)
+    """max(0, Σ_k α_k A_k) with α_k = mean over positions of ∂f_c/∂A_k, resized to the picture: (H, W)
 
-    A_k are the maps of a layer: by default of the last one that still has positions, pooling left out. The small map is
-    enlarged linearly, with pixels as areas (as PyTorch's ``interpolate(align_corners=False)``). Its unit is that of the
-    score. Selvaraju et al., arXiv:1610.02391.
+    A_k are the maps of a layer, by default of the last one with positions that is not a pooling. The small map is
+    enlarged by linear interpolation with pixels as areas, as PyTorch's ``interpolate(align_corners=False)`` does. Its
+    unit is that of the score. Selvaraju et al., arXiv:1610.02391.
 
     Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
     """
+    if layer is not None:
+        options.require_instance("layer", layer, str, '"conv1"')
     x = one_sample(model, image)
     logits = scores(model, x)
     mask = one_hot(class_index(model, target, logits[0]), logits, 1)
@@ -43,7 +46,8 @@ def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None
         maps = _last_with_positions(layers) if layer is None else layers.value(layer)
         if maps.type.rank < 3:
             raise ShapeError(
-                f"layer {layer!r} gives {maps.type}, which has no positions\n  help: choose a layer before the Flatten"
+                f"the output of layer {layer!r}, {maps.type}, has no positions\n"
+                "  help: choose a layer before the Flatten"
             )
         return maps, differentiate(outputs, [maps], seed=mask)[0]
 
@@ -63,11 +67,11 @@ def _last_with_positions(layers: Layers) -> Value:
             and value.node.op.kind is not Kind.WINDOW
         ):
             return value
-    raise ShapeError("no layer of this model gives maps with positions, so there is nothing to locate")
+    raise ShapeError("no layer of this model has outputs with positions, so nothing can be located")
 
 
 def resized(heat: Array, size: Sequence[int]) -> Array:
-    """A map of another size by linear interpolation between the centres of pixels; the edge goes on beyond them."""
+    """The map resized by linear interpolation between pixel centres; beyond them the edge is constant."""
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         low = np.minimum(place.astype(np.int64), max(old - 2, 0))
@@ -84,19 +88,19 @@ def occlusion(
     stride: int | Sequence[int] | None = None,
     baseline: str | npt.ArrayLike = "zeros",
 ) -> Array:
-    """How far the score of a class falls when a window is covered, in the unit of the score: (H, W)
+    """By how much the score of a class falls when a window is covered, in the unit of the score: (H, W)
 
-    The window slides in steps of ``stride``, the last one ending at the edge; a pixel gets the mean of
-    f_c(x) − f_c(x with the window covered) over the windows that cover it. By default the window is about a fifth of
-    the picture along each axis, and the stride half of it. ``baseline`` is what covers, as in ``integrated_gradients``.
-    Zeiler and Fergus, arXiv:1311.2901.
+    The window slides in steps of ``stride``, the last one ending at the edge; a pixel gets the mean of f_c(x) − f_c(x
+    with the window covered) over the windows that cover it. By default the window is about a fifth of the picture along
+    each axis, and the stride half of it. ``baseline`` is what covers the window, as in ``integrated_gradients``. Zeiler
+    and Fergus, arXiv:1311.2901.
 
     Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride that leaves gaps.
     """
     x = one_sample(model, image)
     size = x.shape[2:]
     if not size:
-        raise ShapeError(f"wanted a picture with positions, (C, H, W), got {x.shape[1:]}")
+        raise ShapeError(f"expected a picture with positions, (C, H, W), got {x.shape[1:]}")
     spans = (
         tuple(max(1, round(length / 5)) for length in size) if window is None else per_axis("window", window, len(size))
     )

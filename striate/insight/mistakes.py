@@ -1,4 +1,4 @@
-"""Where a model errs: the confusion matrix, and the mistakes that cost most."""
+"""Where a model is wrong: the confusion matrix, and the mistakes with the largest loss."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.dataset import Dataset
+from striate import options
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
-from striate.errors import OptionError, ShapeError
+from striate.errors import ShapeError
 from striate.graph.value import Array
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 from striate.train.evaluation import log_softmax
 
@@ -19,7 +21,7 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts[t, p]: how many samples of class t were predicted as p; (C, C)."""
+    """counts[t, p] (C, C): the number of samples of class t that were predicted as p."""
 
     counts: npt.NDArray[np.int64]
     classes: tuple[str, ...]
@@ -31,16 +33,17 @@ class Confusion:
 
     @property
     def recalls(self) -> npt.NDArray[np.float64]:
-        """Of each class the share of its samples that were found; NaN for a class without samples."""
+        """For each class the share of its samples that were predicted rightly; NaN for a class without samples."""
         return _shares(self.counts.diagonal(), self.counts.sum(axis=1))
 
     @property
     def precisions(self) -> npt.NDArray[np.float64]:
-        """Of each class the share of its predictions that were right; NaN for a class never predicted."""
+        """For each class the share of its predictions that were right; NaN for a class that was never predicted."""
         return _shares(self.counts.diagonal(), self.counts.sum(axis=0))
 
     def most_confused(self, count: int = 5) -> list[tuple[str, str, int]]:
         """(true class, predicted class, how often), the most frequent mistakes first."""
+        options.whole_number("count", count, 1)
         wrong = self.counts - np.diag(self.counts.diagonal())
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
         places = [divmod(int(place), len(self.classes)) for place in order]
@@ -53,7 +56,7 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """A sample that was predicted wrongly: its place in the data set, its picture as the data set has it, the true and
+    """A sample that was predicted wrongly: its index in the data set, its picture as the data set has it, the true and
     the predicted class with their probabilities, and the loss −log p(true)."""
 
     index: int
@@ -72,12 +75,14 @@ def _shares(part: Array, whole: Array) -> npt.NDArray[np.float64]:
 
 def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float64]:
     """(N, C) in the order of the data set."""
+    require_model(model)
+    require_dataset(dataset, "dataset")
     found: list[Array] = []
     for x, _, _ in batches(dataset, _TOGETHER, shuffle=False):
         logits = np.asarray(model(x))
         if logits.ndim != 2 or logits.shape[1] < len(dataset.classes):
             raise ShapeError(
-                f"the model gives outputs of shape {logits.shape}, but {dataset.name} has {len(dataset.classes)} "
+                f"the model has outputs of shape {logits.shape}, but {dataset.name} has {len(dataset.classes)} "
                 f"classes\n  help: a model that ends with {len(dataset.classes)} outputs, or other data"
             )
         found.append(log_softmax(logits))
@@ -85,12 +90,15 @@ def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float6
 
 
 def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
-    """Of all that the model can predict, which may be more than the data set has."""
+    """Names of all classes that the model can predict, which may be more than the data set has."""
     return (*dataset.classes, *(str(number) for number in range(len(dataset.classes), outputs)))
 
 
 def confusion(model: Module, dataset: Dataset) -> Confusion:
-    """How often each class is predicted as each. Raises ``ShapeError`` for a model with fewer outputs than classes."""
+    """How often each class is predicted as each class.
+
+    Raises ``ShapeError`` for a model with fewer outputs than classes.
+    """
     found = _log_probabilities(model, dataset)
     size = found.shape[1]
     pairs = dataset.labels * size + found.argmax(axis=1)
@@ -103,7 +111,7 @@ def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mis
 
     Raises ``OptionError`` for a count below 1, ``ShapeError`` as ``confusion``.
     """
-    require_count(count)
+    options.whole_number("count", count, 1)
     found = _log_probabilities(model, dataset)
     names = _names(dataset, found.shape[1])
     predicted = found.argmax(axis=1)
@@ -122,9 +130,3 @@ def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mis
         )
         for i in worst
     ]
-
-
-def require_count(count: object) -> None:
-    """Raises ``OptionError`` unless it is a whole number from 1."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise OptionError(f"count={count!r}; wanted a whole number, 1 or more")

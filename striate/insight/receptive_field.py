@@ -1,19 +1,22 @@
-"""Which part of the picture an element of a layer sees, by walking its graph backwards.
+"""Which part of a picture an output of a layer depends on, found by walking its graph backwards.
 
-A window of a convolution or a pool at position p reads positions p · stride − before … + dilation · (kernel − 1); an
-elementwise operation reads its own position; whatever mixes positions reads all of them. Zeros of padding are not read
-from anywhere.
+The window of a convolution or pooling at position p reads the positions from p · stride − before to
+p · stride − before + dilation · (kernel − 1); an elementwise operation reads its own position; an operation that mixes
+positions reads all of them. Padding is not part of the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+from striate import options
 from striate.errors import OptionError
 from striate.graph.graph import topological
 from striate.graph.op import Kind, Node
 from striate.graph.value import DType, N, TensorType, Value
 from striate.insight.layers import Layers
+from striate.insight.sample import require_model, require_shape
 from striate.nn.module import Module
 from striate.ops.convolution import Convolutional
 from striate.ops.pooling import Pooling
@@ -26,21 +29,27 @@ Region = tuple[frozenset[int], ...]
 
 
 class ReceptiveField:
-    """What the elements of one layer see of inputs of one shape (C, positions…)."""
+    """The receptive fields of the outputs of one layer in inputs of one shape (C, positions…)."""
 
     def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
+        require_model(model)
+        options.require_instance("layer", layer, str, '"conv1"')
+        sizes = require_shape(shape)
         with Trace() as trace:
-            self._x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape)))
+            self._x = trace.input("x", TensorType(model.dtype or DType.float32, (N, *sizes)))
             self._value = Layers(trace, model(self._x)).value(layer)
         self._nodes = topological([self._value])
         self.layer = layer
         self.positions = self._value.type.concrete(1)[2:]
 
     def __call__(self, position: Sequence[int] | None = None) -> tuple[slice, ...]:
-        """The part of the input behind one position (by default the middle one); raises ``OptionError``."""
-        place = tuple(size // 2 for size in self.positions) if position is None else tuple(position)
+        """The part of the input that the output at a position, by default the middle one, depends on.
+
+        Raises ``OptionError`` for a position that does not exist.
+        """
+        place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
-            raise OptionError(f"position {place} is not among the {self.positions} positions of {self.layer!r}")
+            raise OptionError(f"position {place} does not exist: layer {self.layer!r} has {self.positions} positions")
         seen: dict[Value, Region] = {self._value: tuple(frozenset((p,)) for p in place)}
         for node in reversed(self._nodes):
             regions = [seen[value] for value in node.outputs if value in seen]
@@ -60,9 +69,9 @@ class ReceptiveField:
 def receptive_field(
     model: Module, layer: str, shape: Sequence[int], position: Sequence[int] | None = None
 ) -> tuple[slice, ...]:
-    """The part of an input of ``shape`` (C, H, W) that decides a layer's output at a position, one slice for each axis.
+    """The part of an input of ``shape`` (C, H, W) that a layer's output at a position depends on, as slices.
 
-    Without ``position`` the middle one. Positions beyond the edge of the picture are left out. Raises ``OptionError``
+    Without ``position`` the middle one. The part is cut off at the edge of the picture. Raises ``OptionError``
     for an unknown layer or a position that it does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
@@ -70,8 +79,14 @@ def receptive_field(
     return ReceptiveField(model, layer, shape)(position)
 
 
+def _as_position(position: object) -> tuple[int, ...]:
+    if not isinstance(position, list | tuple):
+        raise OptionError(f"position={position!r}; expected a row and a column, such as (3, 4)")
+    return tuple(options.whole_number("position", one, 0) for one in cast("Sequence[object]", position))
+
+
 def _read(node: Node, value: Value, region: Region) -> Region:
-    """What a node reads of one of its inputs for a region of its output."""
+    """The region of one of its inputs that a node reads for a region of its output."""
     op = node.op
     whole = _whole(value)
     if isinstance(op, Convolutional | Pooling) and value is node.inputs[0]:
@@ -101,7 +116,7 @@ def _whole(value: Value) -> Region:
 
 
 def _clipped(region: Region, value: Value) -> Region | None:
-    """The part inside of the value; None where there is nothing but padding."""
+    """The part of a region inside the value; None where there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 

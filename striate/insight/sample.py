@@ -1,4 +1,4 @@
-"""What the functions of this room take: a model that tells classes apart, one picture, and the class asked about."""
+"""The inputs of this folder's functions: a classifier, one picture, and the class to explain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from striate import options
 from striate.errors import DataError, OptionError, ShapeError, unknown_option
 from striate.graph.value import Array, DType, Value
 from striate.nn.module import Module, Standardization
@@ -16,64 +17,85 @@ from striate.passes.differentiate import differentiate
 Target = int | str | None
 
 
+def require_model(model: object) -> None:
+    """Raises ``OptionError`` for anything but a model."""
+    options.require_instance("model", model, Module, 'st.load("model.safetensors")')
+
+
+def require_layers(layers: object) -> tuple[str, ...]:
+    """The patterns of a pattern or a list of them; raises ``OptionError`` for anything else."""
+    given = (layers,) if isinstance(layers, str) else layers
+    if isinstance(given, list | tuple):
+        found = tuple(one for one in cast("Sequence[object]", given) if isinstance(one, str))
+        if len(found) == len(cast("Sequence[object]", given)):
+            return found
+    raise OptionError(f'layers={layers!r}; expected the name or pattern of a layer, such as "conv*", or a list of them')
+
+
+def require_shape(shape: object) -> tuple[int, ...]:
+    """The shape of one sample; raises ``OptionError`` for anything but whole numbers of 1 or more."""
+    if not isinstance(shape, list | tuple):
+        raise OptionError(f"shape={shape!r}; expected the shape of one sample, such as (1, 28, 28)")
+    return tuple(options.whole_number("a size of shape", one, 1) for one in cast("Sequence[object]", shape))
+
+
 def as_floats(model: Module, images: Any) -> Array:
-    """Images in the model's dtype: bytes too become numbers that a gradient can be taken by."""
+    """Images in the model's dtype, so that gradients with respect to them exist."""
+    require_model(model)
     dtype = (model.dtype or DType.float32).numpy
     found = model.as_input(images).astype(dtype)
     if not np.isfinite(found).all():
-        raise DataError("the picture holds NaN or infinity; every number must be finite")
+        raise DataError("the picture contains NaN or infinity; all numbers must be finite")
     return found
 
 
 def one_sample(model: Module, image: Any) -> Array:
-    """(1, …) from one picture (C, H, W), without a batch axis."""
+    """One picture (C, H, W) as a batch (1, C, H, W)."""
     found = as_floats(model, image)
     if found.ndim == 0:
-        raise ShapeError("wanted one picture (C, H, W), got a single number")
+        raise ShapeError("expected one picture (C, H, W), got a single number")
     return found[np.newaxis]
 
 
 def scores(model: Module, images: Array) -> Array:
-    """(N, C): the model's outputs. Raises ``ShapeError`` for a model of another kind."""
+    """The model's outputs (N, C). Raises ``ShapeError`` for outputs of another rank."""
     try:
         found = np.asarray(model(images))
     except ShapeError as error:
         if len(images) == 1 and images.ndim > 2:
-            raise ShapeError(f"{error}\n  (one picture is explained at a time: images[0], not images)") from error
+            raise ShapeError(f"{error}\n  help: explain one picture at a time, images[0] instead of images") from error
         raise
     if found.ndim != 2:
-        raise ShapeError(
-            f"the model gives outputs of shape {found.shape}; what can be explained are (N, C), a score for each class"
-        )
+        raise ShapeError(f"the model has outputs of shape {found.shape}; expected (N, C), a score for each class")
     return found
 
 
 def class_index(model: Module, target: Target, logits: Array) -> int:
-    """The class asked about: the given number or name, or the one that the model predicts."""
+    """The class to explain: the given number or name, or the class that the model predicts."""
     count = len(logits)
     if target is None:
         return int(np.argmax(logits))
     if isinstance(target, str):
         names = cast("Sequence[str]", getattr(model, "classes", ()))
         if not names:
-            raise OptionError(f"target={target!r}: this model has no names of classes\n  help: give its number")
+            raise OptionError(f"target={target!r}: this model has no class names\n  help: give the number of the class")
         if target not in names:
             raise unknown_option("class", target, names)
         return list(names).index(target)
     if isinstance(target, bool) or not isinstance(cast("object", target), int | np.integer) or not 0 <= target < count:
-        raise OptionError(f"target={target!r}; wanted the number of a class, 0 … {count - 1}")
+        raise OptionError(f"target={target!r}; expected the number of a class, 0 … {count - 1}")
     return int(target)
 
 
 def one_hot(index: int, logits: Array, n: int) -> Array:
-    """(n, C) with a one at the class: the score's derivative by the outputs."""
+    """(n, C) with a one at the class: the derivative of the score with respect to the outputs."""
     mask = np.zeros((n, logits.shape[-1]), logits.dtype)
     mask[:, index] = 1
     return mask
 
 
 def score_gradient(model: Module, images: Array, mask: Array) -> Array:
-    """∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n], for every sample by itself; images in floats."""
+    """∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n; images are floats."""
 
     def gradient(x: Value, mask: Value) -> Value:
         return differentiate(model(x), [x], seed=mask)[0]
@@ -82,8 +104,11 @@ def score_gradient(model: Module, images: Array, mask: Array) -> Array:
 
 
 def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array:
-    """A picture (1, …) that shows nothing: "zeros", "mean" (of the training data, as the standardizer has it), one
-    number, one number for each channel, or a picture."""
+    """The reference picture (1, …) without information.
+
+    "zeros", "mean" (of the training data, from the standardizer), one number, one number for each channel, or a
+    picture.
+    """
     if isinstance(baseline, str):
         if baseline == "zeros":
             return np.zeros_like(x)
@@ -92,7 +117,7 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
         raise unknown_option("baseline", baseline, ["zeros", "mean", "a number, one for each channel, or a picture"])
     given = np.asarray(baseline)
     if given.dtype.kind not in "buif" or not np.isfinite(given).all():
-        raise DataError("a baseline is made of finite numbers")
+        raise DataError("the baseline must consist of finite numbers")
     if given.shape == x.shape[1:2] and x.ndim > 2:
         given = given.reshape(-1, *(1,) * (x.ndim - 2))
     if given.shape not in ((), x.shape[1:]) and given.shape != (x.shape[1], *(1,) * (x.ndim - 2)):
@@ -103,6 +128,8 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
 def _training_mean(model: Module, x: Array) -> Array:
     standardizer = getattr(model, "standardizer", None)
     if standardizer is None:
-        raise OptionError('baseline="mean" is that of a standardizer, and this model has none\n  help: give numbers')
+        raise OptionError(
+            'baseline="mean" needs a standardizer, and this model has none\n  help: give the mean as numbers'
+        )
     mean = standardizer.slot("mean").held() if isinstance(standardizer, Standardization) else standardizer.mean
     return np.asarray(mean).reshape(1, -1, *(1,) * (x.ndim - 2))

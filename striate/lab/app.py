@@ -43,7 +43,7 @@ _LATE = 1.0
 
 @dataclass
 class Lab:
-    """What the routes work on."""
+    """What the routes share: the runs, the data sets, and the run to show first."""
 
     runs: Runs
     data: Mapping[str, str]
@@ -73,7 +73,7 @@ class Routes:
         self.trainings = Trainings(lab.runs.changed)
 
     def application(self) -> Starlette:
-        """Routes, errors, and what runs beside them."""
+        """The application: routes, error handlers, and the queue of trainings in the background."""
         return Starlette(
             routes=[
                 Route("/", self._pages.index),

@@ -1,7 +1,7 @@
-"""A drawing is brought into the form of the data: a network knows only digits of the size and at the place that it saw.
+"""Drawings are centred and scaled like the data: a network only recognizes digits of the size and place it has seen.
 
-What the form is, is measured on the training pictures: the shade of their background, how large the figures are, and
-whether they are centred by their outline or by their mass (MNIST is centred by mass, the digits of the package fill
+The training pictures are measured for it: the shade of the background, the size of the figures, and whether they are
+centred by their outline or by their mass (MNIST is centred by mass, the digits of the package fill
 their frame). Pictures without a plain background, such as photographs, are left as they are.
 """
 
@@ -24,7 +24,7 @@ _INK = 64  # of 255: what differs by more from the background belongs to the fig
 
 @dataclass(frozen=True)
 class Centring:
-    """``background`` 0 … 255; ``extent``: the longer side of the figure over that of the picture."""
+    """``background`` 0 … 255; ``extent``: the longer side of the figure as a share of the picture."""
 
     background: int
     extent: float
@@ -52,7 +52,7 @@ class Centring:
         return cls(round(background), float(np.median(extents)), steadier)
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
-        """The figure alone, scaled and placed as in the data, and whether light and dark were exchanged for that.
+        """The figure, scaled and placed as in the data, and whether light and dark were swapped.
 
         The result has the proportions of ``size`` (height, width), several times as large, to be shrunk to it.
         """
@@ -89,7 +89,7 @@ class Centring:
 
 
 def box_of(ink: Array) -> tuple[int, int, int, int] | None:
-    """(top, bottom, left, right) of what is true, the ends exclusive; None where nothing is."""
+    """(top, bottom, left, right) of the true elements, ends exclusive; None if there are none."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return None

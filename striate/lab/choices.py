@@ -1,4 +1,4 @@
-"""What a training can be made of, and how activations look: everything that the page needs to know of both.
+"""The choices for a training, and the curves of activations, as the page needs them.
 
 Titles, sentences and curves come from the operations and optimizers themselves, so that a new one needs no JavaScript.
 """

@@ -1,10 +1,10 @@
-"""Who may speak to the lab. It runs programs and reads pictures, so no page but its own may make it do anything.
+"""Access control. The lab runs programs and reads pictures, so only its own page may make it do anything.
 
     address    bound to 127.0.0.1; a Host header that names anything else is refused (DNS rebinding)
     key        the printed address holds a random token; it becomes a cookie, HttpOnly and SameSite=Strict, and the
                browser is sent on to an address without it; every other request needs the cookie
-    origin     whatever is no GET, and every WebSocket, must name the lab's own origin; so must Sec-Fetch-Site, where a
-               browser sends it; there is no CORS
+    origin     every request but GET, and every WebSocket, must name the lab's own origin; so must Sec-Fetch-Site,
+               where a browser sends it; there is no CORS
     page       a strict Content-Security-Policy: scripts, styles and connections of the lab itself alone, none inline
 
 Tokens are compared in constant time. A page on another port of 127.0.0.1 counts as the same *site*, so SameSite alone
@@ -45,7 +45,7 @@ class Keys:
 
 
 def same(given: str, wanted: str) -> bool:
-    """Equality in a time that does not tell where they differ."""
+    """Equality, in a time that does not depend on where they differ."""
     return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
 
 
@@ -85,7 +85,7 @@ class Guard:
             await (self._app if answer is None else answer)(scope, receive, self._sealed(send))
 
     def _refusal(self, scope: Scope, own_origin: bool) -> Response | None:
-        """What is answered instead of the page; None for those who may enter."""
+        """The refusal to send instead of the page; None where access is allowed."""
         headers = Headers(scope["headers"])
         hosts = headers.all("host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
@@ -107,7 +107,7 @@ class Guard:
 
     @staticmethod
     def _entering(scope: Scope) -> bool:
-        """Whether somebody comes with a token in the address."""
+        """Whether the address of the request holds a token."""
         return (
             scope["type"] == "http"
             and scope["method"] == "GET"
@@ -116,7 +116,7 @@ class Guard:
         )
 
     def _welcome(self, scope: Scope) -> Response:
-        """The token becomes a cookie, and leaves the address and so the history of the browser."""
+        """Exchanges the token for a cookie, so that it leaves the address and the browser's history."""
         query = scope["query_string"].decode("latin-1")
         tokens = parse_qs(query, keep_blank_values=True, max_num_fields=8).get("token", []) if len(query) < 999 else []
         if len(tokens) != 1 or not same(tokens[0], self._keys.token):
@@ -126,7 +126,7 @@ class Guard:
         return answer
 
     def _sealed(self, send: Send) -> Send:
-        """``send``, with the headers that every answer carries."""
+        """``send`` with the headers of every response."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""What comes from outside is measured before it is read, and checked before it is used."""
+"""Limits on input: its size is checked before it is read, and its form before it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGE_BYTES = 16_000
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """The body, if it is no longer than ``most`` bytes: by what it declares, and by what really comes.
+    """The body, if it is no longer than ``most`` bytes: by its declared and by its actual length.
 
     Raises 413 otherwise, before anything is read or as soon as it is too much.
     """

@@ -1,4 +1,4 @@
-"""The WebSocket: the list of runs, and of those that a page follows what they tell, as it is told.
+"""The WebSocket: the list of runs, and the records of the runs that a page follows, as they grow.
 
 page → server    {"follow": [key, …]}
 server → page    {"kind": "runs", "runs": [summary, …]}                    at first, and when something changed
@@ -40,13 +40,13 @@ class Live:
         self.closing = False
 
     async def refresh(self, entry: Entry) -> None:
-        """Reads what a run told since the last look, off the event loop where there is something to read."""
+        """Reads the new lines of a run's record, in a thread where there are any."""
         if entry.story.changed():
             async with self._reading:
                 await run_in_threadpool(entry.story.advance)
 
     async def serve(self, socket: WebSocket) -> None:
-        """One page, until it leaves."""
+        """Serves one page until it disconnects."""
         if self._clients >= MOST_CLIENTS:
             await socket.close(_TRY_LATER)
             return

@@ -1,4 +1,4 @@
-"""One picture through a trained network: what every layer makes of it, in a form that a page can draw."""
+"""One picture passed through a trained network: the output of every layer, in a form that a page can draw."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Opened:
 
 
 class Looking:
-    """Keeps the models that were looked at last. One picture at a time: predictions share the cores with training."""
+    """Keeps the most recently used models. One picture at a time: predictions share the cores with training."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[Path, Opened] = OrderedDict()
@@ -103,7 +103,7 @@ class Looking:
         return answer
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """What the page needs to know before the first picture."""
+        """What the page needs before the first picture: the input shape, the classes and the data."""
         with self._turn:
             found = self._opened(folder)
         channels, (height, width) = picture_shape(found.model)
@@ -147,7 +147,7 @@ def _fitting(data: Dataset, model: LoadedModel) -> Dataset | None:
 
 
 def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
-    """Channels and (height, width); raises ``OptionError`` for a model that takes no pictures."""
+    """Channels and (height, width); raises ``OptionError`` for a model whose inputs are not pictures."""
     channels, *size = model.input_shape
     if len(size) != 2 or channels not in (1, 3):
         raise OptionError(f"this model takes samples of shape {model.input_shape}, not pictures")
@@ -201,6 +201,6 @@ def picture_text(pixels: Array) -> dict[str, Any]:
 
 
 def finite(value: Any) -> float | None:
-    """A number that JSON knows."""
+    """The number, or None where JSON has none: NaN and infinity."""
     number = float(value)
     return number if math.isfinite(number) else None

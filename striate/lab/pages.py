@@ -1,4 +1,4 @@
-"""The files of the page, read once from the package: what is not among them cannot be asked for."""
+"""The files of the page, read once from the package; nothing else can be requested."""
 
 from __future__ import annotations
 

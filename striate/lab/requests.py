@@ -21,7 +21,7 @@ NORMS = tuple(placement.value for placement in NormPlacement)
 
 @dataclass(frozen=True)
 class Field:
-    """One setting: how it is checked, and the option that it becomes."""
+    """One setting: its check, and the option of ``striate train`` that it sets."""
 
     option: str
     parse: Callable[[str, Any], Any]
@@ -96,7 +96,7 @@ class TrainingRequest:
 
     @classmethod
     def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> TrainingRequest:
-        """From what a page sent; ``data`` maps the names that it may use. Raises ``OptionError``."""
+        """Parses what a page sent; ``data`` maps the allowed names. Raises ``OptionError``."""
         chosen = document.get("data", next(iter(data)))
         if chosen not in data:
             raise unknown_option("data", chosen, data)

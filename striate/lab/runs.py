@@ -1,4 +1,4 @@
-"""The runs that the lab shows, each under an opaque name: a path never leaves the server, and none comes in."""
+"""The runs that the lab shows, each under an opaque key: no path ever leaves the server or comes in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = re.compile(r"(\d{3,6})-[a-z0-9_]+")
 
 @dataclass(eq=False)
 class Entry:
-    """One run: its folder, what it tells, and, where the lab started it, its training."""
+    """One run: its folder, its record, and its training if the lab started it."""
 
     key: str
     name: str
@@ -48,14 +48,14 @@ class Entry:
 
     @property
     def told(self) -> Run | None:
-        """What run.json says, unless it is that of an earlier training in a folder where one runs again."""
+        """The contents of run.json, unless they are of an earlier training in the same folder."""
         begun = (self.story.plan or {}).get("time", 0)
         again = self.story.end is None and isinstance(begun, (int, float)) and begun > self.seen / 1e9
         return None if again else self.run
 
     @property
     def state(self) -> State:
-        """As the lab knows it of its own trainings; of others from what they wrote, and when."""
+        """Known for the lab's own trainings; for others concluded from what they wrote, and when."""
         if self.training is not None:
             return self.training.state
         end = self.story.end
@@ -72,7 +72,7 @@ class Entry:
         return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
 
     def settings(self) -> dict[str, Any]:
-        """What it was trained with: as its run.json says, or as it was requested."""
+        """The settings of the training, from run.json or from the request."""
         run = self.told
         if run is not None:
             named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
@@ -108,7 +108,7 @@ class Entry:
         }
 
     def history(self) -> dict[str, Any]:
-        """Everything that happened: from the live record, or, of runs without one, from run.json."""
+        """The whole history: from the live record, or from run.json where there is none."""
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:
             told["epochs"] = list(self.run.history.get("epochs", []))
@@ -129,7 +129,7 @@ class Runs:
         return iter(self.entries.values())
 
     def __getitem__(self, key: str) -> Entry:
-        """Raises ``KeyError`` for whatever was not given out as a key."""
+        """The run with that key. Raises ``KeyError`` for an unknown one."""
         return self.entries[key]
 
     def add(self, folder: Path, training: Training | None = None) -> Entry:
@@ -174,7 +174,7 @@ class Runs:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a training left something there."""
+    """Whether the folder holds a run."""
     return (folder / RUN_FILE).is_file() or (folder / PROGRESS_FILE).is_file()
 
 

@@ -64,7 +64,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
 
 
 def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
-    """Says where the lab is, and shows it."""
+    """Prints the address of the lab, and opens it in the browser."""
     say(f"the lab is open at\n\n  {address}\n\nCtrl-C closes it, and stops trainings that run.")
     if browser:
         with contextlib.suppress(webbrowser.Error):
@@ -72,7 +72,7 @@ def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says that it is there when it is; also a closed terminal ends it in an orderly way."""
+    """Announces itself once it listens; a closed terminal shuts it down in an orderly way, too."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -80,7 +80,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        if self.force_exit:  # whoever leaves by force is told nothing of what that interrupted
+        if self.force_exit:  # after a forced exit, errors of what it interrupted are not reported
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What ``progress.jsonl`` tells, followed while it is written, and thinned so that days of training fit on a page.
+"""The contents of ``progress.jsonl``, followed while it is written, and thinned so that days of training fit on a page.
 
 Curves keep at most ``MOST_POINTS`` points and the flow over time ``MOST_WATCHES``: when there are more, every second
 one is dropped and only every second new one is taken. The last of each is always the newest.
@@ -51,9 +51,9 @@ class Thinned(Generic[Item]):
 
 
 class Story:
-    """One run's record. ``advance`` reads on; ``snapshot`` tells all; ``since`` what is new.
+    """One run's record. ``advance`` reads new lines; ``snapshot`` gives everything; ``since`` the new events.
 
-    ``chapter`` grows when the file was begun anew: what was told before is then no longer true.
+    ``chapter`` grows when the file is started again; what was read before is then obsolete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class Story:
         return (found.st_dev, found.st_ino) != self._file or found.st_size != self._place
 
     def advance(self) -> None:
-        """Reads what was appended. A line that is not complete waits for its end; what is no event is skipped."""
+        """Reads what was appended. An incomplete line waits for its end; a line that is not an event is skipped."""
         try:
             with self._path.open("rb") as stream:
                 found = self._path.stat()
@@ -134,7 +134,7 @@ class Story:
         self._recent.append(event)
 
     def _repeats(self, event: Event) -> bool:
-        """Whether it tells of an epoch that was told already: a training that goes on counts on."""
+        """Whether the event is of an epoch that came before: a training that is continued counts on."""
         number = event.get({"epoch": "number", "batch": "epoch"}.get(event["kind"], ""))
         last = None if self.epochs.last is None else self.epochs.last.get("number")
         return isinstance(number, int) and isinstance(last, int) and number <= last
@@ -159,7 +159,7 @@ class Story:
 
 
 def slim(batch: Event) -> Event:
-    """What the curves need of a batch."""
+    """The fields of a batch that the curves need."""
     return {name: batch.get(name) for name in ("epoch", "batch", "step", "loss", "accuracy", "images_per_second")}
 
 
@@ -178,7 +178,7 @@ def event_of(line: bytes) -> Event | None:
 
 
 def finding_event(finding: Event) -> Event:
-    """A finding brings a kind of its own, that of its rule."""
+    """A finding as an event; the ``kind`` of a finding names its rule."""
     return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
 
 

@@ -30,7 +30,7 @@ _LONGEST_LINE = 2000
 
 
 class State(Enum):
-    """Where a training stands."""
+    """The state of a training."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -41,7 +41,7 @@ class State(Enum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the training has ended."""
         return self in (State.FINISHED, State.STOPPED, State.FAILED)
 
 
@@ -57,7 +57,7 @@ class Training:
 
     @property
     def message(self) -> str:
-        """Where it failed: what it said last."""
+        """The last error message of a failed training."""
         if self.state is not State.FAILED:
             return ""
         lines = list(self.lines)
@@ -66,7 +66,7 @@ class Training:
 
 
 class Trainings:
-    """The queue. ``run`` works through it until it is cancelled; then the training that runs is stopped."""
+    """The queue. ``run`` works through it until it is cancelled, and then stops the running training."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._waiting: deque[Training] = deque()
@@ -88,7 +88,7 @@ class Trainings:
         self._changed()
 
     def stop(self, training: Training) -> None:
-        """One that waits is dropped; one that runs is asked to finish its step and save."""
+        """Drops a waiting training; asks a running one to finish its step and save."""
         if training in self._waiting:
             self._waiting.remove(training)
             training.state = State.STOPPED
@@ -98,7 +98,7 @@ class Trainings:
         self._changed()
 
     def leave(self) -> None:
-        """Ctrl-C for a training that is left over when the loop was ended by force; it saves and ends by itself."""
+        """Sends Ctrl-C to a training that is left over after a forced exit; it saves and ends by itself."""
         if self._running is not None:
             interrupt(self._running)
 
@@ -174,7 +174,7 @@ async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
 
 
 def interrupt(training: Training) -> None:
-    """Ctrl-C, for the whole group: workers that compile kernels too."""
+    """Sends Ctrl-C to the whole process group, including workers that compile kernels."""
     send(training, signal.SIGINT)
 
 
@@ -191,7 +191,7 @@ def send(training: Training, number: int) -> None:
 
 
 async def ended(training: Training, interrupted: bool = False) -> None:
-    """Waits for the end of a training, with more and more emphasis."""
+    """Waits for a training to end, and sends stronger and stronger signals."""
     process = training.process
     if process is None:
         return

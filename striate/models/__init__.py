@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from striate import options as checked
 from striate.errors import unknown_option
 from striate.models.plain import first_cnn, lenet5, mlp, vgg_small
 from striate.models.residual import resnet18, resnet20
@@ -23,9 +24,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
 
 def options_of(name: str) -> dict[str, Any]:
     """The options of a named network besides channels and classes, with their defaults."""
-    if name not in MODELS:
-        raise unknown_option("model", name, MODELS)
-    parameters = inspect.signature(MODELS[name]).parameters.values()
+    parameters = inspect.signature(MODELS[checked.choice("model", name, MODELS)]).parameters.values()
     return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}
 
 

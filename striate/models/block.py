@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 
-from striate.errors import OptionError, unknown_option
+from striate import options
 from striate.nn.activation import ACTIVATION_LAYERS, Activation
 from striate.nn.convolution import Conv2d
 from striate.nn.initialization import INITIALIZERS, Initializer, scaled_normal
@@ -45,15 +44,11 @@ class Style:
     @classmethod
     def of(cls, activation: str, norm: str, negative_slope: float, init: str) -> Style:
         """Parsed from names. Raises ``OptionError`` for an unknown name, listing the known ones."""
-        if activation not in ACTIVATION_LAYERS:
-            raise unknown_option("activation", activation, ACTIVATION_LAYERS)
+        options.choice("activation", activation, ACTIVATION_LAYERS)
         placements = {placement.value: placement for placement in NormPlacement}
-        if norm not in placements:
-            raise unknown_option("norm", norm, placements)
-        if init not in STARTS:
-            raise unknown_option("init", init, STARTS)
-        if not math.isfinite(negative_slope):
-            raise OptionError(f"negative_slope={negative_slope}; expected a finite number, usually 0.01 to 0.3")
+        options.choice("norm", norm, placements)
+        options.choice("init", init, STARTS)
+        options.number("negative_slope", negative_slope)
         fitted = scaled_normal(ACTIVATION_LAYERS[activation].with_slope(negative_slope).operation.gain)
         return cls(activation, placements[norm], negative_slope, fitted if init == FITTED else init)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from striate.errors import OptionError
+from striate import options
 from striate.models.block import FITTED, SLOPE, Style
 from striate.nn.container import Sequential
 from striate.nn.convolution import Conv2d
@@ -84,8 +84,8 @@ def mlp(
     Deep and narrow: with a sigmoid and without normalization its first layers receive next to no gradient.
     ``channels`` are those of the picture; the number of its pixels is inferred.
     """
-    if depth < 1 or width < 1:
-        raise OptionError(f"mlp(depth={depth}, width={width}): expected at least one hidden layer of one unit")
+    options.whole_number("mlp: depth", depth, 1)
+    options.whole_number("mlp: width", width, 1)
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = [Flatten()]
     for level in range(depth):

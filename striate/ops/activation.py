@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
 from striate.graph.arithmetic import Binary, Elementwise, elementwise
 from striate.graph.notation import Expression
-from striate.graph.op import Sample, register
+from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 
 
@@ -37,12 +38,12 @@ class Tanh(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (dy * (1 - y * y),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.tanh(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.tanh(x)
 
 
 @register
@@ -66,12 +67,12 @@ class Sigmoid(Elementwise):
         small = np.exp(-np.abs(x))  # never overflows
         return np.where(x < 0, small, 1) / (1 + small)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (dy * (y * (1 - y)),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.sigmoid(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.sigmoid(x)
 
 
 @register
@@ -97,12 +98,11 @@ class Relu(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.maximum(x, 0)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (ReluGradient()(x, dy),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.max(x, k.constant_like(x, 0.0))
 
     def notation(self, *operands: Expression) -> Expression:
@@ -117,12 +117,11 @@ class ReluGradient(Binary):
     def reference(self, x: Array, dy: Array) -> Array:
         return np.where(x > 0, dy, 0).astype(dy.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, _), (g,) = inputs, output_gradients
         return None, (ReluGradient()(x, g) if needed[1] else None)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        x, dy = inputs
+    def emit(self, k: Kernel, x: Vector, dy: Vector) -> Vector:
         zero = k.constant_like(x, 0.0)
         return k.select(k.greater(x, zero), dy, zero)
 
@@ -148,12 +147,11 @@ class LeakyRelu(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, self.negative_slope * x).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (LeakyReluGradient(self.negative_slope)(x, dy),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         slope = k.constant_like(x, self.negative_slope)
         return k.select(k.greater(x, k.constant_like(x, 0.0)), x, k.mul(slope, x))
 
@@ -177,12 +175,11 @@ class LeakyReluGradient(Binary):
     def reference(self, x: Array, dy: Array) -> Array:
         return np.where(x > 0, dy, self.negative_slope * dy).astype(dy.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, _), (g,) = inputs, output_gradients
         return None, (LeakyReluGradient(self.negative_slope)(x, g) if needed[1] else None)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        x, dy = inputs
+    def emit(self, k: Kernel, x: Vector, dy: Vector) -> Vector:
         slope = k.constant_like(x, self.negative_slope)
         return k.select(k.greater(x, k.constant_like(x, 0.0)), dy, k.mul(slope, dy))
 

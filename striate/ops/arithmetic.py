@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import (
     Add,
     Binary,
@@ -24,7 +25,7 @@ from striate.graph.arithmetic import (
 )
 from striate.graph.arithmetic import cast as cast_to
 from striate.graph.notation import ATOM, COMPARISON, Expression, call, infix
-from striate.graph.op import Sample, register
+from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Value, dtype_of, operators
 
 
@@ -50,12 +51,12 @@ class Exp(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.exp(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (dy * y,)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.exp(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.exp(x)
 
 
 @register
@@ -66,12 +67,12 @@ class Log(Positive):
     def reference(self, x: Array) -> Array:
         return np.log(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (dy / x,)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.log(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.log(x)
 
     def notation(self, *operands: Expression) -> Expression:
         return call("ln", operands, {})
@@ -88,12 +89,12 @@ class Sqrt(Positive):
     def reference(self, x: Array) -> Array:
         return np.sqrt(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (dy * 0.5 / y,)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.sqrt(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.sqrt(x)
 
     def notation(self, *operands: Expression) -> Expression:
         (x,) = operands
@@ -108,12 +109,11 @@ class CosinePi(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.cos(np.pi * x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         half = k.round(k.mul(x, k.constant_like(x, 0.5)))
         return k.cos_pi(k.abs(k.fma(k.constant_like(x, -2.0), half, x)))  # cos(πx) has period 2 and is even
 
@@ -126,12 +126,12 @@ class Abs(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.abs(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (dy * (greater(x, 0) - greater(-x, 0)),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.abs(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.abs(x)
 
     def notation(self, *operands: Expression) -> Expression:
         return Expression(f"|{operands[0].text}|")
@@ -145,13 +145,13 @@ class Maximum(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return np.maximum(a, b)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
         larger = (1 + greater(a, b) - greater(b, a)) * 0.5  # 1, ½ or 0
         return (dy * larger if needed[0] else None), (dy * (1 - larger) if needed[1] else None)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.max(*inputs)
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
+        return k.max(a, b)
 
     def notation(self, *operands: Expression) -> Expression:
         return call("max", operands, {})
@@ -165,13 +165,13 @@ class Minimum(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return np.minimum(a, b)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
         smaller = (1 + greater(b, a) - greater(a, b)) * 0.5
         return (dy * smaller if needed[0] else None), (dy * (1 - smaller) if needed[1] else None)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.min(*inputs)
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
+        return k.min(a, b)
 
     def notation(self, *operands: Expression) -> Expression:
         return call("min", operands, {})
@@ -185,11 +185,10 @@ class Greater(Binary):
     def reference(self, a: Array, b: Array) -> Array:
         return (a > b).astype(a.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return None, None
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        a, b = inputs
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return k.select(k.greater(a, b), k.constant_like(a, 1.0), k.constant_like(a, 0.0))
 
     def notation(self, *operands: Expression) -> Expression:
@@ -205,11 +204,10 @@ class IsFinite(Elementwise):
     def reference(self, x: Array) -> Array:
         return np.isfinite(x).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (None,)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        (x,) = inputs
+    def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.select(k.is_finite(x), k.constant_like(x, 1.0), k.constant_like(x, 0.0))
 
 
@@ -223,7 +221,7 @@ class Where(Elementwise):
     def reference(self, c: Array, a: Array, b: Array) -> Array:
         return np.where(c > 0, a, b)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (c, _, _), (dy,) = inputs, output_gradients
         zero = constant(0.0, dy.dtype)
         return (
@@ -232,8 +230,7 @@ class Where(Elementwise):
             (elementwise(Where(), c, zero, dy) if needed[2] else None),
         )
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        c, a, b = inputs
+    def emit(self, k: Kernel, c: Vector, a: Vector, b: Vector) -> Vector:
         return k.select(k.greater(c, k.constant_like(c, 0.0)), a, b)
 
     @classmethod

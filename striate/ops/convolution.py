@@ -9,31 +9,34 @@ gradient of any one with respect to either operand is one of the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from striate import settings
 from striate.codegen.launch import Launch
-from striate.codegen.storage import InputLayout
+from striate.codegen.options import CompileOptions
+from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
+from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
-from striate.graph.op import Direction, Kind, Sample, register
+from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
-from striate.ops.kernels.convolution import (
-    BLOCK,
-    PLAIN,
+from striate.ops.anchor import Algorithm, Anchor, LoweringContext
+from striate.ops.kernels.algorithm import (
+    ConvolutionAlgorithm,
     acceptable,
-    geometry,
-    lower_convolution,
-    lower_weight_gradient,
+    choose,
+    form_of,
     read_halo,
     weight_gradient_halos,
 )
+from striate.ops.kernels.convolution import lower_convolution, lower_weight_gradient
+from striate.ops.kernels.geometry import Geometry
 from striate.ops.requirement import require_floats, require_positions, shape_error
-from striate.ops.shaping import expanded
+from striate.ops.shaping import expanded, filled
 from striate.ops.window import (
     Padding,
     Pairs,
@@ -58,13 +61,22 @@ def _fixed(shape: Shape) -> Sizes:
 
 
 @dataclass(frozen=True)
-class Convolutional(Windowed):
+class Convolutional(Windowed, Anchor):
     """Base of convolution and its gradients (abstract)."""
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
+    has_epilogue: ClassVar[bool] = True
     dilation: Sizes
     groups: int
+
+    def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
+        """The geometry of the convolution that gives y of x and w."""
+        size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
+        return Geometry(
+            filters, depth, self.groups, spatial(kernel), spatial(self.stride),
+            spatial([before for before, _ in self.padding], 0), spatial(self.dilation), spatial(size), spatial(count),
+        )  # fmt: skip
 
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
         """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
@@ -94,8 +106,14 @@ class Convolutional(Windowed):
                 if last
                 else f"in_channels={channels}, or None to have it inferred",
             )
+        if 0 in kernel:
+            raise shape_error(self, f"its filters have no taps: {w}", "a kernel size of at least 1")
         count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
         return x.with_shape((x.shape[0], filters, *count))
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros: a sum over no samples, no channels or no positions."""
+        return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
         """∂L/∂x of a convolution of an x of this shape."""
@@ -108,7 +126,7 @@ class Convolutional(Windowed):
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Whether the value may be stored in bfloat16: channels are then summed by pairs."""
+        """Where the value is stored in bfloat16, channels are summed by pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
 
     def forward(self, x: Value, w: Value) -> Value:
@@ -132,24 +150,25 @@ class Convolution(Convolutional):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
 
-    has_epilogue: ClassVar[bool] = True
-
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of x and w."""
         x, w = inputs
-        (y,) = self.infer(x, w)
-        g = geometry(self, x, w.concrete(1), y)
-        return InputLayout(
-            acceptable(g.depth * g.groups), read_halo(g, False, settings.current().winograd)
-        ), InputLayout((PLAIN,))
+        return self.geometry_of(x, w, self.output_type(x, w))
 
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        return (BLOCK,)
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
 
-    def lower(self, context: Any) -> list[Launch]:
-        x, w = context.node.inputs
-        return lower_convolution(
-            context, geometry(self, x.type, w.type.concrete(1), context.node.outputs[0].type), False
-        )
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, self.direction, form_of(algorithm)))
+        return x, InputLayout((PLAIN,))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -162,7 +181,7 @@ class Convolution(Convolutional):
             y += np.einsum("goc,ngc...->ngo...", filters[(..., *tap)], seen)
         return y.reshape(x.shape[0], w.shape[0], *count)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, w), dy = inputs, expanded(output_gradients[0], outputs[0])
         dx = self.input_gradient(dy, w, x.shape) if needed[0] else None
         dw = self.weight_gradient(x, dy, w.shape) if needed[1] else None
@@ -205,23 +224,27 @@ class ConvolutionInputGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (x,)
 
-    has_epilogue: ClassVar[bool] = True
-
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of dy and w."""
         dy, w = inputs
         (x,) = self.infer(dy, w)
-        g = geometry(self, x, w.concrete(1), dy)
-        return InputLayout(acceptable(g.filters), read_halo(g, True, settings.current().winograd)), InputLayout(
-            (PLAIN,)
-        )
+        return self.geometry_of(x, w, dy)
 
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        return (BLOCK,)
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
 
-    def lower(self, context: Any) -> list[Launch]:
-        dy, w = context.node.inputs
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        dy = InputLayout(acceptable(g.filters), read_halo(g, self.direction, form_of(algorithm)))
+        return dy, InputLayout((PLAIN,))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
         return lower_convolution(
-            context, geometry(self, context.node.outputs[0].type, w.type.concrete(1), dy.type), True
+            context, self.geometry([x.type for x in context.node.inputs]), Direction.INPUT_GRADIENT
         )
 
     def reference(self, dy: Array, w: Array) -> Array:
@@ -231,10 +254,10 @@ class ConvolutionInputGradient(Convolutional):
         arriving, filters = _grouped(dy, self.groups, 1), _grouped(w, self.groups, 0)
         for _, tap in taps(kernel):
             sent = np.einsum("goc,ngo...->ngc...", filters[(..., *tap)], arriving)
-            target[tap_slices(tap, count, self.stride, self.dilation)] += sent.reshape(-1, channels, *count)
+            target[tap_slices(tap, count, self.stride, self.dilation)] += sent.reshape(dy.shape[0], channels, *count)
         return cropped(target, self.padding, self.size)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy, w), g = inputs, expanded(output_gradients[0], outputs[0])
         return (self.forward(g, w) if needed[0] else None), (
             self.weight_gradient(g, dy, w.shape) if needed[1] else None
@@ -255,6 +278,7 @@ class ConvolutionWeightGradient(Convolutional):
     ``size`` is the size of the kernel.
     """
 
+    has_epilogue: ClassVar[bool] = False
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
 
@@ -269,32 +293,45 @@ class ConvolutionWeightGradient(Convolutional):
         _require_output(self, self.output_type(x, w), dy)
         return (w,)
 
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of x and dy."""
         x, dy = inputs
         (w,) = self.infer(x, dy)
-        g = geometry(self, x, w.concrete(1), dy)
-        halo, arriving = weight_gradient_halos(g, settings.current().winograd)
+        return self.geometry_of(x, w, dy)
+
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        x, dy = stored
+        both = x if x is dy else x.computed  # bfloat16 is multiplied where both inputs are stored so
+        return choose(self.geometry(inputs), self.direction, both, options)
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        halo, arriving = weight_gradient_halos(g, form_of(algorithm))
         return InputLayout(acceptable(g.depth * g.groups), halo), InputLayout((BLOCK,), arriving)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)
 
-    def lower(self, context: Any) -> list[Launch]:
-        x, dy = context.node.inputs
-        return lower_weight_gradient(context, geometry(self, x.type, context.node.outputs[0].type.concrete(1), dy.type))
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return lower_weight_gradient(context, self.geometry([x.type for x in context.node.inputs]))
 
     def reference(self, x: Array, dy: Array) -> Array:
         count = dy.shape[2:]
         source = padded(x, self.padding)
         arriving = _grouped(dy, self.groups, 1)
-        arriving = arriving.reshape(*arriving.shape[:3], -1)
+        positions = math.prod(count)
+        arriving = arriving.reshape(*arriving.shape[:3], positions)
         dw = np.zeros((self.groups, arriving.shape[2], x.shape[1] // self.groups, *self.size), x.dtype)
         for _, tap in taps(self.size):
             seen = _grouped(source[tap_slices(tap, count, self.stride, self.dilation)], self.groups, 1)
-            dw[(..., *tap)] = np.einsum("ngop,ngcp->goc", arriving, seen.reshape(*seen.shape[:3], -1))
-        return dw.reshape(dy.shape[1], -1, *self.size)
+            dw[(..., *tap)] = np.einsum("ngop,ngcp->goc", arriving, seen.reshape(*seen.shape[:3], positions))
+        return dw.reshape(dy.shape[1], x.shape[1] // self.groups, *self.size)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, dy), g = inputs, expanded(output_gradients[0], outputs[0])
         return (self.input_gradient(dy, g, x.shape) if needed[0] else None), (self.forward(x, g) if needed[1] else None)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import ATOM, PRODUCT, Expression
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Composite, Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
 from striate.ops.requirement import require_floats, shape_error
@@ -22,10 +21,8 @@ _POINT = Convolution(stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)
 
 @register
 @dataclass(frozen=True)
-class Linear(Op):
+class Linear(Composite):
     """y[n, k] = Σ_d w[k, d] · x[n, d]"""
-
-    kind: ClassVar[Kind] = Kind.COMPOSITE
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, w = inputs
@@ -55,7 +52,7 @@ class Linear(Op):
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x, w), dy = inputs, _with_point(expanded(output_gradients[0], outputs[0]))
         dx = _POINT.input_gradient(dy, _with_point(w), (*x.shape, 1)) if needed[0] else None
         dw = _POINT.weight_gradient(_with_point(x), dy, (*w.shape, 1)) if needed[1] else None

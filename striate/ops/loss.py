@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Space
-from striate.codegen.storage import BLOCK, InputLayout, Storage
+from striate.codegen.storage import BLOCK, PLAIN, InputLayout, Storage
 from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.arithmetic import Exp
 from striate.ops.kernels.rowwise import (
     CrossEntropyGradientRows,
@@ -31,34 +32,24 @@ from striate.ops.reduction import Sum, mean, sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import BroadcastTo, expanded
 
-PLAIN = 1
 
-
-def _walked(context: Any) -> tuple[Domain, Storage]:
+def _walked(context: LoweringContext) -> tuple[Domain, Storage]:
     """The domain and storage of the first input, which row kernels walk."""
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)
-    return Domain(Space.BLOCKED, 0 if x.type.batched else x.shape[0], storage.channels, storage.sizes), storage
+    return Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes), storage
 
 
-def _phase(context: Any, kernel: RowKernel) -> list[Launch]:
+def _phase(context: LoweringContext, kernel: RowKernel) -> list[Launch]:
     operands = (*context.node.inputs, *context.node.outputs)
     return [Launch(str(context.node.op).partition("(")[0], context.node.path, kernel, operands, kernel.domain.groups)]
 
 
 @dataclass(frozen=True)
-class Rowwise(Op):
+class Rowwise(Anchor):
     """Base of operations that mix the channels of one position (abstract)."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
-
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
-        """Every input blocked."""
-        return tuple(InputLayout((BLOCK,)) for _ in inputs)
-
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """The output blocked."""
-        return (BLOCK,)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)
@@ -79,12 +70,12 @@ def _example_shapes() -> tuple[tuple[int, ...], ...]:
 
 
 def _softmax(x: Array) -> Array:
-    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    powers = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _log_softmax(x: Array) -> Array:
-    shifted = x - x.max(axis=1, keepdims=True)
+    shifted = x - x.max(axis=1, keepdims=True, initial=-np.inf)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
@@ -95,13 +86,13 @@ class Softmax(Rowwise):
 
     gives_probabilities: ClassVar[bool] = True
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         return _phase(context, SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0])))
 
     def reference(self, x: Array) -> Array:
         return _softmax(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (SoftmaxGradient()(y, expanded(dy, y)),)
 
@@ -111,14 +102,14 @@ class Softmax(Rowwise):
 class SoftmaxGradient(Rowwise):
     """dx[c] = y[c] · (dy[c] − Σ_j y[j] · dy[j])"""
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
         return _phase(context, SoftmaxGradientRows(*_walked(context), False, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=1, keepdims=True))
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
         first = None
         if needed[0]:
@@ -136,13 +127,13 @@ class SoftmaxGradient(Rowwise):
 class LogSoftmax(Rowwise):
     """y[c] = x[c] − ln Σ_j e^x[j]"""
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         return _phase(context, SoftmaxRows(*_walked(context), True, context.storage(context.node.outputs[0])))
 
     def reference(self, x: Array) -> Array:
         return _log_softmax(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y,), (dy,) = outputs, output_gradients
         return (LogSoftmaxGradient()(y, expanded(dy, y)),)
 
@@ -152,14 +143,14 @@ class LogSoftmax(Rowwise):
 class LogSoftmaxGradient(Rowwise):
     """dx[c] = dy[c] − e^y[c] · Σ_j dy[j]"""
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
         return _phase(context, SoftmaxGradientRows(*_walked(context), True, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
         weighted = g * elementwise(Exp(), y)
         return (-(weighted * Sum((1,))(dy)) if needed[0] else None), (g - Sum((1,))(weighted) if needed[1] else None)
@@ -171,14 +162,16 @@ class LogSoftmaxGradient(Rowwise):
 
 
 @dataclass(frozen=True)
-class LabelLoss(Op):
+class LabelLoss(Anchor):
     """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
     label_smoothing: float = 0.0
 
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
         """The logits blocked, everything else in plain order."""
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
@@ -193,6 +186,8 @@ class LabelLoss(Op):
             )
         if logits.rank < 2:
             raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one number for each class")
+        if logits.shape[1] == 0:
+            raise shape_error(self, f"there is no class among 0: logits {logits}", "give one number for each class")
         expected = (logits.shape[0], *logits.shape[2:])
         if labels.shape != expected:
             one_hot = labels.shape == logits.shape
@@ -237,7 +232,7 @@ class CrossEntropy(LabelLoss):
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,) * (len(inputs) - 1)
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 3
         return _phase(context, CrossEntropyRows(*_walked(context), self.label_smoothing, weighted))
 
@@ -245,7 +240,7 @@ class CrossEntropy(LabelLoss):
         losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
         return losses if weight is None else (losses, weight[labels])
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         if any(needed[2:]):
             raise GraphError(f"{self}: class weights are constants, not to be differentiated by")
         dlosses = output_gradients[0]
@@ -275,10 +270,7 @@ class CrossEntropyGradient(LabelLoss):
             raise shape_error(self, f"the losses are {losses}, their gradient is {dlosses}", "give the forward's shape")
         return (logits,)
 
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        return (BLOCK,)
-
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 4
         result = context.storage(context.node.outputs[0])
         return _phase(context, CrossEntropyGradientRows(*_walked(context), self.label_smoothing, weighted, result))
@@ -288,7 +280,7 @@ class CrossEntropyGradient(LabelLoss):
         target = self.targets(logits, labels, weight[0] if weight else None)
         return np.expand_dims(dlosses, 1) * (_softmax(logits) * target.sum(axis=1, keepdims=True) - target)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         logits, labels, *weight, dlosses = inputs
         g = expanded(output_gradients[0], outputs[0])
         column = (logits.shape[0], 1, *logits.shape[2:])
@@ -297,7 +289,7 @@ class CrossEntropyGradient(LabelLoss):
             by_logits = SoftmaxGradient()(Softmax()(logits), g * reshape(dlosses, column))
             if weight:  # Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w; without weights it is 1
                 chosen = CrossEntropy()(logits, labels, weight[0])[1]
-                share = self.label_smoothing / weight[0].shape[0]
+                share = self.label_smoothing / weight[0].type.size()
                 total = chosen * (1 - self.label_smoothing) + sum(weight[0]) * share
                 by_logits = by_logits * reshape(total, column)
         if needed[-1]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import elementwise, reshape
-from striate.graph.op import Kind, Op, Part, Sample, register
+from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
-from striate.ops.reduction import Moments, Sum, numel
+from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -31,21 +31,20 @@ def _channel_shape(x: Shape) -> Shape:
 
 @register
 @dataclass(frozen=True)
-class BatchNormalization(Op):
+class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
     Inputs x (N, C, positions…) and, where they are learned, γ (C,) and β (C,). Returns (y, μ, σ²), the latter
     (1, C, 1…). Raises ShapeError where a channel is known to have one value; with N open, the caller must check.
     """
 
-    kind: ClassVar[Kind] = Kind.COMPOSITE
     title: ClassVar[str] = "batch norm"
     letters: ClassVar[Mapping[str, str]] = {"ε": "epsilon"}
     epsilon: float = 1e-5
 
     @property
-    def part(self) -> Part:
-        return Part.NORMALIZATION
+    def purpose(self) -> Purpose:
+        return Purpose.NORMALIZATION
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         require_floats(self, inputs)
@@ -64,15 +63,14 @@ class BatchNormalization(Op):
             raise shape_error(
                 self,
                 f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
-                "give at least two samples to a batch, or larger images; or call model.eval()",
+                "give batches of at least two samples, or larger images",
             )
         small = x.with_shape(_channel_shape(x.shape))
         return x, small, small
 
     def reference(self, x: Array, *affine: Array) -> tuple[Array, ...]:
         wide, shape = x.astype(np.float64), (1, x.shape[1], *(1,) * (x.ndim - 2))
-        mean = wide.mean(axis=batch_axes(x.ndim), keepdims=True)
-        variance = ((wide - mean) ** 2).mean(axis=batch_axes(x.ndim), keepdims=True)
+        mean, variance = average_and_variance(wide, batch_axes(x.ndim))
         y = (wide - mean) / np.sqrt(variance + self.epsilon)
         if affine:
             y = y * affine[0].reshape(shape) + affine[1].reshape(shape)
@@ -94,7 +92,7 @@ class BatchNormalization(Op):
         gamma, beta = (reshape(vector, mean.shape) for vector in affine)
         return zero + beta, normalized * gamma * gamma
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 
         x̂ is made again from x, so that the forward pass need not keep it. The mean and the variance are outputs too:
@@ -160,9 +158,16 @@ def batch_norm_with_statistics(
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
     x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
-    Raises ShapeError (a channel with one value, γ of another size), DTypeError, OptionError.
+    Of a batch of N = 0 samples that is known only when the program runs the statistics are NaN.
+    Raises ShapeError (a channel with one value or none, γ of another size), DTypeError, OptionError.
     """
     affine = _affine(weight, bias, eps)
+    if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
+        raise shape_error(
+            "batch_norm",
+            f"no values per channel have no statistics, got {input.type}",
+            "give at least two samples to a batch",
+        )
     y, mean, variance = BatchNormalization(float(eps))(input, *affine)
     return y, reshape(mean, input.shape[1:2]), reshape(variance, input.shape[1:2])
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.launch import KernelSpec, Launch
-from striate.codegen.storage import BLOCK, InputLayout, spatial
+from striate.codegen.launch import KernelSpec, Launch, Operand
+from striate.codegen.storage import spatial
 from striate.errors import GraphError
-from striate.graph.op import Kind, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.kernels.convolution import three
-from striate.ops.kernels.direct import Part, forward_part, gradient_parts
+from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
 from striate.ops.kernels.large_pooling import (
     LargeAverageGradient,
     LargeAverageWindows,
@@ -54,7 +54,7 @@ def _positions(shape: Shape) -> Sizes:
 
 
 @dataclass(frozen=True)
-class Pooling(Windowed):
+class Pooling(Windowed, Anchor):
     """Base of pooling operations (abstract). ``ceil_mode`` also counts the last, incomplete window."""
 
     kind: ClassVar[Kind] = Kind.WINDOW
@@ -64,20 +64,15 @@ class Pooling(Windowed):
     dilation: Sizes
     ceil_mode: bool
 
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
-        """Every input blocked."""
-        return tuple(InputLayout((BLOCK,)) for _ in inputs)
-
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Everything may be stored in bfloat16."""
         return True
 
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Every output blocked."""
-        return tuple(BLOCK for _ in self.infer(*inputs))
-
     def _before(self) -> tuple[int, int, int]:
-        return three([before for before, _ in self.padding], 0)
+        return spatial([before for before, _ in self.padding], 0)
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.WINDOW
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
@@ -96,14 +91,12 @@ class Pooling(Windowed):
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
         counts = spatial(self.output_sizes(size))
-        return forward_part(
-            three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), counts
-        )
+        return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
         """Which windows hold each input."""
         return gradient_parts(
-            three(self.kernel, 1), three(self.stride, 1), self._before(), three(self.dilation, 1), spatial(size)
+            spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
 
     def output_sizes(self, size: Sizes) -> Sizes:
@@ -147,7 +140,7 @@ class Pooling(Windowed):
         return cropped(target, self.padding, size)
 
 
-def _seen(context: Any, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Any, ...]]:
+def _seen(context: LoweringContext, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Operand, ...]]:
     """How the windows get x: computed on entry, or from memory; operands before and after those of the region."""
     if context.prologue is None:
         return None, (x,), ()
@@ -181,7 +174,7 @@ class MaxPooling(Pooling):
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
         part = self.windows_of(_positions(x.shape))
         prologue, given, more = _seen(context, x)
@@ -189,7 +182,7 @@ class MaxPooling(Pooling):
         kernel = (
             LargeMaxWindows(source, numbers, part, context.region, prologue)
             if self.large
-            else MaxWindows(source, numbers, part, three(self.kernel, 1), context.region, prologue)
+            else MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
         )
         operands = (*given, index, *context.region_operands, *more)
         return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
@@ -205,7 +198,7 @@ class MaxPooling(Pooling):
         largest = valid & ((values == y) | np.isnan(values))
         return y, np.argmax(largest, axis=0).astype(self.index_dtype.numpy)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
         if dy is None:
             return (None,)
@@ -234,7 +227,7 @@ class MaxPoolingGradient(Pooling):
             raise shape_error(self, f"pooling gives {y}; got dy {dy}, index {index}", "give the forward's shapes")
         return (x,)
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         dy, index = context.node.inputs
         arriving, numbers = context.storage(dy), context.storage(index)
         operands = (dy, index, *context.region_operands)
@@ -245,13 +238,13 @@ class MaxPoolingGradient(Pooling):
             scratch = kernel.scratch_bytes
         else:
             parts = self.holders_of(self.size)
-            kernel = WindowGradient(arriving, numbers, parts, three(self.kernel, 1), None, context.region)
+            kernel = WindowGradient(arriving, numbers, parts, spatial(self.kernel), None, context.region)
         return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks, scratch)]
 
     def reference(self, dy: Array, index: Array) -> Array:
         return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         raise GraphError(f"{self}: second derivatives through max pooling are not defined here")
 
     @classmethod
@@ -270,8 +263,8 @@ class Averaging(Pooling):
 
     def window(self, size: Sizes) -> Window:
         """What the kernels divide by."""
-        after = three([after for _, after in self.padding], 0)
-        kernel, stride = three(self.kernel, 1), three(self.stride, 1)
+        after = spatial([after for _, after in self.padding], 0)
+        kernel, stride = spatial(self.kernel), spatial(self.stride)
         return Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
 
     def areas(self, size: Sizes) -> Array:
@@ -306,7 +299,7 @@ class AveragePooling(Averaging):
         """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
         size = _positions(x.shape)
         prologue, given, more = _seen(context, x)
@@ -324,7 +317,7 @@ class AveragePooling(Averaging):
             total += source[tap_slices(tap, count, self.stride, self.dilation)]
         return (total / self.areas(size)).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
         geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
         return (AveragePoolingGradient(*geometry, _positions(x.shape))(dy),)
@@ -352,14 +345,14 @@ class AveragePoolingGradient(Averaging):
             raise shape_error(self, f"pooling gives {y}; got dy {dy}", "give the forward's shape")
         return (x,)
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         (dy,) = context.node.inputs
         arriving, window = context.storage(dy), self.window(self.size)
         kernel = (
             LargeAverageGradient(arriving, window, context.region)
             if self.scatters_widely(self.size)
             else WindowGradient(
-                arriving, None, self.holders_of(self.size), three(self.kernel, 1), window, context.region
+                arriving, None, self.holders_of(self.size), spatial(self.kernel), window, context.region
             )
         )
         operands = (dy, *context.region_operands)
@@ -369,7 +362,7 @@ class AveragePoolingGradient(Averaging):
         share = (dy / self.areas(self.size)).astype(dy.dtype)
         return self.scatter((share for _ in taps(self.kernel)), self.size, dy)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         g = expanded(output_gradients[0], outputs[0])
         geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
         return (AveragePooling(*geometry)(g),)
@@ -455,4 +448,6 @@ def avg_pool(
 def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
     require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    if 0 in input.shape[2:]:
+        raise shape_error("global_avg_pool", f"there is no mean of 0 positions: {input.type}", "give larger images")
     return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 
@@ -101,7 +101,7 @@ class DropoutMask(Op):
             y[n] = np.where(drawn < np.uint32(self.threshold), 0, self.scale)
         return y.reshape(x.shape)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return None, None
 
     @classmethod

@@ -5,20 +5,22 @@ The operations keep reduced axes as axes of size 1; the functions may drop them.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.arithmetic import Greater
+from striate.ops.arithmetic import Greater, Maximum, Minimum
 from striate.ops.requirement import require_floats, shape_error
-from striate.ops.shaping import expanded
+from striate.ops.shaping import expanded, filled
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,24 @@ class Reduction(Op):
     """Base of reductions over ``axes``, which stay as axes of size 1 (abstract)."""
 
     kind: ClassVar[Kind] = Kind.REDUCTION
-    partials: ClassVar[int] = 1
     neutral: ClassVar[float] = 0.0
+    over_nothing: ClassVar[float] = 0.0
+    """The result over 0 elements."""
     axes: tuple[int, ...]
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
-        """What a tile of vectors adds to the partial sums: ``partials`` vectors of float64."""
+    def partials(self, dtype: DType) -> int:
+        """How many vectors of float64 hold the partial sums of elements of this type."""
+        return 1
+
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
+        """The partial sums of a tile of vectors."""
         raise NotImplementedError
 
-    def merge(self, k: Any, a: Any, b: Any) -> Any:
-        """Two partial sums joined."""
-        return k.add(a, b)
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+        """The partial sums of two parts, joined."""
+        return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         """The outputs as float64, from the joined partial sums and the number of elements."""
         return list(sums)
 
@@ -49,8 +56,17 @@ class Reduction(Op):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
+    def elements(self, x: TensorType) -> tuple[int, bool]:
+        """(elements over the axes but N, whether N is among them)."""
+        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
+        return known, x.batched and 0 in self.axes
+
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """``over_nothing`` everywhere."""
+        return tuple(filled(self.over_nothing, type) for type in self.infer(*(x.type for x in inputs)))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -61,18 +77,24 @@ class Reduction(Op):
         yield Sample(cls((2, 3, 4)), (random.standard_normal((2, 3, 1, 2, 3)),))
 
 
+def reduction_of(node: Node) -> Reduction:
+    """The reduction that a node of that kind applies."""
+    assert isinstance(node.op, Reduction)
+    return node.op
+
+
 @register
 @dataclass(frozen=True)
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.add, vectors), DType.float64)]
 
     def reference(self, x: Array) -> Array:
         return np.sum(x, axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (expanded(dy, x),)
 
@@ -88,24 +110,28 @@ class Sum(Reduction):
 class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    Where several elements are the largest they share the gradient.
+    Where several elements are the largest they share the gradient, which is NaN where y is. The maximum of
+    0 elements is −inf.
     """
 
     neutral: ClassVar[float] = -math.inf
+    over_nothing: ClassVar[float] = -math.inf
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.max, vectors), DType.float64)]
 
-    def merge(self, k: Any, a: Any, b: Any) -> Any:
-        return k.max(a, b)
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+        return [k.max(one, other) for one, other in zip(a, b, strict=True)]
 
     def reference(self, x: Array) -> Array:
-        return np.max(x, axis=self.axes, keepdims=True)
+        return np.max(x, axis=self.axes, keepdims=True, initial=-np.inf)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (y,), (dy,) = inputs, outputs, output_gradients
         largest = 1 - elementwise(Greater(), y, x)
-        return (largest * (dy / Sum(self.axes)(largest)),)
+        bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
+        share = dy / Sum(self.axes)(largest) + (bounded - bounded)  # NaN where y is NaN
+        return (largest * share,)
 
 
 @register
@@ -113,18 +139,28 @@ class Max(Reduction):
 class Moments(Reduction):
     """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the axes
 
-    Returns (mean, biased variance). Computed in float64 whatever x's dtype, so that a large mean costs no accuracy.
+    Returns (mean, biased variance); NaN over 0 elements, and a variance beyond the range of x's dtype is NaN too (as
+    infinity it would make a batch normalization's output 0 in silence).
+
+    A large mean costs no accuracy: sums of float32 are kept in float64, where their squares are exact; sums of float64
+    in two numbers each, the second of which collects the rounding errors of the first (Ogita, Rump and Oishi, 2005).
     """
 
     results: ClassVar[tuple[str, ...]] = ("mean", "variance")
-    partials: ClassVar[int] = 2
+    over_nothing: ClassVar[float] = math.nan
 
-    def partial(self, k: Any, vectors: Sequence[Any]) -> list[Any]:
-        """Σx and Σx² of a tile, by way of its deviations from its first element s:
+    def partials(self, dtype: DType) -> int:
+        return 4 if dtype is DType.float64 else 2
+
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
+        """Σx and Σx² of a tile, of float32 by way of its deviations from its first element s:
 
         Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
         """
         wide = DType.float64
+        if k.is_wide(vectors[0]):
+            parts = [self._compensated(k, x) for x in vectors]
+            return functools.reduce(lambda a, b: self.merge(k, a, b), parts)
         first = vectors[0]
         shift = k.convert(first, wide)
         if len(vectors) == 1:
@@ -137,22 +173,53 @@ class Moments(Reduction):
         total = k.fma(k.constant_like(shift, len(vectors)), shift, deviation)
         return [total, k.fma(shift, k.add(total, deviation), k.convert(square, wide))]
 
-    def finish(self, k: Any, sums: Sequence[Any], count: Any) -> list[Any]:
+    def _compensated(self, k: Kernel, x: Vector) -> list[Vector]:
+        """(x, 0, x², its rounding error)"""
+        square = k.mul(x, x)
+        return [x, k.constant_like(x, 0.0), square, k.fma(x, x, k.neg(square))]
+
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+        if len(a) == 2:
+            return super().merge(k, a, b)
+        merged: list[Vector] = []
+        for place in (0, 2):
+            total, error = k.add_exactly(a[place], b[place])
+            merged += [total, k.add(error, k.add(a[place + 1], b[place + 1]))]
+        return merged
+
+    def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
+        if len(sums) == 4:
+            return self._finish_compensated(k, sums, count)
         mean = k.div(sums[0], count)
         variance = k.sub(k.div(sums[1], count), k.mul(mean, mean))
-        return [mean, k.max(variance, k.constant_like(variance, 0.0))]
+        return [mean, _within(k, k.max(variance, k.constant_like(variance, 0.0)), DType.float32)]
+
+    def _finish_compensated(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
+        """Σx / n and (Σx² − (Σx)² / n) / n, the difference with the rounding errors of both its terms."""
+        sum, sum_error, squares, squares_error = sums
+        total, rest = k.add_exactly(sum, sum_error)
+        product = k.mul(total, total)
+        product_error = k.fma(total, total, k.neg(product))
+        product_error = k.fma(k.mul(total, k.constant_like(total, 2.0)), rest, product_error)
+        share = k.div(product, count)
+        share_error = k.div(k.add(k.fma(k.neg(share), count, product), product_error), count)
+        deviations, error = k.add_exactly(squares, k.neg(share))
+        deviations = k.add(deviations, k.add(error, k.sub(squares_error, share_error)))
+        variance = k.max(k.div(deviations, count), k.constant_like(total, 0.0))
+        # The error of an infinite sum is NaN.
+        mean = k.div(k.select(k.is_finite(sum), total, sum), count)
+        return [mean, _within(k, variance, DType.float64)]
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         small = self.reduced(inputs[0])
         return small, small
 
     def reference(self, x: Array) -> tuple[Array, Array]:
-        wide = x.astype(np.float64)
-        mean = np.mean(wide, axis=self.axes, keepdims=True)
-        variance = np.mean((wide - mean) ** 2, axis=self.axes, keepdims=True)
-        return mean.astype(x.dtype), variance.astype(x.dtype)
+        mean, wide = average_and_variance(x.astype(np.float64), self.axes)
+        variance = wide.astype(x.dtype)
+        return mean.astype(x.dtype), np.where(np.isinf(variance), np.nan, variance)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (mean, _), (dmean, dvariance) = inputs, outputs, output_gradients
         count = numel(x, self.axes)
         found = None if dmean is None else dmean / count
@@ -172,18 +239,20 @@ class Numel(Reduction):
 
     kind: ClassVar[Kind] = Kind.SIZE
 
-    def elements(self, x: TensorType) -> tuple[int, bool]:
-        """(elements over the axes but N, whether N is among them)."""
-        known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
-        return known, x.batched and 0 in self.axes
-
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        (x,) = inputs
+        known, batched = self.elements(x.type)
+        if not batched or not known:
+            return (constant(known, x.dtype),)
+        return (Numel((0,))(filled(0.0, x.type.with_shape(x.shape[:1]))) * known,)
 
     def reference(self, x: Array) -> Array:
         return np.asarray(math.prod(x.shape[axis] for axis in self.axes), x.dtype)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (None,)
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression:
@@ -191,6 +260,19 @@ class Numel(Reduction):
         if not batched:
             return Expression(str(count))
         return Expression("N") if count == 1 else Expression(f"{count}·N", PRODUCT)
+
+
+def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and biased variance in NumPy, with the axes kept; NaN over no elements."""
+    count = np.float64(math.prod(x.shape[axis] for axis in axes))
+    average = np.sum(x, axis=axes, keepdims=True) / count
+    return average, np.sum((x - average) ** 2, axis=axes, keepdims=True) / count
+
+
+def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
+    """The variance, or NaN where it is beyond the range of a type."""
+    largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
+    return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
 
 
 Axis = int | tuple[int, ...] | None
@@ -218,13 +300,19 @@ def numel(x: Value, axis: Axis = None) -> Value:
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for an axis x lacks."""
+    """Σ x over one axis, several, or all; 0 over no elements. Float in, the same float out.
+
+    Raises ShapeError for an axis x lacks.
+    """
     axes = _axes("sum", x, axis)
     return _dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """(1/n) Σ x over one axis, several, or all. Float in, the same float out; raises ShapeError for a missing axis."""
+    """(1/n) Σ x over one axis, several, or all; NaN over no elements. Float in, the same float out.
+
+    Raises ShapeError for an axis x lacks.
+    """
     axes = _axes("mean", x, axis)
     return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
@@ -237,6 +325,11 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
 
 
 def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The largest element over one axis, several, or all; NaN where there is one. Raises ShapeError."""
+    """The largest element over one axis, several, or all; NaN where there is one.
+
+    Raises ShapeError for an axis x lacks or one of size 0; the maximum over N = 0 samples is −inf.
+    """
     axes = _axes("max", x, axis)
+    if any(x.shape[one] == 0 for one in axes):
+        raise shape_error("max", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
     return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

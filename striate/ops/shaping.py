@@ -6,19 +6,21 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from striate.codegen.elementwise import ElementwiseKernel
+from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Load, Number, Region, Space, Store
-from striate.codegen.storage import BLOCK, InputLayout
+from striate.codegen.storage import BLOCK, PLAIN, InputLayout
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import Elementwise, reshape
+from striate.graph.arithmetic import Elementwise, constant, reshape
 from striate.graph.notation import Expression
-from striate.graph.op import Kind, Op, Sample, register
+from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
+from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.requirement import place, shape_error
 
 
@@ -51,13 +53,13 @@ class BroadcastTo(Elementwise):
         sizes = tuple(x.shape[0] if isinstance(dim, Batch) else dim for dim in self.shape)
         return np.array(np.broadcast_to(x, sizes))
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         # Differentiation sums the gradients of broadcast operands to the operand's shape.
         (y,), (dy,) = outputs, output_gradients
         return (expanded(dy, y),)
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return inputs[0]
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return x
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -74,11 +76,14 @@ def expanded(gradient: Value, like: Value) -> Value:
     return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)
 
 
-PLAIN = 1
+def filled(number: float, type: TensorType) -> Value:
+    """An array of one number."""
+    scalar = constant(number, type.dtype)
+    return BroadcastTo(type.shape)(scalar) if type.rank else scalar
 
 
 @dataclass(frozen=True)
-class ChannelMove(Op):
+class ChannelMove(Anchor):
     """Base of operations that move whole channels (abstract): copies between parts of arrays.
 
     Blocked arrays are moved block by block where every part begins with a block, else the arrays are plain.
@@ -90,7 +95,9 @@ class ChannelMove(Op):
         """Channels at which the parts begin."""
         raise NotImplementedError
 
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
         """Blocked where that can be moved and is there already."""
         whole = all(start % BLOCK == 0 for start in self.starts(inputs)) and BLOCK in blocks
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
@@ -100,10 +107,10 @@ class ChannelMove(Op):
         return (blocks[0],)
 
 
-def _copy(context: Any, name: str, x: Value | None, start: int, onto: int, channels: int) -> Launch:
+def _copy(context: LoweringContext, name: str, x: Value | None, start: int, onto: int, channels: int) -> Launch:
     """``channels`` of x from ``start`` into the output from ``onto``; zeros where there is no x."""
     y = context.node.outputs[0]
-    samples = 0 if y.type.batched else y.shape[0]
+    samples = y.type.samples
     target = replace(context.storage(y).shifted(onto), channels=channels)
     space = Space.BLOCKED if target.block == BLOCK else Space.PLANAR
     domain = Domain(space, samples, channels, target.sizes)
@@ -147,20 +154,26 @@ class Concat(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return tuple(itertools.accumulate((_require_channels(self, x) for x in inputs[:-1]), initial=0))
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         inputs = context.node.inputs
         starts = self.starts([x.type for x in inputs])
-        return [_copy(context, "concatenate", x, 0, onto, x.shape[1]) for x, onto in zip(inputs, starts, strict=True)]
+        return [
+            _copy(context, "concatenate", x, 0, onto, x.type.channels) for x, onto in zip(inputs, starts, strict=True)
+        ]
+
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """The inputs that have channels, joined."""
+        return (concat([x for x in inputs if x.shape[1] != 0]),)
 
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=1)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         dy = expanded(output_gradients[0], outputs[0])
         found: list[Value | None] = []
         start = 0
         for x, wanted in zip(inputs, needed, strict=True):
-            stop = start + x.shape[1]
+            stop = start + x.type.channels
             found.append(ChannelSlice(start, stop)(dy) if wanted else None)
             start = stop
         return tuple(found)
@@ -192,15 +205,15 @@ class ChannelSlice(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return (self.start,)
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         return [_copy(context, "slice", context.node.inputs[0], self.start, 0, self.stop - self.start)]
 
     def reference(self, x: Array) -> Array:
         return x[:, self.start : self.stop].copy()
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        return (ChannelPad(self.start, x.shape[1] - self.stop)(dy),)
+        return (ChannelPad(self.start, x.type.channels - self.stop)(dy),)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -227,9 +240,9 @@ class ChannelPad(ChannelMove):
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
         return (self.before, self.before + _require_channels(self, inputs[0]))
 
-    def lower(self, context: Any) -> list[Launch]:
+    def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
-        channels = x.shape[1]
+        channels = x.type.channels
         phases = [_copy(context, "pad", x, 0, self.before, channels)]
         if self.before:
             phases.append(_copy(context, "pad", None, 0, 0, self.before))
@@ -237,12 +250,16 @@ class ChannelPad(ChannelMove):
             phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
         return phases
 
+    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros alone."""
+        return (filled(0.0, self.infer(inputs[0].type)[0]),)
+
     def reference(self, x: Array) -> Array:
         return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        return (ChannelSlice(self.before, self.before + x.shape[1])(dy),)
+        return (ChannelSlice(self.before, self.before + x.type.channels)(dy),)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

@@ -6,7 +6,6 @@ Along one axis, output position p and tap k meet input position p · stride + k 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -130,16 +129,16 @@ def window_count(
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
-        if room < 0:
+        count = -(-room // s) + 1 if ceil_mode else room // s + 1
+        if ceil_mode and (count - 1) * s >= length + before:
+            count -= 1
+        if count < 1:
             raise shape_error(
                 op,
                 f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
                 + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
                 "a smaller kernel, more padding, or less pooling before it",
             )
-        count = math.ceil(room / s) + 1 if ceil_mode else room // s + 1
-        if ceil_mode and (count - 1) * s >= length + before:
-            count -= 1
         counts.append(count)
     return tuple(counts)
 

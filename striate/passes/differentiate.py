@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from striate.errors import GraphError, ShapeError
 from striate.graph.arithmetic import constant, reshape
@@ -10,7 +11,7 @@ from striate.graph.graph import topological
 from striate.graph.op import Kind, Node, at_path
 from striate.graph.value import Value
 from striate.ops.reduction import Sum
-from striate.ops.shaping import BroadcastTo
+from striate.ops.shaping import BroadcastTo, expanded
 
 
 def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) -> list[Value]:
@@ -32,7 +33,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
             continue
         with at_path(node.path):
             _accumulate(gradients, node, incoming, needed)
-    return [materialized(gradients[value], value) if value in gradients else _zeros(value) for value in wrt]
+    return [expanded(gradients[value], value) if value in gradients else _zeros(value) for value in wrt]
 
 
 def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
@@ -47,7 +48,8 @@ def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
 def _accumulate(
     gradients: dict[Value, Value], node: Node, incoming: tuple[Value | None, ...], needed: tuple[bool, ...]
 ) -> None:
-    found = node.op.gradient(node.inputs, node.outputs, incoming, needed)
+    # Only operations with several outputs are ever given a None among them, and they take it.
+    found = node.op.gradient(node.inputs, node.outputs, cast("tuple[Value, ...]", incoming), needed)
     if len(found) != len(node.inputs):
         raise GraphError(f"the gradient rule of {node.op} gives {len(found)} values for {len(node.inputs)} inputs")
     for value, gradient, wanted in zip(node.inputs, found, needed, strict=True):
@@ -71,8 +73,3 @@ def sum_to_shape(gradient: Value, value: Value) -> Value:
 
 def _zeros(value: Value) -> Value:
     return BroadcastTo(value.shape)(constant(0.0, value.dtype))
-
-
-def materialized(gradient: Value, like: Value) -> Value:
-    """``gradient`` with the full shape of ``like`` (a scalar gradient stands for equal elements)."""
-    return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)

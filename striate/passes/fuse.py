@@ -18,13 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
 
+from striate.codegen.options import CompileOptions
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, spatial
 from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
+from striate.ops.anchor import Anchor
+from striate.ops.reduction import reduction_of
 from striate.passes.layout import Layouts
 
 REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
@@ -62,15 +64,13 @@ class Plan:
     """The groups in the order in which they run.
 
     ``in_memory`` maps each stored value to the group that stores it (-1: given); ``in_place`` says which updates may be
-    written over their state at once, where the others are copied at the end; ``steady`` names inputs that stay as they
-    are from run to run.
+    written over their state at once, where the others are copied at the end.
     """
 
     layouts: Layouts
     groups: list[Group]
     in_memory: dict[Value, int]
     in_place: dict[str, bool]
-    constant_inputs: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -87,17 +87,17 @@ class _Cone:
         self.inside |= other.inside
 
 
-def fuse(layouts: Layouts, observed: Iterable[str] = (), constant_inputs: Iterable[str] = ()) -> Plan:
+def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
     """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else.
 
-    What depends on the inputs named in ``steady`` alone comes first, in groups of its own: they need not run again
-    while those inputs stay as they are.
+    What depends on the options' constant inputs alone comes first, in groups of its own: they need not run again while
+    those inputs stay as they are.
     """
-    return _Fuser(layouts, set(observed), set(constant_inputs)).run()
+    return _Fuser(layouts, set(observed), options.constant_inputs).run()
 
 
 class _Fuser:
-    def __init__(self, layouts: Layouts, observed: set[str], constant_inputs: set[str]) -> None:
+    def __init__(self, layouts: Layouts, observed: set[str], constant_inputs: frozenset[str]) -> None:
         self.layouts = layouts
         self.graph = layouts.graph
         self.consumers = self.graph.consumers()
@@ -129,10 +129,10 @@ class _Fuser:
             self._keep(value)
         for value in graph.updates.values():
             self._keep(value)
-        return Plan(self.layouts, self.groups, self.memory, self._in_place(), frozenset(self.constant_inputs))
+        return Plan(self.layouts, self.groups, self.memory, self._in_place())
 
     def _prepared(self, needed: set[Value]) -> set[Node]:
-        """Stores whatever other work needs of values that depend on steady inputs alone; returns their nodes."""
+        """Stores whatever other work needs of values that depend on constant inputs alone; returns their nodes."""
         if not self.constant_inputs:
             return set()
         known: set[Value] = set()
@@ -220,7 +220,7 @@ class _Fuser:
 
     def _may_enter(self, node: Node) -> bool:
         """Whether the anchor's input may be computed where the anchor reads it: nobody else needs it in memory."""
-        if not (hasattr(node.op, "accepts_prologue") and cast(Any, node.op).accepts_prologue()):
+        if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False
         (x,) = node.inputs
         others = [other for other in self.consumers.get(x, ()) if other is not node]
@@ -247,7 +247,7 @@ class _Fuser:
         for value in node.inputs:
             if not prologue:
                 self._keep(value)
-        opens = bool(getattr(node.op, "has_epilogue", False))
+        opens = isinstance(node.op, Anchor) and node.op.has_epilogue
         domain = domain_of(self.layouts, node.outputs[0]) if opens else None
         group = self._group(domain)
         group.anchor = node
@@ -264,7 +264,7 @@ class _Fuser:
 
     def _reduction(self, node: Node) -> None:
         (x,) = node.inputs
-        group = self._home(x, domain_of(self.layouts, x), node)
+        group = self._home(x, domain_of(self.layouts, x), per_sample=reduction_mode(self.layouts, node)[1])
         group.reductions.append(node)
         result = domain_of(self.layouts, node.outputs[0])
         for later in self.groups[group.index + 1 :]:
@@ -290,16 +290,19 @@ class _Fuser:
         if value in self.computed:
             group = self.groups[self.computed[value]]
         elif value.node.op.kind in (*REGISTER_KINDS, Kind.VIEW):
-            group = self._home(value, domain_of(self.layouts, value), value.node)
+            group = self._home(value, domain_of(self.layouts, value))
         else:  # constants and sizes: a small map writes them
             group = self._group(domain_of(self.layouts, value))
         group.stores.append(value)
         self.memory[value] = group.index
 
-    def _home(self, root: Value, domain: Domain, node: Node) -> Group:
-        """The group in whose registers the root is computed; what it needs from others is stored there."""
+    def _home(self, root: Value, domain: Domain, per_sample: bool = False) -> Group:
+        """The group in whose registers the root is computed; what it needs from others is stored there.
+
+        ``per_sample`` says that a reduction is to run along there which keeps samples apart.
+        """
         cone = self._visit(root, domain, {})
-        group = self._candidate(self._ready(cone), domain, cone) or self._group(domain)
+        group = self._candidate(self._ready(cone), domain, cone, per_sample) or self._group(domain)
         self._store_for(group, cone)
         for value in cone.inside:
             self.computed.setdefault(value, group.index)
@@ -317,15 +320,23 @@ class _Fuser:
                 self.memory[value] = home
         group.reads.update(cone.memory)
 
-    def _candidate(self, ready: int, domain: Domain, cone: _Cone) -> Group | None:
+    def _candidate(self, ready: int, domain: Domain, cone: _Cone, per_sample: bool = False) -> Group | None:
         """The group that exists and can hold a root, if one does."""
-        if ready >= 0 and self.groups[ready].domain == domain and self._has(self.groups[ready], cone, ready):
+
+        def fits(group: Group) -> bool:
+            return group.domain == domain and (not per_sample or self._sums_per_sample(group))
+
+        if ready >= 0 and fits(self.groups[ready]) and self._has(self.groups[ready], cone, ready):
             return self.groups[ready]
         full = {v for v in (*cone.memory, *cone.register) if v.type.size() > 1}
         for group in self.groups[ready + 1 :]:
-            if group.domain == domain and (group.reads & full):
+            if fits(group) and (group.reads & full):
                 return group
         return None
+
+    def _sums_per_sample(self, group: Group) -> bool:
+        """Whether the group's kernel can keep the sums of its samples apart."""
+        return group.anchor is None or self.layouts.algorithms[group.anchor].sums_per_sample
 
     def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
         """Whether everything that the group itself stores or computes for the cone is of the group's own domain."""
@@ -389,15 +400,22 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
     """Whether a reduction sums over axes in a way that only the general, slow kernel can."""
     (x,) = node.inputs
     rank = x.type.rank
-    axes = cast(Any, node.op).axes
+    axes = reduction_of(node).axes
     everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
     return layouts.block[x] != BLOCK and not everything
+
+
+def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
+    """(everything, per_sample): what stays apart in a reduction that kernels run along."""
+    result = node.outputs[0].type
+    everything = result.size() == 1 and not result.batched
+    return everything, not everything and layouts.block[node.outputs[0]] == BLOCK
 
 
 def domain_of(layouts: Layouts, value: Value) -> Domain:
     """The iteration space in which the value is computed."""
     shape = value.type.concrete(1)
-    samples = 0 if value.type.batched else (shape[0] if shape else 1)
+    samples = value.type.samples
     if layouts.block[value] == BLOCK:
         return Domain(Space.BLOCKED, samples, shape[1], spatial(shape[2:]))
     if value in layouts.planar and len(shape) >= 2:

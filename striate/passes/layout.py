@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
-from striate.codegen.storage import BLOCK, NO_HALO, Halo, InputLayout, Storage, make_storage, spatial
+from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.options import CompileOptions
+from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, Storage, make_storage, spatial
 from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph
 from striate.graph.notation import Expression, call
-from striate.graph.op import Kind, Node, at_path, register
+from striate.graph.op import Gradients, Kind, Needed, Node, Values, at_path, register
 from striate.graph.value import Array, TensorType, Value
-
-PLAIN = 1
+from striate.ops.anchor import Algorithm, Anchor
+from striate.ops.reduction import reduction_of
 
 
 @register
@@ -33,43 +35,35 @@ class Convert(Elementwise):
     def reference(self, x: Array) -> Array:
         return x
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return output_gradients
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return inputs[0]
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return x
 
     def notation(self, *operands: Expression) -> Expression:
         return call("copy", operands, {})
 
 
-class LaysOut(Protocol):
-    """Operations of the kinds that say themselves which layouts they read and write."""
-
-    def input_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[InputLayout, ...]:
-        """One need an input."""
-        ...
-
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """The channel block of each output, for inputs in the blocks that were chosen."""
-        ...
-
-
 @dataclass
 class Layouts:
-    """The layout of every value of a graph, and whether it is walked as PLANAR (else FLAT) where it is plain."""
+    """The layout of every value of a graph, and whether it is walked as PLANAR (else FLAT) where it is plain.
+
+    ``algorithms`` says for every anchor how it is computed: the halos of its inputs follow from it.
+    """
 
     graph: Graph
     block: dict[Value, int] = field(default_factory=dict[Value, int])
     halo: dict[Value, Halo] = field(default_factory=dict[Value, Halo])
     planar: set[Value] = field(default_factory=set[Value])
     alias: dict[Value, Value] = field(default_factory=dict[Value, Value])
+    algorithms: dict[Node, Algorithm] = field(default_factory=dict[Node, Algorithm])
     source: dict[Value, Value] = field(default_factory=dict[Value, Value])
     """The values that were laid out, by what they became."""
 
     def dtype(self, value: Value) -> DType:
         """The type of the value's elements in memory."""
-        stored: DType | None = getattr(value.node.op, "stored", None)
+        stored = value.node.op.stored_dtype
         return stored if stored and self.block[value] == BLOCK else value.dtype
 
     def storage(self, value: Value) -> Storage:
@@ -97,14 +91,15 @@ class Layouts:
         return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}{kept}]"
 
 
-def layout(graph: Graph) -> Layouts:
-    """Chooses layouts and inserts conversions."""
-    return _Chooser(graph).run()
+def layout(graph: Graph, options: CompileOptions) -> Layouts:
+    """Chooses algorithms and layouts, and inserts conversions."""
+    return _Chooser(graph, options).run()
 
 
 class _Chooser:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.source = graph
+        self.options = options
         self.new: dict[Value, Value] = {}
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
@@ -153,12 +148,19 @@ class _Chooser:
         elif kind is Kind.REDUCTION:
             self._reduction(node, inputs[0])
         else:
-            op = cast(LaysOut, node.op)
-            types = [value.type for value in inputs]
-            input_layouts = op.input_layouts(types, blocks)
-            inputs = [self._for(value, need) for value, need in zip(inputs, input_layouts, strict=True)]
-            blocks = [self.layouts.block[value] for value in inputs]
-            self._emit(node, inputs, list(op.output_layouts(types, blocks)))
+            self._anchor(node, inputs, blocks)
+
+    def _anchor(self, node: Node, inputs: list[Value], blocks: list[int]) -> None:
+        op = node.op
+        if not isinstance(op, Anchor):
+            raise GraphError(f"{op} at {node.path!r} has no kernel")
+        types = [value.type for value in inputs]
+        algorithm = op.algorithm(types, [self.layouts.dtype(value) for value in inputs], self.options)
+        layouts = op.input_layouts(types, blocks, algorithm)
+        inputs = [self._for(value, wanted) for value, wanted in zip(inputs, layouts, strict=True)]
+        blocks = [self.layouts.block[value] for value in inputs]
+        made = self._emit(node, inputs, list(op.output_layouts(types, blocks)))
+        self.layouts.algorithms[made] = algorithm
 
     def _emit(self, node: Node, inputs: Sequence[Value], blocks: Sequence[int], keep: bool = False) -> Node:
         same = keep or all(a is b for a, b in zip(inputs, node.inputs, strict=True))
@@ -218,7 +220,7 @@ class _Chooser:
         return y
 
     def _reduction(self, node: Node, x: Value) -> None:
-        axes = cast(Any, node.op).axes
+        axes = reduction_of(node).axes
         rank = x.type.rank
         spatial_axes = tuple(axis for axis in range(2, rank) if x.shape[axis] != 1)
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
@@ -239,12 +241,12 @@ class _Chooser:
 
     # -- conversions --------------------------------------------------------------------------------------------
 
-    def _for(self, value: Value, need: InputLayout) -> Value:
-        block = self.layouts.block[value] if self.layouts.block[value] in need.blocks else need.blocks[0]
-        value = self._in(value, block, need.halo != NO_HALO)
-        if need.halo != NO_HALO:
+    def _for(self, value: Value, wanted: InputLayout) -> Value:
+        block = self.layouts.block[value] if self.layouts.block[value] in wanted.blocks else wanted.blocks[0]
+        value = self._in(value, block, wanted.halo != NO_HALO)
+        if wanted.halo != NO_HALO:
             have = self.layouts.halo.get(value, NO_HALO)
-            wider = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, need.halo, strict=True))
+            wider = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, wanted.halo, strict=True))
             self.layouts.halo[value] = cast(Halo, wider)
             if block == PLAIN:
                 self.layouts.planar.add(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from striate.codegen.elementwise import ElementwiseKernel, FinalizeReduction, PendingReduction, StridedReduction
 from striate.codegen.kernel import LANES
-from striate.codegen.launch import Buffer, Launch
+from striate.codegen.launch import Buffer, Launch, Operand
+from striate.codegen.options import CompileOptions
 from striate.codegen.region import (
     FLAT_CHUNK,
     LINE,
@@ -25,55 +26,16 @@ from striate.codegen.region import (
     Store,
 )
 from striate.codegen.storage import BLOCK, NO_HALO, Storage
-from striate.codegen.target import Target
 from striate.errors import GraphError
-from striate.graph.graph import Constant, Input
+from striate.graph.graph import Constant
 from striate.graph.op import Kind, Node, foreign_code
 from striate.graph.value import Value
-from striate.passes.fuse import Group, Plan, domain_of
+from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.reduction import reduction_of
+from striate.passes.fuse import Group, Plan, domain_of, reduction_mode
 from striate.passes.layout import Layouts
 
 Strides = tuple[int, int, int, int, int]
-
-
-@dataclass
-class LoweringContext:
-    """What an operation needs to know to write its phases."""
-
-    node: Node
-    layouts: Layouts
-    target: Target
-    winograd: bool
-    region: Region
-    region_operands: tuple[Any, ...]
-    prologue: Region | None  # whose last value is the node's input, where that is not in memory
-    prologue_operands: tuple[Any, ...]
-    buffer: Callable[..., Buffer]
-    single_sample: bool
-    single_threaded: bool
-    batch_specialized: list[Node]  # nodes that are lowered otherwise for one sample than for many
-    constant_inputs: frozenset[str]
-
-    def stays(self, value: Value) -> bool:
-        """Whether the value is an input that stays as it is from run to run."""
-        return isinstance(value.node.op, Input) and value.node.op.name in self.constant_inputs
-
-    def storage(self, value: Value) -> Storage:
-        """Where a value's elements lie."""
-        return self.layouts.storage(value)
-
-    @property
-    def domain(self) -> Domain:
-        """The domain of the fused region."""
-        return self.region.domain
-
-
-class Lowers(Protocol):
-    """Operations that have kernels of their own."""
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        """The phases that compute the node and run the site's region."""
-        ...
 
 
 @dataclass
@@ -88,6 +50,11 @@ class Lowered:
     partials: dict[Node, Buffer] = field(default_factory=dict[Node, Buffer])
     batch_specialized: list[Node] = field(default_factory=list[Node])
 
+    @property
+    def flops(self) -> int:
+        """Floating point operations of a run with one sample."""
+        return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
+
 
 STREAMED = 8
 """Arrays of as many cores' L2 and more are written past the caches, which would not keep them until they are read, and
@@ -95,40 +62,27 @@ which read every line before it is written. (Measured: of arrays of 17 MB a step
 of 9 MB nothing, of 6 MB it loses 7 %.)"""
 
 
-def lower(
-    plan: Plan,
-    target: Target,
-    winograd: bool,
-    single_sample: bool = False,
-    single_threaded: bool = False,
-    samples: int = 0,
-) -> Lowered:
-    """Every group's phases in order; ``single`` says that the program is for N = 1, ``alone`` that one thread runs it.
+SINGLE_THREADED_WORK = 1 << 23
+"""Operations, with a byte moved counted as one, up to which a program runs on the caller's thread: 80 µs of work, which
+is about what it takes a thread that sleeps to wake up and help."""
 
-    Neither changes a sum's order but where ``single`` makes another algorithm the better one. ``samples``, where known,
-    are those of a usual batch: what is written past the caches follows from it, and no bit of any result.
+
+def lower(plan: Plan, options: CompileOptions) -> Lowered:
+    """Every group's launches in order.
+
+    A program for one sample that is little work is lowered for one thread: no sum has another order then.
     """
-    return _Lowerer(plan, target, winograd, single_sample, single_threaded, samples).run()
-
-
-def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """(everything, per_sample): what stays apart in a reduction that kernels run along."""
-    result = node.outputs[0].type
-    everything = result.size() == 1 and not result.batched
-    return everything, not everything and layouts.block[node.outputs[0]] == BLOCK
+    lowered = _Lowerer(plan, options).run()
+    if options.single_sample and lowered.flops <= SINGLE_THREADED_WORK:
+        return _Lowerer(plan, replace(options, single_threaded=True)).run()
+    return lowered
 
 
 class _Lowerer:
-    def __init__(
-        self, plan: Plan, target: Target, winograd: bool, single_sample: bool, single_threaded: bool, samples: int
-    ) -> None:
+    def __init__(self, plan: Plan, options: CompileOptions) -> None:
         self.plan = plan
-        self.samples = samples
-        self.single_sample = single_sample
-        self.single_threaded = single_threaded
+        self.options = options
         self.layouts = plan.layouts
-        self.target = target
-        self.winograd = winograd
         self.done = Lowered()
         self.partial_groups: dict[Node, tuple[int, int]] = {}
 
@@ -159,16 +113,15 @@ class _Lowerer:
         writes = tuple(item.operand for item in (*region.stores, *region.accumulations))
         return [Launch("map", path, ElementwiseKernel(region), operands, region.domain.chunks, writes=writes)]
 
-    def _anchor(self, group: Group, region: Region, operands: tuple[Any, ...]) -> list[Launch]:
+    def _anchor(self, group: Group, region: Region, operands: tuple[Operand, ...]) -> list[Launch]:
         node = cast(Node, group.anchor)
         prologue, prologue_operands = _entry(self, group) if group.prologue is not None else (None, ())
+        assert isinstance(node.op, Anchor)
         context = LoweringContext(
-            node, self.layouts, self.target, self.winograd, region, operands, prologue, prologue_operands, Buffer,
-            self.single_sample, self.single_threaded, self.done.batch_specialized, self.plan.constant_inputs,
+            node, self.layouts.algorithms[node], self.options, self.layouts.storage, region, operands, prologue,
+            prologue_operands, self.done.batch_specialized,
         )  # fmt: skip
-        if not hasattr(node.op, "lower"):
-            raise GraphError(f"{node.op} at {node.path!r} has no kernel")
-        return cast(Lowers, node.op).lower(context)
+        return node.op.lower(context)
 
     def _finished(self, node: Node) -> PendingReduction:
         (x,) = node.inputs
@@ -178,11 +131,15 @@ class _Lowerer:
         count = x.type.size() // result.size()
         batched = x.type.batched and not result.batched
         groups = self.partial_groups[node]
-        return PendingReduction(node.op, x.dtype, everything, per_sample, _blocks(domain), groups, count, batched)
+        return PendingReduction(
+            reduction_of(node), x.dtype, everything, per_sample, _blocks(domain), groups, count, batched
+        )
 
     def streams(self, value: Value) -> bool:
         """Whether the array of a value is too large for caches."""
-        large = self.layouts.storage(value).bytes_per_sample * self.samples >= STREAMED * self.target.l2
+        large = (
+            self.layouts.storage(value).bytes_per_sample * self.options.capacity >= STREAMED * self.options.target.l2
+        )
         return large and value.type.batched
 
     def partial_sums(self, node: Node, domain: Domain, inside_finish: bool) -> Buffer:
@@ -194,7 +151,7 @@ class _Lowerer:
         groups = (-(-domain.pixels // LANES), 0) if flat_finish else domain.groups
         self.partial_groups[node] = groups
         _, per_sample = reduction_mode(self.layouts, node)
-        size = _blocks(domain) * cast(Any, node.op).partials * LANES * 8
+        size = _blocks(domain) * reduction_of(node).partials(node.inputs[0].dtype) * LANES * 8
         if per_sample:
             samples = domain.samples
             buffer = Buffer(f"partials {node.path}", samples * size if samples else 0, 0 if samples else size)
@@ -205,7 +162,7 @@ class _Lowerer:
         return buffer
 
 
-def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Any, ...]]:
+def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Operand, ...]]:
     """The region that computes what enters an anchor, and its operands; its last value is the result."""
     value = cast(Value, group.prologue)
     builder = _RegionBuilder(lowerer, Group(group.index, domain_of(lowerer.layouts, value), reads=group.reads))
@@ -227,8 +184,8 @@ class _RegionBuilder:
         self.domain = cast(Domain, group.domain)
         self.instructions: list[Instruction] = []
         self.numbers: dict[Value, int] = {}
-        self.operands: list[Any] = []
-        self.slots: dict[Any, int] = {}
+        self.operands: list[Operand] = []
+        self.places: dict[Operand, int] = {}
         self.paths: list[str] = []
         self.registers: dict[Value, int] = {}
         if group.anchor:
@@ -237,7 +194,7 @@ class _RegionBuilder:
             for value in node.outputs:
                 self.registers[value] = len(self.registers)
 
-    def build(self, values: Iterable[Value] = ()) -> tuple[Region, tuple[Any, ...]]:
+    def build(self, values: Iterable[Value] = ()) -> tuple[Region, tuple[Operand, ...]]:
         """The region and its operands; ``values`` are computed though nothing stores them."""
         for value in values:
             self._value(value)
@@ -250,13 +207,14 @@ class _RegionBuilder:
             dtype = self.layouts.dtype(value)
             whole_lines = LANES * dtype.numpy.itemsize >= LINE
             streams = whole_lines and self.lowerer.streams(value)
-            stores.append(Store(number, self._slot(value), dtype, strides, origin, halo, exact, streams))
+            stores.append(Store(number, self._place(value), dtype, strides, origin, halo, exact, streams))
         sums: list[Accumulate] = []
         for node in self.group.reductions:
             number = self._value(node.inputs[0])
             everything, per_sample = reduction_mode(self.layouts, node)
             buffer = self.lowerer.partial_sums(node, self.domain, bool(self.group.finishes))
-            sums.append(Accumulate(node.op, number, self._slot(buffer), per_sample, everything))
+            reduction, dtype = reduction_of(node), node.inputs[0].dtype
+            sums.append(Accumulate(reduction, number, self._place(buffer), per_sample, everything, dtype))
             self.paths.append(node.path)
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 
@@ -264,11 +222,11 @@ class _RegionBuilder:
         """The path of most of the work."""
         return max(self.paths, key=self.paths.count) if self.paths else ""
 
-    def _slot(self, what: Any) -> int:
-        if what not in self.slots:
-            self.slots[what] = len(self.operands)
+    def _place(self, what: Operand) -> int:
+        if what not in self.places:
+            self.places[what] = len(self.operands)
             self.operands.append(what)
-        return self.slots[what]
+        return self.places[what]
 
     def _add(self, value: Value, instruction: Instruction) -> int:
         self.instructions.append(instruction)
@@ -285,7 +243,7 @@ class _RegionBuilder:
         if isinstance(op, Constant):
             return self._add(value, Number(op.number, value.dtype))
         if kind is Kind.SIZE:
-            count, batched = cast(Any, op).elements(value.node.inputs[0].type)
+            count, batched = reduction_of(value.node).elements(value.node.inputs[0].type)
             return self._add(value, ElementCount(count, batched, value.dtype))
         home = self.lowerer.plan.in_memory.get(value)
         if home is not None and home != self.group.index:
@@ -319,7 +277,7 @@ class _RegionBuilder:
         return FLAT_CHUNK if self.domain.samples else self.domain.pixels
 
     def _load(self, value: Value) -> Load:
-        operand = self._slot(value)
+        operand = self._place(value)
         type = value.type
         if type.size() == 1 and not type.batched:
             return Load(operand, self.layouts.dtype(value), (0, 0, 0, 0, 0), self.layouts.storage(value).origin, False)
@@ -366,6 +324,6 @@ def _strided_phase(layouts: Layouts, node: Node) -> Launch:
     """A reduction over any axes of a plain array, element by element."""
     (x,) = node.inputs
     shape = x.type.concrete(1)
-    kernel = StridedReduction(node.op, x.dtype, shape, cast(Any, node.op).axes, x.type.batched)
+    kernel = StridedReduction(reduction_of(node), x.dtype, shape, reduction_of(node).axes, x.type.batched)
     kept = x.type.batched and 0 not in kernel.axes
     return Launch("reduction", node.path, kernel, (x, *node.outputs), (1, 1) if kept else (1, 0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-ALIGNMENT = 64
+from striate.runtime.arena import ALIGNMENT
+
 PAGE = 4096
 
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType, round_to_bfloat16
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import Graph, rewrite
-from striate.graph.op import Kind, Node
+from striate.graph.op import Gradients, Kind, Needed, Node, Values
 from striate.graph.value import Array, Value
+from striate.ops.anchor import Anchor
 from striate.passes.fuse import fuse
 from striate.passes.layout import Layouts, layout
 
@@ -30,27 +33,27 @@ _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 class Narrow(Elementwise):
     """y = x rounded to bfloat16, to the nearest, ties to even"""
 
-    stored: ClassVar[DType] = DType.bfloat16
+    stored_dtype: ClassVar[DType | None] = DType.bfloat16
 
     def reference(self, x: Array) -> Array:
         return round_to_bfloat16(x)
 
-    def gradient(self, inputs: Any, outputs: Any, output_gradients: Any, needed: Any) -> Any:
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return output_gradients
 
-    def emit(self, k: Any, *inputs: Any) -> Any:
-        return k.rounded(inputs[0])
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        return k.rounded(x)
 
 
-def narrow(graph: Graph, observed: Iterable[str] = ()) -> Graph:
+def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """The graph with a ``narrow`` node after every value that is to be stored in bfloat16.
 
     Outputs named in ``observed`` have no say in it: watching a step changes nothing of it.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}
-    laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured))
-    chosen = _chosen(laid_out)
+    laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured), options)
+    chosen = _chosen(laid_out, options)
     readers: dict[Value, Value] = {}
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -65,9 +68,9 @@ def narrow(graph: Graph, observed: Iterable[str] = ()) -> Graph:
     return rewrite(graph, replace)
 
 
-def _chosen(laid_out: Layouts) -> set[Value]:
+def _chosen(laid_out: Layouts, options: CompileOptions) -> set[Value]:
     """The values of the graph before it was laid out that shall be rounded."""
-    plan = fuse(laid_out)
+    plan = fuse(laid_out, options)
     leaving = {*laid_out.graph.outputs.values(), *laid_out.graph.updates.values()}
     viewed = {*laid_out.alias, *laid_out.alias.values()}
     readers = laid_out.graph.consumers()
@@ -85,5 +88,4 @@ def _reads(node: Node, value: Value) -> bool:
     """Whether an operation can read the value in bfloat16."""
     if node.op.kind in _IN_REGISTERS:
         return True
-    reads: Any = getattr(node.op, "reads_bfloat16", None)
-    return bool(reads and reads(node.inputs, value))
+    return isinstance(node.op, Anchor) and node.op.reads_bfloat16(node.inputs, value)

@@ -43,7 +43,7 @@ def _sums_over_samples(node: Node) -> bool:
 
 def _origin(y: Value) -> Node:
     """What computes y, rounding to what is stored left aside."""
-    return y.node.inputs[0].node if getattr(y.node.op, "stored", None) else y.node
+    return y.node.inputs[0].node if y.node.op.stored_dtype else y.node
 
 
 def _full(node: Node) -> list[Value]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from striate.graph.arithmetic import Add, Multiply, Reshape, Subtract
 from striate.graph.graph import Constant, Graph, rewrite
-from striate.graph.op import Kind, Node
+from striate.graph.op import Composite, Kind, Node
 from striate.graph.value import Value
 
 
@@ -14,12 +12,9 @@ def expand(graph: Graph) -> Graph:
     """Replaces composite operations by what they are made of."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if node.op.kind is not Kind.COMPOSITE:
-            return None
-        result: Value | tuple[Value, ...] = cast(Any, node.op).expand(*inputs)
-        return result if isinstance(result, tuple) else (result,)
+        return node.op.expand(*inputs) if isinstance(node.op, Composite) else None
 
-    while any(node.op.kind is Kind.COMPOSITE for node in graph.nodes):
+    while any(isinstance(node.op, Composite) for node in graph.nodes):
         graph = rewrite(graph, replace)
     return graph
 

@@ -16,13 +16,17 @@ from typing import Any, cast
 
 import numpy as np
 
+from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer
-from striate.errors import ModelFileError, ShapeError, StriateError
+from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
 from striate.nn.module import Module, Standardization
+from striate.options import path as checked_path
+from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
 from striate.persistence.container import (
+    LONGEST_NAME,
     Header,
     encode,
     names_of,
@@ -54,18 +58,25 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
     if isinstance(model, LoadedModel):
         types = model.input_types
     elif input_shape is not None:
-        types = (TensorType(model.dtype or DType.float32, (N, *input_shape)),)
+        types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
     else:
         types = cast("tuple[TensorType, ...] | None", vars(model).get("_example"))
     if types is None:
         raise ShapeError(
-            "the model was not called yet, so the shape of its input is not known\n"
+            "the model has not been called, so the shape of its input is unknown\n"
             "  help: call the model on data once, or give input_shape=(channels, height, width)"
         )
     floats = [type.with_dtype(model.dtype or DType.float32) if type.dtype is DType.uint8 else type for type in types]
     with Trace() as trace:
         outputs = model(*(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(floats)))
         return trace.graph(_named(outputs))
+
+
+def _sizes(shape: object) -> tuple[int, ...]:
+    """The shape of one sample; raises ``OptionError``."""
+    if not isinstance(shape, tuple | list):
+        raise OptionError(f"input_shape={shape!r}; expected the shape of one sample, such as (3, 32, 32)")
+    return tuple(whole_number("input_shape: a size", size, 1) for size in cast("Sequence[object]", shape))
 
 
 def _named(outputs: object) -> dict[str, Value]:
@@ -78,9 +89,7 @@ def _named(outputs: object) -> dict[str, Value]:
         items = cast("Mapping[object, object]", outputs)
     if items and all(isinstance(value, Value) for value in items.values()):
         return {f"out.{name}": cast(Value, value) for name, value in items.items()}
-    raise ModelFileError(
-        f"a model can be saved whose forward returns arrays, or a tuple or dict of them, not {outputs!r}"
-    )
+    raise ModelFileError(f"a model is saved if its forward returns arrays, or a tuple or dict of them, not {outputs!r}")
 
 
 def save(
@@ -92,26 +101,52 @@ def save(
 ) -> None:
     """Writes weights, graph, classes and standardizer into one safetensors file; the old file stays until it is done.
 
-    ``input_shape`` is that of one sample, by default the one that the model was called with last; ``classes`` are by
-    default the model's attribute of that name. Raises ``ShapeError`` while sizes are unknown, ``ModelFileError`` where
-    the model or the path cannot be used.
+    ``input_shape`` is that of one sample, by default the one that the model was called with last; ``classes``, the
+    names of the model's outputs, are by default the model's attribute of that name. Raises ``ShapeError`` while sizes
+    are unknown, ``OptionError`` for what is not a model, a path, a shape or a list of as many different names as the
+    model has outputs, ``ModelFileError`` where the model or the path cannot be used.
     """
+    require_instance("model", model, Module, "nn.Sequential(…)")
+    target = checked_path("path", path)
     graph = predict_graph(model, input_shape)
     state = model.state_dict()
     if clash := [name for name in graph.captured if name in state]:
         raise ModelFileError(f"the name {clash[0]!r} is used twice")
-    names = classes if classes is not None else cast("Sequence[str]", getattr(model, "classes", ()))
+    names = _names_of_outputs(graph, classes if classes is not None else getattr(model, "classes", ()))
     standardizer = _standardizer_of(model)
     document = {
         "version": FORMAT_VERSION,
         "striate": VERSION,
         "graph": graph_document(graph),
         "state": list(state),
-        "classes": [str(name) for name in names],
+        "classes": list(names),
         "standardizer": None if standardizer is None else standardizer.to_json(),
     }
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    write_atomically(Path(path), encode({**state, **graph.captured}, {ENTRY: text}))
+    write_atomically(target, encode({**state, **graph.captured}, {ENTRY: text}))
+
+
+def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
+    """The names of the classes, none or one for each output; raises ``OptionError``."""
+    found = class_names(names)
+    if any(len(name) > LONGEST_NAME or not _is_text(name) for name in found):
+        raise OptionError(f"classes: expected names of up to {LONGEST_NAME} characters of Unicode")
+    counts = [value.shape[1] for value in graph.outputs.values() if value.type.rank > 1]
+    if found and len(found) not in counts:
+        outputs = " or ".join(str(count) for count in counts) or "no named"
+        raise OptionError(
+            f"{len(found)} classes for a model of {outputs} outputs\n  help: one name for each output, or classes=()"
+        )
+    return found
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file can hold it: halves of surrogate pairs have no bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
@@ -126,9 +161,10 @@ def _standardizer_of(model: Module) -> Standardizer | None:
 def load(path: str | Path) -> LoadedModel:
     """The model in a file that ``save`` wrote: it predicts, without the source that defined it.
 
-    Raises ``ModelFileError`` naming the path, what is wrong with the file, and the cure.
+    Raises ``ModelFileError`` naming the path, what is wrong with the file, and the cure; ``OptionError`` for what is
+    not a path.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     with open_regular(path) as stream:
         try:
             header = read_header(path, stream)
@@ -157,7 +193,7 @@ def _model_document(path: Path, header: Header) -> dict[str, object]:
     text = header.metadata.get(ENTRY)
     if text is None:
         raise ModelFileError(
-            f"{path}: a safetensors file, but none of striate: it holds weights without a network\n"
+            f"{path}: a safetensors file that striate did not write: it holds weights without a network\n"
             "  help: build the network and give it the weights: "
             "model.load_state_dict(safetensors.numpy.load_file(path))"
         )
@@ -167,9 +203,9 @@ def _model_document(path: Path, header: Header) -> dict[str, object]:
             f"{path}: written in version {str(document.get('version'))[:20]} of the format, "
             f"this striate reads version {FORMAT_VERSION}\n  help: update striate"
         )
-    wanted = {"version", "striate", "graph", "state", "classes", "standardizer"}
-    if set(document) != wanted:
-        raise ModelFileError(f"{path}: the model: wanted {sorted(wanted)}, found {sorted(document)[:8]}")
+    expected = {"version", "striate", "graph", "state", "classes", "standardizer"}
+    if set(document) != expected:
+        raise ModelFileError(f"{path}: the model: expected {sorted(expected)}, found {sorted(document)[:8]}")
     return document
 
 
@@ -185,7 +221,7 @@ def _check_tensors(path: Path, graph: Graph, header: Header, state: list[str]) -
         raise ModelFileError(f"{path}: its tensors mix {', '.join(sorted(dtype.value for dtype in floats))}")
     for name, place in zip(state, places):
         if not place.dtype.is_float and (place.dtype is not DType.int64 or place.shape):
-            raise ModelFileError(f"{path}: tensor {name[:80]!r} is {place.dtype.value} {place.shape}, wanted floats")
+            raise ModelFileError(f"{path}: tensor {name[:80]!r} is {place.dtype.value} {place.shape}, expected floats")
     for node in graph.sources():
         op = node.op
         assert isinstance(op, Input)

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whatever happens while they are written."""
+"""Writes files so that an interruption leaves either the old or the new contents."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from striate.errors import ModelFileError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under another name in the same folder, brings it to the disk, and gives it its name.
+    """Writes a file under another name in the same folder, brings it to the disk, and renames it.
 
     Raises ``ModelFileError`` where the folder is missing or cannot be written; the old file is then as it was.
     """
+    if path.is_dir():
+        raise ModelFileError(f"{path}: a folder\n  help: give the path of a file, such as {path / 'model.safetensors'}")
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -25,9 +27,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         temporary = ""
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else None
         raise ModelFileError(
-            f"{path}: cannot be written: {error.strerror or error}\n"
+            f"{path}: cannot be written: {reason or error}\n"
             "  help: give a path in an existing folder that you may write to, on a disk with room"
         ) from error
     finally:

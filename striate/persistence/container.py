@@ -68,16 +68,21 @@ class Header:
 
 def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file."""
-    # safetensors writes the memory as it lies, so a transposed view would be stored in the wrong order.
-    ready = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    # safetensors writes the memory in the order in which it lies, so a transposed view would be stored wrongly.
+    ready = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+        for name, array in tensors.items()
+    }
     content = to_safetensors(ready, dict(metadata))
     if int.from_bytes(content[:8], "little") > LARGEST_HEADER:
-        raise ModelFileError(f"a model whose description is larger than {LARGEST_HEADER // 10**6} MB cannot be saved")
+        raise ModelFileError(
+            f"the description of this model is larger than {LARGEST_HEADER // 10**6} MB and cannot be saved"
+        )
     return content
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file; raises ``ModelFileError`` where it is missing, no file, or not ours to read."""
+    """Opens a file; raises ``ModelFileError`` where it is missing, not a file, or unreadable."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
             what = "a folder" if path.is_dir() else "not a regular file"
@@ -123,7 +128,7 @@ def read_header(path: Path, stream: BinaryIO) -> Header:
 def _place(where: str, entry: object, base: int, size: int) -> Place:
     fields = object_of(entry, where)
     if set(fields) != _KEYS:
-        raise ModelFileError(f"{where}: wanted dtype, shape and data_offsets, found {sorted(fields)[:8]}")
+        raise ModelFileError(f"{where}: expected dtype, shape and data_offsets, found {sorted(fields)[:8]}")
     dtype, shape, offsets = fields["dtype"], numbers_of(fields["shape"], where), fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise ModelFileError(f"{where}: dtype {str(dtype)[:40]!r} is unknown\n  known: {', '.join(_DTYPES)}")
@@ -136,10 +141,10 @@ def _place(where: str, entry: object, base: int, size: int) -> Place:
             "  help: the file is truncated or hostile; save the model again, or copy it again"
         )
     found = _DTYPES[dtype]
-    wanted = math.prod(shape) * found.numpy.itemsize
-    if wanted != ends[1] - ends[0]:
+    expected = math.prod(shape) * found.numpy.itemsize
+    if expected != ends[1] - ends[0]:
         raise ModelFileError(
-            f"{where}: {dtype} {list(shape)} are {wanted:,} bytes, but {ends[1] - ends[0]:,} are there"
+            f"{where}: {dtype} {list(shape)} are {expected:,} bytes, but {ends[1] - ends[0]:,} are there"
         )
     return Place(found, shape, base + ends[0], base + ends[1])
 
@@ -153,7 +158,7 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
             raise ModelFileError(f"{path}: tensors {before[:80]!r} and {name[:80]!r} {kind}")
         end, before = place.stop, name
     if end != size:
-        raise ModelFileError(f"{path}: {size - end:,} bytes behind the last tensor belong to none")
+        raise ModelFileError(f"{path}: {size - end:,} bytes after the last tensor belong to no tensor")
 
 
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
@@ -195,20 +200,20 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def object_of(document: object, where: str) -> dict[str, object]:
     """A JSON object, or ``ModelFileError``."""
     if not isinstance(document, dict):
-        raise ModelFileError(f"{where}: wanted an object, found {type(document).__name__}")
+        raise ModelFileError(f"{where}: expected an object, found {type(document).__name__}")
     return cast("dict[str, object]", document)
 
 
 def list_of(document: object, where: str) -> list[object]:
     """A JSON list, or ``ModelFileError``."""
     if not isinstance(document, list):
-        raise ModelFileError(f"{where}: wanted a list, found {type(document).__name__}")
+        raise ModelFileError(f"{where}: expected a list, found {type(document).__name__}")
     return cast("list[object]", document)
 
 
@@ -225,5 +230,5 @@ def names_of(document: object, where: str) -> list[str]:
     """A JSON list of texts, no longer than names are, or ``ModelFileError``."""
     found = list_of(document, where)
     if not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in found):
-        raise ModelFileError(f"{where}: wanted names of up to {LONGEST_NAME} characters")
+        raise ModelFileError(f"{where}: expected names of up to {LONGEST_NAME} characters")
     return cast("list[str]", found)

@@ -4,8 +4,8 @@
                 "path": "conv1"}, …],
      "inputs": ["x"], "outputs": {"out": [17, 0]}, "captured": ["constant.0"]}
 
-An input [3, 0] is output 0 of node 3, which stands before its reader. Nothing in such a document is executed: a class
-is looked up among the registered ones, and each field is held to the type that the class declares for it.
+An input [3, 0] is output 0 of node 3, which precedes its reader. Nothing in such a document is executed: a class is
+looked up among the registered ones, and each field must have the type that the class declares for it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def graph_from_document(document: object, captured: Mapping[str, Array], where: 
             sources[node.op.name] = node.outputs[0]
     inputs = names_of(entries["inputs"], f"{where}: inputs")
     if missing := [name for name in inputs if name not in sources or type(sources[name].node.op) is not Input]:
-        raise ModelFileError(f"{where}: input {missing[0][:80]!r} is no node")
+        raise ModelFileError(f"{where}: input {missing[0][:80]!r} is not a node")
     outputs = {
         name: _value(reference, nodes, f"{where}: output {name[:80]!r}")
         for name, reference in object_of(entries["outputs"], f"{where}: outputs").items()
@@ -124,7 +124,7 @@ def graph_from_document(document: object, captured: Mapping[str, Array], where: 
     held = {name: captured[name] for name in closed_over}
     for name, value in sources.items():
         if type(value.node.op) is Input and name not in inputs and name not in held:
-            raise ModelFileError(f"{where}: input {name[:80]!r} is given by nobody")
+            raise ModelFileError(f"{where}: input {name[:80]!r} is never given")
     ordered = {name: sources[name] for name in (*inputs, *(name for name in sources if name not in inputs))}
     try:
         return check(Graph(ordered, outputs, {}, held), "load")
@@ -143,7 +143,7 @@ def _node(entry: object, before: list[Node], where: str) -> Node:
             "  help: import the module that registers this operation before loading, or update striate"
         )
     if not isinstance(path, str) or len(path) > LONGEST_NAME:
-        raise ModelFileError(f"{where}: its path is no text of up to {LONGEST_NAME} characters")
+        raise ModelFileError(f"{where}: its path is not a text of up to {LONGEST_NAME} characters")
     where = f"{where}, {name} at {path!r}"
     op = _operation(known[name], parts["fields"], where)
     inputs = tuple(_value(one, before, where) for one in list_of(parts["inputs"], f"{where}: inputs"))
@@ -214,7 +214,7 @@ def _tuple(items: list[object], hints: tuple[Any, ...], where: str) -> tuple[Any
     if len(hints) == 2 and hints[1] is Ellipsis:
         hints = (hints[0],) * len(items)
     if len(hints) != len(items) or len(items) > LONGEST_NAME:
-        raise ModelFileError(f"{where}: {len(items)} items, wanted {len(hints)}")
+        raise ModelFileError(f"{where}: {len(items)} items, expected {len(hints)}")
     return tuple(_decoded(item, hint, where) for item, hint in zip(items, hints, strict=True))
 
 
@@ -245,14 +245,14 @@ def _tensor_type(content: object, where: str) -> TensorType:
 def _value(reference: object, nodes: list[Node], where: str) -> Value:
     place = numbers_of(reference, where)
     if len(place) != 2 or place[0] >= len(nodes) or place[1] >= len(nodes[place[0]].outputs):
-        raise ModelFileError(f"{where}: reads {list(place)[:4]}, which no node before it makes")
+        raise ModelFileError(f"{where}: reads {list(place)[:4]}, which no earlier node computes")
     return nodes[place[0]].outputs[place[1]]
 
 
 def _exactly(document: object, keys: set[str], where: str) -> dict[str, object]:
     found = object_of(document, where)
     if set(found) != keys:
-        raise ModelFileError(f"{where}: wanted {', '.join(sorted(keys))}, found {', '.join(sorted(found)[:8])[:200]}")
+        raise ModelFileError(f"{where}: expected {', '.join(sorted(keys))}, found {', '.join(sorted(found)[:8])[:200]}")
     return found
 
 

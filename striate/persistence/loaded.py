@@ -1,4 +1,4 @@
-"""A model that came from a file: weights and the graph that was traced when it was saved."""
+"""A model from a file: its weights, and the graph that was traced when it was saved."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from striate.tracing import KEY, active_trace
 class LoadedModel(Module):
     """y = the saved graph of x
 
-    Predicts as the saved model did, without its source; ``state_dict`` has the names it was saved under. Its batch
-    normalizations keep the running statistics of the file, also where it is trained further.
+    Predicts as the saved model did, without its source; ``state_dict`` has the names under which it was saved. Batch
+    normalization uses the running statistics of the file and keeps them, also when the model is trained further.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LoadedModel(Module):
         for name, array in tensors.items():
             role = Role.LEARNED if name in learned else Role.BUFFER if array.dtype.kind == "f" else Role.COUNTER
             dtype = "float32" if role is Role.COUNTER else array.dtype.name
-            # The name is the file's and may be that of a method, so it is no attribute: the dot keeps them apart.
+            # The name comes from the file and may be that of a method; the dot keeps it from becoming an attribute.
             setattr(self, f"tensor.{name}", Parameter(np.asarray(array), role=role, dtype=dtype))
         self._parameters = {key.removeprefix("tensor."): slot for key, slot in self._parameters.items()}
         self._example = self.input_types
@@ -73,10 +73,10 @@ class LoadedModel(Module):
         return f"{', '.join(map(str, self.input_types))} → {outputs}"
 
     def forward(self, *inputs: Value) -> Any:
-        wanted = self.input_types
-        if [value.shape for value in inputs] != [type.shape for type in wanted]:
+        expected = self.input_types
+        if [value.shape for value in inputs] != [type.shape for type in expected]:
             raise ShapeError(
-                f"this model was saved for inputs {', '.join(map(str, wanted))}, "
+                f"this model was saved for inputs {', '.join(map(str, expected))}, "
                 f"not {', '.join(str(value.type) for value in inputs)}"
             )
         trace, outside = active_trace("LoadedModel"), current_path()

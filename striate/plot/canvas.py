@@ -1,6 +1,6 @@
-"""What all drawings share: the figure, the colours, how pictures and signed numbers are shown.
+"""What all figures share: layout, colours, and how pictures and signed numbers are shown.
 
-A figure is made without pyplot: it belongs to whoever asked for it, needs no display, and a notebook shows it.
+Figures are made without pyplot, so they belong to the caller, need no display, and are shown by a notebook.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from striate import options
 from striate.errors import OptionError
 from striate.persistence import write_atomically
 
@@ -24,13 +25,13 @@ Array = npt.NDArray[Any]
 INK, FAINT, RULE = "#202124", "#6e7278", "#d5d8dc"
 BLUE, RED, GREEN, ORANGE = "#2166ac", "#b2182b", "#2a7f4f", "#d9822b"
 SIGNED = "RdBu_r"
-"""Below zero blue, above it red, zero white."""
+"""Negative numbers are blue, positive ones red, zero is white."""
 HEAT = "inferno"
 _DOTS = 120
 
 
 class Drawing(Figure):
-    """A figure that a notebook shows as it is: others are shown only once pyplot is at work."""
+    """A figure that a notebook shows by itself; it shows other figures only after pyplot was imported."""
 
     def _repr_png_(self) -> bytes:
         return written(self, "png")
@@ -44,7 +45,7 @@ def written(figure: Figure, ending: str) -> bytes:
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
-    """A figure of so many inches; the room for title and note comes on top."""
+    """A figure of this size in inches, plus the room for title and note at the top."""
     head = (0.42 if title else 0.1) + 0.24 * (note.count("\n") + 1 if note else 0)
     figure = Drawing(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
     FigureCanvasAgg(figure)
@@ -59,10 +60,10 @@ def new_figure(width: float, height: float, title: str = "", note: str = "") -> 
 
 
 def finished(figure: Figure, path: str | Path | None) -> Figure:
-    """Writes the figure where a path is given (PNG, PDF, SVG … by its ending), completely or not at all."""
+    """Writes the figure to ``path``, if given (PNG, PDF, SVG … by its ending), completely or not at all."""
     if path is None:
         return figure
-    target = Path(path)
+    target = options.path("path", path)
     ending = target.suffix.lower().removeprefix(".")
     known = sorted(figure.canvas.get_supported_filetypes())
     if ending not in known:
@@ -72,7 +73,7 @@ def finished(figure: Figure, path: str | Path | None) -> Figure:
 
 
 class Grid:
-    """Cells of equal size below the head of a figure, in inches; each picture has a caption of ``lines`` above it."""
+    """Cells of equal size below the title, in inches, each with a caption of ``lines`` lines above it."""
 
     def __init__(
         self, rows: int, columns: int, cell: float, title: str, note: str = "", lines: int = 1, aspect: float = 1.0,
@@ -103,7 +104,7 @@ class Grid:
         return axes
 
     def colour_bar(self, image: Any, low: str, high: str) -> None:
-        """A narrow bar right of the cells, its ends named."""
+        """A narrow colour bar to the right of the cells, with labels at both ends."""
         x = self._margin + self.columns * (self._cell + self._gap) + 0.06
         height = min(self._high, 1.6)
         y = self._top - self._caption - self._high
@@ -116,13 +117,13 @@ class Grid:
 
 
 def _least_width(title: str, note: str) -> float:
-    """Inches that the head needs, roughly."""
+    """The approximate width of title and note in inches."""
     longest = max((len(line) for line in note.splitlines()), default=0)
     return 0.4 + max(0.092 * len(title), 0.063 * longest)
 
 
 def bare(axes: Axes) -> None:
-    """Neither ticks nor numbers; a thin frame."""
+    """Removes ticks and numbers and leaves a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -131,7 +132,7 @@ def bare(axes: Axes) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """Axes of a curve: ticks, a faint grid, no frame above and right."""
+    """Axes for curves: ticks, a faint grid, no frame above and on the right."""
     axes.grid(True, color="#eceef0", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, colors=FAINT, length=3)
@@ -141,7 +142,7 @@ def plain(axes: Axes) -> None:
 
 
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
-    """A picture (C, H, W): 1 channel in grey, 3 in colour, others by their mean; floats from their least to largest."""
+    """A picture (C, H, W): 1 channel in grey, 3 in colour, others by their mean; floats are scaled to their range."""
     pixels = as_pixels(picture)
     if faint:
         pixels = 0.55 + 0.45 * (pixels if pixels.ndim == 2 else pixels.mean(axis=2))

@@ -1,4 +1,4 @@
-"""Which part of a picture a class is seen in, laid over the picture."""
+"""Which part of a picture a model sees a class in, drawn over the picture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Names = Sequence[str]
 
 
 def _class_line(model: Module, picture: Array, target: Target, classes: Names) -> str:
-    """``class 7, probability 99.8 %``, and what is predicted where that is another."""
+    """``class 7 (99.8 %)``, and the predicted class where that is another."""
     logits = scores(model, one_sample(model, picture))
     index, likely = class_index(model, target, logits[0]), int(np.argmax(logits[0]))
     probabilities = np.exp(log_softmax(logits))[0]
@@ -37,7 +37,7 @@ def _class_line(model: Module, picture: Array, target: Target, classes: Names) -
 def _picture(image: Any) -> Array:
     picture = np.asarray(image)
     if picture.ndim != 3:
-        raise ShapeError(f"one picture (C, H, W) is drawn, not an array of shape {picture.shape}")
+        raise ShapeError(f"expected one picture (C, H, W), got an array of shape {picture.shape}")
     return picture
 
 
@@ -60,7 +60,7 @@ def _signed_overlay(
 def saliency(
     model: Module, image: Any, target: Target = None, *, classes: Names = (), path: str | Path | None = None
 ) -> Figure:
-    """``insight.saliency`` over the picture; of several channels the one with the largest derivative counts.
+    """``insight.saliency`` over the picture: at each pixel the largest derivative of its channels.
 
     Red: a brighter pixel raises the class's score; blue: it lowers it.
     """
@@ -83,7 +83,7 @@ def integrated_gradients(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.integrated_gradients`` over the picture, summed over channels: what each pixel adds to the score."""
+    """``insight.integrated_gradients`` over the picture, summed over channels: the contribution of each pixel."""
     picture = _picture(image)
     found = insight.integrated_gradients(model, picture, target, baseline, steps).sum(axis=0)
     line = _class_line(model, picture, target, classes)
@@ -103,7 +103,7 @@ def occlusion(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.occlusion`` over the picture. Red: covering this place lowers the score; blue: it raises it."""
+    """``insight.occlusion`` over the picture. Red: covering this part lowers the score; blue: raises it."""
     picture = _picture(image)
     found = insight.occlusion(model, picture, target, window, stride, baseline)
     line = _class_line(model, picture, target, classes) + "; red: covering it lowers the score, blue: raises it"
@@ -119,7 +119,7 @@ def grad_cam(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.grad_cam`` over the picture: where a layer sees the class."""
+    """``insight.grad_cam`` over the picture: where a layer locates the class."""
     picture = _picture(image)
     heat = insight.grad_cam(model, picture, target, layer)
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
@@ -135,9 +135,7 @@ def grad_cam(
     show_picture(over, picture, faint=True)
     share = heat / (largest or 1.0)
     over.imshow(heat, cmap=HEAT, vmin=0, vmax=largest or 1.0, alpha=0.15 + 0.6 * share, interpolation="bilinear")
-    grid.colour_bar(
-        image_of_heat, "0", compact(largest) if largest else "0 everywhere:\nnothing speaks\nfor this class"
-    )
+    grid.colour_bar(image_of_heat, "0", compact(largest) if largest else "0 everywhere:\nno evidence for\nthis class")
     return finished(grid.figure, path)
 
 

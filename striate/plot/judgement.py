@@ -1,4 +1,4 @@
-"""How well it went: curves, the confusion matrix, the worst mistakes."""
+"""How good a model is: training curves, the confusion matrix, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from striate import options
 from striate.data.dataset import Dataset
 from striate.errors import DataError, OptionError
 from striate.insight import Confusion, worst_mistakes
@@ -35,7 +36,8 @@ from striate.train.history import History
 
 
 def curves(history: History, path: str | Path | None = None) -> Figure:
-    """Loss and held-out accuracy, epoch by epoch: ``history.plot()``. Raises ``DataError`` without epochs."""
+    """Loss and held-out accuracy by epoch: ``history.plot()``. Raises ``DataError`` for a history without epochs."""
+    options.require_instance("history", history, History, "trainer.history")
     if not len(history):
         raise DataError("the history has no finished epoch yet, so there is nothing to draw")
     numbers = [epoch.number for epoch in history]
@@ -81,12 +83,14 @@ def curves(history: History, path: str | Path | None = None) -> Figure:
 def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: str | Path | None = None) -> Figure:
     """The confusion matrix: rows are true classes, columns predictions; the right ones are green, mistakes red.
 
-    Shading is the share of the row's class; each cell shows its count. Takes a model and a data set, or what
-    ``insight.confusion`` gave.
+    Shading is the share of the row's class; each cell shows its count. Takes a model and a data set, or the result of
+    ``insight.confusion``.
     """
     if not isinstance(model, Confusion):
         if dataset is None:
-            raise OptionError("a confusion matrix needs a data set too: st.plot.confusion(model, held_out)")
+            raise OptionError(
+                "a confusion matrix of a model needs a data set as well\n  help: st.plot.confusion(model, held_out)"
+            )
         model = counted(model, dataset)
     found = model
     size = len(found.classes)
@@ -136,7 +140,7 @@ def _name_axes(axes: Any, classes: tuple[str, ...], size: float, rotated: bool) 
 
 
 def _coloured(shares: Array) -> Array:
-    """White to green on the diagonal, white to red beside it: a tenth of a class is a strong red already."""
+    """White to green on the diagonal, white to red elsewhere, where a tenth of a class is already a strong red."""
     right = np.eye(len(shares), dtype=bool)
     strength: Array = np.where(right, shares, np.minimum(1.0, np.sqrt(shares) * 1.3))[..., np.newaxis]
     full = np.where(right[..., np.newaxis], np.array([42, 127, 79]), np.array([178, 24, 43])) / 255
@@ -144,13 +148,13 @@ def _coloured(shares: Array) -> Array:
 
 
 def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path | None = None) -> Figure:
-    """The pictures that were predicted most confidently wrong, the worst first: true → predicted, its probability."""
+    """The wrong predictions with the largest loss, the worst first: true → predicted class, with its probability."""
     found = worst_mistakes(model, dataset, count)
     if not found:
         figure = new_figure(4.0, 0.5, f"No mistakes on {dataset.name}", f"all {len(dataset):,} samples are right")
         return finished(figure, path)
     if found[0].image.ndim != 3:
-        raise OptionError(f"{dataset.name} holds samples of shape {found[0].image.shape}, not pictures")
+        raise OptionError(f"{dataset.name} has samples of shape {found[0].image.shape}, not pictures (C, H, W)")
     columns = columns_for(len(found))
     height, width = found[0].image.shape[1:]
     note = "true class → prediction with its probability; no. is the place in the data set"

@@ -1,4 +1,4 @@
-"""Pictures of a network: the filters that it learned, and what they make of a picture."""
+"""Pictures of a network: its learned filters, its feature maps, and the inputs with the largest activations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from striate.data.dataset import Dataset
+from striate import options
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.filters import filter as filtered
 from striate.data.filters import filter_weights, shows_differences
 from striate.errors import OptionError, ShapeError, unknown_option
-from striate.insight import feature_maps, most_exciting
-from striate.insight.excitement import excitement
+from striate.insight import feature_maps, top_activations_by_unit
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 from striate.plot.canvas import (
     FAINT,
@@ -41,10 +42,11 @@ def filters(model: Module, layer: str | None = None, count: int = 64, path: str 
     """The learned filters of a convolution: one cell each; of inputs with more than 3 channels a row of slices each.
 
     ``layer`` is its path, by default that of the first convolution. Red weights are positive, blue ones negative, white
-    ones zero; every filter has its own scale, printed as ± its largest weight. Filters that see 3 channels (colours)
-    are shown in colour as well: grey is zero. Shown are the first ``count``. Raises ``OptionError`` for a layer
-    without filters, listing those that have.
+    ones zero; every filter has its own scale, printed as ± its largest weight. Filters with 3 input channels (colours)
+    are shown in colour as well, where grey is zero. Only the first ``count`` are shown. Raises ``OptionError`` for a
+    layer without filters, listing those that have.
     """
+    options.whole_number("count", count, 1)
     name, weights = _filter_bank(model, layer)
     total, depth = weights.shape[:2]
     shown = weights[:count]
@@ -82,7 +84,7 @@ def _grid_for(count: int, title: str, note: str, cell: float = 0.9, lines: int =
 
 
 def _colour_filters(shown: Array, title: str, note: str) -> Figure:
-    """In colour, and below each channel by itself."""
+    """The filters in colour, and each of their channels below."""
     columns = columns_for(len(shown))
     note += "\nabove in colour around grey, below its red, green and blue weights"
     grid = Grid(math.ceil(len(shown) / columns), columns, 1.02, title, note, 1, aspect=4 / 3)
@@ -102,6 +104,7 @@ def _colour_filters(shown: Array, title: str, note: str) -> Figure:
 
 def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
     """(name, weights (O, C, rows, columns)); 1-D filters have one row."""
+    require_model(model)
     banks = {
         name.removesuffix(".weight"): array
         for name, array in model.named_parameters()
@@ -110,7 +113,7 @@ def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
     if not banks:
         raise OptionError("this model has no convolution in one or two dimensions, so there are no filters to show")
     name = next(iter(banks)) if layer is None else layer
-    if name not in banks:
+    if not isinstance(name, str) or name not in banks:
         raise unknown_option("layer with filters", name, banks)
     weights = np.asarray(banks[name])
     return name, weights if weights.ndim == 4 else weights[:, :, np.newaxis]
@@ -119,18 +122,19 @@ def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
 def features(
     model: Module, image: Any, layers: str | Sequence[str] | None = None, count: int = 8, path: str | Path | None = None
 ) -> Figure:
-    """What the layers make of a picture: a row for each layer, a cell for each of its first ``count`` channels.
+    """The feature maps of a picture: a row for each layer, a cell for each of its first ``count`` channels.
 
-    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps, of a deep network 24
-    from the first to the last. Maps that have
-    negative numbers are red and blue around white zero, the others dark to bright from zero; each to its own scale.
-    A map without any signal is crossed out as silent. Raises ``OptionError`` for an unknown layer.
+    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps, or 24 of them, evenly
+    spaced, in a deep network. Maps with negative numbers are red and blue around white zero, the others dark to bright
+    from zero, each to its own scale. A map that is 0 everywhere is crossed out as silent. Raises ``OptionError`` for an
+    unknown layer.
     """
+    options.whole_number("count", count, 1)
     picture = np.asarray(image)
     found = feature_maps(model, picture[np.newaxis], "*" if layers is None else layers)
     maps = {name: array[0] for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1}
     if not maps:
-        raise ShapeError("none of these layers gives maps with rows and columns")
+        raise ShapeError("none of these layers has outputs with rows and columns")
     some = f"{len(maps)} layers"
     if layers is None and len(maps) > _MOST_LAYERS:
         names, last = list(maps), len(maps) - 1
@@ -173,7 +177,7 @@ def _silent(axes: Any) -> None:
     axes.text(0.5, 0.5, "silent", transform=axes.transAxes, fontsize=7, color=RED, ha="center", va="center")
 
 
-def exciting(
+def top_activations(
     model: Module,
     layer: str,
     dataset: Dataset,
@@ -183,26 +187,25 @@ def exciting(
     whole: bool = False,
     path: str | Path | None = None,
 ) -> Figure:
-    """What units of a layer look for: a row for each unit, the patches of a data set that excite it most.
+    """The patches of a data set with the largest outputs of units of a layer: a row for each unit.
 
-    A patch is the receptive field of the place with the unit's largest output in its picture; ``whole`` shows the
-    whole pictures with the patch framed. By default the first eight units. Above each patch its class and the output.
+    A patch is the receptive field of the position with the unit's largest output in its picture; ``whole`` shows the
+    whole pictures with the patch framed. By default the first eight units. Each patch is labelled with its class and
+    the output.
     A unit that is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown layer or unit.
     """
+    require_dataset(dataset, "dataset")
     if units is None:
         wide = feature_maps(model, dataset.images[:1], (layer,))[layer].shape[1]
         units = range(min(8, wide))
     chosen = [units] if isinstance(units, int) else list(units)
-    if len(chosen) == 1:
-        found = {chosen[0]: most_exciting(model, layer, chosen[0], dataset, count)}
-    else:
-        found = excitement(model, layer, dataset, count, chosen)
+    found = top_activations_by_unit(model, layer, dataset, count, chosen)
     largest = max((one.patch.shape[1] for rows in found.values() for one in rows), default=1)
     widest = max((one.patch.shape[2] for rows in found.values() for one in rows), default=1)
     note = f"{dataset.name}: the {largest}×{widest} pixels behind the largest output; above, their class and the output"
     if whole:
         largest, widest = dataset.images.shape[2:]
-    grid = Grid(len(found), count, 0.92, f"What excites layer {layer} most", note, 1, max(0.4, largest / widest))
+    grid = Grid(len(found), count, 0.92, f"Largest outputs of layer {layer}", note, 1, max(0.4, largest / widest))
     for row, (unit, patches) in enumerate(found.items()):
         silent = not any(one.value for one in patches)
         for column, one in enumerate(patches):
@@ -232,7 +235,7 @@ def _frame(axes: Any, region: tuple[slice, ...]) -> None:
 
 
 def _cut_off(part: slice, size: int) -> int:
-    """Pixels that a patch lacks before its first one: what it lacks lies beyond the edge that it touches."""
+    """Number of pixels by which a patch is cut off at the first edge; 0 if it does not touch that edge."""
     return size - (part.stop - part.start) if part.start == 0 else 0
 
 
@@ -245,7 +248,7 @@ def filter(
     path: str | Path | None = None,
     **parameters: Any,
 ) -> Figure:
-    """A picture, a filter, and what the filter makes of it, side by side; arguments as of ``st.filter``."""
+    """A picture, a filter and the filtered picture side by side; arguments as of ``st.filter``."""
     weights = filter_weights(filter, **parameters)
     pixels = np.asarray(picture)
     numbers = np.asarray(filtered(pixels, weights, mode=mode, cval=cval), np.float64)
@@ -291,8 +294,8 @@ def _channels_first(picture: Array) -> Array:
     if picture.ndim == 2:
         return picture[np.newaxis]
     if picture.ndim != 3:
-        raise ShapeError(f"one picture is drawn, not an array of shape {picture.shape}")
+        raise ShapeError(f"expected one picture, (H, W), (H, W, C) or (C, H, W), got shape {picture.shape}")
     return picture if picture.shape[0] in (1, 3, 4) else np.moveaxis(picture, -1, 0)
 
 
-__all__ = ["exciting", "features", "filter", "filters"]
+__all__ = ["features", "filter", "filters", "top_activations"]

@@ -1,4 +1,4 @@
-"""Repetitions of a step or prediction, with every phase timed and the peak probe around each."""
+"""Repetitions of a step or prediction: every phase is timed, and the peak is probed before and after each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from striate import settings
+from striate import options, settings
 from striate.codegen import target
 from striate.codegen.probe import Probe, Reading
 from striate.compiler import CompiledExecutable
 from striate.engine import Executable
-from striate.errors import EngineError, OptionError
+from striate.errors import EngineError
 from striate.graph.value import Array
 from striate.nn.module import Module
 from striate.profile.rows import Board, PhaseTime, Row
@@ -26,7 +26,7 @@ from striate.settings import Engine
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of single calls, from arrays in to arrays out."""
+    """Times of single calls in seconds, from arrays in to arrays out."""
 
     samples: int
     calls: int
@@ -35,7 +35,7 @@ class Latency:
     least: float
 
     def to_json(self) -> dict[str, object]:
-        """Milliseconds."""
+        """The times in milliseconds."""
         return {
             "batch": self.samples,
             "calls": self.calls,
@@ -70,7 +70,7 @@ def profile_training(
 
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
-    """Where the time of ``model(x)`` goes. Raises ``EngineError`` where nothing is compiled."""
+    """The profile of ``model(x)``. Raises ``EngineError`` where nothing is compiled."""
     require_compiled()
     model(x)
     parts = [(_compiled(model.program(x).executable), False)]
@@ -78,9 +78,8 @@ def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profil
 
 
 def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
-    """How long single calls take, after some that are not counted."""
-    if calls < 1:
-        raise OptionError(f"{calls} calls measure nothing")
+    """The times of single calls, after some that are not counted."""
+    options.whole_number("calls", calls, 1)
     for _ in range(min(20, calls)):
         run()
     seconds: list[float] = []
@@ -92,7 +91,7 @@ def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
 
 
 def require_compiled() -> None:
-    """Raises ``EngineError`` where graphs are interpreted: that takes long, and says nothing of the kernels."""
+    """Raises ``EngineError`` where graphs are interpreted, which would say nothing about the kernels."""
     if settings.current().engine is not Engine.COMPILED:
         raise EngineError(
             "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"
@@ -117,8 +116,7 @@ def _profile(
     samples: int,
     repetitions: int,
 ) -> Profile:
-    if repetitions < 1:
-        raise OptionError(f"repetitions={repetitions} must be at least 1")
+    options.whole_number("repetitions", repetitions, 1)
     threads = settings.current().threads
     executables = [executable for executable, _ in parts]
     probe = Probe(threads)
@@ -139,7 +137,7 @@ def _profile(
         activations += board.activation_bytes()
         contractions += 0 if update else board.contraction_bytes()
         start += count
-    # Whoever shares a core can only slow the probe down: its best reading comes nearest to the truth.
+    # Other programs can only slow the probe down, so its best reading is the most accurate.
     readings = [reading for repetition in measured for reading in repetition.peaks]
     peak = max(max(reading.single, reading.together) for reading in readings)
     return Profile(
@@ -161,7 +159,7 @@ def _profile(
 
 def _repetition(run: Callable[[], object], executables: Sequence[CompiledExecutable], probe: Probe) -> _Repetition:
     before = probe()
-    run()  # warms the caches, and the threads that the probe left asleep
+    run()  # warms the caches, and wakes the threads that the probe left asleep
     with _clocks(executables) as seconds:
         start = time.perf_counter()
         run()
@@ -172,7 +170,7 @@ def _repetition(run: Callable[[], object], executables: Sequence[CompiledExecuta
 
 @contextmanager
 def _clocks(executables: Sequence[CompiledExecutable]) -> Generator[Callable[[], list[NDArray[np.float64]]]]:
-    """Every phase of the executables is timed inside; gives a function that reads the seconds."""
+    """Times every phase of the executables inside the block; yields a function that reads the seconds."""
     programs = [executable.program for executable in executables if executable.program is not None]
     profiles = [program.start_profile() for program in programs]
     try:
@@ -183,7 +181,7 @@ def _clocks(executables: Sequence[CompiledExecutable]) -> Generator[Callable[[],
 
 
 def _middle(repetitions: Sequence[_Repetition]) -> Sequence[_Repetition]:
-    """The half of the repetitions around the median: as robust, and its mean over phases adds up to that over steps."""
+    """The half of the repetitions around the median. It is robust, and means of phases add up to the mean of steps."""
     ordered = sorted(repetitions, key=lambda repetition: repetition.wall)
     cut = len(ordered) // 4
     return ordered[cut : len(ordered) - cut]

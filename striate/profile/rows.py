@@ -1,9 +1,9 @@
 """From phases to rows: every phase of a program belongs to a layer and to a pass through it.
 
-moved   what a phase reads and writes, each array once, as it lies in memory: with halos, channels that fill up a block
-        of 16, packed weights and partial sums
-least   what a row would move at the least: each array that enters or leaves it once, without any filling
-passes  how many whole activations (or gradients of activations) the phases of a row read and write
+moved   bytes that a phase reads and writes, each array once, as stored: with halos, channels padded to blocks of 16,
+        packed weights and partial sums
+least   the fewest bytes that a row could move: each array that enters or leaves it once, without padding
+passes  the number of whole activations (or their gradients) that the phases of a row read and write
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PLAIN_NAMES = {"map": "elementwise", "finish": "reduction"}
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """One phase: where it belongs, how long it took, its work in direct form and its traffic in bytes."""
+    """One phase: its layer and pass, its time, its work in direct form, and the bytes it moves."""
 
     layer: str
     stage: Pass
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def gflops(self) -> float:
-        """GFLOP/s of direct-form work; 0 where nothing is multiplied."""
+        """GFLOP/s of work in direct form; 0 for phases without multiply-adds."""
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
@@ -86,7 +86,7 @@ class _Gathered:
 
 
 class Board:
-    """What the phases of one executable do, at N = ``samples``."""
+    """The work and traffic of the phases of one executable, at N = ``samples``."""
 
     def __init__(self, executable: CompiledExecutable, samples: int, update: bool) -> None:
         self.executable = executable
@@ -100,7 +100,7 @@ class Board:
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
-        """The rows in the order of the network's layers (``kinds``), and the phases behind them."""
+        """The rows in the order of the network's layers (``kinds``), and their phases."""
         gathered: dict[tuple[str, Pass], _Gathered] = {}
         outside: dict[Any, set[tuple[str, Pass]]] = {}
         phases: list[PhaseTime] = []
@@ -120,12 +120,12 @@ class Board:
         return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
 
     def contraction_bytes(self) -> int:
-        """What the convolutions and linear layers of the forward pass give, as it lies in memory."""
+        """Bytes of the outputs of convolutions and linear layers in the forward pass, as stored."""
         found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 
     def activation_bytes(self) -> int:
-        """What all phases read and write of activations and their gradients."""
+        """Bytes of activations and their gradients that all phases read and write."""
         return sum(
             self.size(thing)
             for draft in self.executable.phases
@@ -156,14 +156,14 @@ class Board:
         groups = self.executable.compiled.lowered.group_of
         group = self.groups.get(groups[number]) if number < len(groups) else None
         node = _leader(group) if group else None
-        # In the update there are no layers: it walks all parameters in one sweep.
+        # The update has no layers: it processes all parameters in one sweep.
         layer = OPTIMIZER if self.update else draft.path or (node.path if node else "") or self._place(node)
         flops = draft.flops_per_sample * self.samples + draft.flops
         moved = sum(self._stored(thing) for thing in {self._base(operand) for operand in draft.operands})
         return PhaseTime(layer, self._stage(group, node), draft.name, _algorithm(draft), seconds, flops, moved)
 
     def _place(self, node: Node | None) -> str:
-        """Where work belongs that no layer asked for: bringing the input into place, the loss, the results."""
+        """The place of work that belongs to no layer: converting the input, the loss, the results."""
         depends = topological(node.outputs[:1]) if node else []
         if not any(before.path for before in depends):
             return INPUT
@@ -182,7 +182,7 @@ class Board:
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def _touched(self, draft: Launch) -> set[Value]:
-        """The arrays of the graph that a phase touches; buffers of its own are not among them."""
+        """The arrays of the graph that a phase reads or writes, without its own buffers."""
         return {self._base(operand) for operand in draft.operands if isinstance(operand, Value)}
 
     @staticmethod
@@ -195,7 +195,7 @@ class Board:
         return self.size(thing) if isinstance(thing, Value) else 0
 
     def size(self, value: Value) -> int:
-        """Bytes of an array as it lies in memory."""
+        """Bytes of an array as stored."""
         if value.type.rank < 2:
             return math.prod(value.type.concrete(self.samples)) * value.dtype.numpy.itemsize
         rows = self.samples if value.type.batched else value.type.concrete(1)[0]
@@ -203,7 +203,7 @@ class Board:
 
 
 def _leader(group: Group) -> Node | None:
-    """The node that says where a group belongs."""
+    """The node that determines the layer and pass of a group."""
     if group.anchor is not None:
         return group.anchor
     stored = [value.node for value in group.stores if value.node.path] or [value.node for value in group.stores]
@@ -211,7 +211,7 @@ def _leader(group: Group) -> Node | None:
 
 
 def _algorithm(draft: Launch) -> str:
-    """``winograd`` from "convolution (winograd)"; ``direct`` for other work; else what the phase does."""
+    """``winograd`` from "convolution (winograd)", ``direct`` for other multiply-adds, else the name of the phase."""
     _, bracket, rest = draft.name.partition("(")
     if bracket:
         return rest.rstrip(")")

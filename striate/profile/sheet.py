@@ -1,4 +1,4 @@
-"""The profile itself, its totals, and how it reads: as a table for people, as JSON for scripts."""
+"""The profile: its rows and totals, as a table for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Profile:
-    """One step or prediction: its rows, and the totals against what this computer could do.
+    """One step or prediction: its rows, and its totals compared with the peak of this computer.
 
-    ``seconds`` is the time of the whole call, ``peak`` the most FLOP/s of multiply-adds that the probe reached around
-    the repetitions, on as many threads. Work is counted in direct form: Winograd may pass the peak.
+    ``seconds`` is the time of the whole call, ``peak`` the largest rate of multiply-adds in FLOP/s that the probe
+    reached before and after the repetitions, on as many threads. Work is counted in direct form, so that Winograd can
+    exceed the peak.
     """
 
     what: str
@@ -46,16 +47,16 @@ class Profile:
 
     @property
     def outside(self) -> float:
-        """Seconds outside of any phase: waiting at barriers, and Python."""
+        """Seconds outside of all phases: waiting at barriers, and Python."""
         return self.seconds - sum(row.seconds for row in self.rows)
 
     @property
     def passes(self) -> float:
-        """Activations and gradients moved, in units of what the convolutions and linear layers give."""
+        """Bytes of activations and gradients moved over the bytes of all outputs of convolutions and linear layers."""
         return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
 
     def fraction(self, row: Row) -> float:
-        """Of the peak."""
+        """The share of the peak that a row reaches."""
         return row.gflops * 1e9 / self.peak
 
     def by_pass(self) -> dict[Pass, list[Row]]:
@@ -71,7 +72,7 @@ class Profile:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Everything; times in milliseconds, sizes in bytes, rates in GFLOP/s and GB/s."""
+        """The whole profile; times in milliseconds, sizes in bytes, rates in GFLOP/s and GB/s."""
         return {
             "what": self.what,
             "cpu": self.cpu,
@@ -126,7 +127,7 @@ class Profile:
         return self.text()
 
     def text(self, width: int = WIDTH) -> str:
-        """The table, no wider than ``width`` while that is possible: the least telling columns go first."""
+        """The table, no wider than ``width`` if possible: less important columns are left out first."""
         parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
         return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"
 
@@ -174,7 +175,7 @@ class Profile:
         ]
 
     def _ms(self, seconds: float) -> str:
-        """As many decimals for all times of one profile as the whole needs."""
+        """Milliseconds, with the same number of decimals for all times of one profile."""
         decimals = 3 if self.seconds < 0.01 else 2 if self.seconds < 1 else 1
         return f"{seconds * 1e3:.{decimals}f}"
 
@@ -190,7 +191,7 @@ class Profile:
 
 FIGURES = ("ms", "share", "GFLOP/s", "of peak", "MB", "×least", "GB/s", "passes")
 DROPPED = ("GB/s", "×least", "MB", "share", "passes", "algorithm", "GFLOP/s")
-"""What a narrow terminal goes without, in this order."""
+"""The columns left out in a narrow terminal, in this order."""
 
 
 def _sums(rows: Iterable[Row]) -> dict[str, float | int]:
@@ -213,7 +214,7 @@ def _share(seconds: float, total: float) -> str:
 
 
 def _table(columns: Sequence[str], lines: Sequence[Sequence[str]], words: int, width: int) -> str:
-    """Aligned columns, the first ``words`` of them to the left."""
+    """Aligned columns, the first ``words`` of them to the left, the others to the right."""
     cells: Mapping[str, list[str]] = {name: [line[i] for line in lines] for i, name in enumerate(columns)}
     widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
     left = set(columns[:words])

@@ -23,7 +23,7 @@ from striate.report import (
     gradients,
     layers,
     network,
-    origin,
+    provenance,
     speed,
     summary,
 )
@@ -42,7 +42,7 @@ class Report:
     html: str
 
     def save(self, path: str | Path) -> None:
-        """Writes the page; what stood there before stays until it is complete. Raises ``ModelFileError``."""
+        """Writes the page. An earlier file stays in place until the new one is complete. Raises ``ModelFileError``."""
         write_atomically(Path(path), self.html.encode())
 
     def _repr_html_(self) -> str:
@@ -82,7 +82,7 @@ def report_of(material: Material, timed: bool) -> Report:
         confusion.section(material),
         speed.section(material, profile, timed),
         layers.section(material, profile),
-        origin.section(material),
+        provenance.section(material),
     ]
     title, subtitle, facts = summary.head(material)
     return Report(material.name, page(title, subtitle, facts, sections))

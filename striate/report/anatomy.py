@@ -29,7 +29,7 @@ class Block:
 
     @property
     def main(self) -> Op | None:
-        """The operation with a name, if there is one."""
+        """The operation that gives the block its name, if there is one."""
         return next((node.op for node in self.nodes if has_a_name(node)), None)
 
     @property
@@ -39,7 +39,7 @@ class Block:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned here."""
+        """The number of learned parameters."""
         return sum(op.type.size() for op in self.sources if isinstance(op, Parameter))
 
     @property
@@ -50,7 +50,7 @@ class Block:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one sample, in direct form."""
+        """Multiply-adds for one sample, in direct form."""
         node = self.main_node
         if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
             return 0
@@ -61,7 +61,7 @@ class Block:
 
     @property
     def shape(self) -> str:
-        """Of one sample of the output: ``16 × 28 × 28``."""
+        """The shape of the output for one sample: ``16 × 28 × 28``."""
         return sizes_text(self.output.shape)
 
 
@@ -72,7 +72,7 @@ def sizes_text(shape: Iterable[Dim]) -> str:
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """The blocks of a graph that predicts, in the order of their work."""
+    """The blocks of a prediction graph, in the order in which they run."""
     return _Grouping(graph).blocks
 
 
@@ -106,7 +106,7 @@ class _Grouping:
         return None
 
     def _above(self, block: Block, data: set[Node]) -> set[Block]:
-        """The blocks that a block needs."""
+        """The blocks that a block depends on."""
         seen: set[Block] = set()
         stack = [block]
         while stack:
@@ -138,19 +138,19 @@ class _Grouping:
 
 
 def _fed_by_data(graph: Graph) -> set[Node]:
-    """The nodes that depend on what is given at each call."""
+    """The nodes that depend on the contents of what is given at each call; a number of elements does not."""
     fed: set[Node] = set()
     for node in graph.nodes:
         if isinstance(node.op, Input):
             plain = type(node.op) is Input and node.op.name not in graph.captured
             fed |= {node} if plain else set()
-        elif any(value.node in fed for value in node.inputs):
+        elif node.op.kind is not Kind.SIZE and any(value.node in fed for value in node.inputs):
             fed.add(node)
     return fed
 
 
 def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
-    """The nodes, and before each what it reads that does not depend on the data."""
+    """The nodes, each preceded by the nodes it reads that do not depend on the data."""
     found: dict[Node, None] = {}
 
     def visit(node: Node) -> None:

@@ -20,17 +20,17 @@ _SIDE = 112
 
 
 def section(material: Material) -> Section:
-    """Pictures under the map of what spoke for the predicted class; mistakes also for the right one."""
+    """Pictures under the heatmap of the predicted class; for mistakes also under that of the right class."""
     lead = (
-        "Bright is where the picture spoke for the class that was predicted (Grad-CAM: the last maps, weighed by how "
-        "much the score grows with them). A bad sign: brightness beside the thing itself, in a corner or on the "
-        "background, which may hold the label by accident; or nothing bright at all."
+        "Bright regions speak for the predicted class (Grad-CAM: the last maps, weighted by how much the score grows "
+        "with them). A bad sign: brightness beside the object, in a corner or on the background, which may give the "
+        "label away by accident; or nothing bright at all."
     )
     examples = material.examples(EXAMPLES)
     if not examples or len(material.model.input_shape) != 3 or not material.outputs:
-        why = no_examples(material) if not examples else "The inputs are no pictures, or the outputs no classes."
+        why = no_examples(material) if not examples else "The inputs are not pictures, or the outputs not classes."
         return Section("attention", "Where it looks", lead, absent(why))
-    material.say("asking where it looks")
+    material.say("computing where it looks")
     try:
         tiles = [_looked(material, example) for example in examples]
     except StriateError as error:  # a network that keeps no positions
@@ -72,7 +72,7 @@ def _looked(material: Material, example: Example) -> Markup:
 
 def _tile(material: Material, image: Array, target: int | str, caption: Markup, alt: str) -> Markup:
     number = target if isinstance(target, int) else material.classes.index(target)
-    heat = grad_cam(material.model, image, number)
-    pixels = over(picture(image), stretched(heat) if heat.max() > 0 else np.zeros_like(heat))
+    heatmap = grad_cam(material.model, image, number)
+    pixels = over(picture(image), stretched(heatmap) if heatmap.max() > 0 else np.zeros_like(heatmap))
     size = max(1, round(_SIDE / max(pixels.shape[:2])))
     return element("figure", shown(enlarged(pixels, size), alt), element("figcaption", caption))

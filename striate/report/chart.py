@@ -1,4 +1,4 @@
-"""Curves as SVG: axes with round numbers, lines, a key. Small enough to be read on a phone without being shrunk."""
+"""Curves as SVG: axes with round numbers, lines, a key. Small enough to be read on a phone at full size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Series:
 
 
 def line_chart(series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False) -> Markup:
-    """The chart and its key. Points that are no numbers (or not positive, on a logarithmic axis) are left out.
+    """The chart and its key. Points that are not numbers (or not positive, on a logarithmic axis) are left out.
 
     ``shares`` are numbers from 0 to 1, shown as percent.
     """
@@ -62,7 +62,7 @@ def _usable(point: tuple[float, float], log: bool) -> bool:
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most ``MOST_POINTS``: the mean of every few, and the last as it is."""
+    """At most ``MOST_POINTS`` points: means of groups of neighbours, and the last point unchanged."""
     step = math.ceil(len(points) / MOST_POINTS)
     if step <= 1:
         return list(points)
@@ -108,7 +108,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """Where numbers lie on the paper."""
+    """The mapping from numbers to positions in the picture."""
 
     def __init__(self, series: Sequence[Series], log: bool, top: float) -> None:
         self.log = log
@@ -128,7 +128,7 @@ class Plane:
         return math.log10(y) if self.log else y
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """The point on the paper."""
+        """The position of a point in the picture."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0])
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
@@ -161,7 +161,7 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """A line, and dots with what they stand for where they are wanted."""
+        """A line, and on request dots with their values."""
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

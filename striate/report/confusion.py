@@ -1,4 +1,4 @@
-"""Section: what it confuses, and its worst mistakes."""
+"""Section: the confusion matrix and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ _DEGREES = 10
 
 
 def section(material: Material) -> Section:
-    """The matrix, the most frequent confusions, the mistakes that cost most."""
+    """The matrix, the most frequent confusions, and the mistakes with the largest loss."""
     lead = (
-        "A row is a true class, a column what was predicted: blue on the diagonal is right, orange beside it wrong, "
-        "each by its share of the row. A bad sign: an orange column, a class that everything is taken for; an empty "
-        "column, a class that is never predicted; and mistakes made with certainty where the picture is clear, which "
-        "often are wrong labels."
+        "Rows are true classes, columns predicted ones: blue on the diagonal is right, orange elsewhere wrong, each "
+        "by its share of the row. Bad signs: an orange column (a class that everything is taken for), an empty column "
+        "(a class that is never predicted), and confident mistakes on clear pictures, which are often wrong labels."
     )
     if material.data is None or not material.outputs:
         return Section("mistakes", "What it confuses", lead, absent(f"No matrix: {material.missing or 'no classes'}."))

@@ -17,12 +17,12 @@ Points = list[tuple[float, float]]
 
 
 def section(material: Material) -> Section:
-    """The curves, and the epochs as a table for who cannot see them."""
+    """The curves, and the epochs as a table for readers who cannot see them."""
     epochs = epochs_of(material)
     lead = (
-        "The loss is what training makes smaller; the held-out loss and accuracy are of data that it never learned "
-        "from. A bad sign: a held-out loss that rises while the training loss falls (it learns by heart), a loss that "
-        "does not fall from its start, or one that jumps."
+        "Training minimizes the loss; the held-out loss and accuracy are measured on data that it never learns from. "
+        "Bad signs: a held-out loss that rises while the training loss falls (overfitting), a loss that stays where it "
+        "started, or one that jumps."
     )
     if not epochs and not material.records_of("batch"):
         text = "No history: " + (
@@ -37,7 +37,7 @@ def section(material: Material) -> Section:
 
 
 def epochs_of(material: Material) -> list[dict[str, Any]]:
-    """The finished epochs, of run.json or, while it trains, of the record."""
+    """The finished epochs, from run.json or, during training, from the record."""
     history: object = material.run.history.get("epochs") if material.run else None
     listed = cast("list[object]", history) if isinstance(history, list) else []
     return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)] or material.records_of("epoch")
@@ -50,7 +50,7 @@ def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Point
 
 
 def _batches(material: Material, y: str) -> Points:
-    """A figure of each batch over the epoch as a fraction: 1.5 is the middle of the second epoch."""
+    """A figure of each batch over the fractional epoch: 1.5 is the middle of the second epoch."""
     plans = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
     per_epoch = max(1.0, plans[-1]) if plans else 0.0
     points: Points = []

@@ -1,7 +1,7 @@
-"""The network as a drawing: data run from top to bottom, what happens to them stands in boxes, branches beside.
+"""The network as a drawing: data flow from top to bottom through boxes, with branches side by side.
 
 A *card* is a box with a strip for every block of a chain that starts with weights or a meeting: convolution,
-normalization, activation. A *unit* lies between two places where one array alone is alive; each unit is a picture of
+normalization, activation. A *unit* lies between two places where only one array is alive; each unit is a picture of
 its own, so that the page can break the drawing into as many columns as its width has room for.
 
     ┌──────────┐          the trunk (the longest way through the unit) on the left,
@@ -54,7 +54,7 @@ class Card:
 
 
 class Unit(NamedTuple):
-    """Cards between two places where one array alone is alive."""
+    """Cards between two places where only one array is alive."""
 
     cards: list[Card]
     entry: Value | None

@@ -119,7 +119,7 @@ class _Writer(EquationWriter):
 
 _TOKEN = re.compile(
     r"(?P<open>[A-Za-zͰ-Ͽ]\w*(?=\[))"  # x[…]
-    r"|(?P<low>(?:Σ|max|min)_(?P<index>\w+))"
+    r"|(?P<low>(?:Σ|max|min|mean)_(?P<index>\w+))"
     r"|(?P<word>[A-Za-zͰ-Ͽ]+)"
     r"|(?P<high>\^)"
     r"|(?P<mantissa>\d[\d.]*)e(?P<sign>[-+])0*(?P<exponent>\d+)"

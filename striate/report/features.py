@@ -1,4 +1,4 @@
-"""Section: what the layers give for single pictures."""
+"""Section: the outputs of the layers for single pictures."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _STANDARDIZER = "standardizer"
 def section(material: Material) -> Section:
     """Some pictures, each followed through the layers."""
     lead = (
-        "A picture on its way through the network: each square is one channel of a layer, dark where it gives its "
-        "smallest and bright where it gives its largest value. Early layers keep the picture's outlines, late ones "
-        "say only what is where. A bad sign: squares of one colour, which say the same about every place of every "
-        "picture, or a layer whose channels all look alike."
+        "A picture passing through the network: each square is one channel of a layer, from dark at its smallest to "
+        "bright at its largest value. Early layers keep the outlines of the picture, later ones only tell what is "
+        "where. Bad signs: squares of a single colour, which say the same about every place of every picture, or a "
+        "layer whose channels all look alike."
     )
     examples = material.examples(EXAMPLES)
     if not examples:
         return Section("features", "Feature maps", lead, absent(no_examples(material)))
     if len(material.model.input_shape) != 3:
-        return Section("features", "Feature maps", lead, absent("The inputs are no pictures."))
+        return Section("features", "Feature maps", lead, absent("The inputs are not pictures."))
     names = _chosen(material)
     if not names:
-        return Section("features", "Feature maps", lead, absent("No layer gives maps."))
+        return Section("features", "Feature maps", lead, absent("No layer has feature maps."))
     material.say("following pictures through the layers")
     maps = feature_maps(material.model, np.stack([one.image for one in examples]), names)
     named = [name for name in names if name in maps]  # a name may be a pattern too, and that of others
@@ -50,7 +50,7 @@ def section(material: Material) -> Section:
 
 
 def no_examples(material: Material) -> str:
-    """Why there is no picture to look at."""
+    """The reason why there is no picture to show."""
     return f"No pictures: {material.missing}. Or give some with --image."
 
 

@@ -23,12 +23,12 @@ _SMALL = 16
 
 
 def section(material: Material) -> Section:
-    """The first convolution in full, the others in parts that open."""
+    """The first convolution in full, the others in sections that open."""
     found = [(block, weights) for block in material.blocks if (weights := _weights(material, block)) is not None]
     lead = (
-        "Each square is one filter: what it multiplies the pixels under it by. Orange is positive, blue negative, "
-        "white zero; one scale for each layer. Good first filters look like edges, spots or waves. A bad sign: noise "
-        "without structure (too little training, or too large a learning rate), filters that are all white (dead), or "
+        "Each square is one filter: the weights by which it multiplies the pixels under it. Orange is positive, blue "
+        "negative, white zero, on one scale per layer. Good first filters look like edges, spots or waves. Bad signs: "
+        "unstructured noise (too little training, or too high a learning rate), filters that are all white (dead), or "
         "many that are the same."
     )
     if not found:

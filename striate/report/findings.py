@@ -16,15 +16,15 @@ Found = Mapping[str, Any]
 
 
 def section(material: Material) -> Section:
-    """The findings, the gravest first, each with its evidence and its remedy."""
+    """The findings, the most serious first, each with its evidence and its remedy."""
     lead = (
-        "While it trains, rules look at the gradients, the units and the data. A finding names the layer, the numbers "
-        "it rests on, and what to change. No finding is the good sign; a bad one is an error at the top of the list, "
-        "which is worth more than any other change."
+        "During training, rules examine the gradients, the units and the data. A finding names the layer, the numbers "
+        "behind it, and what to change. No findings is a good sign; an error at the top of the list deserves to be "
+        "fixed before anything else."
     )
     found = findings_of(material)
     if found is None:
-        why = "A model file says nothing of its training." if material.run is None else "No doctor watched this run."
+        why = "A model file does not describe its training." if material.run is None else "No doctor watched this run."
         return Section("findings", "Findings", lead, absent(why))
     if not found:
         good = element(
@@ -40,7 +40,7 @@ def section(material: Material) -> Section:
 
 
 def findings_of(material: Material) -> list[Found] | None:
-    """Of run.json, or of the record while it is not there yet; None where no doctor was there."""
+    """The findings in run.json, or in the record while there is none yet; None for a training without the doctor."""
     run = material.run
     kept: list[Found] = list(run.findings) if run else []
     recorded: list[Found] = [{**one, "kind": one.get("rule", "")} for one in material.records_of("finding")]

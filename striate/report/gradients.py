@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from striate.report.chart import Series, line_chart, number, percent
-from striate.report.heat import Floats, heat_map
+from striate.report.heatmap import Floats, heatmap
 from striate.report.html import Markup, element
 from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
@@ -44,10 +44,10 @@ class Flow:
 def section(material: Material) -> Section:
     """The map of norms, the ratio of the first layer to the last, silent and saturated units, the state at the end."""
     lead = (
-        "Training can only change a layer as far as a gradient arrives there. Each row is a layer, first at the top, "
-        "and bright is a large gradient. A bad sign: rows that fade to dark towards the top (the gradient vanishes on "
-        "its way back: below about a thousandth of the last layer's, the first layers learn next to nothing), or "
-        "rows that grow brighter upwards without end (it explodes)."
+        "Training changes a layer only as far as a gradient reaches it. Each row is a layer, the first at the top, and "
+        "bright means a large gradient. Bad signs: rows that fade to dark towards the top (the gradient vanishes; "
+        "below about a thousandth of the last layer's, the first layers learn next to nothing), or rows that grow ever "
+        "brighter upwards (it explodes)."
     )
     flow = flow_of(material)
     if flow is None:
@@ -81,7 +81,7 @@ def flow_of(material: Material) -> Flow | None:
 
 
 def _some(items: list[Any], most: int) -> list[Any]:
-    """All, or as many at equal distances, the first and the last among them."""
+    """All of them, or that many at equal distances, including the first and the last."""
     return items if len(items) <= most else [items[int(place)] for place in np.linspace(0, len(items) - 1, most)]
 
 
@@ -97,7 +97,7 @@ def _short(value: float) -> str:
 def _norms(flow: Flow) -> Markup | None:
     rows = flow.rows("gradient_norm")
     norms = flow.figures["gradient_norm"][rows]
-    found = heat_map(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
+    found = heatmap(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
     return found and figure(*found, "Gradient norm, layer by layer")
 
 
@@ -148,11 +148,11 @@ def _saturated(flow: Flow) -> Markup | None:
 
 
 def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | None:
-    """A map of the layers where there is any."""
+    """A heatmap of the layers that have the figure."""
     rows = [int(row) for row in np.flatnonzero((np.nan_to_num(share) > 0).any(axis=1))]
     if not rows:
         return None
-    found = heat_map(flow.named(rows), share[rows], flow.moments, flow.axis, title, False, percent)
+    found = heatmap(flow.named(rows), share[rows], flow.moments, flow.axis, title, False, percent)
     return found and figure(found[0], [found[1], element("br"), caption], title)
 
 

@@ -30,7 +30,7 @@ Child = object
 
 
 def escaped(text: object) -> Markup:
-    """Text as it shall be read: special characters as entities, control characters as �."""
+    """Text made safe for HTML: special characters as entities, control characters as �."""
     visible = _NOT_TEXT.sub("\ufffd", str(text))
     return Markup("".join(_SPECIAL.get(character, character) for character in visible))
 

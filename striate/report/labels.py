@@ -1,25 +1,25 @@
-"""What a block is called on a page, and which colour of things it belongs to."""
+"""The label of a block, and the colour in which it is drawn."""
 
 from __future__ import annotations
 
 from striate.graph.arithmetic import Divide
 from striate.graph.graph import Parameter, State
-from striate.graph.op import Kind, Part
+from striate.graph.op import Kind, Purpose
 from striate.report.anatomy import Block
 
 
 def colour_of(block: Block) -> str:
     """contraction, normalization, activation, window, view, join or other: a class of the style sheet."""
-    return part_of(block).value
+    return purpose_of(block).value
 
 
-def part_of(block: Block) -> Part:
-    """The part that a block plays in the network."""
+def purpose_of(block: Block) -> Purpose:
+    """What a block does in the network."""
     if block.main is not None:
-        return block.main.part
+        return block.main.purpose
     if len(block.inputs) > 1:
-        return Part.JOIN
-    return Part.NORMALIZATION if any(isinstance(op, State) for op in block.sources) else Part.OTHER
+        return Purpose.JOIN
+    return Purpose.NORMALIZATION if any(isinstance(op, State) for op in block.sources) else Purpose.OTHER
 
 
 def label_of(block: Block) -> str:

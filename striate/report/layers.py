@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from striate.compiler import compile_graph
+from striate.compiler import compile_graph, options_for
 from striate.profile import Profile, Row
 from striate.report.anatomy import Block
 from striate.report.chart import percent, swatch
@@ -16,23 +16,23 @@ from striate.report.page import Section, details, table
 from striate.show.loops import Loop, loops_of
 
 NAMES = (
-    "In the loops, v5 is made by loop 5 on the way to the loss, d57 by loop 57 on the way back, t1 exists in registers "
-    "only, ∂w is the gradient of w, m′ the new contents of m, and N the number of samples."
+    "In the loops, v5 is computed by loop 5 in the forward pass, d57 by loop 57 in the backward pass, t1 exists in "
+    "registers only, ∂w is the gradient of w, m′ the new contents of m, and N the number of samples."
 )
 
 
 def section(material: Material, profile: Profile | None) -> Section:
-    """One part that opens for every block of the network."""
+    """A section that opens for every block of the network."""
     graph = material.training or material.model.graph
     step = "a training step" if material.training is not None else "a prediction"
     material.say(f"compiling {step} on paper")
-    page = _Layers(material, loops_of(compile_graph(graph).plan), profile)
+    page = _Layers(material, loops_of(compile_graph(graph, options_for()).plan), profile)
     return Section(
         "layers",
         "Layer by layer",
-        "Each layer opens: what it computes as an equation, how its letters are called in the saved file, and the "
-        f"loops into which the compiler fused {step}. All that stands in one loop happens while its data are in "
-        "registers. A bad sign: many loops of their own for cheap arithmetic, which then waits for memory.",
+        "Each layer opens: its equation, the names of its letters in the saved file, and the loops into which the "
+        f"compiler fused {step}. Everything in one loop happens while its data are in registers. A bad sign: many "
+        "separate loops for cheap arithmetic, which then waits for memory.",
         element(
             "div",
             element("p", NAMES, class_="note"),
@@ -42,7 +42,7 @@ def section(material: Material, profile: Profile | None) -> Section:
 
 
 class _Layers:
-    """What is known of each layer, by its path."""
+    """Everything known about each layer, by its path."""
 
     def __init__(self, material: Material, loops: Sequence[Loop], profile: Profile | None) -> None:
         self.profile = profile

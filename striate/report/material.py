@@ -1,4 +1,4 @@
-"""What a report is made from: the model, its run where there is one, its data where they can be opened."""
+"""The material of a report: the model, its run if there is one, and its data if they can be opened."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Example:
 
 @dataclass
 class Material:
-    """A saved model and everything around it. ``say`` is told what is being done."""
+    """A saved model and everything around it. ``say`` receives messages about the progress."""
 
     name: str
     model: LoadedModel
@@ -60,14 +60,14 @@ class Material:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, of the model or the data; numbers where nobody gives them."""
+        """Names of the classes, of the model or the data; numbers where there are no names."""
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
 
     @property
     def outputs(self) -> int:
-        """Numbers that the model gives for each input; 0 where it gives something else."""
+        """The number of class scores per input; 0 for a model with other outputs."""
         return outputs_of(self.model)
 
     @cached_property
@@ -89,7 +89,7 @@ class Material:
 
     @cached_property
     def mistakes(self) -> list[Mistake]:
-        """The worst of the held-out data; none without data or classes."""
+        """The worst mistakes on the held-out data; empty without data or classes."""
         if self.data is None or not self.outputs:
             return []
         self.say(f"looking for mistakes among {len(self.data):,} held-out samples")
@@ -97,7 +97,7 @@ class Material:
 
     @property
     def batch_size(self) -> int:
-        """That of the training."""
+        """The batch size of the training."""
         found = self.run.arguments.get("batch_size") if self.run else None
         return found if isinstance(found, int) and 1 <= found <= 4096 else 64
 
@@ -118,9 +118,9 @@ class Material:
 
 
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
-    """Everything there is at a run folder or model file. Raises where the model or an image cannot be read."""
+    """Gathers everything from a run folder or model file. Raises where the model or an image cannot be read."""
     folder = path if path.is_dir() else None
-    # A folder of one's own may hold a model and the record of its training, without the command line's run.json.
+    # A folder made by hand may hold a model and the record of its training, without the command line's run.json.
     ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
     run = read_run(path) if ours else None
     say("reading the model")
@@ -164,13 +164,13 @@ def _picture(file: Path, model: LoadedModel) -> Example:
 
 
 def outputs_of(model: LoadedModel) -> int:
-    """Numbers that a model gives for each input; 0 where it gives something else."""
+    """The number of class scores per input; 0 for a model with other outputs."""
     (first, *more) = model.graph.outputs.values()
     return int(first.type.concrete(1)[1]) if not more and first.type.rank == 2 else 0
 
 
 def rebuilt(model: LoadedModel, run: Run) -> Module | None:
-    """The named network of a run, if it computes the very graph of the file; with the file's weights."""
+    """The named network of a run with the weights of the file, if it computes exactly the graph of the file."""
     name = run.arguments.get("model")
     if not isinstance(name, str) or name not in MODELS or not outputs_of(model):
         return None
@@ -191,7 +191,7 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """The numbers of those names; None where one is missing, no number, or not finite."""
+    """The numbers with those names; None if one is missing, not a number, or not finite."""
     found: list[float] = []
     for name in names:
         value = record.get(name)

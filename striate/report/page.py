@@ -1,4 +1,4 @@
-"""The frame of the page: head, contents, sections. It loads nothing, and its policy lets it load nothing.
+"""The frame of the page: head, contents, sections. It loads nothing, and its policy forbids loading anything.
 
 The policy allows pictures that are part of the page, and the one style sheet whose hash it names; there are no
 scripts, fonts, frames or forms, and no ``style`` attributes.
@@ -104,7 +104,7 @@ def details(summary: Markup | str, *content: object, open: bool = False, id: str
 
 
 def absent(text: object) -> Markup:
-    """Why something is not shown."""
+    """The reason why something is not shown."""
     return element("p", text, class_="absent")
 
 
@@ -131,7 +131,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1,
 
 
 def wide(content: Markup, label: str) -> Markup:
-    """What may be wider than a phone scrolls by itself, also by keyboard."""
+    """Content that may be wider than a phone, in a box that scrolls, also by keyboard."""
     return element("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
@@ -143,6 +143,6 @@ def figure(content: Markup, caption: object, title: str = "") -> Markup:
 
 
 def terms(pairs: Sequence[tuple[object, object]], class_: str) -> Markup:
-    """Names and what they stand for."""
+    """A list of names and their values."""
     rows = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return element("dl", joined(*rows), class_=class_)

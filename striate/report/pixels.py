@@ -62,11 +62,11 @@ def picture(image: Array) -> Pixels:
     return (255 * values.transpose(1, 2, 0)).round().astype(np.uint8)
 
 
-def over(image: Pixels, heat: Array) -> Pixels:
-    """A picture (grey) under the colours of a map of the same size, the more covered the more the map says."""
+def over(image: Pixels, heatmap: Array) -> Pixels:
+    """A grey picture under a heatmap of the same size, covered more where the heatmap is larger."""
     grey = image.astype(float).mean(axis=2, keepdims=True)
-    cover = 0.2 + 0.55 * np.clip(heat, 0, 1)[..., np.newaxis]
-    return ((1 - cover) * grey + cover * warm(heat)).round().astype(np.uint8)
+    cover = 0.2 + 0.55 * np.clip(heatmap, 0, 1)[..., np.newaxis]
+    return ((1 - cover) * grey + cover * warm(heatmap)).round().astype(np.uint8)
 
 
 def enlarged(tile: Pixels, times: int) -> Pixels:

@@ -1,4 +1,4 @@
-"""Section: where the time of a step goes, measured now."""
+"""Section: where the time of a step goes, measured while the report is made."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def measured(material: Material) -> Profile | None:
 def section(material: Material, profile: Profile | None, wanted: bool) -> Section:
     """Totals, bars by layer, the table."""
     lead = (
-        "A short measurement on this computer, now: each bar is the time of one layer in all directions, and the peak "
-        "is what the processor's multiply-adds reached beside it. A bad sign: layers of little work that take much "
-        "time, or a share of the peak below a tenth in the largest convolution."
+        "A short measurement on this computer, made now. Each bar is the time of one layer, forward and backward; the "
+        "peak is the rate of multiply-adds measured at the same time. Bad signs: layers with little work that take "
+        "much time, or less than a tenth of the peak in the largest convolution."
     )
     if profile is None:
         several = len(material.model.input_types) > 1

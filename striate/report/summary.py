@@ -1,4 +1,4 @@
-"""The head of the page: what it is, and the figures that one asks for first."""
+"""The head of the page: what it is, and the most important figures."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ operands     │ phase 0: address, address, … │ phase 1: address, … │ �
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,21 +33,13 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class InArena:
-    """A place in an arena that may grow and move, such as a model's state."""
-
-    arena: Arena
-    offset: int
-
-
-@dataclass(frozen=True)
 class External:
     """An array that is given anew for each run, by name."""
 
     name: str
 
 
-Operand = Fixed | Scratch | InArena | External
+Operand = Fixed | Scratch | External
 
 
 @dataclass(frozen=True)
@@ -98,15 +90,6 @@ _MOST_CHUNKS = 2**31 - 1
 _NONE: Mapping[str, int] = {}
 
 
-@dataclass
-class _Rebasing:
-    """The operands that lie in one arena; written again when it has moved."""
-
-    arena: Arena
-    places: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    base: int = -1
-
-
 class Program:
     """Phases bound to memory, ready to run; one run at a time.
 
@@ -150,7 +133,8 @@ class Program:
         self._address = self._descriptors.ctypes.data
         self._externals: dict[str, list[int]] = {}
         self._bound: dict[str, int] = {}
-        rebasings: dict[int, _Rebasing] = {}
+        self._scratch_places: list[tuple[int, int]] = []  # position among the operands, offset in the arena
+        self._scratch_base = -1
         table, position = self._table.ctypes.data, 0
         for index, phase in enumerate(self.phases):
             address = table + 8 * position
@@ -162,11 +146,8 @@ class Program:
                     case External(name=name):
                         self._externals.setdefault(name, []).append(position)
                     case Scratch(offset=offset):
-                        _place(rebasings, scratch_arena(), position, offset)
-                    case InArena(arena=arena, offset=offset):
-                        _place(rebasings, arena, position, offset)
+                        self._scratch_places.append((position, offset))
                 position += 1
-        self._rebasings = list(rebasings.values())
 
     @property
     def externals(self) -> frozenset[str]:
@@ -195,9 +176,8 @@ class Program:
         with arena.lock:
             if arena.size < self.scratch:
                 arena.reserve(self.scratch)
-            for rebasing in self._rebasings:
-                if rebasing.base != rebasing.arena.base:
-                    self._rebase(rebasing)
+            if self._scratch_base != arena.base:
+                self._place_scratch(arena)
             self._give(externals)
             team = threads.current_team(self.driver)
             team.reserve_scratch(self.thread_scratch)
@@ -214,10 +194,11 @@ class Program:
         if len(self._bound) != len(self._externals):
             raise ValueError(f"no address for {', '.join(sorted(self.externals - self._bound.keys()))}")
 
-    def _rebase(self, rebasing: _Rebasing) -> None:
-        for position, offset in rebasing.places:
-            self._words[position] = rebasing.arena.address(offset)
-        rebasing.base = rebasing.arena.base
+    def _place_scratch(self, arena: Arena) -> None:
+        """Writes the addresses of the operands in scratch memory, which has moved."""
+        for position, offset in self._scratch_places:
+            self._words[position] = arena.address(offset)
+        self._scratch_base = arena.base
 
     def _report(self, failure: threads.Failure | None) -> int:
         if failure is None:
@@ -244,20 +225,3 @@ class Program:
         profile.seconds += (self._clock[:, 1] - self._clock[:, 0]) / threads.cycles_per_second(self.driver)
         profile.runs += 1
         return status
-
-    def followed_by(self, other: Program) -> Program:
-        """One program of this one's phases and then the other's: a training step is gradients, then update.
-
-        Both see the same scratch arena: what the second must not overwrite has to lie apart.
-        """
-        return Program(
-            self.phases + other.phases,
-            self.driver,
-            scratch=max(self.scratch, other.scratch),
-            thread_scratch=max(self.thread_scratch, other.thread_scratch),
-            keep=self.keep + other.keep,
-        )
-
-
-def _place(rebasings: dict[int, _Rebasing], arena: Arena, position: int, offset: int) -> None:
-    rebasings.setdefault(id(arena), _Rebasing(arena)).places.append((position, offset))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from striate.compiler import compile_graph
+from striate.compiler import compile_graph, options_for
 from striate.dtypes import Precision
 from striate.errors import unknown_option
 from striate.graph.graph import Graph
@@ -43,13 +43,13 @@ def stage_text(
     layers: Mapping[str, str] | None = None,
     precision: Precision = Precision.full,
 ) -> str:
-    """The graph after a stage; ``samples`` is the N that memory is planned for, ``layers`` names the layer at a path.
+    """The graph after a stage. ``samples`` is the N for which memory is planned; ``layers`` names the layer at a path.
 
     The first two stages are the graph as it was traced, with or without gradients: the same text for both.
     """
     if stage in (Stage.traced, Stage.differentiated):
         return graph_text(graph)
-    compiled = compile_graph(graph, precision=precision)
+    compiled = compile_graph(graph, options_for(precision))
     if stage is Stage.simplified:
         return graph_text(compiled.simplified)
     if stage is Stage.layout:

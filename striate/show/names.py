@@ -1,6 +1,6 @@
-"""Names and equations: how a value is called on a page, and how what a loop computes is written.
+"""The names of values on a page, and the equations of a loop.
 
-v5, v5b       made by loop 5 on the way to the loss        d57   made by loop 57 on the way back
+v5, v5b       computed by loop 5, forward                   d57   computed by loop 57, backward
 t1, t2        in registers of one loop only                 ∂w    the gradient of the parameter w
 """
 
@@ -17,13 +17,13 @@ from striate.passes.fuse import REGISTER_KINDS, Group, Plan
 
 
 def forward_nodes(graph: Graph) -> set[Node]:
-    """What is computed on the way to the loss (to the outputs, in a graph without one)."""
+    """The nodes of the forward pass: those that the loss needs, or the outputs where there is no loss."""
     loss = graph.outputs.get("loss")
     return set(topological([loss] if loss is not None else graph.outputs.values()))
 
 
 class Names:
-    """The name of every value that lies in memory or that a loop starts from."""
+    """The name of every value that is in memory or that a loop starts from."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -49,7 +49,7 @@ class Names:
                         self._names[value] = f"{stem}{group.index}"
 
     def of(self, value: Value) -> str:
-        """The name of a value in memory; a view is called as what it views."""
+        """The name of a value in memory; a view has the name of the array it views."""
         base = self.layouts.base(value)
         if isinstance(base.node.op, Input):
             return base.node.op.name
@@ -75,7 +75,7 @@ def result_name(name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """What one loop computes in registers, as few equations as say it: what is used once is written in place."""
+    """The equations of what one loop computes in registers; a value that is used once is written in place."""
 
     def __init__(self, names: Names, group: Group) -> None:
         self.names = names
@@ -145,5 +145,5 @@ class LoopEquations(EquationWriter):
 
 
 def paths_of(nodes: list[Node]) -> tuple[str, ...]:
-    """The paths of the layers that the nodes came from, in the order of their work."""
+    """The paths of the layers that the nodes belong to, in the order in which they run."""
     return tuple(dict.fromkeys(node.path for node in sorted(nodes, key=lambda node: node.serial) if node.path))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.codegen.launch import Buffer, Launch
-from striate.compiler import Compiled
+from striate.compiler import Compilation
 from striate.graph.graph import Input
 from striate.graph.op import Kind
 from striate.graph.value import Value
@@ -55,8 +55,8 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
-def memory_text(compiled: Compiled, samples: int) -> str:
-    """Scratch arrays by the phase that first touches them."""
+def memory_text(compiled: Compilation, samples: int) -> str:
+    """Scratch arrays, ordered by the first phase that uses them."""
     board = _Board(compiled, samples)
     wanted = lives(
         [[board.base(operand) for operand in phase.operands] for phase in compiled.lowered.phases], board.scratch()
@@ -74,8 +74,8 @@ def memory_text(compiled: Compiled, samples: int) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def program_text(compiled: Compiled, samples: int) -> str:
-    """Phases with chunks, kernels and operands, then what each layer moves."""
+def program_text(compiled: Compilation, samples: int) -> str:
+    """Phases with their chunks, kernels and operands, then the traffic of each layer."""
     board = _Board(compiled, samples)
     phases = compiled.lowered.phases
     kernels = len({phase.spec.key for phase in phases})
@@ -116,9 +116,9 @@ def _traffic_row(name: str, traffic: Traffic, width: int) -> str:
 
 
 class _Board:
-    """Names and sizes of everything that phases touch."""
+    """Names and sizes of everything that the phases read and write."""
 
-    def __init__(self, compiled: Compiled, samples: int) -> None:
+    def __init__(self, compiled: Compilation, samples: int) -> None:
         self.compiled = compiled
         self.layouts = compiled.layouts
         self.samples = samples
@@ -132,7 +132,7 @@ class _Board:
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def scratch(self) -> dict[Hashable, int]:
-        """The bytes of all that lies in scratch memory."""
+        """The bytes of each array in scratch memory."""
         things = {self.base(operand) for phase in self.compiled.lowered.phases for operand in phase.operands}
         return {thing: self.size(thing) for thing in things if self._is_scratch(thing)}
 
@@ -155,7 +155,7 @@ class _Board:
         return self.names.of(thing) if isinstance(thing, Value) else str(getattr(thing, "name", thing)).strip()
 
     def written(self, phase: Launch, loop: int) -> set[Any]:
-        """Which memory a phase writes: what its loop stores, and buffers that it is the first to touch."""
+        """The arrays that a phase writes: those that its loop stores, and buffers that no earlier phase used."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
         written = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}
@@ -180,7 +180,7 @@ class _Board:
         ]  # fmt: skip
 
     def passes(self, layers: Mapping[str, Traffic]) -> str:
-        """What is moved in all, in units of what the convolutions of the forward pass give."""
+        """The total traffic, in units of the outputs of the convolutions and linear layers."""
         forward = forward_nodes(self.layouts.graph)
         results = [node.outputs[0] for node in forward if node.op.kind is Kind.CONTRACTION]
         size = sum(self.size(value) for value in results)
@@ -188,12 +188,12 @@ class _Board:
         if not size:
             return ""
         return (
-            f"\nThe convolutions and linear layers give {size_text(size)} on the way to the loss: "
+            f"\nThe outputs of the convolutions and linear layers take {size_text(size)}; "
             f"the step moves {moved / size:.1f} times that.\n"
         )
 
     def count(self, phase: Launch, written: set[Any], traffic: Traffic) -> None:
-        """Adds what the phase moves of activations: arrays of one row or more a sample."""
+        """Adds the traffic of a phase in activations: arrays with at least one row per sample."""
         traffic.phases += 1
         for thing in {self.base(operand) for operand in phase.operands}:
             if isinstance(thing, Value) and thing.type.batched and thing.type.rank >= 2:

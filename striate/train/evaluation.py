@@ -1,4 +1,4 @@
-"""How well a model predicts data that it did not learn from."""
+"""How well a model predicts a data set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data.dataset import Dataset
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
+from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
 
 Array = npt.NDArray[Any]
@@ -22,7 +23,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: how many samples it has, and how many of them were predicted."""
+    """One class: the number of its samples, and of those that were predicted correctly."""
 
     name: str
     correct: int
@@ -88,8 +89,13 @@ def evaluate(
     ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
     report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy.
     ``after_batch`` is called with the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs
-    are not one number for each class.
+    are not one number for each class, ``OptionError`` or ``DataError`` for what is not a model, a loss, a batch size or
+    a data set.
     """
+    require_instance("model", model, Module, "nn.Sequential(…)")
+    require_dataset(dataset)
+    if loss is not None:
+        require_instance("loss", loss, Loss, "nn.CrossEntropyLoss()")
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
     entropies: list[float] = []

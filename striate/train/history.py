@@ -1,4 +1,4 @@
-"""What happened during training, epoch by epoch, ready to be written as JSON."""
+"""The history of a training, epoch by epoch, and its JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs that were finished, and whether that was all of them."""
+    """The finished epochs, and whether the training was completed."""
 
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     finished: bool = False

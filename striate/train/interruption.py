@@ -1,4 +1,4 @@
-"""Ctrl-C while training: the step that runs is finished first; a second one leaves at once."""
+"""Ctrl-C during training: the running step is finished first; a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """Holds Ctrl-C back, inside its ``with`` block, until ``raise_if_asked``.
+    """Delays Ctrl-C inside its ``with`` block until ``raise_if_asked``.
 
-    A second Ctrl-C runs ``leave``, by default ``KeyboardInterrupt`` wherever the program is. Signals belong to the
-    main thread, so elsewhere it does nothing.
+    A second Ctrl-C calls ``leave``, which by default raises ``KeyboardInterrupt`` wherever the program is. Signals are
+    delivered to the main thread, so in other threads this does nothing.
     """
 
     def __init__(self, leave: Callable[[], None] | None = None) -> None:
@@ -43,6 +43,6 @@ class Interruption:
             raise KeyboardInterrupt
 
     def raise_if_asked(self) -> None:
-        """Raises the ``KeyboardInterrupt`` that was held back."""
+        """Raises the delayed ``KeyboardInterrupt``."""
         if self.asked:
             raise KeyboardInterrupt

@@ -1,11 +1,11 @@
-"""How training shows itself: nothing, or plain lines. The live display of a terminal is in ``display``."""
+"""How training shows its progress: not at all, or in plain lines. ``display`` has the live display of a terminal."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
 
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
@@ -13,7 +13,7 @@ from striate.train.history import Epoch
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be done."""
+    """The training that is about to start."""
 
     epochs: int
     batches: int  # of one epoch
@@ -23,9 +23,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands after a batch; ``loss`` is the mean of this epoch so far.
+    """The state of training after a batch; ``loss`` is the mean of this epoch so far.
 
-    ``accuracy`` (0 to 1) is a sample, taken for live displays alone: that of recent batches before they were learned.
+    ``accuracy`` (0 to 1) is an estimate for live displays: that of some recent batches before they were learned from.
     """
 
     epoch: int
@@ -36,12 +36,13 @@ class Moment:
     accuracy: float | None = None
 
 
+@runtime_checkable
 class Progress(Protocol):
-    """What the trainer tells whoever shows its progress."""
+    """What the trainer calls to show its progress."""
 
     @property
     def live(self) -> bool:
-        """Whether ``Moment.accuracy`` is wanted."""
+        """Whether ``Moment.accuracy`` is needed."""
         ...
 
     def start(self, plan: Plan) -> None:
@@ -49,7 +50,7 @@ class Progress(Protocol):
         ...
 
     def warn(self, text: str) -> None:
-        """Something about the data that is good to know; after ``start``."""
+        """A warning about the data; after ``start``."""
         ...
 
     def finding(self, finding: Finding) -> None:
@@ -70,7 +71,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Shows nothing; what it is warned of becomes an ordinary warning of Python."""
+    """Shows nothing; warnings become ordinary warnings of Python."""
 
     live = False
 
@@ -94,7 +95,7 @@ class Silent:
 
 
 class Together:
-    """Several that are told the same; the first decides what is shown live, and takes the warnings."""
+    """Several progress displays; the first decides what is shown live, and receives the warnings."""
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first

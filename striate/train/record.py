@@ -1,4 +1,4 @@
-"""The live record of a run: one JSON object a line, appended while it trains, for whoever follows or looks back.
+"""The record of a run: one JSON object a line, appended during training, to be followed live or read later.
 
 RUN/progress.jsonl
 
@@ -7,11 +7,11 @@ RUN/progress.jsonl
     {"kind": "batch", "time", "epoch", "batch", "step", "loss", "accuracy", "images_per_second"}
     {"kind": "watch", "time", "epoch", "step", "samples", "layers": {path: {…}}}    see ``Watch.record``
     {"kind": "epoch", "time", …}                                                    the fields of ``Epoch``
-    {"kind": "finding", "time", "rule", …}                  what the doctor says: ``Finding``, its kind as "rule"
+    {"kind": "finding", "time", "rule", …}                  a finding of the doctor: ``Finding``, its kind as "rule"
     {"kind": "end", "time", "finished"}
 
-``time`` is in seconds since 1970; what is not finite is null. A line is written at once and in one piece, so a process
-that is killed leaves whole lines, but perhaps for the last. Every ``fit`` writes a plan and an end.
+``time`` is in seconds since 1970; numbers that are not finite are null. A line is written at once and in one piece, so
+that a process that is killed leaves whole lines, except perhaps the last. Every ``fit`` writes a plan and an end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from typing import Any, cast
 from striate.doctor.finding import Finding
 from striate.errors import ModelFileError, OptionError
 from striate.nn.module import Module
+from striate.options import flag
+from striate.options import path as checked_path
 from striate.step import TrainingStep
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan
@@ -38,27 +40,27 @@ _LARGEST = 256_000_000  # bytes of a file, and of a line, that a reader takes
 _LONGEST = 4_000_000
 _BATCHES, _WATCHES = 0.2, 1.0  # seconds between two lines of a kind, at least
 _THINNING = 500
-"""A training of T seconds waits T/500 between lines, where that is more: hours and days stay a few megabytes."""
+"""A training of T seconds waits T/500 between lines if that is longer, so the record of days is a few megabytes."""
 _SHARE = 50  # reading the watch takes at most a fiftieth of the time
 
 
 class Record:
-    """Writes ``progress.jsonl`` into a folder; shows progress as ``Progress`` does, but to a file.
+    """A ``Progress`` that writes ``progress.jsonl`` into a folder.
 
-    ``model`` and ``data`` are the names that the plan gives. The first training begins the file anew, or goes on with
-    it where ``resume`` says so; later ones are appended. Where the disk refuses, ``complain`` is told, and the training
-    goes on without a record. Raises ``OptionError`` for a folder that cannot be made.
+    ``model`` and ``data`` are the names in the plan. The first training replaces the file, or appends to it with
+    ``resume``; later trainings append. If writing fails, ``complain`` is called and the training continues without a
+    record. Raises ``OptionError`` for a folder that cannot be made.
     """
 
     live = False
 
     def __init__(self, folder: str | Path, *, model: str = "", data: str = "", resume: bool = False) -> None:
-        self.path = Path(folder) / PROGRESS_FILE
+        self.path = checked_path("record", folder) / PROGRESS_FILE
         self.model = model
         self.data = data
         self.finished = False
         self.complain: Callable[[str], None] = lambda text: None
-        self._append = resume
+        self._append = flag("resume", resume)
         self._file: int | None = None
         self._step: TrainingStep | None = None
         self._watch: Watch | None = None
@@ -68,10 +70,10 @@ class Record:
         self._began = self._batch_due = self._watch_due = 0.0
 
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
-        """What the lines tell of; before ``start``."""
+        """The step and the watch that the lines are about; before ``start``."""
         self._step, self._watch = step, watch
 
-    # What the trainer tells
+    # What the trainer calls
 
     def start(self, plan: Plan) -> None:
         """Opens the file."""
@@ -83,7 +85,7 @@ class Record:
             self._file = os.open(self.path, how, 0o644)
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")  # an earlier process was ended inside of a line
+                os.write(self._file, b"\n")  # an earlier process was killed while it wrote a line
         except OSError as error:
             raise OptionError(
                 f"{self.path}: the record cannot be written: {error.strerror or error}\n"
@@ -94,16 +96,16 @@ class Record:
         self._write("plan", {**asdict(plan), **model})
 
     def warn(self, text: str) -> None:
-        """Belongs to whoever reads along."""
+        """Not part of the record."""
 
     def finding(self, finding: Finding) -> None:
-        """What the doctor says."""
+        """A line for every finding."""
         found = finding.to_json()
         rule = found.pop("kind")
         self._write("finding", {"rule": rule, **found})
 
     def batch(self, moment: Moment) -> None:
-        """A line now and then, and for the first and last batch of an epoch."""
+        """A line every so often, and for the first and last batch of an epoch."""
         now = time.perf_counter()
         self._epoch = moment.epoch
         pause = (now - self._began) / _THINNING
@@ -126,7 +128,7 @@ class Record:
         self._write("epoch", asdict(epoch))
 
     def stop(self) -> None:
-        """The last line; after a breakdown or Ctrl-C with what was seen before."""
+        """The last line; after a breakdown or Ctrl-C also the state of the layers."""
         if self._file is None:
             return
         if not self.finished and self._step_number:
@@ -176,7 +178,7 @@ class Record:
 
 
 def finite(thing: Any) -> Any:
-    """The same with null for numbers that JSON has no word for."""
+    """The same with null for NaN and infinity, which JSON does not have."""
     if isinstance(thing, float):
         return thing if math.isfinite(thing) else None
     if isinstance(thing, Mapping):
@@ -187,7 +189,7 @@ def finite(thing: Any) -> Any:
 
 
 def rounded(thing: Any) -> Any:
-    """The same with six digits of every number: half as long, and more than anyone can see."""
+    """The same with six digits of every number, which makes it half as long."""
     if isinstance(thing, float):
         return float(f"{thing:.6g}")
     if isinstance(thing, Mapping):
@@ -198,11 +200,11 @@ def rounded(thing: Any) -> Any:
 def read_progress(folder: str | Path) -> list[dict[str, Any]]:
     """The events of a run's record in their order, each with a ``kind`` and a ``time``.
 
-    Lines that are no event, such as a last one that is being written, are skipped; a run without a record has none.
-    Raises ``ModelFileError`` for a file that cannot be read, is larger than 256 MB, has a line of more than 4 MB, or
-    holds not one event.
+    Lines that are not an event, such as a last one that is being written, are skipped; a run without a record has no
+    events. Raises ``ModelFileError`` for a file that cannot be read, is larger than 256 MB, has a line of more than
+    4 MB, or holds no event at all.
     """
-    path = Path(folder) / PROGRESS_FILE
+    path = checked_path("folder", folder) / PROGRESS_FILE
     events: list[dict[str, Any]] = []
     count = 0
     try:
@@ -210,7 +212,7 @@ def read_progress(folder: str | Path) -> list[dict[str, Any]]:
             return []
         with path.open("rb") as stream:
             if not path.is_file() or os.fstat(stream.fileno()).st_size > _LARGEST:
-                raise ValueError(f"no file of at most {_LARGEST // 10**6} MB")
+                raise ValueError(f"not a file of at most {_LARGEST // 10**6} MB")
             total = 0
             while line := stream.readline(_LONGEST + 1):
                 total += len(line)
@@ -223,12 +225,12 @@ def read_progress(folder: str | Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: the record cannot be read: {error}") from error
     if count and not events:
-        raise ModelFileError(f"{path}: no record of a training\n  help: `striate train` writes one into its run folder")
+        raise ModelFileError(f"{path}: not a record of a training\n  help: give the folder that `striate train` made")
     return events
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    """A line's object; None for what is no event."""
+    """The event of a line; None if it is not one."""
     if not line.endswith(b"\n"):
         return None
     try:

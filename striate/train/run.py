@@ -1,7 +1,7 @@
-"""The run folder: everything that is needed to use, judge and repeat a training.
+"""The run folder: everything needed to use, evaluate and repeat a training.
 
 RUN/model.safetensors    the model, as ``st.save`` writes it
-RUN/progress.jsonl       what happened, line by line, while it trained: ``record``
+RUN/progress.jsonl       what happened during training, line by line: ``record``
 RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
 """
 
@@ -29,7 +29,7 @@ _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
 
 
 def versions() -> dict[str, str]:
-    """What else decides the outcome of a run."""
+    """The versions and the machine that a run's outcome depends on."""
     return {
         "striate": VERSION,
         "python": platform.python_version(),
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class Run:
-    """What ``run.json`` says. ``data`` is the name or the absolute path that ``open_dataset`` takes."""
+    """The contents of ``run.json``. ``data`` is the name or the absolute path that ``open_dataset`` takes."""
 
     data: str
     arguments: dict[str, Any]
@@ -57,10 +57,10 @@ class Run:
 
 
 def claim_folder(folder: Path, room: int = 0) -> None:
-    """Makes the folder, or makes sure that it is ours: empty, or that of an earlier run, which is replaced.
+    """Makes the folder, or checks that it is empty or that of an earlier run, which is replaced.
 
-    Raises ``OptionError`` for a folder that holds something else, so that nothing foreign is ever overwritten, and for
-    one where ``room`` bytes cannot be written: better now than after the training.
+    Raises ``OptionError`` for a folder that holds something else, so that other files are never overwritten, and for
+    one where ``room`` bytes cannot be written, before time is spent on training.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def claim_folder(folder: Path, room: int = 0) -> None:
     if names and RUN_FILE not in names:
         shown = ", ".join(sorted(names)[:5])
         raise OptionError(
-            f"{folder}: holds {shown}, but no {RUN_FILE}, so it is not the folder of a run and is left alone\n"
+            f"{folder}: holds {shown}, but no {RUN_FILE}; it is not the folder of a run and is not overwritten\n"
             "  help: give --out a new or empty folder"
         )
     try:
@@ -91,14 +91,12 @@ def write_run(folder: Path, run: Run) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads ``run.json``; raises ``ModelFileError`` where there is none, or another's."""
+    """Reads ``run.json``; raises ``ModelFileError`` if it is missing or of another format."""
     path = folder / RUN_FILE
     cure = "\n  help: give the folder that `striate train --out RUN` made"
     if not path.is_file():
-        what = (
-            "no run.json in it" if folder.is_dir() else "a file, not a folder" if folder.exists() else "no such folder"
-        )
-        raise ModelFileError(f"{folder}: {what}{cure}")
+        missing = "a file, not a folder" if folder.exists() else "no such folder"
+        raise ModelFileError(f"{folder}: {'no run.json in it' if folder.is_dir() else missing}{cure}")
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"larger than {_LARGEST // 10**6} MB")
@@ -108,12 +106,12 @@ def read_run(folder: Path) -> Run:
     if not isinstance(document, Mapping) or cast("Mapping[str, object]", document).get("format") != _FORMAT:
         raise ModelFileError(f"{path}: not written by this version of striate{cure}")
     entries = dict(cast("Mapping[str, Any]", document))
-    wanted: dict[str, type | tuple[type, ...]] = {
+    expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
         "evaluation": (dict, type(None)), "findings": list, "versions": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # runs from before there was a doctor
-    if set(entries) != set(wanted) or not all(isinstance(entries[name], kind) for name, kind in wanted.items()):
-        raise ModelFileError(f"{path}: wanted {', '.join(wanted)}{cure}")
+    entries.setdefault("findings", [])  # older runs have none
+    if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
+        raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")
     return Run(**entries)

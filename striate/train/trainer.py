@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from striate.data.dataset import Array, Dataset
+from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
@@ -18,6 +18,8 @@ from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
+from striate.options import flag, whole_number
+from striate.options import seed as checked_seed
 from striate.step import TrainingStep
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
@@ -36,17 +38,18 @@ class Trainer:
         trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9), batch_size=64)
         history = trainer.fit(train_set, validation=held_out, epochs=10)
 
-    ``seed`` decides the order of the samples, dropout, and the start of parameters that have no values yet; the same
-    seed gives the same model. An epoch is made of batches of ``batch_size`` samples or a few less, all of about one
-    size (see ``data.batches``); ``shuffle=False`` keeps the order of the data set. ``precision`` is that of
-    ``TrainingStep``. The doctor watches and tells what is
-    wrong, in ``findings`` and with the progress; ``doctor=False`` turns it off. ``progress`` is True (live on a
-    terminal, lines elsewhere), False, or an object with the methods of ``Progress``. ``leave`` is what a second Ctrl-C
-    does.
+    seed        0 … 2⁶⁴ − 1, of the order of the samples, of dropout, and of parameters that have no values yet; the
+                same seed gives the same model
+    batch_size  samples of a batch, 1 or more; batches are equally large, up to one sample (see ``data.batches``)
+    precision   as in ``TrainingStep``
+    shuffle     False keeps the order of the data set
+    doctor      whether to report what is wrong with the training, in ``findings`` and with the progress
+    progress    True (live on a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
+    leave       called on a second Ctrl-C
+    watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
+    record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
-    ``watch`` is a ``Watch`` of all layers, whose passes are the epochs; ``watch=False`` trains without, and without
-    the doctor. ``record`` is a folder that ``progress.jsonl`` is written to while it trains (see ``train.record``), or
-    a ``Record``.
+    Raises ``OptionError`` for an option outside of its range.
     """
 
     def __init__(
@@ -65,35 +68,35 @@ class Trainer:
         watch: bool = True,
         record: str | Path | Record | None = None,
     ) -> None:
-        _require_count("batch_size", batch_size)
         self.model = model
-        self.seed = seed
-        self.batch_size = batch_size
+        self.seed = checked_seed(seed)
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.shuffle = flag("shuffle", shuffle)
+        self._uses_doctor = flag("doctor", doctor) and flag("watch", watch)
+        if not isinstance(progress, Progress):
+            flag("progress", progress)
+        if leave is not None and not callable(leave):
+            raise OptionError(f"leave={leave!r}; expected a function without arguments")
+        self._record = record if isinstance(record, Record) or record is None else Record(record)
         self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size, precision=precision)
         self.watch = self.step.watch("*") if watch else None
         self.history = History()
-        self.shuffle = shuffle
         self.doctor: Doctor | None = None
-        self._wants_doctor = doctor and watch
         self._told: set[tuple[str, str]] = set()
-        self._record = Record(record) if isinstance(record, str | Path) else record
         self._progress = progress
         self._leave = leave
 
     def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
 
-        Raises ``OptionError`` for a number of epochs below 1, ``NonFiniteError`` with the remedy where the training
-        breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after the step that was running: the model is then as that
-        step left it.
+        Raises ``OptionError`` for a number of epochs below 1, ``DataError`` for what is not a data set,
+        ``NonFiniteError`` with the remedy where the training breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after
+        the step that was running: the model is then as that step left it.
         """
-        _require_count("epochs", epochs)
-        for given in (train_set, *(() if validation is None else (validation,))):
-            if not isinstance(given, Dataset):
-                raise OptionError(
-                    f"the trainer learns from a Dataset, not from {type(given).__name__}\n"
-                    "  help: st.data.Dataset(images, labels)"
-                )
+        epochs = whole_number("epochs", epochs, 1)
+        require_dataset(train_set, "the training set")
+        if validation is not None:
+            require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
         self.history.finished = False
         first = len(self.history) + 1
@@ -101,7 +104,7 @@ class Trainer:
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
         progress = self._recorded(chosen_progress(self._progress), train_set)
         self.doctor = None
-        if self._wants_doctor:
+        if self._uses_doctor:
             self.doctor = Doctor(
                 self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
                 seed=self.seed, shuffle=self.shuffle,
@@ -147,7 +150,7 @@ class Trainer:
     def setup(self) -> Setup:
         """What the last call of ``fit`` trained, for a remedy to change: ``finding.remedy.apply(trainer.setup)``."""
         if self.doctor is None:
-            raise OptionError("nothing was trained with a doctor yet\n  help: trainer.fit(…), with doctor=True")
+            raise OptionError("no training with a doctor has run\n  help: trainer.fit(…), with doctor=True")
         return self.doctor.setup
 
     def _epoch(
@@ -191,7 +194,7 @@ class Trainer:
         return Epoch(number, mean_loss.value, seconds, speed, found.loss, found.accuracy, entropy)
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
-        """The same progress, with the record beside it."""
+        """The same progress together with the record."""
         record = self._record
         if record is None:
             return progress
@@ -202,14 +205,14 @@ class Trainer:
         return Together(progress, record)
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
-        """What the doctor found just now, and what it found while nobody was told."""
+        """Shows what the doctor found, each finding once."""
         for finding in new:
             if not finding.because and finding.key not in self._told:
                 progress.finding(finding)
             self._told.add(finding.key)
 
     def _warn_of_outliers(self, progress: Progress, train_set: Dataset, validation: Dataset | None) -> None:
-        """Of either set: the standardizer may have been fitted elsewhere."""
+        """Warns about either set: the standardizer may have been fitted on other data."""
         for dataset, part in ((train_set, "training"), (validation, "validation")):
             text = None if dataset is None else outlier_warning(self.model, dataset.images, f"{dataset.name} ({part})")
             if text is not None:
@@ -217,7 +220,7 @@ class Trainer:
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:
-        """Before an epoch is spent on data that cannot be validated."""
+        """Refuses validation data that do not fit, before an epoch is spent."""
         if validation is None:
             return
         ours, theirs = train_set.images.shape[1:], validation.images.shape[1:]
@@ -228,14 +231,8 @@ class Trainer:
             )
 
 
-def _require_count(name: str, count: object) -> None:
-    """Raises ``OptionError`` unless ``count`` is a whole number from 1."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise OptionError(f"{name}={count!r}; wanted a whole number, 1 or more")
-
-
 class SampledAccuracy:
-    """The accuracy of a batch now and then, predicted before it is learned; at most a fiftieth of the time."""
+    """The accuracy of some batches, predicted before they are learned from; takes at most a fiftieth of the time."""
 
     def __init__(self, model: Module) -> None:
         self.accuracy: float | None = None
@@ -243,7 +240,7 @@ class SampledAccuracy:
         self._due = 0.0
 
     def before_step(self, x: Array, y: Array) -> None:
-        """Predicts the batch where enough time has passed, and mixes it into the last samples."""
+        """Predicts the batch if enough time has passed, and averages its accuracy with the one before."""
         start = time.perf_counter()
         if start < self._due:
             return
@@ -251,12 +248,12 @@ class SampledAccuracy:
         found = float((logits.argmax(axis=1) == y).mean()) if logits.ndim == 2 else 0.0
         self.accuracy = found if self.accuracy is None else (self.accuracy + found) / 2
         end = time.perf_counter()
-        # The first prediction compiled its program, so its time says nothing of the next.
+        # The first prediction compiles its program, so its time does not predict the next one's.
         self._due = end + max(0.2, 50 * (end - start) if self._due else 0.0)
 
 
 def chosen_progress(progress: bool | Progress) -> Progress:
-    """The live display on a terminal, lines elsewhere, nothing where it is not wanted."""
+    """The live display on a terminal and lines elsewhere for True, nothing for False."""
     if progress is False:
         return Silent()
     if progress is not True:

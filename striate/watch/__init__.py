@@ -1,4 +1,4 @@
-"""Watching training, layer by layer: what every layer puts out, and what reaches its parameters on the way back."""
+"""Watching a training layer by layer: statistics of every layer's output, and the gradients of its parameters."""
 
 from striate.watch.observation import PREFIX, Observation, observe
 from striate.watch.watch import Watch

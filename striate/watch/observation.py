@@ -1,20 +1,20 @@
-"""What a gradient program says of its layers' outputs: sums that run along in the loops which compute them anyway.
+"""Statistics of the outputs of layers, computed in the loops of the gradient program that compute the outputs.
 
 For every layer's output y, and every unit (channel) c of it:
 
     mean       μ_c = (1/n) Σ y              over the samples and positions of the unit
     variance   σ²_c = (1/n) Σ (y − μ_c)²
 
-and where y comes from a function of single elements (an activation, dropout), not from a linear map, a normalization
-or a pool:
+and where y is the result of an elementwise operation (an activation, dropout), not of a linear map, a normalization or
+a pooling:
 
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
     saturated  Σ [y beyond the bounds of saturation], where its operation has some: ``Elementwise.saturation_bounds``
 
-They are extra outputs of the graph, under names that start with ``watch:``; ``passes.fuse`` places them last, so they
-join loops that exist and change nothing in them. Layers that merely hand on what another computed, and views such as
-``Flatten``, share its numbers.
+They are additional outputs of the graph with names that start with ``watch:``. ``passes.fuse`` places them last, so
+that they join existing loops and change nothing in them. Views such as ``Flatten``, and layers that return the result
+of another layer, share its statistics.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ PREFIX = "watch:"
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of a layer, and the tensor that its output is.
+    """One use of a layer, and the index of the tensor that is its output.
 
-    ``units`` is 0 where the layer's output is a view whose units are not those of the tensor.
+    ``units`` is 0 where the output is a view whose units differ from those of the tensor.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One watched tensor: ``count`` elements a unit and sample (in all, where not ``batched``)."""
+    """One watched tensor: ``count`` elements per unit and sample, or per unit where it is not ``batched``."""
 
     units: int
     count: int
@@ -65,9 +65,9 @@ class Tensor:
 class Observation:
     """The observers of one program: their graph values, and the arrays that they write.
 
-    ``outputs`` are graph values by name, ``places`` the arrays of the same names; those of one kind of number lie in
-    one flat array, ``flat["firing"]`` …, so that counting on is one addition a step. ``passed`` are the paths of all
-    layers, watched or not, in the order in which they were passed.
+    ``outputs`` are graph values by name, ``places`` the arrays of the same names. All arrays of one statistic are parts
+    of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step. ``passed`` are the paths of
+    all layers, watched or not, in the order in which they run.
     """
 
     def __init__(
@@ -100,16 +100,16 @@ class Observation:
             }
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """The numbers of one kind of a tensor's units in float64; None where it has none of that kind."""
+        """One statistic of the units of a tensor in float64; None where the tensor does not have it."""
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: Value, dtype: DType) -> Observation:
-    """The observers of what lies at a ``wanted`` path, in the order of the forward pass.
+    """The observers of the tensors at ``wanted`` paths, in the order of the forward pass.
 
-    That are the layers ``passed``, and the activation functions called in a module's own ``forward``:
-    ``st.ops.relu`` in the module at "block1" is "block1.relu". What has the same path again is ``path#2``, ``path#3`` …
+    These are the outputs of the layers ``passed``, and of activation functions that a module's own ``forward`` calls:
+    ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are ``path#2``, ``path#3`` …
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}
@@ -128,7 +128,7 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: V
     of_layers = {step.output for step in passed}
     for node in topological([prediction]):
         if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
-            name = str(node.op).partition("(")[0]
+            name = node.op.call_name()
             add(f"{node.path}.{name}" if node.path else name, node.outputs[0], True)
     found.sort(key=lambda one: one[1].node.serial)
 
@@ -150,7 +150,7 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: V
 
 
 def _source(value: Value) -> Value:
-    """What a view shows."""
+    """The value that a view, or a chain of views, shows."""
     while value.node.op.kind is Kind.VIEW:
         value = value.node.inputs[0]
     return value
@@ -167,11 +167,11 @@ def _tensor(y: Value) -> Tensor:
 
 
 def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
-    """Firings and zeros only of activations and the like: a linear map has no threshold below which it is silent."""
+    """The statistics of one tensor; firings and zeros only of elementwise results: a linear map has no threshold."""
     axes = tuple(axis for axis in range(y.type.rank) if axis != 1 or y.type.rank < 2)
     known = y.node.op.output_moments(y.node.inputs, y.node.outputs) if y is y.node.outputs[0] else None
     mean, variance = known or Moments(axes)(y)
-    # What lies below the smallest normal number is a zero to the kernels, which flush denormals; NaN is none.
+    # Kernels flush denormals, so that numbers below the smallest normal one count as 0; NaN does not.
     smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
     found = {"mean": mean, "variance": variance}
     op = y.node.op

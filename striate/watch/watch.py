@@ -1,4 +1,4 @@
-"""``Watch``: what the last step did to every layer, and which units have fired since the pass began."""
+"""``Watch``: statistics of every layer in the last step, and which units have fired since the pass began."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from striate.watch.observation import Layer, Observation
 from striate.watch.table import html_table, text_table
 
 LISTED = 64
-"""Silent units that a record lists by index; it counts them all."""
-_CHUNK = 1 << 14  # elements summed at a time: small against the cache
+"""The number of silent units that a record lists by index; it counts all of them."""
+_CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """What a watch needs of the training step."""
+    """The part of the training step that a watch uses."""
 
     @property
     def step_number(self) -> int:
-        """How many steps were committed."""
+        """The number of committed steps."""
         ...
 
     def gradient_views(self) -> Mapping[str, Array]:
@@ -32,11 +32,11 @@ class Watched(Protocol):
         ...
 
     def update_views(self) -> Mapping[str, Array]:
-        """What the last update added to each parameter."""
+        """The last change of each parameter."""
         ...
 
     def parameter_views(self) -> Mapping[str, Array]:
-        """The parameters that are learned."""
+        """The learned parameters."""
         ...
 
     def unwatch(self, watch: Watch) -> None:
@@ -54,7 +54,7 @@ class _Count:
 
 
 class Watch:
-    """What training does, layer by layer; ``step.watch("*")`` makes one, and every step from then on fills it.
+    """What training does to each layer; ``step.watch("*")`` makes one, and every later step updates it.
 
         watch = step.watch("*")
         for x, y, _ in data.batches(train_set, 32, seed=0, epoch=0):
@@ -62,18 +62,18 @@ class Watch:
         print(watch)                   # a table, one line a layer
         watch.silent_units()           # {"act2": [3, 17]}: units that never fired
 
-    A layer is named by its dotted path; what is used again in one pass is also ``path#2``, ``path#3`` … An activation
-    that a module calls in its own ``forward`` has the module's path and its name: ``st.ops.relu`` in "block1" is
-    "block1.relu".
+    A layer is named by its dotted path; further uses of it in one pass are ``path#2``, ``path#3`` … An activation that
+    a module calls in its own ``forward`` is named by the module's path and the operation: ``st.ops.relu`` in "block1"
+    is "block1.relu".
 
-    Numbers of outputs belong to the last batch, gradients and updates to the last step. Firings are counted over all
-    batches since the watch, or the pass, began: ``start_pass`` begins anew, so that a full pass over the data tells
-    which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0. Firings,
-    zeros and saturation are told of functions of single elements (activations, dropout), not of linear maps,
-    normalizations and pools, which have no threshold.
+    Statistics of outputs are those of the last batch, gradients and updates those of the last step. Firings are counted
+    over all batches since the watch, or the pass, began; ``start_pass`` resets the count, so that a full pass over the
+    data shows which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0.
+    Firings, zeros and saturation exist for elementwise operations (activations, dropout), not for linear maps,
+    normalizations and pooling, which have no threshold.
 
-    Everything is computed by the kernels that compute the outputs, while they are in registers; no bit of the training
-    changes (``benchmarks/watch.py`` measures what it costs).
+    The kernels that compute the outputs compute the statistics too, while the outputs are in registers; no bit of the
+    training changes (``benchmarks/watch.py`` measures the cost).
     """
 
     def __init__(self, pattern: str, step: Watched) -> None:
@@ -93,7 +93,7 @@ class Watch:
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Takes the observations of one batch of ``n``, which lie in the observation's arrays."""
+        """Called by the step: takes the statistics of one batch of ``n`` samples from the observation's arrays."""
         self._latest = observation
         for count in self._counts:
             if count.observation is observation:
@@ -106,11 +106,11 @@ class Watch:
         self._last_samples = n
 
     def start_pass(self) -> None:
-        """Begins counting firings anew: call it where a pass over the data begins."""
+        """Resets the count of firings; call it where a pass over the data begins."""
         self._counts.clear()
 
     def close(self) -> None:
-        """Ends the watch; the step runs without its observers again."""
+        """Ends the watch; the step then runs without its observers."""
         self._step.unwatch(self)
 
     # Outputs of the last batch
@@ -135,12 +135,12 @@ class Watch:
         return self._shares("zeros")
 
     def saturated_shares(self) -> dict[str, float]:
-        """Share of each sigmoid's and tanh's output on its flat ends in the last batch, from 0 to 1.
+        """Share of the saturated outputs of each sigmoid and tanh in the last batch, from 0 to 1.
 
-        Flat is where the derivative is less than a tenth of its largest value: for the sigmoid y(1 − y) < 1/40, that
-        is y outside of 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8). The tenth
-        is a convention: a gradient that passes such an element is weakened tenfold or more. Layers whose output is not
-        that of a function with flat ends are left out. A user's own activation takes part when its operation states
+        An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid
+        y(1 − y) < 1/40, that is y outside of 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949
+        (|x| > 1.8). The tenth is a convention: such an element weakens the gradient tenfold or more. Layers whose
+        operation does not saturate are left out; a user's own activation is included if its operation declares
         ``saturation_bounds``.
         """
         return self._shares("saturated")
@@ -148,7 +148,7 @@ class Watch:
     # Firings since the pass began
 
     def firing(self) -> dict[str, Array]:
-        """For each layer the share of outputs above 0 by unit, (C,) from 0 to 1, over all batches of this pass."""
+        """For each layer the share of outputs above 0 of each unit, (C,) from 0 to 1, over all batches of this pass."""
         fired: dict[str, Array] = {}
         seen: dict[str, int] = {}
         for count in self._counts:
@@ -156,7 +156,7 @@ class Watch:
                 units = count.observation.units_of("firing", layer.tensor, count.fired)
                 if not layer.units or units is None:
                     continue
-                if layer.path in fired and fired[layer.path].shape != units.shape:  # the layer was changed meanwhile
+                if layer.path in fired and fired[layer.path].shape != units.shape:  # the layer has changed
                     del fired[layer.path], seen[layer.path]
                 fired[layer.path] = fired.get(layer.path, 0) + units
                 elements = count.observation.tensors[layer.tensor].elements(count.samples)
@@ -164,9 +164,9 @@ class Watch:
         return {path: units / max(seen[path], 1) for path, units in fired.items()}
 
     def silent_units(self) -> dict[str, list[int]]:
-        """For each layer that has some, the indices of units that never fired in this pass.
+        """The indices of units that never fired in this pass, for each layer that has such units.
 
-        Behind a ReLU they are dead: they have passed no gradient.
+        After a ReLU they are dead: they have passed no gradient.
         """
         return {
             path: [int(unit) for unit in np.flatnonzero(fired == 0)]
@@ -181,13 +181,13 @@ class Watch:
         return self._norms(self._step.gradient_views())
 
     def layer_gradient_norms(self) -> dict[str, float]:
-        """√Σg² over all own parameters of each layer in the last step, in the order in which layers are passed."""
+        """√Σg² over all own parameters of each layer in the last step, in the order in which layers run."""
         return self._wanted(self._all_layer_norms())
 
     def gradient_ratios(self) -> dict[str, float]:
         """Each layer's gradient norm over that of the last layer with parameters, whatever the pattern.
 
-        Much below 1 in the first layers, the gradient vanishes on its way back; much above 1, it explodes.
+        A ratio much below 1 in the first layers means a vanishing gradient, one much above 1 an exploding gradient.
         """
         return self._wanted(_to_last(self._all_layer_norms()))
 
@@ -199,7 +199,7 @@ class Watch:
     # All of it
 
     def record(self) -> dict[str, object]:
-        """Everything as plain numbers, lists and objects that JSON can hold; what is not finite is None.
+        """All of it as numbers, lists and dicts that JSON can hold; numbers that are not finite become None.
 
             {"step": 12, "samples": 384, "layers": {"conv1": {
                 "mean", "std", "zeros", "saturated",                   outputs of the last batch
@@ -275,7 +275,7 @@ class Watch:
         return {path: number for path, number in layers.items() if self.wants(path)}
 
     def _all_layer_norms(self) -> dict[str, float]:
-        """Of layers the pattern leaves out too."""
+        """The gradient norms of all layers, also of those that the pattern excludes."""
         if self._latest is None:
             return {}
         norms = _by_layer({name: _norm(view) for name, view in self._step.gradient_views().items()})
@@ -292,7 +292,7 @@ class Watch:
 
 
 def _norm(array: Array) -> float:
-    """√Σx² in float64, in pieces that stay in the cache; without BLAS, whose threads would wait for ours."""
+    """√Σx² in float64, in pieces that stay in the cache; not by BLAS, whose threads would compete with ours."""
     flat = array.reshape(-1)
     total = 0.0
     for start in range(0, flat.size, _CHUNK):
@@ -301,7 +301,7 @@ def _norm(array: Array) -> float:
 
 
 def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
-    """Norms of parameters, joined by the layer that owns them."""
+    """Norms of parameters combined to one norm for each layer."""
     squares: dict[str, float] = {}
     for name, norm in norms.items():
         layer = name.rpartition(".")[0]

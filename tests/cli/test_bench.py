@@ -68,7 +68,7 @@ def test_latency() -> None:
         (["lenet"], "did you mean 'lenet5'"),
         ([*SMALL, "--against", "tensorflow"], "known: torch, onnxruntime"),
         ([*SMALL, "--against", "onnxruntime"], "onnxruntime only predicts"),
-        ([*SMALL, "--shape", "big"], "wanted channels and sizes"),
+        ([*SMALL, "--shape", "big"], "expected channels and sizes"),
     ],
 )
 def test_what_cannot_be_measured(arguments: list[object], message: str) -> None:
@@ -117,7 +117,10 @@ def test_what_a_comparison_says() -> None:
     assert "best of the others" in output or "No verdict" in output
 
 
-@pytest.mark.parametrize("name", MODELS)
+SOME = [pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else pytest.mark.slow) for name in MODELS]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_torch_twins_predict_the_same(name: str) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     shape = (1, 28, 28) if name in ("lenet5", "first_cnn") else (3, 32, 32)
@@ -128,7 +131,7 @@ def test_torch_twins_predict_the_same(name: str) -> None:
         np.testing.assert_allclose(predict(x), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SOME)
 def test_onnx_predicts_the_same(name: str) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -77,7 +77,7 @@ def test_several_end_with_a_summary_and_json_with_one_document(tmp_path: Path) -
     [
         (["M11"], "known: M1, M2, M3, M4, M5, M6, M7, M8, M9, M10"),
         (["M1", "--seeds", "0"], "1 and more"),
-        (["M1", "--samples", "5"], "wanted 20 or more"),
+        (["M1", "--samples", "5"], "expected a whole number of 20 or more"),
         (["M1", "--data", "minst"], "did you mean 'mnist'"),
     ],
 )

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import striate.compiler
-import striate.ops
+from striate.compiler import CompiledExecutable, compile_graph, options_for, prepare_compiled, rounded_graph
 from striate.dtypes import Precision
 from striate.engine import ReferenceExecutable
 from striate.graph.arithmetic import reshape
@@ -42,16 +41,15 @@ class Problem:
     precision: Precision = Precision.full
     single_sample: bool = False  # compiled for one sample alone
 
-    def compiled(self, capacity: int | None = None) -> striate.compiler.CompiledExecutable:
+    def compiled(self, capacity: int | None = None) -> CompiledExecutable:
         """The problem as machine code; states are copies of the problem's."""
         states = {name: array.copy() for name, array in self.bindings.items()}
-        return striate.compiler.prepare_compiled(
-            self.graph, states, {}, capacity, single_sample=self.single_sample, precision=self.precision
-        )
+        options = options_for(self.precision, capacity or 0, self.single_sample)
+        return prepare_compiled(self.graph, states, {}, options)
 
     def alone(self) -> Problem | None:
         """The first sample alone, where a program for one sample differs from one for many."""
-        if self.n < 2 or not striate.compiler.compile_graph(self.graph).lowered.batch_specialized:
+        if self.n < 2 or not compile_graph(self.graph, options_for()).lowered.batch_specialized:
             return None
         arrays = {
             name: array[:1] if self.graph.inputs[name].type.batched else array for name, array in self.arrays.items()
@@ -67,7 +65,7 @@ class Problem:
         states = {name: array.copy() for name, array in self.bindings.items()}
         graph = self.graph
         if self.precision is not Precision.full:
-            graph = striate.compiler.rounded_graph(graph, self.precision)
+            graph = rounded_graph(graph, options_for(self.precision))
         return ReferenceExecutable(graph, states, {}).run(self.arrays, self.n)
 
 

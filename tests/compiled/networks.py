@@ -6,7 +6,7 @@ import numpy as np
 
 import striate as st
 from striate import nn, optim
-from striate.codegen.target import host
+from striate.codegen.target import current
 from striate.compiler import CompiledExecutable
 from striate.dtypes import precision_of
 from tests.compiled.cases import Problem
@@ -36,8 +36,8 @@ def mixed() -> nn.Sequential:
 
 
 NETWORKS = ("lenet5", "residual", "mixed")
-NARROW = tuple(f"{name} bfloat16" for name in NETWORKS) if host().has_bfloat16 else ()
-"""The same with activations in bfloat16, where this computer has the instructions."""
+NARROW = tuple(f"{name} bfloat16" for name in NETWORKS) if current().has_bfloat16 else ()
+"""The same with activations in bfloat16, where the target has the instructions."""
 
 
 def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Problem]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from striate.codegen import driver
-from striate.compiler import CompiledExecutable
+from striate.compiler import options_for, prepare_compiled
 from striate.graph.graph import Input
 from striate.graph.value import Array, Value
 from striate.runtime.program import Fixed, Phase, Program
@@ -78,6 +78,7 @@ class Placed:
             raw = self.arrays[layouts.base(value)].reshape(-1).view(np.uint8)
             size = int(np.prod(shape, dtype=int)) * value.dtype.numpy.itemsize
             results[name] = raw[:size].view(value.dtype.numpy).reshape(shape).copy()
+        results |= self.executable._empty_results(self.problem.n)
         return results | {f"state {name}": array.copy() for name, array in self._states.items()}
 
 
@@ -111,8 +112,7 @@ def poisoned(problem: Problem, byte: int) -> Placed:
 def run_normally(problem: Problem) -> dict[str, Array]:
     """As ``Placed.run``, by the engine itself."""
     states = {name: array.copy() for name, array in problem.bindings.items()}
-    executable = CompiledExecutable(
-        problem.graph, states, {}, problem.n, single_sample=problem.single_sample, precision=problem.precision
-    )
+    options = options_for(problem.precision, problem.n, problem.single_sample)
+    executable = prepare_compiled(problem.graph, states, {}, options)
     results = executable.run(problem.arrays, problem.n)
     return results | {f"state {name}": array for name, array in states.items()}

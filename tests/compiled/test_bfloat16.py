@@ -10,9 +10,10 @@ import pytest
 import striate as st
 from striate import data, nn, optim, settings
 from striate.codegen import jit
+from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
-from striate.codegen.target import host, named, require_bfloat16
-from striate.compiler import compile_graph, prepare_compiled, rounded_graph
+from striate.codegen.target import current, named, require_bfloat16
+from striate.compiler import compile_graph, options_for, prepare_compiled, rounded_graph
 from striate.dtypes import DType, Precision, dtype_of, round_to_bfloat16
 from striate.engine import ReferenceExecutable
 from striate.errors import EngineError, NonFiniteError, OptionError
@@ -32,7 +33,7 @@ from striate.passes.narrow import Narrow
 from tests.compiled.cases import total
 from tests.compiled.test_disassembly import innermost_loops
 
-needs_instructions = pytest.mark.skipif(not host().has_bfloat16, reason="this processor has no avx512_bf16")
+needs_instructions = pytest.mark.skipif(not current().has_bfloat16, reason="the target has no avx512_bf16")
 
 
 # Rounding
@@ -59,7 +60,9 @@ def test_kernels_round_as_the_reference_does() -> None:
     bits[:6] = [0x3F808000, 0x3F818000, 0x7F800000, 0xFF800000, 0x7F800001, 0x80000001]
     x = bits.view(np.float32)
     value = Input("x", TensorType(DType.float32, (4096,)))()
-    (found,) = prepare_compiled(Graph({"x": value}, {"y": Narrow()(value)}), {}, {}, None).run({"x": x}, 1).values()
+    (found,) = (
+        prepare_compiled(Graph({"x": value}, {"y": Narrow()(value)}), {}, {}, options_for()).run({"x": x}, 1).values()
+    )
     np.testing.assert_array_equal(found, round_to_bfloat16(x))
 
 
@@ -125,9 +128,9 @@ def test_every_direction_computes_what_the_references_do(name: str) -> None:
     """Direct forms and those transformed in float32 differ by the order of sums, which now and then changes a
     rounding; tiles of F(2×2, 3×3) are rounded once more. The float32 graph lies far outside of either bound."""
     graph, arrays, n = chain(name)
-    executable = prepare_compiled(graph, {}, {}, None, precision=Precision.bfloat16)
+    executable = prepare_compiled(graph, {}, {}, options_for(Precision.bfloat16))
     found = executable.run(arrays, n)
-    expected = ReferenceExecutable(rounded_graph(graph, Precision.bfloat16), {}, {}).run(arrays, n)
+    expected = ReferenceExecutable(rounded_graph(graph, options_for(Precision.bfloat16)), {}, {}).run(arrays, n)
     unrounded = ReferenceExecutable(graph, {}, {}).run(arrays, n)
     bound = 2e-2 if name == "3×3" else 6e-4
     for key, y in expected.items():
@@ -154,7 +157,7 @@ def test_small_tiles_cost_little_accuracy(channels: int) -> None:
     stages = st.ops.conv  # eagerly, in float64
     judge = np.asarray(stages(unrounded, w.astype("f8"), padding=1))
     direct = np.asarray(stages(round_to_bfloat16(unrounded).astype("f8"), round_to_bfloat16(w).astype("f8"), padding=1))
-    executable = prepare_compiled(graph, {}, {}, None, precision=Precision.bfloat16)
+    executable = prepare_compiled(graph, {}, {}, options_for(Precision.bfloat16))
     assert any(isinstance(p.spec, TileConvolution) and p.spec.operands is DType.bfloat16 for p in executable.phases)
     assert distance(executable.run(arrays, 2)["y"], judge) <= 2 * distance(direct, judge) <= 6e-3
 
@@ -223,14 +226,16 @@ def test_nan_reaches_the_loss_and_nothing_is_kept() -> None:
 
 
 @needs_instructions
-@pytest.mark.parametrize("name", ["vgg_small", "resnet20", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg_small", "resnet18"))]
+)
 def test_activations_take_half_the_memory(name: str) -> None:
     """What is stored between loops, as blocks of channels, for one sample."""
     model = st.models.build(name).seed(0)
     graph = step_graph(model)
     sizes: dict[Precision, int] = {}
     for precision in Precision:
-        compiled = compile_graph(graph, precision=precision)
+        compiled = compile_graph(graph, options_for(precision))
         stored = [v for v, group in compiled.plan.in_memory.items() if group >= 0 and v.type.batched]
         kept = {compiled.layouts.base(v) for v in stored}
         blocked = [v for v in kept if v.type.rank == 4]
@@ -300,9 +305,10 @@ def test_what_makes_no_sense_is_refused() -> None:
 @pytest.mark.parametrize("name", ["16→16", "stride", "3×3"])
 def test_hot_loops_multiply_pairs_and_keep_them_in_registers(name: str) -> None:
     """Every product of stored activations is a ``vdpbf16ps`` on whole registers that reads one factor from memory."""
-    plan = fuse(layout(rounded_graph(chain(name)[0], Precision.bfloat16)))
+    options = CompileOptions(named("znver4"), precision=Precision.bfloat16)
+    plan = fuse(layout(rounded_graph(chain(name)[0], options), options), options)
     found: set[str] = set()
-    for phase in lower(plan, named("znver4"), winograd=True).phases:
+    for phase in lower(plan, options).phases:
         spec = phase.spec
         paired = isinstance(spec, TapConvolution) and spec.source.dtype is DType.bfloat16
         paired |= isinstance(spec, WeightGradient) and spec.paired

@@ -11,6 +11,7 @@ import pytest
 
 from striate.codegen import jit
 from striate.codegen.launch import Launch
+from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK
 from striate.codegen.target import named
 from striate.graph.graph import Graph, Input
@@ -54,8 +55,8 @@ class Layer:
 
 def phases(graph: Graph, target: str, winograd: bool = False) -> list[Launch]:
     """What the graph becomes for a target, this computer's or not."""
-    plan = fuse(layout(simplify(expand(graph))))
-    return lower(plan, named(target), winograd=winograd).phases
+    options = CompileOptions(named(target), winograd)
+    return lower(fuse(layout(simplify(expand(graph)), options), options), options).phases
 
 
 def innermost_loops(assembly: str, instruction: str = "") -> list[list[str]]:
@@ -93,11 +94,7 @@ TARGETS = {"znver4": 16, "x86-64-v4": 16, "x86-64-v3": 8}
 
 @pytest.mark.parametrize(
     "target",
-    [
-        "znver4",
-        "x86-64-v4",
-        "x86-64-v3",
-    ],
+    ["znver4", pytest.param("x86-64-v4", marks=pytest.mark.slow), "x86-64-v3"],
 )
 @pytest.mark.parametrize("layer", ["64@32", "16@32", "first", "lenet"])
 def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None:
@@ -137,7 +134,7 @@ def test_hot_loops_keep_everything_in_registers(layer: str, target: str) -> None
     assert seen.keys() == {"convolution", "input gradient", "weight gradient"}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["znver4", pytest.param("x86-64-v4", marks=pytest.mark.slow), "x86-64-v3"])
 @pytest.mark.parametrize("layer", ["64@32", "32@16", "many", "strided"])
 def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     lanes = TARGETS[target]
@@ -164,7 +161,7 @@ def test_winograd_multiplies_in_registers(layer: str, target: str) -> None:
     assert seen.keys() == {"convolution (winograd)", "input gradient (winograd)", "weight gradient (winograd)"}
 
 
-@pytest.mark.parametrize("network", ["lenet5", "residual"])
+@pytest.mark.parametrize("network", ["lenet5", pytest.param("residual", marks=pytest.mark.slow)])
 def test_every_kernel_compiles_for_arm(network: str) -> None:
     """Four lanes, another architecture: nothing but instructions that it has."""
     graph = step_problems(network)[0].graph

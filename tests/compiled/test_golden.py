@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from striate.codegen.target import named
-from striate.compiler import compile_graph
+from striate.compiler import CompileOptions, compile_graph, options_for
 from striate.graph.text import graph_text, name_values
 from striate.passes.fuse import fuse
 from striate.passes.layout import layout
@@ -29,9 +29,10 @@ def text_of(network: str) -> str:
     """Every stage of the network's gradient program."""
     (problem, _) = step_problems(network)
     simplified = simplify(expand(problem.graph))
-    laid_out = layout(simplified)
-    plan = fuse(laid_out)
-    lowered = lower(plan, named(TARGET), winograd=False)
+    options = CompileOptions(named(TARGET))
+    laid_out = layout(simplified, options)
+    plan = fuse(laid_out, options)
+    lowered = lower(plan, options)
     names = name_values(laid_out.graph.nodes)
 
     def shown(thing: object) -> str:
@@ -67,5 +68,5 @@ def test_stages_are_as_written_down(network: str) -> None:
 
 def test_simplification_is_done_after_one_run() -> None:
     for problem in step_problems("residual"):
-        once = compile_graph(problem.graph).simplified
+        once = compile_graph(problem.graph, options_for()).simplified
         assert graph_text(simplify(once)) == graph_text(once)

@@ -8,48 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import striate
 from striate import nn, optim
 from striate.graph.value import Value
-from striate.passes.memory import ALIGNMENT, Life, lives, place
 from striate.runtime.arena import scratch_arena
 from striate.runtime.program import Scratch
 from tests.compiled.networks import NETWORKS, residual_block, step_problems
-
-LIVES = st.lists(
-    st.tuples(st.one_of(st.integers(0, 300), st.integers(3000, 20000)), st.integers(0, 12), st.integers(0, 6)).map(
-        lambda drawn: Life(drawn[0], drawn[1], drawn[1] + drawn[2])
-    ),
-    max_size=25,
-)
-
-
-@given(LIVES)
-def test_no_two_live_arrays_overlap(wanted: list[Life]) -> None:
-    offsets, total = place(dict(enumerate(wanted)))
-    assert offsets.keys() == set(range(len(wanted)))
-    for i, one in enumerate(wanted):
-        assert offsets[i] % ALIGNMENT == 0
-        assert 0 <= offsets[i] <= offsets[i] + one.size <= total
-        for j, other in enumerate(wanted[:i]):
-            together = one.first <= other.last and other.first <= one.last
-            apart = offsets[i] + one.size <= offsets[j] or offsets[j] + other.size <= offsets[i]
-            assert apart or not together or not one.size or not other.size, (one, other)
-
-
-@given(LIVES)
-def test_placing_is_not_wasteful(wanted: list[Life]) -> None:
-    """Never more than everything side by side (in whole pages, where arrays are that large)."""
-    _, total = place(dict(enumerate(wanted)))
-    assert total <= sum(-(-life.size // 4096) * 4096 if life.size >= 4096 else 4096 for life in wanted)
-
-
-def test_lives_reach_from_first_to_last_use() -> None:
-    found = lives([["a", "b"], ["b", "c"], ["a"], ["d"]], {"a": 1, "b": 2, "c": 3})
-    assert found == {"a": Life(1, 0, 2), "b": Life(2, 0, 1), "c": Life(3, 1, 1)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

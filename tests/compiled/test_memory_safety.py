@@ -16,7 +16,7 @@ import pytest
 
 import striate
 from striate import settings
-from striate.codegen.target import host
+from striate.codegen.target import current
 from striate.graph.value import DType
 from striate.runtime.arena import scratch_arena
 from tests.compiled.cases import OPERATIONS, assert_same_bits, forward, samples
@@ -26,6 +26,7 @@ from tests.compiled.placement import POISON
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="protected pages are written for POSIX systems only")
 
 NAMES = list(OPERATIONS)
+QUICK = ["Convolution", "ConvolutionWeightGradient", "Linear", "MaxPoolingGradient", "Sum"]
 BATCHES = [NAMES[first : first + 15] for first in range(0, len(NAMES), 15)] + [[name] for name in NETWORKS]
 if NARROW:
     BATCHES.append(list(NARROW))
@@ -48,13 +49,17 @@ def _assert_clean(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, f"ended by {done.returncode} in {last[0]}\n{done.stderr[-2000:]}"
 
 
-@pytest.mark.parametrize("names", BATCHES, ids=lambda names: f"{names[0]}-{names[-1]}")
+@pytest.mark.parametrize(
+    "names",
+    [QUICK, ["mixed"], *(pytest.param(names, marks=pytest.mark.slow) for names in BATCHES)],
+    ids=lambda names: f"{names[0]}-{names[-1]}",
+)
 def test_on_guarded_pages(kernel_folder: Path, names: list[str]) -> None:
-    _assert_clean(_run(kernel_folder, "host", names))
+    _assert_clean(_run(kernel_folder, settings.current().target, names))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(host().lanes <= 8, reason="this computer's own vectors are not longer than 8 lanes")
+@pytest.mark.skipif(current().lanes <= 8, reason="the vectors of the target are not longer than 8 lanes")
 def test_on_guarded_pages_with_eight_lanes(kernel_folder: Path) -> None:
     _assert_clean(_run(kernel_folder, "x86-64-v3", SUBSET))
 
@@ -64,8 +69,8 @@ def test_the_guard_bites(kernel_folder: Path) -> None:
     program = (
         "from tests.compiled import placement as p; from tests.compiled.cases import *;"
         "from tests.protected import Side;"
-        "size = p.CompiledExecutable._size;"
-        "p.CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
+        "size = CompiledExecutable._size;"
+        "CompiledExecutable._size = lambda self, thing, n: max(0, size(self, thing, n) - 64);"
         "problem = forward(samples('Convolution')[0], DType.float32); print('ready', flush=True);"
         "p.on_guarded_pages(problem, Side.RIGHT).run(); print('survived')"
     )
@@ -109,7 +114,7 @@ def test_threads_change_no_bit_of_a_step(name: str, kept_settings: settings.Sett
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_a_step_agrees_with_the_references(name: str, dtype: str) -> None:
     for problem in step_problems(name, batch=7, dtype=dtype):
         found, expected = problem.run(), problem.expected()

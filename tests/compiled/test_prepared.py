@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate import compiler, nn, optim, settings
+from striate import nn, optim, settings
 from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.errors import ShapeError
 from striate.graph.value import Array
 from striate.ops.kernels.direct import TapConvolution
+from striate.passes import lower
 from striate.tracing import Trace, arenas_of, bindings_of
 from tests.compiled.networks import mixed, residual_block
 
@@ -275,7 +276,7 @@ def test_small_programs_run_on_one_thread_with_the_same_bits(monkeypatch: pytest
     before = settings.override(threads=2)
     try:
         for limit in (0, 1 << 60):
-            monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", limit)
+            monkeypatch.setattr(lower, "SINGLE_THREADED_WORK", limit)
             fresh = deepcopy(model)
             results.append(fresh(x))
     finally:
@@ -324,7 +325,7 @@ def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None
 def test_one_sample_gives_the_same_bits_in_shares_for_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = network(), images(2)
     wanted = model(x)[:1]
-    monkeypatch.setattr(compiler, "SINGLE_THREADED_WORK", 0)
+    monkeypatch.setattr(lower, "SINGLE_THREADED_WORK", 0)
     fresh = deepcopy(model)
     np.testing.assert_array_equal(fresh(x[:1]), wanted)
     chunks = {phase.name: phase.chunks for phase in executable(fresh, x[:1]).phases}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate import compiler, nn, optim
+from striate import nn, optim
+from striate.compiler import pipeline
 from striate.graph.arithmetic import Later
 from striate.graph.graph import Graph
 
@@ -35,7 +36,7 @@ def test_recomputing_changes_no_bit_and_saves_memory(monkeypatch: pytest.MonkeyP
     again = [node for node in graph.nodes if isinstance(node.op, Later)]
     # The last layers are needed again too soon to be worth it.
     assert 2 <= len(again) < DEPTH
-    monkeypatch.setattr(compiler, "recompute", lambda graph: graph)
+    monkeypatch.setattr(pipeline, "recompute", lambda graph: graph)
     kept_state, kept_graph, kept_scratch = _trained(_network())
     assert not [node for node in kept_graph.nodes if isinstance(node.op, Later)]
     assert scratch < kept_scratch
@@ -69,7 +70,7 @@ def test_outputs_of_blocks_are_computed_again_where_that_reads_no_more(monkeypat
     # The stem's output has one array behind it, the first two blocks' have two and are skips, the last block's is none.
     assert {"2", "8"} <= again
     assert not {"4", "6"} & again
-    monkeypatch.setattr(compiler, "recompute", lambda graph: graph)
+    monkeypatch.setattr(pipeline, "recompute", lambda graph: graph)
     kept_state, _, kept_scratch = _trained(_blocks())
     assert scratch < kept_scratch
     for name, array in state.items():

@@ -29,7 +29,8 @@ from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 CAPACITY = 7
 CHANNELS = (1, 3, 16, 17, 33)
 DTYPES = st.sampled_from([DType.float32, DType.float64])
-some = settings(max_examples=20, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=settings.default.max_examples // 10, suppress_health_check=list(HealthCheck))
+"""Each example compiles a program: five of them in the quick profile, twenty in the exhaustive one."""
 
 Shape = tuple[int, ...]
 Build = Callable[..., Value]
@@ -203,7 +204,7 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
 
 
 @pytest.mark.parametrize("size", [(), (1,), (1, 1), (5, 1), (3, 4)], ids=str)
-@pytest.mark.parametrize("channels", [1, 17])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 17])
 def test_reductions_and_what_reads_them(size: Shape, channels: int) -> None:
     """Results of every set of axes go back into elementwise work: per sample, per channel, one number, none."""
     rank = 2 + len(size)

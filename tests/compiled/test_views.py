@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from striate.compiler import compile_graph, prepare_compiled
+from striate.compiler import compile_graph, options_for, prepare_compiled
 from striate.engine import ReferenceExecutable
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
@@ -39,14 +39,14 @@ def test_view_of_a_computed_vector_is_repeated_rightly(channels: int, blocked: b
     arrays = {
         name: random.standard_normal(value.type.concrete(3)).astype(np.float32) for name, value in graph.inputs.items()
     }
-    found = prepare_compiled(graph, {}, {}, None).run(arrays, 3)
+    found = prepare_compiled(graph, {}, {}, options_for()).run(arrays, 3)
     expected = ReferenceExecutable(graph, {}, {}).run(arrays, 3)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
 
 
 def test_running_mean_is_computed_where_its_sum_ends() -> None:
-    plan = compile_graph(_vector_times((N, 16, 4, 5), True)).plan
+    plan = compile_graph(_vector_times((N, 16, 4, 5), True), options_for()).plan
     running = plan.layouts.graph.outputs["running"]
     assert plan.groups[plan.in_memory[running]].finishes
 
@@ -70,6 +70,6 @@ def test_what_a_padded_convolution_reads_is_seen_rightly_by_others(
     arrays = {
         name: random.standard_normal(value.type.concrete(3)).astype(np.float32) for name, value in graph.inputs.items()
     }
-    found = prepare_compiled(graph, {}, {}, None).run(arrays, 3)
+    found = prepare_compiled(graph, {}, {}, options_for()).run(arrays, 3)
     for name, array in ReferenceExecutable(graph, {}, {}).run(arrays, 3).items():
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-4, err_msg=name)

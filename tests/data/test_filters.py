@@ -13,6 +13,7 @@ from hypothesis import strategies as hs
 import striate as st
 from striate.data.filters import FILTERS, Edge, filter_weights, parameters_of, shows_differences
 from striate.errors import DataError, DTypeError, OptionError, ShapeError
+from tests.data.layouts import LAYOUTS
 
 ndimage = pytest.importorskip("scipy.ndimage")
 
@@ -47,8 +48,9 @@ def test_every_filter_in_every_mode_is_that_of_scipy(name: str, mode: str) -> No
     weights = WEIGHTS[name]
     for shape in ((70, 66), (5, 3), (1, 1)):
         x = _picture(shape)
-        wanted = _judged(x, weights, mode, 0.0 if mode == "zero" else 7.0)
-        found = st.filter(x, weights, mode=mode, cval=7.0)
+        cval = 7.0 if mode == "constant" else 0.0
+        wanted = _judged(x, weights, mode, cval)
+        found = st.filter(x, weights, mode=mode, cval=cval)
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-9)
 
@@ -162,7 +164,9 @@ def test_what_is_unknown_lists_the_known() -> None:
         ("box_blur", {"size": 0}), ("box_blur", {"size": 2.5}), ("gaussian_blur", {"sigma": 0}),
         ("gaussian_blur", {"sigma": float("nan")}), ("gaussian_blur", {"sigma": 1e9}), ("gabor", {"wavelength": 1}),
         ("gabor", {"sigma": -1}), ("gabor", {"aspect": 0}), ("gabor", {"angle": "x"}), ("gabor", {"wavelength": 1e6}),
-        ("sharpen", {"amount": float("inf")}),
+        ("sharpen", {"amount": float("inf")}), ("sharpen", {"amount": 1e39}), ("sharpen", {"amount": None}),
+        ("box_blur", {"size": True}), ("box_blur", {"size": 1024}), ("gaussian_blur", {"sigma": "2"}),
+        ("gabor", {"phase": None}), ("gabor", {"sigma": 1e3}), ("gabor", {"aspect": 1e-9}),
     ],
 )  # fmt: skip
 def test_impossible_parameters_are_refused(name: str, parameters: dict[str, Any]) -> None:
@@ -170,14 +174,50 @@ def test_impossible_parameters_are_refused(name: str, parameters: dict[str, Any]
         filter_weights(name, **parameters)
 
 
-def test_what_is_no_picture_or_no_filter_is_refused() -> None:
+def test_what_the_result_cannot_hold_is_refused() -> None:
+    x = np.full((4, 4), 100, np.float32)
+    for options in ({"cval": np.nan}, {"cval": np.inf}, {"cval": "0"}):
+        with pytest.raises(OptionError, match=r"cval=.*; expected a finite number"):
+            st.filter(x, "sobel_x", mode="constant", **options)
+    with pytest.raises(OptionError, match=r"cval=5 has no effect with mode='wrap'\n  help: mode='constant'"):
+        st.filter(x, "sobel_x", mode="wrap", cval=5)
+    with pytest.raises(OptionError, match=r"exceed float32\n  help: picture.astype\(np.float64\)"):
+        st.filter(x, [[1e37]])
+    assert st.filter(x.astype(np.float64), [[1e37]]).max() == 1e39
+    with pytest.raises(OptionError, match=r"exceed float64$"):
+        st.filter(x.astype(np.float64), [[1e308]])
+    for mode in (None, [], 3):
+        with pytest.raises(OptionError, match="unknown mode"):
+            st.filter(x, "sobel_x", mode=mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_pictures_and_filters_of_any_layout(layout: str, dtype: type) -> None:
+    x = np.random.default_rng(0).integers(0, 200, (3, 9, 7)).astype(dtype)
+    weights = np.random.default_rng(1).integers(-3, 4, (3, 2)).astype(dtype)
+    expected = st.filter(x, weights)
+    np.testing.assert_array_equal(st.filter(LAYOUTS[layout](x), LAYOUTS[layout](weights)), expected)
+
+
+def test_nan_passes_through() -> None:
+    x = np.ones((9, 9), np.float32)
+    x[4, 4] = np.nan
+    assert np.isnan(st.filter(x, "box_blur")).sum() == 9
+
+
+def test_what_is_not_a_picture_or_a_filter_is_refused() -> None:
     x = np.ones((4, 4))
+    with pytest.raises(DTypeError, match="a picture is an array of numbers"):
+        st.filter([[1, 2], [3]], "sobel_x")
+    with pytest.raises(DTypeError, match="a filter is an array of numbers"):
+        st.filter(x, [[1, 2], [3]])
     for shape in ((5,), (5, 6, 7), (2, 3, 4, 5, 6)):
-        with pytest.raises(ShapeError, match="wanted grey"):
+        with pytest.raises(ShapeError, match="expected grey"):
             st.filter(np.ones(shape), "sobel_x")
     with pytest.raises(DataError, match="empty picture"):
         st.filter(np.ones((0, 4)), "sobel_x")
-    with pytest.raises(DTypeError, match="a picture is made of"):
+    with pytest.raises(DTypeError, match="a picture consists of"):
         st.filter([["a"]], "sobel_x")
     with pytest.raises(ShapeError, match=r"w\[None\]"):
         st.filter(x, [1, 2, 1])
@@ -185,5 +225,5 @@ def test_what_is_no_picture_or_no_filter_is_refused() -> None:
         st.filter(x, np.ones((2000, 1)))
     with pytest.raises(DataError, match="finite"):
         st.filter(x, [[np.inf]])
-    with pytest.raises(DTypeError, match="a filter is made of"):
+    with pytest.raises(DTypeError, match="a filter consists of"):
         st.filter(x, np.ones((1, 1), complex))

@@ -5,12 +5,13 @@ import hashlib
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from striate import settings
-from striate.data import load_idx_folder, load_mnist, open_dataset
+from striate.data import load_cifar10, load_idx_folder, load_mnist, open_dataset
 from striate.errors import DataError, LabelError, OptionError
 
 
@@ -68,9 +69,21 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"did you mean 'mnist'(.|\n)*known: digits, mnist, cifar10, a folder"):
         open_dataset("mnits")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="a file; wanted the folder"):
+    with pytest.raises(DataError, match="a file, not a folder"):
         open_dataset(tmp_path / "file")
     assert len(open_dataset("digits", "test")) == 355
+
+
+@pytest.mark.parametrize("path", [None, 3, ["digits"], "", True])
+def test_what_is_not_a_path_is_refused(path: Any) -> None:
+    for read in (open_dataset, load_idx_folder):
+        with pytest.raises(OptionError, match="expected a path, as text"):
+            read(path)
+    if path is not None:
+        with pytest.raises(OptionError, match=r"source=.*; expected a path"):
+            load_cifar10("train", path)
+        with pytest.raises(OptionError, match=r"folder=.*; expected a path"):
+            load_mnist("train", path)
 
 
 def test_real_mnist(mnist_folder: Path) -> None:

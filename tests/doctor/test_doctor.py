@@ -14,7 +14,7 @@ import striate as st
 from striate import nn, optim
 from striate.doctor import RULES, Doctor, Finding, Findings, Remedy, Severity, posthoc
 from striate.doctor.ranking import ORDER, ranked
-from striate.errors import ModelFileError, NonFiniteError, OptionError
+from striate.errors import DataError, ModelFileError, NonFiniteError, OptionError
 from striate.train import Trainer
 from striate.train.progress import Lines
 from tests.doctor.trainings import clouds, mlp, normalized, setup_of, standardized, trained, with_inputs
@@ -187,3 +187,18 @@ def test_posthoc_sees_data_and_history() -> None:
         validation_losses=[0.5, 0.4, 0.7, 0.9, 1.2], validation_accuracies=[0.8, 0.8, 0.8, 0.8, 0.1],
     )  # fmt: skip
     assert [one.kind for one in good] == ["overfitting"] or not good
+
+
+@pytest.mark.parametrize("bad", [None, "text", [1, 2]], ids=repr)
+def test_wrong_arguments_are_refused_by_name(bad: Any) -> None:
+    model, data = mlp(8), standardized()
+    step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(OptionError, match=r"step=.*; expected a TrainingStep"):
+        Doctor(bad)
+    with pytest.raises(OptionError, match=r"model=.*; expected a Module"):
+        posthoc(bad, data, data)
+    with pytest.raises(DataError, match="train_set: expected a Dataset"):
+        posthoc(model, bad, data)
+    if bad is not None:
+        with pytest.raises(DataError, match="train_set: expected a Dataset"):
+            Doctor(step, bad)

@@ -63,7 +63,14 @@ def tiny(name: str) -> Outcome:
     return perform(experiment_of(name), Material(load_digits("train"), load_digits("test")), TINY)
 
 
-@pytest.mark.parametrize("one", EXPERIMENTS.values(), ids=lambda one: one.name)
+QUICK = ("M3", "momentum")
+
+
+@pytest.mark.parametrize(
+    "one",
+    [pytest.param(one, marks=[] if one.name in QUICK else pytest.mark.slow) for one in EXPERIMENTS.values()],
+    ids=lambda one: one.name,
+)
 def test_an_experiment_measures_all_it_promises_and_draws_it(one: Experiment, tmp_path: Path) -> None:
     outcome = tiny(one.name)
     assert outcome.found.settings
@@ -93,6 +100,7 @@ def test_the_same_seeds_give_the_same_numbers_and_progress_is_told(digits: Mater
     assert {total for _, total, _ in told} == {3}
 
 
+@pytest.mark.slow
 def test_what_needs_no_training_comes_true_however_small() -> None:
     """The parts of claims that are mathematics: equations recounted, shapes inferred, gradients of a start."""
     always = {"M3": [0], "M4": [0, 1, 2, 3], "M6": [0], "M10": [3], "skip": [1], "momentum": [1], "adam": [0]}
@@ -216,7 +224,7 @@ def test_median_spread_and_json() -> None:
 
 def test_sizes_that_mean_nothing() -> None:
     for wrong in ({"seeds": 0}, {"samples": 0}, {"epochs": -1}, {"samples": 10}):
-        with pytest.raises(OptionError, match="wanted"):
+        with pytest.raises(OptionError, match="expected a whole number"):
             dataclasses.replace(TINY, **wrong)
 
 
@@ -317,7 +325,7 @@ def test_real_mnist_is_taken_where_it_is(mnist_folder: Path) -> None:
 
 def test_features_are_no_pictures() -> None:
     flat = Dataset(np.zeros((30, 4), np.float32), np.arange(30) % 3)
-    with pytest.raises(OptionError, match="wanted pictures"):
+    with pytest.raises(OptionError, match="expected pictures"):
         material("flat", "digits", lambda name, part: flat)
 
 
@@ -369,3 +377,12 @@ def test_compared_says_what_it_rests_on() -> None:
         "prediction": "a beats b.", "came_true": True, "evidence": "90 % and 80 %", "measured_elsewhere": None,
         "condition": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [None, 5, ["M5"], 0.5])
+def test_wrong_names_and_sizes_are_refused(bad: Any) -> None:
+    with pytest.raises(OptionError, match="unknown experiment"):
+        experiment_of(bad)
+    if bad != 5:
+        with pytest.raises(OptionError, match="seeds="):
+            Size(seeds=bad, samples=100, held_out=100, epochs=1)

@@ -70,13 +70,13 @@ def test_what_cannot_be_explained_is_refused_with_the_cure() -> None:
     model, image = chain(), picture()
     with pytest.raises(OptionError, match="0 … 2"):
         saliency(model, image, 3)
-    with pytest.raises(OptionError, match="no names of classes"):
+    with pytest.raises(OptionError, match="no class names"):
         saliency(model, image, "cat")
     with pytest.raises(OptionError, match="unknown baseline"):
         integrated_gradients(model, image, baseline="black")
     with pytest.raises(OptionError, match="steps=0"):
         integrated_gradients(model, image, steps=0)
-    with pytest.raises(ShapeError, match=r"images\[0\], not images"):
+    with pytest.raises(ShapeError, match=r"images\[0\] instead of images"):
         saliency(model, image[np.newaxis])
     with pytest.raises(ShapeError, match="baseline of shape"):
         integrated_gradients(model, image, baseline=np.zeros((3, 3)))

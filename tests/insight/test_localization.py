@@ -30,14 +30,14 @@ def test_the_last_layer_with_positions_is_the_default_and_pooling_is_none() -> N
         grad_cam(model, image, layer="conv3")
     with pytest.raises(ShapeError, match="no positions"):
         grad_cam(model, image, layer="fc")
-    with pytest.raises(ShapeError, match="nothing to locate"):
+    with pytest.raises(ShapeError, match="nothing can be located"):
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(None, 3)), image)
 
 
 def test_the_standardized_picture_is_no_map_of_a_layer() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(None, 3)).double()
     model.standardizer = chain().standardizer
-    with pytest.raises(ShapeError, match="nothing to locate"):
+    with pytest.raises(ShapeError, match="nothing can be located"):
         grad_cam(model, picture())
 
 

@@ -71,7 +71,7 @@ def test_unknown_names_list_the_known() -> None:
         models.build("mlp", init="random")
     with pytest.raises(OptionError, match="negative_slope=nan"):
         models.build("mlp", negative_slope=float("nan"))
-    with pytest.raises(OptionError, match="at least one hidden layer"):
+    with pytest.raises(OptionError, match="mlp: depth=0; expected a whole number of 1 or more"):
         models.build("mlp", depth=0)
 
 
@@ -97,3 +97,14 @@ def test_a_seed_decides_the_start() -> None:
     assert np.array_equal(one[0].weight, same[0].weight)
     assert not np.array_equal(one[0].weight, other[0].weight)
     assert isinstance(one, nn.Sequential)
+
+
+@pytest.mark.parametrize("bad", [None, "text", ["relu"], 1.5])
+def test_options_of_a_wrong_type_are_refused(bad: object) -> None:
+    for wrong in ({"activation": bad}, {"norm": bad}, {"init": bad}, {"negative_slope": bad}, {"depth": bad}):
+        if wrong == {"negative_slope": 1.5}:
+            continue
+        with pytest.raises(OptionError):
+            models.build("mlp", **wrong)
+    with pytest.raises(OptionError):
+        models.build(bad)  # pyright: ignore[reportArgumentType]

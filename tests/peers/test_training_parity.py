@@ -20,9 +20,10 @@ if settings.current().engine is Engine.REFERENCE:
 # layer, which has one value a sample, gets a larger batch.
 CASES = [
     ("lenet5", 16, 20),
-    ("vgg_small", 4, 20),
-    ("resnet20", 4, 20),
-    pytest.param("resnet18", 4, 5, marks=pytest.mark.slow),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (("vgg_small", 4, 20), ("resnet20", 4, 20), ("resnet18", 4, 5))
+    ),
 ]
 each_network = pytest.mark.parametrize(("name", "batch", "steps"), CASES)
 
@@ -46,7 +47,13 @@ def test_float64_training_agrees_to_nine_digits(name: str, batch: int, steps: in
     assert found.holds, described(found)
 
 
-FLOAT32_CASES = [("lenet5", 16, 1), ("lenet5", 16, 2), ("vgg_small", 32, 1), ("resnet20", 32, 1), ("resnet18", 16, 2)]
+FLOAT32_CASES = [
+    ("lenet5", 16, 1),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (("lenet5", 16, 2), ("vgg_small", 32, 1), ("resnet20", 32, 1), ("resnet18", 16, 2))
+    ),
+]
 """Larger batches than in float64: with few samples single near-ties of a pooling window, or pre-activations next to
 zero, decide the loss, and rounding decides them otherwise in each framework, and in PyTorch's own two layouts."""
 

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from safetensors.numpy import load_file
 
 from striate import nn
 from striate.data import Standardizer
-from striate.errors import ModelFileError, ShapeError
+from striate.errors import ModelFileError, OptionError, ShapeError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.op import registry
 from striate.graph.value import DType, TensorType
 from striate.models import MODELS, build
 from striate.persistence import load, save, write_atomically
+from striate.persistence.container import encode
 from striate.persistence.document import graph_document
+from tests.data.layouts import LAYOUTS
 
 
 def net() -> nn.Module:
@@ -68,7 +71,9 @@ def test_a_transposed_array_is_stored_as_it_reads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(tmp_path / "m.safetensors").state_dict()["0.weight"], weights)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else pytest.mark.slow) for name in MODELS]
+)
 def test_named_networks_come_back(name: str, tmp_path: Path) -> None:
     model = build(name, channels=1, classes=10, seed=3)
     save(model, tmp_path / "m.safetensors", input_shape=(1, 8, 8))
@@ -142,6 +147,77 @@ def test_saving_replaces_in_one_step_and_leaves_nothing_behind(tmp_path: Path, m
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="nowhere"):
         save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "nowhere" / "m.safetensors", input_shape=(2,))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [(None, "path=None; expected a path"), (3, "path=3"), (["a"], "path="), ("", "path=''"), (True, "path=True")],
+)
+def test_what_is_not_a_path(path: Any, message: str) -> None:
+    model = net()
+    model(pictures())
+    with pytest.raises(OptionError, match=message):
+        save(model, path)
+    with pytest.raises(OptionError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize("path", [".", "a\0b"])
+def test_paths_that_no_file_can_have(path: str) -> None:
+    model = net()
+    model(pictures())
+    with pytest.raises(ModelFileError):
+        save(model, path)
+    with pytest.raises(ModelFileError):
+        load(path)
+
+
+@pytest.mark.parametrize("model", [None, [], "lenet5", nn.Linear])
+def test_what_is_not_a_model(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"expected a Module\n  help: give an object, such as nn\.Sequential"):
+        save(model, tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("shape", ["2,6,4", 5, (2, -6, 4), (2, 6.0, 4), (2, None, 4)])
+def test_what_is_not_the_shape_of_a_sample(shape: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="input_shape"):
+        save(net(), tmp_path / "m.safetensors", input_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["a"], "1 classes for a model of 3 outputs\n  help: one name for each output, or classes"),
+        (list("abcd"), "4 classes for a model of 3 outputs"),
+        ("abc", "expected a list of names"),
+        (3, "expected a list of names"),
+        (["a", "b", "a"], "two classes are named 'a'"),
+        (["a", "b", "c" * 1001], "names of up to 1000 characters"),
+        (["a", "b", "\ud800"], "characters of Unicode"),
+    ],
+)
+def test_classes_are_names_of_the_outputs(classes: Any, message: str, tmp_path: Path) -> None:
+    model = net()
+    model(pictures())
+    with pytest.raises(OptionError, match=message):
+        save(model, tmp_path / "m.safetensors", classes=classes)
+    assert not list(tmp_path.iterdir())
+    save(model, tmp_path / "m.safetensors", classes=np.array([7, 8, 9]))  # type: ignore[arg-type]
+    assert load(tmp_path / "m.safetensors").classes == ("7", "8", "9")
+    save(model, tmp_path / "m.safetensors", classes=())
+    assert load(tmp_path / "m.safetensors").classes == ()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint8])
+def test_tensors_of_any_layout_are_written_in_order(layout: str, dtype: type) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (2, 3, 4)).astype(dtype)
+    scalar = np.array(3.0, ">f4")
+    written = safetensors.numpy.load(encode({"a": LAYOUTS[layout](array), "b": scalar}, {}))
+    np.testing.assert_array_equal(written["a"], array)
+    assert written["a"].shape == array.shape
+    assert written["b"] == 3
+    assert written["b"].shape == ()
 
 
 def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:

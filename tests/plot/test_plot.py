@@ -14,7 +14,7 @@ from PIL import Image
 import striate as st
 from striate import insight, nn
 from striate.data import Dataset, Standardizer
-from striate.errors import DataError, OptionError, ShapeError
+from striate.errors import DataError, OptionError, ShapeError, StriateError
 from striate.train.history import Epoch, History
 
 Figure = pytest.importorskip("matplotlib.figure").Figure
@@ -144,12 +144,12 @@ def test_mistakes_are_the_worst_and_none_is_said(model: nn.Sequential, dataset: 
     assert "No mistakes" in _texts(st.plot.mistakes(model, right))
 
 
-def test_exciting_patches_are_those_of_insight(model: nn.Sequential, dataset: Dataset) -> None:
-    figure = st.plot.exciting(model, "act1", dataset, [2, 0], 3)
-    found = [one for unit in (2, 0) for one in insight.most_exciting(model, "act1", unit, dataset, 3)]
+def test_top_activations_are_those_of_insight(model: nn.Sequential, dataset: Dataset) -> None:
+    figure = st.plot.top_activations(model, "act1", dataset, [2, 0], 3)
+    found = [one for unit in (2, 0) for one in insight.top_activations(model, "act1", unit, dataset, 3)]
     for one, shown in zip(found, _shown(figure), strict=True):
         np.testing.assert_allclose(shown, one.patch.transpose(1, 2, 0) / 255)
-    whole = st.plot.exciting(model, "act1", dataset, 2, 3, whole=True)
+    whole = st.plot.top_activations(model, "act1", dataset, 2, 3, whole=True)
     for one, axes in zip(found, whole.axes):
         np.testing.assert_allclose(axes.images[0].get_array(), one.image.transpose(1, 2, 0) / 255)
         rows, columns = one.region
@@ -233,3 +233,17 @@ def test_without_matplotlib_the_extra_is_named_and_notebooks_still_show() -> Non
         "        raise SystemExit('no error')\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+@pytest.mark.parametrize("bad", [None, "text", [1, 2]], ids=repr)
+def test_wrong_arguments_are_refused_by_name(bad: Any, model: nn.Sequential, dataset: Dataset) -> None:
+    image = dataset.images[0]
+    for call in (
+        lambda: st.plot.filters(bad), lambda: st.plot.filters(model, None, bad), lambda: st.plot.features(bad, image),
+        lambda: st.plot.features(model, image, None, bad), lambda: st.plot.top_activations(bad, "conv1", dataset),
+        lambda: st.plot.top_activations(model, "conv1", bad), lambda: st.plot.curves(bad),
+        lambda: st.plot.confusion(bad, dataset), lambda: st.plot.mistakes(model, bad),
+        lambda: st.plot.saliency(bad, image),
+    ):  # fmt: skip
+        with pytest.raises(StriateError):
+            call()

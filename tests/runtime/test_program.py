@@ -10,8 +10,8 @@ import pytest
 
 from striate import settings
 from striate.codegen import driver
-from striate.runtime.arena import Arena, scratch_arena
-from striate.runtime.program import External, Fixed, InArena, Operand, Phase, Program, Scratch
+from striate.runtime.arena import scratch_arena
+from striate.runtime.program import External, Fixed, Operand, Phase, Program, Scratch
 from tests.runtime import kernels
 
 
@@ -59,34 +59,21 @@ def test_chunks_follow_the_batch(n: int, chunks: int) -> None:
         assert _program(phase).run(n) == 9
 
 
-def test_scratch_and_state_are_found_after_they_moved() -> None:
-    state = Arena(4096)
-    program = _program(_status(InArena(state, 64), 4), _status(Scratch(128), 4, path="second"), scratch=4096)
+def test_scratch_is_found_after_it_moved() -> None:
+    program = _program(_status(Scratch(64), 4), _status(Scratch(128), 4, path="second"), scratch=4096)
     arena = scratch_arena()
     for turn in range(3):
         with arena.lock:
             arena.reserve(max(arena.size + 1, 4096))
-            state.reserve(state.size + 1)
             arena.view(128, (4,), np.int32)[:] = 0
-            state.view(64, (4,), np.int32)[:] = 0
+            arena.view(64, (4,), np.int32)[:] = 0
             assert program.run(1) == 0
             arena.view(128, (4,), np.int32)[2] = 10 + turn
             assert program.run(1) == 10 + turn
             assert program.run(1, first=0, last=1) == 0
-            state.view(64, (4,), np.int32)[3] = 20 + turn
+            arena.view(64, (4,), np.int32)[3] = 20 + turn
             assert program.run(1) == 20 + turn
             assert program.run(1, first=1) == 10 + turn
-
-
-def test_one_program_after_another_is_a_program() -> None:
-    values = np.array([[0, 0, 0], [0, 8, 0]], np.int32)
-    first = _program(_status(External("x"), 3, path="first"))
-    second = _program(_status(External("y"), 3, path="second"))
-    both = first.followed_by(second)
-    assert both.externals == {"x", "y"}
-    assert both.run(1, {"x": values[0].ctypes.data, "y": values[1].ctypes.data}) == 8
-    assert both.failure is not None
-    assert both.failure.phase.path == "second"
 
 
 def test_thread_scratch_is_aligned_and_apart(threads: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from striate import nn
 from striate.data import Dataset
-from striate.errors import ShapeError
+from striate.errors import OptionError, ShapeError
 from striate.train import evaluate
 from striate.train.evaluation import log_softmax
 
@@ -54,6 +55,20 @@ def test_evaluation_changes_nothing() -> None:
     assert evaluate(model, scores()) == evaluate(model, scores(), 4)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "all", None, True])
+def test_a_batch_size_that_has_no_meaning_is_refused(batch_size: Any) -> None:
+    with pytest.raises(OptionError, match=r"batch_size=.*; expected a whole number of 1 or more"):
+        evaluate(identity(3), scores(), batch_size)
+
+
+def test_what_is_not_a_model_or_a_loss_is_refused() -> None:
+    for model in (None, "model.safetensors", nn.Linear):
+        with pytest.raises(OptionError, match=r"model=.*; expected a Module\n  help"):
+            evaluate(model, scores())  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="expected a Loss"):
+        evaluate(identity(3), scores(), loss=nn.CrossEntropyLoss)  # type: ignore[arg-type]
 
 
 def test_too_few_outputs_are_explained() -> None:

@@ -172,7 +172,7 @@ def test_a_full_disk_ends_the_record_but_not_the_training(tmp_path: Path, monkey
 def test_what_is_no_record_is_refused_and_skipped_among_events(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / PROGRESS_FILE
     path.write_bytes(text)
-    with pytest.raises(ModelFileError, match="no record of a training"):
+    with pytest.raises(ModelFileError, match="not a record of a training"):
         read_progress(tmp_path)
     good = b'{"kind":"end","time":1.5,"loss":NaN}\n'
     path.write_bytes(text + good + b'{"kind":"batch","ti')

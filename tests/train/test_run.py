@@ -46,7 +46,7 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"seed": "0"}, {"data": None}, {"more": 1}, {"history": []}])
 def test_fields_of_a_wrong_type_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / RUN_FILE).write_text(json.dumps({**run().to_json(), **change}))
-    with pytest.raises(ModelFileError, match="wanted"):
+    with pytest.raises(ModelFileError, match="expected"):
         read_run(tmp_path)
 
 

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from striate import nn, optim
 from striate.data import Dataset, Standardizer
-from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.train import Trainer
+from striate.errors import DataError, NonFiniteError, OptionError, ShapeError
+from striate.train import Trainer, evaluate
 from striate.train.display import Live
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import log_softmax
@@ -166,12 +166,51 @@ def test_every_sample_is_learned_from_in_batches_of_about_one_size(samples: int,
     assert np.diff([0, *(moment.samples for moment in seen.moments)]).tolist() == sizes
 
 
-def test_bad_options() -> None:
-    for size in (0, -3):
-        with pytest.raises(OptionError, match="batch_size"):
-            Trainer(net(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), batch_size=size)
-    with pytest.raises(OptionError, match="epochs=0"):
-        trainer().fit(stripes(), epochs=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0; expected a whole number of 1 or more"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"seed": -1}, "seed=-1; expected a whole number from 0 to 2⁶⁴ − 1"),
+        ({"seed": 2**64}, "seed=18446744073709551616"),
+        ({"seed": 1.5}, "seed=1.5"),
+        ({"seed": None}, "seed=None"),
+        ({"shuffle": "no"}, "shuffle='no'; expected True or False"),
+        ({"doctor": 3}, "doctor=3; expected True or False"),
+        ({"watch": "*"}, r"watch='\*'; expected True or False"),
+        ({"progress": None}, "progress=None; expected True or False"),
+        ({"progress": "lines"}, "progress='lines'"),
+        ({"leave": 3}, "leave=3; expected a function"),
+        ({"record": 3}, "record=3; expected a path"),
+        ({"record": ""}, "record=''; expected a path"),
+        ({"precision": "float16"}, "unknown precision 'float16'"),
+    ],
+)
+def test_options_that_have_no_meaning_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Trainer(net(), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), **options)
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 2.5, True, None, "2"])
+def test_a_number_of_epochs_that_has_no_meaning_is_refused(epochs: Any) -> None:
+    with pytest.raises(OptionError, match=r"epochs=.*; expected a whole number of 1 or more"):
+        trainer().fit(stripes(), epochs=epochs)
+
+
+@pytest.mark.parametrize("data", [None, "digits", stripes().images, (stripes().images, stripes().labels)])
+def test_what_is_not_a_data_set_is_refused(data: Any) -> None:
+    help = r"\n  help: st\.data\.Dataset\(images, labels\)"
+    with pytest.raises(DataError, match=f"the training set: expected a Dataset, not {type(data).__name__}{help}"):
+        trainer().fit(data, epochs=1)
+    if data is not None:
+        with pytest.raises(DataError, match="validation: expected a Dataset"):
+            trainer().fit(stripes(), data, epochs=1)
+    with pytest.raises(DataError, match=help):
+        evaluate(net(), data)
+
+
+def test_validation_data_that_do_not_fit_are_refused() -> None:
     other = Dataset(np.zeros((4, 1, 5, 5), np.float32), np.zeros(4, np.int64), ("a", "b"))
     with pytest.raises(ShapeError, match="validation"):
         trainer().fit(stripes(), other, epochs=1)

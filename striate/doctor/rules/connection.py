@@ -1,4 +1,4 @@
-"""Rules over layers that do not learn: frozen, or not connected to the loss."""
+"""Rules about layers that do not learn: frozen, or not connected to the loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENOUGH = 5
     ),
 )  # fmt: skip
 def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
-    """Layers that stay what they were."""
+    """Layers that do not change."""
     structure = trace.structure
     if structure is None:
         return

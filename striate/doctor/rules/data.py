@@ -1,4 +1,4 @@
-"""Rules over the inputs: their scale, features that say nothing, samples that both sets hold."""
+"""Rules about the inputs: their scale, uninformative features, samples in both sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = 0.05
 OFFSET = 10.0
 UNEVEN = 30.0
 TABLE = 64
-"""Columns up to which a table is looked at column by column; wider ones are pictures laid flat, with empty borders."""
+"""Tables up to this width are examined by column; wider ones are often flattened pictures with empty borders."""
 LEAKED = 0.01
 LEAST_LEAKED = 3
 NEAR = 0.1
@@ -42,7 +42,7 @@ WIDEST = 1024
     ),
 )  # fmt: skip
 def constant_features(trace: TrainingTrace) -> Iterator[Finding]:
-    """Nothing varies: nothing can be learned from it."""
+    """Features with the same value in every sample."""
     sample = trace.data
     if sample is None or len(sample.dataset) < 2 or not sample.constant.any():
         return
@@ -97,7 +97,7 @@ def _features(places: tuple[int, ...]) -> str:
     explains=("overfitting", "learning_rate_too_high"),
 )
 def duplicate_features(trace: TrainingTrace) -> Iterator[Finding]:
-    """The same column twice: it counts twice."""
+    """Features that are copies of others."""
     sample = trace.data
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
@@ -148,7 +148,7 @@ def duplicate_features(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def unstandardized_input(trace: TrainingTrace) -> Iterator[Finding]:
-    """M8."""
+    """Inputs whose scale does not fit the starting weights and usual learning rates."""
     sample = trace.data
     if sample is None or sample.constant.all() or len(sample.x) < 2:
         return
@@ -200,7 +200,7 @@ def unstandardized_input(trace: TrainingTrace) -> Iterator[Finding]:
     remedy="leave the samples out of the validation set; split before copying or augmenting",
 )
 def leakage(trace: TrainingTrace) -> Iterator[Finding]:
-    """Validation that measures memory."""
+    """Validation samples that the network was trained on."""
     train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or validation is None or validation.images.shape[1:] != train_set.images.shape[1:]:
         return
@@ -238,9 +238,9 @@ def _exact(images: Array, others: Array) -> Array:
 
 
 def _near(train: Sample | None, validation: Sample | None) -> Array:
-    """Validation samples (their places in the data set) much nearer to a training sample than samples usually are.
+    """Validation samples (their indices in the data set) much nearer to a training sample than samples usually are.
 
-    Only among the samples looked at: a leak of all of them is seen, whatever share of the training set that is.
+    Only among the samples that are examined.
     """
     if train is None or validation is None or len(train.y) < 50 or len(validation.y) < 20:
         return np.zeros(0, np.int64)

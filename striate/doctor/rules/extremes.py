@@ -1,4 +1,4 @@
-"""A rule about single inputs that are far larger than the others, which convolutions in tiles cannot keep apart."""
+"""A rule about single inputs that are far larger than the others, whose rounding errors Winograd's tiles spread."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROUNDING = 3.2e-6
 """54 · 2⁻²⁴, the largest error of F(4×4, 3×3) that was measured, relative to the largest input of a tile and the
 largest weight: docs/training.md, "Infinite and huge inputs"."""
 USUAL = 0.99
-"""The share of the values, the smallest ones, that say how large the usual ones are."""
+"""The share of the values, smallest first, from which the usual deviation is computed."""
 KEPT = 100.0
-"""Clipping keeps what is within so many times the usual deviation."""
+"""Clipping keeps values up to this multiple of the usual deviation."""
 
 
 def deviations(values: Array) -> tuple[float, float, float]:
@@ -30,7 +30,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
     distance = np.abs(values.astype(np.float64) - middle)
     usual = distance[distance <= np.quantile(distance, USUAL)]
     scale = float(np.sqrt(np.mean(np.square(usual))))
-    if scale == 0 and distance.any():  # nearly all values are the same: the others say how large values are
+    if scale == 0 and distance.any():  # nearly all values are equal: the scale is that of the others
         scale = float(np.median(distance[distance > 0]))
     return middle, scale, float(distance.max())
 

@@ -34,12 +34,14 @@ def early_flow(trace: TrainingTrace) -> dict[str, float]:
     """Medians of the first ten steps."""
     if trace.structure is None:
         return {}
-    found = {one.path: trace.median(one.path, "gradient_norm", trace.early) for one in trace.structure.maps}
+    found = {
+        one.path: trace.median(one.path, lambda layer: layer.gradient_norm, trace.early) for one in trace.structure.maps
+    }
     return {path: norm for path, norm in found.items() if math.isfinite(norm)}
 
 
 def signal(trace: TrainingTrace) -> dict[str, float]:
-    """Spread of what each activation gives to the next layer, in the first step."""
+    """Standard deviation of the outputs of each activation in the first step."""
     if trace.structure is None or not trace.readings:
         return {}
     layers = trace.readings[0].layers

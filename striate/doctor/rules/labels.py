@@ -1,7 +1,7 @@
-"""Rules over labels: whether they belong to their inputs, and whether there is anything to tell apart.
+"""Rules about labels: whether they belong to their inputs, and whether there is more than one class.
 
-Near samples tend to share a label. How much they do, beyond chance, says whether labels belong to inputs before
-anything is trained; where the data are such that even right labels do not show in distances, only training can tell.
+Samples near each other tend to have the same label. How often, beyond chance, shows before any training whether labels
+belong to their inputs. For data whose distances do not reflect even right labels, only training can show it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ images, labels = images[order], labels[order]   # one order for both"""
     ),
 )  # fmt: skip
 def one_class(trace: TrainingTrace) -> Iterator[Finding]:
-    """Nothing to tell apart."""
+    """A training set of one class."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.dataset) < 2 or len(sample.dataset.classes) < 2:
         return
@@ -76,7 +76,7 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
-    """Off by one."""
+    """Labels that belong to the inputs before or after them, or that are numbered differently."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return
@@ -106,7 +106,7 @@ def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[Finding]:
-    """Whether near samples of both sets have labels that correspond by another rule than equality."""
+    """Whether the labels of near samples of both sets correspond by a renumbering instead of being equal."""
     if len(theirs.y) < LEAST // 2 or theirs.x.shape[1:] != ours.x.shape[1:]:
         return
     classes = len(ours.dataset.classes)
@@ -148,7 +148,7 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
 
 
 def _in_units_of(ours: Sample, theirs: Sample) -> Array:
-    """``theirs.points`` with the mean and scale of ``ours``."""
+    """``theirs.points``, scaled with the mean and scale of ``ours``."""
     flat = theirs.x.reshape(len(theirs.x), -1) if ours.is_table else None
     if flat is not None and flat.shape[1] == ours.points.shape[1]:
         raw = ours.x.reshape(len(ours.x), -1)
@@ -173,7 +173,7 @@ def _in_units_of(ours: Sample, theirs: Sample) -> Array:
     ),
 )  # fmt: skip
 def labels_shuffled(trace: TrainingTrace) -> Iterator[Finding]:
-    """Two permutations where there should be one."""
+    """Labels that have nothing to do with their inputs."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return

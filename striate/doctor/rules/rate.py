@@ -1,4 +1,4 @@
-"""Rules over the learning rate: how far a step moves the parameters, and what became of the loss."""
+"""Rules about the learning rate: how far a step moves the parameters, and how the loss responds."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
 
 
 def smaller_rate(trace: TrainingTrace) -> float:
-    """The learning rate with which the largest of the first steps would have moved weights by 1 %; a fifth at most."""
-    # Against weights that the first steps have made large, later steps are small: the largest tells how to scale.
+    """The learning rate at which the largest of the first steps changes weights by 1 %, at most a fifth of today's."""
+    # Once the first steps have made weights large, later steps are small relative to them: the largest step counts.
     medians = [float(np.median(list(found.values()))) for one in trace.early if (found := trace.update_ratios([one]))]
     too_far = [ratio / USUAL for ratio in medians if ratio > 0]
     too_far += [move / FIRST for move in trace.first_moves.values() if move > 0 and math.isfinite(move)]
@@ -48,7 +48,7 @@ def smaller_rate(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
-    """θ ← θ − η g with too large an η."""
+    """Steps θ ← θ − η g with too large an η."""
     ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
     step = float(np.median(ratios)) if ratios else math.nan
     evidence = {"learning rate": trace.lr, "update ratio": step, "loss": trace.recent_loss}
@@ -88,14 +88,14 @@ def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
     explains=("constant_predictions", "labels_shuffled:nothing learned"),
 )
 def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
-    """θ ← θ − η g with too small an η."""
+    """Steps θ ← θ − η g with too small an η."""
     if not trace.seasoned or not trace.learned < NOTHING:
         return
     ratios = trace.update_ratios(trace.early)
     if not ratios or not max(ratios.values()) < IDLE:
         return
     largest = max(ratios.values())
-    gradients = [trace.median(path, "gradient_norm", trace.early) for path in ratios]
+    gradients = [trace.median(path, lambda layer: layer.gradient_norm, trace.early) for path in ratios]
     if not max(gradients, default=0) > 0:
         return
     factor = min(1e6, max(10, USUAL / largest)) if largest > 0 else math.inf

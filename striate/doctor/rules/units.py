@@ -57,7 +57,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     if not dead or (trace.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
         return
     worst = max(dead, key=lambda path: dead[path].share)
-    # The first layer that is wholly dead silences those after it; otherwise the worst is shown.
+    # The first wholly dead layer silences those after it; without one the worst layer is shown.
     first = next((path for path in dead if dead[path].share == 1), worst)
     units = sum(one.units for one in dead.values())
     silent = sum(len(one.silent) for one in dead.values())
@@ -135,7 +135,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Where the slope is near 0, so is the gradient."""
+    """Units whose activation is flat, so that hardly any gradient passes."""
     structure = trace.structure
     if structure is None or not trace.readings:
         return
@@ -144,14 +144,14 @@ def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
     first = trace.readings[0]
     at_start = {p: first.layers[p].saturated or 0.0 for p in paths if p in first.layers}
     full = [path for path, share in at_start.items() if share > SATURATED]
-    late = {path: trace.median(path, "saturated", trace.readings[-3:]) for path in paths}
+    late = {path: trace.median(path, lambda layer: layer.saturated, trace.readings[-3:]) for path in paths}
     stuck = [path for path, share in late.items() if share > SATURATED] if trace.stuck else []
     if full:
         path, share, cause = full[0], at_start[full[0]], "initialization"
         inner = tuple(m.path for p in full if (m := structure.map_of(p)) is not None)
         changes: tuple[Change, ...]
         if any(weakens(structure.by_path[p]) for p in full):
-            # Xavier's start presumes slope 1 at 0 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
+            # Xavier's weights assume slope 1 and outputs about 0; a sigmoid has slope 1/4 and outputs about 1/2.
             text = "start these layers smaller, and normalize before these units"
             ranks = tuple(structure.by_path[p].rank for p in full)
             changes = (Initialization(inner, "xavier"), Normalize(tuple(full), ranks))

@@ -7,7 +7,7 @@ import { percent } from "./numbers.js";
 import { Sketch } from "./sketch.js";
 
 const LARGEST = 8_000_000;
-const MANY = 24; // layers that one cares to scroll through
+const MANY = 24; // layers that are still comfortable to scroll through
 
 export class Look {
   #asking = false;

@@ -1,6 +1,6 @@
 import { short } from "./numbers.js";
 
-// What one sees, in short sentences for somebody who meets it for the first time.
+// Short sentences for readers who see a training for the first time.
 
 export const STATES = {
   waiting: "waits",

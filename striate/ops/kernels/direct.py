@@ -1,8 +1,4 @@
-"""The kernels behind convolution: one definition of "sum over taps and channels" for every direction and rank.
-
-A *part* computes outputs at positions  start + spread · q  from inputs at  step · q + first + stride · tap.
-The forward convolution is one part. The input gradient of a strided convolution is one part for each residue of the
-position modulo the stride (the taps that reach that residue); a part without taps gives zeros.
+"""Convolution in direct form: one definition of "sum over taps and channels" for every direction and rank.
 
 Weights are packed as [output block][part][input block][tap][input channel][16 output channels]; in bfloat16, whose
 instructions take channels by pairs, as […][input channels / 2][16 output channels][2].
@@ -12,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,72 +17,15 @@ from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region import Region, RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
+from striate.ops.kernels.geometry import Part
 
-Three = tuple[int, int, int]
+LONG_SUM = 8192
+"""Products from which a sum is made of shorter ones: the rounding error of a sum grows with its length."""
 
-
-@dataclass(frozen=True)
-class Span:
-    """The taps of one axis: input offset ``first + j · stride`` for j < count, of filter tap ``tap + j · hop``."""
-
-    first: int
-    stride: int
-    count: int
-    tap: int
-    hop: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum."""
-
-    spans: tuple[Span, Span, Span]
-    start: Three
-    spread: Three
-    step: Three
-    sizes: Three
-
-    @property
-    def taps(self) -> int:
-        """How many taps."""
-        return math.prod(span.count for span in self.spans)
-
-    def reach(self) -> tuple[tuple[int, int], ...]:
-        """Lowest and highest input position read along each axis."""
-        result: list[tuple[int, int]] = []
-        for span, step, size in zip(self.spans, self.step, self.sizes, strict=True):
-            ends = (span.first, span.first + span.stride * (span.count - 1))
-            result.append((min(ends), max(ends) + step * (size - 1)))
-        return tuple(result)
-
-
-def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """The one part of a convolution with output ``sizes``."""
-    spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
-    return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
-
-
-def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where that is whole."""
-    axes: list[list[tuple[int, Span, int]]] = []
-    for count, s, b, d, size in zip(kernel, stride, before, dilation, sizes, strict=True):
-        residues: list[tuple[int, Span, int]] = []
-        for start in range(min(s, size)):
-            taps = [k for k in range(count) if (start + b - k * d) % s == 0]
-            hop = taps[1] - taps[0] if len(taps) > 1 else 1
-            first = (start + b - taps[-1] * d) // s if taps else 0
-            # Later taps reach earlier inputs: the last comes first, so that memory is read upwards.
-            span = Span(first, hop * d // s if len(taps) > 1 else 1, len(taps), taps[-1] if taps else 0, -hop)
-            residues.append((start, span, -(-(size - start) // s)))
-        axes.append(residues)
-    parts: list[Part] = []
-    for d, h, w in itertools.product(*axes):
-        parts.append(
-            Part((d[1], h[1], w[1]), (d[0], h[0], w[0]), stride, (1, 1, 1), (d[2], h[2], w[2]))
-        )  # fmt: skip
-    return tuple(parts)
+SHORT_SUM = 2048
+"""Products of a part of a long sum."""
 
 
 @dataclass(frozen=True)
@@ -263,9 +202,13 @@ class TapConvolution(KernelSpec):
         with k.loop(first, last) as n:
             image = k.offset(x, k.imul(n.index, self.source.strides[0]), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.abreast)]
-            with k.loop(0, whole, carry=sums) as inputs:
-                inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
-            sums = inputs.result if whole else sums
+
+            def run(first: Index, last: Index, carry: list[Any], image: Any = image) -> list[Any]:
+                with k.loop(first, last, carry=carry) as inputs:
+                    inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
+                return inputs.result
+
+            sums = _in_parts(k, whole, part.taps * self.inner, sums, run) if whole else sums
             if rest:
                 sums = add(image, whole, sums, rest)
             for b, value in enumerate(sums):
@@ -323,11 +266,15 @@ class TapConvolution(KernelSpec):
             return sums
         whole, rest = divmod(self.channels, self.inner)
         per_input = part.taps * self.inner * LANES
-        with k.loop(0, whole, carry=sums) as block:
-            x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
-            w = k.offset(weights, k.imul(block.index, per_input), dtype)
-            block.carry = self._taps(k, part, x, w, offsets, block.carry, self.inner)
-        sums = block.result if whole else sums
+
+        def add(first: Index, last: Index, carry: list[Any]) -> list[Any]:
+            with k.loop(first, last, carry=carry) as block:
+                x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
+                w = k.offset(weights, k.imul(block.index, per_input), dtype)
+                block.carry = self._taps(k, part, x, w, offsets, block.carry, self.inner)
+            return block.result
+
+        sums = _in_parts(k, whole, part.taps * self.inner, sums, add) if whole else sums
         if rest:
             x = k.offset(corner, whole * self.source.strides[1], dtype)
             w = k.offset(weights, whole * per_input, dtype)
@@ -367,6 +314,20 @@ class TapConvolution(KernelSpec):
             return at.result
 
         return axis_loop(0, x, w, sums)
+
+
+def _in_parts(
+    k: Kernel, blocks: int, each: int, sums: list[Any], add: Callable[[Index, Index, list[Any]], list[Any]]
+) -> list[Any]:
+    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
+    if blocks * each <= LONG_SUM:
+        return add(0, blocks, sums)
+    together = max(1, SHORT_SUM // each)
+    with k.loop(0, blocks, together, carry=sums) as some:
+        stop = k.imin(k.iadd(some.index, together), blocks)
+        shorter = add(some.index, stop, [k.constant_like(value, 0) for value in sums])
+        some.carry = [k.add(total, value) for total, value in zip(some.carry, shorter, strict=True)]
+    return some.result
 
 
 def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:

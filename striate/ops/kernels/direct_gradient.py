@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,13 @@ from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.kernels.direct import Part, Three
+
+LONG_MAP = 4096
+"""Pixels of a map from which its products are added up strip by strip, the sums of strips in float64."""
+
+STRIP = 512
+"""Products that are added up in registers before they go to the sums in memory: the rounding error of a sum grows with
+its length."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,16 @@ class WeightGradient(KernelSpec):
         return DType.float32 if self.paired else self.source.dtype.computed
 
     @property
+    def is_long(self) -> bool:
+        """Whether a map is so large that one sum over all its pixels would lose digits."""
+        return math.prod(self.part.sizes) > LONG_MAP
+
+    @property
+    def kept(self) -> DType:
+        """The type of the partial sums in memory."""
+        return DType.float64 if self.is_long else self.sums
+
+    @property
     def channels(self) -> int:
         """Channels of one input block: all of a planar input."""
         return self.source.channels if self.source.block == 1 else BLOCK
@@ -51,7 +69,7 @@ class WeightGradient(KernelSpec):
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
-        dtype = self.sums
+        dtype = self.kept
         ranges = self.arriving.blocks // self.outs
         share, unit = k.idiv(k.chunk, ranges * self.input_blocks), k.imod(k.chunk, ranges * self.input_blocks)
         first_out, into = k.imul(k.idiv(unit, self.input_blocks), self.outs), k.imod(unit, self.input_blocks)
@@ -106,10 +124,8 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index, pairs: list[tuple[int, Three]]
     ) -> None:
         """All pixels of some samples for one group of pairs."""
-        dtype = self.sums
         part = self.part
-        sn, _, sd, sh, sw = self.source.strides
-        an, _, ad, ah, aw = self.arriving.strides
+        _, _, sd, sh, sw = self.source.strides
         depth, height, width = part.sizes
         inner = 1  # the distance of neighbouring channels of a block
         channel_step = self.source.strides[1] if self.source.block == 1 else inner
@@ -118,26 +134,54 @@ class WeightGradient(KernelSpec):
             + sum((s.first + j * s.stride) * st for s, j, st in zip(part.spans, tap, (sd, sh, sw), strict=True))
             for c, tap in pairs
         ]
-        zero = [k.constant(0, dtype) for _ in pairs]
-        with k.loop(first, last, carry=zero) as n:
-            with k.loop(0, depth, carry=n.carry) as plane:
-                with k.loop(0, height, carry=plane.carry) as line:
-                    at = (n.index, plane.index, line.index)
-                    place = _dot(k, at, (sn, part.step[0] * sd, part.step[1] * sh))
-                    xrow = k.offset(x, place, self.source.dtype)
-                    drow = k.offset(dy, _dot(k, at, (an, ad, ah)), self.arriving.dtype)
-                    with k.loop(0, width, carry=line.carry) as column:
-                        pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), self.source.dtype)
-                        arrived = k.offset(drow, k.imul(column.index, aw), self.arriving.dtype)
-                        column.carry = self._products(k, pixel, arrived, offsets, column.carry)
-                    line.carry = column.result
-                plane.carry = line.result
-            n.carry = plane.result
-        counts = [span.count for span in part.spans]
-        for (c, tap), value in zip(pairs, n.result, strict=True):
-            number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
-            place = k.offset(sums, (c * part.taps + number) * LANES, dtype)
-            k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
+        zero = [k.constant(0, self.sums) for _ in pairs]
+
+        def rows(
+            n: Index, plane: Index, lines: tuple[Index, Index], columns: tuple[Index, Index], carry: list[Any]
+        ) -> list[Any]:
+            with k.loop(*lines, carry=carry) as line:
+                line.carry = self._row(k, x, dy, (n, plane, line.index), columns, offsets, line.carry)
+            return line.result
+
+        def keep(values: Sequence[Any]) -> None:
+            counts = [span.count for span in part.spans]
+            for (c, tap), value in zip(pairs, values, strict=True):
+                number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
+                place = k.offset(sums, (c * part.taps + number) * LANES, self.kept)
+                total = k.add(k.load(place, self.kept, 64), k.convert(value, self.kept))
+                k.store(total, place, self.kept, 64)
+
+        if not self.is_long:
+            with k.loop(first, last, carry=zero) as n:
+                with k.loop(0, depth, carry=n.carry) as plane:
+                    plane.carry = rows(n.index, plane.index, (0, height), (0, width), plane.carry)
+                n.carry = plane.result
+            keep(n.result)
+            return
+        across = min(width, STRIP)
+        down = STRIP // across
+        with k.loop(first, last) as n, k.loop(0, depth) as plane:
+            with k.loop(0, height, down) as top, k.loop(0, width, across) as left:
+                lines = top.index, k.imin(k.iadd(top.index, down), height)
+                columns = left.index, k.imin(k.iadd(left.index, across), width)
+                keep(rows(n.index, plane.index, lines, columns, zero))
+
+    def _row(
+        self, k: Kernel, x: Any, dy: Any, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
+        offsets: list[int], carry: list[Any],
+    ) -> list[Any]:  # fmt: skip
+        """Some pixels of one row."""
+        part = self.part
+        sn, _, sd, sh, sw = self.source.strides
+        an, _, ad, ah, aw = self.arriving.strides
+        place = _dot(k, at, (sn, part.step[0] * sd, part.step[1] * sh))
+        xrow = k.offset(x, place, self.source.dtype)
+        drow = k.offset(dy, _dot(k, at, (an, ad, ah)), self.arriving.dtype)
+        with k.loop(*columns, carry=carry) as column:
+            pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), self.source.dtype)
+            arrived = k.offset(drow, k.imul(column.index, aw), self.arriving.dtype)
+            column.carry = self._products(k, pixel, arrived, offsets, column.carry)
+        return column.result
 
     def _products(self, k: Kernel, pixel: Any, arrived: Any, offsets: list[int], sums: list[Any]) -> list[Any]:
         """What one pixel, or one pair of them, adds to the sums."""
@@ -178,21 +222,21 @@ class Unpack(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
-        dtype = g.sums
+        dtype, kept = g.sums, g.kept
         units = g.arriving.blocks * g.input_blocks
         out, into = k.idiv(k.chunk, g.input_blocks), k.imod(k.chunk, g.input_blocks)
-        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), dtype)
+        base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), kept)
         taps = g.part.taps
         group_outputs = self.filters // self.groups
         limit = self.depth if self.aligned else g.source.channels
         first = k.imul(into, g.channels)
         with k.loop(0, k.imin(g.channels, k.isub(limit, first))) as channel, k.loop(0, taps) as tap:
             where = k.imul(k.iadd(k.imul(channel.index, taps), tap.index), LANES)
-            start = k.load(k.offset(base, where, dtype), dtype, 64)
+            start = k.load(k.offset(base, where, kept), kept, 64)
             with k.loop(1, g.shares, carry=[start]) as share:
-                more = k.offset(base, k.iadd(where, k.imul(share.index, units * g.per_unit)), dtype)
-                share.carry = [k.add(share.carry[0], k.load(more, dtype, 64))]
-            total = share.result[0] if g.shares > 1 else start
+                more = k.offset(base, k.iadd(where, k.imul(share.index, units * g.per_unit)), kept)
+                share.carry = [k.add(share.carry[0], k.load(more, kept, 64))]
+            total = k.convert(share.result[0] if g.shares > 1 else start, dtype)
             spill = k.local(total.type, "lanes")
             k.builder.store(total, spill, align=64)
             c = k.iadd(first, channel.index)

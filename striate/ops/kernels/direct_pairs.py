@@ -18,6 +18,7 @@ from striate.codegen.kernel import Kernel
 from striate.codegen.launch import KernelSpec, Launch
 from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType
+from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.direct import Part
 
 Range = tuple[int, int, int]
@@ -86,10 +87,10 @@ def over_pairs(part: Part) -> Part:
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
-def pairing(context: Any, kernel: PairPixels, value: Any) -> tuple[Launch, Any]:
+def pairing(context: LoweringContext, kernel: PairPixels, value: Any) -> tuple[Launch, Any]:
     """The phase that writes the pairs of a value, and where they lie."""
     size = kernel.pairs.bytes_per_sample
-    samples = 0 if value.type.batched else value.shape[0]
+    samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)
     chunks = (samples * kernel.source.blocks, 0) if samples else (kernel.source.blocks, 1)
     return Launch("pair", context.node.path, kernel, (value, buffer), chunks, writes=(1,)), buffer

@@ -14,9 +14,9 @@ from typing import Any
 from striate.codegen.kernel import LANES, Index, Kernel, vector_type
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region, RegionWriter
-from striate.codegen.storage import Storage
+from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.direct import Part, Three, forward_part
+from striate.ops.kernels.geometry import Part, forward_part
 from striate.ops.kernels.pooling import Entry, Pixels, Position, Window, walk
 
 SEGMENT = 64

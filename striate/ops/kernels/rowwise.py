@@ -17,6 +17,9 @@ from striate.codegen.region import Domain, samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
 
+LONG_ROW = 4096
+"""Channels from which sums are kept in float64: the rounding error of a sum grows with its length."""
+
 
 @dataclass(frozen=True)
 class RowKernel(KernelSpec):
@@ -78,16 +81,27 @@ class Row:
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
 
-    def fold(self, start: float, step: Callable[[Any, Index, int], Any]) -> Any:
+    def fold(self, start: float, step: Callable[[Any, Index, int], Any], dtype: DType | None = None) -> Any:
         """carry = step(carry, block, count) over all blocks, from a vector of ``start``."""
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
-        carry = k.constant(start, self.storage.dtype)
+        carry = k.constant(start, dtype or self.storage.dtype)
         if whole:
             with k.loop(0, whole, carry=[carry]) as block:
                 block.carry = [step(block.carry[0], block.index, LANES)]
             carry = block.result[0]
         return step(carry, whole, rest) if rest else carry
+
+    def total(self, add: Callable[[Any, Index, int], Any]) -> Any:
+        """Σ over all channels in every lane, where ``add(sum, block, count)`` adds a block; long sums in float64."""
+        k, dtype = self.k, self.storage.dtype
+        if self.storage.channels <= LONG_ROW:
+            return k.splat(k.add_lanes(self.fold(0.0, add)))
+
+        def widely(carry: Any, block: Index, count: int) -> Any:
+            return k.add(carry, k.convert(add(k.constant(0, dtype), block, count), DType.float64))
+
+        return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
         """``body(block, count)`` for all blocks."""
@@ -108,7 +122,7 @@ def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Any, Any, Any]:
     def add(total: Any, block: Index, count: int) -> Any:
         return k.add(total, k.exp(k.sub(row.load(operand, block, count, -math.inf), peak)))
 
-    total = k.splat(k.add_lanes(row.fold(0.0, add)))
+    total = row.total(add)
     return peak, total, k.log(total)
 
 
@@ -146,7 +160,7 @@ class SoftmaxGradientRows(RowKernel):
             dy = given.load(1, block, count)
             return k.add(total, dy if self.logarithm else k.mul(row.load(0, block, count), dy))
 
-        total = k.splat(k.add_lanes(row.fold(0.0, add)))
+        total = row.total(add)
 
         def write(block: Index, count: int) -> None:
             y, dy = row.load(0, block, LANES), given.load(1, block, LANES)
@@ -194,8 +208,8 @@ class LabelRows(RowKernel):
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:
             return chosen
-        total = k.add_lanes(row.fold(0.0, lambda s, b, c: k.add(s, self.weights(k, b, c))))
-        return k.fma(k.splat(total), k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
+        total = row.total(lambda s, b, c: k.add(s, self.weights(k, b, c)))
+        return k.fma(total, k.constant(self.smoothing / self.storage.channels, self.dtype), chosen)
 
 
 @dataclass(frozen=True)
@@ -214,7 +228,7 @@ class CrossEntropyRows(LabelRows):
                 centred = k.sub(row.load(0, block, count), peak)
                 return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
 
-            explained = k.add(explained, k.splat(k.add_lanes(row.fold(0.0, add))))
+            explained = k.add(explained, row.total(add))
         loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
         k.store_scalar(k.lane(loss, 0), k.offset(k.operand(self.given), item, self.dtype))
         if self.weighted:

@@ -1,4 +1,4 @@
-"""What a unit looks for: the pictures of a data set, and the patches in them, that excite it most."""
+"""The pictures of a data set, and the patches in them, for which a unit has its largest outputs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from striate.data.dataset import Dataset
+from striate import options
+from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import OptionError
 from striate.graph.value import Array
 from striate.insight.feature_maps import feature_maps
-from striate.insight.mistakes import require_count
 from striate.insight.receptive_field import ReceptiveField
+from striate.insight.sample import require_model
 from striate.nn.module import Module
 
 _TOGETHER = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Exciting:
-    """A picture that excites a unit: its place in the data set, its class, the unit's largest output there, the
-    position in the layer's map where that is, the part of the picture behind it, and that part itself."""
+class TopActivation:
+    """A picture with a large output of a unit.
+
+    index     its index in the data set
+    label     its class
+    value     the unit's largest output for it
+    position  of that output in the layer's map
+    region    the receptive field of that position in the picture
+    image     the picture (C, H, W)
+    patch     the part of it in the region
+    """
 
     index: int
     label: str
@@ -33,20 +42,24 @@ class Exciting:
     patch: Array
 
 
-def most_exciting(model: Module, layer: str, unit: int, dataset: Dataset, count: int = 9) -> list[Exciting]:
-    """The ``count`` pictures in which a unit (a channel, a feature) of a layer has its largest output, that first.
+def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, count: int = 9) -> list[TopActivation]:
+    """The ``count`` pictures with the largest outputs of a unit (a channel or feature) of a layer, the largest first.
 
-    Of each picture the largest output counts; the patch is its receptive field, cut off at the edge of the picture.
-    Of equal outputs the first in the data set come first. Raises ``OptionError`` for an unknown layer or unit.
+    A picture counts with the unit's largest output in it; the patch is the receptive field of that output, cut off at
+    the edge of the picture. Equal outputs stay in the order of the data set. Raises ``OptionError`` for an unknown
+    layer or unit.
     """
-    return excitement(model, layer, dataset, count, [unit])[unit]
+    return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 
 
-def excitement(
+def top_activations_by_unit(
     model: Module, layer: str, dataset: Dataset, count: int = 9, units: Sequence[int] | None = None
-) -> dict[int, list[Exciting]]:
-    """``most_exciting`` of several units (by default of all) in one pass over the data set."""
-    require_count(count)
+) -> dict[int, list[TopActivation]]:
+    """``top_activations`` of several units (by default of all) in one pass over the data set."""
+    options.whole_number("count", count, 1)
+    options.require_instance("layer", layer, str, '"conv1"')
+    require_model(model)
+    require_dataset(dataset, "dataset")
     values: list[Array] = []
     places: list[Array] = []
     chosen: list[int] | None = None
@@ -59,12 +72,12 @@ def excitement(
         values.append(np.take_along_axis(flat, best[:, :, None], 2)[:, :, 0])
         places.append(best)
     field = ReceptiveField(model, layer, dataset.images.shape[1:])
-    found: dict[int, list[Exciting]] = {}
+    found: dict[int, list[TopActivation]] = {}
     for column, unit in enumerate(chosen or ()):
         value = np.concatenate([part[:, column] for part in values])
         place = np.concatenate([part[:, column] for part in places])
         order = np.argsort(-value, kind="stable")[:count]
-        found[unit] = [_exciting(dataset, int(i), float(value[i]), int(place[i]), field) for i in order]
+        found[unit] = [_top_activation(dataset, int(i), float(value[i]), int(place[i]), field) for i in order]
     return found
 
 
@@ -77,9 +90,9 @@ def _checked(layer: str, size: int, units: Sequence[int] | None) -> list[int]:
     return [int(unit) for unit in units]
 
 
-def _exciting(dataset: Dataset, index: int, value: float, place: int, field: ReceptiveField) -> Exciting:
+def _top_activation(dataset: Dataset, index: int, value: float, place: int, field: ReceptiveField) -> TopActivation:
     position = tuple(int(p) for p in np.unravel_index(place, field.positions)) if field.positions else ()
     region = field(position)
     image = dataset.images[index]
     label = dataset.classes[int(dataset.labels[index])]
-    return Exciting(index, label, value, position, region, image, image[(slice(None), *region)])
+    return TopActivation(index, label, value, position, region, image, image[(slice(None), *region)])

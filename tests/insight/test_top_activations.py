@@ -7,7 +7,7 @@ from striate import nn
 from striate.data import Dataset
 from striate.errors import OptionError
 from striate.graph.value import DType, N, TensorType
-from striate.insight import excitement, feature_maps, most_exciting, receptive_field
+from striate.insight import feature_maps, receptive_field, top_activations, top_activations_by_unit
 from striate.insight.layers import Layers
 from striate.tracing import Trace
 from tests.insight.networks import SHAPE, chain, custom, picture
@@ -50,39 +50,39 @@ def test_what_mixes_positions_sees_everything() -> None:
     assert receptive_field(chain(), "fc", SHAPE, ()) == (slice(0, 7), slice(0, 6))
     assert receptive_field(custom(), "conv1", SHAPE, (0, 3)) == (slice(0, 2), slice(2, 5))
     assert receptive_field(custom(), "conv1", SHAPE) == (slice(2, 5), slice(2, 5))
-    with pytest.raises(OptionError, match=r"\(9, 9\) is not among"):
+    with pytest.raises(OptionError, match=r"\(9, 9\) does not exist"):
         receptive_field(custom(), "conv1", SHAPE, (9, 9))
 
 
-def test_the_most_exciting_are_those_of_a_recount() -> None:
+def test_the_top_activations_are_those_of_a_recount() -> None:
     model = custom()
     dataset = Dataset(picture(count=150), np.arange(150) % 3, ("x", "y", "z"))
     maps = feature_maps(model, dataset.images, "conv1")["conv1"]
     for unit in (0, 3):
         best = maps[:, unit].reshape(150, -1)
         order = np.argsort(-best.max(axis=1), kind="stable")[:5]
-        found = most_exciting(model, "conv1", unit, dataset, 5)
+        found = top_activations(model, "conv1", unit, dataset, 5)
         assert [one.index for one in found] == order.tolist()
         for one in found:
             assert one.value == best[one.index].max()
             assert one.position == np.unravel_index(best[one.index].argmax(), (7, 6))
             assert one.label == dataset.classes[one.index % 3]
             np.testing.assert_array_equal(one.patch, one.image[(slice(None), *one.region)])
-    everything = excitement(model, "conv1", dataset, 5)
+    everything = top_activations_by_unit(model, "conv1", dataset, 5)
     assert [one.index for one in everything[3]] == [one.index for one in found]
 
 
 def test_units_of_a_linear_layer_see_the_whole_picture() -> None:
     dataset = Dataset(picture(count=10), np.arange(10) % 3)
-    found = most_exciting(custom(), "fc", 1, dataset, 20)
+    found = top_activations(custom(), "fc", 1, dataset, 20)
     assert len(found) == 10
     np.testing.assert_array_equal(found[0].patch, found[0].image)
     with pytest.raises(OptionError, match=r"units 0 … 2"):
-        most_exciting(custom(), "fc", 3, dataset)
+        top_activations(custom(), "fc", 3, dataset)
     with pytest.raises(OptionError, match="unknown layer"):
-        most_exciting(custom(), "fcc", 0, dataset)
+        top_activations(custom(), "fcc", 0, dataset)
     with pytest.raises(OptionError, match="count=0"):
-        most_exciting(custom(), "fc", 0, dataset, 0)
+        top_activations(custom(), "fc", 0, dataset, 0)
 
 
 def test_layers_know_no_values_that_are_the_same_for_all_samples() -> None:

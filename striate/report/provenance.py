@@ -1,4 +1,4 @@
-"""Section: how the model was made, and what it would take to make it again."""
+"""Section: how the model was made, and how to make it again."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def section(material: Material) -> Section:
         else None
     )
     return Section(
-        "origin",
+        "provenance",
         "How it was made",
-        "With the same arguments, seed, versions and kind of processor a training gives the same bits again. A bad "
-        "sign: a run that was not finished, or data that have changed since.",
+        "With the same arguments, seed, versions and kind of processor, training reproduces the same bits. Bad signs: "
+        "a run that was not finished, or data that have changed since.",
         element("div", table(("what", "value"), rows, 2), again),
     )
 

@@ -1,4 +1,4 @@
-"""Layers over time as a map: a row for each layer, a column for each moment, bright for much."""
+"""A heatmap of layers over time: a row per layer, a column per moment, bright for large values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDTH, _NAMES, _ROW, _FOOT, _LONGEST = 400.0, 128.0, 15.0, 20.0, 20
 _UNKNOWN = (128, 128, 128)
 
 
-def heat_map(
+def heatmap(
     names: Sequence[str],
     values: Floats,
     moments: Floats,
@@ -28,7 +28,7 @@ def heat_map(
     log: bool,
     write: Callable[[float], str],
 ) -> tuple[Markup, Markup] | None:
-    """The map and its scale; None without a number to show.
+    """The heatmap and its scale; None where there is no number to show.
 
     ``values`` (layers, moments), NaN where unknown (grey). A logarithmic map shows 0 as its darkest; the other kind
     shows shares, from 0 to 1.

@@ -1,95 +1,29 @@
-"""The spine: from a traced graph to a program, a readable list of stages.
-
-    trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
-
-Tracing and differentiation happen where the graph is made; ``prepare_compiled`` does the rest. After every stage that
-yields a graph the verifier runs, and ``stage_text`` prints any of them.
-"""
+"""A compiled graph with its memory: what runs, where every operand lies, and how arrays go in and come out."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from striate import settings
-from striate.codegen import driver, jit, target
+from striate.codegen import driver, jit
 from striate.codegen.elementwise import ElementwiseKernel
-from striate.codegen.launch import Buffer, Launch
+from striate.codegen.launch import BoundArray, Buffer, Launch, Operand
+from striate.codegen.options import CompileOptions
 from striate.codegen.region import FLAT_CHUNK, Domain, Load, Region, Space, Store
-from striate.codegen.workers import collection_paused
-from striate.dtypes import Precision
+from striate.compiler.pipeline import compile_graph
+from striate.compiler.verify import verify_memory
 from striate.errors import DTypeError, ShapeError
-from striate.graph.check import check
-from striate.graph.graph import Graph, Input, Parameter, State
+from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, Value, shape_text
-from striate.passes.fuse import Plan, fuse
-from striate.passes.layout import Layouts, layout
-from striate.passes.lower import Lowered, lower
+from striate.passes import lower
+from striate.passes.empty import is_empty
 from striate.passes.memory import ALIGNMENT, lives, place
-from striate.passes.narrow import narrow
-from striate.passes.recompute import recompute
-from striate.passes.simplify import expand, simplify
+from striate.runtime import program as runtime
 from striate.runtime.arena import Arena, scratch_arena
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A graph after every stage."""
-
-    simplified: Graph
-    layouts: Layouts
-    plan: Plan
-    lowered: Lowered
-
-
-@collection_paused()
-def compile_graph(
-    graph: Graph,
-    constant_inputs: Iterable[str] = (),
-    single_sample: bool = False,
-    precision: Precision = Precision.full,
-    samples: int = 0,
-) -> Compiled:
-    """Runs the stages; no machine code yet. What depends on the inputs in ``steady`` alone is kept apart.
-
-    ``samples`` is the largest batch, where one is known.
-
-    Raises ``EngineError`` for a precision that the target has no instructions for.
-    """
-    check(graph, "trace")
-    if precision is Precision.bfloat16:
-        target.require_bfloat16(target.current())
-    simplified = check(simplify(check(expand(graph), "expand")), "simplify")
-    laid_out = layout(check(recompute(_rounded(simplified, precision)), "recompute"))
-    check(laid_out.graph, "layout")
-    watched = _watched(graph)
-    plan = fuse(laid_out, watched, constant_inputs)
-    lowered = lower(plan, target.current(), settings.current().winograd, single_sample, samples=samples)
-    if single_sample and sum(phase.flops + phase.flops_per_sample for phase in lowered.phases) <= SINGLE_THREADED_WORK:
-        lowered = lower(plan, target.current(), settings.current().winograd, single_sample, single_threaded=True)
-    return Compiled(simplified, laid_out, plan, lowered)
-
-
-def rounded_graph(graph: Graph, precision: Precision) -> Graph:
-    """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
-    return recompute(_rounded(simplify(expand(graph)), precision))
-
-
-def _rounded(graph: Graph, precision: Precision) -> Graph:
-    return graph if precision is Precision.full else check(narrow(graph, _watched(graph)), "narrow")
-
-
-def _watched(graph: Graph) -> list[str]:
-    return [name for name in graph.outputs if name.startswith("watch:")]
-
-
-SINGLE_THREADED_WORK = 1 << 23
-"""Operations, with a byte moved counted as one, up to which a program runs on the caller's thread: 80 µs of work, which
-is about what it takes a thread that sleeps to wake up and help."""
 
 
 class Contents(Protocol):
@@ -117,27 +51,24 @@ class CompiledExecutable:
         graph: Graph,
         bindings: Mapping[str, Array],
         results: Mapping[str, Array],
-        capacity: int | None,
+        options: CompileOptions,
         arenas: Sequence[Contents] = (),
-        keep_packed: bool = False,
-        single_sample: bool = False,
-        precision: Precision = Precision.full,
     ) -> None:
         self._arenas = tuple(arenas)
-        keep = keep_packed and bool(self._arenas)
-        self.compiled = compile_graph(graph, bindings if keep else (), single_sample, precision, capacity or 0)
+        self.compiled = compile_graph(graph, options)
         self._graph = self.compiled.layouts.graph
         self._bindings = dict(bindings)
         self._results = dict(results)
-        self._capacity = capacity or 0
+        self._capacity = options.capacity
         self._lock = scratch_arena().lock  # held across forks: no child finds a program half planned
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
         self._addresses = jit.kernels.get(specs.values())
         self._names = self._output_names()
-        self._prepared, self._each_run = self._split(keep)
-        self._kept: dict[Hashable, Fixed] = {}
+        self._without_elements = {name: value.type for name, value in graph.outputs.items() if is_empty(value)}
+        self._prepared, self._each_run = self._split(options.constant_inputs)
+        self._kept: dict[Operand, Fixed] = {}
         self.preparation = self._bind_prepared() if self._prepared else None
         self._versions: tuple[int, ...] = ()
         self._scratch = scratch_arena()
@@ -193,37 +124,40 @@ class CompiledExecutable:
                 region = Region(
                     domain, (Load(0, value.dtype, strides, 0, True),), (Store(0, 1, value.dtype, strides, 0),)
                 )
-                operands = (value, ("state", name))
+                operands = (value, BoundArray(name))
                 phases.append(Launch("copy", value.node.path, ElementwiseKernel(region), operands, domain.chunks))
         return phases
 
-    def _size(self, thing: Any, capacity: int) -> int:
+    def _size(self, thing: Operand, capacity: int) -> int:
         if isinstance(thing, Buffer):
             return thing.size(capacity)
+        assert isinstance(thing, Value)
         storage = self.compiled.layouts.storage(thing)
-        samples = capacity if thing.type.batched else (thing.shape[0] if thing.type.rank >= 2 else 1)
+        samples = capacity if thing.type.batched else (thing.type.samples if thing.type.rank >= 2 else 1)
         if thing.type.batched and thing.type.rank == 1:
             return capacity * thing.dtype.numpy.itemsize
         return storage.bytes_per_sample * samples
 
-    def _base(self, thing: Any) -> Any:
+    def _base(self, thing: Operand) -> Operand:
         return self.compiled.layouts.base(thing) if isinstance(thing, Value) else thing
 
-    def _split(self, keep: bool) -> tuple[list[Launch], list[Launch]]:
+    def _split(self, constant_inputs: frozenset[str]) -> tuple[list[Launch], list[Launch]]:
         """Phases that read bound arrays alone, and what they give each other; and all others."""
         prepared: list[Launch] = []
         others: list[Launch] = []
         bound = {
-            value for name, value in self._inputs.items() if name in self._bindings and name not in self._graph.captured
+            value
+            for name, value in self._inputs.items()
+            if name in constant_inputs and name not in self._graph.captured
         }
-        constant_inputs: set[Any] = set(bound)
+        constant: set[Operand] = set(bound)
         leaving = {*self._names, *self._updated()}
         for phase in self._phases:
             things = [self._base(operand) for operand in phase.operands]
             written = {things[place] for place in phase.writes}
-            fits = keep and bool(written) and not phase.chunks[1] and not written & (leaving | bound)
-            if fits and all(thing in constant_inputs or thing in written for thing in things):
-                constant_inputs |= written
+            fits = bool(constant_inputs) and bool(written) and not phase.chunks[1] and not written & (leaving | bound)
+            if fits and all(thing in constant or thing in written for thing in things):
+                constant |= written
                 prepared.append(phase)
             else:
                 others.append(phase)
@@ -236,7 +170,7 @@ class CompiledExecutable:
             for phase in self._prepared
             for place in phase.writes
         }
-        offsets: dict[Hashable, int] = {}
+        offsets: dict[Operand, int] = {}
         total = 0
         for thing, size in sizes.items():
             offsets[thing] = total
@@ -246,11 +180,17 @@ class CompiledExecutable:
         return self._program(self._prepared, self._kept, 0, [memory])
 
     def _program(
-        self, launches: Sequence[Launch], homes: Mapping[Hashable, Any], scratch: int, keep: Sequence[object] = ()
+        self,
+        launches: Sequence[Launch],
+        homes: Mapping[Operand, runtime.Operand],
+        scratch: int,
+        keep: Sequence[object] = (),
     ) -> Program:
-        def home(operand: Any) -> Any:
+        def home(operand: Operand) -> runtime.Operand:
             thing = self._base(operand)
-            return homes[thing] if thing in homes else self._fixed_home(thing, {})
+            found = homes.get(thing) or self._fixed_home(thing, {})
+            assert found is not None
+            return found
 
         return Program(
             [
@@ -271,8 +211,8 @@ class CompiledExecutable:
 
     def _bind(self, capacity: int) -> None:
         updated = self._updated()
-        homes: dict[Hashable, Any] = dict(self._kept)
-        sizes: dict[Hashable, int] = {}
+        homes: dict[Operand, runtime.Operand] = dict(self._kept)
+        sizes: dict[Operand, int] = {}
         for phase in self._each_run:
             for operand in map(self._base, phase.operands):
                 if operand in homes or operand in sizes:
@@ -282,8 +222,9 @@ class CompiledExecutable:
                     homes[operand] = home
                 else:
                     sizes[operand] = self._size(operand, capacity)
-        wanted = lives([[self._base(operand) for operand in phase.operands] for phase in self._each_run], sizes)
-        offsets, total = place(wanted)
+        spans = lives([[self._base(operand) for operand in phase.operands] for phase in self._each_run], sizes)
+        offsets, total = place(spans)
+        verify_memory(spans, offsets, total)
         homes.update({thing: Scratch(offset) for thing, offset in offsets.items()})
         memory = [self.preparation] if self.preparation is not None else []
         self.program = self._program(self._each_run, homes, total, memory)
@@ -296,7 +237,7 @@ class CompiledExecutable:
     def runs_single_threaded(self, n: int) -> bool:
         """Whether a batch of ``n`` is so little work that the caller's thread does it without the others."""
         fixed, each = self._work()
-        return fixed + each * n <= SINGLE_THREADED_WORK
+        return fixed + each * n <= lower.SINGLE_THREADED_WORK
 
     def _work(self) -> tuple[float, float]:
         """Operations and bytes moved: in all, and for each sample. A function of shapes alone."""
@@ -313,10 +254,10 @@ class CompiledExecutable:
                     fixed, each = (fixed, each + size) if thing.type.batched else (fixed + size, each)
         return fixed, each
 
-    def _fixed_home(self, operand: Any, updated: Mapping[Value, str]) -> Any:
+    def _fixed_home(self, operand: Operand, updated: Mapping[Value, str]) -> runtime.Operand | None:
         """Where an operand lies that is not scratch."""
-        if isinstance(operand, tuple):
-            return Fixed(self._bindings[operand[1]].ctypes.data)
+        if isinstance(operand, BoundArray):
+            return Fixed(self._bindings[operand.name].ctypes.data)
         if not isinstance(operand, Value):
             return None
         op = operand.node.op
@@ -358,7 +299,14 @@ class CompiledExecutable:
                     for arena in self._arenas:
                         arena.changed()
             del kept
-            return self._named(outputs, n)
+            return self._named(outputs, n) | self._empty_results(n)
+
+    def _empty_results(self, n: int) -> dict[str, Array]:
+        """The outputs that have no elements: there is nothing to compute."""
+        return {
+            name: self._results[name] if name in self._results else np.empty(type.concrete(n), type.dtype.numpy)
+            for name, type in self._without_elements.items()
+        }
 
     def _prepare_again(self) -> None:
         """Runs the prepared phases if what they read has changed since."""
@@ -420,14 +368,8 @@ def prepare_compiled(
     graph: Graph,
     bindings: Mapping[str, Array],
     results: Mapping[str, Array],
-    capacity: int | None,
+    options: CompileOptions,
     arenas: Sequence[Contents] = (),
-    keep_packed: bool = False,
-    single_sample: bool = False,
-    precision: Precision = Precision.full,
 ) -> CompiledExecutable:
     """The graph as machine code."""
-    return CompiledExecutable(graph, bindings, results, capacity, arenas, keep_packed, single_sample, precision)
-
-
-__all__ = ["Compiled", "CompiledExecutable", "Parameter", "State", "compile_graph", "prepare_compiled", "scratch_arena"]
+    return CompiledExecutable(graph, bindings, results, options, arenas)

@@ -1,0 +1,143 @@
+"""The spine of the compiler: a list of stages, each followed by its verifier.
+
+    trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
+
+Tracing and differentiation happen where the graph is made, memory and program where the number of samples is known
+(``executable``); the stages between them stand in ``STAGES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from striate.codegen.options import CompileOptions
+from striate.codegen.workers import collection_paused
+from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
+from striate.dtypes import Precision
+from striate.graph.check import check
+from striate.graph.graph import Graph
+from striate.passes.empty import without_empty
+from striate.passes.fuse import Plan, fuse
+from striate.passes.layout import Layouts, layout
+from striate.passes.lower import Lowered, lower
+from striate.passes.narrow import narrow
+from striate.passes.recompute import recompute
+from striate.passes.simplify import expand, simplify
+
+
+@dataclass
+class Compilation:
+    """A graph on its way through the stages.
+
+    ``graph`` is what the last stage that rewrites graphs left; ``simplified`` is kept for readers; ``layouts``,
+    ``plan`` and ``lowered`` are what the later stages add.
+    """
+
+    graph: Graph
+    options: CompileOptions
+    verified: Graph | None = None  # the graph that was verified last: a stage may leave it as it was
+    simplified: Graph = field(init=False)
+    layouts: Layouts = field(init=False)
+    plan: Plan = field(init=False)
+    lowered: Lowered = field(init=False)
+
+    @property
+    def watched(self) -> list[str]:
+        """Outputs that a watch asked for: they have no say in how everything else is computed."""
+        return [name for name in self.graph.outputs if name.startswith("watch:")]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step: what it does to a compilation, and what must hold afterwards (with the stage's name for errors)."""
+
+    name: str
+    run: Callable[[Compilation], None]
+    verify: Callable[[Compilation, str], None]
+
+
+def _expand(c: Compilation) -> None:
+    c.graph = expand(c.graph)
+
+
+def _without_empty(c: Compilation) -> None:
+    c.graph = without_empty(c.graph)
+
+
+def _simplify(c: Compilation) -> None:
+    c.graph = c.simplified = simplify(c.graph)
+
+
+def _narrow(c: Compilation) -> None:
+    if c.options.precision is Precision.bfloat16:
+        c.graph = narrow(c.graph, c.options, c.watched)
+
+
+def _recompute(c: Compilation) -> None:
+    c.graph = recompute(c.graph)
+
+
+def _layout(c: Compilation) -> None:
+    c.layouts = layout(c.graph, c.options)
+
+
+def _fuse(c: Compilation) -> None:
+    c.plan = fuse(c.layouts, c.options, c.watched)
+
+
+def _lower(c: Compilation) -> None:
+    c.lowered = lower(c.plan, c.options)
+
+
+def _verify_graph(c: Compilation, stage: str) -> None:
+    if c.graph is not c.verified:
+        c.verified = check(c.graph, stage)
+
+
+def _verify_layouts(c: Compilation, stage: str) -> None:
+    verify_layouts(c.layouts, c.options, stage)
+
+
+def _verify_plan(c: Compilation, stage: str) -> None:
+    verify_plan(c.plan, stage)
+
+
+def _verify_launches(c: Compilation, stage: str) -> None:
+    verify_launches(c.lowered, c.plan, stage)
+
+
+REWRITES = (
+    Stage("expand", _expand, _verify_graph),
+    Stage("simplify", _simplify, _verify_graph),
+    Stage("narrow", _narrow, _verify_graph),
+    Stage("recompute", _recompute, _verify_graph),
+)
+"""The stages that turn a graph into another graph."""
+
+STAGES = (
+    *REWRITES,
+    Stage("without empty", _without_empty, _verify_graph),
+    Stage("layout", _layout, _verify_layouts),
+    Stage("fuse", _fuse, _verify_plan),
+    Stage("lower", _lower, _verify_launches),
+)
+
+
+@collection_paused()
+def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
+    """Runs all stages; no machine code yet."""
+    return _passed(graph, options, STAGES)
+
+
+def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
+    """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
+    return _passed(graph, options, REWRITES).graph
+
+
+def _passed(graph: Graph, options: CompileOptions, stages: Iterable[Stage]) -> Compilation:
+    compilation = Compilation(check(graph, "trace"), options)
+    for stage in stages:
+        stage.run(compilation)
+        stage.verify(compilation, stage.name)
+    return compilation

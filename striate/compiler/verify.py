@@ -1,0 +1,120 @@
+"""What must hold after each of the later stages: of layouts, of the plan of loops, of launches, and of memory.
+
+The verifier of graphs is ``graph/check.py``. A violation is a fault of the compiler, never of its user: every error
+names the stage and what broke the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from striate.codegen.launch import BoundArray, Buffer, Launch
+from striate.codegen.options import CompileOptions
+from striate.codegen.region import AnchorResult, Apply, Load, Region
+from striate.codegen.storage import BLOCK, NO_HALO, PLAIN
+from striate.errors import GraphError
+from striate.graph.check import check
+from striate.graph.op import Kind, Node
+from striate.graph.value import Value
+from striate.ops.anchor import Anchor
+from striate.passes.fuse import Plan
+from striate.passes.layout import Layouts
+from striate.passes.lower import Lowered
+from striate.passes.memory import Life
+
+
+def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> None:
+    """Every value has a layout, and every anchor reads what it asked for, by the algorithm that its inputs call for."""
+    check(layouts.graph, stage)
+    for node in layouts.graph.nodes:
+        for value in node.outputs:
+            if layouts.block.get(value) not in (BLOCK, PLAIN):
+                raise _fault(stage, node, f"{value} has no layout")
+        if isinstance(node.op, Anchor):
+            _verify_anchor(layouts, node, node.op, options, stage)
+
+
+def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOptions, stage: str) -> None:
+    types = [value.type for value in node.inputs]
+    blocks = [layouts.block[value] for value in node.inputs]
+    algorithm = op.algorithm(types, [layouts.dtype(value) for value in node.inputs], options)
+    if layouts.algorithms.get(node) != algorithm:
+        raise _fault(stage, node, f"its inputs call for {algorithm}, chosen was {layouts.algorithms.get(node)}")
+    for value, wanted in zip(node.inputs, op.input_layouts(types, blocks, algorithm), strict=True):
+        if layouts.block[value] not in wanted.blocks:
+            raise _fault(stage, node, f"reads {value} in blocks of {layouts.block[value]}, not of {wanted.blocks}")
+        have = layouts.halo.get(value, NO_HALO)
+        if any(h < w for one, two in zip(have, wanted.halo, strict=True) for h, w in zip(one, two, strict=True)):
+            raise _fault(stage, node, f"reads a halo of {wanted.halo} around {value}, which has {have}")
+
+
+def verify_plan(plan: Plan, stage: str) -> None:
+    """Every loop reads what an earlier loop, or itself, has stored; what leaves the graph is stored."""
+    for position, group in enumerate(plan.groups):
+        if group.index != position:
+            raise GraphError(f"after {stage}: loop {position} is numbered {group.index}")
+        for value in group.reads:
+            if plan.in_memory.get(value, len(plan.groups)) > group.index:
+                raise GraphError(f"after {stage}: loop {position} reads {value}, which no loop before it stores")
+        for value in group.stores:
+            if plan.in_memory.get(value) != group.index:
+                raise GraphError(
+                    f"after {stage}: {value} is stored by loops {plan.in_memory.get(value)} and {position}"
+                )
+        for node in group.finishes:
+            if not any(node in earlier.reductions for earlier in plan.groups[:position]):
+                raise _fault(stage, node, f"is finished by loop {position}, but summed in no loop before it")
+    for value in plan.layouts.graph.results:
+        if value not in plan.in_memory and value.node.op.kind not in (Kind.SOURCE, Kind.VIEW):
+            raise _fault(stage, value.node, "is a result, but no loop stores it")
+
+
+def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
+    """Every launch has operands that exist, and regions whose instructions follow on what they use."""
+    for launch in lowered.phases:
+        for operand in launch.operands:
+            if isinstance(operand, Value):
+                if not {operand, plan.layouts.base(operand)} & plan.in_memory.keys():
+                    raise GraphError(f"after {stage}: {_called(launch)} reads {operand}, which is not in memory")
+            elif not isinstance(operand, Buffer | BoundArray):
+                raise GraphError(f"after {stage}: {_called(launch)} has an operand {operand!r}")
+        if min(launch.chunks) < 0 or any(place >= len(launch.operands) for place in launch.writes):
+            raise GraphError(f"after {stage}: {_called(launch)} has chunks {launch.chunks}, writes {launch.writes}")
+        for part in vars(launch.spec).values():
+            if isinstance(part, Region):
+                _verify_region(part, launch, stage)
+
+
+def _verify_region(region: Region, launch: Launch, stage: str) -> None:
+    for number, item in enumerate(region.instructions):
+        used = item.arguments if isinstance(item, Apply) else ()
+        if any(not 0 <= argument < number for argument in used):
+            raise GraphError(f"after {stage}: instruction {number} of {_called(launch)} uses {used}")
+        if isinstance(item, Load) and item.operand >= len(launch.operands):
+            raise GraphError(f"after {stage}: {_called(launch)} loads operand {item.operand}")
+        if isinstance(item, AnchorResult) and item.output < 0:
+            raise GraphError(f"after {stage}: {_called(launch)} reads result {item.output} of its anchor")
+    for item in (*region.stores, *region.accumulations):
+        if not 0 <= item.value < len(region.instructions) or item.operand >= len(launch.operands):
+            raise GraphError(f"after {stage}: {_called(launch)} stores value {item.value} to operand {item.operand}")
+
+
+def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
+    """No two arrays that live at the same time share a byte, and all lie inside the arena."""
+    placed = sorted(((offsets[thing], life) for thing, life in lives.items()), key=lambda item: item[0])
+    for index, (start, life) in enumerate(placed):
+        if start < 0 or start + life.size > total:
+            raise GraphError(f"after memory: {life} at {start} lies outside of {total} bytes")
+        for other_start, other in placed[index + 1 :]:
+            if other_start >= start + life.size:
+                break
+            if other.first <= life.last and life.first <= other.last and other.size:
+                raise GraphError(f"after memory: {life} at {start} overlaps {other} at {other_start}")
+
+
+def _called(launch: Launch) -> str:
+    return f"{launch.name!r} at {launch.path!r}"
+
+
+def _fault(stage: str, node: Node, what: str) -> GraphError:
+    return GraphError(f"after {stage}: {node.op} at {node.path!r} {what}")

@@ -1,0 +1,31 @@
+"""Arrays without elements: what has a size of 0 is never computed, and what reads it reads a constant instead.
+
+Kernels can then rely on every size being at least 1. Only the number of samples N, which is known at run time, may
+still be 0: their loops over samples then do nothing.
+"""
+
+from __future__ import annotations
+
+from striate.graph.graph import Graph, rewrite
+from striate.graph.op import Node
+from striate.graph.value import Value
+
+
+def is_empty(value: Value) -> bool:
+    """Whether a size other than N is 0."""
+    return 0 in value.shape
+
+
+def without_empty(graph: Graph) -> Graph:
+    """The graph without its results that have no elements; nothing that is left computes with an array of none."""
+
+    def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not any(map(is_empty, inputs)) or all(map(is_empty, node.outputs)):
+            return None
+        return node.op.of_nothing(*inputs)
+
+    if any(is_empty(value) for node in graph.nodes for value in node.outputs):
+        graph = rewrite(graph, replace)
+    outputs = {name: value for name, value in graph.outputs.items() if not is_empty(value)}
+    updates = {name: value for name, value in graph.updates.items() if not is_empty(value)}
+    return Graph(graph.inputs, outputs, updates, graph.captured)

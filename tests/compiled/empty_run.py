@@ -1,0 +1,71 @@
+"""Every operation and its gradient on 0 samples and on 1, on guarded pages.
+
+    python -m tests.compiled.empty_run TARGET NAME…
+
+A kernel that leaves its operands ends the process; the last line then says which problem it was.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from striate import settings
+from striate.errors import StriateError
+from striate.graph.op import Kind, Sample
+from striate.graph.value import Array, DType
+from tests.compiled.cases import OPERATIONS, Problem, assert_close, assert_same_bits, backward, forward, samples
+from tests.compiled.placement import on_guarded_pages
+from tests.protected import Side
+
+
+def with_samples(sample: Sample, n: int) -> Sample:
+    """The sample with n entries along axis 0 of the first input, and of all that are as long."""
+    lead = sample.arrays[0].shape[:1]
+
+    def cut(array: Array) -> Array:
+        return array[:n] if array.ndim and array.shape[:1] == lead else array
+
+    return replace(sample, arrays=tuple(map(cut, sample.arrays)))
+
+
+def problems(name: str, n: int) -> Iterator[Problem]:
+    """Forward and backward, N known and N symbolic; what is refused by name is left out."""
+    for number, sample in enumerate(samples(name)):
+        cut = with_samples(sample, n)
+        variants = list(itertools.product((DType.float32, DType.float64), (True, False)))
+        for dtype, symbolic in variants if n == 0 else variants[number % 4 :: 4]:
+            for make in (forward, backward):
+                try:
+                    problem = make(cut, dtype, symbolic)
+                except StriateError as error:
+                    print(f"{name}: {cut.op} of {n} samples is refused: {error}", flush=True)
+                    continue
+                if problem is not None:
+                    yield replace(problem, n=n)
+
+
+def main(target: str, names: list[str]) -> None:
+    """Runs the problems of ``names``."""
+    faulthandler.enable()
+    for name, n in itertools.product(names, (0, 1)):
+        for problem in problems(name, n):
+            for side, threads in zip(Side, (1, 2), strict=True):
+                print(f"{name}: {problem.label}, {n} samples, {side.value}", flush=True)
+                settings.override(target=target, threads=threads)
+                found = on_guarded_pages(problem, side).run()
+                if n == 0:  # of one sample other tests compare the values
+                    assert_close(found, problem.expected(), problem.label)
+                assert_same_bits(problem.run(capacity=n + 3), found, "with capacity to spare")
+            if problem.arrays["x0"].size == 0 and OPERATIONS[name].kind is not Kind.SIZE:
+                for name_, array in found.items():
+                    assert not np.any(np.nan_to_num(array, neginf=0)), f"{problem.label}: {name_} is {array}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,348 @@
+"""Random operations with random parameters and shapes: sizes of 0 and 1, odd sizes, strides larger than kernels.
+
+``draw_sample`` draws one registered operation with its inputs, ``draw_network`` a small graph of two to four layers.
+Both take a generator of random numbers and draw nothing from anywhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from striate.graph.arithmetic import Cast, Reshape, reshape
+from striate.graph.graph import Graph, Input
+from striate.graph.op import Kind, Op, Sample
+from striate.graph.value import Array, DType, N, Shape, TensorType, Value
+from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
+from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
+from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
+from striate.ops.normalization import BatchNormalization
+from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
+from striate.ops.reduction import Moments, Reduction, Sum
+from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
+from striate.passes.differentiate import differentiate
+from tests.compiled.cases import OPERATIONS, Problem, total
+
+Random = np.random.Generator
+
+SAMPLES = (0, 1, 1, 2, 3, 5, 17)
+SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 16, 17)
+CHANNELS = (1, 1, 2, 3, 4, 5, 16, 17, 18, 32, 33)
+
+
+def one_of(random: Random, choices: Any) -> Any:
+    """One of some choices, each as likely."""
+    return choices[int(random.integers(len(choices)))]
+
+
+def chance(random: Random, probability: float) -> bool:
+    """True with a probability."""
+    return bool(random.random() < probability)
+
+
+def size(random: Random, choices: tuple[int, ...] = SIZES) -> int:
+    """A size of an axis; one in 25 is 0."""
+    return 0 if chance(random, 0.04) else one_of(random, choices)
+
+
+def shape(random: Random, least: int = 0, most: int = 5) -> tuple[int, ...]:
+    """(N, C, positions…), or what there is of it."""
+    rank = int(random.integers(least, most + 1))
+    largest = 2000
+    sizes = [one_of(random, SAMPLES), size(random, CHANNELS), size(random), size(random), size(random)][:rank]
+    while math.prod(max(1, one) for one in sizes) > largest:
+        sizes[sizes.index(max(sizes))] = int(random.integers(1, 4))
+    return tuple(sizes)
+
+
+def normal(random: Random, sizes: tuple[int, ...]) -> Array:
+    """Normal numbers, so rounded that they are the same in float32."""
+    return np.asarray(random.standard_normal(sizes), np.float32).astype(np.float64)
+
+
+def _smaller(random: Random, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that is repeated to ``sizes``."""
+    kind = int(random.integers(4))
+    if kind == 0:
+        return ()
+    if kind == 1 and len(sizes) > 1:
+        return (1, sizes[1], *(1,) * (len(sizes) - 2))
+    if kind == 2:
+        return tuple(1 if chance(random, 0.5) else one for one in sizes)
+    return sizes
+
+
+# Geometry
+
+
+def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...]:
+    """(kernel, stride, padding, dilation)"""
+    kernel = tuple(int(random.integers(1, 5)) for _ in range(rank))
+    stride = tuple(one_of(random, (1, 1, 2, 3, 5)) for _ in range(rank))
+    dilation = tuple(one_of(random, (1, 1, 1, 2, 3)) if dilated else 1 for _ in range(rank))
+    padding = tuple((int(random.integers(0, 3)), int(random.integers(0, 3))) for _ in range(rank))
+    if chance(random, 0.4):
+        padding = ((0, 0),) * rank
+    return kernel, stride, padding, dilation
+
+
+def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
+    """(operation, x, w, y); one in three suits tiles (3×3 or 5×5 filters, channels from 16)."""
+    n = one_of(random, SAMPLES)
+    if chance(random, 0.33):
+        taps, s = one_of(random, ((3, 1), (3, 1), (5, 1), (3, 2)))
+        before = int(random.integers(0, taps))
+        kernel, stride, dilation = (taps, taps), (s, s), (1, 1)
+        padding = ((before, int(random.integers(0, taps))), (before, int(random.integers(0, taps))))
+        groups, depth, filters = 1, one_of(random, (16, 17, 32)), one_of(random, (16, 18, 33))
+        positions = tuple(int(random.integers(taps + 2, 20)) for _ in range(2))
+        n = min(n, 3)
+    else:
+        rank = one_of(random, (1, 2, 2, 2, 3))
+        kernel, stride, padding, dilation = _geometry(random, rank)
+        groups = one_of(random, (1, 1, 1, 2, 3, 16))
+        depth = size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
+        filters = groups * size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
+        positions = tuple(
+            max(1, d * (k - 1) + 1 - b - a) + int(random.integers(0, 6 if rank < 3 else 3))
+            for k, d, (b, a) in zip(kernel, dilation, padding, strict=True)
+        )
+    op = Convolution(stride, padding, dilation, groups)
+    x, w = normal(random, (n, depth * groups, *positions)), normal(random, (filters, depth, *kernel))
+    types = [TensorType(DType.float64, array.shape) for array in (x, w)]
+    return op, x, w, normal(random, op.infer(*types)[0].concrete(n))
+
+
+def _convolutional(name: str, random: Random) -> Sample:
+    op, x, w, y = _convolution(random)
+    options = (op.stride, op.padding, op.dilation, op.groups)
+    if name == "ConvolutionInputGradient":
+        return Sample(ConvolutionInputGradient(*options, x.shape[2:]), (y, w))
+    if name == "ConvolutionWeightGradient":
+        return Sample(ConvolutionWeightGradient(*options, w.shape[2:]), (x, y))
+    return Sample(op, (x, w))
+
+
+def _pooling(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 2, 3))
+    average = name.startswith("Average")
+    kernel, stride, padding, dilation = _geometry(random, rank, not average)
+    ceil_mode = chance(random, 0.3)
+    positions = tuple(
+        max(1, d * (k - 1) + 1 - b - a) + int(random.integers(0, 7 if rank < 3 else 3))
+        for k, d, (b, a) in zip(kernel, dilation, padding, strict=True)
+    )
+    x = normal(random, (one_of(random, SAMPLES), size(random, CHANNELS), *positions))
+    options: tuple[Any, ...] = (stride, padding, kernel, dilation, ceil_mode)
+    if average:
+        options += (chance(random, 0.5),)
+        op: Any = AveragePooling(*options)
+    else:
+        op = MaxPooling(*options)
+    if not name.endswith("Gradient"):
+        return Sample(op, (x,))
+    kind = TensorType(DType.float64, x.shape)
+    dy = normal(random, op.infer(kind)[0].shape)
+    if average:
+        return Sample(AveragePoolingGradient(*options, positions), (dy,))
+    index = op.reference(x)[1]
+    return Sample(MaxPoolingGradient(*options, positions), (dy, index), differentiable=(False, False))
+
+
+# The others
+
+
+def _elementwise(name: str, random: Random) -> Sample:
+    examples = list(OPERATIONS[name].samples(random))
+    op, arrays = one_of(random, [(example.op, example.arrays) for example in examples])
+    sizes = shape(random)
+    drawn: list[Array] = []
+    for number, array in enumerate(arrays):
+        own = sizes if number == 0 or op.kind is Kind.RANDOM else _smaller(random, sizes)
+        if array.dtype.kind != "f":
+            drawn.append(array)
+        elif array.size and array.min() > 0:  # logarithms, roots, divisors
+            drawn.append(np.abs(normal(random, own)) + 0.5)
+        else:
+            drawn.append(normal(random, own))
+    if isinstance(op, Cast):
+        op = Cast(one_of(random, (DType.float32, DType.float64)))
+    return Sample(op, tuple(drawn))
+
+
+def _expand(name: str, random: Random) -> Sample:
+    sizes = shape(random)
+    return Sample(BroadcastTo(sizes), (normal(random, _smaller(random, sizes)),), batched=False)
+
+
+def _reduction(name: str, random: Random) -> Sample:
+    cls: Any = OPERATIONS[name]
+    sizes = shape(random, 1)
+    axes = tuple(axis for axis in range(len(sizes)) if chance(random, 0.5)) or (0,)
+    if len(sizes) > 2 and chance(random, 0.3):
+        axes = (0, *range(2, len(sizes)))
+    return Sample(cls(axes), (normal(random, sizes) + one_of(random, (0, 0, 100)),))
+
+
+def _rowwise(name: str, random: Random) -> Sample:
+    cls: Any = OPERATIONS[name]
+    count = len(next(iter(cls.samples(random))).arrays)
+    sizes = shape(random, 2)
+    x = 3 * normal(random, sizes)
+    if count == 1:
+        return Sample(cls(), (x,))
+    probability = (Softmax() if name == "SoftmaxGradient" else LogSoftmax()).reference(x) if x.size else x
+    return Sample(cls(), (np.asarray(probability, np.float64), normal(random, sizes)))
+
+
+def _labels(name: str, random: Random) -> Sample:
+    sizes = shape(random, 2)
+    sizes = (sizes[0], max(1, sizes[1]), *sizes[2:])
+    labels = random.integers(0, sizes[1], (sizes[0], *sizes[2:])).astype(np.int64)
+    weight = (0.5 + np.abs(normal(random, (sizes[1],))),) if chance(random, 0.5) else ()
+    smoothing = one_of(random, (0.0, 0.1, 1.0))
+    fixed = (False,) * (1 + len(weight))
+    if name == "CrossEntropy":
+        return Sample(
+            CrossEntropy(smoothing), (3 * normal(random, sizes), labels, *weight), differentiable=(True, *fixed)
+        )
+    arrays = (3 * normal(random, sizes), labels, *weight, normal(random, labels.shape))
+    return Sample(CrossEntropyGradient(smoothing), arrays, differentiable=(True, *fixed, True))
+
+
+def _normalization(name: str, random: Random) -> Sample:
+    sizes = shape(random, 2)
+    affine = (normal(random, sizes[1:2]), normal(random, sizes[1:2])) if chance(random, 0.7) else ()
+    return Sample(BatchNormalization(one_of(random, (1e-5, 0.1))), (2 * normal(random, sizes) + 3, *affine))
+
+
+def _linear(name: str, random: Random) -> Sample:
+    n, features, results = one_of(random, SAMPLES), size(random, CHANNELS), size(random, CHANNELS)
+    return Sample(OPERATIONS[name](), (normal(random, (n, features)), normal(random, (results, features))))
+
+
+def _channels(name: str, random: Random) -> Sample:
+    sizes = shape(random, 2)
+    n, channels, *rest = sizes
+    if name == "ChannelPad":
+        return Sample(ChannelPad(one_of(random, (0, 1, 16, 3)), one_of(random, (0, 1, 5))), (normal(random, sizes),))
+    if name == "ChannelSlice":
+        start = int(random.integers(0, max(1, channels)))
+        stop = int(random.integers(start + 1, max(channels, start + 1) + 1))
+        return Sample(ChannelSlice(start, stop), (normal(random, (n, max(channels, stop), *rest)),))
+    parts = tuple(normal(random, (n, size(random, CHANNELS), *rest)) for _ in range(int(random.integers(1, 4))))
+    return Sample(Concat(), parts)
+
+
+def _reshape(name: str, random: Random) -> Sample:
+    x = normal(random, shape(random, 1))
+    target = (x.shape[0], math.prod(x.shape[1:])) if chance(random, 0.6) else (x.size,)
+    return Sample(Reshape(target), (x,), batched=False)
+
+
+_BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
+    "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
+}  # fmt: skip
+_BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
+    Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
+    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _channels,
+}  # fmt: skip
+
+
+def draw_sample(name: str, random: Random) -> Sample:
+    """A registered operation by name, with random parameters and inputs of float64."""
+    return _BY_NAME.get(name, _BY_KIND.get(OPERATIONS[name].kind, _elementwise))(name, random)
+
+
+# Small networks
+
+
+class _Network:
+    """Values and arrays of a graph that is being drawn."""
+
+    def __init__(self, random: Random, dtype: DType, batched: bool) -> None:
+        self.random, self.dtype, self.batched = random, dtype, batched
+        self.inputs: dict[str, Value] = {}
+        self.arrays: dict[str, Array] = {}
+
+    def input(self, array: Array, batched: bool = False) -> Value:
+        """An input of the graph."""
+        name = f"x{len(self.inputs)}"
+        sizes: Shape = (N, *array.shape[1:]) if batched else array.shape
+        self.inputs[name] = Input(name, TensorType(self.dtype, sizes))()
+        self.arrays[name] = array.astype(self.dtype.numpy)
+        return self.inputs[name]
+
+    def layer(self, x: Value) -> Value:
+        """A random layer on x; x itself where the layer does not fit."""
+        random = self.random
+        channels, positions = x.shape[1], x.shape[2:]
+        assert isinstance(channels, int)
+        kind = int(random.integers(10))
+        if kind == 0:
+            return one_of(random, (Relu(), LeakyRelu(0.1), Tanh(), Sigmoid()))(x)
+        if kind == 1 and positions:
+            kernel = tuple(int(random.integers(1, 4)) for _ in positions)
+            padding = tuple((k // 2, (k - 1) // 2) for k in kernel)
+            stride = tuple(one_of(random, (1, 1, 2)) for _ in positions)
+            filters = one_of(random, (1, 3, 16, 17))
+            w = self.input(0.3 * normal(random, (filters, channels, *kernel)))
+            return Convolution(stride, padding, (1,) * len(positions), 1)(x, w)
+        if kind == 2:
+            gamma, beta = (self.input(normal(random, (channels,))) for _ in range(2))
+            return BatchNormalization(1e-3)(x, gamma, beta)[0]
+        if kind in (3, 4) and positions:
+            kernel = tuple(min(2, one) if isinstance(one, int) else 1 for one in positions)
+            options = (kernel, ((0, 0),) * len(kernel), kernel, (1,) * len(kernel), False)
+            return MaxPooling(*options)(x)[0] if kind == 3 else AveragePooling(*options, True)(x)
+        if kind == 5:
+            bias = self.input(normal(random, (1, channels, *(1,) * len(positions))))
+            return x * bias + x
+        if kind == 6:
+            return Softmax()(x)
+        if kind == 7 and channels <= 33:
+            return Concat()(x, Tanh()(x))
+        if kind == 8 and positions:
+            sizes = [one for one in positions if isinstance(one, int)]
+            flat = reshape(x, (x.shape[0], channels * math.prod(sizes)))
+            w = self.input(0.3 * normal(random, (one_of(random, (1, 5, 17)), channels * math.prod(sizes))))
+            return OPERATIONS["Linear"]()(flat, w)
+        if kind == 9:
+            axes = (0, *range(2, x.type.rank))
+            mean, variance = Moments(axes)(x)
+            return (x - mean) * (variance + 1.0)
+        return x * 0.5
+
+
+def draw_network(random: Random, dtype: DType) -> Problem:
+    """A graph of two to four layers: its outputs, a sum by channel, and all gradients of Σ c · outputs."""
+    batched = chance(random, 0.6)
+    net = _Network(random, dtype, batched)
+    sizes = shape(random, 2, 4)
+    x = y = net.input(normal(random, sizes), batched)
+    passed: list[Value] = [x]
+    for _ in range(int(random.integers(2, 5))):
+        y = net.layer(y)
+        same = [value for value in passed if value.type == y.type]
+        if same and chance(random, 0.3):
+            y = y + one_of(random, same)
+        passed.append(y)
+    c = net.input(normal(random, y.type.concrete(sizes[0])), batched)
+    loss = total(y * c)
+    wanted = [value for name, value in net.inputs.items() if (value is not c and chance(random, 0.8)) or name == "x0"]
+    gradients = differentiate(loss, wanted)
+    outputs = {"y": y, "loss": loss, "sum": Sum((0, *range(2, y.type.rank)))(y)}
+    outputs |= {f"d{number}": gradient for number, gradient in enumerate(gradients)}
+    kept = {name: value for name, value in outputs.items() if chance(random, 0.7)} or {"loss": loss}
+    layers = " → ".join(str(value.node.op).partition("(")[0] for value in passed)
+    label = f"network {layers} of {sizes} {dtype.value} {'N' if batched else 'static'}"
+    return Problem(label, Graph(net.inputs, kept), net.arrays, sizes[0])
+
+
+def is_reduction(op: Op) -> bool:
+    """Whether the operation adds up, or compares, over axes."""
+    return isinstance(op, Reduction)

@@ -1,0 +1,58 @@
+"""A small network's training graph in operations, with everything that passes treat apart, and arrays to run it on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from striate.graph.arithmetic import reshape
+from striate.graph.graph import Graph, Input
+from striate.graph.value import Array, DType, N, TensorType, Value
+from striate.ops.activation import Relu, Tanh
+from striate.ops.convolution import Convolution
+from striate.ops.linear import Linear
+from striate.ops.normalization import BatchNormalization
+from striate.ops.pooling import MaxPooling
+from striate.ops.reduction import Sum
+from striate.passes.differentiate import differentiate
+
+SAMPLES = 3
+
+
+def given(name: str, *shape: object, dtype: DType = DType.float64) -> Value:
+    """An input of the graph."""
+    return Input(name, TensorType(dtype, shape))()  # type: ignore[arg-type]
+
+
+def total(value: Value) -> Value:
+    """Σ of all elements as a scalar."""
+    return reshape(Sum(tuple(range(value.type.rank)))(value), ())
+
+
+def convolution(x: Value, w: Value, stride: int = 1) -> Value:
+    """A 3×3 convolution with a pixel of padding."""
+    return Convolution((stride, stride), ((1, 1), (1, 1)), (1, 1), 1)(x, w)
+
+
+def network(depth: int = 2) -> tuple[Graph, dict[str, Array]]:
+    """Convolutions with normalization and skips, pooling, a linear layer; the loss, all gradients, a statistic."""
+    parameters = {"stem": given("stem", 16, 3, 3, 3), "linear": given("linear", 5, 17 * 9)}
+    x = given("x", N, 3, 12, 12)
+    h = Relu()(convolution(x, parameters["stem"]))
+    statistics: dict[str, Value] = {}
+    for number in range(depth):
+        w = parameters[f"w{number}"] = given(f"w{number}", 16, 16, 3, 3)
+        gamma = parameters[f"gamma{number}"] = given(f"gamma{number}", 16)
+        beta = parameters[f"beta{number}"] = given(f"beta{number}", 16)
+        y, mean, _ = BatchNormalization(1e-3)(convolution(h, w), gamma, beta)
+        statistics[f"mean{number}"] = mean
+        h = Relu()(y + h) if number % 2 == 0 else Tanh()(y)
+    last = parameters["last"] = given("last", 17, 16, 3, 3)
+    pooled = MaxPooling((2, 2), ((0, 0), (0, 0)), (2, 2), (1, 1), False)(convolution(h, last, stride=2))[0]
+    scores = Linear()(reshape(pooled, (N, 17 * 9)), parameters["linear"])
+    loss = total(scores * scores)
+    gradients = differentiate(loss, list(parameters.values()))
+    moved = {f"d{name}": gradient for name, gradient in zip(parameters, gradients, strict=True)}
+    graph = Graph({"x": x, **parameters}, {"loss": loss, "scores": scores, **statistics, **moved})
+    random = np.random.default_rng(0)
+    arrays = {name: random.standard_normal(value.type.concrete(SAMPLES)) for name, value in graph.inputs.items()}
+    return graph, arrays
