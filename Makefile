@@ -34,9 +34,10 @@ test: $(BIN)/python
 	wait $$checker || { status=1; echo "pyright found errors, which are printed above"; }; \
 	exit $$status
 
-# What `make test` leaves out, and every property with four times as many examples.
+# What `make test` leaves out, every property with four times as many examples, and a minute of random operations.
 test-slow: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
+	$(BIN)/python tests/fuzz_operations.py --seconds 60
 	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=exhaustive
 
 test-all:

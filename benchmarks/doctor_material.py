@@ -240,5 +240,5 @@ def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.S
 
     layers = [layer for _, layer in model.named_modules() if isinstance(layer, kinds)]
     for layer in layers:
-        layer.slot("bias").init = constant
+        layer.parameter("bias").init = constant
     return model

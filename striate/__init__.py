@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import striate.ops
 from striate import nn, optim
-from striate.eager import Operations
 from striate.errors import StriateError, opened_room
 from striate.step import TrainingStep
-from striate.tracing import compile, value_and_grad
+from striate.tracing import Operations, compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ _LATER = {
     "Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence",
     "filter": "striate.data.filters",
 }  # fmt: skip
-"""Names of rooms that are opened when they are first asked for: who only predicts does not wait for the trainer."""
+"""Names whose modules are opened when they are first asked for: scripts that only predict do not load the trainer."""
 
 
 def __getattr__(name: str) -> Any:

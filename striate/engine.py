@@ -19,8 +19,8 @@ from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
+from striate.runtime.state import StateArena
 from striate.settings import Engine
-from striate.state import StateArena
 
 
 class Executable(Protocol):

@@ -8,13 +8,13 @@
     ────────────────────────────────────────
     step  watch  profile
     ────────────────────────────────────────
-    nn  optim  eager
+    nn  optim
     ────────────────────────────────────────
     tracing
     ────────────────────────────────────────
     engine
     ────────────────────────────────────────
-    compiler  show  ∥  state
+    compiler  show
     ────────────────────────────────────────
     passes
     ────────────────────────────────────────
@@ -50,10 +50,10 @@ FLOORS: list[list[set[str]]] = [
     [{"graph"}],
     [{"ops"}],
     [{"passes"}],
-    [{"compiler", "show"}, {"state"}],
+    [{"compiler", "show"}],
     [{"engine"}],
     [{"tracing"}],
-    [{"nn", "optim", "eager"}],
+    [{"nn", "optim"}],
     [{"step", "watch", "profile"}],
     [{"models", "data", "persistence", "train", "insight", "doctor", "plot", "export"}],
     [{"report", "experiments", "lab"}],
@@ -66,6 +66,23 @@ CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
 EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
 ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn"}
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
+
+
+OPENED_LATER = {
+    ("engine", "striate.compiler"): "the first graph that is prepared",
+    ("step", "striate.codegen.target"): "a step in bfloat16, which asks what the processor can do",
+    ("step", "striate.profile"): "TrainingStep.profile",
+    ("nn", "safetensors.numpy"): "the first pickle of a model",
+    ("__init__", "f'striate.{name}'"): "names of the public face that not every script needs",
+    ("__init__", "_LATER[name]"): "the same",
+    ("errors", "f'striate.{room}'"): "rooms that need an extra",
+    ("cli", "name"): "peers, where they are installed",
+    ("cli", "striate.lab"): "the lab needs an extra",
+    ("train", "striate.train.display"): "bars for a terminal, which bring rich",
+    ("experiments", "matplotlib"): "figures need an extra",
+    ("experiments", "matplotlib.figure"): "the same",
+}
+"""(room, module) opened by ``import_module`` when something first needs it, so that a start does not wait for it."""
 
 
 class Import(NamedTuple):
@@ -159,6 +176,21 @@ def test_only_extras_are_imported_inside_functions_and_nowhere_else() -> None:
 
     wrong = [str(one) for one in ALL if one.inside_function == outside(one)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_modules_opened_later_are_declared() -> None:
+    found: set[tuple[str, str]] = set()
+    for file in _files():
+        room = _room(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                place = node.args[0]
+                found.add((room, place.value if isinstance(place, ast.Constant) else ast.unparse(place)))
+    assert found == set(OPENED_LATER)
+    for room, module in OPENED_LATER:
+        name = module.removeprefix("striate.").split(".")[0]
+        if module.startswith("striate.") and name in PLACE and room in PLACE:
+            assert PLACE[room][0] >= PLACE[name][0], f"{room} opens {module}, which stands above it"
 
 
 def test_nothing_beyond_the_declared_packages_is_imported() -> None:

@@ -24,7 +24,7 @@ from striate.errors import NonFiniteError, unknown_option
 from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Standardization
+from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimizer, Schedule
 from striate.options import seed as checked_seed
 from striate.options import whole_number
@@ -128,7 +128,9 @@ def train(
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
     network.infer(train_set.images.shape[1:])
-    claim_folder(folder, sum(4 * math.prod(int(size or 0) for size in slot.shape) for _, slot in network.named_slots()))
+    claim_folder(
+        folder, sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+    )
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": weight_decay, "schedule": schedule,
@@ -195,7 +197,7 @@ def chosen_optimizer(
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
-    known = {one.name for one in fields(kind)}
+    known = [one.name for one in fields(kind)]
     given = {"momentum": momentum, "weight_decay": weight_decay or None}
     options: dict[str, Any] = {"momentum": MOMENTUM} if "momentum" in known else {}
     options |= {option: value for option, value in given.items() if value is not None}

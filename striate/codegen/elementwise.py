@@ -7,7 +7,8 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
-from striate.codegen.region import FLAT_CHUNK, Domain, Region, RegionWriter, Space, samples_of
+from striate.codegen.region import FLAT_CHUNK, Domain, Region, Space
+from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.dtypes import DType
 
 TILE = 4

@@ -7,7 +7,8 @@ from typing import Any
 from llvmlite import ir
 
 from striate.codegen.kernel import I32, LANES, Index, Kernel
-from striate.codegen.region import Place, Space
+from striate.codegen.region import Space
+from striate.codegen.region_writer import Place
 
 
 class Word:

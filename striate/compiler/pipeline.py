@@ -16,7 +16,7 @@ from striate.codegen.workers import collection_paused
 from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
 from striate.dtypes import Precision
 from striate.graph.check import check
-from striate.graph.graph import Graph
+from striate.graph.graph import Graph, OutputKind
 from striate.passes.empty import without_empty
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
@@ -45,7 +45,7 @@ class Compilation:
     @property
     def watched(self) -> list[str]:
         """Outputs that a watch asked for: they have no say in how everything else is computed."""
-        return [name for name in self.graph.outputs if name.startswith("watch:")]
+        return self.graph.names_of(OutputKind.WATCH)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import as_array, check_finite, chunks, require_real
 from striate.errors import DataError, ModelFileError, ShapeError
+from striate.nn.standardization import Standardization
 from striate.options import number
 
 Array = npt.NDArray[Any]
@@ -130,6 +131,10 @@ class Standardizer:
         with np.errstate(all="ignore"):
             ends = (np.stack([numbers.min(axis=axes), numbers.max(axis=axes)]) - self.mean) / self.sigma
             return [int(i) for i in np.flatnonzero(~(np.abs(ends) <= limit).all(axis=0))]
+
+    def layer(self) -> Standardization:
+        """The layer that a model applies to its inputs: what ``model.standardizer = standardizer`` puts in."""
+        return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers and lists, to go with a model; ``from_json`` gives back the same bits."""

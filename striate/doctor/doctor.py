@@ -33,7 +33,8 @@ from striate.doctor.structure import Structure, as_drawn
 from striate.doctor.training_trace import Probe, Silence, TrainingTrace
 from striate.errors import StriateError
 from striate.nn.loss import Loss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -226,15 +227,15 @@ class Doctor:
         trace.structure = structure = Structure.of(model, shape)
         if structure is None:
             return
-        slots = dict(model.named_slots())
+        parameters = dict(model.named_state())
         trace.random_and_frozen = tuple(
             name.rpartition(".")[0]
             for name in structure.frozen
-            if name.endswith("weight") and as_drawn(model, name, slots[name])
+            if name.endswith("weight") and as_drawn(model, name, parameters[name])
         )
         model.materialize()
         for one in structure.maps:
-            bias, weight = (one.slots.get(name) for name in ("bias", "weight"))
+            bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
             if weight is not None:
                 fan_in = weight.data[0].size
                 trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
@@ -242,7 +243,7 @@ class Doctor:
             if bias is not None:
                 trace.starts[one.path] = float(bias.data.mean())
         for one in structure.norms:
-            scale = one.slots.get("weight")
+            scale = one.parameters.get("weight")
             trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
 
     def _note_labels(self, y: Array) -> None:
@@ -338,10 +339,10 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
-    found = getattr(model, "standardizer", None)
+    found = model.standardizer
     if isinstance(found, Standardization):
-        slots = found.own_slots()
-        return Standardizer(slots["mean"].data, slots["sigma"].data, found.epsilon)
+        parameters = found.own_state()
+        return Standardizer(parameters["mean"].data, parameters["sigma"].data, found.epsilon)
     return found if isinstance(found, Standardizer) else None
 
 

@@ -22,9 +22,10 @@ from striate.nn.activation import ACTIVATION_LAYERS
 from striate.nn.container import Sequential
 from striate.nn.initialization import bias_initializer, initializer
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm, batch_norm_of_rank
 from striate.nn.shaping import Identity
+from striate.nn.standardization import Standardization
 from striate.optim.optimizer import Optimizer
 
 _SLOPE = 0.1
@@ -260,10 +261,10 @@ class Initialization(LayerChange):
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
             layer = layer_at(setup.model, path)
-            for name, slot in layer.own_slots().items():
-                if slot.learned:
-                    slot.start = None
-                    slot.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
+            for name, parameter in layer.own_state().items():
+                if parameter.learned:
+                    parameter.initial = None
+                    parameter.init = initializer(self.init) if name == "weight" else bias_initializer(self.init)
         return setup
 
 
@@ -325,9 +326,9 @@ class Unfreeze(LayerChange):
 
     def apply(self, setup: Setup) -> Setup:
         for path in self.paths:
-            for slot in layer_at(setup.model, path).own_slots().values():
-                slot.requires_grad = slot.learned
-        setup.model.touch()
+            for parameter in layer_at(setup.model, path).own_state().values():
+                parameter.requires_grad = parameter.learned
+        setup.model.invalidate()
         return setup
 
 

@@ -17,7 +17,7 @@ from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.normalization import Normalization
 from striate.nn.parameter import Parameter
-from striate.tracing import Step, Trace, output_values
+from striate.tracing import LayerCall, Trace, output_values
 
 _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
 """Kinds of layers after which a unit is still the same unit."""
@@ -61,9 +61,9 @@ class Passed:
         return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
 
     @property
-    def slots(self) -> dict[str, Parameter]:
+    def parameters(self) -> dict[str, Parameter]:
         """The parameters and buffers of the layer."""
-        return {} if self.layer is None else self.layer.own_slots()
+        return {} if self.layer is None else self.layer.own_state()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +85,15 @@ class Structure:
         except (StriateError, TypeError, AttributeError, ValueError):
             return None
         passed = _passed(trace, output)
-        slots = dict(model.named_slots())
+        parameters = dict(model.named_state())
         read = {name for name, value in trace.inputs.items() if id(value) in needed}
-        unused = tuple(name for name, slot in slots.items() if slot.learned and name not in read)
-        frozen = tuple(name for name, slot in slots.items() if slot.learned and not slot.requires_grad)
-        learned = sum(int(np.prod(slot.sizes)) for slot in slots.values() if slot.learned and slot.known)
+        unused = tuple(name for name, parameter in parameters.items() if parameter.learned and name not in read)
+        frozen = tuple(
+            name for name, parameter in parameters.items() if parameter.learned and not parameter.requires_grad
+        )
+        learned = sum(
+            int(np.prod(parameter.sizes)) for parameter in parameters.values() if parameter.learned and parameter.known
+        )
         return cls(passed, unused, frozen, learned)
 
     @cached_property
@@ -162,8 +166,8 @@ class Structure:
 def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     """Layers and called activations in the order in which they run, the first pass of each."""
     found: list[tuple[int, Passed]] = []
-    of_layers = {step.output for step in trace.steps}
-    for step in trace.steps:
+    of_layers = {step.output for step in trace.calls}
+    for step in trace.calls:
         if step.is_leaf and isinstance(step.layer, Module):
             rank = step.inputs[0].type.rank if step.inputs else 0
             found.append((step.output.node.serial, Passed(step.path, step.layer, _only_operation(step), rank)))
@@ -183,7 +187,7 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
     return tuple(first.values())
 
 
-def _only_operation(step: Step) -> Op | None:
+def _only_operation(step: LayerCall) -> Op | None:
     """The operation of a layer that applies one to its inputs and nothing else."""
     node = step.output.node
     own = step.output not in step.inputs and len(node.inputs) == len(step.inputs)
@@ -195,11 +199,11 @@ def _reached(output: object) -> list[Value]:
     return [value for node in topological(output_values(output).values()) for value in node.outputs]
 
 
-def as_drawn(model: Module, name: str, slot: Parameter) -> bool:
+def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
     """Whether a parameter still holds what its initializer drew, so that it was neither trained nor loaded."""
-    if slot.array is None:
-        return slot.start is None
+    if parameter.array is None:
+        return parameter.initial is None
     seed = model.__dict__.get("_seed") or 0
-    fan_in = slot.fan_in if slot.fan_in is not None else int(np.prod(slot.sizes[1:]))
-    fresh: Array = drawn(slot.init, slot.sizes, fan_in, generator(seed, name), name)
-    return bool(np.array_equal(fresh.astype(slot.array.dtype), slot.array))
+    fan_in = parameter.fan_in if parameter.fan_in is not None else int(np.prod(parameter.sizes[1:]))
+    fresh: Array = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, name), name)
+    return bool(np.array_equal(fresh.astype(parameter.array.dtype), parameter.array))

@@ -56,7 +56,7 @@ def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Arra
     """The first normalization layer, its input, and its output in training."""
     layers = list(model)
     place = next(index for index, layer in enumerate(layers) if isinstance(layer, BatchNorm))
-    standardized = np.asarray(model.standardizer(images.astype(np.float32)))
+    standardized = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)))
     x = np.asarray(Sequential(*layers[:place])(standardized), np.float64)
     y = np.asarray(Sequential(*layers[: place + 1])(standardized, training=True), np.float64)
     layer = layers[place]
@@ -69,7 +69,7 @@ def recount(model: Sequential, images: Array) -> float:
     layer, x, y = first_norm(model, images)
     axes, shape = (0, *range(2, x.ndim)), (1, -1, *(1,) * (x.ndim - 2))
     mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
-    gamma, beta = (layer.slot(name).data.astype(np.float64).reshape(shape) for name in ("weight", "bias"))
+    gamma, beta = (layer.parameter(name).data.astype(np.float64).reshape(shape) for name in ("weight", "bias"))
     return float(np.abs(y - ((x - mean) / np.sqrt(variance + layer.eps) * gamma + beta)).max())
 
 
@@ -81,7 +81,7 @@ def batch_means(model: Sequential, images: Array) -> Array:
         _, x, _ = first_norm(model, images[start : start + size])
         rows.append(x.mean(axis=(0, *range(2, x.ndim))))
     layer, _, _ = first_norm(model, images[:2])
-    return np.stack([*rows[:24], layer.slot("running_mean").data.astype(np.float64)])
+    return np.stack([*rows[:24], layer.parameter("running_mean").data.astype(np.float64)])
 
 
 def agreement(model: Module, images: Array) -> float:

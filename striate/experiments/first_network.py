@@ -100,7 +100,7 @@ class FirstNetwork(Experiment):
     def recount(self, model: Module, images: Array) -> float:
         """Largest |network − equation|."""
         weights = {name: array.astype(np.float64) for name, array in model.named_parameters()}
-        x = np.asarray(model.standardizer(images.astype(np.float32)), np.float64)
+        x = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)), np.float64)
         return float(np.abs(np.asarray(model(images)) - by_hand(x, weights)).max())
 
     def examples(self, model: Module, work: Work) -> dict[str, Array]:

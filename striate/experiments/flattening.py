@@ -143,7 +143,7 @@ class Flattening(Experiment):
         prepared(model, train_set, seed)
         done = train(model, train_set, SGD(lr=0.01, momentum=0.9), seed=seed, epochs=work.size.epochs)
         weight, bias = (np.array(dict(model.named_parameters())[f"4.{name}"]) for name in ("weight", "bias"))
-        body = Sequential(model.standardizer, *parts)
+        body = Sequential(dict(model.named_modules())["standardizer"], *parts)
         some = images[:256].astype(np.float32)
         maps, wanted = np.asarray(body(some)), np.asarray(model(some))
         found.add(FLAT, features=weight.shape[1], accuracy=done.accuracy(work.held_out))

@@ -95,7 +95,7 @@ class ManyFilters(Experiment):
             if setting == MANY and seed == 0:
                 front = Sequential(layer, ReLU())
                 image = work.held_out.images[1:2]
-                scaled = model.standardizer(image.astype(np.float32))
+                scaled = dict(model.named_modules())["standardizer"](image.astype(np.float32))
                 found.arrays |= {
                     "filters": weights.mean(axis=1),
                     "image": image[0].mean(axis=0),

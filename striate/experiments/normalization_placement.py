@@ -23,10 +23,14 @@ SETTINGS = {NONE: "none", BETWEEN: "between", START: "start", FIXED: "between"}
 
 def scales(model: Module) -> tuple[Array, Array]:
     """All γ and all β of the normalization layers."""
-    slots = [(name, slot.data) for name, slot in model.named_slots() if name.startswith("norm") and slot.learned]
-    gamma = [array for name, array in slots if name.endswith("weight")]
-    beta = [array for name, array in slots if name.endswith("bias")]
-    return (np.concatenate(gamma), np.concatenate(beta)) if slots else (np.empty(0), np.empty(0))
+    parameters = [
+        (name, parameter.data)
+        for name, parameter in model.named_state()
+        if name.startswith("norm") and parameter.learned
+    ]
+    gamma = [array for name, array in parameters if name.endswith("weight")]
+    beta = [array for name, array in parameters if name.endswith("bias")]
+    return (np.concatenate(gamma), np.concatenate(beta)) if parameters else (np.empty(0), np.empty(0))
 
 
 class NormalizationPlacement(Experiment):

@@ -10,7 +10,8 @@ from striate.data import Dataset, Standardizer, batches
 from striate.errors import NonFiniteError
 from striate.experiments.measurement import Array
 from striate.nn.loss import CrossEntropyLoss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.optim import SGD, Optimizer
 from striate.step import TrainingStep
 

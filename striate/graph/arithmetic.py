@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
+from typing import cast as cast_type
 
 import numpy as np
 
@@ -331,8 +333,11 @@ def constant(number: float, dtype: DType) -> Value:
     return Constant(float(number), dtype)()
 
 
-capture: list[Any] = []
-"""The innermost active trace takes NumPy arrays that a traced function closes over (``compiler`` pushes it)."""
+Capture = Callable[[Array, DType | None], Value]
+"""(array, dtype to convert to, if any) → the value of a NumPy array that a traced function closes over."""
+
+capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None)
+"""How the innermost active trace takes arrays; ``tracing.Trace`` sets it."""
 
 
 def as_value(x: object, like: Value) -> Value:
@@ -342,8 +347,9 @@ def as_value(x: object, like: Value) -> Value:
         return x
     if isinstance(x, Real):  # also NumPy's
         return constant(float(x), like.dtype)
-    if isinstance(x, np.ndarray) and capture:
-        return capture[-1](x.astype(like.dtype.numpy))
+    take = capture.get()
+    if isinstance(x, np.ndarray) and take is not None:
+        return take(cast_type("Array", x), like.dtype)
     raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
 
 

@@ -201,6 +201,10 @@ class Op:
             [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
         )
 
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        """What it works on, from the types of its inputs and outputs: ``16→32 channels, 3×3``; empty unless it says."""
+        return ""
+
     def own_equation(self) -> str:
         """Its equation, with the numbers of this operation in place of its options."""
         return with_numbers(

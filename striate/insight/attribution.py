@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +14,7 @@ _TOGETHER = 32
 """Number of pictures that are differentiated in one run of the program."""
 
 
-def saliency(model: Module, image: Any, target: Target = None) -> Array:
+def saliency(model: Module, image: npt.ArrayLike, target: Target = None) -> Array:
     """∂f_c(x)/∂x, of the shape of the picture (C, H, W): how much the score of class c grows with each pixel.
 
     The score is the model's output c; for a model without a softmax layer that is the logit. ``target`` is the class,
@@ -32,7 +30,7 @@ def saliency(model: Module, image: Any, target: Target = None) -> Array:
 
 
 def integrated_gradients(
-    model: Module, image: Any, target: Target = None, baseline: str | npt.ArrayLike = "zeros", steps: int = 64
+    model: Module, image: npt.ArrayLike, target: Target = None, baseline: str | npt.ArrayLike = "zeros", steps: int = 64
 ) -> Array:
     """(x − b) ⊙ ∫₀¹ ∇f_c(b + t(x − b)) dt, of the shape of the picture (C, H, W)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.insight.layers import Layers
@@ -14,7 +14,7 @@ from striate.nn.module import Module
 from striate.tracing import Trace, active_trace
 
 
-def feature_maps(model: Module, images: Any, layers: str | Sequence[str] = "*") -> dict[str, Array]:
+def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[str] = "*") -> dict[str, Array]:
     """{layer: its output (N, channels, positions…)} for images (N, C, H, W), in the order in which layers run.
 
     Works for every model: chains, blocks, subclasses with their own ``forward``, models from files. ``layers`` is a

@@ -28,7 +28,7 @@ class Layers:
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())
         self._nodes = [node for node in topological(results) if node.op.kind is not Kind.SOURCE]
-        self.values = self._found({step.output for step in trace.steps})
+        self.values = self._found({step.output for step in trace.calls})
 
     def _found(self, ends: set[Value]) -> dict[str, Value]:
         paths = {node.path for node in self._nodes}

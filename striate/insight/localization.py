@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ _TOGETHER = 64
 _STANDARDIZER = "standardizer"
 
 
-def grad_cam(model: Module, image: Any, target: Target = None, layer: str | None = None) -> Array:
+def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: str | None = None) -> Array:
     """max(0, Σ_k α_k A_k) with α_k = mean over positions of ∂f_c/∂A_k, resized to the picture: (H, W)
 
     A_k are the maps of a layer, by default of the last one with positions that is not a pooling. The small map is
@@ -82,7 +81,7 @@ def resized(heat: Array, size: Sequence[int]) -> Array:
 
 def occlusion(
     model: Module,
-    image: Any,
+    image: npt.ArrayLike,
     target: Target = None,
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,

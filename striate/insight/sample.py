@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from striate import options
+from striate.data.standardizer import Standardizer
 from striate.errors import DataError, OptionError, ShapeError, unknown_option
 from striate.graph.value import Array, DType, Value
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.passes.differentiate import differentiate
 
 Target = int | str | None
@@ -39,7 +41,7 @@ def require_shape(shape: object) -> tuple[int, ...]:
     return tuple(options.whole_number("a size of shape", one, 1) for one in cast("Sequence[object]", shape))
 
 
-def as_floats(model: Module, images: Any) -> Array:
+def as_floats(model: Module, images: npt.ArrayLike) -> Array:
     """Images in the model's dtype, so that gradients with respect to them exist."""
     require_model(model)
     dtype = (model.dtype or DType.float32).numpy
@@ -49,7 +51,7 @@ def as_floats(model: Module, images: Any) -> Array:
     return found
 
 
-def one_sample(model: Module, image: Any) -> Array:
+def one_sample(model: Module, image: npt.ArrayLike) -> Array:
     """One picture (C, H, W) as a batch (1, C, H, W)."""
     found = as_floats(model, image)
     if found.ndim == 0:
@@ -126,10 +128,13 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
 
 
 def _training_mean(model: Module, x: Array) -> Array:
-    standardizer = getattr(model, "standardizer", None)
-    if standardizer is None:
+    standardizer = model.standardizer
+    if isinstance(standardizer, Standardization):
+        mean = standardizer.parameter("mean").data
+    elif isinstance(standardizer, Standardizer):
+        mean = standardizer.mean
+    else:
         raise OptionError(
             'baseline="mean" needs a standardizer, and this model has none\n  help: give the mean as numbers'
         )
-    mean = standardizer.slot("mean").held() if isinstance(standardizer, Standardization) else standardizer.mean
     return np.asarray(mean).reshape(1, -1, *(1,) * (x.ndim - 2))

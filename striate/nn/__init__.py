@@ -6,7 +6,7 @@ from striate.nn.container import Concat, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.parameter import Parameter
 from striate.nn.pooling import (
@@ -21,6 +21,7 @@ from striate.nn.pooling import (
 )
 from striate.nn.random import Dropout
 from striate.nn.shaping import Flatten, Identity
+from striate.nn.standardization import Standardization
 
 __all__ = [
     "Module", "Parameter", "Sequential", "Residual", "Concat", "Identity",

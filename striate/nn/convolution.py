@@ -65,12 +65,12 @@ class Convolution(Module):
         self._know_fan_in()
 
     def _know_fan_in(self) -> None:
-        within = self.slot("weight").shape[1]
-        if within is not None and self.bias_slot is not None:
-            self.bias_slot.fan_in = within * math.prod(self.kernel_size)
+        within = self.parameter("weight").shape[1]
+        if within is not None and self.bias_parameter is not None:
+            self.bias_parameter.fan_in = within * math.prod(self.kernel_size)
 
     @property
-    def bias_slot(self) -> Parameter | None:
+    def bias_parameter(self) -> Parameter | None:
         """The bias, where the layer has one."""
         return self._parameters.get("bias")
 
@@ -81,31 +81,31 @@ class Convolution(Module):
         channels = int(x.type.concrete(1)[1])
         if channels % self.groups:
             return
-        slot = self.slot("weight")
+        parameter = self.parameter("weight")
         trace = current_trace()
         if trace is not None:
             trace.undo.append(self._forget)
         self.__dict__["in_channels"] = channels
-        slot.shape = (self.out_channels, channels // self.groups, *self.kernel_size)
+        parameter.shape = (self.out_channels, channels // self.groups, *self.kernel_size)
         self._know_fan_in()
 
     def _forget(self) -> None:
-        slot = self.slot("weight")
-        if slot.array is None:
+        parameter = self.parameter("weight")
+        if parameter.array is None:
             self.__dict__["in_channels"] = None
-            slot.shape = (self.out_channels, None, *self.kernel_size)
+            parameter.shape = (self.out_channels, None, *self.kernel_size)
 
     def forget_inputs(self) -> None:
         if self.groups != 1:
             super().forget_inputs()
         self.__dict__["in_channels"] = None
-        self.slot("weight").shape = (self.out_channels, None, *self.kernel_size)
-        for slot in self._parameters.values():
-            slot.array = slot.start = None
-        self.touch()
+        self.parameter("weight").shape = (self.out_channels, None, *self.kernel_size)
+        for parameter in self._parameters.values():
+            parameter.array = parameter.initial = None
+        self.invalidate()
 
-    def settle(self) -> None:
-        within = self.slot("weight").shape[1]
+    def adopt_sizes(self) -> None:
+        within = self.parameter("weight").shape[1]
         if self.in_channels is None and within is not None:
             self.__dict__["in_channels"] = within * self.groups
         self._know_fan_in()
@@ -156,7 +156,7 @@ class Convolution(Module):
             )
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
-        weight = self.slot("weight")
+        weight = self.parameter("weight")
         return output.type.size(1) * math.prod(size or 0 for size in weight.shape[1:])
 
     def torch_layer(self) -> ForeignLayer | None:
@@ -166,7 +166,7 @@ class Convolution(Module):
         options = {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
             "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
-            "bias": self.bias_slot is not None,
+            "bias": self.bias_parameter is not None,
         }  # fmt: skip
         return ForeignLayer(f"Conv{self.rank}d", options)
 
@@ -183,7 +183,7 @@ class Convolution(Module):
         parts += [f"padding={self.padding!r}"] if self.padding not in (0, "valid") else []
         parts += [f"dilation={brief(self.dilation)}"] if any(d != 1 for d in self.dilation) else []
         parts += [f"groups={self.groups}"] if self.groups != 1 else []
-        parts += ["bias=False"] if self.bias_slot is None else []
+        parts += ["bias=False"] if self.bias_parameter is None else []
         return ", ".join(parts)
 
 

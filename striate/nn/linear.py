@@ -46,22 +46,22 @@ class Linear(Module):
 
     def _know(self, features: int | None) -> None:
         self.__dict__["in_features"] = features
-        self.slot("weight").shape = (self.out_features, features)
+        self.parameter("weight").shape = (self.out_features, features)
         if "bias" in self._parameters:
-            self.slot("bias").fan_in = features
+            self.parameter("bias").fan_in = features
 
     def _forget(self) -> None:
-        if self.slot("weight").array is None:
+        if self.parameter("weight").array is None:
             self._know(None)
 
     def forget_inputs(self) -> None:
         self._know(None)
-        for slot in self._parameters.values():
-            slot.array = slot.start = None
-        self.touch()
+        for parameter in self._parameters.values():
+            parameter.array = parameter.initial = None
+        self.invalidate()
 
-    def settle(self) -> None:
-        self._know(self.slot("weight").shape[1])
+    def adopt_sizes(self) -> None:
+        self._know(self.parameter("weight").shape[1])
 
     def forward(self, x: Value) -> Value:
         trace = current_trace()

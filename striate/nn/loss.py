@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
-from striate.graph.value import Array, Value, shape_text
+from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.ops.loss import cross_entropy, mse_loss
@@ -37,8 +37,16 @@ class Loss(Module):
         """The target as an array that the loss computes with; raises for one that it cannot."""
         raise NotImplementedError
 
-    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
-        """Raises where a target does not fit the shape of the prediction."""
+    def target_type(self, prediction: TensorType) -> TensorType:
+        """The type of target that fits a prediction."""
+        return prediction
+
+    def check_shape(self, y: Shape, prediction: Shape) -> None:
+        """Raises where targets of a shape do not fit the shape of the prediction."""
+
+    def check_target(self, y: Array, prediction: Shape) -> None:
+        """Raises where a target does not fit the prediction, its shape or its contents."""
+        self.check_shape(y.shape, prediction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
@@ -98,16 +106,22 @@ class CrossEntropyLoss(Loss):
             raise LabelError(f"label {labels.max()} at index {int(labels.argmax())} is out of range")
         return np.ascontiguousarray(labels, np.int64)
 
-    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
-        classes = prediction[1] if len(prediction) > 1 else 0
-        if not isinstance(classes, int) or y.shape[1:] != prediction[2:]:
-            wanted = "(N" + "".join(f", {size}" for size in prediction[2:]) + ")"
-            fewer = y.ndim == len(prediction) and y.shape[2:] == prediction[2:]
-            cure = "y[:, 0]" if y.ndim > 1 and y.shape[1] == 1 else "y.argmax(axis=1) if they are one-hot"
+    def target_type(self, prediction: TensorType) -> TensorType:
+        return TensorType(DType.int64, (*prediction.shape[:1], *prediction.shape[2:]))
+
+    def check_shape(self, y: Shape, prediction: Shape) -> None:
+        if len(prediction) < 2 or y[1:] != prediction[2:]:
+            expected = "(N" + "".join(f", {size}" for size in prediction[2:]) + ")"
+            fewer = len(y) == len(prediction) and y[2:] == prediction[2:]
+            cure = "y[:, 0]" if len(y) > 1 and y[1] == 1 else "y.argmax(axis=1) if they are one-hot"
             raise LabelError(
-                f"labels of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}\n"  # pyright: ignore[reportArgumentType]
-                f"  help: labels are class numbers of shape {wanted}" + (f": {cure}" if fewer else "")
+                f"labels of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
+                f"  help: labels are class numbers of shape {expected}" + (f": {cure}" if fewer else "")
             )
+
+    def check_target(self, y: Array, prediction: Shape) -> None:
+        self.check_shape(y.shape, prediction)
+        classes = TensorType(DType.float32, prediction).concrete(1)[1]
         if y.size and (y.min() < 0 or y.max() >= classes):
             bad = np.argwhere((y < 0) | (y >= classes))[0]
             place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
@@ -120,8 +134,8 @@ class CrossEntropyLoss(Loss):
         """The entropy of the labels, as class weights and smoothing change it."""
         p = np.bincount(targets, weights).astype(np.float64)
         weight = self._parameters.get("weight")
-        if weight is not None and weight.start is not None and weight.start.shape == p.shape:
-            p = p * weight.start
+        if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
+            p = p * weight.initial
         p = p / p.sum()
         p = p * (1 - self.label_smoothing) + self.label_smoothing / len(p)
         p = p[p > 0]
@@ -129,35 +143,41 @@ class CrossEntropyLoss(Loss):
 
     def mean_weight(self, target: Array) -> float:
         """Σ w[y_n], as the mean divides by."""
-        weight = self.own_slots().get("weight")
+        weight = self.own_state().get("weight")
         return float(target.size) if weight is None else float(weight.data.astype(np.float64)[target].sum())
 
     @property
     def is_plain_cross_entropy(self) -> bool:
         plain = self.reduction == "mean" and not self.label_smoothing
-        return plain and "weight" not in self.own_slots()
+        return plain and "weight" not in self.own_state()
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
 
 
 def _no_integers(labels: Array) -> str:
-    """What is wrong with labels that are no integers: the first that is no whole number, else only their dtype."""
+    """What is wrong with labels that are not integers: the first that is not a whole number, else only their dtype."""
     if labels.dtype.kind == "f":
         fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
         if len(fractions):
             place = tuple(int(i) for i in fractions[0])
             shown = place[0] if len(place) == 1 else place
             return (
-                f"label {labels[place]} at index {shown} is no whole number ({labels.dtype})\n"
+                f"label {labels[place]} at index {shown} is not a whole number ({labels.dtype})\n"
                 "  help: class numbers, or MSELoss for targets that are measured"
             )
     if labels.dtype.kind in "fb":
-        return (
-            f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n"
-            "  help: y.astype(np.int64), if they count classes"
-        )
+        cure = "y.argmax(axis=1), since they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
+        return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
     return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
+
+
+def _are_one_hot(labels: Array) -> bool:
+    """Whether there is a 1 for each sample and position on axis 1, and otherwise 0."""
+    if labels.ndim < 2 or labels.shape[1] < 2:
+        return False
+    ones = labels == 1
+    return bool((ones | (labels == 0)).all() and (ones.sum(axis=1) == 1).all())
 
 
 class MSELoss(Loss):
@@ -174,10 +194,11 @@ class MSELoss(Loss):
             raise ShapeError(f"{n} samples but targets of shape {values.shape}")
         return np.ascontiguousarray(values, dtype)
 
-    def check_target(self, y: Array, prediction: tuple[object, ...]) -> None:
-        if y.shape[1:] != prediction[1:]:
+    def check_shape(self, y: Shape, prediction: Shape) -> None:
+        if y[1:] != prediction[1:]:
             raise ShapeError(
-                f"targets of shape {y.shape} do not fit predictions of shape {shape_text(prediction)}"  # pyright: ignore[reportArgumentType]
+                f"targets of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
+                "  help: targets have the shape of the predictions"
             )
 
     def constant_loss(self, targets: Array, weights: Array) -> float:

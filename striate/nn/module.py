@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
-from striate.engine import prepare
-from striate.errors import DTypeError, OptionError, ShapeError, StriateError, TracingError
+from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
-from striate.graph.graph import Graph
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
-from striate.nn.memory import placed, write_state
 from striate.nn.parameter import Parameter, Role
-from striate.nn.summary import summary_html, summary_rows, summary_table
+from striate.nn.pickling import packed, unpacked
+from striate.nn.prediction import Predictor, as_input
+from striate.nn.state import StateMismatch, placed, write_state
+from striate.nn.summary import Summary
 from striate.nn.trail import explained_error
-from striate.state import StateArena
-from striate.tracing import (
-    KEY,
-    Program,
-    Programs,
-    Step,
-    Trace,
-    active_trace,
-    arenas_of,
-    array_type,
-    bindings_of,
-    contains_value,
-    current_trace,
-    output_values,
-)
+from striate.runtime.state import StateArena
+from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, contains_value, current_trace
+
+
+@runtime_checkable
+class Preprocessing(Protocol):
+    """Something fitted to data that a model can apply to its inputs, such as ``data.Standardizer``."""
+
+    def layer(self) -> Module:
+        """The layer that does it."""
+        ...
 
 
 class Module:
@@ -64,17 +58,14 @@ class Module:
     _arena: StateArena | None
     _arena_version: int
     _dtype: tuple[int, DType | None]
-    _programs: Programs
-    _example: tuple[TensorType, ...] | None
-    _latest: _Latest | None
+    _predictor: Predictor
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         # Set up here, so that a subclass need not call super().__init__().
         self = super().__new__(cls)
         start: dict[str, Any] = {
             "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
-            "_arena_version": -1, "_dtype": (-1, None), "_programs": Programs(), "_example": None,
-            "_latest": None,
+            "_arena_version": -1, "_dtype": (-1, None), "_predictor": Predictor(),
         }  # fmt: skip
         self.__dict__.update(start)
         return self
@@ -96,11 +87,14 @@ class Module:
     # Attributes
 
     def __setattr__(self, name: str, value: object) -> None:
-        slot = self._parameters.get(name)
-        if slot is not None and isinstance(value, np.ndarray):
-            slot.assign(cast("Array", value))
+        parameter = self._parameters.get(name)
+        if parameter is not None and isinstance(value, np.ndarray):
+            parameter.assign(cast("Array", value))
             return
-        self.touch()
+        if isinstance(vars(Module).get(name), property):
+            object.__setattr__(self, name, value)
+            return
+        self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
         self.__dict__.pop(name, None)
@@ -108,28 +102,45 @@ class Module:
             value.materialize = self.materialize
             self._parameters[name] = value
         elif isinstance(value, Module):
-            if any(inner is self for _, inner in value.named_modules()):
-                raise OptionError(f"{name} = {type(value).__name__}: a module cannot contain itself")
-            self._modules[name] = value
-            value._parents.append(self)  # pyright: ignore[reportPrivateUsage]
-        elif name == "standardizer" and value is not None:
-            fitted = cast("Any", value)
-            if not (hasattr(fitted, "mean") and hasattr(fitted, "sigma")):
-                raise OptionError(f"standardizer={value!r}\n  help: data.Standardizer.fit(images)")
-            layer = Standardization(fitted.mean, fitted.sigma, getattr(fitted, "epsilon", 0.0))
-            self.standardizer = layer.to(self.dtype or DType.float32)
+            self._contain(name, value)
         else:
             object.__setattr__(self, name, value)
+
+    def _contain(self, name: str, module: Module) -> None:
+        if any(inner is self for _, inner in module.named_modules()):
+            raise OptionError(f"{name} = {type(module).__name__}: a module cannot contain itself")
+        self._modules[name] = module
+        module._parents.append(self)
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_parameters", ()):
-            slot = cast("Parameter", own["_parameters"][name])
+            parameter = cast("Parameter", own["_parameters"][name])
             trace = current_trace()
-            return slot.data if trace is None else trace.read(slot)
+            return parameter.data if trace is None else trace.read(parameter)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @property
+    def standardizer(self) -> Module | Preprocessing | None:
+        """What is applied to the first input before ``forward``, inside the program: a layer, or None.
+
+        Assign a layer, or something fitted such as ``data.Standardizer.fit(images)``.
+        """
+        return self._modules.get("standardizer")
+
+    @standardizer.setter
+    def standardizer(self, value: Module | Preprocessing | None) -> None:
+        layer = value if value is None or isinstance(value, Module) else None
+        if layer is None and value is not None:
+            if isinstance(value, type) or not isinstance(cast("object", value), Preprocessing):
+                raise OptionError(f"standardizer={value!r}\n  help: data.Standardizer.fit(images)")
+            layer = value.layer().to(self.dtype or DType.float32)
+        self.invalidate()
+        self._modules.pop("standardizer", None)
+        if layer is not None:
+            self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
         """A named array that is saved with the model and not learned."""
@@ -139,7 +150,7 @@ class Module:
         """The same as assigning the parameter to an attribute; None says that the layer has none."""
         setattr(self, name, parameter)
 
-    def slot(self, name: str) -> Parameter:
+    def parameter(self, name: str) -> Parameter:
         """The parameter or buffer object behind an attribute."""
         return self._parameters[name]
 
@@ -147,11 +158,11 @@ class Module:
         """Gives a buffer new contents when the training step that is being traced succeeds."""
         active_trace("assign").update(self._parameters[name], value)
 
-    def touch(self) -> None:
-        """Notes that programs compiled from this module, or from one that contains it, are out of date."""
+    def invalidate(self) -> None:
+        """Marks programs compiled from this module, or from one that contains it, as out of date."""
         self.__dict__["_version"] += 1
         for parent in self._parents:
-            parent.touch()
+            parent.invalidate()
 
     @property
     def version(self) -> int:
@@ -178,25 +189,25 @@ class Module:
 
         yield from walk(self, "")
 
-    def own_slots(self) -> dict[str, Parameter]:
+    def own_state(self) -> dict[str, Parameter]:
         """Parameters and buffers of this module itself, by attribute name."""
         return dict(self._parameters)
 
-    def named_slots(self) -> Iterator[tuple[str, Parameter]]:
+    def named_state(self) -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones once."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, slot in module._parameters.items():
-                if id(slot) not in seen:
-                    seen.add(id(slot))
-                    yield (f"{path}.{name}" if path else name), slot
+            for name, parameter in module._parameters.items():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """(dotted name, array) of what is learned: views of the model's memory that cannot be written.
 
         ``load_state_dict`` writes, and so does an array assigned to the attribute of a layer.
         """
-        yield from ((name, slot.data) for name, slot in self.named_slots() if slot.learned)
+        yield from ((name, parameter.data) for name, parameter in self.named_state() if parameter.learned)
 
     def parameters(self) -> Iterator[Array]:
         """The arrays of ``named_parameters``."""
@@ -204,13 +215,13 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
         """(dotted name, array) of running statistics and the like."""
-        yield from ((name, slot.data) for name, slot in self.named_slots() if not slot.learned)
+        yield from ((name, parameter.data) for name, parameter in self.named_state() if not parameter.learned)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Whether training changes the parameters of this module."""
-        for _, slot in self.named_slots():
-            slot.requires_grad = requires_grad and slot.learned
-        self.touch()
+        for _, parameter in self.named_state():
+            parameter.requires_grad = requires_grad and parameter.learned
+        self.invalidate()
         return self
 
     # Memory
@@ -220,19 +231,21 @@ class Module:
         """Element type of the parameters; None without any."""
         version, dtype = self._dtype
         if version != self._version:  # walking a deep network in every step would cost more than the rest of the call
-            dtype = next((slot.dtype for _, slot in self.named_slots() if slot.dtype.is_float), None)
+            dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
             self.__dict__["_dtype"] = (self._version, dtype)
         return dtype
 
     def to(self, dtype: str | DType) -> Self:
         """Converts parameters and buffers to float32 or float64."""
-        wanted = dtype_of(dtype)
-        if not wanted.is_float:
-            raise DTypeError(f"a model computes in float32 or float64, not {wanted.value}")
-        for _, slot in self.named_slots():
-            if slot.role is not Role.COUNTER:
-                slot.dtype = wanted
-        self.touch()
+        chosen = dtype_of(dtype)
+        if not chosen.is_float:
+            raise DTypeError(
+                f"a model computes in float32 or float64, not {chosen.value}\n  help: model.float() or model.double()"
+            )
+        for _, parameter in self.named_state():
+            if parameter.role is not Role.COUNTER:
+                parameter.dtype = chosen
+        self.invalidate()
         return self
 
     def double(self) -> Self:
@@ -245,11 +258,11 @@ class Module:
 
     def initialize(self, seed: int) -> Self:
         """Starts all parameters and buffers anew from a seed."""
-        self.__dict__["_seed"] = seed
+        self.__dict__["_seed"] = whole_seed(seed)
         self.__dict__["_arena"] = None
-        for _, slot in self.named_slots():
-            slot.array = None
-        self.touch()
+        for _, parameter in self.named_state():
+            parameter.array = None
+        self.invalidate()
         return self
 
     def infer(self, *shapes: tuple[int, ...]) -> Self:
@@ -258,23 +271,23 @@ class Module:
         model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
         dtype = self.dtype or DType.float32
-        if any(isinstance(cast("object", shape), int) for shape in shapes):
-            raise OptionError(f"infer{shapes}: wanted the shape of one sample, such as (1, 28, 28)")
+        if not shapes or not all(isinstance(cast("object", shape), tuple | list) for shape in shapes):
+            raise OptionError(f"infer{shapes}: expected the shape of one sample, such as (1, 28, 28)")
         with Trace() as trace:
             types = [TensorType(dtype, (N, *shape)) for shape in shapes]
-            self._trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
-        self.__dict__["_example"] = tuple(types)
+            self.trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
+        self._predictor.example = tuple(types)
         return self
 
     def seed(self, seed: int) -> Self:
         """The seed of parameters that have no values yet, unless ``initialize`` gave one."""
         if self._seed is None:
-            self.__dict__["_seed"] = seed
+            self.__dict__["_seed"] = whole_seed(seed)
         return self
 
     def initialized(self) -> bool:
         """Whether the parameters have their arrays."""
-        return all(slot.array is not None for _, slot in self.named_slots())
+        return all(parameter.array is not None for _, parameter in self.named_state())
 
     def _ancestors(self) -> list[Module]:
         """The root first, this module last; of several parents the one that took the module in last."""
@@ -283,7 +296,7 @@ class Module:
     def materialize(self) -> None:
         """Gives arrays to the largest part of the model around this module whose sizes are known."""
         for module in self._ancestors():
-            if module is self or all(slot.known for _, slot in module.named_slots()):
+            if module is self or all(parameter.known for _, parameter in module.named_state()):
                 module.arena()
                 return
 
@@ -292,42 +305,64 @@ class Module:
         if self._arena is not None and self._arena_version == self._version:
             return self._arena
         root = self._ancestors()[0]
-        names = {id(slot): name for name, slot in root.named_slots()}
+        names = {id(parameter): name for name, parameter in root.named_state()}
         former = self._arena
-        arena = placed(dict(self.named_slots()), self.dtype or DType.float32, former, root._seed or 0, names)
+        arena = placed(dict(self.named_state()), self.dtype or DType.float32, former, root._seed or 0, names)
         if arena is former:
             self.__dict__["_arena_version"] = self._version
             return arena
         for _, module in self.named_modules():
-            module.touch()  # also for other models that share a layer: their programs read the former memory
+            module.invalidate()  # also for other models that share a layer: their programs read the former memory
         self.__dict__.update(_arena=arena, _arena_version=self._version)
         return arena
+
+    def _structure(self) -> dict[str, Any]:
+        """The attributes without memory, programs and parents, which a copy gets anew."""
+        own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def _adopt(self) -> None:
+        """Becomes the owner of its parameters and the parent of its children, after a copy."""
+        for parameter in self._parameters.values():
+            parameter.materialize = self.materialize
+        for child in self.children():
+            child._parents.append(self)
 
     def __deepcopy__(self, memory: dict[int, Any]) -> Self:
         """An independent model with the same contents; its memory and programs are made when it first runs."""
         copied = type(self).__new__(type(self))
         memory[id(self)] = copied
-        own = {"_arena", "_programs", "_latest", "_parents", "_version", "_arena_version", "_dtype"}
-        copied.__dict__.update(
-            {name: copy.deepcopy(value, memory) for name, value in self.__dict__.items() if name not in own}
-        )
-        for child in copied.children():
-            child._parents.append(copied)
+        copied.__dict__.update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
+        copied._adopt()
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The structure, and the arrays as the bytes of a safetensors file; programs and memory are left behind."""
+        return {**self._structure(), "_tensors": packed(self._parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        structure = dict(state)
+        tensors = structure.pop("_tensors")
+        self.__dict__.update(structure)
+        unpacked(self._parameters, tensors)
+        self._adopt()
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of parameters and buffers under PyTorch's names."""
         self.materialize()
-        return {name: np.array(slot.data) for name, slot in self.named_slots()}
+        return {name: np.array(parameter.data) for name, parameter in self.named_state()}
 
-    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> StateMismatch:
         """Writes arrays into the model's memory; nothing is written unless all of them fit.
 
-        Raises ``ShapeError`` listing missing and unexpected names (``strict``) and wrong shapes.
+        Returns the names passed over: ``missing_keys`` of the model, ``unexpected_keys`` of the state.
+        Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong shapes and contents that are not
+        numbers; without ``strict`` it still raises where not one name is known.
         """
-        write_state(dict(self.named_slots()), state, strict)
+        mismatch = write_state(dict(self.named_state()), state, strict)
         for _, module in self.named_modules():
-            module.settle()
+            module.adopt_sizes()
+        return mismatch
 
     def forget_inputs(self) -> None:
         """Lets a layer with weights infer its number of inputs anew; the weights start anew as well.
@@ -338,7 +373,7 @@ class Module:
             f"{self.describe()} cannot infer its number of inputs\n  help: build the layer anew for fewer inputs"
         )
 
-    def settle(self) -> None:
+    def adopt_sizes(self) -> None:
         """Takes over sizes that loading a state made known; layers with inferred sizes override it."""
 
     # Calling
@@ -348,24 +383,29 @@ class Module:
 
         ``training=True`` shows what training sees (statistics of this batch, dropout) and changes nothing.
         """
-        latest = self._latest
+        latest = self._predictor.latest
         if latest is not None and len(inputs) == 1 and latest.takes(inputs[0], training, self._version):
             return latest.program({"x": inputs[0]}, len(inputs[0]))
         if contains_value(inputs):
-            return self._trace(inputs)
-        return self._predict(inputs, training)
+            return self.trace(inputs)
+        return self._predictor.predict(self, inputs, training)
 
-    def _trace(self, inputs: tuple[Any, ...]) -> Any:
+    def trace(self, inputs: tuple[Any, ...]) -> Any:
+        """Adds the module to the active trace; arrays among the inputs become constants of the graph."""
         trace = active_trace(type(self).__name__)
         if self not in trace.paths:
             for path, module in self.named_modules():
                 trace.paths.setdefault(module, path)
-            for name, slot in self.named_slots():
-                trace.names.setdefault(slot, name)
+            for name, parameter in self.named_state():
+                trace.names.setdefault(parameter, name)
         path = trace.paths[self]
         with at_path(path):
+            inputs = tuple(
+                trace.capture(as_input(self, cast("Array", x), first=not i)) if isinstance(x, np.ndarray) else x
+                for i, x in enumerate(inputs)
+            )
             if inputs and isinstance(inputs[0], Value):
-                inputs = (self._entered(inputs[0]), *inputs[1:])
+                inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
                 output = self.forward(*inputs)
             except ShapeError as error:
@@ -376,24 +416,19 @@ class Module:
             raise TracingError(f"{self.where()}: its forward returned None\n  help: end forward with `return`")
         if isinstance(output, Value) and (not self._modules or self._parameters):
             values = tuple(value for value in inputs if isinstance(value, Value))
-            trace.steps.append(Step(path, self, values, output, not self._modules))
+            trace.calls.append(LayerCall(path, self, values, output, not self._modules))
         return output
 
-    def _entered(self, x: Value) -> Value:
+    def _preprocessed(self, x: Value) -> Value:
         """Bytes become floats and raw data standardized, inside the program."""
-        if x.dtype is DType.uint8 and not isinstance(self, Standardization):
+        if x.dtype is DType.uint8:
             x = arithmetic.cast(x, self.dtype or DType.float32)
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
 
-    def _predict(self, inputs: tuple[Any, ...], training: bool) -> Any:
-        arrays, n = self._arrays(inputs)
-        program = self._program(arrays, n, training)
-        if KEY in program.graph.inputs:
-            arrays[KEY] = np.zeros((), np.int64)
-        elif len(inputs) == 1:
-            x = arrays["x"]
-            self.__dict__["_latest"] = _Latest(self._version, training, x.shape[1:], x.dtype, program, n == 1)
-        return program(arrays, n)
+    @property
+    def input_types(self) -> tuple[TensorType, ...] | None:
+        """The types of the inputs that the module was last called with; None before the first call."""
+        return self._predictor.example
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """What a function of traced values gives for arrays with N on axis 0, in prediction mode.
@@ -401,85 +436,21 @@ class Module:
         The function may call the model, look at the active trace, and differentiate. Its program, one for all N, is
         kept with those of the model under ``key``, which says all that it depends on beside the types of the arrays.
         """
-        n = len(next(iter(arrays.values())))
-        types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
-        kinds = (key, tuple(types.items()))
-        program = self._programs.find((self._version, *kinds))
-        if program is None:
-            with Trace() as trace:
-                outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
-                graph = trace.graph(output_values(outputs))
-            program = self._prepared(trace, graph, outputs, single_sample=False)
-            self._programs.keep((self._version, *kinds), program)
-        return program(arrays, n)
+        return self._predictor.computed(self, key, arrays, function)
 
-    def program(self, *inputs: Any, training: bool = False) -> Program:
+    def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
         """The compiled program that predicts on arrays like these: for profiles."""
-        return self._program(*self._arrays(inputs), training)
-
-    def _arrays(self, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
-        arrays = {f"x{i}" if i else "x": self.as_input(array, first=not i) for i, array in enumerate(inputs)}
-        if not arrays or any(array.ndim == 0 for array in arrays.values()):
-            raise ShapeError(f"{type(self).__name__} wants arrays whose axis 0 counts the samples")
-        sizes = {array.shape[0] for array in arrays.values()}
-        if len(sizes) > 1:
-            raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
-        (n,) = sizes
-        return arrays, n
-
-    def _program(self, arrays: Mapping[str, Array], n: int, training: bool) -> Program:
-        types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
-        shapes = tuple(types.values())
-        program = self._programs.find((self._version, training, shapes, n == 1))
-        if program is None:
-            program = self._build(types, training, n)
-            self._programs.keep((self._version, training, shapes, n == 1), program)
-            if not program.executable.batch_specialized:
-                self._programs.keep((self._version, training, shapes, n != 1), program)
-        return program
-
-    def _build(self, types: Mapping[str, TensorType], training: bool, n: int) -> Program:
-        with Trace(training) as trace:
-            outputs = self._trace(tuple(trace.input(name, type) for name, type in types.items()))
-            if not output_values(outputs):
-                found = type(outputs).__name__
-                raise TracingError(
-                    f"{self.describe()}: its forward returned no traced value but {found}\n"
-                    "  help: compute the result from its input, with layers and st.ops"
-                )
-            graph = trace.graph(output_values(outputs))
-        self.__dict__["_example"] = tuple(types.values())
-        return self._prepared(trace, graph, outputs, single_sample=n == 1)
-
-    def _prepared(self, trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> Program:
-        bindings = bindings_of(trace)
-        executable = prepare(
-            graph, bindings, {}, None, arenas=arenas_of(trace), keep_packed=True, single_sample=single_sample
-        )
-        return Program(graph, executable, outputs, tuple(trace.checks))
+        return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
         """An array that the model's programs take: bytes as they are, other numbers in the model's dtype.
 
-        Integers after the ``first`` input stay integers: they may be labels. Raises ``DTypeError`` for what holds no
-        numbers, or is no array at all.
+        Integers after the ``first`` input stay integers: they may be labels. Raises ``DTypeError`` for anything that is
+        not an array of real numbers.
         """
-        try:
-            found = np.ascontiguousarray(array)
-        except ValueError as error:
-            raise DTypeError(f"{type(self).__name__} wants an array, not nested lists of different lengths") from error
-        kind, dtype = found.dtype.kind, self.dtype
-        if kind not in "fiub":
-            got = f"an array of {found.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise DTypeError(f"{type(self).__name__} wants an array of real numbers, not {got}")
-        if kind == "f" and dtype is None and found.dtype.itemsize not in (4, 8):
-            dtype = DType.float32  # half precision into a model without parameters
-        if kind in "iub" and found.dtype != np.uint8 and (first or kind == "b"):
-            dtype = dtype or DType.float32
-            kind = "f"
-        return found.astype(dtype.numpy) if kind == "f" and dtype is not None and found.dtype != dtype.numpy else found
+        return as_input(self, array, first)
 
-    # Saying what it is
+    # Description
 
     def extra_repr(self) -> str:
         """The options, as ``repr`` shows them between the parentheses."""
@@ -513,78 +484,15 @@ class Module:
 
         ``shape`` is that of one sample; without it the one that the model was last called with.
         """
-        rows, problem = self._summarized(shape)
-        return summary_table(rows) + problem
+        return Summary.of(self, shape).text()
 
     def _repr_html_(self) -> str:
         """The summary, as notebooks show it."""
-        rows, problem = self._summarized(None)
-        return summary_html(rows, problem)
-
-    def _summarized(self, shape: tuple[int, ...] | None) -> tuple[list[tuple[str, ...]], str]:
-        problem = ""
-        types = self._example
-        trace = Trace()
-        try:
-            if shape is not None:
-                types = None
-                sizes = tuple(operator.index(size) for size in shape)
-                types = (TensorType(self.dtype or DType.float32, (N, *sizes)),)
-            with trace:
-                if types is not None:
-                    self._trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
-        except StriateError as error:
-            problem = f"\n{type(error).__name__} {error}"
-        except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
-            problem = f"\n{type(error).__name__} {error}"
-        rows = summary_rows(self, trace, types)
-        for restore in reversed(trace.undo):
-            restore()
-        return rows, problem
+        return Summary.of(self, None).html()
 
 
-@dataclass(frozen=True)
-class _Latest:
-    """The program that predicted last, and what it takes: a call on an array of the same kind looks nothing up."""
-
-    version: int
-    training: bool
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    program: Program
-    single_sample: bool
-
-    def takes(self, x: object, training: bool, version: int) -> bool:
-        """Whether the program predicts on ``x`` as it is."""
-        return (
-            type(x) is np.ndarray
-            and x.ndim > 0
-            and x.shape[1:] == self.shape
-            and x.dtype == self.dtype
-            and training == self.training
-            and version == self.version
-            and ((x.shape[0] == 1) == self.single_sample or not self.program.executable.batch_specialized)
-        )
-
-
-class Standardization(Module):
-    """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned."""
-
-    layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION
-    mean: Value
-    sigma: Value
-
-    def __init__(self, mean: Array, sigma: Array, epsilon: float = 0.0) -> None:
-        self.register_buffer("mean", mean)
-        self.register_buffer("sigma", sigma)
-        self.epsilon = float(epsilon)  # is in σ already; kept to be told
-
-    def forward(self, x: Value) -> Value:
-        (count,) = self.slot("mean").sizes
-        if x.type.rank < 2 or x.shape[1] != count:
-            raise ShapeError(f"data of shape {x.shape}, the standardizer was fitted on {count} features or channels")
-        sizes = (1, count, *(1,) * (x.type.rank - 2))
-        return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)
-
-    def extra_repr(self) -> str:
-        return f"{self.slot('mean').shape[0]}"
+def whole_seed(seed: object) -> int:
+    """The seed as an int; raises ``OptionError`` for anything but a whole number."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        raise OptionError(f"seed={seed!r} must be a whole number")
+    return int(cast("int", seed))

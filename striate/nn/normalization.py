@@ -88,21 +88,23 @@ class BatchNorm(Normalization):
     def running_statistics(self) -> RunningStatistics | None:
         if not self.track_running_stats:
             return None
-        return RunningStatistics(self.slot("running_mean").data, self.slot("running_var").data, self.momentum)
+        return RunningStatistics(self.parameter("running_mean").data, self.parameter("running_var").data, self.momentum)
 
     def _know(self, features: int | None) -> None:
         self.__dict__["num_features"] = features
-        for slot in self._parameters.values():
-            if slot.role is not Role.COUNTER:
-                slot.shape = (features,)
+        for parameter in self._parameters.values():
+            if parameter.role is not Role.COUNTER:
+                parameter.shape = (features,)
 
     def _forget(self) -> None:
-        if all(slot.array is None for slot in self._parameters.values()):
+        if all(parameter.array is None for parameter in self._parameters.values()):
             self._know(None)
 
-    def settle(self) -> None:
+    def adopt_sizes(self) -> None:
         if self.num_features is None:
-            known = [slot.shape[0] for slot in self._parameters.values() if slot.role is not Role.COUNTER]
+            known = [
+                parameter.shape[0] for parameter in self._parameters.values() if parameter.role is not Role.COUNTER
+            ]
             self._know(next(iter(known), None))
 
     def forward(self, x: Value) -> Value:
@@ -132,7 +134,7 @@ class BatchNorm(Normalization):
             unbiased = variance * (count / (count - 1.0))
             self._track("running_mean", mean)
             self._track("running_var", unbiased)
-            trace.counted.append(self.slot("num_batches_tracked"))
+            trace.counters.append(self.parameter("num_batches_tracked"))
         return y
 
     def _track(self, name: str, statistic: Value) -> None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable
 from enum import Enum
 from typing import final
 
 import numpy as np
 
-from striate.errors import ShapeError
+from striate.errors import DTypeError, OptionError, ShapeError
+from striate.graph.array import native
 from striate.graph.value import Array, DType, TensorType, dtype_of
 from striate.nn.initialization import Initializer, initializer
-from striate.state import StateArena
+from striate.runtime.state import StateArena
 
 
 class Role(Enum):
     """What training does with an array."""
 
     LEARNED = "learned"  # the optimizer changes it
-    BUFFER = "buffer"  # a layer changes it while training (running statistics), or nobody does
+    BUFFER = "buffer"  # a layer changes it while training (running statistics), or nothing does
     COUNTER = "counter"  # an int64 that counts committed steps
 
 
@@ -32,6 +32,7 @@ class Parameter:
     """One array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
     Its memory is assigned when the model first runs; sizes of None are inferred before.
+    Raises ``OptionError`` for sizes that are not whole numbers, ``DTypeError`` for an array without real numbers.
     """
 
     def __init__(
@@ -47,17 +48,16 @@ class Parameter:
         self.requires_grad = role is Role.LEARNED
         self.fan_in = fan_in
         self.init = initializer(init)
-        self.start: Array | None = None  # contents that were given; they replace what init would draw
+        self.initial: Array | None = None  # contents that were given; they replace what init would draw
         self.array: Array | None = None  # the view into the arena, once there is one
-        self.home: StateArena | None = None  # that arena
+        self.arena: StateArena | None = None  # that arena
         self._view: tuple[Array, Array] | None = None  # that array, and the view of it that users get
-        self.owner: weakref.ref[object] | None = None
-        self.materialize: Callable[[], None] | None = None
+        self.materialize: Callable[[], None] | None = None  # places the model that owns it
         if isinstance(shape, np.ndarray):
-            self.start = np.array(shape)
             self.shape: Sizes = shape.shape
+            self.initial = native(shape, "a parameter").copy()  # as precise as it came: the model may turn float64
         else:
-            self.shape = tuple(shape)
+            self.shape = _sizes(shape)
 
     @property
     def learned(self) -> bool:
@@ -86,42 +86,86 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """The array in the state arena, to be read; assigned now for the whole model when this is the first use.
+        """The array in the state arena, read-only; the first use assigns memory for the whole model.
 
         Programs keep what they derived from parameters, so writing goes through ``assign`` or ``load_state_dict``.
         """
-        array = self.held()
+        array = self.materialized()
         if self._view is None or self._view[0] is not array:
             view = array.view()
             view.flags.writeable = False
             self._view = array, view
         return self._view[1]
 
-    def assign(self, array: Array) -> None:
-        """Gives the parameter new contents; raises ``ShapeError`` for an array of another shape."""
-        held = self.held()
-        if array.shape != held.shape:
-            raise ShapeError(f"an array of shape {array.shape} was assigned to a parameter of shape {held.shape}")
-        held[...] = array
-        if self.home is not None:
-            self.home.changed()
+    def contents(self, array: Array, name: str) -> Array:
+        """An array as contents of this parameter, in its dtype; ``name`` begins the error.
 
-    def held(self) -> Array:
+        Raises ``ShapeError`` for another shape, and ``DTypeError`` for what its dtype cannot hold: no numbers,
+        fractions in a counter, numbers beyond the largest of the dtype.
+        """
+        if len(array.shape) != len(self.shape) or any(
+            b is not None and a != b for a, b in zip(array.shape, self.shape)
+        ):
+            raise ShapeError(f"{name} has shape {self.shape}, an array of shape {array.shape} does not fit")
+        given = native(array, name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = given.astype(self.dtype.numpy, copy=False)
+        if self.role is Role.COUNTER and given.dtype.kind == "f" and not np.array_equal(converted, given):
+            raise DTypeError(f"{name} counts steps; {given.dtype} {given} is not a whole number\n  help: np.int64(0)")
+        if converted.dtype.itemsize < given.dtype.itemsize and given.dtype.kind == "f":
+            lost = np.isfinite(given) & ~np.isfinite(converted)
+            if lost.any():
+                raise DTypeError(
+                    f"{name} holds {given[lost].flat[0]:g}, which exceeds {self.dtype.value}\n"
+                    "  help: model.double() gives the model float64"
+                )
+        return converted
+
+    def assign(self, array: Array) -> None:
+        """Gives the parameter new contents; raises ``ShapeError`` or ``DTypeError`` for an array that does not fit."""
+        materialized = self.materialized()
+        materialized[...] = self.contents(array, "the parameter")
+        if self.arena is not None:
+            self.arena.changed()
+
+    def materialized(self) -> Array:
         """The array in the state arena as programs read and write it; ``data`` is what users see."""
-        placed = self.home is not None and self.array is not None and self.array.dtype == self.dtype.numpy
+        placed = self.arena is not None and self.array is not None and self.array.dtype == self.dtype.numpy
         if not placed and self.materialize is not None:
             self.materialize()
         if self.array is None:
-            raise ShapeError("a parameter that belongs to no layer has no array")
+            raise ShapeError(
+                "a parameter that belongs to no layer has no array\n  help: assign it to an attribute of a module"
+            )
         return self.array
 
     def __deepcopy__(self, memory: dict[int, object]) -> Parameter:
-        """The same contents, in no arena yet."""
+        """The same contents, in no arena yet; the copied module becomes the owner."""
         copied = object.__new__(Parameter)
         memory[id(self)] = copied
-        apart = {name: value for name, value in self.__dict__.items() if name not in ("home", "_view")}
-        copied.__dict__.update(copy.deepcopy(apart, memory), home=None, _view=None)
+        copied.__dict__.update(copy.deepcopy(self._apart(), memory), arena=None, materialize=None, _view=None)
         return copied
+
+    def __getstate__(self) -> dict[str, object]:
+        """Options without contents and memory: the module that owns it packs the contents."""
+        return {**self._apart(), "array": None, "initial": None, "arena": None, "materialize": None, "_view": None}
+
+    def _apart(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("arena", "materialize", "_view")}
 
     def __repr__(self) -> str:
         return f"Parameter({self.dtype.short} {self.shape}, {self.role.value})"
+
+
+def _sizes(shape: object) -> Sizes:
+    if not isinstance(shape, tuple | list):
+        raise OptionError(
+            f"Parameter({shape!r}): expected a shape or an array\n  help: nn.Parameter((3, 4)), nn.Parameter(array)"
+        )
+    sizes: list[int | None] = []
+    for size in shape:  # pyright: ignore[reportUnknownVariableType]
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if size is not None and (not whole or size < 0):
+            raise OptionError(f"Parameter(shape={shape}): {size!r} is not a size; sizes are whole numbers, or None")
+        sizes.append(None if size is None else int(size))  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(sizes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import math
+import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from striate.graph.value import TensorType, shape_text
+from striate.graph.value import DType, N, TensorType, shape_text
 from striate.tracing import Trace
 
 if TYPE_CHECKING:
@@ -15,26 +17,63 @@ if TYPE_CHECKING:
 _LONGEST = 48  # columns of a layer's description
 
 
+@dataclass(frozen=True)
+class Summary:
+    """The rows of the table, and what went wrong while they were gathered."""
+
+    rows: list[tuple[str, ...]]
+    problem: str
+
+    @classmethod
+    def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
+        """The layers of a model for one sample of ``shape``; without it for the inputs of its last call."""
+        problem = ""
+        types = model.input_types
+        trace = Trace()
+        try:
+            if shape is not None:
+                types = None
+                sizes = tuple(operator.index(size) for size in shape)
+                types = (TensorType(model.dtype or DType.float32, (N, *sizes)),)
+            with trace:
+                if types is not None:
+                    model.trace(tuple(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(types)))
+        except Exception as error:  # noqa: BLE001 - a summary must not raise, whatever a user's forward does
+            problem = f"\n{type(error).__name__} {error}"
+        rows = summary_rows(model, trace, types)
+        for restore in reversed(trace.undo):
+            restore()
+        return cls(rows, problem)
+
+    def text(self) -> str:
+        """The table as text."""
+        return summary_table(self.rows) + self.problem
+
+    def html(self) -> str:
+        """The table as notebooks show it."""
+        return summary_html(self.rows, self.problem)
+
+
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
     """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run.
 
     The first row is the head, the last one the total.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
-    passed = {id(step.layer): step for step in trace.steps}
+    passed = {id(step.layer): step for step in trace.calls}
     if types:
         rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
     total_parameters = total_work = 0
-    order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.steps)))}
+    order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.calls)))}
     # As they run: a standardizer first, whenever it was assigned; what was not reached last, as written.
-    for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.steps))):
-        own = [slot for slot in module.own_slots().values() if slot.learned]
+    for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.calls))):
+        own = [parameter for parameter in module.own_state().values() if parameter.learned]
         if any(True for _ in module.children()) and not own:
             continue
-        count = sum(math.prod(size or 0 for size in slot.shape) for slot in own)
-        unknown = any(not slot.known for slot in own)
+        count = sum(math.prod(size or 0 for size in parameter.shape) for parameter in own)
+        unknown = any(not parameter.known for parameter in own)
         step = passed.get(id(module))
-        work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.steps if s.layer is module)
+        work = sum(s.layer.multiply_adds(s.inputs, s.output) for s in trace.calls if s.layer is module)
         total_parameters, total_work = total_parameters + count, total_work + work
         shown = shape_text(step.output.shape) if step else "?"
         rows.append((path, repr(module), shown, "?" if unknown else f"{count:,}", f"{work:,}"))

@@ -40,7 +40,7 @@ def trail(trace: Trace) -> list[tuple[str, Shape]]:
     first = next(iter(trace.inputs.values()), None)
     if first is not None:
         found.append(("input", first.shape))
-    for step in trace.steps:
+    for step in trace.calls:
         if step.is_leaf and (not found or step.output.shape != found[-1][1]):
             found.append((step.path, step.output.shape))
     return found

@@ -125,6 +125,14 @@ class Convolutional(Windowed, Anchor):
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
+
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """Where the value is stored in bfloat16, channels are summed by pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
@@ -282,6 +290,14 @@ class ConvolutionWeightGradient(Convolutional):
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
 
+    def work_text(self, types: Sequence[TensorType]) -> str:
+        weights = next((type for type in types if not type.batched and type.rank > 2), None)
+        if weights is None:
+            return ""
+        filters, depth, *taps = weights.concrete(1)
+        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
+        return f"{depth * self.groups}→{filters} channels, {kernel}"
+
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
 
@@ -398,10 +414,15 @@ def conv(
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions(Convolution((), (), (), groups), input.type)
+    require_positions("conv", input.type)
     rank = input.type.rank - 2
     if weight.type.rank != rank + 2:
-        raise shape_error("conv", f"filters {weight.type} for an input {input.type}", "w is (out, in / groups, taps…)")
+        one_image = weight.type.rank == input.type.rank + 1
+        raise shape_error(
+            "conv",
+            f"filters {weight.type} for an input {input.type}",
+            "give one image as a batch of one, x[None]" if one_image else "the filters are (out, in / groups, taps…)",
+        )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
     y = Convolution(strides, pairs, dilations, groups)(input, weight)

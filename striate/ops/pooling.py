@@ -401,9 +401,15 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
 
 
 def _geometry(
-    x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
+    what: str, x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
     rank = x.type.rank - 2
+    if isinstance(kernel_size, Sequence) and len(kernel_size) == rank + 1:
+        raise shape_error(
+            what,
+            f"a window of {times(kernel_size)} needs an input (N, C, {', '.join('DHW'[-rank - 1 :])}), got {x.type}",
+            "give one image as a batch of one, x[None]; give grey images their channel axis, x[:, None]",
+        )
     kernel, spread = per_axis("kernel_size", kernel_size, rank), per_axis("dilation", dilation, rank)
     strides = kernel if stride is None else per_axis("stride", stride, rank)
     return strides, padding_pairs(padding, kernel, strides, spread), kernel, spread
@@ -422,8 +428,8 @@ def max_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(MaxPooling((), (), (), (), ceil_mode), input.type)
-    y, _ = MaxPooling(*_geometry(input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
+    require_positions("max_pool", input.type)
+    y, _ = MaxPooling(*_geometry("max_pool", input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
     return y
 
 
@@ -440,14 +446,14 @@ def avg_pool(
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
     Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions(AveragePooling((), (), (), (), ceil_mode, count_include_pad), input.type)
-    geometry = _geometry(input, kernel_size, stride, padding, 1)
+    require_positions("avg_pool", input.type)
+    geometry = _geometry("avg_pool", input, kernel_size, stride, padding, 1)
     return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(input)
 
 
 def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
-    require_positions(AveragePooling((), (), (), (), False, True), input.type)
+    require_positions("global_avg_pool", input.type)
     if 0 in input.shape[2:]:
         raise shape_error("global_avg_pool", f"there is no mean of 0 positions: {input.type}", "give larger images")
     return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

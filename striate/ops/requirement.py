@@ -35,7 +35,7 @@ def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
         raise dtype_error(op, f"mixes dtypes: {got}", "convert one of them with st.ops.cast")
 
 
-def require_positions(op: Op, x: TensorType, most: int = 3) -> None:
+def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
     """Raises ``ShapeError`` unless x is (N, C, positions…) with 1 to ``most`` position axes."""
     if not 3 <= x.rank <= most + 2:
         raise shape_error(

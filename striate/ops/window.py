@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, cast
 
@@ -75,9 +75,8 @@ class Windowed(Op):
     padding: Pairs
 
     def __post_init__(self) -> None:
-        for name in ("stride", "dilation", "kernel", "size", "groups"):
-            value: Any = getattr(self, name, 1)
-            if np.min(value, initial=1) < 1:
+        for name, value in vars(self).items():  # stride, and what a subclass adds: kernel, dilation, size, groups
+            if name != "padding" and not isinstance(value, bool) and np.min(value, initial=1) < 1:
                 raise OptionError(f"{place(self)}: {name} must be at least 1, not {value}")
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
@@ -87,7 +86,7 @@ class Windowed(Op):
         return None
 
     def options(self) -> dict[str, str]:
-        texts = {field.name: _brief(getattr(self, field.name)) for field in fields(self)}
+        texts = {name: _brief(value) for name, value in vars(self).items()}
         return {name: text for name, text in texts.items() if text != _QUIET.get(name)}
 
 

@@ -114,7 +114,7 @@ class _Chooser:
         outputs = {name: self._result(self.new[value]) for name, value in graph.outputs.items()}
         updates = {name: self._result(self.new[value]) for name, value in graph.updates.items()}
         inputs = {name: self.new.get(value, value) for name, value in graph.inputs.items()}
-        self.layouts.graph = Graph(inputs, outputs, updates, graph.captured)
+        self.layouts.graph = Graph(inputs, outputs, updates, graph.captured, graph.roles)
         self.layouts.source = {new: old for old, new in self.new.items()}
         return self.layouts
 

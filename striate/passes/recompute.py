@@ -180,6 +180,7 @@ class _Rewriting:
             {name: self.new.get(value, value) for name, value in self.graph.outputs.items()},
             {name: self.new.get(value, value) for name, value in self.graph.updates.items()},
             self.graph.captured,
+            self.graph.roles,
         )
 
     def _made(self, node: Node) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from striate.data.standardizer import Standardizer
 from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.options import path as checked_path
 from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
@@ -55,12 +56,10 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
 
     Without ``input_shape`` the shape that the model was called with last; raises ``ShapeError`` where it never was.
     """
-    if isinstance(model, LoadedModel):
-        types = model.input_types
-    elif input_shape is not None:
+    if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
     else:
-        types = cast("tuple[TensorType, ...] | None", vars(model).get("_example"))
+        types = model.input_types
     if types is None:
         raise ShapeError(
             "the model has not been called, so the shape of its input is unknown\n"
@@ -150,7 +149,7 @@ def _is_text(name: str) -> bool:
 
 
 def _standardizer_of(model: Module) -> Standardizer | None:
-    found: Any = getattr(model, "standardizer", None)
+    found = model.standardizer
     if isinstance(found, Standardizer) or found is None:
         return found
     if isinstance(found, Standardization):

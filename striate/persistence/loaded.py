@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from striate.data.standardizer import Standardizer
-from striate.errors import ShapeError
+from striate.errors import OptionError, ShapeError
 from striate.graph.arithmetic import cast
 from striate.graph.graph import Graph, Input
 from striate.graph.graph import Parameter as LearnedInput
@@ -43,13 +43,20 @@ class LoadedModel(Module):
             dtype = "float32" if role is Role.COUNTER else array.dtype.name
             # The name comes from the file and may be that of a method; the dot keeps it from becoming an attribute.
             setattr(self, f"tensor.{name}", Parameter(np.asarray(array), role=role, dtype=dtype))
-        self._parameters = {key.removeprefix("tensor."): slot for key, slot in self._parameters.items()}
-        self._example = self.input_types
+        self._parameters = {key.removeprefix("tensor."): parameter for key, parameter in self._parameters.items()}
+        self._predictor.example = self.input_types
 
     @property
     def standardizer(self) -> Standardizer | None:
         """What the saved model standardizes its inputs with, inside its graph."""
         return self._standardizer_read
+
+    @standardizer.setter
+    def standardizer(self, value: object) -> None:
+        raise OptionError(
+            "a loaded model standardizes inside its graph; that cannot be exchanged\n"
+            "  help: build the network anew, load_state_dict, then model.standardizer = data.Standardizer.fit(images)"
+        )
 
     def _plain_inputs(self) -> list[Value]:
         return [
@@ -87,7 +94,7 @@ class LoadedModel(Module):
                 if name in self.graph.captured:
                     made[node.outputs[0]] = trace.capture(self.graph.captured[name])
                 elif type(node.op) is not Input:
-                    made[node.outputs[0]] = trace.read(self.slot(name))
+                    made[node.outputs[0]] = trace.read(self.parameter(name))
                 elif name == KEY:
                     made[node.outputs[0]] = trace.key()[0]
                 continue

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from striate import options
 from striate.errors import OptionError
@@ -103,7 +104,7 @@ class Grid:
             )  # fmt: skip
         return axes
 
-    def colour_bar(self, image: Any, low: str, high: str) -> None:
+    def colour_bar(self, image: AxesImage, low: str, high: str) -> None:
         """A narrow colour bar to the right of the cells, with labels at both ends."""
         x = self._margin + self.columns * (self._cell + self._gap) + 0.06
         height = min(self._high, 1.6)
@@ -163,7 +164,7 @@ def as_pixels(picture: Array) -> Array:
     return scaled[0] if len(scaled) == 1 else scaled.mean(axis=0)
 
 
-def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> Any:
+def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesImage:
     """(H, W) around zero: the largest size, or the ``limit``, gets the full colour."""
     largest = float(np.abs(numbers).max()) if limit is None else limit
     return axes.imshow(numbers, cmap=SIGNED, vmin=-(largest or 1.0), vmax=largest or 1.0, interpolation="nearest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ def _class_line(model: Module, picture: Array, target: Target, classes: Names) -
     return f"class {said(index)}" + ("" if index == likely else f"; predicted is {said(likely)}")
 
 
-def _picture(image: Any) -> Array:
+def _picture(image: npt.ArrayLike) -> Array:
     picture = np.asarray(image)
     if picture.ndim != 3:
         raise ShapeError(f"expected one picture (C, H, W), got an array of shape {picture.shape}")
@@ -58,7 +58,7 @@ def _signed_overlay(
 
 
 def saliency(
-    model: Module, image: Any, target: Target = None, *, classes: Names = (), path: str | Path | None = None
+    model: Module, image: npt.ArrayLike, target: Target = None, *, classes: Names = (), path: str | Path | None = None
 ) -> Figure:
     """``insight.saliency`` over the picture: at each pixel the largest derivative of its channels.
 
@@ -75,7 +75,7 @@ def saliency(
 
 def integrated_gradients(
     model: Module,
-    image: Any,
+    image: npt.ArrayLike,
     target: Target = None,
     baseline: str | npt.ArrayLike = "zeros",
     steps: int = 64,
@@ -94,7 +94,7 @@ def integrated_gradients(
 
 def occlusion(
     model: Module,
-    image: Any,
+    image: npt.ArrayLike,
     target: Target = None,
     window: int | Sequence[int] | None = None,
     stride: int | Sequence[int] | None = None,
@@ -112,7 +112,7 @@ def occlusion(
 
 def grad_cam(
     model: Module,
-    image: Any,
+    image: npt.ArrayLike,
     target: Target = None,
     layer: str | None = None,
     *,

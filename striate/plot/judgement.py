@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -129,13 +129,13 @@ def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: s
     return finished(figure, path)
 
 
-def _name_axes(axes: Any, classes: tuple[str, ...], size: float, rotated: bool) -> None:
+def _name_axes(axes: Axes, classes: tuple[str, ...], size: float, rotated: bool) -> None:
     axes.set_xticks(range(len(classes)), classes, fontsize=size, color=INK, rotation=45 if rotated else 0)
     axes.set_yticks(range(len(classes)), classes, fontsize=size, color=INK)
     axes.tick_params(length=0)
     if rotated:
         for label in axes.get_xticklabels():
-            label.set_ha("right")
+            label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
 
 

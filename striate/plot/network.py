@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from striate import options
@@ -120,7 +121,11 @@ def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
 
 
 def features(
-    model: Module, image: Any, layers: str | Sequence[str] | None = None, count: int = 8, path: str | Path | None = None
+    model: Module,
+    image: npt.ArrayLike,
+    layers: str | Sequence[str] | None = None,
+    count: int = 8,
+    path: str | Path | None = None,
 ) -> Figure:
     """The feature maps of a picture: a row for each layer, a cell for each of its first ``count`` channels.
 
@@ -170,7 +175,7 @@ def _feature_row(grid: Grid, row: int, columns: int, name: str, maps: Array) -> 
         )  # fmt: skip
 
 
-def _silent(axes: Any) -> None:
+def _silent(axes: Axes) -> None:
     axes.set_facecolor("#f1f2f4")
     axes.plot([0, 1], [0, 1], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
     axes.plot([0, 1], [1, 0], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
@@ -228,7 +233,7 @@ def top_activations(
     return finished(grid.figure, path)
 
 
-def _frame(axes: Any, region: tuple[slice, ...]) -> None:
+def _frame(axes: Axes, region: tuple[slice, ...]) -> None:
     """A frame around a part of a picture."""
     (top, bottom), (left, right) = ((part.start - 0.5, part.stop - 0.5) for part in region)
     axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ORANGE, linewidth=1.6)

@@ -12,11 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
-from striate.codegen.launch import Buffer, Launch
+from striate.codegen.launch import Buffer, Launch, Operand
 from striate.compiler import CompiledExecutable
-from striate.graph.graph import topological
+from striate.graph.graph import OutputKind, topological
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 from striate.passes.fuse import Group
@@ -81,7 +80,7 @@ class _Gathered:
     """A row while its phases are being collected."""
 
     phases: list[PhaseTime] = field(default_factory=list[PhaseTime])
-    touched: set[Any] = field(default_factory=set[Any])
+    touched: set[Value] = field(default_factory=set[Value])
     passes: int = 0
 
 
@@ -95,14 +94,16 @@ class Board:
         self.layouts = executable.compiled.layouts
         self.groups: Mapping[int, Group] = {group.index: group for group in executable.compiled.plan.groups}
         graph = self.layouts.graph
-        ends = [value for name, value in graph.outputs.items() if name == "loss" or name.startswith("pending:")]
-        self._forward = set(topological(ends if "loss" in graph.outputs else graph.outputs.values()))
+        losses = list(graph.outputs_of(OutputKind.LOSS).values())
+        ends = [*losses, *graph.outputs_of(OutputKind.STATISTIC).values()]
+        self._trains = bool(losses)
+        self._forward = set(topological(ends if losses else graph.outputs.values()))
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
         """The rows in the order of the network's layers (``kinds``), and their phases."""
         gathered: dict[tuple[str, Pass], _Gathered] = {}
-        outside: dict[Any, set[tuple[str, Pass]]] = {}
+        outside: dict[Value, set[tuple[str, Pass]]] = {}
         phases: list[PhaseTime] = []
         for number, (draft, time) in enumerate(zip(self.executable.phases, seconds, strict=True)):
             phase = self._phase(number, draft, time)
@@ -134,7 +135,7 @@ class Board:
         )
 
     def _row(
-        self, key: tuple[str, Pass], row: _Gathered, outside: Mapping[Any, set[tuple[str, Pass]]], kind: str
+        self, key: tuple[str, Pass], row: _Gathered, outside: Mapping[Value, set[tuple[str, Pass]]], kind: str
     ) -> Row:
         working = [phase for phase in row.phases if phase.flops] or row.phases
         main = max(working, key=lambda phase: phase.seconds)
@@ -167,7 +168,7 @@ class Board:
         depends = topological(node.outputs[:1]) if node else []
         if not any(before.path for before in depends):
             return INPUT
-        return LOSS if "loss" in self.layouts.graph.outputs else OUTPUT
+        return LOSS if self._trains else OUTPUT
 
     def _stage(self, group: Group | None, node: Node | None) -> Pass:
         if self.update:
@@ -178,18 +179,18 @@ class Board:
             return Pass(group.anchor.op.direction.value)
         return Pass.FORWARD if node in self._forward else Pass.BACKWARD
 
-    def _base(self, operand: Any) -> Any:
+    def _base(self, operand: Operand) -> Operand:
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def _touched(self, draft: Launch) -> set[Value]:
         """The arrays of the graph that a phase reads or writes, without its own buffers."""
-        return {self._base(operand) for operand in draft.operands if isinstance(operand, Value)}
+        return {self.layouts.base(operand) for operand in draft.operands if isinstance(operand, Value)}
 
     @staticmethod
     def _is_activation(value: Value) -> bool:
         return value.type.batched and value.type.rank >= 2
 
-    def _stored(self, thing: Any) -> int:
+    def _stored(self, thing: Operand) -> int:
         if isinstance(thing, Buffer):
             return thing.size(self.samples)
         return self.size(thing) if isinstance(thing, Value) else 0

@@ -49,7 +49,7 @@ def _weights(material: Material, block: Block) -> Array | None:
     source = next((value.node.op for value in node.inputs if isinstance(value.node.op, Parameter)), None)
     if source is None or len(source.type.shape) < 3:
         return None
-    weights = np.asarray(material.model.slot(source.name).data)
+    weights = np.asarray(material.model.parameter(source.name).data)
     if weights.ndim == 3:
         weights = weights[:, :, np.newaxis, :]
     if weights.ndim == 5:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from striate.graph.arithmetic import reshape
-from striate.graph.graph import Graph
-from striate.graph.value import DType, N, TensorType
+from dataclasses import replace
+
+from striate.graph.graph import Graph, OutputKind
+from striate.graph.value import DType
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.passes.differentiate import differentiate
-from striate.tracing import Trace
+from striate.step import batch_type
+from striate.step import training_graph as graph_of_step
 
 
 def training_graph(network: Module, shape: tuple[int, ...], with_gradients: bool) -> Graph:
-    """Inputs and labels → loss, new running statistics, and, where wanted, the gradient of every parameter."""
-    with Trace(training=True) as trace:
-        prediction = network(trace.input("x", TensorType(network.dtype or DType.float32, (N, *shape))))
-        loss = CrossEntropyLoss()(prediction, trace.input("y", TensorType(DType.int64, (N,))))
-        outputs = {"loss": reshape(loss, ())}
-        if with_gradients:
-            learned = {name: trace.read(slot) for name, slot in network.named_slots() if slot.learned}
-            gradients = differentiate(loss, list(learned.values()))
-            outputs |= {f"gradient of {name}": value for name, value in zip(learned, gradients)}
-        return trace.graph(outputs, trace.updates)
+    """Inputs and labels → loss, new running statistics as updates, and, if asked for, gradients of the parameters."""
+    x = batch_type(shape, network.dtype or DType.float32)
+    graph = graph_of_step(network, CrossEntropyLoss(), x, trained=None if with_gradients else ()).graph
+    statistics = set(graph.names_of(OutputKind.STATISTIC))
+    outputs = {name: value for name, value in graph.outputs.items() if name not in statistics}
+    return replace(graph, outputs=outputs, updates=graph.outputs_of(OutputKind.STATISTIC))
 
 
 def as_in_a_step(graph: Graph) -> Graph:
     """The graph with the outputs of ``TrainingStep``: new statistics wait until the step is known to be finite."""
-    pending = {f"pending:{name}": value for name, value in graph.updates.items()}
-    return Graph(graph.inputs, {**graph.outputs, **pending}, {}, graph.captured)
+    statistics = {
+        name: graph.updates[role.of] for name, role in graph.roles.items() if role.kind is OutputKind.STATISTIC
+    }
+    return replace(graph, outputs={**graph.outputs, **statistics}, updates={})

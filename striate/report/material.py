@@ -19,7 +19,8 @@ from striate.graph.graph import Graph
 from striate.graph.text import graph_text
 from striate.insight import Mistake, worst_mistakes
 from striate.models import MODELS, build
-from striate.nn.module import Module, Standardization
+from striate.nn.module import Module
+from striate.nn.standardization import Standardization
 from striate.persistence import LoadedModel, load, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.report.graphs import as_in_a_step, training_graph

@@ -7,13 +7,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, NO_HALO
-from striate.graph.graph import Constant, Input
-from striate.graph.op import Kind, Node
+from striate.graph.graph import Constant, Input, OutputKind
+from striate.graph.op import Node
 from striate.graph.value import Value, shape_text
+from striate.ops.reduction import Reduction
 from striate.passes.fuse import Group, Plan
 from striate.show.names import LoopEquations, Names, forward_nodes, paths_of
 
@@ -96,18 +97,9 @@ def domain_text(domain: Domain) -> str:
 
 def shape_of_work(node: Node) -> str:
     """``16→32 channels, 3×3, stride=2`` of a contraction; the options of others."""
-    parts = [f"{name}={text}" for name, text in node.op.options().items() if name != "size"]
-    if node.op.kind is Kind.CONTRACTION:
-        values = [value for value in (*node.inputs, *node.outputs) if not value.type.batched and value.type.rank > 2]
-        if values:
-            filters, depth, *taps = (int(cast(int, dim)) for dim in values[0].shape)
-            depth *= cast(Any, node.op).groups
-            parts = [
-                f"{depth}→{filters} channels",
-                "×".join(map(str, taps)) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}",
-                *parts,
-            ]
-    return ", ".join(parts)
+    options = [f"{name}={text}" for name, text in node.op.options().items() if name != "size"]
+    work = node.op.work_text([value.type for value in (*node.inputs, *node.outputs)])
+    return ", ".join([work, *options] if work else options)
 
 
 FORWARD = "forward: from the input to the loss"
@@ -139,9 +131,7 @@ class _Page:
         self.kinds: Counter[str] = Counter()
         self.forward = forward_nodes(plan.layouts.graph)
         self.pending = {
-            plan.layouts.base(value)
-            for name, value in plan.layouts.graph.outputs.items()
-            if name.startswith("pending:")
+            plan.layouts.base(value) for value in plan.layouts.graph.outputs_of(OutputKind.STATISTIC).values()
         } | {plan.layouts.base(value) for value in plan.layouts.graph.updates.values()}
 
     def loops(self) -> list[Loop]:
@@ -227,7 +217,8 @@ class _Page:
     def _sum(self, node: Node, equations: LoopEquations) -> str:
         home = next(group.index for group in self.plan.groups if node in group.finishes)
         (x,) = node.inputs
-        over = ", ".join(str(x.shape[axis]) for axis in cast("tuple[int, ...]", cast(Any, node.op).axes))
+        assert isinstance(node.op, Reduction)
+        over = ", ".join(str(x.shape[axis]) for axis in node.op.axes)
         return f"{node.op.words()} of {equations.result(x)} over ({over}) → finished by loop {home}"
 
     def _list(self, items: Sequence[tuple[str, Value]], own: bool = False) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from striate.graph.equation import EquationWriter, operands
-from striate.graph.graph import Constant, Graph, Input, topological
+from striate.graph.graph import Constant, Graph, Input, OutputKind, topological
 from striate.graph.notation import Expression
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
@@ -18,8 +18,8 @@ from striate.passes.fuse import REGISTER_KINDS, Group, Plan
 
 def forward_nodes(graph: Graph) -> set[Node]:
     """The nodes of the forward pass: those that the loss needs, or the outputs where there is no loss."""
-    loss = graph.outputs.get("loss")
-    return set(topological([loss] if loss is not None else graph.outputs.values()))
+    losses = graph.outputs_of(OutputKind.LOSS).values()
+    return set(topological(losses or graph.outputs.values()))
 
 
 class Names:
@@ -32,7 +32,7 @@ class Names:
         forward = forward_nodes(graph)
         self._names: dict[Value, str] = {}
         for name, value in graph.outputs.items():
-            self._names.setdefault(plan.layouts.base(value), result_name(name))
+            self._names.setdefault(plan.layouts.base(value), result_name(graph, name))
         for name, value in graph.updates.items():
             self._names.setdefault(plan.layouts.base(value), f"{name}′")
         for group in plan.groups:
@@ -66,12 +66,12 @@ def stem_of(value: Value, forward: bool) -> str:
     return "v" if forward else "d"
 
 
-def result_name(name: str) -> str:
+def result_name(graph: Graph, name: str) -> str:
     """``∂w`` for the gradient of w, ``m′`` for the new contents of the statistic m, else the name itself."""
-    for start, shown in (("gradient of ", "∂{}"), ("gradient:", "∂{}"), ("pending:", "{}′")):
-        if name.startswith(start):
-            return shown.format(name.removeprefix(start))
-    return name
+    role = graph.role(name)
+    if role.kind is OutputKind.GRADIENT:
+        return f"∂{role.of}"
+    return f"{role.of}′" if role.kind is OutputKind.STATISTIC else name
 
 
 class LoopEquations(EquationWriter):

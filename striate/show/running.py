@@ -6,9 +6,8 @@ import math
 import textwrap
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.launch import Buffer, Launch
+from striate.codegen.launch import BoundArray, Buffer, Launch, Operand
 from striate.compiler import Compilation
 from striate.graph.graph import Input
 from striate.graph.op import Kind
@@ -127,7 +126,7 @@ class _Board:
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
         self._seen: set[Hashable] = set()
 
-    def base(self, operand: Any) -> Any:
+    def base(self, operand: Operand) -> Operand:
         """The memory behind an operand."""
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
@@ -136,34 +135,38 @@ class _Board:
         things = {self.base(operand) for phase in self.compiled.lowered.phases for operand in phase.operands}
         return {thing: self.size(thing) for thing in things if self._is_scratch(thing)}
 
-    def _is_scratch(self, thing: Any) -> bool:
+    def _is_scratch(self, thing: Operand) -> bool:
         if isinstance(thing, Value):
             return not isinstance(thing.node.op, Input) and thing not in self._given
         return isinstance(thing, Buffer)
 
-    def size(self, thing: Any) -> int:
-        """Bytes at N = samples."""
+    def size(self, thing: Operand) -> int:
+        """Bytes at N = samples; 0 for an array that is bound from outside."""
         if isinstance(thing, Buffer):
             return thing.size(self.samples)
+        if not isinstance(thing, Value):
+            return 0
         if thing.type.rank < 2:
             return math.prod(thing.type.concrete(self.samples)) * thing.dtype.numpy.itemsize
-        rows = self.samples if thing.type.batched else thing.shape[0]
+        rows = thing.type.concrete(self.samples)[0]
         return self.layouts.storage(thing).bytes_per_sample * rows
 
-    def name(self, thing: Any) -> str:
+    def name(self, thing: Operand) -> str:
         """Short name of a value or buffer."""
-        return self.names.of(thing) if isinstance(thing, Value) else str(getattr(thing, "name", thing)).strip()
+        if isinstance(thing, Value):
+            return self.names.of(thing)
+        return thing.name.strip() if isinstance(thing, Buffer | BoundArray) else str(thing)
 
-    def written(self, phase: Launch, loop: int) -> set[Any]:
+    def written(self, phase: Launch, loop: int) -> set[Operand]:
         """The arrays that a phase writes: those that its loop stores, and buffers that no earlier phase used."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
-        written = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}
+        written: set[Operand] = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}
         written |= {thing for thing in things if isinstance(thing, Buffer) and thing not in self._seen}
         self._seen |= things
         return written
 
-    def phase(self, number: int, phase: Launch, written: set[Any]) -> list[str]:
+    def phase(self, number: int, phase: Launch, written: set[Operand]) -> list[str]:
         """One phase, in two lines or more."""
         per, group = phase.chunks
         chunks = per * -(-self.samples // group) if group else per
@@ -192,7 +195,7 @@ class _Board:
             f"the step moves {moved / size:.1f} times that.\n"
         )
 
-    def count(self, phase: Launch, written: set[Any], traffic: Traffic) -> None:
+    def count(self, phase: Launch, written: set[Operand], traffic: Traffic) -> None:
         """Adds the traffic of a phase in activations: arrays with at least one row per sample."""
         traffic.phases += 1
         for thing in {self.base(operand) for operand in phase.operands}:

@@ -12,9 +12,9 @@ a pooling:
     zeros      Σ [y = 0]
     saturated  Σ [y beyond the bounds of saturation], where its operation has some: ``Elementwise.saturation_bounds``
 
-They are additional outputs of the graph with names that start with ``watch:``. ``passes.fuse`` places them last, so
-that they join existing loops and change nothing in them. Views such as ``Flatten``, and layers that return the result
-of another layer, share its statistics.
+They are additional outputs of the graph with the role ``OutputKind.WATCH``. ``passes.fuse`` places them last, so that
+they join existing loops and change nothing in them. Views such as ``Flatten``, and layers that return the result of
+another layer, share its statistics.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from striate.graph.arithmetic import Elementwise, cast, constant
-from striate.graph.graph import topological
+from striate.graph.graph import OutputKind, OutputRole, topological
 from striate.graph.op import Kind, at_path
 from striate.graph.value import Array, DType, Value
 from striate.ops.arithmetic import greater
 from striate.ops.reduction import Moments, Sum
-from striate.state import Section, aligned_zeros
-from striate.tracing import Step
-
-PREFIX = "watch:"
+from striate.runtime.state import Section, aligned_zeros
+from striate.tracing import LayerCall
 
 
 @dataclass(frozen=True)
@@ -65,37 +63,37 @@ class Tensor:
 class Observation:
     """The observers of one program: their graph values, and the arrays that they write.
 
-    ``outputs`` are graph values by name, ``places`` the arrays of the same names. All arrays of one statistic are parts
-    of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step. ``passed`` are the paths of
-    all layers, watched or not, in the order in which they run.
+    ``outputs`` are graph values by name, ``roles`` what they are, ``places`` the arrays of the same names. The arrays
+    of one statistic are parts of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step.
+    ``passed`` are the paths of all layers, watched or not, in the order in which they run.
     """
 
     def __init__(
         self,
         layers: list[Layer],
         tensors: list[Tensor],
-        outputs: dict[str, Value],
+        observed: dict[tuple[int, str], Value],
         passed: list[str],
         dtype: DType,
     ) -> None:
         self.layers = layers
         self.tensors = tensors
-        self.outputs = outputs
+        self.outputs = {f"watch:{tensor}:{what}": value for (tensor, what), value in observed.items()}
+        self.roles = {name: OutputRole(OutputKind.WATCH, name.removeprefix("watch:")) for name in self.outputs}
         self.passed = passed
         self.places: dict[str, Array] = {}
         self.flat: dict[str, Array] = {}
         self.parts: dict[str, dict[int, slice]] = {}
         for what in ("mean", "variance", "firing", "zeros", "saturated"):
+            tensor_of = {f"watch:{tensor}:{what}": tensor for tensor, kind in observed if kind == what}
             shapes = {
-                name: tuple(int(dim) for dim in value.shape if isinstance(dim, int))
-                for name, value in outputs.items()
-                if name.rpartition(":")[2] == what
+                name: tuple(int(dim) for dim in self.outputs[name].shape if isinstance(dim, int)) for name in tensor_of
             }
             section = Section.of(shapes)
             flat = self.flat[what] = aligned_zeros(section.length, dtype)
             self.places |= section.views(flat)
             self.parts[what] = {
-                int(name.split(":")[1]): slice(start, start + math.prod(shape))
+                tensor_of[name]: slice(start, start + math.prod(shape))
                 for name, (start, shape) in section.places.items()
             }
 
@@ -105,7 +103,7 @@ class Observation:
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
-def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: Value, dtype: DType) -> Observation:
+def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
     """The observers of the tensors at ``wanted`` paths, in the order of the forward pass.
 
     These are the outputs of the layers ``passed``, and of activation functions that a module's own ``forward`` calls:
@@ -124,7 +122,7 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: V
             )
 
     for step in passed:
-        add(step.path, step.output, not step.layer.own_slots())
+        add(step.path, step.output, not step.layer.own_state())
     of_layers = {step.output for step in passed}
     for node in topological([prediction]):
         if isinstance(node.op, Elementwise) and node.op.is_activation and node.outputs[0] not in of_layers:
@@ -134,19 +132,16 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[Step], prediction: V
 
     layers: list[Layer] = []
     tensors: list[Tensor] = []
-    outputs: dict[str, Value] = {}
+    observed: dict[tuple[int, str], Value] = {}
     known: dict[Value, int] = {}
     for layer, y, counted in found:
         if y not in known:
             known[y] = len(tensors)
             with at_path(y.node.path):
-                outputs |= {
-                    f"{PREFIX}{len(tensors)}:{what}": cast(value, dtype)
-                    for what, value in _observers(y, counted).items()
-                }
+                observed |= {(len(tensors), what): cast(value, dtype) for what, value in _observers(y, counted).items()}
             tensors.append(_tensor(y))
         layers.append(replace(layer, tensor=known[y]))
-    return Observation(layers, tensors, outputs, [step.path for step in passed], dtype)
+    return Observation(layers, tensors, observed, [step.path for step in passed], dtype)
 
 
 def _source(value: Value) -> Value:

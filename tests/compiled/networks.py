@@ -57,13 +57,12 @@ def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Pro
     step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.01, momentum=0.9), precision=precision)
     x, y = random.standard_normal(shape).astype(dtype), random.integers(0, 10, batch)
     step(x, y)
-    (compiled,) = step._compiled.values()
+    (compiled,) = step._programs.values()
     assert step._last is not None
-    arrays, n = step._last[1], step._last[2]
+    arrays, n = step._last.arrays, step._last.n
     bindings = {key: np.array(array) for key, array in compiled.bindings.items()}
     gradients = Problem(f"{name} gradients {precision.value}", compiled.graph, dict(arrays), n, bindings, precision)
-    assert step._memory is not None
-    made = step._memory.update
+    made = step._update_program
     assert isinstance(made, CompiledExecutable)
     bindings = {key: np.array(array) for key, array in made._bindings.items()}
     return [gradients, Problem(f"{name} update", made.compiled.simplified, {}, 1, bindings)]

@@ -11,7 +11,8 @@ from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops.convolution import Convolution
 from striate.ops.linear import linear
 from striate.ops.loss import LogSoftmaxGradient, Softmax, SoftmaxGradient
-from striate.ops.reduction import Moments, mean
+from striate.ops.reduction import Moments, max, mean, sum
+from striate.passes.differentiate import differentiate
 from tests.compiled.cases import Problem
 
 
@@ -95,3 +96,13 @@ def test_infinite_values_have_an_infinite_mean() -> None:
     found = _run({"mean": average, "variance": variance}, {"x": x})
     assert found["mean"].item() == np.inf
     assert np.isnan(found["variance"]).all()
+
+
+def test_the_gradient_of_a_maximum_is_nan_where_its_value_is() -> None:
+    x = np.array([[1.0, np.nan, 2.0], [1.0, 3.0, np.inf], [0.0, 0.0, -1.0]], "f4")
+    value = _input("x", x)
+    largest = max(value, axis=1)
+    (slope,) = differentiate(reshape(sum(largest), ()), [value])
+    found = Problem("", Graph({"x": value}, {"y": largest, "dx": slope}), {"x": x}, 3).run()
+    np.testing.assert_array_equal(found["y"], [np.nan, np.inf, 0.0])
+    np.testing.assert_array_equal(found["dx"], [[np.nan] * 3, [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]])

@@ -17,7 +17,7 @@ from striate.errors import ShapeError
 from striate.graph.value import Array
 from striate.ops.kernels.direct import TapConvolution
 from striate.passes import lower
-from striate.tracing import Trace, arenas_of, bindings_of
+from striate.tracing import Trace
 from tests.compiled.networks import mixed, residual_block
 
 
@@ -65,7 +65,7 @@ def unprepared(model: nn.Module, x: Array) -> Array:
     with Trace() as trace:
         out = model(trace.input("x", st.tracing.array_type(x, "x", batched=True)))
         graph = trace.graph({"out": out})
-    return prepare(graph, bindings_of(trace), {}, None, single_sample=len(x) == 1).run({"x": x}, len(x))["out"]
+    return prepare(graph, trace.bindings(), {}, None, single_sample=len(x) == 1).run({"x": x}, len(x))["out"]
 
 
 def reference(model: nn.Module, x: Array) -> Array:
@@ -140,13 +140,13 @@ def test_assigning_changes_the_next_prediction_without_compiling() -> None:
     assert model.version == version
     assert np.any(doubled != before)
     np.testing.assert_array_equal(doubled, reference(model, x))
-    layer.slot("weight").assign(layer.weight / 2)
+    layer.parameter("weight").assign(layer.weight / 2)
     np.testing.assert_array_equal(model(x), before)
     norm: Any = model[1]
     norm.running_var = norm.running_var + 1
     np.testing.assert_array_equal(model(x), reference(model, x))
     assert np.any(model(x) != before)
-    with pytest.raises(ShapeError, match="assigned"):
+    with pytest.raises(ShapeError, match="does not fit"):
         layer.weight = np.zeros(3, np.float32)
 
 
@@ -299,8 +299,8 @@ def test_arenas_are_told_apart() -> None:
         value = trace.input("x", st.tracing.array_type(x, "x", batched=True))
         one(value)
         two(value)
-    bindings_of(trace)
-    assert len(arenas_of(trace)) == 2
+    trace.bindings()
+    assert len(trace.arenas()) == 2
 
 
 def test_one_sample_reads_small_filters_where_large_ones_would_not_pay() -> None:

@@ -41,7 +41,7 @@ def below(model: nn.Sequential, start: float) -> nn.Sequential:
     """Biases of the hidden layers start there."""
     for layer in list(model)[:-1]:
         if isinstance(layer, nn.Linear):
-            layer.slot("bias").init = lambda shape, fan_in, random: np.full(shape, start)
+            layer.parameter("bias").init = lambda shape, fan_in, random: np.full(shape, start)
     return model
 
 

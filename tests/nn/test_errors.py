@@ -99,7 +99,7 @@ def test_options(make: Callable[[], object], message: str) -> None:
 
 
 def test_arrays_that_graphs_do_not_know() -> None:
-    with pytest.raises(DTypeError, match="wants an array of real numbers, not an array of complex128"):
+    with pytest.raises(DTypeError, match="expects an array of real numbers, not an array of complex128"):
         nn.Flatten()(np.zeros((2, 3), complex))
 
 

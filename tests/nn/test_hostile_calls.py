@@ -42,9 +42,9 @@ def test_labels_of_a_loss_stay_integers() -> None:
 
 @pytest.mark.parametrize("given", [None, "picture.png", X * 1j, X.astype(object), [[1, 2], [3]]])
 def test_what_is_no_array_of_numbers(given: Any) -> None:
-    with pytest.raises(DTypeError, match="Sequential wants an array"):
+    with pytest.raises(DTypeError, match="Sequential expects an array"):
         network()(given)
-    with pytest.raises(DTypeError, match="Sequential wants an array"):
+    with pytest.raises(DTypeError, match="Sequential expects an array"):
         trained(network(), x=given)
 
 
@@ -67,8 +67,10 @@ def test_nan_is_predicted_through_and_refused_in_training() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([0, 1, 2, 0.0, 1.5, 2]), "label 1.5 at index 4 is no whole number"),
-        (np.array([0, np.nan, 2, 0.0, 1.5, 2]), "label nan at index 1 is no whole number"),
+        (np.array([0, 1, 2, 0.0, 1.5, 2]), "label 1.5 at index 4 is not a whole number"),
+        (np.array([0, np.nan, 2, 0.0, 1.5, 2]), "label nan at index 1 is not a whole number"),
+        (np.eye(3, dtype=np.float32)[Y % 3], r"float32, not integers, (.|\n)*help: y.argmax\(axis=1\)"),
+        (np.eye(3, dtype=bool)[Y % 3], r"bool, not integers, (.|\n)*help: y.argmax\(axis=1\)"),
         (Y.astype(np.float32), r"float32, not integers, though all .*\n.*y.astype\(np.int64\)"),
         (np.array([0, 1, 7, 0, 9, 2]), "label 7 at index 2 is out of range"),
         (-1 - Y, "label -3 at index 2|label -1 at index 0"),
@@ -98,7 +100,7 @@ def test_forward_that_returns_something_else() -> None:
     for run in (lambda model: model(X), trained):
         with pytest.raises(TracingError, match="returned None\n  help: end forward with"):
             run(Returning(lambda y: None))
-    with pytest.raises(TracingError, match="no traced value but ndarray"):
+    with pytest.raises(TracingError, match="returned a ndarray, not a traced value"):
         Returning(lambda y: np.ones(3))(X)
     first, second = Returning(lambda y: (y, y))(X)
     np.testing.assert_array_equal(first, second)
@@ -165,10 +167,10 @@ def test_a_capacity_that_is_none(capacity: Any) -> None:
 @pytest.mark.parametrize(
     ("model", "loss", "optimizer", "message"),
     [
-        (network, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), "is no Module"),
-        (network(), "cross_entropy", optim.SGD(lr=0.1), "is no Loss"),
-        (network(), nn.CrossEntropyLoss, optim.SGD(lr=0.1), "is no Loss"),
-        (network(), nn.CrossEntropyLoss(), optim.SGD, "is no Optimizer"),
+        (network, nn.CrossEntropyLoss(), optim.SGD(lr=0.1), "expected an object of Module"),
+        (network(), "cross_entropy", optim.SGD(lr=0.1), "expected an object of Loss"),
+        (network(), nn.CrossEntropyLoss, optim.SGD(lr=0.1), "expected an object of Loss"),
+        (network(), nn.CrossEntropyLoss(), optim.SGD, "expected an object of Optimizer"),
     ],
 )
 def test_the_wrong_thing_in_the_wrong_place(model: Any, loss: Any, optimizer: Any, message: str) -> None:

@@ -157,3 +157,16 @@ def test_operations_print_what_matters() -> None:
     odd = ops.conv(x, value(8, 3, 3, 3), padding=((0, 1), (2, 2)), stride=(1, 2))
     assert str(odd.node.op) == "convolution(stride=(1, 2), padding=((0, 1), (2, 2)))"
     assert str(ops.max_pool(x, 2).node.op) == "max_pooling(stride=2, kernel=2)"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ops.max_pool(x, (2, 2)),
+        lambda x: ops.avg_pool(x, (2, 2)),
+        lambda x: ops.conv(x, Input("w", TensorType(DType.float32, (4, 3, 3, 3)))()),
+    ],
+)
+def test_a_missing_batch_axis_is_named(function: Callable[[Value], Value]) -> None:
+    with pytest.raises(ShapeError, match=r"3, 8, 8.*\n.*x\[None\]"):
+        function(Input("x", TensorType(DType.float32, (3, 8, 8)))())

@@ -45,7 +45,7 @@ def test_every_node_is_in_one_block_and_reads_only_what_stands_before(name: str)
 def test_parameters_and_work_are_those_of_the_summary(name: str) -> None:
     graph, model = graph_of(name)
     found = blocks_of(graph)
-    parameters = sum(math.prod(slot.sizes) for _, slot in model.named_slots() if slot.learned)
+    parameters = sum(math.prod(parameter.sizes) for _, parameter in model.named_state() if parameter.learned)
     assert sum(block.parameters for block in found) == parameters
     total = model.summary(NETWORKS[name][1]).splitlines()[-1].split()
     assert total[1:] == [f"{parameters:,}", f"{sum(block.multiply_adds for block in found):,}"]

@@ -16,7 +16,7 @@ from striate.compiler import CompiledExecutable
 from striate.engine import prepare
 from striate.graph.value import Value
 from striate.settings import Engine
-from striate.tracing import KEY, Trace, array_type, bindings_of
+from striate.tracing import KEY, Trace, array_type
 from tests.compiled.networks import mixed, residual_block
 
 Outputs = dict[str, np.ndarray]
@@ -77,12 +77,12 @@ def outputs_of(step: st.TrainingStep, x: np.ndarray) -> Outputs:
         step.model(trace.input("x", array_type(x, "x", batched=True)))
         names: dict[str, Value] = {}
         uses: dict[str, int] = {}
-        for one in trace.steps:
+        for one in trace.calls:
             uses[one.path] = uses.get(one.path, 0) + 1
             names[one.path if uses[one.path] == 1 else f"{one.path}#{uses[one.path]}"] = one.output
         graph = trace.graph(names)
     arrays = {"x": x, **({KEY: step._key()} if KEY in graph.inputs else {})}
-    return prepare(graph, bindings_of(trace), {}, len(x)).run(arrays, len(x))
+    return prepare(graph, trace.bindings(), {}, len(x)).run(arrays, len(x))
 
 
 def by_unit(y: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ def test_what_is_watched_rides_on_loops_that_exist(name: str, before_pooling: in
         if watched:
             step.watch("*")
         step(*batch(NETWORKS[name][1], 9, 0, "float32"))
-        (compiled,) = step._compiled.values()
+        (compiled,) = step._programs.values()
         assert isinstance(compiled.executable, CompiledExecutable)
         return [(phase.name, phase.path) for phase in compiled.executable.phases]
 

@@ -38,7 +38,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
 def convolves(structure: Structure | None) -> bool:
     """Whether the network has a convolution over planes with a filter larger than 1×1."""
     return structure is not None and any(
-        one.rank == 4 and "weight" in one.slots and max(one.slots["weight"].sizes[2:], default=1) > 1
+        one.rank == 4 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps
     )
 

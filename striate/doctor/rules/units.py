@@ -20,7 +20,6 @@ NEARLY_ALL = 0.9
 WELL = 0.8
 NARROW = 16
 SATURATED = 0.5
-LARGE_STEP = 0.02
 
 
 @rule(
@@ -79,7 +78,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
         text, changes = "take a smaller learning rate", (LearningRate(smaller_rate(trace)),)
     else:
         source = structure.map_of(first)
-        bias = source.slots.get("bias") if source is not None else None
+        bias = source.parameters.get("bias") if source is not None else None
         start = trace.starts.get(source.path, math.nan) if source is not None else math.nan
         if bias is not None and start < -0.5 and source is not None:
             cause = "initialization"

@@ -18,7 +18,7 @@ export class Compare {
       {},
       el("h2", {}, "Side by side"),
       this.sentence,
-      el("section", { className: "card wide" }, el("h3", {}, "Results, and the settings that differ"), el("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": "Results of the runs" }, this.table), el("p", { className: "explains" }, "Change one setting at a time: only then is the difference its effect. Small differences may be chance; another seed tells.")),
+      el("section", { className: "card wide" }, el("h3", {}, "Results, and the settings that differ"), el("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": "Results of the runs" }, this.table), el("p", { className: "explains" }, "Change one setting at a time: only then does the difference show its effect. Small differences may be chance; try another seed.")),
       el("div", { className: "pair" }, el("section", { className: "card" }, this.accuracy.element, el("p", { className: "explains" }, "Higher is better, and a steeper start is faster learning.")), el("section", { className: "card" }, this.loss.element, el("p", { className: "explains" }, "A line that stays flat learns nothing; one that jumps has too large a learning rate."))),
     );
     replace(panel, this.empty, this.content);

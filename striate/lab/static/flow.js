@@ -22,7 +22,7 @@ export class Flow {
       el(
         "p",
         { className: "explains" },
-        "How much gradient each layer receives, compared with the last one. The gradient walks from the last layer back to the first, and every layer multiplies it. Bars of about one length are healthy. Bars that get shorter and shorter towards the top are a vanishing gradient.",
+        "How much gradient each layer receives, compared with the last one. The gradient flows from the last layer back to the first, and every layer multiplies it. Bars of similar length are healthy. Bars that get shorter and shorter towards the top show a vanishing gradient.",
       ),
       this.sentence,
       el("div", { className: "flow" }, el("div", {}, el("p", { className: "axis-name" }, "now, from the input (top) to the output"), this.rows, this.#scale()), el("div", { className: "flow-right" }, el("p", { className: "axis-name" }, "over time →"), this.over, this.#legend())),

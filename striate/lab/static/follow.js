@@ -50,8 +50,8 @@ export class Follow {
       el(
         "div",
         { className: "pair" },
-        el("section", { className: "card" }, this.loss.element, el("p", { className: "explains" }, "How wrong the network is; guessing among ten classes gives ln 10 ≈ 2.3. When the training loss falls and the held-out loss rises, it learns by heart.")),
-        el("section", { className: "card" }, this.accuracy.element, el("p", { className: "explains" }, "The share of pictures named rightly. What counts is the held-out line: pictures it did not learn from.")),
+        el("section", { className: "card" }, this.loss.element, el("p", { className: "explains" }, "How wrong the network is; guessing among ten classes gives ln 10 ≈ 2.3. When the training loss falls while the held-out loss rises, it overfits.")),
+        el("section", { className: "card" }, this.accuracy.element, el("p", { className: "explains" }, "The share of pictures classified correctly. The held-out line counts: it is measured on pictures that the network does not learn from.")),
       ),
       this.untold,
       this.flow.element,

@@ -28,13 +28,13 @@ const NUMBERS = {
 
 const HOW = {
   lr: "How far each step goes. Too small: nothing moves. Too large: the loss jumps, or units die.",
-  negative_slope: "What leaky ReLU leaves of negative values, usually 0.01 to 0.3.",
-  momentum: "How much of the last step goes on.",
-  epochs: "How often all pictures are seen.",
+  negative_slope: "The slope for negative inputs, usually 0.01 to 0.3.",
+  momentum: "The share of the previous step that is kept.",
+  epochs: "Passes over all pictures.",
   batch_size: "Pictures in one step.",
   schedule: "Cosine: the learning rate falls to zero along a cosine.",
-  seed: "Decides the start and the order. The same seed gives the same bits.",
-  standardize: "Pictures with mean 0 and spread 1, measured on the training pictures.",
+  seed: "Determines the initial weights and the order of the pictures. The same seed gives the same bits.",
+  standardize: "Shifts and scales the pictures to mean 0 and standard deviation 1, measured on the training pictures.",
 };
 
 export class TrainingDialog {

@@ -26,7 +26,7 @@ export class Units {
         "details",
         { className: "numbers" },
         el("summary", {}, "All layers in numbers"),
-        el("p", { className: "explains" }, "A healthy layer keeps its spread near that of its neighbours. Each update should move the weights by about a thousandth (10⁻³): much more is restless, much less hardly learns. Saturated: on the flat ends of a sigmoid or tanh, where no gradient passes."),
+        el("p", { className: "explains" }, "A healthy layer keeps its spread near that of its neighbours. Each update should move the weights by about a thousandth (10⁻³): much more is unstable, much less hardly learns. Saturated: on the flat ends of a sigmoid or tanh, where no gradient passes."),
         el("div", { className: "scroll", tabindex: "0", role: "region", "aria-label": "All layers in numbers" }, el("table", {}, el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))), this.table)),
       ),
     );

@@ -17,7 +17,7 @@ export const SETTINGS = {
   activation: "activation",
   norm: "normalization",
   negative_slope: "slope α",
-  init: "start",
+  init: "initialization",
   depth: "hidden layers",
   width: "units in each",
   optimizer: "optimizer",
@@ -75,7 +75,7 @@ export function shown(value) {
 
 const ABOUT = {
   model: {
-    first_cnn: "One layer of 16 filters, tanh, and a linear map: the smallest network that deserves the name.",
+    first_cnn: "One layer of 16 filters, tanh, and a linear map: the smallest convolutional network.",
     lenet5: "Two convolutions, each pooled, then 128 hidden units. Quick, and right for digits.",
     vgg_small: "Six convolutions of 3×3. Deep enough to see gradients shrink.",
     resnet20: "Twenty layers with skip connections, which carry the gradient past the layers.",
@@ -83,16 +83,16 @@ const ABOUT = {
     mlp: "No convolution: many narrow linear layers. The classic place where gradients vanish.",
   },
   norm: {
-    before_activation: "Batch normalization between the linear map and the activation: every unit gets mean 0 and spread 1, then learns γ and β.",
+    before_activation: "Batch normalization between the linear map and the activation: every unit gets mean 0 and standard deviation 1, then learns γ and β.",
     block_start: "Batch normalization of what enters each block.",
-    none: "No normalization: the spread of the activations is left to the start and the learning rate.",
+    none: "No normalization: the scale of the activations depends on the initialization and the learning rate.",
   },
   init: {
-    fitted: "Spread chosen so that signals keep their size through this activation.",
+    fitted: "Scaled so that signals keep their size through this activation.",
     torch: "Small uniform weights, a third of the variance of Xavier's: in deep networks signals fade.",
     he: "Variance 2/fan-in: right for ReLU.",
     xavier: "Variance 2/(fan-in + fan-out): right for tanh.",
-    orthogonal: "Rows at right angles: lengths are kept.",
+    orthogonal: "Orthogonal rows: lengths are preserved.",
   },
 };
 
@@ -107,10 +107,10 @@ export function flowSentence(layers) {
   if (share === null) return ["", "The last layer received no gradient to compare with."];
   const worst = layers.reduce((a, b) => ((b.ratio ?? 1) > (a.ratio ?? 1) ? b : a));
   if ((worst.ratio ?? 1) > EXPLODED) {
-    return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last. A smaller start, normalization or a smaller learning rate helps.`];
+    return ["bad", `The gradient explodes: “${worst.name}” receives ${times(worst.ratio)} that of the last. A smaller initialization, normalization or a smaller learning rate helps.`];
   }
   if (share < VANISHED) {
-    return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted start.`];
+    return ["bad", `The gradient vanishes: the first layer receives ${part(share)} of the last. Layers near the input hardly learn. Try batch normalization, or ReLU or leaky ReLU with a fitted initialization.`];
   }
   if (share < 1e-2) {
     return ["warn", `The gradient shrinks: the first layer receives ${part(share)} of the last. It still learns, but slowly.`];
@@ -137,10 +137,10 @@ export function unitSentence(silent, total) {
 const LAYERS = {
   contraction: "Each map comes from one filter that slides over all maps before it. Orange: its pattern is there. Blue: its opposite.",
   linear: "Every number is a weighted sum of all numbers before it.",
-  normalization: "The same maps, shifted and scaled to mean 0 and spread 1, then by the learned γ and β.",
+  normalization: "The same maps, shifted and scaled to mean 0 and standard deviation 1, then by the learned γ and β.",
   activation: "What is passed on to the next layer.",
-  window: "Smaller: of each little window one number stays. Where exactly a pattern was matters less now.",
-  view: "The same numbers in one row, as the linear layer wants them.",
+  window: "Smaller: one number remains of each window. The exact position of a pattern matters less now.",
+  view: "The same numbers in one row, as the linear layer expects them.",
   join: "Two paths are added: the skip connection lets signals and gradients pass by.",
   last: "One score for each class. The largest wins; softmax turns the scores into probabilities.",
 };

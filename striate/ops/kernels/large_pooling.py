@@ -13,7 +13,8 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel, vector_type
 from striate.codegen.launch import KernelSpec
-from striate.codegen.region import Region, RegionWriter
+from striate.codegen.region import Region
+from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part, forward_part

@@ -15,7 +15,8 @@ from typing import Any
 
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import KernelSpec
-from striate.codegen.region import Domain, Region, RegionWriter, samples_of
+from striate.codegen.region import Domain, Region
+from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
 from striate.ops.kernels.direct import Part, Three

@@ -13,7 +13,8 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
-from striate.codegen.region import Domain, samples_of
+from striate.codegen.region import Domain
+from striate.codegen.region_writer import samples_of
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
 

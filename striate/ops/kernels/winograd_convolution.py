@@ -16,7 +16,8 @@ from typing import Any
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
-from striate.codegen.region import Region, RegionWriter, samples_of
+from striate.codegen.region import Region
+from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both

@@ -12,7 +12,7 @@ from typing import Any
 
 from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
-from striate.codegen.region import RegionWriter
+from striate.codegen.region_writer import RegionWriter
 from striate.ops.kernels.winograd import WinogradPack
 from striate.ops.kernels.winograd_convolution import TileConvolution
 

@@ -22,7 +22,7 @@ from striate.cli import app
 from striate.persistence import load
 from striate.version import VERSION
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 
 
 def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int = 60) -> None:

@@ -13,14 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from striate.graph.value import Array, DType
+from striate.dtypes import DType
+from striate.runtime.arena import ALIGNMENT
 
-ALIGNMENT = 64
-SLOT = 16
+GRANULE = 16
+"""Elements that the start of an array is a multiple of: 64 bytes in float32."""
 
+Array = NDArray[Any]
 Sizes = tuple[int, ...]
 
 
@@ -46,7 +50,7 @@ class Section:
         position = 0
         for name, shape in shapes.items():
             places[name] = (position, shape)
-            position += -(-math.prod(shape) // SLOT) * SLOT
+            position += -(-math.prod(shape) // GRANULE) * GRANULE
         return cls(places, position)
 
     def views(self, flat: Array) -> dict[str, Array]:
@@ -67,9 +71,9 @@ class Companion:
 class StateArena:
     """Parameters and buffers of one model in one block.
 
-    ``parameters`` and ``buffers`` map dotted names to shapes; names in ``frozen`` are parameters that are not learned.
-    ``version`` counts the times that anything was written: programs keep what they derived from the contents until it
-    moves. So whoever writes calls ``changed`` afterwards, and nobody else is handed an array that can be written.
+    ``parameters`` and ``buffers`` map dotted names to shapes; names in ``frozen`` are parameters that are not trained.
+    ``version`` counts writes: programs keep what they derived from the contents until it moves. Code that writes must
+    call ``changed`` afterwards, and users are only given arrays that cannot be written.
     """
 
     def __init__(
@@ -80,18 +84,18 @@ class StateArena:
         dtype: DType = DType.float32,
         frozen: Iterable[str] = (),
     ) -> None:
-        kept = set(frozen)
+        not_trained = set(frozen)
         self.version = 0
         self.dtype = dtype
-        self._parameters = Section.of({name: shape for name, shape in parameters.items() if name not in kept})
-        self._frozen = Section.of({name: shape for name, shape in parameters.items() if name in kept})
+        self._parameters = Section.of({name: shape for name, shape in parameters.items() if name not in not_trained})
+        self._frozen = Section.of({name: shape for name, shape in parameters.items() if name in not_trained})
         self._buffers = Section.of(buffers)
-        learned, fixed, rest = (s.length for s in (self._parameters, self._frozen, self._buffers))
-        self.flat = aligned_zeros(learned + fixed + rest, dtype)
-        self.flat_parameters = self.flat[:learned]
-        self.flat_buffers = self.flat[learned + fixed :]
+        trained, fixed, rest = (s.length for s in (self._parameters, self._frozen, self._buffers))
+        self.flat = aligned_zeros(trained + fixed + rest, dtype)
+        self.flat_parameters = self.flat[:trained]
+        self.flat_buffers = self.flat[trained + fixed :]
         self.parameters = self._parameters.views(self.flat_parameters)
-        self.frozen = self._frozen.views(self.flat[learned : learned + fixed])
+        self.frozen = self._frozen.views(self.flat[trained : trained + fixed])
         self.buffers = self._buffers.views(self.flat_buffers)
         names = list(counters)
         block = aligned_zeros(len(names), DType.int64)
@@ -103,7 +107,7 @@ class StateArena:
         return {**self.parameters, **self.frozen, **self.buffers, **self.counters}
 
     def changed(self) -> None:
-        """Notes that contents were written, whichever."""
+        """Records that some contents were written."""
         self.version += 1
 
     def like_parameters(self) -> Companion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from striate.tracing import Compiled
+from striate.tracing.function import CompiledFunction
 
 _PROGRAMS = 16
 
@@ -19,7 +19,7 @@ class Operations(ModuleType):
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__, module.__doc__)
         self._module = module
-        self._compiled: dict[str, Compiled] = {}
+        self._compiled: dict[str, CompiledFunction] = {}
         self.__all__ = list(module.__all__)
         self.__path__ = module.__path__
 
@@ -27,7 +27,7 @@ class Operations(ModuleType):
         if name not in self.__all__:
             return getattr(self._module, name)
         if name not in self._compiled:
-            self._compiled[name] = Compiled(getattr(self._module, name), False, None, _PROGRAMS, scalars=False)
+            self._compiled[name] = CompiledFunction(getattr(self._module, name), False, None, _PROGRAMS, scalars=False)
         return self._compiled[name]
 
     def __dir__(self) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from striate.graph.value import DType
-from striate.state import StateArena
+from striate.dtypes import DType
+from striate.runtime.state import StateArena
 
 
 def arena() -> StateArena:

@@ -120,15 +120,12 @@ def test_gradients_change_nothing_and_update_accumulates() -> None:
 
 
 def test_bytes_and_a_standardizer_inside_the_program() -> None:
-    class Standardizer:
-        mean = np.array([100.0, 50.0])
-        sigma = np.array([30.0, 20.0])
-
+    mean, sigma = np.array([100.0, 50.0]), np.array([30.0, 20.0])
     random = np.random.default_rng(0)
     x, y = random.integers(0, 255, (5, 2, 8, 8)).astype(np.uint8), random.integers(0, 3, 5)
     raw, plain = small_net().double(), small_net().double()
-    raw.standardizer = Standardizer()
-    scaled = (x - Standardizer.mean[:, None, None]) / Standardizer.sigma[:, None, None]
+    raw.standardizer = nn.Standardization(mean, sigma).double()
+    scaled = (x - mean[:, None, None]) / sigma[:, None, None]
     steps = [TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1)) for model in (raw, plain)]
     assert steps[0](x, y) == pytest.approx(steps[1](scaled, y), rel=1e-12)
     np.testing.assert_allclose(raw(x), plain(scaled), rtol=1e-10)

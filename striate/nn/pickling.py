@@ -1,0 +1,29 @@
+"""Arrays of a module inside a pickle: the bytes of a safetensors file, never memory or compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+
+import numpy as np
+
+from striate.graph.value import Array
+from striate.nn.parameter import Parameter
+
+
+def packed(parameters: Mapping[str, Parameter]) -> bytes:
+    """The contents that the parameters have, in the format of a safetensors file."""
+    arrays = {
+        name: np.ascontiguousarray(contents).reshape(contents.shape)
+        for name, parameter in parameters.items()
+        if (contents := parameter.array if parameter.array is not None else parameter.initial) is not None
+    }
+    # Opened by the first pickle: ``import striate`` does not wait for it.
+    return import_module("safetensors.numpy").save(arrays) if arrays else b""
+
+
+def unpacked(parameters: Mapping[str, Parameter], tensors: bytes) -> None:
+    """Gives parameters the contents that ``packed`` took from them."""
+    arrays: dict[str, Array] = import_module("safetensors.numpy").load(tensors) if tensors else {}
+    for name, array in arrays.items():
+        parameters[name].initial = np.array(array)

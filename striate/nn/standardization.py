@@ -1,0 +1,47 @@
+"""Standardization of the inputs, as a layer of the model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from striate.errors import OptionError, ShapeError
+from striate.graph import arithmetic
+from striate.graph.value import Array, Value, shape_text
+from striate.nn.kind import LayerKind
+from striate.nn.module import Module
+
+
+class Standardization(Module):
+    """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned.
+
+    x (N, C, positions…) → x̂ of the same shape; ``mean`` μ and ``sigma`` σ are (C,). ``epsilon`` is contained in σ
+    already and kept for the record. Raises ``OptionError`` unless μ and σ are finite and σ is positive, ``ShapeError``
+    for an input of another number of channels.
+    """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION
+    mean: Value
+    sigma: Value
+
+    def __init__(self, mean: Array, sigma: Array, epsilon: float = 0.0) -> None:
+        if np.ndim(mean) != 1 or np.shape(mean) != np.shape(sigma):
+            raise OptionError(f"mean {np.shape(mean)} and sigma {np.shape(sigma)} must be one number for each channel")
+        self.register_buffer("mean", mean)
+        self.register_buffer("sigma", sigma)
+        if not (np.isfinite(mean).all() and np.isfinite(sigma).all() and np.min(sigma) > 0):
+            raise OptionError("mean and sigma must be finite, and sigma positive")
+        self.epsilon = float(epsilon)
+
+    def forward(self, x: Value) -> Value:
+        (count,) = self.parameter("mean").sizes
+        if x.type.rank < 2 or x.shape[1] != count:
+            raise ShapeError(
+                f"data of shape {shape_text(x.shape)}, the standardizer was fitted on {count} features or channels"
+            )
+        sizes = (1, count, *(1,) * (x.type.rank - 2))
+        return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)
+
+    def extra_repr(self) -> str:
+        return f"{self.parameter('mean').shape[0]}"

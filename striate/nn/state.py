@@ -1,0 +1,152 @@
+"""The memory of a model: one state arena that holds every parameter and buffer, and states written into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from striate.dtypes import DType
+from striate.errors import DataError, DTypeError, ShapeError, StriateError
+from striate.graph.array import native
+from striate.graph.value import Array
+from striate.nn.initialization import drawn, generator
+from striate.nn.parameter import Parameter, Role
+from striate.runtime.state import StateArena
+
+_LISTED = 8  # names or problems that an error lists
+
+
+class StateMismatch(NamedTuple):
+    """Names that ``load_state_dict(strict=False)`` passed over, under PyTorch's names."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def placed(
+    parameters: Mapping[str, Parameter], dtype: DType, former: StateArena | None, seed: int, names: Mapping[int, str]
+) -> StateArena:
+    """An arena of all parameters, which then live there: with what they held before, or drawn anew.
+
+    ``former`` is given back where it still fits. ``names`` are those in the whole model, by the identity of a
+    parameter: they seed what is drawn, also where a part of a model runs first. Raises ``ShapeError`` for sizes that
+    are not known yet, ``DTypeError`` for parameters of several dtypes.
+    """
+    unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
+    if unknown:
+        raise ShapeError(
+            f"sizes not known yet: {', '.join(unknown)}\n"
+            "  help: call the model on data once, or model.infer((3, 32, 32)), or give the sizes instead of None"
+        )
+    others = [
+        name for name, parameter in parameters.items() if parameter.dtype.is_float and parameter.dtype is not dtype
+    ]
+    if others:
+        raise DTypeError(
+            f"{', '.join(others[:4])} of another dtype than the rest, which is {dtype.value}\n"
+            "  help: model.float() or model.double() converts the whole model"
+        )
+    frozen = [name for name, parameter in parameters.items() if parameter.learned and not parameter.requires_grad]
+    if former is not None and _fits(former, parameters, dtype, frozen):
+        return former
+    arena = StateArena(
+        {name: parameter.sizes for name, parameter in parameters.items() if parameter.learned},
+        {name: parameter.sizes for name, parameter in parameters.items() if parameter.role is Role.BUFFER},
+        [name for name, parameter in parameters.items() if parameter.role is Role.COUNTER],
+        dtype,
+        frozen,
+    )
+    for name, view in arena.arrays.items():
+        parameter = parameters[name]
+        kept = parameter.array if parameter.array is not None else parameter.initial
+        if kept is None:
+            fan_in = parameter.fan_in if parameter.fan_in is not None else math.prod(parameter.sizes[1:])
+            seeded = names.get(id(parameter), name)
+            kept = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, seeded), seeded)
+        view[...] = kept
+    for name, parameter in parameters.items():  # only now: nothing has moved where a draw was refused
+        parameter.array, parameter.arena = arena.arrays[name], arena
+    return arena
+
+
+def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, frozen: list[str]) -> bool:
+    arrays = arena.arrays
+    return (
+        list(arena.frozen) == frozen
+        and arena.dtype is dtype
+        and arrays.keys() == parameters.keys()
+        and all(arrays[name] is parameter.array for name, parameter in parameters.items())
+    )
+
+
+def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
+    """Writes arrays into the parameters of their names; nothing is written unless all of them fit.
+
+    Returns the names that were passed over. Raises ``ShapeError`` listing missing and unexpected names (``strict``),
+    wrong shapes and contents that are not numbers; also without ``strict`` where no name at all is known.
+    """
+    arrays = _arrays_of(state)
+    missing = [name for name in parameters if name not in arrays]
+    unexpected = [name for name in arrays if name not in parameters]
+    problems: list[str] = []
+    if strict:
+        problems += [f"missing: {', '.join(missing)}"] if missing else []
+        problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+    elif arrays and len(unexpected) == len(arrays):
+        raise ShapeError(
+            f"none of the {len(arrays)} names in this state is among the {len(parameters)} of the model\n"
+            f"  state: {_listed(unexpected)}\n  model: {_listed(missing)}\n"
+            "  help: rename the keys, as in {key.removeprefix('module.'): array for key, array in state.items()}"
+        )
+    contents: dict[str, Array] = {}
+    for name, parameter in parameters.items():
+        if name in arrays:
+            array = arrays[name]
+            if not _same_shape(array.shape, parameter.shape):
+                problems.append(f"{name}: shape {array.shape}, the model has {parameter.shape}")
+                continue
+            try:
+                contents[name] = parameter.contents(array, name)
+            except StriateError as error:
+                problems += str(error).splitlines()
+    if problems:
+        raise ShapeError("this state does not fit the model\n  " + "\n  ".join(line.strip() for line in problems))
+    for name, array in contents.items():
+        parameter = parameters[name]
+        if parameter.array is None:
+            parameter.shape, parameter.initial = array.shape, native(arrays[name], name).copy()
+        elif parameter.array.dtype != parameter.dtype.numpy:  # converted, and not placed anew yet
+            parameter.array, parameter.initial = None, native(arrays[name], name).copy()
+        else:
+            parameter.array[...] = array
+            if parameter.arena is not None:
+                parameter.arena.changed()
+    return StateMismatch(missing, unexpected)
+
+
+def _arrays_of(state: object) -> dict[str, Array]:
+    if not isinstance(state, Mapping):
+        raise DataError(
+            f"a state is a mapping of names to arrays, not {state!r:.80}\n"
+            "  help: model.state_dict() of a model, or safetensors.numpy.load_file(path) for a file"
+        )
+    found: dict[str, Array] = {}
+    for name, array in cast("Mapping[object, object]", state).items():
+        if not isinstance(name, str):
+            raise DataError(f"a state is a mapping of names to arrays; {name!r:.80} is not a name")
+        try:
+            found[name] = np.asarray(array)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DTypeError(f"{name}: cannot be read as an array: {error}\n  help: give NumPy arrays") from error
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def _same_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(b is None or a == b for a, b in zip(shape, expected))

@@ -1,0 +1,6 @@
+"""The training step of a model, and the one place that builds its graph."""
+
+from striate.step.step import TrainingStep, require_precision
+from striate.step.training_graph import TrainingGraph, batch_type, training_graph
+
+__all__ = ["TrainingGraph", "TrainingStep", "batch_type", "require_precision", "training_graph"]

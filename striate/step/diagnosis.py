@@ -1,0 +1,90 @@
+"""Why a step was refused: the data, the gradients given, or the first layer and tensor that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from striate.engine import ReferenceExecutable
+from striate.errors import DataError, NonFiniteError, StriateError
+from striate.graph.graph import Graph, Input, OutputKind, topological
+from striate.graph.value import Array
+from striate.optim.optimizer import Optimizer
+from striate.step.gradients import GradientProgram
+from striate.step.memory import StepMemory
+from striate.step.training_graph import LOSS
+
+
+@dataclass(frozen=True)
+class RefusedStep:
+    """A step whose update was refused: nothing was changed by it."""
+
+    number: int
+    memory: StepMemory
+    optimizer: Optimizer
+    gradient_norm: float
+
+    def error_of_gradients(self) -> StriateError:
+        """The error where the gradients were given by the caller."""
+        return NonFiniteError(f"step {self.number}: the gradients given are not finite; nothing was changed")
+
+    def error(self, program: GradientProgram, arrays: Mapping[str, Array], n: int) -> StriateError:
+        """The error that names the data, or the first layer and tensor."""
+        for name in ("x", "y"):
+            if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
+                return DataError(
+                    f"step {self.number}: {name}{list(place)} is {arrays[name][place]}; nothing was changed\n"
+                    f"  help: sample {place[0]} of this batch holds NaN or infinity; repair or drop it"
+                )
+        where = _first_not_finite(program, arrays, n) or self._too_large()
+        return NonFiniteError(
+            f"step {self.number}: {where}; nothing of this step was kept\n"
+            "  help: a smaller learning rate, standardized data, batch normalization, or max_norm= to clip gradients"
+        )
+
+    def _too_large(self) -> str:
+        """What overflowed where every tensor of the forward and backward pass is finite."""
+        memory = self.memory
+        vectors = {"gradient": memory.gradients.views, "new value": memory.pending.views}
+        largest = {
+            (kind, name): float(np.abs(view).max(initial=0)) for kind in vectors for name, view in vectors[kind].items()
+        }
+        kind, name = max(largest, key=lambda one: largest[one])
+        dtype = memory.arena.dtype.value
+        if (
+            not self.optimizer.bounded
+            and math.isfinite(self.gradient_norm)
+            and math.isfinite(float(memory.pending.flat.sum()))
+        ):
+            return f'the update of "{name}" and others would exceed {dtype} with lr={self.optimizer.lr:g}'
+        reached = f'the {kind} of "{name}" reaches {largest[kind, name]:.3g}'
+        return f"the numbers are too large: {reached}, whose square or sum exceeds {dtype}"
+
+
+def _first_not_finite(program: GradientProgram, arrays: Mapping[str, Array], n: int) -> str:
+    """Replays the step on the references with every tensor as an output; "" where all are finite."""
+    graph, bindings = program.graph, program.bindings
+    for name, value in graph.inputs.items():
+        if isinstance(value.node.op, Input) and name in bindings and not np.isfinite(bindings[name]).all():
+            return f"{name!r} holds NaN or infinity before the step"
+    forward = {node.serial for node in topological([graph.outputs[LOSS]])}
+    training = [value for name, value in graph.outputs.items() if graph.role(name).kind is not OutputKind.WATCH]
+    values = {
+        f"{node.serial}.{index}": (node, value)
+        for node in sorted(topological(training), key=lambda node: node.serial)
+        for index, value in enumerate(node.outputs)
+        if value.dtype.is_float and node.inputs
+    }
+    replay = Graph(graph.inputs, {name: value for name, (_, value) in values.items()}, {}, graph.captured)
+    found = ReferenceExecutable(replay, bindings, {}).run(arrays, n)
+    for name, (node, value) in values.items():
+        if not np.isfinite(found[name]).all():
+            kind = "NaN" if np.isnan(found[name]).any() else "infinity"
+            part = "forward" if node.serial in forward else "backward"
+            layer = f'at "{node.path}"' if node.path else "at the loss"
+            return f"the first {kind} is the output of {node.op} {layer} ({part} pass), {value.type}"
+    return ""

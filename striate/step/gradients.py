@@ -1,0 +1,71 @@
+"""The program of loss and gradients: one for each kind of batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from striate.dtypes import Precision
+from striate.engine import Executable, prepare
+from striate.graph.graph import Graph, OutputKind
+from striate.graph.value import Array, Shape
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.step.memory import StepMemory
+from striate.step.training_graph import LOSS, gradient_name, statistic_name, training_graph
+from striate.tracing import KEY, array_type
+from striate.watch import Observation
+
+
+@dataclass(frozen=True)
+class GradientProgram:
+    """The compiled training graph for one kind of batch, and what the host needs to know of it.
+
+    It writes the loss, the gradients and the new statistics into the step's memory. ``counters`` name what counts
+    committed steps.
+    """
+
+    executable: Executable
+    graph: Graph
+    bindings: Mapping[str, Array]
+    prediction: Shape
+    checks: tuple[Callable[[int], None], ...]
+    counters: tuple[str, ...]
+    capacity: int
+    observation: Observation | None
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers, from the input ``KEY``."""
+        return KEY in self.graph.inputs
+
+
+def prepare_gradients(
+    model: Module,
+    loss: Loss,
+    memory: StepMemory,
+    x: Array,
+    y: Array,
+    *,
+    watch: Collection[str],
+    capacity: int,
+    precision: Precision,
+) -> GradientProgram:
+    """Traces, differentiates and compiles the step for batches like ``x`` and ``y``."""
+    made = training_graph(model, loss, array_type(x, "x", batched=True), array_type(y, "y", batched=True), watch=watch)
+    graph, trace, observation = made.graph, made.trace, made.observation
+    results = {LOSS: memory.loss}
+    results |= {gradient_name(name): memory.gradients.views[name] for name in graph.outputs_of(OutputKind.GRADIENT)}
+    results |= {statistic_name(name): memory.pending.views[name] for name in graph.outputs_of(OutputKind.STATISTIC)}
+    results |= {} if observation is None else observation.places
+    bindings = trace.bindings()
+    return GradientProgram(
+        prepare(graph, bindings, results, capacity, precision=precision),
+        graph,
+        bindings,
+        made.prediction.shape,
+        tuple(trace.checks),
+        tuple(trace.names[counter] for counter in trace.counters),
+        capacity,
+        observation,
+    )

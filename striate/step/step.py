@@ -1,0 +1,375 @@
+"""The training step: forward, backward and update of one model, as two programs.
+
+    gradients   x, y → loss, gradients into their arena, new running statistics into pending arrays
+    update      parameters, gradients, optimizer state, pending statistics → their new contents, where
+                everything is finite; else all keep their old contents
+
+So nothing bad is ever committed, gradients can be looked at, averaged or accumulated between the two, and a step that
+failed can be replayed to find the layer where it went wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+
+from striate import settings
+from striate.dtypes import Precision, precision_of
+from striate.engine import Executable
+from striate.errors import DataError, OptionError, ShapeError
+from striate.graph.array import native
+from striate.graph.value import Array, DType
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.optim.optimizer import Optimizer
+from striate.settings import Engine
+from striate.step.diagnosis import RefusedStep
+from striate.step.gradients import GradientProgram, prepare_gradients
+from striate.step.memory import StepMemory
+from striate.step.update import prepare_update
+from striate.tracing import KEY
+from striate.watch import Watch
+
+if TYPE_CHECKING:
+    from striate.profile import Profile
+
+_PROGRAMS = 8
+"""Gradient programs kept for batches of different shapes; the oldest leaves first."""
+_GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
+
+
+class _Batch(NamedTuple):
+    """The batch whose gradients were computed last, and the program that did it."""
+
+    program: GradientProgram
+    arrays: dict[str, Array]
+    n: int
+
+
+class TrainingStep:
+    """One training step of a model, compiled: ``loss = step(x, y)``.
+
+    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, (N, …) numbers for ``MSELoss``.
+    ``seed`` starts parameters that have no values yet, and dropout. ``capacity`` is the largest N that memory is
+    planned for at the start; a larger batch plans again. ``max_norm`` scales gradients down to that norm.
+    ``precision="bfloat16"`` stores activations in half the memory and multiplies rounded operands; sums, statistics,
+    parameters, their gradients and their updates stay float32.
+
+        step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
+        loss = step(x, y)
+
+    Raises ``ShapeError``, ``LabelError``, ``DataError`` for what cannot be learned from, and ``NonFiniteError`` for a
+    loss or gradient that is not finite; parameters, statistics and optimizer are then as before the step.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        capacity: int | None = None,
+        max_norm: float | None = None,
+        precision: str | Precision = Precision.full,
+    ) -> None:
+        _require(model, loss, optimizer)
+        _require_limits(capacity, max_norm)
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.seed = seed
+        self._capacity = capacity
+        self._max_norm = max_norm
+        self.precision = precision_of(precision)
+        self._clock = np.zeros((), np.float64)  # number of committed steps
+        self._programs: dict[object, GradientProgram] = {}
+        self._memory: StepMemory | None = None
+        self._update_program: Executable | None = None
+        self._watches: list[Watch] = []
+        self._last: _Batch | None = None
+        self.gradient_norm = math.nan
+        model.seed(seed)
+        loss.to(model.dtype or DType.float32)
+        require_precision(self.precision, model.dtype)
+
+    # The step
+
+    def __call__(self, x: Any, y: Any) -> float:
+        """Forward, backward and update; returns the loss before the update."""
+        loss = self._compute_gradients(x, y)
+        self._update()
+        return loss
+
+    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+        """∂loss/∂parameter by dotted name; nothing is updated. ``loss_value`` is the loss."""
+        self._compute_gradients(x, y)
+        return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
+
+    def update(self, gradients: Mapping[str, Array] | None = None) -> None:
+        """The optimizer's update with the gradients computed last, or with those given (accumulated, averaged …).
+
+        Running statistics move to those of the batch of the last ``gradients``. Raises ``OptionError`` for other names
+        than those of the gradients, ``ShapeError`` and ``DTypeError`` for arrays that do not fit; then nothing is
+        written.
+        """
+        views = self._ensure_memory().gradients.views
+        if gradients is not None:
+            _write_all(views, gradients, "gradients")
+        self._update()
+
+    @property
+    def step_number(self) -> int:
+        """How many steps were committed."""
+        return int(self._clock)
+
+    @property
+    def loss_value(self) -> float:
+        """The loss that was computed last."""
+        return float(self._ensure_memory().loss)
+
+    def watch(self, pattern: str = "*") -> Watch:
+        """Watches the layers and parameters whose dotted names match a pattern, from the next step on.
+
+        That step is compiled anew, with the observers; no bit of the training changes.
+        """
+        if not isinstance(pattern, str):
+            raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
+        watch = Watch(pattern, self)
+        self._watches.append(watch)
+        self._watches_changed()
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Ends a watch; one that was ended before may be ended again."""
+        if watch in self._watches:
+            self._watches.remove(watch)
+            self._watches_changed()
+
+    def _watches_changed(self) -> None:
+        self._programs.clear()
+        if self._memory is not None and (self._memory.moved is None) is bool(self._watches):
+            self._keep(self._memory)
+
+    def gradient_views(self) -> Mapping[str, Array]:
+        """The gradients of the last step, in place."""
+        return self._ensure_memory().gradients.views
+
+    def update_views(self) -> Mapping[str, Array]:
+        """What the last update added to each parameter, in place; nothing unless somebody watches."""
+        moved = self._ensure_memory().moved
+        return {} if moved is None else moved.views
+
+    def parameter_views(self) -> Mapping[str, Array]:
+        """The parameters that are learned, in place."""
+        return self._ensure_memory().arena.parameters
+
+    def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
+        """Where the time of a step on this batch goes, by layer and pass; ``print`` shows it as a table.
+
+        The steps are real ones; afterwards the model and the optimizer are what they were before.
+        Raises ``EngineError`` where nothing is compiled (``STRIATE_ENGINE=reference``).
+        """
+        profiler = import_module("striate.profile")  # knows the compiler, which only a step that runs needs
+        profiler.require_compiled()
+        self._compute_gradients(x, y)  # gives the model its memory, and commits nothing
+        model, state = self.model.state_dict(), self.state_dict()
+        try:
+            self(x, y)
+            gradients = self._last.program.executable if self._last else None
+            update = self._update_program
+            return profiler.profile_training(lambda: self(x, y), gradients, update, self.model, len(x), repetitions)
+        finally:
+            self.model.load_state_dict(model)
+            self.load_state_dict(state)
+
+    # What a checkpoint holds beside the model
+
+    def state_dict(self) -> dict[str, Array]:
+        """The number of the step and the optimizer's vectors: ``step``, ``momentum_buffer.conv1.weight`` …"""
+        state: dict[str, Array] = {"step": np.array(self._clock)}
+        if self._memory is not None or self.model.initialized():
+            state |= {name: np.array(view) for name, view in self._optimizer_views().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Puts back what ``state_dict`` gave; nothing is written unless all of it fits.
+
+        Raises ``OptionError`` for other names, ``ShapeError`` and ``DTypeError`` for arrays of another model.
+        """
+        _write_all({"step": self._clock, **self._optimizer_views()}, state, "optimizer state")
+
+    def _optimizer_views(self) -> dict[str, Array]:
+        return {
+            f"{vector}.{name}": view
+            for vector, companion in self._ensure_memory().optimizer.items()
+            for name, view in companion.views.items()
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: model, loss, optimizer, options and the state; no programs, memory or watches."""
+        options = {
+            "seed": self.seed, "capacity": self._capacity, "max_norm": self._max_norm,
+            "precision": self.precision.value,
+        }  # fmt: skip
+        parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
+        return {"parts": parts, "options": options, "state": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["parts"], **state["options"])
+        if len(state["state"]) > 1:
+            self.load_state_dict(state["state"])
+        self._clock[...] = state["state"]["step"]
+
+    # Inside
+
+    def _compute_gradients(self, x: Any, y: Any) -> float:
+        images = self.model.as_input(x)
+        if images.ndim == 0 or len(images) == 0:
+            raise DataError(
+                f"a training step needs at least one sample, got x of shape {images.shape}\n"
+                "  help: x is (N, …), one row a sample"
+            )
+        n = len(images)
+        target = self.loss.target(y, n, (self.model.dtype or DType.float32).numpy)
+        program = self._program_for(images, target, n)
+        self.loss.check_target(target, program.prediction)
+        for verify in program.checks:
+            verify(n)
+        memory = self._ensure_memory()
+        memory.pending.flat[...] = memory.arena.flat_buffers  # statistics that this step leaves alone stay as they are
+        arrays = {"x": images, "y": target}
+        if program.random:
+            arrays[KEY] = self._key()
+        program.executable.run(arrays, n)
+        self._last = _Batch(program, arrays, n)
+        if program.observation is not None:
+            for watch in self._watches:
+                watch.receive(program.observation, n)
+        return float(memory.loss)
+
+    def _key(self) -> Array:
+        mixed = (self.seed * _GOLDEN + self.step_number + 1) * _GOLDEN
+        return np.array(mixed & (2**63 - 1), np.int64)
+
+    def _update(self) -> None:
+        memory = self._ensure_memory()
+        assert self._update_program is not None
+        found = self._update_program.run({}, 1)
+        self.gradient_norm = float(found["norm"])
+        if not found["ok"]:
+            refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self.gradient_norm)
+            raise refused.error(*self._last) if self._last is not None else refused.error_of_gradients()
+        if self._last is not None:
+            for name in self._last.program.counters:
+                memory.arena.counters[name][...] += 1
+            memory.arena.changed()
+
+    def _ensure_memory(self) -> StepMemory:
+        """The memory beside the model's arena; made anew, with the program of the update, where the arena is new."""
+        arena = self.model.arena()
+        former = self._memory
+        if former is not None and former.arena is arena:
+            return former
+        self._programs.clear()
+        return self._keep(StepMemory.beside(arena, self.optimizer.kept(), former))
+
+    def _keep(self, memory: StepMemory) -> StepMemory:
+        """Takes memory and compiles its update; while somebody watches, one that tells what it adds."""
+        memory = replace(memory, moved=memory.arena.like_parameters() if self._watches else None)
+        self._update_program = prepare_update(memory, self.optimizer, self._clock, self._max_norm)
+        self._memory = memory
+        return memory
+
+    def _program_for(self, x: Array, y: Array, n: int) -> GradientProgram:
+        def key() -> object:
+            return x.shape[1:], x.dtype, y.shape[1:], y.dtype, self.model.version, self.loss.version
+
+        found = self._programs.get(key())
+        if found is None or n > found.capacity:
+            self._infer_sizes(x)
+            found = prepare_gradients(
+                self.model,
+                self.loss,
+                self._ensure_memory(),
+                x,
+                y,
+                watch=[watch.pattern for watch in self._watches],
+                capacity=max(n, self._capacity or 0),
+                precision=self.precision,
+            )
+            while len(self._programs) >= _PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+            self._programs[key()] = found  # preparing may have assigned memory, which is a new version
+        return found
+
+    def _infer_sizes(self, x: Array) -> None:
+        """Infers sizes that are not known yet, by arithmetic on shapes."""
+        if any(not parameter.known for _, parameter in self.model.named_state()):
+            self.model.infer(x.shape[1:])
+
+
+def _write_all(places: Mapping[str, Array], given: object, what: str) -> None:
+    """Writes arrays into the places of their names; nothing is written unless all of them fit."""
+    if not isinstance(given, Mapping):
+        raise OptionError(f"{what} are a mapping of names to arrays, not {given!r:.60}")
+    found = cast("Mapping[str, object]", given)
+    missing = [name for name in places if name not in found]
+    unexpected = [str(name) for name in found if name not in places]
+    if missing or unexpected:
+        raise OptionError(
+            f"{what} of other names than the model's\n  missing: {', '.join(missing) or 'none'}\n"
+            f"  unexpected: {', '.join(unexpected) or 'none'}"
+        )
+    arrays = {name: native(np.asarray(found[name]), name) for name in places}
+    wrong = [
+        f"{name}: shape {array.shape}, expected {places[name].shape}"
+        for name, array in arrays.items()
+        if array.shape != places[name].shape
+    ]
+    if wrong:
+        raise ShapeError(f"{what} do not fit the model\n  " + "\n  ".join(wrong))
+    for name, place in places.items():
+        place[...] = arrays[name]
+
+
+def require_precision(precision: Precision, dtype: DType | None = None) -> None:
+    """Raises where bfloat16 is asked for and cannot be had: ``EngineError`` on processors without the instructions,
+    ``OptionError`` for a model in float64."""
+    if precision is Precision.full:
+        return
+    if dtype is DType.float64:
+        raise OptionError(
+            'precision="bfloat16" is for models in float32, this one is in float64\n  help: model.float()'
+        )
+    if settings.current().engine is Engine.COMPILED:
+        targets = import_module("striate.codegen.target")
+        for target in (targets.current(), targets.host()):
+            targets.require_bfloat16(target)
+
+
+def _require(model: object, loss: object, optimizer: object) -> None:
+    """Raises ``OptionError`` for a class given instead of an object of it, a name, and the like."""
+    for name, given, kind, example in (
+        ("model", model, Module, "nn.Sequential(…)"),
+        ("loss", loss, Loss, "nn.CrossEntropyLoss()"),
+        ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
+    ):
+        if not isinstance(given, kind):
+            raise OptionError(
+                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
+            )
+
+
+def _require_limits(capacity: object, max_norm: object) -> None:
+    whole = isinstance(capacity, int | np.integer) and not isinstance(capacity, bool)
+    if capacity is not None and not (whole and cast("int", capacity) >= 1):
+        raise OptionError(f"capacity={capacity!r} must be a whole number of samples, 1 or more")
+    if max_norm is not None and not (isinstance(max_norm, Real) and float(max_norm) > 0):
+        raise OptionError(f"max_norm={max_norm!r} must be a positive number")

@@ -1,0 +1,116 @@
+"""The graph of a training step: the one place that builds it.
+
+    x → model → prediction;  prediction, y → loss → gradients of what is trained
+    and the new contents of running statistics, and what a watch asks for
+
+The step runs it; whoever shows, measures or explains a training builds the same graph here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from striate.errors import OptionError, ShapeError
+from striate.graph.arithmetic import reshape
+from striate.graph.graph import Graph, OutputKind, OutputRole
+from striate.graph.value import DType, N, Shape, TensorType, Value
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter
+from striate.passes.differentiate import differentiate
+from striate.tracing import LayerCall, Trace
+from striate.watch import Observation, observe
+
+LOSS = "loss"
+"""Name of the output that is the loss."""
+
+
+def gradient_name(parameter: str) -> str:
+    """Name of the output that is the gradient of a parameter."""
+    return f"gradient of {parameter}"
+
+
+def statistic_name(state: str) -> str:
+    """Name of the output that is the new contents of a running statistic."""
+    return f"new {state}"
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """A training step as a graph. Its ``roles`` say which output is the loss, which the gradient of which parameter …
+
+    ``trace`` knows the parameters that were read, ``calls`` are those of the model's layers in order, ``prediction`` is
+    the value that the loss compares with the target.
+    """
+
+    graph: Graph
+    trace: Trace
+    prediction: Value
+    calls: tuple[LayerCall, ...]
+    observation: Observation | None
+
+
+def training_graph(
+    model: Module,
+    loss: Loss,
+    x: TensorType,
+    y: TensorType | None = None,
+    *,
+    watch: Collection[str] = (),
+    trained: Collection[str] | None = None,
+) -> TrainingGraph:
+    """Builds the graph of a training step for inputs of the types ``x`` and ``y``.
+
+    Without ``y`` it is the type that the loss expects for the prediction. ``watch`` are patterns of layer paths, as
+    ``TrainingStep.watch`` takes them. ``trained`` names the parameters to differentiate by; without it those that
+    ``requires_grad``. Raises ``ShapeError`` for a model with several outputs, or whose output does not fit ``y``, and
+    ``OptionError`` for unknown names in ``trained``.
+    """
+    with Trace(training=True) as trace:
+        prediction = model(trace.input("x", x))
+        if not isinstance(prediction, Value):
+            raise ShapeError(
+                f"the loss needs a model with one output, its forward returned a {type(prediction).__name__}\n"
+                "  help: return one array, or train a module that returns one of them"
+            )
+        calls = tuple(trace.calls)  # before that of the loss, which is a module too
+        target = loss.target_type(prediction.type) if y is None else y
+        loss.check_shape(target.shape, prediction.shape)
+        value = reshape(loss(prediction, trace.input("y", target)), ())
+        parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
+        gradients = differentiate(value, list(parameters.values()))
+        outputs = {LOSS: value}
+        roles = {LOSS: OutputRole(OutputKind.LOSS)}
+        for name, gradient in zip(parameters, gradients):
+            outputs[gradient_name(name)] = gradient
+            roles[gradient_name(name)] = OutputRole(OutputKind.GRADIENT, name)
+        for name, new in trace.updates.items():
+            outputs[statistic_name(name)] = new
+            roles[statistic_name(name)] = OutputRole(OutputKind.STATISTIC, name)
+        observation = None
+        if watch:
+            observation = observe(_matching(watch), calls, prediction, model.dtype or DType.float32)
+            outputs |= observation.outputs
+            roles |= observation.roles
+        return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+
+
+def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:
+    """The type of a batch of samples of one shape."""
+    batch: Shape = (N, *shape)
+    return TensorType(dtype, batch)
+
+
+def _trained(model: Module, names: Collection[str] | None) -> dict[str, Parameter]:
+    learned = {name: parameter for name, parameter in model.named_state() if parameter.learned}
+    if names is None:
+        return {name: parameter for name, parameter in learned.items() if parameter.requires_grad}
+    if unknown := [name for name in names if name not in learned]:
+        raise OptionError(f"trained={unknown}: not among the parameters {', '.join(learned)}")
+    return {name: parameter for name, parameter in learned.items() if name in names}
+
+
+def _matching(patterns: Collection[str]) -> Callable[[str], bool]:
+    return lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)

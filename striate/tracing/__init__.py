@@ -1,0 +1,22 @@
+"""Tracing: Python functions of symbolic values become graphs, and graphs become functions of arrays."""
+
+from striate.tracing.function import CompiledFunction, compile, value_and_grad
+from striate.tracing.operations import Operations
+from striate.tracing.program import FunctionCache, TracedFunction
+from striate.tracing.trace import (
+    KEY,
+    LayerCall,
+    Trace,
+    TracedArray,
+    TracedModule,
+    active_trace,
+    array_type,
+    current_trace,
+)
+from striate.tracing.tree import contains_value, output_values
+
+__all__ = [
+    "compile", "value_and_grad", "CompiledFunction", "Operations",
+    "Trace", "TracedArray", "TracedModule", "LayerCall", "current_trace", "active_trace", "array_type", "KEY",
+    "TracedFunction", "FunctionCache", "contains_value", "output_values",
+]  # fmt: skip

@@ -1,0 +1,153 @@
+"""``compile`` and ``value_and_grad``: functions of operations, traced and compiled for each kind of call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from striate.engine import prepare
+from striate.errors import DTypeError, OptionError, ShapeError, TracingError
+from striate.graph import arithmetic
+from striate.graph.array import native
+from striate.graph.value import Array, TensorType, Value
+from striate.passes.differentiate import differentiate
+from striate.tracing.program import FunctionCache, TracedFunction
+from striate.tracing.trace import Trace, array_type
+from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_values, rebuild_tree, tree_structure
+
+
+class CompiledFunction:
+    """A function of operations, traced and compiled for each combination of shapes that it is called with.
+
+    ``scalars`` says whether NumPy's floats are arrays of shape (); otherwise they are static, as Python's numbers are.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], batched: bool, capacity: int | None, limit: int, scalars: bool = True
+    ) -> None:
+        self._function = function
+        self._scalars = scalars
+        self._batched = batched
+        self._capacity = capacity
+        self._programs = FunctionCache(limit)
+        wraps(function)(self)
+
+    def __repr__(self) -> str:
+        return f"compiled({getattr(self._function, '__qualname__', self._function)})"
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if contains_value((arguments, options)):
+            return self._function(*arguments, **options)  # inside another trace: part of that graph
+        leaves = self._leaves(arguments, options)
+        arrays = {name: native(leaf, name) for name, leaf in leaves if _is_array(leaf)}
+        static = tuple((name, leaf.__class__, leaf) for name, leaf in leaves if not _is_array(leaf))
+        types = tuple((name, array_type(array, name, self._batched)) for name, array in arrays.items())
+        key = (types, _hashable(static), tree_structure((arguments, options)))
+        n = self._batch_size(arrays)
+        program = self._programs.find(key)
+        if program is None or program.outdated:
+            program = self._programs.keep(key, self._build(arguments, options, dict(types), n))
+        return program(arrays, n)
+
+    def _leaves(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Leaf]:
+        leaves = [*flatten_tree(arguments, "argument"), *flatten_tree(options, "")]
+        if self._scalars:
+            leaves = [(name, np.asarray(leaf) if _is_float(leaf) else leaf) for name, leaf in leaves]
+        return leaves
+
+    def _batch_size(self, arrays: Mapping[str, Array]) -> int:
+        if not self._batched:
+            return 1
+        sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
+        if len(set(sizes.values())) > 1:
+            raise ShapeError(f"the arrays have different numbers of samples: {sizes}")
+        return next(iter(sizes.values()), 1)
+
+    def _build(
+        self, arguments: tuple[Any, ...], options: dict[str, Any], types: Mapping[str, TensorType], n: int
+    ) -> TracedFunction:
+        with Trace() as trace:
+            leaves = [
+                trace.input(name, types[name]) if name in types else leaf
+                for name, leaf in self._leaves(arguments, options)
+            ]
+            traced, named = rebuild_tree((arguments, options), leaves)
+            outputs = self._function(*traced, **named)
+            graph = trace.graph(output_values(outputs), trace.updates)
+        bindings = trace.bindings()
+        executable = prepare(graph, bindings, {}, self._capacity or n, arenas=trace.arenas(), keep_packed=True)
+        models = tuple((model, model.version) for model, path in trace.paths.items() if not path)
+        return TracedFunction(graph, executable, outputs, tuple(trace.checks), models)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, np.floating)
+
+
+def _is_array(leaf: object) -> TypeGuard[Array]:
+    return isinstance(leaf, np.ndarray)
+
+
+def _hashable(static: tuple[Any, ...]) -> object:
+    try:
+        hash(static)
+    except TypeError:
+        unhashable = [name for name, _, leaf in static if leaf.__hash__ is None]
+        raise TracingError(f"arguments {unhashable} are neither arrays nor hashable") from None
+    return static
+
+
+def compile(
+    function: Callable[..., Any], *, batched: bool = False, capacity: int | None = None, programs: int = 16
+) -> CompiledFunction:
+    """Compiles any function of ``st.ops``, operators and layers: arrays in, arrays out.
+
+    The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments, where
+    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers static; at most ``programs``
+    compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from call to call
+    without compiling again; ``capacity`` is the largest N planned for.
+
+        smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
+
+    Arrays may have any strides, byte order and real type (``graph.array.native``). Raises ``OptionError`` for limits
+    that are not whole numbers of at least 1, ``DTypeError`` for arrays that hold no real numbers, and ``TracingError``
+    for a function that depends on values which exist only when the program runs.
+    """
+    if not callable(function):
+        raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
+    for name, limit in (("capacity", capacity), ("programs", programs)):
+        if limit is not None and (not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 1):
+            raise OptionError(f"{name}={limit!r} must be a whole number, 1 or more")
+    return CompiledFunction(function, batched, capacity, programs)
+
+
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> CompiledFunction:
+    """A function that returns (value, gradients) of a function which returns one number.
+
+    The gradients have the nesting of the argument (of a tuple of arguments, where ``argnums`` is a sequence).
+
+        value, (dx, dw) = st.value_and_grad(loss_function, argnums=(0, 1))(x, w)
+    """
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def differentiated(*arguments: Any, **options: Any) -> Any:
+        if any(index >= len(arguments) or index < -len(arguments) for index in chosen):
+            raise OptionError(f"argnums={argnums} but the function was called with {len(arguments)} arguments")
+        loss = function(*arguments, **options)
+        if not isinstance(loss, Value):
+            raise TracingError(
+                f"value_and_grad needs a function that returns one traced number, not {loss!r}\n"
+                "  help: differentiate by arrays, np.float32(3.0) rather than 3.0, and compute with st.ops"
+            )
+        trees = tuple(arguments[index] for index in chosen)
+        leaves = [leaf for _, leaf in flatten_tree(trees, "")]
+        wrong = next((leaf for leaf in leaves if not (isinstance(leaf, Value) and leaf.dtype.is_float)), None)
+        if wrong is not None:
+            raise DTypeError(f"value_and_grad differentiates float arrays, not {wrong!r}\n  help: x.astype(np.float32)")
+        gradients = rebuild_tree(trees, list(differentiate(loss, leaves)))
+        return arithmetic.reshape(loss, ()), gradients[0] if isinstance(argnums, int) else gradients
+
+    return compile(differentiated)

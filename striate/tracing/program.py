@@ -1,0 +1,66 @@
+"""A traced function with its executable, and a bounded number of them by key."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from striate.engine import Executable
+from striate.graph.graph import Graph
+from striate.graph.value import Array, Value
+from striate.tracing.trace import TracedModule
+from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
+
+
+@dataclass(frozen=True)
+class TracedFunction:
+    """A traced function that is ready to run: arrays in, nested arrays out."""
+
+    graph: Graph
+    executable: Executable
+    outputs: Tree
+    checks: Sequence[Callable[[int], None]]
+    models: Sequence[tuple[TracedModule, int]] = ()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a model in it has another structure, or memory elsewhere, than when it was traced."""
+        return any(model.version != version for model, version in self.models)
+
+    def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
+        for verify in self.checks:
+            verify(n)
+        found = self.executable.run(arrays, n)
+        if isinstance(self.outputs, Value):
+            return found["out"]
+        leaves: list[Any] = [
+            found[name] if isinstance(leaf, Value) else leaf for name, leaf in flatten_tree(self.outputs, "out")
+        ]
+        return rebuild_tree(self.outputs, leaves)
+
+
+class FunctionCache:
+    """A bounded number of traced functions by key; the one unused for longest leaves first."""
+
+    def __init__(self, limit: int = 16) -> None:
+        self._limit = limit
+        self._functions: OrderedDict[object, TracedFunction] = OrderedDict()
+
+    def find(self, key: object) -> TracedFunction | None:
+        """The function for a key."""
+        found = self._functions.get(key)
+        if found is not None:
+            self._functions.move_to_end(key)
+        return found
+
+    def keep(self, key: object, function: TracedFunction) -> TracedFunction:
+        """Remembers a function."""
+        self._functions[key] = function
+        if len(self._functions) > self._limit:
+            self._functions.popitem(last=False)
+        return function
+
+    def __len__(self) -> int:
+        return len(self._functions)

@@ -1,0 +1,195 @@
+"""``Trace``: the surroundings of one traced run.
+
+An ordinary Python function, run once on symbolic values, becomes a graph. Meanwhile the trace records which parameters
+and states were read, which states get new contents, which arrays the function closed over, and the layers that were
+called so far (for error messages, summaries and watches).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from striate.errors import TracingError
+from striate.graph import arithmetic
+from striate.graph.array import known_dtype, native
+from striate.graph.check import check
+from striate.graph.graph import Graph, Input, OutputRole, Parameter, State
+from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
+from striate.runtime.state import StateArena
+
+KEY = "key"
+"""Name of the int64 input that random operations draw from."""
+
+
+class TracedArray(Protocol):
+    """What a trace needs to know of a parameter or buffer that a layer owns."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is a parameter (else a state)."""
+        ...
+
+    @property
+    def type(self) -> TensorType:
+        """Dtype and shape, both known."""
+        ...
+
+    @property
+    def arena(self) -> StateArena | None:
+        """The arena that holds it."""
+        ...
+
+    def materialized(self) -> Array:
+        """The array itself, inside the state arena of its model; placed there if it was not."""
+        ...
+
+
+class TracedModule(Protocol):
+    """What a trace needs to know of a module."""
+
+    @property
+    def version(self) -> int:
+        """Grows when its structure, an option or its memory changes."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a layer during a trace. ``layer`` is the ``nn.Module``, which this floor does not know."""
+
+    path: str
+    layer: Any
+    inputs: tuple[Value, ...]
+    output: Value
+    is_leaf: bool
+
+
+_active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
+
+
+class Trace:
+    """The surroundings of one traced run; use as a context manager.
+
+    ``names`` and ``paths`` are the dotted names of parameters and modules as seen from the model that is traced.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self.training = training
+        self.names: dict[TracedArray, str] = {}
+        self.paths: dict[TracedModule, str] = {}
+        self.inputs: dict[str, Value] = {}
+        self.parameters: dict[str, TracedArray] = {}
+        self.updates: dict[str, Value] = {}
+        self.counters: list[TracedArray] = []
+        self.captured: dict[str, Array] = {}
+        self.calls: list[LayerCall] = []
+        self.checks: list[Callable[[int], None]] = []
+        self.undo: list[Callable[[], None]] = []
+        self.explained: list[Exception] = []
+        self.streams = 0
+        self._read: dict[TracedArray, Value] = {}
+        self._captured_values: dict[tuple[int, DType | None], tuple[Array, Value]] = {}
+        self._tokens: tuple[Token[Trace | None], Token[arithmetic.Capture | None]] | None = None
+
+    def __enter__(self) -> Trace:
+        self._tokens = _active.set(self), arithmetic.capture.set(self.capture)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._tokens is not None:
+            trace_token, capture_token = self._tokens
+            _active.reset(trace_token)
+            arithmetic.capture.reset(capture_token)
+        if kind is not None:
+            for restore in reversed(self.undo):  # sizes inferred from an input that did not fit are forgotten
+                restore()
+
+    def input(self, name: str, type: TensorType) -> Value:
+        """A plain input of the graph; asking twice for one name gives the same value."""
+        if name not in self.inputs:
+            self.inputs[name] = Input(name, type)()
+        return self.inputs[name]
+
+    def key(self) -> tuple[Value, int]:
+        """The input that random operations draw from, and a number that no other operation of this trace has."""
+        self.streams += 1
+        return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
+
+    def read(self, parameter: TracedArray) -> Value:
+        """The value of a parameter or state; a state that was updated earlier in this trace reads as updated."""
+        if parameter not in self._read:
+            name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
+            while name in self.inputs:
+                name += "'"  # two models inside one function may use the same names
+            self.names[parameter] = name
+            source = Parameter if parameter.learned else State
+            self._read[parameter] = self.inputs[name] = source(name, parameter.type)()
+            self.parameters[name] = parameter
+        return self._read[parameter]
+
+    def update(self, state: TracedArray, value: Value) -> None:
+        """Gives a state new contents, to be committed when the step succeeds."""
+        self.read(state)
+        self._read[state] = value
+        self.updates[self.names[state]] = value
+
+    def capture(self, array: Array, dtype: DType | None = None) -> Value:
+        """The value of an array that the traced function closed over, converted to ``dtype`` where one is given.
+
+        Its contents are those of the moment: writing into the array later changes no program.
+        """
+        known = self._captured_values.get((id(array), dtype))
+        if known is not None:
+            return known[1]
+        name = f"constant.{len(self.captured)}"
+        contents = native(array, "an array that the function closes over")
+        kept = contents.astype(contents.dtype if dtype is None else dtype.numpy, order="C")  # a copy of our own
+        self.captured[name] = kept
+        value = self.input(name, TensorType(dtype_of(kept.dtype), kept.shape))
+        self._captured_values[id(array), dtype] = (array, value)
+        return value
+
+    def graph(
+        self,
+        outputs: Mapping[str, Value],
+        updates: Mapping[str, Value] | None = None,
+        roles: Mapping[str, OutputRole] | None = None,
+    ) -> Graph:
+        """The traced graph."""
+        return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
+
+    def bindings(self) -> dict[str, Array]:
+        """The arrays of everything that was read; models that were not used before get their memory now."""
+        for parameter in self.parameters.values():
+            parameter.materialized()  # placing one model may move what another shares: place all before binding any
+        return {name: parameter.materialized() for name, parameter in self.parameters.items()}
+
+    def arenas(self) -> tuple[StateArena, ...]:
+        """The arenas of everything that was read, once ``bindings`` has placed it."""
+        found = {id(one.arena): one.arena for one in self.parameters.values() if one.arena is not None}
+        return tuple(found.values())
+
+
+def current_trace() -> Trace | None:
+    """The innermost trace, or None outside of any."""
+    return _active.get()
+
+
+def active_trace(what: str) -> Trace:
+    """The innermost trace; raises ``TracingError`` outside of any."""
+    trace = _active.get()
+    if trace is None:
+        raise TracingError(f"{what} works only inside a traced function\n  help: call it in a function for st.compile")
+    return trace
+
+
+def array_type(array: Array, name: str, batched: bool) -> TensorType:
+    """The type of an array as a graph input; ``batched`` makes axis 0 the symbolic N."""
+    shape: Shape = (N, *array.shape[1:]) if batched and array.ndim else array.shape
+    return TensorType(dtype_of(known_dtype(array, name)), shape)

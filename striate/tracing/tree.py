@@ -1,0 +1,56 @@
+"""Nested tuples, lists and dicts of arrays or traced values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from striate.graph.value import Value
+
+Tree = Any
+"""Tuples, lists and dicts, nested in any way, around leaves of any type."""
+Leaf = tuple[str, Any]
+
+
+def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
+    """(name, leaf) pairs in order: ``x``, ``x.0``, ``x.weight`` …"""
+    if isinstance(tree, dict):
+        items = [(str(key), value) for key, value in cast("dict[object, Any]", tree).items()]
+    elif isinstance(tree, (tuple, list)):
+        items = [(str(index), value) for index, value in enumerate(cast("Sequence[Any]", tree))]
+    else:
+        return [(name, tree)]
+    return [leaf for key, value in items for leaf in flatten_tree(value, f"{name}.{key}" if name else key)]
+
+
+def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
+    """The same nesting around other leaves, which are consumed from the front of the list."""
+    if isinstance(tree, dict):
+        return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
+    if isinstance(tree, list):
+        return [rebuild_tree(value, leaves) for value in cast("list[Any]", tree)]
+    if isinstance(tree, tuple):
+        items = tuple(rebuild_tree(value, leaves) for value in cast("tuple[Any, ...]", tree))
+        make = getattr(cast("Any", tree), "_make", None)  # of a named tuple
+        return items if make is None else make(items)
+    return leaves.pop(0)
+
+
+def tree_structure(tree: Tree) -> object:
+    """A hashable description of the nesting."""
+    if isinstance(tree, dict):
+        return ("dict", *((key, tree_structure(value)) for key, value in cast("dict[object, Any]", tree).items()))
+    if isinstance(tree, (tuple, list)):
+        items = cast("Sequence[Any]", tree)
+        return (type(items).__name__, *(tree_structure(value) for value in items))
+    return "leaf"
+
+
+def contains_value(tree: Tree) -> bool:
+    """Whether a traced value is among the leaves."""
+    return any(isinstance(leaf, Value) for _, leaf in flatten_tree(tree, ""))
+
+
+def output_values(tree: Tree) -> dict[str, Value]:
+    """The traced values among the leaves of a function's result: ``out``, ``out.0``, ``out.loss`` …"""
+    return {name: leaf for name, leaf in flatten_tree(tree, "out") if isinstance(leaf, Value)}
