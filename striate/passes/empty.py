@@ -28,4 +28,4 @@ def without_empty(graph: Graph) -> Graph:
         graph = rewrite(graph, replace)
     outputs = {name: value for name, value in graph.outputs.items() if not is_empty(value)}
     updates = {name: value for name, value in graph.updates.items() if not is_empty(value)}
-    return Graph(graph.inputs, outputs, updates, graph.captured)
+    return Graph(graph.inputs, outputs, updates, graph.captured, graph.roles)
