@@ -315,7 +315,7 @@ named = st.models.build("lenet5", channels=1, classes=3, activation="hard_tanh")
 own = nn.Sequential(nn.Conv2d(1, 4, 3), nn.RMSNorm(4), nn.NormPool2d(2), nn.Flatten(), nn.Linear(None, 3))
 line = nn.Sequential(nn.Flatten(), nn.Linear(None, 1))
 structure = {name: Structure.of(model, shape) for name, model in (("named", named), ("own", own))}
-rule = chosen_optimizer("sign_sgd", None, 0.9, 0.0, optim.ConstantSchedule())
+rule = chosen_optimizer("sign_sgd", None, None, 0.0, optim.ConstantSchedule())
 found = {
     "losses": [
         step(named, nn.CrossEntropyLoss(), rule, x, y), step(own, nn.CrossEntropyLoss(), rule, x, y),
@@ -429,6 +429,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
     # the beginning of a path: (why, the names)
     "cli/": ("what is trained on the command line classifies pictures", {"CrossEntropyLoss", "Standardization"}),
     "cli/peers.py": ("containers are structure, which every framework has", {"Sequential", "Residual"}),
+    "data/standardizer.py": ("a fitted standardizer makes the layer that applies it", {"Standardization"}),
     "data/filters.py": ("a bank of filters is handed over as a convolution", {"Conv2d"}),
     "doctor/": (
         "remedies change layers; what is standardized, and whether labels are compared with scores, is asked for",

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from striate.cli.report import output, say_json, say_note
 from striate.data import Split, open_dataset
+from striate.data.standardizer import standardizer_of
 from striate.doctor import Finding, Findings, posthoc
 from striate.errors import OptionError, StriateError
 from striate.models import MODELS, build
 from striate.persistence import load
 from striate.train.history import Epoch
-from striate.train.outliers import standardizer_of
 from striate.train.run import MODEL_FILE, Run, read_run
 
 

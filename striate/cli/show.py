@@ -10,13 +10,14 @@ from rich.text import Text
 
 from striate.cli.evaluate import model_path
 from striate.cli.report import output, say_note
-from striate.dtypes import precision_of
+from striate.dtypes import DType, precision_of
 from striate.errors import OptionError, unknown_option
 from striate.models import MODELS, build
+from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.persistence import LoadedModel, load
-from striate.report.graphs import as_in_a_step, training_graph
 from striate.show import Stage, stage_of, stage_text
+from striate.step import batch_type, training_graph
 
 _GREY = ("first_cnn", "lenet5")
 
@@ -32,18 +33,18 @@ def show(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16, from the stage simplified on.")] = "float32",
 ) -> None:
     """Print the training of a network as the compiler sees it: as graph, as fused loops, as memory, as program."""
-    wanted = stage_of(stage)
+    chosen = stage_of(stage)
     network, sizes = opened(model, shape, classes)
     if isinstance(network, LoadedModel):
         say_note(
             "a saved model holds the graph that predicts: shown is how that would be trained further, "
             "its statistics fixed and without dropout"
         )
-    graph = training_graph(network, sizes, wanted is not Stage.traced)
-    if wanted not in (Stage.traced, Stage.differentiated):
-        graph = as_in_a_step(graph)
+    x = batch_type(sizes, network.dtype or DType.float32)
+    trained = () if chosen is Stage.traced else None
+    graph = training_graph(network, CrossEntropyLoss(), x, trained=trained).graph
     layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
-    text = stage_text(graph, wanted, batch_size, layers, precision_of(precision))
+    text = stage_text(graph, chosen, batch_size, layers, precision_of(precision))
     console = output()
     if console.is_terminal:
         console.print(coloured(text), soft_wrap=True, end="")

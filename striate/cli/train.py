@@ -197,7 +197,7 @@ def chosen_optimizer(
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
-    known = {one.name for one in fields(kind)}
+    known = [one.name for one in fields(kind)]
     given = {"momentum": momentum, "weight_decay": weight_decay or None}
     options: dict[str, Any] = {"momentum": MOMENTUM} if "momentum" in known else {}
     options |= {option: value for option, value in given.items() if value is not None}

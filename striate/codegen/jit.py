@@ -274,9 +274,11 @@ class Kernels:
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
         """The kernels of all sources, loaded.
 
-        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded.
+        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded or where this
+        computer cannot run code for the target.
         """
         chosen = target or targets.current()
+        targets.assert_runs_here(chosen)
         requested = {source.key: source for source in sources}
         with self._lock:
             found: dict[str, Library] = {}  # holds every library from now on

@@ -105,9 +105,9 @@ class Dataset:
 
 
 def require_dataset(data: object, what: str = "data") -> None:
-    """Raises ``DataError`` for what is not a data set."""
+    """Raises ``OptionError`` for what is not a data set."""
     if not isinstance(data, Dataset):
-        raise DataError(
+        raise OptionError(
             f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
         )
 

@@ -43,7 +43,7 @@ def batches(
     A short last batch would give its few samples more weight than all others, and its statistics would spoil the
     running statistics of batch normalization (a batch of two lowered a held-out accuracy of 98 % to 64 %).
 
-    Raises, at once, ``OptionError`` unless batch_size ≥ 1 and 0 ≤ seed, epoch < 2⁶⁴, ``DataError`` for what is not a
+    Raises, at once, ``OptionError`` unless batch_size ≥ 1 and 0 ≤ seed, epoch < 2⁶⁴, and for what is not a
     ``Dataset``.
 
     >>> [len(batch.y) for batch in batches(load_digits("test"), 100)]

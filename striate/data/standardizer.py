@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import as_array, check_finite, chunks, require_real
 from striate.errors import DataError, ModelFileError, ShapeError
+from striate.nn.module import Module
 from striate.nn.standardization import Standardization
 from striate.options import number
 
@@ -166,6 +167,15 @@ class Standardizer:
                 f"  expected: (N, {count}) or (N, {count}, positions…)"
             )
         return _as_floats(numbers)
+
+
+def standardizer_of(model: Module) -> Standardizer | None:
+    """The standardizer that a model applies to its inputs; None if it has none."""
+    found = model.standardizer
+    if isinstance(found, Standardization):
+        state = found.own_state()
+        return Standardizer(state["mean"].data, state["sigma"].data, found.epsilon)
+    return found if isinstance(found, Standardizer) else None
 
 
 def _exact(name: str, values: npt.ArrayLike) -> Floats:

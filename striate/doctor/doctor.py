@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
-from striate.data.standardizer import Standardizer
+from striate.data.standardizer import standardizer_of
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
 from striate.doctor.ranking import ranked
@@ -33,8 +33,6 @@ from striate.doctor.structure import Structure, as_drawn
 from striate.doctor.training_trace import Probe, Silence, TrainingTrace
 from striate.errors import StriateError
 from striate.nn.loss import Loss
-from striate.nn.module import Module
-from striate.nn.standardization import Standardization
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -53,7 +51,7 @@ class Doctor:
     them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
     the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
 
-    Raises ``OptionError`` for a step of another type, ``DataError`` for a data set of another type.
+    Raises ``OptionError`` for a step or a data set of another type.
     """
 
     def __init__(
@@ -104,7 +102,7 @@ class Doctor:
         trace, setup = self.trace, self.trace.setup
         if setup.train_set is None:
             return []
-        standardizer = _standardizer_of(setup.model)
+        standardizer = standardizer_of(setup.model)
         trace.data = Sample.of(setup.train_set, standardizer)
         if setup.validation is not None:
             trace.validation = Sample.of(setup.validation, standardizer)
@@ -215,7 +213,7 @@ class Doctor:
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
             batch = Dataset(x, labels, name="first batch", channels_first=True)
-            trace.data = Sample.of(batch, _standardizer_of(trace.setup.model))
+            trace.data = Sample.of(batch, standardizer_of(trace.setup.model))
         except StriateError:
             return  # the step reports the error
         if labelled:
@@ -336,14 +334,6 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
         std=float(z.std(axis=0).mean()),
         squashed=bool((z >= 0).all() and np.allclose(z.sum(axis=1), 1, atol=1e-4)),
     )
-
-
-def _standardizer_of(model: Module) -> Standardizer | None:
-    found = model.standardizer
-    if isinstance(found, Standardization):
-        parameters = found.own_state()
-        return Standardizer(parameters["mean"].data, parameters["sigma"].data, found.epsilon)
-    return found if isinstance(found, Standardizer) else None
 
 
 def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:

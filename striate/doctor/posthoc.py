@@ -35,7 +35,7 @@ def posthoc(
 ) -> Findings:
     """The findings of the rules that need no watch. ``network`` has the layers where ``model`` was loaded as a graph.
 
-    Raises ``OptionError`` for a model of another type, ``DataError`` for a data set of another type.
+    Raises ``OptionError`` for a model or a data set of another type.
     """
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
     for name, dataset in (("train_set", train_set), ("validation", validation)):

@@ -21,7 +21,7 @@ from striate.errors import DTypeError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
-from striate.graph.value import Array, DType, Shape, TensorType, Value, operators, shape_text
+from striate.graph.value import Array, Dim, DType, Shape, TensorType, Value, operators, shape_text
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
@@ -29,7 +29,7 @@ def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
-    result: list[Any] = [1] * rank
+    result: list[Dim] = [1] * rank
     for shape in shapes:
         if len(shape) not in (0, rank):
             raise ShapeError(f"{where()}: ranks differ: {', '.join(shape_text(s) for s in shapes)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind, Op
@@ -34,11 +35,7 @@ def _rules(graph: Graph) -> Iterator[tuple[str, str, Callable[[Array], None]]]:
             if isinstance(source.node.op, Input):
                 types = tuple(value.type for value in node.inputs)
                 rule = f"{place} of {types[:2]}"
-                yield (
-                    source.node.op.name,
-                    rule,
-                    lambda array, op=node.op, types=types: op.require_contents(array, types),
-                )
+                yield source.node.op.name, rule, partial(_require, node.op, types)
 
 
 def _require(op: Op, types: tuple[TensorType, ...], array: Array) -> None:

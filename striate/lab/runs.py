@@ -113,7 +113,7 @@ class Entry:
         if self.run is not None and self.story.latest is None:
             told["epochs"] = list(self.run.history.get("epochs", []))
             told["end"] = {"kind": "end", "finished": self.run.finished}
-            told["findings"] = [finding_event(one) for one in getattr(self.run, "findings", [])]
+            told["findings"] = [finding_event(one) for one in self.run.findings]
         return told
 
 

@@ -144,14 +144,7 @@ class CrossEntropyLoss(Loss):
 
 
 def _no_integers(labels: Array) -> str:
-    """What is wrong with labels that are not integers: the first that is not a whole number, else their dtype."""
-    if labels.dtype.kind in "fb" and labels.ndim > 1 and labels.shape[1] > 1:
-        ones = np.count_nonzero(labels, axis=1) == 1
-        if ones.all() and labels.max() == 1:
-            return (
-                f"labels are one-hot, {labels.dtype} {labels.shape}; they must be class numbers\n"
-                "  help: y.argmax(axis=1)"
-            )
+    """What is wrong with labels that are not integers: the first that is not a whole number, else only their dtype."""
     if labels.dtype.kind == "f":
         fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
         if len(fractions):
@@ -162,11 +155,17 @@ def _no_integers(labels: Array) -> str:
                 "  help: class numbers, or MSELoss for targets that are measured"
             )
     if labels.dtype.kind in "fb":
-        return (
-            f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n"
-            "  help: y.astype(np.int64), if they count classes"
-        )
+        cure = "y.argmax(axis=1), since they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
+        return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
     return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
+
+
+def _are_one_hot(labels: Array) -> bool:
+    """Whether there is a 1 for each sample and position on axis 1, and otherwise 0."""
+    if labels.ndim < 2 or labels.shape[1] < 2:
+        return False
+    ones = labels == 1
+    return bool((ones | (labels == 0)).all() and (ones.sum(axis=1) == 1).all())
 
 
 class MSELoss(Loss):

@@ -201,6 +201,8 @@ class Greater(Binary):
 class IsFinite(Elementwise):
     """y = 1 where x is a finite number, 0 where it is NaN or infinite"""
 
+    fractional: ClassVar[bool] = True
+
     def reference(self, x: Array) -> Array:
         return np.isfinite(x).astype(x.dtype)
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
@@ -82,7 +84,7 @@ class DropoutMask(Op):
             raise shape_error(self, f"needs a batch, got {x}", "give values of shape (N, …)")
         return (x,)
 
-    def emit_at(self, k: Any, place: Any, key: Any) -> Any:
+    def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
         """The mask at a place; x is not read."""
         low, high = halves(k, key)
         rows = row_words(low, high, self.stream_word, index_word(k, place.n))

@@ -52,7 +52,7 @@ def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) 
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}
-    laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured), options)
+    laid_out = layout(Graph(graph.inputs, outputs, graph.updates, graph.captured, graph.roles), options)
     chosen = _chosen(laid_out, options)
     readers: dict[Value, Value] = {}
 

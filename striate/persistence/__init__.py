@@ -17,12 +17,11 @@ from typing import cast
 import numpy as np
 
 from striate.data.dataset import class_names
-from striate.data.standardizer import Standardizer
+from striate.data.standardizer import Standardizer, standardizer_of
 from striate.errors import ModelFileError, OptionError, ShapeError, StriateError
 from striate.graph.graph import Graph, Input
 from striate.graph.value import DType, N, TensorType, Value
 from striate.nn.module import Module
-from striate.nn.standardization import Standardization
 from striate.options import path as checked_path
 from striate.options import require_instance, whole_number
 from striate.persistence.atomic import write_atomically
@@ -112,7 +111,7 @@ def save(
     if clash := [name for name in graph.captured if name in state]:
         raise ModelFileError(f"the name {clash[0]!r} is used twice")
     names = _names_of_outputs(graph, classes if classes is not None else getattr(model, "classes", ()))
-    standardizer = _standardizer_of(model)
+    standardizer = standardizer_of(model)
     document = {
         "version": FORMAT_VERSION,
         "striate": VERSION,
@@ -146,15 +145,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _standardizer_of(model: Module) -> Standardizer | None:
-    found = model.standardizer
-    if isinstance(found, Standardizer) or found is None:
-        return found
-    if isinstance(found, Standardization):
-        return Standardizer(np.asarray(found.mean), np.asarray(found.sigma), found.epsilon)
-    return None
 
 
 def load(path: str | Path) -> LoadedModel:

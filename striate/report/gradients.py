@@ -85,7 +85,7 @@ def _some(items: list[Any], most: int) -> list[Any]:
     return items if len(items) <= most else [items[int(place)] for place in np.linspace(0, len(items) - 1, most)]
 
 
-def _figure(layer: Any, name: str) -> float:
+def _figure(layer: object, name: str) -> float:
     found = numbers_of(cast("dict[str, Any]", layer), name) if isinstance(layer, dict) else None
     return found[0] if found else math.nan
 

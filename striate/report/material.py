@@ -17,13 +17,15 @@ from striate.data.picture import read_picture
 from striate.errors import OptionError, StriateError
 from striate.graph.graph import Graph
 from striate.graph.text import graph_text
+from striate.graph.value import DType
 from striate.insight import Mistake, worst_mistakes
 from striate.models import MODELS, build
+from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.nn.standardization import Standardization
 from striate.persistence import LoadedModel, load, predict_graph
 from striate.report.anatomy import Block, blocks_of
-from striate.report.graphs import as_in_a_step, training_graph
+from striate.step import batch_type, training_graph
 from striate.train.record import read_progress
 from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
@@ -86,7 +88,8 @@ class Material:
         """The graph of a step of the training, where the network is known as it was built."""
         if self.network is None or self.outputs < 2:
             return None
-        return as_in_a_step(training_graph(self.network, self.model.input_shape, True))
+        x = batch_type(self.model.input_shape, self.network.dtype or DType.float32)
+        return training_graph(self.network, CrossEntropyLoss(), x).graph
 
     @cached_property
     def mistakes(self) -> list[Mistake]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from striate.report.html import Markup, element, joined
 from striate.report.material import Material
@@ -62,12 +64,12 @@ def _words(line: str) -> list[Markup | str]:
     return [part for word in words for part in (word, " ")][:-1]
 
 
-def _value(value: Any) -> Markup | str:
+def _value(value: object) -> Markup | str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _few(name: str, numbers: Any) -> str:
+def _few(name: str, numbers: npt.NDArray[np.floating]) -> str:
     shown = ", ".join(f"{float(one):.4g}" for one in numbers[:4])
     return f"{name} = {shown}{' …' if len(numbers) > 4 else ''}"

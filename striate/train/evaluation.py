@@ -89,8 +89,7 @@ def evaluate(
     ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
     report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy.
     ``after_batch`` is called with the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs
-    are not one number for each class, ``OptionError`` or ``DataError`` for what is not a model, a loss, a batch size or
-    a data set.
+    are not one number for each class, ``OptionError`` for what is not a model, a data set, a loss or a batch size.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)

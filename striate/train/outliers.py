@@ -6,19 +6,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from striate.data.standardizer import Standardizer
+from striate.data.standardizer import standardizer_of
 from striate.nn.module import Module
-from striate.nn.standardization import Standardization
 
 Array = npt.NDArray[Any]
-
-
-def standardizer_of(model: Module) -> Standardizer | None:
-    """What a model standardizes its inputs with."""
-    found = model.standardizer
-    if isinstance(found, Standardization):
-        return Standardizer(found.mean, found.sigma, found.epsilon)  # pyright: ignore[reportArgumentType]
-    return found if isinstance(found, Standardizer) else None
 
 
 def outlier_warning(model: Module, images: Array, name: str) -> str | None:

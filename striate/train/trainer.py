@@ -89,7 +89,7 @@ class Trainer:
     def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
 
-        Raises ``OptionError`` for a number of epochs below 1, ``DataError`` for what is not a data set,
+        Raises ``OptionError`` for a number of epochs below 1 and for what is not a data set,
         ``NonFiniteError`` with the remedy where the training breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after
         the step that was running: the model is then as that step left it.
         """

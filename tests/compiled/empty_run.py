@@ -1,6 +1,6 @@
 """Every operation and its gradient on 0 samples and on 1, on guarded pages.
 
-    python -m tests.compiled.empty_run TARGET NAME…
+    python -m tests.compiled.empty_run TARGET quick|all NAME…
 
 A kernel that leaves its operands ends the process; the last line then says which problem it was.
 """
@@ -34,12 +34,15 @@ def with_samples(sample: Sample, n: int) -> Sample:
     return replace(sample, arrays=tuple(map(cut, sample.arrays)))
 
 
-def problems(name: str, n: int) -> Iterator[Problem]:
-    """Forward and backward, N known and N symbolic; what is refused by name is left out."""
+def problems(name: str, n: int, everything: bool) -> Iterator[Problem]:
+    """Forward and backward, float32 and float64, N known and N symbolic; what is refused by name is left out.
+
+    Unless ``everything`` is asked for, each sample in one of these variants.
+    """
+    variants = list(itertools.product((DType.float32, DType.float64), (True, False)))
     for number, sample in enumerate(samples(name)):
         cut = with_samples(sample, n)
-        variants = list(itertools.product((DType.float32, DType.float64), (True, False)))
-        for dtype, symbolic in variants if n == 0 else variants[number % 4 :: 4]:
+        for dtype, symbolic in variants if everything and n == 0 else variants[number % 4 :: 4]:
             for make in (forward, backward):
                 try:
                     problem = make(cut, dtype, symbolic)
@@ -50,22 +53,30 @@ def problems(name: str, n: int) -> Iterator[Problem]:
                     yield replace(problem, n=n)
 
 
-def main(target: str, names: list[str]) -> None:
-    """Runs the problems of ``names``."""
+def check(problem: Problem, name: str) -> None:
+    """The problem on both kinds of guarded pages, on one thread and two, and with capacity to spare."""
+    found: dict[str, Array] = {}
+    for side, threads in zip(Side, (1, 2), strict=True):
+        print(f"{name}: {problem.label}, {problem.n} samples, {side.value}", flush=True)
+        settings.override(threads=threads)
+        found = on_guarded_pages(problem, side).run()
+        if problem.n == 0:  # of one sample other tests compare the values
+            assert_close(found, problem.expected(), problem.label)
+    assert_same_bits(problem.run(capacity=problem.n + 3), found, "with capacity to spare")
+    if problem.arrays["x0"].size == 0 and OPERATIONS[name].kind is not Kind.SIZE:
+        for output, array in found.items():
+            assert not np.any(np.nan_to_num(array, neginf=0)), f"{problem.label}: {output} is {array}"
+
+
+def main(target: str, extent: str, names: list[str]) -> None:
+    """Runs the problems of ``names``; those of one sample only where ``extent`` is "all"."""
     faulthandler.enable()
-    for name, n in itertools.product(names, (0, 1)):
-        for problem in problems(name, n):
-            for side, threads in zip(Side, (1, 2), strict=True):
-                print(f"{name}: {problem.label}, {n} samples, {side.value}", flush=True)
-                settings.override(target=target, threads=threads)
-                found = on_guarded_pages(problem, side).run()
-                if n == 0:  # of one sample other tests compare the values
-                    assert_close(found, problem.expected(), problem.label)
-                assert_same_bits(problem.run(capacity=n + 3), found, "with capacity to spare")
-            if problem.arrays["x0"].size == 0 and OPERATIONS[name].kind is not Kind.SIZE:
-                for name_, array in found.items():
-                    assert not np.any(np.nan_to_num(array, neginf=0)), f"{problem.label}: {name_} is {array}"
+    settings.override(target=target)
+    everything = extent == "all"
+    for name, n in itertools.product(names, (0, 1) if everything else (0,)):
+        for problem in problems(name, n, everything):
+            check(problem, name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -29,10 +29,10 @@ NAMES = list(OPERATIONS)
 BATCHES = [NAMES[first : first + 12] for first in range(0, len(NAMES), 12)]
 
 
-def _run(folder: Path, target: str, names: list[str]) -> None:
+def _run(folder: Path, target: str, extent: str, names: list[str]) -> None:
     root = Path(st.__file__).parents[1]
     environment = {**os.environ, "STRIATE_CACHE": str(folder), "PYTHONPATH": str(root), "STRIATE_ENGINE": "compiled"}
-    command = [sys.executable, "-m", "tests.compiled.empty_run", target, *names]
+    command = [sys.executable, "-m", "tests.compiled.empty_run", target, extent, *names]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     last = done.stdout.splitlines()[-1:] or ["before the first problem"]
     assert done.returncode == 0, f"ended by {done.returncode} in {last[0]}\n{done.stderr[-2000:]}"
@@ -40,8 +40,15 @@ def _run(folder: Path, target: str, names: list[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="protected pages are written for POSIX systems only")
 @pytest.mark.parametrize("names", BATCHES, ids=lambda names: f"{names[0]}-{names[-1]}")
+def test_no_samples(kernel_folder: Path, names: list[str]) -> None:
+    _run(kernel_folder, "host", "quick", names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="protected pages are written for POSIX systems only")
+@pytest.mark.parametrize("names", BATCHES, ids=lambda names: f"{names[0]}-{names[-1]}")
 def test_no_samples_and_one(kernel_folder: Path, names: list[str]) -> None:
-    _run(kernel_folder, "host", names)
+    _run(kernel_folder, "host", "all", names)
 
 
 @pytest.mark.slow
@@ -49,7 +56,7 @@ def test_no_samples_and_one(kernel_folder: Path, names: list[str]) -> None:
 @pytest.mark.skipif(host().lanes <= 8, reason="this computer's own vectors are not longer than 8 lanes")
 @pytest.mark.parametrize("names", BATCHES, ids=lambda names: f"{names[0]}-{names[-1]}")
 def test_no_samples_and_one_with_eight_lanes(kernel_folder: Path, names: list[str]) -> None:
-    _run(kernel_folder, "x86-64-v3", names)
+    _run(kernel_folder, "x86-64-v3", "all", names)
 
 
 def _zeros(*shape: int) -> Array:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from striate.data import Dataset, batch_count, batches
 from striate.data.loader import order
-from striate.errors import DataError, OptionError
+from striate.errors import OptionError
 
 
 def _data(count: int) -> Dataset:
@@ -58,5 +58,5 @@ def test_options_that_have_no_meaning_are_refused_at_once(options: dict[str, Any
 
 
 def test_what_is_not_a_data_set_is_refused_at_once() -> None:
-    with pytest.raises(DataError, match="expected a Dataset, not ndarray"):
+    with pytest.raises(OptionError, match="expected a Dataset, not ndarray"):
         batches(_data(3).images, 2)  # type: ignore[arg-type]

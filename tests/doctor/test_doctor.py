@@ -14,7 +14,7 @@ import striate as st
 from striate import nn, optim
 from striate.doctor import RULES, Doctor, Finding, Findings, Remedy, Severity, posthoc
 from striate.doctor.ranking import ORDER, ranked
-from striate.errors import DataError, ModelFileError, NonFiniteError, OptionError
+from striate.errors import ModelFileError, NonFiniteError, OptionError
 from striate.train import Trainer
 from striate.train.progress import Lines
 from tests.doctor.trainings import clouds, mlp, normalized, setup_of, standardized, trained, with_inputs
@@ -197,8 +197,8 @@ def test_wrong_arguments_are_refused_by_name(bad: Any) -> None:
         Doctor(bad)
     with pytest.raises(OptionError, match=r"model=.*; expected a Module"):
         posthoc(bad, data, data)
-    with pytest.raises(DataError, match="train_set: expected a Dataset"):
+    with pytest.raises(OptionError, match="train_set: expected a Dataset"):
         posthoc(model, bad, data)
     if bad is not None:
-        with pytest.raises(DataError, match="train_set: expected a Dataset"):
+        with pytest.raises(OptionError, match="train_set: expected a Dataset"):
             Doctor(step, bad)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from striate import TrainingStep, compile, nn, optim
-from striate.errors import DataError, DTypeError, LabelError, OptionError, ShapeError
+from striate.errors import DataError, DTypeError, OptionError, ShapeError
 
 REFUSED: dict[str, Callable[[], object]] = {
     "momentum below 0": lambda: nn.BatchNorm2d(3, momentum=-0.1),
@@ -105,9 +105,3 @@ def test_gradients_are_not_broadcast(bad: Any) -> None:
 def test_the_state_of_a_step(state: Mapping[str, Any]) -> None:
     with pytest.raises(OptionError, match="optimizer state"):
         step().load_state_dict(state)
-
-
-def test_one_hot_labels_are_told_what_they_are() -> None:
-    for dtype in (np.float32, np.bool_):
-        with pytest.raises(LabelError, match=r"one-hot.*\n  help: y\.argmax\(axis=1\)"):
-            nn.CrossEntropyLoss().target(np.eye(3, dtype=dtype)[[0, 2]], 2, np.dtype(np.float32))

@@ -170,3 +170,8 @@ def test_operations_print_what_matters() -> None:
 def test_a_missing_batch_axis_is_named(function: Callable[[Value], Value]) -> None:
     with pytest.raises(ShapeError, match=r"3, 8, 8.*\n.*x\[None\]"):
         function(Input("x", TensorType(DType.float32, (3, 8, 8)))())
+
+
+def test_whole_numbers_are_not_asked_whether_they_are_finite() -> None:
+    with pytest.raises(DTypeError, match="floating point"):
+        ops.isfinite(value(2, 3, dtype=DType.int32))

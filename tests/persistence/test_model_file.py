@@ -220,6 +220,21 @@ def test_tensors_of_any_layout_are_written_in_order(layout: str, dtype: type) ->
     assert written["b"].shape == ()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_file_predicts_as_the_model_that_closed_over_an_array(layout: str, tmp_path: Path) -> None:
+    constant = np.random.default_rng(0).standard_normal((2, 6, 4)).astype(np.float32)
+    given = LAYOUTS[layout](constant)
+
+    class Scaled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * given
+
+    model, x = Scaled(), pictures().astype(np.float32)
+    np.testing.assert_array_equal(model(x), x * constant)
+    save(model, tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "m.safetensors")(x), x * constant)
+
+
 def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Homemade(Elementwise):

@@ -10,13 +10,14 @@ import pytest
 
 import striate as st
 from striate import nn, optim, settings
-from striate.cli.show import as_in_a_step, training_graph
 from striate.codegen import target
 from striate.errors import OptionError
-from striate.graph.value import Value
+from striate.graph.graph import Graph
+from striate.graph.value import DType, Value
 from striate.models import build
 from striate.show import Stage, stage_of, stage_text
 from striate.show.running import size_text
+from striate.step import batch_type, training_graph
 
 
 def block() -> nn.Sequential:
@@ -28,11 +29,15 @@ def block() -> nn.Sequential:
     )  # fmt: skip
 
 
+def graph_of(model: nn.Module, shape: tuple[int, ...], with_gradients: bool = True) -> Graph:
+    trained = None if with_gradients else ()
+    return training_graph(model, nn.CrossEntropyLoss(), batch_type(shape, DType.float32), trained=trained).graph
+
+
 def page(stage: Stage, samples: int = 128) -> str:
     model = block()
-    graph = training_graph(model, (3, 8, 8), stage is not Stage.traced)
     layers = {path: type(layer).__name__ for path, layer in model.named_modules() if path}
-    return stage_text(graph if stage is Stage.traced else as_in_a_step(graph), stage, samples, layers)
+    return stage_text(graph_of(model, (3, 8, 8), stage is not Stage.traced), stage, samples, layers)
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -52,7 +57,7 @@ def test_any_target_is_shown_on_any_computer(
     """Only what runs must fit the processor; this one pretends to have no features at all."""
     monkeypatch.setattr(target.llvm, "get_host_cpu_features", dict[str, bool])
     settings.override(target=chosen)
-    graph = as_in_a_step(training_graph(build("lenet5", channels=1, classes=10), (1, 28, 28), True))
+    graph = graph_of(build("lenet5", channels=1, classes=10), (1, 28, 28))
     assert "weight" in stage_text(graph, stage)
 
 
@@ -80,12 +85,22 @@ def test_every_gradient_is_stored_by_some_loop() -> None:
         assert any(f"∂{name} " in text for text in stored), name
 
 
+def test_frozen_parameters_have_no_gradient() -> None:
+    model = block()
+    model[0].requires_grad_(False)
+    for stage in (Stage.differentiated, Stage.fused, Stage.program):
+        text = stage_text(graph_of(model, (3, 8, 8)), stage)
+        gradient = "∂{}" if stage is not Stage.differentiated else "gradient of {}"
+        assert gradient.format("5.weight") in text
+        assert gradient.format("0.weight") not in text
+
+
 def test_equations_keep_the_order_of_arithmetic() -> None:
     def function(x: Value) -> Value:
         return st.ops.tanh(x - (x - 2.0)) / (x * (3.0 / x)) - (-x)
 
     model = type("Net", (nn.Module,), {"forward": lambda self, x: function(x)})()
-    text = stage_text(training_graph(model, (10,), False), Stage.fused)
+    text = stage_text(graph_of(model, (10,), with_gradients=False), Stage.fused)
     assert "tanh(x − (x − 2)) / (x · (3 / x)) − (−x)" in text
 
 

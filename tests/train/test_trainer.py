@@ -17,7 +17,7 @@ from rich.console import Console
 
 from striate import nn, optim
 from striate.data import Dataset, Standardizer
-from striate.errors import DataError, NonFiniteError, OptionError, ShapeError
+from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.train import Trainer, evaluate
 from striate.train.display import Live
 from striate.train.epoch_loss import EpochLoss
@@ -201,12 +201,12 @@ def test_a_number_of_epochs_that_has_no_meaning_is_refused(epochs: Any) -> None:
 @pytest.mark.parametrize("data", [None, "digits", stripes().images, (stripes().images, stripes().labels)])
 def test_what_is_not_a_data_set_is_refused(data: Any) -> None:
     help = r"\n  help: st\.data\.Dataset\(images, labels\)"
-    with pytest.raises(DataError, match=f"the training set: expected a Dataset, not {type(data).__name__}{help}"):
+    with pytest.raises(OptionError, match=f"the training set: expected a Dataset, not {type(data).__name__}{help}"):
         trainer().fit(data, epochs=1)
     if data is not None:
-        with pytest.raises(DataError, match="validation: expected a Dataset"):
+        with pytest.raises(OptionError, match="validation: expected a Dataset"):
             trainer().fit(stripes(), data, epochs=1)
-    with pytest.raises(DataError, match=help):
+    with pytest.raises(OptionError, match=help):
         evaluate(net(), data)
 
 
