@@ -105,7 +105,7 @@ class WeightGradient(KernelSpec):
                 else:
                     self._sweep_in_loops(k, x, dy, sums, some.index, stop)
 
-    def _sweep_in_loops(self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index) -> None:
+    def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
         """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row
         at a time."""
         spans, strides = self.part.spans, self.source.strides[2:]

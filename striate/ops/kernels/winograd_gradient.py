@@ -270,8 +270,8 @@ class WinogradWeightGradient(KernelSpec):
         self._tiles(k, self.arriving, dy, (matrices.filter, transform_dy), outs, w, self.per_w, exists)
 
     def _tiles(
-        self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform, blocks: tuple[Index, Index],
-        target: Pointer, per_position: int, exists: Condition | bool = True,
+        self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform,
+        blocks: tuple[Index, Index], target: Pointer, per_position: int, exists: Condition | bool = True,
     ) -> None:  # fmt: skip
         """The tiles at ``corners``, of all blocks."""
         dtype, s = storage.dtype, storage.strides
