@@ -35,7 +35,8 @@ OPTIONS = {
 OBJECTS: dict[str, Any] = {
     "st": st, "nn": nn, "optim": optim, "data": data, "np": np, "numpy": np, "model": nn.Module, "Dataset": Dataset,
     "Standardizer": Standardizer, "trainer": st.Trainer, "doctor": Doctor, "step": st.TrainingStep,
-    "x": np.ndarray, "y": np.ndarray, "w": np.ndarray, "images": np.ndarray, "labels": np.ndarray,
+    "x": np.ma.MaskedArray, "y": np.ndarray, "picture": np.ndarray, "key": str, "state": dict,
+    "w": np.ndarray, "images": np.ndarray, "labels": np.ndarray,
 }  # fmt: skip
 """What a name before a dot stands for in a message."""
 FOREIGN = {"math", "safetensors", "photo", "edges", "own", "sheet", "cifar10", "model"}

@@ -170,7 +170,7 @@ class RegionWriter:
         """
         self.row(d, h)
         for item in self._loads():
-            if item.strides[3]:
+            if item.strides[3] and ahead:
                 self.k.prefetch(self.k.offset(self._at(item, w, 0, 0), ahead * item.strides[3], item.dtype))
         values: list[Any] = []
         for index, item in enumerate(self.region.instructions[: number + 1]):

@@ -1,4 +1,4 @@
-"""From a traced graph to a program: the stages in their order, what they decide by, and what runs at the end."""
+"""From a traced graph to a program: the ordered list of stages, their options, and the executable they end in."""
 
 from striate.codegen.options import CompileOptions
 from striate.compiler.executable import CompiledExecutable, prepare_compiled

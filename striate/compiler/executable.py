@@ -1,4 +1,4 @@
-"""A compiled graph with its memory: what runs, where every operand lies, and how arrays go in and come out."""
+"""A compiled graph with its memory: its programs, the address of every operand, and how arrays enter and leave."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
 class Contents(Protocol):
-    """What holds bound arrays, and counts how often they were written."""
+    """A holder of bound arrays that counts how often they were written."""
 
     @property
     def version(self) -> int:
-        """Grows with every writing."""
+        """A number that grows with every write."""
         ...
 
     def changed(self) -> None:
-        """Notes a writing."""
+        """Records a write."""
         ...
 
 
 class CompiledExecutable:
-    """A compiled graph behind the engine's protocol.
+    """A compiled graph that implements the engine's protocol.
 
-    Phases that depend on bound arrays alone are *prepared* where ``keep_packed`` asks for it: they run in a program of
-    their own, into memory of their own, and again only when the version of one of the ``arenas`` has moved.
+    Phases that depend only on constant inputs are *prepared*: they run in a program of their own, into memory of their
+    own, and run again only when the version of one of the ``arenas`` has changed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = options.capacity
-        self._lock = scratch_arena().lock  # held across forks: no child finds a program half planned
+        self._lock = scratch_arena().lock  # held across forks, so that no child finds a program half planned
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -87,35 +87,35 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """What runs, in order: the phases of ``program``, with their operands and their work."""
+        """The launches of ``program`` in order, with their operands and their work."""
         return tuple(self._each_run)
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether a program for one sample is another one than that for many."""
+        """Whether the program for one sample differs from the one for many."""
         return bool(self.compiled.lowered.batch_specialized)
 
     @property
     def prepared(self) -> tuple[Launch, ...]:
-        """What runs only when parameters or states have changed."""
+        """The launches that run only when parameters or states have changed."""
         return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
     def _output_names(self) -> dict[Value, str]:
-        """The memory of each output, by the first name that it has."""
+        """The memory of each output, by the first of its names."""
         names: dict[Value, str] = {}
         for name, value in self._graph.outputs.items():
             names.setdefault(self.compiled.layouts.base(value), name)
         return names
 
     def _updated(self) -> dict[Value, str]:
-        """Values that are written over their state at once."""
+        """Values that overwrite their state directly."""
         in_place = self.compiled.plan.in_place
         return {value: name for name, value in self._graph.updates.items() if in_place[name]}
 
     def _copies(self) -> list[Launch]:
-        """Phases that copy updates which had to wait."""
+        """Phases that copy the updates which could not overwrite their state directly."""
         phases: list[Launch] = []
         for name, value in self._graph.updates.items():
             if not self.compiled.plan.in_place[name]:
@@ -138,11 +138,11 @@ class CompiledExecutable:
             return capacity * thing.dtype.numpy.itemsize
         return storage.bytes_per_sample * samples
 
-    def _base(self, thing: Operand) -> Operand:
-        return self.compiled.layouts.base(thing) if isinstance(thing, Value) else thing
+    def _base(self, operand: Operand) -> Operand:
+        return self.compiled.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def _split(self, constant_inputs: frozenset[str]) -> tuple[list[Launch], list[Launch]]:
-        """Phases that read bound arrays alone, and what they give each other; and all others."""
+        """Separates the phases that depend only on constant inputs from all others."""
         prepared: list[Launch] = []
         others: list[Launch] = []
         bound = {
@@ -153,10 +153,11 @@ class CompiledExecutable:
         constant: set[Operand] = set(bound)
         leaving = {*self._names, *self._updated()}
         for phase in self._phases:
-            things = [self._base(operand) for operand in phase.operands]
-            written = {things[place] for place in phase.writes}
-            fits = bool(constant_inputs) and bool(written) and not phase.chunks[1] and not written & (leaving | bound)
-            if fits and all(thing in constant or thing in written for thing in things):
+            operands = [self._base(operand) for operand in phase.operands]
+            written = {operands[place] for place in phase.writes}
+            separable = bool(constant_inputs) and bool(written) and not phase.chunks[1]
+            separable = separable and not written & (leaving | bound)
+            if separable and all(operand in constant or operand in written for operand in operands):
                 constant |= written
                 prepared.append(phase)
             else:
@@ -164,7 +165,7 @@ class CompiledExecutable:
         return prepared, others
 
     def _bind_prepared(self) -> Program:
-        """The program of the prepared phases, with memory that no other program sees."""
+        """The program of the prepared phases, with memory that it shares with no other program."""
         sizes = {
             self._base(phase.operands[place]): self._size(self._base(phase.operands[place]), 1)
             for phase in self._prepared
@@ -172,11 +173,11 @@ class CompiledExecutable:
         }
         offsets: dict[Operand, int] = {}
         total = 0
-        for thing, size in sizes.items():
-            offsets[thing] = total
+        for operand, size in sizes.items():
+            offsets[operand] = total
             total += -(-size // ALIGNMENT) * ALIGNMENT
         memory = Arena(total)
-        self._kept = {thing: Fixed(memory.address(offset)) for thing, offset in offsets.items()}
+        self._kept = {operand: Fixed(memory.address(offset)) for operand, offset in offsets.items()}
         return self._program(self._prepared, self._kept, 0, [memory])
 
     def _program(
@@ -235,12 +236,12 @@ class CompiledExecutable:
         self._handed = {name for _, name in self._fresh if f"out:{name}" in self.program.externals}
 
     def runs_single_threaded(self, n: int) -> bool:
-        """Whether a batch of ``n`` is so little work that the caller's thread does it without the others."""
+        """Whether a batch of ``n`` is so little work that it runs only on the caller's thread."""
         fixed, each = self._work()
         return fixed + each * n <= lower.SINGLE_THREADED_WORK
 
     def _work(self) -> tuple[float, float]:
-        """Operations and bytes moved: in all, and for each sample. A function of shapes alone."""
+        """Operations and bytes moved, in total and per sample; they depend only on shapes."""
         fixed = each = 0.0
         for phase in self._each_run:
             fixed += phase.flops
@@ -255,7 +256,7 @@ class CompiledExecutable:
         return fixed, each
 
     def _fixed_home(self, operand: Operand, updated: Mapping[Value, str]) -> runtime.Operand | None:
-        """Where an operand lies that is not scratch."""
+        """The address of an operand that is not in scratch memory."""
         if isinstance(operand, BoundArray):
             return Fixed(self._bindings[operand.name].ctypes.data)
         if not isinstance(operand, Value):
@@ -292,7 +293,7 @@ class CompiledExecutable:
                 outputs[name] = array = np.empty(shape, value.dtype.numpy)
                 if name in self._handed:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
-            with self._scratch.lock:  # nobody updates between what is prepared and what reads it
+            with self._scratch.lock:  # no update may come between the prepared phases and their readers
                 self._prepare_again()
                 self.program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:
@@ -309,7 +310,7 @@ class CompiledExecutable:
         }
 
     def _prepare_again(self) -> None:
-        """Runs the prepared phases if what they read has changed since."""
+        """Runs the prepared phases if the arrays that they read have changed since the last time."""
         if self.preparation is None:
             return
         versions = tuple([arena.version for arena in self._arenas])
@@ -331,11 +332,11 @@ class CompiledExecutable:
 
     def _checked(self, name: str, value: Value, array: Array, shape: tuple[int, ...]) -> Array:
         if array.dtype != value.dtype.numpy:
-            raise DTypeError(f"input {name!r} is {array.dtype}, the program was compiled for {value.dtype.value}")
+            raise DTypeError(f"input {name!r} is {array.dtype}, but the program was compiled for {value.dtype.value}")
         if array.shape != shape:
             raise ShapeError(
                 f"input {name!r} has shape {array.shape}, "
-                f"the program was compiled for {shape_text(value.shape)}, N = {shape[0] if shape else 1}"
+                f"but the program was compiled for {shape_text(value.shape)}, N = {shape[0] if shape else 1}"
             )
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
@@ -355,7 +356,7 @@ class CompiledExecutable:
 
 @dataclass(frozen=True)
 class _Shapes:
-    """What a program's arrays look like at N = n, and whether it runs on the caller's thread."""
+    """The shapes of a program's arrays at N = n, and whether it runs only on the caller's thread."""
 
     n: int
     program: Program | None
@@ -371,5 +372,5 @@ def prepare_compiled(
     options: CompileOptions,
     arenas: Sequence[Contents] = (),
 ) -> CompiledExecutable:
-    """The graph as machine code."""
+    """Compiles the graph to machine code."""
     return CompiledExecutable(graph, bindings, results, options, arenas)

@@ -1,4 +1,4 @@
-"""The options of a compilation that follow from the settings."""
+"""Makes the options of a compilation from the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def options_for(
     single_sample: bool = False,
     constant_inputs: Iterable[str] = (),
 ) -> CompileOptions:
-    """Options for the target and the algorithms of the settings.
+    """Options for the target and the algorithms that the settings name.
 
     Raises ``EngineError`` for a precision that the target has no instructions for.
     """

@@ -1,9 +1,9 @@
-"""The spine of the compiler: a list of stages, each followed by its verifier.
+"""The pipeline of the compiler: a list of stages, each followed by its verifier.
 
     trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
 
-Tracing and differentiation happen where the graph is made, memory and program where the number of samples is known
-(``executable``); the stages between them stand in ``STAGES``.
+Tracing and differentiation happen where the graph is built; memory and program where the number of samples is known
+(``executable``). The stages between them are listed in ``STAGES``. A new pass is a ``Stage`` in that list.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from striate.passes.simplify import expand, simplify
 
 @dataclass
 class Compilation:
-    """A graph on its way through the stages.
+    """A graph as it passes through the stages, and the results of the stages.
 
-    ``graph`` is what the last stage that rewrites graphs left; ``simplified`` is kept for readers; ``layouts``,
-    ``plan`` and ``lowered`` are what the later stages add.
+    ``graph`` is the result of the last stage that rewrites graphs. ``simplified`` is the graph after that stage, kept
+    so that it can be shown. The later stages add ``layouts``, ``plan`` and ``lowered``.
     """
 
     graph: Graph
@@ -44,13 +44,13 @@ class Compilation:
 
     @property
     def watched(self) -> list[str]:
-        """Outputs that a watch asked for: they have no say in how everything else is computed."""
+        """Outputs that a watch asked for. They do not affect how the other results are computed."""
         return self.graph.names_of(OutputKind.WATCH)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step: what it does to a compilation, and what must hold afterwards (with the stage's name for errors)."""
+    """One stage: ``run`` changes the compilation, and ``verify`` checks it afterwards; errors name the stage."""
 
     name: str
     run: Callable[[Compilation], None]
@@ -113,7 +113,7 @@ REWRITES = (
     Stage("narrow", _narrow, _verify_graph),
     Stage("recompute", _recompute, _verify_graph),
 )
-"""The stages that turn a graph into another graph."""
+"""The stages that rewrite the graph."""
 
 STAGES = (
     *REWRITES,
@@ -126,12 +126,12 @@ STAGES = (
 
 @collection_paused()
 def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
-    """Runs all stages; no machine code yet."""
+    """Runs all stages. This does not generate machine code yet."""
     return _passed(graph, options, STAGES)
 
 
 def rounded_graph(graph: Graph, options: CompileOptions) -> Graph:
-    """What the references run to compute with a precision: in bfloat16, what is stored is rounded."""
+    """The graph that the NumPy references run for a precision: in bfloat16 it rounds the values that are stored."""
     return _passed(graph, options, REWRITES).graph
 
 

@@ -1,7 +1,7 @@
-"""What must hold after each of the later stages: of layouts, of the plan of loops, of launches, and of memory.
+"""The verifiers of the later stages: they check layouts, the plan of loops, launches, and memory.
 
-The verifier of graphs is ``graph/check.py``. A violation is a fault of the compiler, never of its user: every error
-names the stage and what broke the rule.
+The verifier of graphs is ``graph/check.py``. A violation is a bug in the compiler, not a mistake of the user. Every
+error names the stage and the node or phase that breaks the rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from striate.passes.memory import Life
 
 
 def verify_layouts(layouts: Layouts, options: CompileOptions, stage: str) -> None:
-    """Every value has a layout, and every anchor reads what it asked for, by the algorithm that its inputs call for."""
+    """Every value has a layout; every anchor has the algorithm that its inputs imply, and the layouts it requires."""
     check(layouts.graph, stage)
     for node in layouts.graph.nodes:
         for value in node.outputs:
@@ -39,17 +39,17 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
     blocks = [layouts.block[value] for value in node.inputs]
     algorithm = op.algorithm(types, [layouts.dtype(value) for value in node.inputs], options)
     if layouts.algorithms.get(node) != algorithm:
-        raise _fault(stage, node, f"its inputs call for {algorithm}, chosen was {layouts.algorithms.get(node)}")
-    for value, wanted in zip(node.inputs, op.input_layouts(types, blocks, algorithm), strict=True):
-        if layouts.block[value] not in wanted.blocks:
-            raise _fault(stage, node, f"reads {value} in blocks of {layouts.block[value]}, not of {wanted.blocks}")
-        have = layouts.halo.get(value, NO_HALO)
-        if any(h < w for one, two in zip(have, wanted.halo, strict=True) for h, w in zip(one, two, strict=True)):
-            raise _fault(stage, node, f"reads a halo of {wanted.halo} around {value}, which has {have}")
+        raise _fault(stage, node, f"has algorithm {layouts.algorithms.get(node)}, but its inputs imply {algorithm}")
+    for value, required in zip(node.inputs, op.input_layouts(types, blocks, algorithm), strict=True):
+        if layouts.block[value] not in required.blocks:
+            raise _fault(stage, node, f"reads {value} in blocks of {layouts.block[value]}, not of {required.blocks}")
+        halo = layouts.halo.get(value, NO_HALO)
+        if any(h < r for one, two in zip(halo, required.halo, strict=True) for h, r in zip(one, two, strict=True)):
+            raise _fault(stage, node, f"reads a halo of {required.halo} around {value}, which has {halo}")
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Every loop reads what an earlier loop, or itself, has stored; what leaves the graph is stored."""
+    """Every loop reads only values that it or an earlier loop stores; every result of the graph is stored."""
     for position, group in enumerate(plan.groups):
         if group.index != position:
             raise GraphError(f"after {stage}: loop {position} is numbered {group.index}")
@@ -63,14 +63,14 @@ def verify_plan(plan: Plan, stage: str) -> None:
                 )
         for node in group.finishes:
             if not any(node in earlier.reductions for earlier in plan.groups[:position]):
-                raise _fault(stage, node, f"is finished by loop {position}, but summed in no loop before it")
+                raise _fault(stage, node, f"is finished by loop {position}, but no loop before it sums it")
     for value in plan.layouts.graph.results:
         if value not in plan.in_memory and value.node.op.kind not in (Kind.SOURCE, Kind.VIEW):
             raise _fault(stage, value.node, "is a result, but no loop stores it")
 
 
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
-    """Every launch has operands that exist, and regions whose instructions follow on what they use."""
+    """Every launch has operands that exist, and regions whose instructions come after the values that they use."""
     for launch in lowered.phases:
         for operand in launch.operands:
             if isinstance(operand, Value):
@@ -100,8 +100,8 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 
 
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
-    """No two arrays that live at the same time share a byte, and all lie inside the arena."""
-    placed = sorted(((offsets[thing], life) for thing, life in lives.items()), key=lambda item: item[0])
+    """No two arrays that live at the same time share a byte, and all arrays lie inside the arena."""
+    placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):
         if start < 0 or start + life.size > total:
             raise GraphError(f"after memory: {life} at {start} lies outside of {total} bytes")

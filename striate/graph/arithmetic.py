@@ -262,6 +262,7 @@ class Negative(Elementwise):
 class Cast(Elementwise):
     """y = x in another dtype"""
 
+    is_cast: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
     dtype: DType = DType.float32
 

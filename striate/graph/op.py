@@ -120,6 +120,10 @@ class Op:
     """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
     stored_dtype: ClassVar[DType | None] = None
     """The dtype in which a blocked output lies in memory, where it is another one than it is computed in."""
+    checked_inputs: ClassVar[tuple[int, ...]] = ()
+    """Places of inputs whose contents have a rule, which ``require_contents`` holds them to before anything runs."""
+    is_cast: ClassVar[bool] = False
+    """Whether the output holds the input's numbers in another dtype."""
     gives_probabilities: ClassVar[bool] = False
     """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
@@ -143,6 +147,9 @@ class Op:
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
         """Mean and biased variance by channel of the first output, where they follow without reading it."""
         return None
+
+    def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
+        """Raises where the array of a checked input holds what the operation cannot take."""
 
     def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
         """The outputs where an input has no elements (a size is 0) but the outputs have some.

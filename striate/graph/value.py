@@ -100,7 +100,21 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(str(dim) for dim in shape)})"
 
 
-__all__ = ["Array", "Batch", "DType", "Dim", "N", "Shape", "TensorType", "Value", "dtype_of", "operators", "shape_text"]
+__all__ = [
+    "Array",
+    "Batch",
+    "DType",
+    "Dim",
+    "Integers",
+    "N",
+    "Shape",
+    "TensorType",
+    "Value",
+    "dtype_of",
+    "operators",
+    "shape_text",
+]
+
 
 operators: dict[str, Callable[..., Value]] = {}
 """What ``+ - * / **`` and ``abs`` of values do; ``arithmetic`` and ``ops`` fill it."""
@@ -238,3 +252,7 @@ class Value:
 
     def __iter__(self) -> Any:
         raise TracingError(f"{self!r} cannot be looped over inside a traced function")
+
+
+Integers = Value
+"""A value of integers. An array that an operation takes as such keeps its dtype; others become that of the floats."""

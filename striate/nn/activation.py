@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 from striate.errors import OptionError
@@ -12,6 +11,7 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.module import Module
 from striate.ops import activation as ops
 from striate.ops.loss import softmax
+from striate.options import number
 
 
 class Activation(Module):
@@ -77,9 +77,7 @@ class LeakyReLU(Activation):
     """y = x where x > 0, else αx; α is ``negative_slope``"""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        if not math.isfinite(negative_slope):
-            raise OptionError(f"LeakyReLU: negative_slope must be a finite number, not {negative_slope}")
-        self.negative_slope = float(negative_slope)
+        self.negative_slope = number("LeakyReLU: negative_slope", negative_slope)
 
     @property
     def operation(self) -> Elementwise:

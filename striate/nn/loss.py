@@ -13,6 +13,7 @@ from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_te
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.ops.loss import cross_entropy, mse_loss
+from striate.options import number
 
 
 class Reduction(Enum):
@@ -85,9 +86,7 @@ class CrossEntropyLoss(Loss):
 
     def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
-        if not 0 <= label_smoothing <= 1:
-            raise OptionError(f"label_smoothing={label_smoothing} must lie between 0 and 1")
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = number("CrossEntropyLoss: label_smoothing", label_smoothing, 0.0, 1.0)
         if weight is not None and not (np.isfinite(weight).all() and np.min(weight) >= 0 < np.max(weight)):
             raise OptionError(f"weight={weight!r} must be finite, not negative, and not all zero")
         buffer = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
@@ -101,7 +100,7 @@ class CrossEntropyLoss(Loss):
         if labels.dtype.kind not in "iu":
             raise LabelError(_no_integers(labels))
         if labels.ndim == 0 or len(labels) != n:
-            raise LabelError(f"{n} samples but labels of shape {labels.shape}")
+            raise LabelError(f"{n} samples but labels of shape {labels.shape}\n  help: one label for each sample")
         if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
             raise LabelError(f"label {labels.max()} at index {int(labels.argmax())} is out of range")
         return np.ascontiguousarray(labels, np.int64)
@@ -117,17 +116,6 @@ class CrossEntropyLoss(Loss):
             raise LabelError(
                 f"labels of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
                 f"  help: labels are class numbers of shape {expected}" + (f": {cure}" if fewer else "")
-            )
-
-    def check_target(self, y: Array, prediction: Shape) -> None:
-        self.check_shape(y.shape, prediction)
-        classes = TensorType(DType.float32, prediction).concrete(1)[1]
-        if y.size and (y.min() < 0 or y.max() >= classes):
-            bad = np.argwhere((y < 0) | (y >= classes))[0]
-            place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
-            raise LabelError(
-                f"label {int(y[tuple(bad)])} at index {place} is out of range: the model has {classes} classes, "
-                f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
             )
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
@@ -189,9 +177,9 @@ class MSELoss(Loss):
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         values = np.asarray(y)
         if values.dtype.kind not in "fiub":
-            raise DTypeError(f"targets are {values.dtype}, not numbers")
+            raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
         if values.ndim == 0 or len(values) != n:
-            raise ShapeError(f"{n} samples but targets of shape {values.shape}")
+            raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: one target for each sample")
         return np.ascontiguousarray(values, dtype)
 
     def check_shape(self, y: Shape, prediction: Shape) -> None:

@@ -70,6 +70,10 @@ class Module:
         self.__dict__.update(start)
         return self
 
+    def __init__(self) -> None:
+        # Without it Python would accept any arguments of a layer that has no options.
+        pass
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes, from and to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")

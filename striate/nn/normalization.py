@@ -18,6 +18,7 @@ from striate.nn.trail import layer_error
 from striate.ops.normalization import batch_axes, batch_norm, batch_norm_with_statistics
 from striate.ops.reduction import Numel
 from striate.ops.window import per_axis
+from striate.options import flag, number
 from striate.tracing import Trace, active_trace, current_trace
 
 
@@ -73,10 +74,11 @@ class BatchNorm(Normalization):
         track_running_stats: bool = True,
     ) -> None:
         self.num_features = None if num_features is None else per_axis("num_features", num_features, 1)[0]
-        self.eps = float(eps)
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
+        name = type(self).__name__
+        self.eps = number(f"{name}: eps", eps, 0.0)
+        self.momentum = None if momentum is None else number(f"{name}: momentum", momentum, 0.0, 1.0)
+        self.affine = flag(f"{name}: affine", affine)
+        self.track_running_stats = flag(f"{name}: track_running_stats", track_running_stats)
         shape = (self.num_features,)
         self.register_parameter("weight", Parameter(shape, "ones") if affine else None)
         self.register_parameter("bias", Parameter(shape, "zeros") if affine else None)

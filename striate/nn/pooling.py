@@ -12,6 +12,7 @@ from striate.nn.module import Module
 from striate.nn.trail import layer_error
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times
+from striate.options import flag
 from striate.tracing import current_trace
 
 
@@ -26,7 +27,7 @@ class Pooling(Module):
         self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.rank)
         self.padding = padding
         self.dilation = (1,) * self.rank
-        self.ceil_mode = ceil_mode
+        self.ceil_mode = flag(f"{type(self).__name__}: ceil_mode", ceil_mode)
         pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
         if any(max(pair) > size // 2 for pair, size in zip(pairs, self.kernel_size)):
             raise OptionError(f"padding={padding} is more than half of kernel_size={kernel_size}")
@@ -91,8 +92,11 @@ class MaxPool(Pooling):
         stride: PerAxis | None = None,
         padding: Padding = 0,
         dilation: PerAxis = 1,
+        return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
+        if return_indices is not False:
+            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is known")
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = per_axis("dilation", dilation, self.rank)
 
@@ -120,7 +124,7 @@ class AvgPool(Pooling):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = flag(f"{type(self).__name__}: count_include_pad", count_include_pad)
 
     def forward(self, x: Value) -> Value:
         self.require(x)

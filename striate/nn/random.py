@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from striate.errors import OptionError
 from striate.graph.value import Value
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.ops.random import dropout
+from striate.options import number
 from striate.tracing import active_trace
 
 
@@ -18,9 +18,7 @@ class Dropout(Module):
     layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise OptionError(f"Dropout(p={p}): a probability lies between 0 and 1")
-        self.p = float(p)
+        self.p = number("Dropout: p", p, 0.0, 1.0)
 
     def forward(self, x: Value) -> Value:
         trace = active_trace("Dropout")

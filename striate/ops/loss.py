@@ -18,7 +18,7 @@ from striate.codegen.storage import BLOCK, PLAIN, InputLayout, Storage
 from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
-from striate.graph.value import Array, DType, TensorType, Value
+from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.arithmetic import Exp
 from striate.ops.kernels.rowwise import (
@@ -161,12 +161,24 @@ class LogSoftmaxGradient(Rowwise):
             yield Sample(cls(), (_log_softmax(random.standard_normal(shape)), random.standard_normal(shape)))
 
 
+def require_labels(labels: Array, classes: int) -> None:
+    """Raises ``LabelError`` naming the first label outside of 0 … classes − 1."""
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        bad = np.argwhere((labels < 0) | (labels >= classes))[0]
+        place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
+        raise LabelError(
+            f"label {int(labels[tuple(bad)])} at index {place} is out of range: there are {classes} classes, "
+            f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
+        )
+
+
 @dataclass(frozen=True)
 class LabelLoss(Anchor):
     """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
+    checked_inputs: ClassVar[tuple[int, ...]] = (1,)
     label_smoothing: float = 0.0
 
     def input_layouts(
@@ -202,13 +214,13 @@ class LabelLoss(Anchor):
             raise shape_error(self, f"{logits.shape[1]} classes need as many weights, got {weight}", "give shape (C,)")
         return logits.with_shape(expected)
 
+    def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
+        require_labels(array, inputs[0].concrete(1)[1])
+
     def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
         """What the logarithms are weighed by, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), like the logits."""
         classes = logits.shape[1]
-        bad = (labels < 0) | (labels >= classes)
-        if bad.any():
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise LabelError(f"{self}: label {labels[first]} at index {first} is not in 0 … {classes - 1}")
+        require_labels(labels, classes)
         hot = np.moveaxis(np.eye(classes, dtype=logits.dtype)[labels], -1, 1)
         smooth = (1 - self.label_smoothing) * hot + self.label_smoothing / classes
         weights = np.ones(classes, logits.dtype) if weight is None else weight
@@ -341,7 +353,7 @@ def log_softmax(input: Value) -> Value:
 
 def cross_entropy(
     input: Value,
-    target: Value,
+    target: Integers,
     weight: Value | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -350,8 +362,8 @@ def cross_entropy(
 
     ``input`` holds logits (N, C, positions…) in float32 or float64, ``target`` labels (N, positions…) as integers,
     ``weight`` (C,) → scalar; with reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as
-    PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError; the caller refuses
-    labels out of range before anything runs.
+    PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError, and, before anything runs,
+    LabelError for labels outside of 0 … C − 1.
     """
     wanted = _reduction(reduction)
     if target.dtype in (DType.int32, DType.uint8):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from striate.codegen.launch import Launch, Operand
+from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
+from striate.ops.kernels.large_pooling import (
+    LargeAverageGradient,
+    LargeAverageWindows,
+    LargeMaxGradient,
+    LargeMaxWindows,
+)
 from striate.ops.kernels.pooling import AverageWindows, Entry, MaxWindows, Window, WindowGradient
 from striate.ops.reduction import mean
 from striate.ops.requirement import require_floats, require_positions, shape_error
@@ -37,6 +44,9 @@ from striate.ops.window import (
     times,
     window_count,
 )
+
+MOST_UNROLLED = 32
+"""Taps of a window, or residues of a position modulo the strides, up to which a kernel has code for each of them."""
 
 
 def _positions(shape: Shape) -> Sizes:
@@ -66,6 +76,17 @@ class Pooling(Windowed, Anchor):
 
     def label(self, inputs: Sequence[TensorType]) -> str:
         return f"{self.title or self.words()} {times(self.kernel)}{stride_text(self.stride)}"
+
+    @property
+    def large(self) -> bool:
+        """Whether the forward pass loops over the taps of a window."""
+        return math.prod(self.kernel) > MOST_UNROLLED
+
+    def scatters_widely(self, size: Sizes) -> bool:
+        """Whether the gradient loops over windows, instead of writing out which of them hold a position: that depends
+        on the position modulo the stride."""
+        residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
+        return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
         """Which inputs each window holds."""
@@ -157,8 +178,11 @@ class MaxPooling(Pooling):
         (x,), (_, index) = context.node.inputs, context.node.outputs
         part = self.windows_of(_positions(x.shape))
         prologue, given, more = _seen(context, x)
-        kernel = MaxWindows(
-            context.storage(x), context.storage(index), part, spatial(self.kernel), context.region, prologue
+        source, numbers = context.storage(x), context.storage(index)
+        kernel = (
+            LargeMaxWindows(source, numbers, part, context.region, prologue)
+            if self.large
+            else MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
         )
         operands = (*given, index, *context.region_operands, *more)
         return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
@@ -205,16 +229,17 @@ class MaxPoolingGradient(Pooling):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         dy, index = context.node.inputs
-        kernel = WindowGradient(
-            context.storage(dy),
-            context.storage(index),
-            self.holders_of(self.size),
-            spatial(self.kernel),
-            None,
-            context.region,
-        )
+        arriving, numbers = context.storage(dy), context.storage(index)
         operands = (dy, index, *context.region_operands)
-        return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks)]
+        kernel: KernelSpec
+        scratch = 0
+        if self.scatters_widely(self.size):
+            kernel = LargeMaxGradient(arriving, numbers, self.windows_of(self.size), context.region)
+            scratch = kernel.scratch_bytes
+        else:
+            parts = self.holders_of(self.size)
+            kernel = WindowGradient(arriving, numbers, parts, spatial(self.kernel), None, context.region)
+        return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks, scratch)]
 
     def reference(self, dy: Array, index: Array) -> Array:
         return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
@@ -278,7 +303,8 @@ class AveragePooling(Averaging):
         (x,) = context.node.inputs
         size = _positions(x.shape)
         prologue, given, more = _seen(context, x)
-        kernel = AverageWindows(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
+        form = LargeAverageWindows if self.large else AverageWindows
+        kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
         return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
 
@@ -321,8 +347,14 @@ class AveragePoolingGradient(Averaging):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (dy,) = context.node.inputs
-        parts, window = self.holders_of(self.size), self.window(self.size)
-        kernel = WindowGradient(context.storage(dy), None, parts, spatial(self.kernel), window, context.region)
+        arriving, window = context.storage(dy), self.window(self.size)
+        kernel = (
+            LargeAverageGradient(arriving, window, context.region)
+            if self.scatters_widely(self.size)
+            else WindowGradient(
+                arriving, None, self.holders_of(self.size), spatial(self.kernel), window, context.region
+            )
+        )
         operands = (dy, *context.region_operands)
         return [Launch("average pooling gradient", context.node.path, kernel, operands, context.domain.chunks)]
 
@@ -357,6 +389,11 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
         ((1, 3, 6, 7), (3, 2), (2, 3), (one, (0, 1)), (1, 1), True),  # incomplete windows, asymmetric
         ((2, 2, 7, 6), (2, 3), (1, 2), (zero, one), (3, 2), False),  # dilation
         ((2, 3, 8), (3,), (2,), (one,), (1,), True),
+        ((2, 3, 14, 9), (6, 7), (3, 1), ((3, 2), (2, 3)), (1, 1), True),  # large windows
+        ((1, 17, 13, 12), (6, 6), (2, 3), ((2, 2), (3, 0)), (2, 2), False),
+        ((2, 2, 9, 40), (1, 35), (1, 9), (zero, (7, 17)), (1, 1), True),  # a large window, one row high
+        ((1, 2, 20, 21), (2, 3), (9, 8), (one, zero), (1, 1), False),  # large strides
+        ((1, 3, 6, 7), (6, 7), (6, 7), (zero, zero), (1, 1), False),  # one large window
         ((1, 2, 3, 4, 5), (2, 2, 3), (1, 2, 2), (zero, zero, one), (1, 1, 1), False),
     ]
     for shape, kernel, stride, padding, dilation, ceil_mode in cases:

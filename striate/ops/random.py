@@ -14,7 +14,7 @@ from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
 from striate.graph.arithmetic import reshape
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
-from striate.graph.value import Array, DType, TensorType, Value
+from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 
 GOLDEN = 0x9E3779B9
@@ -119,7 +119,7 @@ class DropoutMask(Op):
             yield Sample(cls(probability, stream), (random.standard_normal(shape), key))
 
 
-def dropout(input: Value, key: Value, p: float = 0.5, stream: int = 0) -> Value:
+def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
     """y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise (Srivastava and others, 2014).
 
     x (N, …) float32 or float64; ``key`` an int64 scalar that changes with every step; ``stream`` differs for every

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: a graph becomes a longer graph that also computes gradients."""
+"""Reverse-mode differentiation: extends a graph by the nodes that compute gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from striate.ops.shaping import BroadcastTo, expanded
 
 
 def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) -> list[Value]:
-    """∂loss/∂v for each v in ``wrt``; ``seed`` is ∂L/∂loss where loss is not a single number.
+    """∂loss/∂v for each v in ``wrt``; ``seed`` is ∂L/∂loss, needed if the loss is not a single number.
 
-    Only what lies between ``wrt`` and the loss is differentiated. A v that the loss does not depend on gets zeros.
+    Only nodes between ``wrt`` and the loss are differentiated. The gradient of a v that does not affect the loss is 0.
     """
     if seed is None:
         if loss.type.size() != 1 or loss.type.batched:
@@ -37,7 +37,7 @@ def differentiate(loss: Value, wrt: Sequence[Value], seed: Value | None = None) 
 
 
 def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
-    """Values that change when one of ``wrt`` does."""
+    """The values that depend on at least one of ``wrt``."""
     moving = set(wrt)
     for node in nodes:
         if any(value in moving for value in node.inputs):
@@ -48,22 +48,24 @@ def _depends_on(nodes: list[Node], wrt: Sequence[Value]) -> set[Value]:
 def _accumulate(
     gradients: dict[Value, Value], node: Node, incoming: tuple[Value | None, ...], needed: tuple[bool, ...]
 ) -> None:
-    # Only operations with several outputs are ever given a None among them, and they take it.
-    found = node.op.gradient(node.inputs, node.outputs, cast("tuple[Value, ...]", incoming), needed)
-    if len(found) != len(node.inputs):
-        raise GraphError(f"the gradient rule of {node.op} gives {len(found)} values for {len(node.inputs)} inputs")
-    for value, gradient, wanted in zip(node.inputs, found, needed, strict=True):
-        if wanted and gradient is not None:
+    # Only operations with several outputs ever receive a None among them, and these accept it.
+    gradients_of_inputs = node.op.gradient(node.inputs, node.outputs, cast("tuple[Value, ...]", incoming), needed)
+    if len(gradients_of_inputs) != len(node.inputs):
+        raise GraphError(
+            f"the gradient rule of {node.op} returned {len(gradients_of_inputs)} values for {len(node.inputs)} inputs"
+        )
+    for value, gradient, is_needed in zip(node.inputs, gradients_of_inputs, needed, strict=True):
+        if is_needed and gradient is not None:
             gradient = sum_to_shape(gradient, value)
             gradients[value] = gradient if value not in gradients else gradients[value] + gradient
 
 
 def sum_to_shape(gradient: Value, value: Value) -> Value:
-    """The gradient of an operand that was broadcast: summed over the axes along which it was repeated."""
+    """The gradient of an operand that was broadcast, summed over the axes along which it was repeated."""
     if gradient.shape == value.shape:
         return gradient
     if gradient.type.rank == 0:
-        return gradient  # a scalar stands for an array of equal elements; consumers broadcast it
+        return gradient  # a scalar represents an array of equal elements; its readers broadcast it
     rank = gradient.type.rank
     target = (1,) * rank if value.type.rank == 0 else value.shape
     axes = tuple(axis for axis in range(rank) if target[axis] == 1 and gradient.shape[axis] != 1)

@@ -1,7 +1,7 @@
-"""Arrays without elements: what has a size of 0 is never computed, and what reads it reads a constant instead.
+"""Removes arrays without elements: they are never computed, and their readers become constants.
 
 Kernels can then rely on every size being at least 1. Only the number of samples N, which is known at run time, may
-still be 0: their loops over samples then do nothing.
+still be 0; the loops over samples then do nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def is_empty(value: Value) -> bool:
 
 
 def without_empty(graph: Graph) -> Graph:
-    """The graph without its results that have no elements; nothing that is left computes with an array of none."""
+    """The graph without the results that have no elements; no remaining node reads an array without elements."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not any(map(is_empty, inputs)) or all(map(is_empty, node.outputs)):

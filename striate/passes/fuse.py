@@ -1,17 +1,18 @@
 """Which work runs in which loop.
 
 Contractions, windows and the like are *anchors*: each starts a group. Elementwise work is not a loop of its own: it is
-computed in the registers of the groups that need its result. Only a few values must lie in memory: what an anchor
-reads, what leaves the graph, and what another group could not cheaply compute again.
+computed in the registers of the groups that need its result. Only a few values must lie in memory: those that an anchor
+reads, those that leave the graph, and those that another group could not cheaply recompute.
 
 A *root* is such a value, or a reduction. Each root joins the earliest group that can hold it:
 
-- the last group that it depends on, when that group walks the same domain: its operands are then in registers;
-- else a later group that walks the same domain and reads one of its operands already;
-- else a new group at the end.
+- the last group that it depends on, if that group iterates over the same domain, because its operands are then in
+  registers;
+- otherwise a later group that iterates over the same domain and already reads one of its operands;
+- otherwise a new group at the end.
 
-Values that are in registers of one group only are stored for others; what can be computed again from stored values is
-computed again. Neither changes a bit of any result.
+A value that exists only in the registers of one group is stored for the others. A value that can be recomputed from
+stored values is recomputed. Neither changes a bit of any result.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """One loop: an anchor (or none), or reductions to finish, and the elementwise work that runs along.
+    """One loop: at most one anchor, or reductions to finish, and the elementwise work that is fused into it.
 
-    ``entry`` is the anchor's input where it is computed on the way into the anchor, and never lies in memory.
+    ``prologue`` is the anchor's input where the anchor computes it as it reads, so that it never lies in memory.
     """
 
     index: int
@@ -51,20 +52,20 @@ class Group:
     @property
     def registers(self) -> set[Value]:
         """Values that the loop itself produces."""
-        found: set[Value] = set()
+        produced: set[Value] = set()
         if self.anchor and self.domain:
-            found.add(self.anchor.outputs[0])
+            produced.add(self.anchor.outputs[0])
         for node in self.finishes:
-            found.update(node.outputs)
-        return found
+            produced.update(node.outputs)
+        return produced
 
 
 @dataclass
 class Plan:
     """The groups in the order in which they run.
 
-    ``in_memory`` maps each stored value to the group that stores it (-1: given); ``in_place`` says which updates may be
-    written over their state at once, where the others are copied at the end.
+    ``in_memory`` maps each stored value to the index of the group that stores it, or to -1 for an input. ``in_place``
+    says which updates overwrite their state directly; the others are copied at the end.
     """
 
     layouts: Layouts
@@ -75,7 +76,7 @@ class Plan:
 
 @dataclass
 class _Cone:
-    """What a root depends on: values in memory, and values that so far exist in registers of one group alone."""
+    """What a root depends on: values in memory, and values that so far exist only in the registers of one group."""
 
     memory: set[Value] = field(default_factory=set[Value])
     register: dict[Value, int] = field(default_factory=dict[Value, int])
@@ -88,10 +89,10 @@ class _Cone:
 
 
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
-    """Groups the graph's work; outputs named in ``observed`` come last, so that watching changes nothing else.
+    """Divides the graph's work into groups.
 
-    What depends on the options' constant inputs alone comes first, in groups of its own: they need not run again while
-    those inputs stay as they are.
+    Outputs named in ``observed`` come last, so that watching changes nothing else. Work that depends only on
+    the constant inputs of the options comes first, in groups of its own; these run again only when the inputs change.
     """
     return _Fuser(layouts, set(observed), options.constant_inputs).run()
 
@@ -132,7 +133,7 @@ class _Fuser:
         return Plan(self.layouts, self.groups, self.memory, self._in_place())
 
     def _prepared(self, needed: set[Value]) -> set[Node]:
-        """Stores whatever other work needs of values that depend on constant inputs alone; returns their nodes."""
+        """Stores the values that depend only on constant inputs and that other work needs; returns their nodes."""
         if not self.constant_inputs:
             return set()
         known: set[Value] = set()
@@ -156,7 +157,7 @@ class _Fuser:
         return inside
 
     def _nodes(self, results: list[Value]) -> list[Node]:
-        """What the results need, each after its inputs."""
+        """The nodes that the results need, each after its inputs."""
         seen: set[Node] = set()
         stack = [value.node for value in results]
         while stack:
@@ -188,7 +189,7 @@ class _Fuser:
         )
 
     def _same_run(self, node: Node) -> bool:
-        """Whether a view merely renames one run of elements: then it costs nothing in registers either."""
+        """Whether a view only renames one contiguous run of elements, so that it costs nothing in registers either."""
         if node.op.kind is not Kind.VIEW:
             return False
         x, y = (domain_of(self.layouts, value) for value in (node.inputs[0], node.outputs[0]))
@@ -219,7 +220,7 @@ class _Fuser:
             self._anchor(node)
 
     def _may_enter(self, node: Node) -> bool:
-        """Whether the anchor's input may be computed where the anchor reads it: nobody else needs it in memory."""
+        """Whether the anchor may compute its input as it reads it, because nothing else needs the input in memory."""
         if not (isinstance(node.op, Anchor) and node.op.accepts_prologue()):
             return False
         (x,) = node.inputs
@@ -234,7 +235,7 @@ class _Fuser:
         )
 
     def _entry(self, node: Node) -> tuple[Value, _Cone] | None:
-        """The anchor's input and what it is computed from, where that would else be a loop of its own."""
+        """The anchor's input and its cone, if computing the input would otherwise take a loop of its own."""
         if not self._may_enter(node) or node.inputs[0] in self.memory:
             return None
         (x,) = node.inputs
@@ -284,22 +285,22 @@ class _Fuser:
     # -- roots --------------------------------------------------------------------------------------------------
 
     def _keep(self, value: Value) -> None:
-        """Makes sure that the value lies in memory."""
+        """Makes sure that a group stores the value."""
         if value in self.memory:
             return
         if value in self.computed:
             group = self.groups[self.computed[value]]
         elif value.node.op.kind in (*REGISTER_KINDS, Kind.VIEW):
             group = self._home(value, domain_of(self.layouts, value))
-        else:  # constants and sizes: a small map writes them
+        else:  # constants and sizes: a small elementwise loop writes them
             group = self._group(domain_of(self.layouts, value))
         group.stores.append(value)
         self.memory[value] = group.index
 
     def _home(self, root: Value, domain: Domain, per_sample: bool = False) -> Group:
-        """The group in whose registers the root is computed; what it needs from others is stored there.
+        """The group whose loop computes the root; whatever it needs from the registers of other groups is stored.
 
-        ``per_sample`` says that a reduction is to run along there which keeps samples apart.
+        ``per_sample`` says that the root feeds a reduction that keeps samples separate.
         """
         cone = self._visit(root, domain, {})
         group = self._candidate(self._ready(cone), domain, cone, per_sample) or self._group(domain)
@@ -313,42 +314,43 @@ class _Fuser:
         return max([-1, *(self.memory[v] for v in cone.memory), *cone.register.values()])
 
     def _store_for(self, group: Group, cone: _Cone) -> None:
-        """Stores what a group needs of others' registers."""
-        for value, home in cone.register.items():
-            if home != group.index and value not in self.memory:
-                self.groups[home].stores.append(value)
-                self.memory[value] = home
+        """Stores the values that a group needs from the registers of other groups."""
+        for value, owner in cone.register.items():
+            if owner != group.index and value not in self.memory:
+                self.groups[owner].stores.append(value)
+                self.memory[value] = owner
         group.reads.update(cone.memory)
 
     def _candidate(self, ready: int, domain: Domain, cone: _Cone, per_sample: bool = False) -> Group | None:
-        """The group that exists and can hold a root, if one does."""
+        """The existing group that can hold a root, if there is one."""
 
-        def fits(group: Group) -> bool:
+        def matches(group: Group) -> bool:
             return group.domain == domain and (not per_sample or self._sums_per_sample(group))
 
-        if ready >= 0 and fits(self.groups[ready]) and self._has(self.groups[ready], cone, ready):
+        if ready >= 0 and matches(self.groups[ready]) and self._has(self.groups[ready], cone, ready):
             return self.groups[ready]
         full = {v for v in (*cone.memory, *cone.register) if v.type.size() > 1}
         for group in self.groups[ready + 1 :]:
-            if fits(group) and (group.reads & full):
+            if matches(group) and (group.reads & full):
                 return group
         return None
 
     def _sums_per_sample(self, group: Group) -> bool:
-        """Whether the group's kernel can keep the sums of its samples apart."""
+        """Whether the group's kernel can keep the sums of different samples separate."""
         return group.anchor is None or self.layouts.algorithms[group.anchor].sums_per_sample
 
     def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
-        """Whether everything that the group itself stores or computes for the cone is of the group's own domain."""
+        """Whether the group has in registers every value of the cone that it stores or computes itself."""
         own = [v for v in cone.memory if self.memory[v] == ready] + [v for v, g in cone.register.items() if g == ready]
         registers = group.registers | {v for v, g in self.computed.items() if g == ready}
         return all(v in registers for v in own)
 
     def _visit(self, value: Value, domain: Domain, seen: dict[Value, _Cone]) -> _Cone:
-        """Follows elementwise work down to what lies in memory or can only be had from one group's registers.
+        """Follows elementwise work back to values in memory, or in the registers of only one group.
 
-        A view is free in registers only where the group walks that very run of elements; where its value is repeated
-        in a larger domain, its axes mean something else than those of what it views, and it must be read from memory.
+        A view is free in registers only if the group iterates over exactly that run of elements. Where its value is
+        broadcast in a larger domain, its axes differ from those of the value that it views, and it must be read from
+        memory.
         """
         if value in seen:
             return seen[value]
@@ -373,31 +375,31 @@ class _Fuser:
     # -- updates ------------------------------------------------------------------------------------------------
 
     def _in_place(self) -> dict[str, bool]:
-        """For each update whether it may be written over the state at once.
+        """For each update, whether it may overwrite its state directly.
 
-        It may when nobody reads the state later, and only the same element in the same loop.
+        It may if no later loop reads the state, and its own loop reads only the element that it overwrites.
         """
-        verdict: dict[str, bool] = {}
+        in_place: dict[str, bool] = {}
         outputs = set(self.graph.outputs.values())
         states = {node.op.name: node.outputs[0] for node in self.graph.nodes if isinstance(node.op, Input)}
         written = list(self.graph.updates.values())
         for name, value in self.graph.updates.items():
-            home = self.memory[value]
+            owner = self.memory[value]
             state = states.get(name)
-            fits = home >= 0 and value not in outputs and written.count(value) == 1
-            fits &= value.node.op.kind is not Kind.VIEW and value.node.op.kind in (*REGISTER_KINDS, Kind.REDUCTION)
-            if fits and state is not None:
+            safe = owner >= 0 and value not in outputs and written.count(value) == 1
+            safe &= value.node.op.kind is not Kind.VIEW and value.node.op.kind in (*REGISTER_KINDS, Kind.REDUCTION)
+            if safe and state is not None:
                 aliases = {state} | {v for v, base in self.layouts.alias.items() if base is state}
                 for group in self.groups:
                     if group.reads & aliases:
-                        same = group.index == home and group.domain == domain_of(self.layouts, state)
-                        fits &= group.index < home or (same and not (group.reads & (aliases - {state})))
-            verdict[name] = fits
-        return verdict
+                        same = group.index == owner and group.domain == domain_of(self.layouts, state)
+                        safe &= group.index < owner or (same and not (group.reads & (aliases - {state})))
+            in_place[name] = safe
+        return in_place
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Whether a reduction sums over axes in a way that only the general, slow kernel can."""
+    """Whether only the general, slow kernel can sum over the axes of a reduction."""
     (x,) = node.inputs
     rank = x.type.rank
     axes = reduction_of(node).axes
@@ -406,7 +408,7 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """(everything, per_sample): what stays apart in a reduction that kernels run along."""
+    """(everything, per_sample): whether a fused reduction sums over all axes, and whether it keeps samples separate."""
     result = node.outputs[0].type
     everything = result.size() == 1 and not result.batched
     return everything, not everything and layouts.block[node.outputs[0]] == BLOCK

@@ -1,7 +1,8 @@
-"""Which layout every value has: blocked by 16 channels, or plain NumPy order; and with how much halo.
+"""Chooses the algorithm of every contraction, and the layout of every value.
 
-Contractions and windows say what they need. Elementwise work follows its operands. Where a value has another layout
-than its reader needs, a visible ``Convert`` node stands between.
+A layout is blocked by 16 channels or in plain NumPy order, with a halo of some width. Contractions and windows say what
+they need. Elementwise work follows its operands. Where a value's layout is not the one that its reader needs, a visible
+``Convert`` node is inserted.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class Convert(Elementwise):
 
 @dataclass
 class Layouts:
-    """The layout of every value of a graph, and whether it is walked as PLANAR (else FLAT) where it is plain.
+    """The layout of every value of a graph.
 
-    ``algorithms`` says for every anchor how it is computed: the halos of its inputs follow from it.
+    ``planar`` holds the plain values that are iterated over in the PLANAR domain instead of the FLAT one.
+    ``algorithms`` says how every anchor is computed, which also decides the halos of its inputs.
     """
 
     graph: Graph
@@ -59,7 +61,7 @@ class Layouts:
     alias: dict[Value, Value] = field(default_factory=dict[Value, Value])
     algorithms: dict[Node, Algorithm] = field(default_factory=dict[Node, Algorithm])
     source: dict[Value, Value] = field(default_factory=dict[Value, Value])
-    """The values that were laid out, by what they became."""
+    """Maps each value of the new graph to the value that it replaces."""
 
     def dtype(self, value: Value) -> DType:
         """The type of the value's elements in memory."""
@@ -87,8 +89,8 @@ class Layouts:
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
         dtype = self.dtype(value)
-        kept = "" if dtype is value.dtype else f" {dtype.short}"
-        return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}{kept}]"
+        stored = "" if dtype is value.dtype else f" {dtype.short}"
+        return f" [{'plain' if self.block[value] == PLAIN else self.block[value]}{f' +{wide}' if wide else ''}{stored}]"
 
 
 def layout(graph: Graph, options: CompileOptions) -> Layouts:
@@ -104,7 +106,7 @@ class _Chooser:
         self.layouts = Layouts(graph)
         self.converted: dict[tuple[Value, int, bool], Value] = {}
         self.viewed: set[Value] = set()
-        """Values whose memory a view shares: their elements must lie end to end, so they take no halo."""
+        """Values whose memory a view shares. Their elements must be contiguous, so they cannot have a halo."""
 
     def run(self) -> Layouts:
         for node in self.source.nodes:
@@ -122,7 +124,7 @@ class _Chooser:
         return self._in(value, PLAIN)
 
     def _result(self, value: Value) -> Value:
-        """The value in plain memory of its own: a result that merely repeats an input is a copy."""
+        """The value in plain memory of its own; a result that is only a view of an input becomes a copy."""
         value = self._plain(value)
         base = self.layouts.base(value)
         if base.node.op.kind is not Kind.SOURCE and not self.layouts.halo.get(base):
@@ -130,7 +132,7 @@ class _Chooser:
         y = Node(Convert(PLAIN), (value,), value.node.path).outputs[0]
         self.layouts.block[y] = PLAIN
         if value in self.layouts.planar:
-            self.layouts.planar.add(y)  # rows of what has a halo do not lie end to end
+            self.layouts.planar.add(y)  # the rows of a value with a halo are not contiguous
         return y
 
     def _node(self, node: Node) -> None:
@@ -186,10 +188,10 @@ class _Chooser:
             if stretched or inherited or node.op.kind is Kind.RANDOM:
                 self.layouts.planar.add(made.outputs[0])
             else:
-                self.viewed.update(inputs)  # read from end to end; a halo that came later would be read as elements
+                self.viewed.update(inputs)  # read contiguously: a halo added later would be read as elements
 
     def _operand(self, value: Value, result: TensorType) -> Value:
-        """A plain operand of blocked work: fine if it is one number a channel or a pixel, else converted."""
+        """A plain operand of blocked work: unchanged if it has one number per channel or per pixel, else converted."""
         if self.layouts.block[value] == BLOCK or value.type.rank < 2:
             return value
         channels, rest = value.shape[1], value.shape[2:]
@@ -212,7 +214,7 @@ class _Chooser:
         self.viewed.add(x)
 
     def _without_halo(self, x: Value) -> Value:
-        """A copy whose elements lie end to end."""
+        """A copy whose elements are contiguous."""
         y = Node(Convert(self.layouts.block[x]), (x,), x.node.path).outputs[0]
         self.layouts.block[y] = self.layouts.block[x]
         if x in self.layouts.planar:
@@ -237,7 +239,7 @@ class _Chooser:
             if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
                 x = self._without_halo(x)
             self._emit(node, [x], [PLAIN] * len(node.outputs))
-            self.viewed.add(x)  # is read from end to end too
+            self.viewed.add(x)  # read contiguously, too
 
     # -- conversions --------------------------------------------------------------------------------------------
 
@@ -253,7 +255,7 @@ class _Chooser:
         return value
 
     def _in(self, value: Value, block: int, halo: bool = False) -> Value:
-        """The value in a layout; a halo needs memory of our own that the producer fills pixel by pixel."""
+        """The value in a layout. A value can have a halo only if a kernel of ours writes it pixel by pixel."""
         kind = value.node.op.kind
         can_pad = kind in (Kind.ELEMENTWISE, Kind.RANDOM)
         can_pad |= kind in (Kind.CONTRACTION, Kind.WINDOW) and self.layouts.block[value] == BLOCK

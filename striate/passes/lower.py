@@ -1,4 +1,4 @@
-"""Groups into phases: each group becomes a region, and its anchor's kernels with the region inside."""
+"""Turns groups into phases: the elementwise work of a group becomes a region, which its anchor's kernels contain."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass
 class Lowered:
-    """All phases, with the group of each; partial sums are buffers that live from one group to another.
+    """All phases, with the group of each, and the buffers that carry partial sums from one group to another.
 
-    ``sized`` are nodes that have other phases in a program for one sample.
+    ``batch_specialized`` holds the nodes that have different phases in a program for one sample.
     """
 
     phases: list[Launch] = field(default_factory=list[Launch])
@@ -57,20 +57,20 @@ class Lowered:
 
 
 STREAMED = 8
-"""Arrays of as many cores' L2 and more are written past the caches, which would not keep them until they are read, and
-which read every line before it is written. (Measured: of arrays of 17 MB a step gains 2 to 11 %,
-of 9 MB nothing, of 6 MB it loses 7 %.)"""
+"""Arrays at least as large as the L2 caches of this many cores are written past the caches. The caches would not keep
+them until they are read, and would read every line before it is written. (Measured: with arrays of 17 MB a step gains 2
+to 11 %, with 9 MB nothing, with 6 MB it loses 7 %.)"""
 
 
 SINGLE_THREADED_WORK = 1 << 23
-"""Operations, with a byte moved counted as one, up to which a program runs on the caller's thread: 80 µs of work, which
-is about what it takes a thread that sleeps to wake up and help."""
+"""The largest number of operations, with each byte moved counted as one, of a program that runs only on the caller's
+thread. It is 80 µs of work, about the time that a sleeping thread needs to wake up and help."""
 
 
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
-    """Every group's launches in order.
+    """The launches of every group, in order.
 
-    A program for one sample that is little work is lowered for one thread: no sum has another order then.
+    A program for one sample with little work is lowered for a single thread. The order of its sums does not change.
     """
     lowered = _Lowerer(plan, options).run()
     if options.single_sample and lowered.flops <= SINGLE_THREADED_WORK:
@@ -136,16 +136,16 @@ class _Lowerer:
         )
 
     def streams(self, value: Value) -> bool:
-        """Whether the array of a value is too large for caches."""
+        """Whether the array of a value is too large for the caches."""
         large = (
             self.layouts.storage(value).bytes_per_sample * self.options.capacity >= STREAMED * self.options.target.l2
         )
         return large and value.type.batched
 
     def partial_sums(self, node: Node, domain: Domain, inside_finish: bool) -> Buffer:
-        """The buffer that a reduction's partial sums go to.
+        """The buffer for the partial sums of a reduction.
 
-        A finish walks a flat domain in chunks of one vector: each of them leaves partial sums of its own.
+        In a flat domain, a kernel that finishes reductions takes chunks of one vector, each with its own partial sums.
         """
         flat_finish = inside_finish and domain.space is Space.FLAT
         groups = (-(-domain.pixels // LANES), 0) if flat_finish else domain.groups
@@ -163,7 +163,7 @@ class _Lowerer:
 
 
 def _entry(lowerer: _Lowerer, group: Group) -> tuple[Region, tuple[Operand, ...]]:
-    """The region that computes what enters an anchor, and its operands; its last value is the result."""
+    """The region that computes the input of an anchor, and its operands. The last value of the region is the result."""
     value = cast(Value, group.prologue)
     builder = _RegionBuilder(lowerer, Group(group.index, domain_of(lowerer.layouts, value), reads=group.reads))
     region, operands = builder.build((value,))
@@ -195,7 +195,7 @@ class _RegionBuilder:
                 self.registers[value] = len(self.registers)
 
     def build(self, values: Iterable[Value] = ()) -> tuple[Region, tuple[Operand, ...]]:
-        """The region and its operands; ``values`` are computed though nothing stores them."""
+        """The region and its operands; ``values`` are computed even if nothing stores them."""
         for value in values:
             self._value(value)
         stores: list[Store] = []
@@ -219,7 +219,7 @@ class _RegionBuilder:
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 
     def path(self) -> str:
-        """The path of most of the work."""
+        """The layer path of most of the work."""
         return max(self.paths, key=self.paths.count) if self.paths else ""
 
     def _place(self, what: Operand) -> int:
@@ -245,10 +245,10 @@ class _RegionBuilder:
         if kind is Kind.SIZE:
             count, batched = reduction_of(value.node).elements(value.node.inputs[0].type)
             return self._add(value, ElementCount(count, batched, value.dtype))
-        home = self.lowerer.plan.in_memory.get(value)
-        if home is not None and home != self.group.index:
+        owner = self.lowerer.plan.in_memory.get(value)
+        if owner is not None and owner != self.group.index:
             return self._add(value, self._load(value))
-        if kind is Kind.VIEW:  # of one run of elements: a renaming
+        if kind is Kind.VIEW:  # of one contiguous run of elements: only a new name
             self.numbers[value] = self._value(value.node.inputs[0])
             return self.numbers[value]
         if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
@@ -259,13 +259,13 @@ class _RegionBuilder:
         return self._add(value, Apply(op, arguments, placed, foreign_code(type(op))))
 
     def _arguments(self, node: Node) -> tuple[Value, ...]:
-        """A random operation reads the shape alone of its first input."""
+        """A random operation reads only the shape of its first input."""
         return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs
 
     # -- addressing ---------------------------------------------------------------------------------------------
 
     def _own_strides(self, value: Value) -> tuple[Strides, int]:
-        """Strides of a value of the group's own domain."""
+        """The strides and the origin of a value in the group's own domain."""
         storage = self.layouts.storage(value)
         if self.domain.space is Space.FLAT:
             return (self._flat_step(), 0, 0, 0, 1), 0
@@ -289,7 +289,7 @@ class _RegionBuilder:
         return self._load_planar(operand, value, storage)
 
     def _spatial_strides(self, value: Value, storage: Storage) -> tuple[int, int, int]:
-        """Strides of (d, h, w), 0 where the value is repeated."""
+        """The strides of (d, h, w); 0 where the value is broadcast."""
         sizes = storage.sizes
         return cast(
             tuple[int, int, int],

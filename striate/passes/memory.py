@@ -1,4 +1,4 @@
-"""Which bytes of the scratch arena each intermediate array gets, by the time for which it is needed."""
+"""Plans memory: places arrays in the scratch arena so that those in use at the same time do not overlap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Life:
-    """Bytes wanted, and the first and last phase that touch them."""
+    """The size of an array in bytes, and the first and the last phase that use it."""
 
     size: int
     first: int
@@ -20,25 +20,25 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """The life of everything in ``sizes`` from the operands of each phase in order."""
-    spans: dict[Hashable, tuple[int, int]] = {}
+    """The life of every array in ``sizes``, given the operands of each phase in order."""
+    first_and_last: dict[Hashable, tuple[int, int]] = {}
     for index, operands in enumerate(phases):
         for operand in operands:
             if operand in sizes:
-                spans[operand] = (spans.get(operand, (index, index))[0], index)
-    return {thing: Life(sizes[thing], *span) for thing, span in spans.items()}
+                first_and_last[operand] = (first_and_last.get(operand, (index, index))[0], index)
+    return {array: Life(sizes[array], *phases) for array, phases in first_and_last.items()}
 
 
-def place(wanted: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
-    """Offsets such that no two arrays that live at the same time overlap, and the bytes needed in all.
+def place(arrays: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
+    """Offsets at which no two arrays that live at the same time overlap, and the total number of bytes.
 
-    Largest first, each at the lowest place that is free during its whole life.
+    The largest array comes first; each goes to the lowest offset that is free during its whole life.
     """
-    order = sorted(wanted.items(), key=lambda item: (-item[1].size, item[1].first))
+    order = sorted(arrays.items(), key=lambda item: (-item[1].size, item[1].first))
     placed: list[tuple[int, int, Life]] = []
     offsets: dict[Hashable, int] = {}
     total = 0
-    for thing, life in order:
+    for array, life in order:
         step = PAGE if life.size >= PAGE else ALIGNMENT
         busy = sorted(
             (start, end) for start, end, other in placed if other.first <= life.last and life.first <= other.last
@@ -48,7 +48,7 @@ def place(wanted: Mapping[Hashable, Life]) -> tuple[dict[Hashable, int], int]:
             if start - position >= life.size:
                 break
             position = max(position, -(-end // step) * step)
-        offsets[thing] = position
+        offsets[array] = position
         placed.append((position, position + life.size, life))
         total = max(total, position + life.size)
     return offsets, -(-total // PAGE) * PAGE

@@ -1,11 +1,11 @@
-"""Which values a training step in bfloat16 keeps in half the memory: a ``narrow`` node rounds each of them.
+"""Chooses the values that a training step in bfloat16 stores in half the memory, and rounds each in a ``narrow`` node.
 
-Rounding stands in the graph, so every reader sees the rounded number, whether it takes it from memory or from the
-registers of the loop that computed it: fusion, watching and the number of threads change no bit, and the references
-compute what the kernels do. The nodes are put in after differentiation: a gradient passes them unchanged.
+The rounding is part of the graph, so every reader sees the rounded number, whether it reads it from memory or from the
+registers of the loop that computed it. Fusion, watching and the number of threads change no bit, and the references
+compute what the kernels compute. The nodes are inserted after differentiation, so gradients pass them unchanged.
 
-Rounded is what the float32 program stores as blocks of channels between its loops. What leaves the graph, parameters
-and all that belongs to them, statistics, and values of one pixel stay as they are.
+The pass rounds the values that the float32 program stores between its loops as blocks of channels. It does not round
+the results of the graph, parameters, their gradients and updates, statistics, or values of one pixel.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Narrow(Elementwise):
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
     """The graph with a ``narrow`` node after every value that is to be stored in bfloat16.
 
-    Outputs named in ``observed`` have no say in it: watching a step changes nothing of it.
+    Outputs named in ``observed`` do not affect the choice, so that watching a step does not change it.
     """
     hidden = set(observed)
     outputs = {name: value for name, value in graph.outputs.items() if name not in hidden}
@@ -69,7 +69,7 @@ def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) 
 
 
 def _chosen(laid_out: Layouts, options: CompileOptions) -> set[Value]:
-    """The values of the graph before it was laid out that shall be rounded."""
+    """The values to round, as values of the graph before it was laid out."""
     plan = fuse(laid_out, options)
     leaving = {*laid_out.graph.outputs.values(), *laid_out.graph.updates.values()}
     viewed = {*laid_out.alias, *laid_out.alias.values()}
@@ -77,9 +77,10 @@ def _chosen(laid_out: Layouts, options: CompileOptions) -> set[Value]:
     chosen: set[Value] = set()
     for group in plan.groups:
         for value in group.stores:
-            fits = value.dtype is DType.float32 and laid_out.block[value] == BLOCK
-            fits = fits and value not in leaving and value not in viewed and value in laid_out.source
-            if fits and laid_out.storage(value).pixels > 1 and all(_reads(n, value) for n in readers.get(value, ())):
+            can_round = value.dtype is DType.float32 and laid_out.block[value] == BLOCK
+            can_round &= value not in leaving and value not in viewed and value in laid_out.source
+            can_round = can_round and laid_out.storage(value).pixels > 1
+            if can_round and all(_reads(node, value) for node in readers.get(value, ())):
                 chosen.add(laid_out.source[value])
     return chosen
 

@@ -1,13 +1,13 @@
-"""Activations that are kept through the whole backward pass for a weight gradient alone are computed again instead.
+"""Recomputes activations that would be kept through the whole backward pass only for a weight gradient.
 
     forward     v = convolution(…);  y = activation(normalize(v) [+ skip]) → the next convolution
     backward    dy = input gradient of the next convolution; its loop reads v [and skip], for the activation's gradient
                 weight gradient of the next convolution, from y
 
-The loop that computes dy has y's operand in registers: it stores y anew, and the first y need not outlive the forward
-pass. That costs one write of y and no read. Where y is also the skip of a later block, that block's backward loop takes
-what y is computed from. (Chen et al. 2016, arXiv:1604.06174, recompute whole stretches of a network, for more time and
-less memory.)
+The loop that computes dy has y's operand in registers. It stores y a second time, so the first copy need not outlive
+the forward pass. This costs one write of y and no read. Where y is also the skip connection of a later block, the
+backward loop of that block reads the operands of y instead. (Chen et al. 2016, arXiv:1604.06174, recompute whole
+segments of a network, which costs more time and saves more memory.)
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from striate.graph.op import Kind, Node
 from striate.graph.value import Value
 
 FEWEST = 8
-"""Contractions between the last use on the way forward and the weight gradient: what is kept for less is left."""
+"""The least number of contractions between the last use of an activation in the forward pass and the weight gradient.
+An activation that is kept for fewer is not recomputed."""
 MOST_READS = 1
-"""Arrays that a loop of the backward pass may read in place of an activation that is a skip connection's."""
+"""The number of arrays that a loop of the backward pass may read instead of an activation of a skip connection."""
 LONGEST_WAIT = 4
-"""Contractions by which a weight gradient may be put off until its input is computed again."""
+"""The number of contractions by which a weight gradient may be delayed until its input has been recomputed."""
 
 _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 
 def recompute(graph: Graph) -> Graph:
-    """Weight gradients read activations that are computed again, where what they are computed from is read anyway."""
+    """Lets weight gradients read recomputed activations where the operands of these are read anyway."""
     turn = next((node.serial for node in graph.nodes if _sums_over_samples(node)), None)
     if turn is None:
         return graph
@@ -37,24 +38,25 @@ def recompute(graph: Graph) -> Graph:
 
 
 def _sums_over_samples(node: Node) -> bool:
-    """Whether it is a weight gradient: the first of them is where the way back begins."""
+    """Whether the node is a weight gradient. The backward pass begins at the first of them."""
     return node.op.kind is Kind.CONTRACTION and node.inputs[0].type.batched and not node.outputs[0].type.batched
 
 
 def _origin(y: Value) -> Node:
-    """What computes y, rounding to what is stored left aside."""
+    """The node that computes y, before any rounding to the stored dtype."""
     return y.node.inputs[0].node if y.node.op.stored_dtype else y.node
 
 
 def _full(node: Node) -> list[Value]:
-    """The operands that have an element for each of the result's."""
+    """The operands that have one element for each element of the result."""
     return [value for value in node.inputs if value.type == node.outputs[0].type]
 
 
 class _Choice:
-    """``companions``: for each activation that is dropped, the result of the loop that computes it again.
+    """Which activations are recomputed, and where.
 
-    ``kept`` are the other values that lie in memory on the way forward since more than elementwise work reads them.
+    ``companions`` maps each activation that is dropped to the result of the loop that recomputes it. ``kept`` holds the
+    other values that lie in memory in the forward pass, because something other than elementwise work reads them.
     """
 
     def __init__(self, graph: Graph, turn: int) -> None:
@@ -73,22 +75,22 @@ class _Choice:
                     self.kept.discard(node.outputs[0])
 
     def _loops(self, graph: Graph) -> dict[Node, Value]:
-        """For elementwise work of the way back the last contraction that it depends on: in its loop it runs."""
-        found: dict[Value, Value] = {}
+        """Maps each elementwise node of the backward pass to the last contraction it depends on, whose loop runs it."""
+        anchor: dict[Value, Value] = {}
         loops: dict[Node, Value] = {}
         for node in graph.nodes:
             if node.serial < self.turn:
                 continue
             if node.op.kind is Kind.CONTRACTION:
-                found[node.outputs[0]] = node.outputs[0]
+                anchor[node.outputs[0]] = node.outputs[0]
             elif node.op.kind is Kind.ELEMENTWISE:
-                anchors = [found[value] for value in node.inputs if value in found]
+                anchors = [anchor[value] for value in node.inputs if value in anchor]
                 if anchors:
-                    loops[node] = found[node.outputs[0]] = max(anchors, key=lambda value: value.node.serial)
+                    loops[node] = anchor[node.outputs[0]] = max(anchors, key=lambda value: value.node.serial)
         return loops
 
     def _companion(self, y: Value) -> Value | None:
-        """The result of the loop that can compute y again; None where y had better be kept."""
+        """The result of the loop that can recompute y; None if y is better kept."""
         if y not in self.kept or y in self.results or y.type.rank < 3 or not y.type.batched:
             return None
         late = [node for node in self.consumers[y] if _from_memory(node) and node.serial >= self.turn]
@@ -100,7 +102,7 @@ class _Choice:
         if self._read_late(y) and len(self._sources(y)) > MOST_READS:
             return None
         operands = _full(_origin(y))
-        found = [
+        candidates = [
             loop
             for value in operands[:1]
             for node in self.consumers[value]
@@ -110,42 +112,42 @@ class _Choice:
             and loop.node.serial < last
             and self._between(first, loop.node.serial) <= LONGEST_WAIT
         ]
-        return max(found, key=lambda value: value.node.serial, default=None)
+        return max(candidates, key=lambda value: value.node.serial, default=None)
 
     def _between(self, first: int, last: int) -> int:
         return sum(first < serial < last for serial in self.contractions)
 
     def _followers(self, y: Value) -> list[Node]:
-        """Elementwise work that depends on y, up to what lies in memory."""
-        found: list[Node] = []
+        """The elementwise nodes that depend on y, as far as the next values in memory."""
+        followers: list[Node] = []
         stack = [y]
         while stack:
             for node in self.consumers.get(stack.pop(), ()):
-                if node.op.kind is Kind.ELEMENTWISE and node not in found:
-                    found.append(node)
+                if node.op.kind is Kind.ELEMENTWISE and node not in followers:
+                    followers.append(node)
                     stack.extend(value for value in node.outputs if value not in self.kept)
-        return found
+        return followers
 
     def _last_use(self, y: Value) -> int:
-        """When y is needed last on the way forward."""
+        """The serial number of the last node of the forward pass that needs y."""
         readers = [*self.consumers[y], *self._followers(y)]
         return max((node.serial for node in readers if node.serial < self.turn), default=y.node.serial)
 
     def _read_late(self, y: Value) -> bool:
-        """Whether elementwise work of the way back needs y too."""
+        """Whether elementwise work of the backward pass needs y too."""
         return any(node.serial >= self.turn for node in self._followers(y))
 
     def _sources(self, y: Value) -> set[Value]:
-        """The arrays in memory that y is computed from."""
-        found: set[Value] = set()
+        """The arrays in memory from which y is computed."""
+        sources: set[Value] = set()
         stack = list(y.node.inputs)
         while stack:
             value = stack.pop()
             if value.node.op.kind is Kind.ELEMENTWISE and value not in self.kept:
                 stack.extend(value.node.inputs)
             elif value.type == y.type:
-                found.add(value)
-        return found
+                sources.add(value)
+        return sources
 
 
 def _from_memory(node: Node) -> bool:
@@ -153,15 +155,15 @@ def _from_memory(node: Node) -> bool:
 
 
 class _Rewriting:
-    """The graph with the nodes of the way back made anew; those that wait for a companion come after it."""
+    """Recreates the nodes of the backward pass. A node that reads a recomputed activation comes after its companion."""
 
     def __init__(self, graph: Graph, turn: int, choice: _Choice) -> None:
         self.graph = graph
         self.turn = turn
         self.companions = choice.companions
         self.kept = choice.kept
-        self.new: dict[Value, Value] = {}  # results of the way back
-        self.again: dict[Value, Value] = {}  # values of the way forward, as the way back computes them
+        self.new: dict[Value, Value] = {}  # results of the backward pass
+        self.again: dict[Value, Value] = {}  # values of the forward pass, as the backward pass recomputes them
         self.stored: dict[Value, Value] = {}
 
     def run(self) -> Graph:
@@ -184,7 +186,7 @@ class _Rewriting:
         )
 
     def _made(self, node: Node) -> bool:
-        """Makes a node anew, where all that it needs is there."""
+        """Recreates a node and returns True, if everything that it needs exists already."""
         for value in node.inputs:
             needed = self.companions[value] if _from_memory(node) and value in self.companions else value
             if self._late(needed) and needed not in self.new:
@@ -206,7 +208,7 @@ class _Rewriting:
         return self._again(value)
 
     def _again(self, value: Value) -> Value:
-        """The value as registers of the way back have it: what was dropped is computed from what was not."""
+        """The value as the backward pass has it in registers: recomputed from the values that were not dropped."""
         node = value.node
         if node.op.kind is not Kind.ELEMENTWISE or value in self.kept:
             return value
@@ -217,7 +219,7 @@ class _Rewriting:
         return self.again[value]
 
     def _beside(self, y: Value, companion: Value) -> Value:
-        """y, computed where its companion is."""
+        """y, recomputed in the loop that computes its companion."""
         if y.node is not _origin(y):
             return Node(y.node.op, (self._beside(y.node.inputs[0], companion),), y.node.path).outputs[0]
         again = Node(y.node.op, tuple(map(self._again, y.node.inputs)), y.node.path).outputs[0]

@@ -1,4 +1,4 @@
-"""Composites into primitives, equal computations into one, and arithmetic that changes nothing away."""
+"""Expands composites into primitives, merges equal computations, and removes arithmetic that has no effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from striate.graph.value import Value
 
 
 def expand(graph: Graph) -> Graph:
-    """Replaces composite operations by what they are made of."""
+    """Replaces composite operations by the operations that they consist of."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         return node.op.expand(*inputs) if isinstance(node.op, Composite) else None
@@ -20,7 +20,7 @@ def expand(graph: Graph) -> Graph:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Merges equal nodes and drops arithmetic without effect; a second run changes nothing more."""
+    """Merges equal nodes and removes arithmetic without effect. Running it twice is the same as running it once."""
     known: dict[tuple[object, ...], tuple[Value, ...]] = {}
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -43,16 +43,16 @@ def _number(value: Value) -> float | None:
 
 
 def _neutral(node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """The input that the node merely repeats, if there is one."""
+    """The input that equals the node's output, if there is one."""
     op = node.op
     type = node.outputs[0].type
     if isinstance(op, Multiply | Add | Subtract):
         neutral = 1.0 if isinstance(op, Multiply) else 0.0
-        for kept, other in ((0, 1), (1, 0)):
-            commutes = kept == 0 or not isinstance(op, Subtract)
-            if commutes and inputs[kept].type == type and _number(inputs[other]) == neutral:
-                # x + 0 would turn −0 into 0; nothing downstream tells them apart but a division.
-                return inputs[kept]
+        for operand, other in ((0, 1), (1, 0)):
+            commutes = operand == 0 or not isinstance(op, Subtract)
+            if commutes and inputs[operand].type == type and _number(inputs[other]) == neutral:
+                # x + 0 would turn −0 into 0; only a division by the result could tell the difference.
+                return inputs[operand]
     if isinstance(op, Reshape):
         source = inputs[0].node.inputs[0] if isinstance(inputs[0].node.op, Reshape) else inputs[0]
         if source.type == type:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -16,6 +17,7 @@ from striate.graph.op import Node, current_path
 from striate.graph.value import Array, TensorType, Value
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
+from striate.persistence.document import graph_document, graph_from_document
 from striate.tracing import KEY, active_trace
 
 
@@ -45,6 +47,23 @@ class LoadedModel(Module):
             setattr(self, f"tensor.{name}", Parameter(np.asarray(array), role=role, dtype=dtype))
         self._parameters = {key.removeprefix("tensor."): parameter for key, parameter in self._parameters.items()}
         self._predictor.example = self.input_types
+
+    def __deepcopy__(self, memory: dict[int, Any]) -> LoadedModel:
+        tensors = {name: np.array(parameter.data) for name, parameter in self.named_state()}
+        copied = LoadedModel(self.graph, tensors, self.classes, self._standardizer_read)  # graphs never change
+        memory[id(self)] = copied
+        return copied
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds what a file holds: the graph as JSON over registered operations, and arrays."""
+        standardizer = self._standardizer_read
+        return _unpickled, (
+            json.dumps(graph_document(self.graph), allow_nan=False),
+            {name: np.array(parameter.data) for name, parameter in self.named_state()},
+            dict(self.graph.captured),
+            self.classes,
+            None if standardizer is None else standardizer.to_json(),
+        )
 
     @property
     def standardizer(self) -> Standardizer | None:
@@ -103,3 +122,15 @@ class LoadedModel(Module):
             made.update(zip(node.outputs, new.outputs))
         results = {name: made[value] for name, value in self.graph.outputs.items()}
         return results["out"] if list(results) == ["out"] else results
+
+
+def _unpickled(
+    document: str,
+    tensors: Mapping[str, Array],
+    captured: Mapping[str, Array],
+    classes: tuple[str, ...],
+    standardizer: dict[str, object] | None,
+) -> LoadedModel:
+    graph = graph_from_document(json.loads(document), captured, "a pickled model")
+    fitted = None if standardizer is None else Standardizer.from_json(standardizer)
+    return LoadedModel(graph, tensors, classes, fitted)

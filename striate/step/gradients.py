@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from striate.dtypes import Precision
 from striate.engine import Executable, prepare
+from striate.graph.contents import ContentCheck, content_checks
 from striate.graph.graph import Graph, OutputKind
 from striate.graph.value import Array, Shape
 from striate.nn.loss import Loss
@@ -30,6 +31,7 @@ class GradientProgram:
     bindings: Mapping[str, Array]
     prediction: Shape
     checks: tuple[Callable[[int], None], ...]
+    contents: Sequence[ContentCheck]
     counters: tuple[str, ...]
     capacity: int
     observation: Observation | None
@@ -65,6 +67,7 @@ def prepare_gradients(
         bindings,
         made.prediction.shape,
         tuple(trace.checks),
+        content_checks(graph),
         tuple(trace.names[counter] for counter in trace.counters),
         capacity,
         observation,

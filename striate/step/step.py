@@ -247,6 +247,8 @@ class TrainingStep:
         arrays = {"x": images, "y": target}
         if program.random:
             arrays[KEY] = self._key()
+        for name, require in program.contents:
+            require(arrays[name])
         program.executable.run(arrays, n)
         self._last = _Batch(program, arrays, n)
         if program.observation is not None:

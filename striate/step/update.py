@@ -11,8 +11,8 @@ from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
 from striate.graph.value import Array, DType, TensorType, Value
-from striate.ops.arithmetic import IsFinite, Where, minimum, sqrt
-from striate.ops.reduction import Sum
+from striate.ops.arithmetic import IsFinite, Where, greater, sqrt, where
+from striate.ops.reduction import Max, Sum
 from striate.optim.optimizer import Optimizer
 from striate.step.memory import StepMemory
 from striate.tracing import array_type
@@ -34,13 +34,14 @@ def prepare_update(memory: StepMemory, optimizer: Optimizer, clock: Array, max_n
     time = State("clock", TensorType(DType.float64, ()))()
     bindings["clock"] = clock
     g = values["gradients"]
-    squares = _total(g * g)
-    norm = sqrt(squares)
+    if max_norm is None:
+        squares = _total(g * g)
+        norm = sqrt(squares)
+    else:
+        g, squares, norm = _clipped(g, max_norm)
     finite = values["loss"] + squares
     if "pending" in values:
         finite = finite + _total(values["pending"])
-    if max_norm is not None:
-        g = g * minimum(max_norm / (norm + 1e-6), 1.0)
     states = {name: values[name] for name in memory.optimizer}
     new, new_states = optimizer.update(values["parameters"], g, states, time)
     if not optimizer.bounded:  # a huge rate or decay overflows here, where the result is not yet written
@@ -61,6 +62,20 @@ def prepare_update(memory: StepMemory, optimizer: Optimizer, clock: Array, max_n
         results[MOVED] = memory.moved.flat
     graph = Graph({**values, "clock": time}, outputs, updates, roles=roles)
     return prepare(check(graph, "update"), bindings, results, None, arenas=(arena,))
+
+
+def _clipped(g: Value, max_norm: float) -> tuple[Value, Value, Value]:
+    """g · min(1, c / (‖g‖ + 10⁻⁶)) for c = ``max_norm``, Σ (g / m)² for the largest m = max |g|, and ‖g‖.
+
+    With q = g / m no square overflows: ‖g‖ = m √Σq², and the product is q · c / (√Σq² + 10⁻⁶ / m).
+    """
+    largest = reshape(Max((0,))(abs(g)), ())
+    m = where(greater(largest, 0.0), largest, 1.0)
+    q = g / m
+    squares = _total(q * q)
+    root = sqrt(squares)
+    share = max_norm / (root + 1e-6 / m)
+    return where(greater(m, share), q * share, g), squares, m * root
 
 
 def _total(vector: Value) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -12,10 +13,11 @@ from striate.engine import prepare
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.array import native
+from striate.graph.contents import content_checks
 from striate.graph.value import Array, TensorType, Value
 from striate.passes.differentiate import differentiate
 from striate.tracing.program import FunctionCache, TracedFunction
-from striate.tracing.trace import Trace, array_type
+from striate.tracing.trace import Trace, active_trace, array_type
 from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_values, rebuild_tree, tree_structure
 
 
@@ -40,7 +42,10 @@ class CompiledFunction:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         if contains_value((arguments, options)):
-            return self._function(*arguments, **options)  # inside another trace: part of that graph
+            # Inside another trace: part of that graph.
+            if not self._scalars:
+                arguments, options = self._captured(arguments, options)
+            return self._function(*arguments, **options)
         leaves = self._leaves(arguments, options)
         arrays = {name: native(leaf, name) for name, leaf in leaves if _is_array(leaf)}
         static = tuple((name, leaf.__class__, leaf) for name, leaf in leaves if not _is_array(leaf))
@@ -51,6 +56,21 @@ class CompiledFunction:
         if program is None or program.outdated:
             program = self._programs.keep(key, self._build(arguments, options, dict(types), n))
         return program(arrays, n)
+
+    def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call with arrays as constants of the trace, in the dtype of its floats; integers that are asked for
+        stay integers."""
+        leaves = flatten_tree((arguments, options), "")
+        if not any(_is_array(leaf) for _, leaf in leaves):
+            return arguments, options
+        trace = active_trace(self._function.__name__)
+        dtype = next((leaf.dtype for _, leaf in leaves if isinstance(leaf, Value) and leaf.dtype.is_float), None)
+        bound = signature(self._function).bind(*arguments, **options)
+        for name, tree in bound.arguments.items():
+            chosen = None if self._function.__annotations__.get(name) == "Integers" else dtype
+            items = [trace.capture(leaf, chosen) if _is_array(leaf) else leaf for _, leaf in flatten_tree(tree, "")]
+            bound.arguments[name] = rebuild_tree(tree, items)
+        return bound.args, bound.kwargs
 
     def _leaves(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> list[Leaf]:
         leaves = [*flatten_tree(arguments, "argument"), *flatten_tree(options, "")]
@@ -80,7 +100,7 @@ class CompiledFunction:
         bindings = trace.bindings()
         executable = prepare(graph, bindings, {}, self._capacity or n, arenas=trace.arenas(), keep_packed=True)
         models = tuple((model, model.version) for model, path in trace.paths.items() if not path)
-        return TracedFunction(graph, executable, outputs, tuple(trace.checks), models)
+        return TracedFunction(graph, executable, outputs, tuple(trace.checks), content_checks(graph), models)
 
 
 def _is_float(leaf: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from striate.engine import Executable
+from striate.graph.contents import ContentCheck
 from striate.graph.graph import Graph
 from striate.graph.value import Array, Value
 from striate.tracing.trace import TracedModule
@@ -22,6 +23,7 @@ class TracedFunction:
     executable: Executable
     outputs: Tree
     checks: Sequence[Callable[[int], None]]
+    contents: Sequence[ContentCheck] = ()
     models: Sequence[tuple[TracedModule, int]] = ()
 
     @property
@@ -32,6 +34,8 @@ class TracedFunction:
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
         for verify in self.checks:
             verify(n)
+        for name, require in self.contents:
+            require(arrays[name])
         found = self.executable.run(arrays, n)
         if isinstance(self.outputs, Value):
             return found["out"]

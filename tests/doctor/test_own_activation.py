@@ -82,7 +82,7 @@ def test_its_units_die() -> None:
     model = mlp(24, 24, act=HalvedReLU)
     for layer in list(model)[:-1]:
         if isinstance(layer, nn.Linear):
-            layer.slot("bias").init = lambda shape, fan_in, random: np.full(shape, -20.0)
+            layer.parameter("bias").init = lambda shape, fan_in, random: np.full(shape, -20.0)
     findings, _, _ = trained(setup_of(model, epochs=6))
     assert (findings[0].kind, findings[0].cause) == ("dead_units", "initialization")
 

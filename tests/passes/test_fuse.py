@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from striate.codegen.options import CompileOptions
+from striate.codegen.target import named
 from striate.graph.graph import Graph
 from striate.graph.op import Kind
 from striate.graph.value import N
@@ -13,12 +17,13 @@ from striate.passes.layout import layout
 from striate.passes.simplify import expand, simplify
 from tests.passes.graphs import convolution, given, network, total
 
+OPTIONS = CompileOptions(named("x86-64-v3"))
 GROUPED = (Kind.CONTRACTION, Kind.WINDOW, Kind.ROWWISE, Kind.GATHER)
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return fuse(layout(simplify(expand(network()[0]))))
+    return fuse(layout(simplify(expand(network()[0])), OPTIONS), OPTIONS)
 
 
 def test_every_anchor_and_every_reduction_runs_once(plan: Plan) -> None:
@@ -61,7 +66,7 @@ def test_all_results_lie_in_memory(plan: Plan) -> None:
 def test_bias_and_activation_run_in_the_loop_of_the_convolution() -> None:
     x, w, b = given("x", N, 16, 8, 8), given("w", 16, 16, 3, 3), given("b", 1, 16, 1, 1)
     graph = Graph({"x": x, "w": w, "b": b}, {"y": Relu()(convolution(x, w) + b)})
-    made = fuse(layout(simplify(expand(graph))))
+    made = fuse(layout(simplify(expand(graph)), OPTIONS), OPTIONS)
     (loop,) = [group for group in made.groups if group.anchor and group.anchor.op.kind is Kind.CONTRACTION]
     assert [type(value.node.op) for value in loop.stores] == [Relu]
     assert made.layouts.graph.outputs["y"] not in loop.registers, "it is plain; the loop's own memory is blocked"
@@ -70,7 +75,7 @@ def test_bias_and_activation_run_in_the_loop_of_the_convolution() -> None:
 def test_a_chain_and_its_sum_are_one_walk() -> None:
     x = given("x", N, 64)
     y = Tanh()(x * 2.0) + 1.0
-    made = fuse(layout(simplify(Graph({"x": x}, {"y": y, "sum": total(y)}))))
+    made = fuse(layout(simplify(Graph({"x": x}, {"y": y, "sum": total(y)})), OPTIONS), OPTIONS)
     walks = [group for group in made.groups if not group.finishes]
     assert len(walks) == 1
     assert walks[0].stores
@@ -83,7 +88,8 @@ def test_an_observed_output_changes_no_other_loop() -> None:
     outputs = {"y": convolution(h, w)}
     watched = {**outputs, "watch:h": total(h)}
     plain, observed = (
-        fuse(layout(simplify(Graph({"x": x, "w": w}, chosen))), ["watch:h"]) for chosen in (outputs, watched)
+        fuse(layout(simplify(Graph({"x": x, "w": w}, chosen)), OPTIONS), OPTIONS, ["watch:h"])
+        for chosen in (outputs, watched)
     )
     kinds = [[group.anchor and type(group.anchor.op) for group in each.groups] for each in (plain, observed)]
     assert [kind for kind in kinds[1] if kind] == [kind for kind in kinds[0] if kind]
@@ -92,8 +98,8 @@ def test_an_observed_output_changes_no_other_loop() -> None:
 def test_what_depends_on_constant_inputs_alone_comes_first() -> None:
     x, w = given("x", N, 16, 8, 8), given("w", 16, 16, 3, 3)
     graph = Graph({"x": x, "w": w}, {"y": convolution(x, w * 2.0)})
-    made = fuse(layout(simplify(graph)), (), ["w"])
-    assert made.constant_inputs == frozenset({"w"})
+    options = replace(OPTIONS, constant_inputs=frozenset({"w"}))
+    made = fuse(layout(simplify(graph), options), options)
     assert {value.node.op for value in made.groups[0].stores}
     for value in made.groups[0].stores:
         assert value.shape == w.shape

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from striate.codegen.options import CompileOptions
 from striate.codegen.storage import BLOCK, NO_HALO
+from striate.codegen.target import named
 from striate.engine import with_batch
 from striate.graph.check import check
 from striate.graph.graph import Graph
@@ -16,12 +18,13 @@ from striate.passes.layout import PLAIN, Convert, Layouts, layout
 from striate.passes.simplify import expand, simplify
 from tests.passes.graphs import SAMPLES, convolution, given, network
 
+OPTIONS = CompileOptions(named("x86-64-v3"))
 ANCHORS = (Kind.CONTRACTION, Kind.WINDOW, Kind.ROWWISE, Kind.GATHER)
 
 
 @pytest.fixture(scope="module")
 def laid_out() -> Layouts:
-    return layout(simplify(expand(network()[0])))
+    return layout(simplify(expand(network()[0])), OPTIONS)
 
 
 def test_every_value_has_a_layout(laid_out: Layouts) -> None:
@@ -36,7 +39,8 @@ def test_readers_find_the_block_and_the_halo_that_they_ask_for(laid_out: Layouts
     for node in laid_out.graph.nodes:
         if node.op.kind in ANCHORS:
             blocks = [laid_out.block[value] for value in node.inputs]
-            needs = node.op.input_layouts([value.type for value in node.inputs], blocks)  # type: ignore[attr-defined]
+            types = [value.type for value in node.inputs]
+            needs = node.op.input_layouts(types, blocks, laid_out.algorithms[node])  # type: ignore[attr-defined]
             for value, need in zip(node.inputs, needs, strict=True):
                 seen += 1
                 assert laid_out.block[value] in need.blocks, (node.op, value)
@@ -74,7 +78,7 @@ def test_conversions_change_no_number(laid_out: Layouts) -> None:
 
 def test_storage_holds_every_channel_and_the_halo() -> None:
     x, w, v = given("x", N, 17, 6, 7), given("w", 20, 17, 3, 3), given("v", 20, 20, 3, 3)
-    laid = layout(Graph({"x": x, "w": w, "v": v}, {"y": convolution(convolution(x, w), v)}))
+    laid = layout(Graph({"x": x, "w": w, "v": v}, {"y": convolution(convolution(x, w), v)}), OPTIONS)
     inner = next(
         value
         for node in laid.graph.nodes
@@ -91,5 +95,5 @@ def test_storage_holds_every_channel_and_the_halo() -> None:
 
 def test_a_graph_that_only_repeats_its_input_copies_it() -> None:
     x = given("x", N, 4)
-    laid = layout(Graph({"x": x}, {"y": x}))
+    laid = layout(Graph({"x": x}, {"y": x}), OPTIONS)
     assert isinstance(laid.graph.outputs["y"].node.op, Convert)

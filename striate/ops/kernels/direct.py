@@ -28,6 +28,9 @@ LONG_SUM = 8192
 SHORT_SUM = 2048
 """Products of a part of a long sum."""
 
+MOST_UNROLLED = 32
+"""Taps up to which a kernel has code for each of them, where it does not choose by its registers."""
+
 
 @dataclass(frozen=True)
 class Pack(KernelSpec):
@@ -61,14 +64,10 @@ class Pack(KernelSpec):
         return -(-self.channels // self.inner) * self.inner * taps * LANES
 
     def write(self, k: Kernel) -> None:
-        source, packed = k.operand(0), k.operand(1)
-        taps = math.prod(self.kernel)
-        block = k.chunk
-        base = k.imul(block, self.per_block)
-        first_lane = k.imul(block, LANES)
-        outputs = self.outputs
-        group_outputs = outputs // self.groups
-        group_inputs = self.filters // self.groups if self.transposed else self.depth
+        for operand in (0, 1):
+            k.operand(operand)  # loaded before the index arithmetic
+        base = k.imul(k.chunk, self.per_block)
+        first_lane = k.imul(k.chunk, LANES)
         paired = 2 if self.operands is DType.bfloat16 else 1
         start = 0
         for part in self.parts:
@@ -82,27 +81,47 @@ class Pack(KernelSpec):
                     k.imod(channel.index, paired),
                 )  # fmt: skip
                 counts = [span.count for span in part.spans]
-                for number, (d, h, w) in enumerate(itertools.product(*map(range, counts))):
-                    tap = 0
-                    for span, at, size in zip(part.spans, (d, h, w), self.kernel, strict=True):
-                        tap = tap * size + span.tap + at * span.hop
-                    target = k.offset(packed, k.iadd(where, number * self.inner * LANES), self.operands)
-                    with k.loop(0, LANES) as lane:
-                        out = k.iadd(first_lane, lane.index)
-                        place = k.offset(target, k.imul(lane.index, paired), self.operands)
-                        k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
-                        summed = channel.index
-                        if self.aligned:
-                            group = k.idiv(out, group_outputs)
-                            summed = k.iadd(k.imul(group, group_inputs), channel.index)
-                        same = k.compare(k.idiv(out, group_outputs), "==", k.idiv(summed, group_inputs))
-                        inside = k.compare(out, "<", outputs)
-                        with k.when(k.both(inside, same)):
-                            o, c = (summed, out) if self.transposed else (out, summed)
-                            index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap)
-                            value = k.load_scalar(k.offset(source, index, self.dtype), self.dtype)
-                            k.store_scalar(value, place, self.operands)
+                if part.taps <= MOST_UNROLLED:
+                    for number, taps in enumerate(itertools.product(*map(range, counts))):
+                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, taps))
+                else:
+                    with k.loop(0, counts[0]) as d, k.loop(0, counts[1]) as h, k.loop(0, counts[2]) as w:
+                        at = (d.index, h.index, w.index)
+                        number = k.iadd(k.imul(k.iadd(k.imul(at[0], counts[1]), at[1]), counts[2]), at[2])
+                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, at))
             start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
+
+    def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
+        """The number of a part's tap in the whole kernel."""
+        tap: Index = 0
+        for span, one, size in zip(part.spans, at, self.kernel, strict=True):
+            tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
+        return tap
+
+    def _lanes(self, k: Kernel, first_lane: Index, channel: Index, where: Index, number: Index, tap: Index) -> None:
+        """The lanes of one channel and tap: tap ``tap`` of the kernel, which is number ``number`` of its part."""
+        source, packed = k.operand(0), k.operand(1)
+        outputs = self.outputs
+        group_outputs = outputs // self.groups
+        group_inputs = self.filters // self.groups if self.transposed else self.depth
+        taps = math.prod(self.kernel)
+        paired = 2 if self.operands is DType.bfloat16 else 1
+        target = k.offset(packed, k.iadd(where, k.imul(number, self.inner * LANES)), self.operands)
+        with k.loop(0, LANES) as lane:
+            out = k.iadd(first_lane, lane.index)
+            place = k.offset(target, k.imul(lane.index, paired), self.operands)
+            k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
+            summed = channel
+            if self.aligned:
+                group = k.idiv(out, group_outputs)
+                summed = k.iadd(k.imul(group, group_inputs), channel)
+            same = k.compare(k.idiv(out, group_outputs), "==", k.idiv(summed, group_inputs))
+            inside = k.compare(out, "<", outputs)
+            with k.when(k.both(inside, same)):
+                o, c = (summed, out) if self.transposed else (out, summed)
+                index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap)
+                value = k.load_scalar(k.offset(source, index, self.dtype), self.dtype)
+                k.store_scalar(value, place, self.operands)
 
 
 def _scalar(k: Kernel, dtype: DType) -> Any:

@@ -12,7 +12,7 @@ from striate.codegen.kernel import LANES, Index, Kernel
 from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
-from striate.ops.kernels.direct import Part, Three
+from striate.ops.kernels.direct import MOST_UNROLLED, Part, Three
 
 LONG_MAP = 4096
 """Pixels of a map from which its products are added up strip by strip, the sums of strips in float64."""
@@ -96,14 +96,44 @@ class WeightGradient(KernelSpec):
             stop = k.imin(k.iadd(some.index, batch), last)
             with k.loop(first_out, k.iadd(first_out, self.outs)) as out:
                 dy, sums = own(out.index)
-                for pairs in self._pair_groups():
-                    self._sweep(k, x, dy, sums, some.index, stop, pairs)
+                if self.part.taps <= MOST_UNROLLED:
+                    for pairs in self._pair_groups():
+                        self._sweep(k, x, dy, sums, some.index, stop, pairs)
+                else:
+                    self._sweep_in_loops(k, x, dy, sums, some.index, stop)
+
+    def _sweep_in_loops(self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index) -> None:
+        """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row
+        at a time."""
+        spans, strides = self.part.spans, self.source.strides[2:]
+        depth, height, row = (span.count for span in spans)
+        channels = self._filled_channels
+        together = min(row, max(1, self.accumulators // channels))
+        with k.loop(0, depth) as d, k.loop(0, height) as h:
+            for start, stop in ((0, row // together * together), (row // together * together, row)):
+                taps = min(together, stop - start)
+                if not taps:
+                    continue
+                with k.loop(start, stop, taps) as w:
+                    at = (d.index, h.index, w.index)
+                    steps = [k.imul(i, s.stride * st) for i, s, st in zip(at, spans, strides, strict=True)]
+                    moved = k.offset(x, k.iadd(*steps), self.source.dtype)
+                    number = k.iadd(k.imul(k.iadd(k.imul(d.index, height), h.index), row), w.index)
+                    kept = k.offset(sums, k.imul(number, LANES), self.kept)
+                    pairs = [(c, (0, 0, tap)) for tap in range(taps) for c in range(channels)]
+                    for some in evenly(pairs, self.accumulators):
+                        self._sweep(k, moved, dy, kept, first, last, some)
+
+    @property
+    def _filled_channels(self) -> int:
+        """Channels of an input block that are more than padding."""
+        limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
+        return limit or self.channels
 
     def _pair_groups(self) -> list[list[tuple[int, Three]]]:
         """(channel, tap) pairs in groups that fit the registers, taps innermost so that rows are shared."""
         counts = [span.count for span in self.part.spans]
-        limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
-        channels = limit or self.channels
+        channels = self._filled_channels
         depth, height, row = counts
         taps: list[Three] = list(itertools.product(range(depth), range(height), range(row)))
         if channels * row <= self.accumulators or self.source.block == 1:

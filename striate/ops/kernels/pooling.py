@@ -25,6 +25,9 @@ COLUMNS = 4
 """Pixels of a row that are pooled together."""
 
 
+Position = tuple[Index, Index, Index]
+
+
 @dataclass(frozen=True)
 class Entry:
     """What windows see where their input is not in memory: ``value`` of a region over the input's pixels."""
@@ -67,7 +70,7 @@ class Window:
             start, stop = max(start, 0), min(stop, self.size[axis])
         return stop - start
 
-    def area(self, k: Kernel, position: tuple[Index, Index, Index]) -> Index:
+    def area(self, k: Kernel, position: Position) -> Index:
         """The divisor of one window, when it runs."""
         total: Index = 1
         for axis, p in enumerate(position):
@@ -77,6 +80,13 @@ class Window:
                 start, stop = k.imax(start, 0), k.imin(stop, self.size[axis])
             total = k.imul(total, k.isub(stop, start))
         return total
+
+    def divided(self, k: Kernel, total: Any, position: Position, dtype: DType) -> Any:
+        """A vector divided by the area of the window at ``position``."""
+        if self.constant:
+            return k.mul(total, k.constant(1 / self.constant, dtype))
+        area = k.splat(k.convert(k.as_index(self.area(k, position)), dtype.computed))
+        return k.div(total, area)
 
 
 class _Reader:
@@ -103,7 +113,7 @@ class _Reader:
         k, span = self.k, self.part.spans[axis]
         return k.iadd(k.imul(position, self.part.step[axis]), span.first + tap * span.stride)
 
-    def place(self, positions: tuple[Index, Index, Index], tap: Three) -> tuple[Index, Any, list[Index]]:
+    def place(self, positions: Position, tap: Three) -> tuple[Index, Any, list[Index]]:
         """(offset in elements, whether it is inside, coordinates)."""
         k = self.k
         where: Index = self.storage.origin
@@ -120,7 +130,7 @@ class _Reader:
         return where, inside, coordinates
 
 
-class _Pixels:
+class Pixels:
     """The input's vectors, by sample, block and position: from memory, or computed."""
 
     def __init__(self, k: Kernel, source: Storage, prologue: Entry | None, first_operand: int) -> None:
@@ -137,43 +147,59 @@ class _Pixels:
             where = self.k.iadd(self.k.imul(n, s[0]), self.k.imul(block, s[1]))
             self.base = self.k.offset(self.k.operand(0), where, self.source.dtype)
 
-    def load(self, where: Index, at: Sequence[Index], ahead: int) -> Any:
+    def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Any:
         """The vector at coordinates ``at``, which lies at offset ``where`` if it is in memory.
 
-        That ``ahead`` rows further is asked for: the processor sees too few steps ahead to do so itself.
+        The one ``ahead`` rows further is prefetched: the processor sees too few steps ahead to do so itself.
         """
         if self.writer and self.prologue:
             d, h, w = at
             return self.writer.value_at(self.prologue.value, d, h, w, ahead)
         place = self.k.offset(self.base, where, self.source.dtype)
-        self.k.prefetch(self.k.offset(place, ahead * self.source.strides[3], self.source.dtype))
+        if ahead:
+            self.k.prefetch(self.k.offset(place, ahead * self.source.strides[3], self.source.dtype))
         return self.k.load(place, self.source.dtype)
 
 
-Emit = Callable[[Part, Index, Index, tuple[Index, Index, Index]], Any]
-"""``emit(part, n, block, position)`` writes the code of one output vector."""
+Emit = Callable[[Part, Index, Index, Position, int], list[Any]]
+"""``emit(part, n, block, position, columns)`` writes the code of the vectors of neighbouring columns."""
 
 
-def _walk(
-    k: Kernel, writer: RegionWriter, domain: Domain, parts: tuple[Part, ...], emit: Emit, pixels: _Pixels | None = None
+def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Any]) -> Emit:
+    """An ``Emit`` that writes the code of one vector after the other."""
+
+    def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
+        return [emit(part, n, block, (at[0], at[1], k.iadd(at[2], column))) for column in range(columns)]
+
+    return emit_all
+
+
+def walk(
+    k: Kernel,
+    writer: RegionWriter,
+    domain: Domain,
+    parts: tuple[Part, ...],
+    emit: Emit,
+    begin: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Runs ``emit`` for every output position and the region on its results."""
+    """Runs ``emit`` for every output position and the region on its results; ``begin(n, block)`` before those of a
+    sample and block."""
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
     writer.begin_chunk()
     if domain.sample_major:
         writer.begin_block(0, block)
         with k.loop(first, last) as n:
-            if pixels:
-                pixels.begin(n.index, block)
+            if begin:
+                begin(n.index, block)
             writer.row(0, n.index)
-            writer.tile(0, [(0, 0)], [[emit(parts[0], n.index, block, (0, 0, 0))]])
+            writer.tile(0, [(0, 0)], [emit(parts[0], n.index, block, (0, 0, 0), 1)])
         writer.end_block()
     else:
         with k.loop(first, last) as n:
             writer.begin_block(n.index, block)
-            if pixels:
-                pixels.begin(n.index, block)
+            if begin:
+                begin(n.index, block)
             for _, alike in itertools.groupby(parts, key=lambda part: part.sizes):
                 _positions(k, writer, list(alike), n.index, block, emit)
             writer.end_block()
@@ -194,7 +220,8 @@ def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, blo
             for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
                 if last > first:
                     with k.loop(first, last, step) as w:
-                        values = [[emit(part, n, block, (d.index, h.index, k.iadd(w.index, j)))] for j in range(step)]
+                        vectors = emit(part, n, block, (d.index, h.index, w.index), step)
+                        values = [[vector] for vector in vectors]
                         writer.tile(place(part, 2, w.index), [(0, j * part.spread[2]) for j in range(step)], values)
 
 
@@ -215,11 +242,11 @@ class MaxWindows(KernelSpec):
     def write(self, k: Kernel) -> None:
         index = 0 if self.prologue else 1
         writer = RegionWriter(k, self.region, index + 1)
-        pixels = _Pixels(k, self.source, self.prologue, index + 1 + self.region.operands)
+        pixels = Pixels(k, self.source, self.prologue, index + 1 + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
-        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
             best: Any = None
             number: Any = None
             found: Any = False
@@ -249,7 +276,7 @@ class MaxWindows(KernelSpec):
             k.store(number, k.offset(k.operand(index), target, itype), itype)
             return best
 
-        _walk(k, writer, self.region.domain, (self.part,), emit, pixels)
+        walk(k, writer, self.region.domain, (self.part,), singly(k, emit), pixels.begin)
 
 
 @dataclass(frozen=True)
@@ -268,11 +295,11 @@ class AverageWindows(KernelSpec):
     def write(self, k: Kernel) -> None:
         first = 0 if self.prologue else 1
         writer = RegionWriter(k, self.region, first)
-        pixels = _Pixels(k, self.source, self.prologue, first + self.region.operands)
+        pixels = Pixels(k, self.source, self.prologue, first + self.region.operands)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype = self.source.dtype
 
-        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
             values: list[Any] = []
             for tap in reader.taps():
                 where, inside, coordinates = reader.place(at, tap)
@@ -280,16 +307,9 @@ class AverageWindows(KernelSpec):
                     continue
                 x = pixels.load(where, coordinates, part.step[1])
                 values.append(x if inside is True else k.choose(inside, x, k.constant(0, dtype)))
-            return _divided(k, self.window, k.tree(k.add, values), at, dtype)
+            return self.window.divided(k, k.tree(k.add, values), at, dtype)
 
-        _walk(k, writer, self.region.domain, (self.part,), emit, pixels)
-
-
-def _divided(k: Kernel, window: Window, total: Any, at: Any, dtype: DType) -> Any:
-    if window.constant:
-        return k.mul(total, k.constant(1 / window.constant, dtype))
-    area = k.splat(k.convert(k.as_index(window.area(k, at)), dtype.computed))
-    return k.div(total, area)
+        walk(k, writer, self.region.domain, (self.part,), singly(k, emit), pixels.begin)
 
 
 @dataclass(frozen=True)
@@ -311,7 +331,7 @@ class WindowGradient(KernelSpec):
         dtype = self.arriving.dtype
         readers = {part: _Reader(k, part, self.arriving, self.arriving.sizes) for part in self.parts}
 
-        def emit(part: Part, n: Index, block: Index, at: tuple[Index, Index, Index]) -> Any:
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
             reader = readers[part]
             s = self.arriving.strides
             base = k.iadd(k.imul(n, s[0]), k.imul(block, s[1]))
@@ -324,11 +344,11 @@ class WindowGradient(KernelSpec):
                 if self.index:
                     dy = self._chosen(k, reader, tap, dy, n, block, coordinates)
                 elif self.window:
-                    dy = _divided(k, self.window, dy, tuple(coordinates), dtype)
+                    dy = self.window.divided(k, dy, (coordinates[0], coordinates[1], coordinates[2]), dtype)
                 arrived.append(dy if inside is True else k.choose(inside, dy, k.constant(0, dtype)))
             return k.tree(k.add, arrived) if arrived else k.constant(0, dtype)
 
-        _walk(k, writer, self.region.domain, self.parts, emit)
+        walk(k, writer, self.region.domain, self.parts, singly(k, emit))
 
     def _chosen(
         self, k: Kernel, reader: _Reader, tap: Three, dy: Any, n: Index, block: Index, coordinates: list[Index]

@@ -1,0 +1,51 @@
+"""Kernels do not grow with the window: their code is bounded, whatever time a compiler takes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import striate as st
+from striate.codegen import jit
+
+MOST = 8000
+"""Instructions of one kernel: a convolution has up to four tiles, each with some 320 multiply-adds and their loads."""
+
+
+class _WrittenError(Exception):
+    """Ends the compilation when all kernels are written."""
+
+
+CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "max 100": (lambda x: st.ops.max_pool(x, 100), ((1, 3, 210, 200),)),
+    "max 64 overlapping": (lambda x: st.ops.max_pool(x, 64, 9, 32, ceil_mode=True), ((1, 3, 200, 150),)),
+    "max dilated": (lambda x: st.ops.max_pool(x, 40, 1, 0, 3), ((1, 3, 130, 150),)),
+    "average 1000": (lambda x: st.ops.avg_pool(x, 1000), ((1, 1, 1000, 1000),)),
+    "average 1000 of a row": (lambda x: st.ops.avg_pool(x, 1000, 1, 500), ((1, 1, 3000),)),
+    "average 20³": (lambda x: st.ops.avg_pool(x, 20, 7), ((1, 1, 40, 40, 40),)),
+    "convolution 31": (lambda x, w: st.ops.conv(x, w), ((1, 1, 50, 50), (1, 1, 31, 31))),
+    "convolution 1×100": (lambda x, w: st.ops.conv(x, w), ((1, 3, 5, 150), (4, 3, 1, 100))),
+    "convolution 100×1": (lambda x, w: st.ops.conv(x, w), ((1, 3, 150, 5), (4, 3, 100, 1))),
+    "convolution 20³": (lambda x, w: st.ops.conv(x, w), ((1, 1, 30, 30, 30), (1, 1, 20, 20, 20))),
+    "convolution dilated": (lambda x, w: st.ops.conv(x, w, dilation=3), ((1, 1, 80, 80), (1, 1, 20, 20))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_code_of_a_kernel_does_not_grow_with_the_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, shapes = CASES[name]
+    counts: dict[str, int] = {}
+
+    def count(self: jit.Kernels, sources: Iterable[jit.KernelSource], target: object = None) -> None:
+        counts.update({source.symbol: source.ir().count("\n  ") for source in sources})
+        raise _WrittenError
+
+    monkeypatch.setattr(jit.Kernels, "get", count)
+    arrays = [np.ones(shape, np.float32) for shape in shapes]
+    with pytest.raises(_WrittenError):
+        st.value_and_grad(lambda *given: st.ops.sum(function(*given)), tuple(range(len(arrays))))(*arrays)
+    assert counts
+    assert max(counts.values()) <= MOST, counts
