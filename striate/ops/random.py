@@ -12,6 +12,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.region_writer import Place
 from striate.codegen.words import element_words, halves, index_word
 from striate.errors import OptionError
+from striate.graph.arithmetic import reshape
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
@@ -80,8 +81,8 @@ class DropoutMask(Op):
             raise OptionError(f"{self}: the probability must be in [0, 1)")
         if key.dtype is not DType.int64 or key.rank:
             raise dtype_error(self, f"its key must be an int64 scalar, got {key}", "mix seed and step into one number")
-        if not x.rank:
-            raise shape_error(self, f"needs a batch, got {x}", "give values of shape (N, …)")
+        if x.rank < 2:
+            raise shape_error(self, f"needs a batch (N, C, …), got {x}", "reshape (N,) to (N, 1)")
         return (x,)
 
     def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
@@ -130,4 +131,7 @@ def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Val
         return input
     if p == 1:
         return input * 0
+    if input.type.rank == 1:
+        column = reshape(input, (input.shape[0], 1))
+        return reshape(dropout(column, key, p, stream), input.shape)
     return input * DropoutMask(float(p), stream)(input, key)

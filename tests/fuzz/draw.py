@@ -158,7 +158,7 @@ def _pooling(name: str, random: Random) -> Sample:
 def _elementwise(name: str, random: Random) -> Sample:
     examples = list(OPERATIONS[name].samples(random))
     op, arrays = one_of(random, [(example.op, example.arrays) for example in examples])
-    sizes = shape(random)
+    sizes = shape(random, 2 if OPERATIONS[name].kind is Kind.RANDOM else 0)
     drawn: list[Array] = []
     for number, array in enumerate(arrays):
         own = sizes if number == 0 or op.kind is Kind.RANDOM else _smaller(random, sizes)

@@ -15,6 +15,7 @@ from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.ops.loss import CrossEntropy
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.window import padding_pairs, per_axis
+from striate.tracing import compile
 
 
 def value(*shape: int | object, dtype: DType = DType.float32) -> Value:
@@ -175,3 +176,12 @@ def test_a_missing_batch_axis_is_named(function: Callable[[Value], Value]) -> No
 def test_whole_numbers_are_not_asked_whether_they_are_finite() -> None:
     with pytest.raises(DTypeError, match="floating point"):
         ops.isfinite(value(2, 3, dtype=DType.int32))
+
+
+def test_dropout_of_one_value_a_sample_draws_for_each_sample() -> None:
+    x, key = np.ones(40, np.float32), np.asarray(7, np.int64)
+    dropped = ops.dropout
+    flat = compile(lambda x, key: dropped(x, key, 0.5))(x, key)
+    column = compile(lambda x, key: dropped(x, key, 0.5))(x[:, None], key)
+    np.testing.assert_array_equal(flat, column[:, 0])
+    assert set(flat) == {0.0, 2.0}
