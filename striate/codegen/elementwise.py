@@ -1,4 +1,4 @@
-"""Kernels that only run a region: maps over a whole domain, and the finish of reductions."""
+"""Kernels that only run a region: elementwise kernels over a whole domain, and the kernel that finishes reductions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.dtypes import DType
 
 TILE = 4
-"""Vectors that a map handles together: enough independent work to hide the latency of loads and additions."""
+"""Vectors that a kernel handles together: enough independent work to hide the latency of loads and additions."""
 
 
 @dataclass(frozen=True)

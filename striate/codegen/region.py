@@ -26,7 +26,7 @@ FLAT_CHUNK = 16384
 
 
 class Space(Enum):
-    """How a domain is walked."""
+    """How a domain is iterated over."""
 
     BLOCKED = "blocked"
     PLANAR = "planar"
@@ -60,7 +60,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """Samples that one chunk takes: enough work to be worth handing out. A function of the shape alone."""
+        """Samples per chunk: enough work to be worth handing out. It depends only on the shape."""
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
         return 64 if self.sample_major else max(1, -(-256 // self.pixels))
@@ -80,7 +80,7 @@ class Domain:
 
 
 LINE = 64
-"""Bytes of a line of the cache."""
+"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True)

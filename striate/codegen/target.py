@@ -1,7 +1,7 @@
 """The processor that kernels are compiled for.
 
-Everything that a kernel's shape may depend on stands here, committed: vector width, registers, cache sizes. Nothing is
-measured on the user's machine, so two computers with the same target name compute the same bits.
+Everything that the shape of a kernel may depend on is a constant in this file: vector width, registers, cache sizes.
+Nothing is measured on the user's machine, so two computers with the same target name compute the same bits.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def host() -> Target:
     if _is_arm(triple):
         lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
     else:
-        # What the processor grants counts, not its name: virtual machines hide features.
+        # The features that the processor reports count, not its name: virtual machines hide features.
         lanes = max(lanes for lanes, needs in _X86_NEEDS.items() if all(features.get(need, False) for need in needs))
         row = _X86.get(cpu)
         _, registers, l1, l2 = row if row and row[0] == lanes else _X86[_X86_GENERIC[lanes]]

@@ -1,7 +1,7 @@
 """Compiling in several processes at once, since llvmlite holds one lock for all threads of a process.
 
-A worker is a fork of this process: what is to be compiled lies in its memory already, and nothing is ever decoded but
-object files between a length and the next. A worker takes the next number from one pipe that all of them read
+A worker is a fork of this process, so the sources to compile are already in its memory. The only data that is read back
+is object files, each after its length. A worker takes the next number from a pipe that all of them read
 
     jobs     │ number │ number │ …                          written before the workers start
     results  │ number, STARTED │ number, length │ object │ …     one pipe a worker
@@ -28,7 +28,7 @@ from typing import NoReturn
 from striate.errors import GraphError
 
 FEWEST = 8
-"""Kernels that are worth starting workers for."""
+"""The number of kernels from which it is worth starting workers."""
 
 Finished = Callable[[int, bytes], None]
 
@@ -46,7 +46,7 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 def count(kernels: int, threads: int) -> int:
-    """How many workers compile that many kernels; 0 where this process does better alone."""
+    """The number of workers for that many kernels; 0 if this process is faster without workers."""
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
         return 0  # elsewhere than on Linux a forked process cannot rely on the system's libraries
     return min(threads, _MOST_WORKERS, kernels // 2)
@@ -81,7 +81,7 @@ def compile_all(
 
 @contextlib.contextmanager
 def collection_paused() -> Generator[None]:
-    """Without the garbage collector: what makes many objects and drops none is a third faster."""
+    """Pauses the garbage collector: code that creates many objects and drops none is a third faster."""
     if not gc.isenabled():
         yield
         return
@@ -167,7 +167,7 @@ class _Team:
                 self._finished(number, data)
 
     def _end(self, worker: _Worker) -> None:
-        """Judges how a worker ended; raises ``GraphError`` where the kernel that it was compiling is to blame."""
+        """Finds out how a worker ended; raises ``GraphError`` if the kernel that it was compiling caused it."""
         self._workers.remove(worker)
         os.close(worker.pipe)
         try:
@@ -198,7 +198,7 @@ def _fork() -> int:
 
 
 def _work(jobs: int, results: int, compile_one: Callable[[int], bytes], foreign: Sequence[int]) -> NoReturn:
-    """The life of a worker; when its parent is gone, the first write ends it."""
+    """The main function of a worker. If its parent no longer exists, the first write ends it."""
     try:
         for descriptor in foreign:
             os.close(descriptor)
