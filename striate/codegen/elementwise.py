@@ -104,7 +104,7 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 class PendingReduction:
     """A reduction to finish: its partial sums lie as [group][block][partials][16] float64.
 
-    ``count`` elements a sample (or in all, where not ``batched``) went into each result.
+    Each result has ``count`` elements per sample if ``batched``, otherwise ``count`` in total.
     """
 
     reduction: Any
