@@ -127,7 +127,7 @@ def assert_executable() -> None:
 
 @dataclass(eq=False)
 class _Engine:
-    """One of LLVM's loaders; it is dropped with the last library that it loaded."""
+    """One of LLVM's loaders; it is freed together with the last library that it loaded."""
 
     native: llvm.LLJIT
     links: int = 0

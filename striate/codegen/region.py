@@ -85,11 +85,11 @@ LINE = 64
 
 @dataclass(frozen=True)
 class Load:
-    """A vector from an operand at the current place.
+    """Loads a vector from an operand at the current position.
 
-    Strides of 0 repeat the operand. ``lanes`` says whether lanes differ (a vector) or one element serves all;
-    ``limit`` is the number of channels that exist where reading a full last block would leave the array (else 0).
-    ``lane_stride`` is the distance of neighbouring lanes: other than 1 where the layouts of array and domain differ.
+    Strides of 0 repeat the operand. ``lanes`` says whether each lane has its own element or all share one.
+    ``limit`` is the number of channels if reading a full last block would go past the end of the array, otherwise 0.
+    ``lane_stride`` is the distance between neighbouring lanes; it is not 1 if the layouts of array and domain differ.
     """
 
     operand: int
@@ -108,8 +108,8 @@ class Apply:
 
     op: Any
     arguments: tuple[int, ...]
-    dtype: DType | None = None  # of the result, where the operation also wants to know its place (random numbers)
-    code: str = ""  # a digest of the operation's code where that is not striate's own
+    dtype: DType | None = None  # of the result, if the operation depends on the position (random numbers)
+    code: str = ""  # a digest of the operation's code if it is defined outside striate
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,14 @@ class Store:
     origin: int
     halo: Halo = NO_HALO
     exact: bool = False  # an array of exactly its channels: the last block must be masked
-    streams: bool = False  # past the caches: for arrays that no cache would keep until they are read
+    streams: bool = False  # bypassing the caches: for arrays that no cache would keep until they are read
 
 
 @dataclass(frozen=True)
 class Accumulate:
     """Adds a value to the running sums of a reduction; partial sums go to an operand as float64.
 
-    ``per_sample`` keeps samples apart; ``everything`` folds channels too, so that lanes beyond the last are left out.
+    ``per_sample`` keeps samples separate; ``everything`` also sums over channels, without the lanes after the last one.
     """
 
     reduction: Any

@@ -1,4 +1,4 @@
-"""How a region becomes code inside the kernel that it is fused into: loads, operations, stores, running sums."""
+"""Writes the code of a region into the kernel that it is fused into: loads, operations, stores, running sums."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RegionWriter:
                 self._clear(number)
 
     def resume_chunk(self, index: Index) -> None:
-        """After ``begin_chunk``: the sums go on from where ``end_chunk(index)`` left them."""
+        """After ``begin_chunk``: continues the sums from the partial sums that ``end_chunk(index)`` stored."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
@@ -85,7 +85,7 @@ class RegionWriter:
                     k.builder.store(k.load(place, DType.float64, 64), slot, align=64)
 
     def begin_block(self, n: Index, block: Index) -> None:
-        """Enters a sample and channel block: what does not change inside is loaded now."""
+        """Enters a sample and channel block, and loads what does not change within it."""
         self.n, self.block = n, block
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:

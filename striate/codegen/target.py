@@ -39,7 +39,7 @@ class Target:
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether it multiplies pairs of bfloat16 with float32 sums, 16 at a time: AVX-512's instructions for it."""
+        """Whether the processor has AVX-512's instructions for products of pairs of bfloat16 with float32 sums."""
         if self.features:
             return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
         return self.cpu in _X86_BFLOAT16
@@ -95,7 +95,7 @@ _ARM: dict[str, tuple[int, int, int, int]] = {
     "apple-m3": (4, 32, 128 * _KIB, 4 * _MIB),
     "apple-m4": (4, 32, 128 * _KIB, 4 * _MIB),
 }
-# What a kernel of so many lanes may use on x86-64, beyond the baseline.
+# The features that a kernel of that many lanes may use on x86-64, in addition to the baseline.
 _X86_NEEDS: dict[int, tuple[str, ...]] = {
     4: (),
     8: ("avx2", "fma", "bmi2"),
@@ -111,7 +111,7 @@ def _is_arm(triple: str) -> bool:
 
 @functools.cache
 def host() -> Target:
-    """This computer; a processor that the table does not know gets the sizes of its generic level."""
+    """This computer's processor; one that is not in the table gets the sizes of its generic level."""
     triple = llvm.get_process_triple()
     cpu = llvm.get_host_cpu_name()
     features = llvm.get_host_cpu_features()
@@ -127,7 +127,7 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """A processor by LLVM's name of it; raises ``OptionError`` for one that the table does not hold.
+    """A processor by its name in LLVM; raises ``OptionError`` for one that is not in the table.
 
     Of another architecture than this computer's it can be compiled for and disassembled, not run.
     """

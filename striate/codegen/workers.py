@@ -6,8 +6,8 @@ is object files, each after its length. A worker takes the next number from a pi
     jobs     │ number │ number │ …                          written before the workers start
     results  │ number, STARTED │ number, length │ object │ …     one pipe a worker
 
-A kernel that a worker could not compile is compiled again in this process, where its error has its type and its place.
-One at which a worker *died* is not: it would end this process too.
+A kernel that a worker could not compile is recompiled in this process, where its error has its type and its traceback.
+A kernel that *ended* a worker is not recompiled, because it would end this process too.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class _Team:
             while selector.get_map():
                 events = selector.select(_PATIENCE)
                 if not events:
-                    _log.warning("the processes that compile kernels are silent: this one goes on alone")
+                    _log.warning("the worker processes do not respond: this process compiles the remaining kernels")
                     return
                 for key, _ in events:
                     data = os.read(key.fd, _PIPE_BYTES)
@@ -172,7 +172,7 @@ class _Team:
         os.close(worker.pipe)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(worker.process, 0)[1])
-        except ChildProcessError:  # somebody else waited for it
+        except ChildProcessError:  # another part of the program has waited for it
             return
         signals = {-number.value: number.name for number in signal.Signals}
         if worker.current is None or code in (0, _GAVE_UP) or signals.get(code) in _FROM_OUTSIDE:
