@@ -71,7 +71,7 @@ class Predictor:
                 self.problems.append("a prediction in __del__ differs")
             st.compile(_exponential)(np.ones((3, self.x.shape[1]), np.float32))
         except RuntimeError as error:
-            if "inside another one" not in str(error):  # refused in the middle of a run of this thread
+            if "running another one" not in str(error):  # refused in the middle of a run of this thread
                 self.problems.append(traceback.format_exc())
 
 

@@ -3,8 +3,8 @@
     KernelSource ──ir()──▶ text ──compile_object──▶ object bytes ──▶ Library ──address──▶ function
          └────────── key ──▶ registry of this process ──▶ cache on disk ──▲
 
-No pass pipeline runs: the kernels are written as they shall run, and LLVM's instruction selection, scheduling and
-register allocation do the rest (eight times faster to compile than with the pipeline, as fast to run).
+No pass pipeline runs: the kernels are written in the form in which they are to run, and LLVM's instruction selection,
+scheduling and register allocation do the rest (eight times faster to compile than with the pipeline, as fast to run).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
-    """The verified module; raises ``GraphError``, which names the functions, where the text means nothing."""
+    """The verified module; raises ``GraphError``, which names the functions, for invalid text."""
     machine = _machine(target)
     layout = str(machine.target_data)
     # llvmlite prints an empty layout; the right one must be there while parsing, as alignments follow from it.

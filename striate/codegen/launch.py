@@ -73,8 +73,8 @@ Operand = Hashable
 class Launch:
     """One kernel over its chunks, with its operands: values of the graph, buffers, and bound arrays.
 
-    ``writes`` are the places of the operands that it writes, where they are known: only such a phase can be kept apart
-    and run again only when what it reads has changed.
+    ``writes`` are the indices of the operands that it writes, if they are known. Only such a phase can be prepared, so
+    that it runs again only when its inputs have changed.
     """
 
     name: str
