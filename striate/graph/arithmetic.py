@@ -393,15 +393,15 @@ _HIGHEST_POWER = 16
 def power(x: Value, exponent: object) -> Value:
     """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; otherwise raises ``TracingError``."""
     if isinstance(exponent, Real) and not isinstance(exponent, bool):
-        wanted = float(exponent)
-        if wanted < 0:
-            return 1.0 / power(x, -wanted)
-        if wanted == 0.5:
+        number = float(exponent)
+        if number < 0:
+            return 1.0 / power(x, -number)
+        if number == 0.5:
             return operators["sqrt"](x)
-        if wanted.is_integer() and 1 <= wanted <= _HIGHEST_POWER:
-            half = power(x, wanted // 2) if wanted > 1 else None
+        if number.is_integer() and 1 <= number <= _HIGHEST_POWER:
+            half = power(x, number // 2) if number > 1 else None
             square = x if half is None else half * half
-            return square * x if half is not None and wanted % 2 else square
+            return square * x if half is not None and number % 2 else square
     raise TracingError(
         f"{x!r} ** {exponent!r}: only whole exponents up to {_HIGHEST_POWER} and 0.5, and their negatives\n"
         "  help: st.ops.exp(k * st.ops.log(x)) is x ** k for positive x"

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
@@ -96,7 +97,7 @@ class CrossEntropyLoss(Loss):
         return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        labels = np.asarray(y)
+        labels = unmasked(y, "y")
         if labels.dtype.kind not in "iu":
             raise LabelError(_no_integers(labels))
         if labels.ndim == 0 or len(labels) != n:
@@ -175,7 +176,7 @@ class MSELoss(Loss):
         return mse_loss(x, y, reduction=self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        values = np.asarray(y)
+        values = unmasked(y, "y")
         if values.dtype.kind not in "fiub":
             raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
         if values.ndim == 0 or len(values) != n:
