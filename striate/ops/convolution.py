@@ -111,7 +111,7 @@ class Convolutional(Windowed, Anchor):
         count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
         return x.with_shape((x.shape[0], filters, *count))
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Zeros: a sum over no samples, no channels or no positions."""
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 

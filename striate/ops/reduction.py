@@ -64,7 +64,7 @@ class Reduction(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """``over_nothing`` everywhere."""
         return tuple(filled(self.over_nothing, type) for type in self.infer(*(x.type for x in inputs)))
 
@@ -242,7 +242,7 @@ class Numel(Reduction):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
         known, batched = self.elements(x.type)
         if not batched or not known:
