@@ -16,7 +16,7 @@ def is_empty(value: Value) -> bool:
     return 0 in value.shape
 
 
-def without_empty(graph: Graph) -> Graph:
+def remove_empty(graph: Graph) -> Graph:
     """The graph without the results that have no elements; no remaining node reads an array without elements."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
