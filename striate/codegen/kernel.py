@@ -34,6 +34,10 @@ class Vector:
     """16 lanes of one dtype in registers: what LLVM holds as a value of vector type (a name for readers, no object)."""
 
 
+class Condition:
+    """A truth value in a kernel, one bit or one a lane (a name for readers, no object)."""
+
+
 class Pointer:
     """An address in a kernel: what LLVM holds as a value of pointer type (a name for readers, no object)."""
 

@@ -14,7 +14,7 @@ from striate.nn.module import Module
 from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
 from striate.ops.convolution import conv
-from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times
+from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.tracing import current_trace
 
 PADDING_MODES = ("zeros",)
@@ -140,9 +140,10 @@ class Convolution(Module):
                 what = f"its input has {given[0]} channels"
                 cure = f"{type(self).__name__}({given[0]}, {self.out_channels}, …), or None to have it inferred"
             raise layer_error(trace, self.where(), what, [f"wanted {wanted}, got {shape_text(x.shape)}"], cure)
-        window = reach(self.kernel_size, self.dilation)
-        room = [size + sum(pair) for size, pair in zip(given[1:], self.padding_pairs)]
-        if any(span > length for span, length in zip(window, room)):
+        counts = windows_that_fit(given[1:], self.kernel_size, self.stride, self.padding_pairs, self.dilation)
+        if min(counts) < 1:
+            window = reach(self.kernel_size, self.dilation)
+            room = [size + sum(pair) for size, pair in zip(given[1:], self.padding_pairs)]
             looks_last = channels is None and given[-1] in (1, 3)
             raise layer_error(
                 trace,

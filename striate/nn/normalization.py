@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -160,7 +161,7 @@ class BatchNorm(Normalization):
     def _require_several_values(self, trace: Trace, x: Value) -> None:
         """With one value per channel the variance is 0 and nothing can be learned; N is known at run time only."""
         where, batched = self.where(), x.type.batched
-        positions = x.type.size(1) // int(x.type.concrete(1)[1])
+        positions = math.prod(x.type.concrete(1)[2:])
 
         def verify(n: int) -> None:
             if (n if batched else 1) * positions <= 1:

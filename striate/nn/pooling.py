@@ -11,7 +11,7 @@ from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
-from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times
+from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.options import flag
 from striate.tracing import current_trace
 
@@ -42,14 +42,14 @@ class Pooling(Module):
                 [],
                 "a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
             )
-        pairs = padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
-        room = [size + sum(pair) for size, pair in zip(x.type.concrete(1)[2:], pairs)]
-        window = reach(self.kernel_size, self.dilation)
-        if any(span > length for span, length in zip(window, room)):
+        size = x.type.concrete(1)[2:]
+        counts = windows_that_fit(size, self.kernel_size, self.stride, self._pairs(), self.dilation, self.ceil_mode)
+        if min(counts) < 1:
+            window = reach(self.kernel_size, self.dilation)
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its window of {times(window)} is larger than its input of {times(x.type.concrete(1)[2:])}",
+                f"its window of {times(window)} is larger than its input of {times(size)}",
                 [],
                 "a smaller kernel, or less pooling before it",
             )

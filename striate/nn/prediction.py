@@ -87,7 +87,7 @@ class Predictor:
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
         """What a function of traced values gives for arrays with N on axis 0; see ``Module.computed``."""
-        n = len(next(iter(arrays.values())))
+        n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         full_key = (module.version, key, tuple(types.items()))
         program = self._programs.find(full_key)
@@ -139,6 +139,11 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
     """The inputs as arrays that programs take, by name, and the number of samples."""
     arrays = {f"x{i}" if i else "x": as_input(module, array, first=not i) for i, array in enumerate(inputs)}
+    return arrays, _samples(module, arrays)
+
+
+def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
+    """The size of axis 0, which all arrays share; raises ``ShapeError`` where they do not."""
     if not arrays or any(array.ndim == 0 for array in arrays.values()):
         raise ShapeError(
             f"{type(module).__name__} expects arrays whose axis 0 counts the samples\n  help: x[None] is a batch of one"
@@ -146,8 +151,7 @@ def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Ar
     sizes = {array.shape[0] for array in arrays.values()}
     if len(sizes) > 1:
         raise ShapeError(f"the inputs have different numbers of samples: {sorted(sizes)}")
-    (n,) = sizes
-    return arrays, n
+    return sizes.pop()
 
 
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:

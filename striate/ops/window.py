@@ -125,20 +125,26 @@ def window_count(
     With ``ceil_mode`` rounded up, without windows that would start behind the input and its first padding.
     Raises ``ShapeError`` for a window larger than the padded input.
     """
+    counts = windows_that_fit(size, kernel, stride, padding, dilation, ceil_mode)
+    if any(count < 1 for count in counts):
+        raise shape_error(
+            op,
+            f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
+            + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
+            "a smaller kernel, more padding, or less pooling before it",
+        )
+    return counts
+
+
+def windows_that_fit(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
+) -> Sizes:
+    """The number of windows along every axis as ``window_count`` says it, 0 or less where not even one fits."""
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
         count = -(-room // s) + 1 if ceil_mode else room // s + 1
-        if ceil_mode and (count - 1) * s >= length + before:
-            count -= 1
-        if count < 1:
-            raise shape_error(
-                op,
-                f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
-                + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
-                "a smaller kernel, more padding, or less pooling before it",
-            )
-        counts.append(count)
+        counts.append(count - 1 if ceil_mode and (count - 1) * s >= length + before else count)
     return tuple(counts)
 
 

@@ -11,8 +11,9 @@ from striate.graph.arithmetic import cast, reshape
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
 from striate.graph.value import Array, DType, TensorType, Value
+from striate.ops import reduction
 from striate.ops.arithmetic import IsFinite, Where, greater, sqrt, where
-from striate.ops.reduction import Max, Sum
+from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.step.memory import StepMemory
 from striate.tracing import array_type
@@ -69,7 +70,7 @@ def _clipped(g: Value, max_norm: float) -> tuple[Value, Value, Value]:
 
     With q = g / m no square overflows: ‖g‖ = m √Σq², and the product is q · c / (√Σq² + 10⁻⁶ / m).
     """
-    largest = reshape(Max((0,))(abs(g)), ())
+    largest = reduction.max(abs(g))
     m = where(greater(largest, 0.0), largest, 1.0)
     q = g / m
     squares = _total(q * q)

@@ -82,7 +82,9 @@ def test_phases_that_read_state_alone_are_kept() -> None:
     convolutions = [phase for phase in found.phases if phase.name.startswith("convolution")]
     assert len(convolutions) == 4
     maps = [phase for phase in found.phases if phase.name == "map" and phase.path.startswith(("1", "3", "4"))]
-    assert not maps, "normalization, activation and residual run inside the convolutions"
+    # Normalization, activation and residual run inside the convolutions. The last ones wait for the loop that sums each
+    # sample for the global pooling: tiles that several samples share cannot keep their sums apart.
+    assert [phase.path for phase in maps] == ["3.body.4"]
 
 
 def test_they_run_again_when_the_state_has_changed_and_only_then() -> None:

@@ -87,9 +87,9 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
         (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size"),
         (lambda: nn.Linear(3, 4, init="kaiming"), "known: torch, he, xavier, orthogonal"),
         (lambda: nn.MaxPool2d(2, padding=2), "more than half"),
-        (lambda: nn.Dropout(1.5), "between 0 and 1"),
+        (lambda: nn.Dropout(1.5), "from 0 to 1"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "known: mean, sum"),
-        (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "between 0 and 1"),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "from 0 to 1"),
         (lambda: nn.AdaptiveAvgPool2d(7), "known sizes: 1"),
     ],
 )

@@ -105,3 +105,15 @@ def test_gradients_are_not_broadcast(bad: Any) -> None:
 def test_the_state_of_a_step(state: Mapping[str, Any]) -> None:
     with pytest.raises(OptionError, match="optimizer state"):
         step().load_state_dict(state)
+
+
+def test_a_last_window_that_reaches_past_its_input_counts_with_ceil_mode() -> None:
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
+    np.testing.assert_array_equal(nn.MaxPool1d(5, ceil_mode=True)(x), [[[3]]])
+    with pytest.raises(ShapeError, match="window of 5 is larger than its input of 4"):
+        nn.MaxPool1d(5)(x)
+
+
+def test_no_channels_are_normalized_to_none() -> None:
+    x = np.zeros((2, 0), np.float32)
+    assert nn.BatchNorm1d(None)(x, training=True).shape == (2, 0)

@@ -10,10 +10,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from striate.codegen.elementwise import Domain
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region import Region
@@ -124,7 +123,7 @@ class Pack(KernelSpec):
                 k.store_scalar(value, place, self.operands)
 
 
-def _scalar(k: Kernel, dtype: DType) -> Any:
+def _scalar(k: Kernel, dtype: DType) -> Vector:
     return k.lane(k.constant(0, dtype), 0)
 
 
@@ -202,7 +201,7 @@ class TapConvolution(KernelSpec):
         return k.imod(k.chunk, groups), k.imul(k.idiv(k.chunk, groups), self.abreast)
 
     def _abreast(
-        self, k: Kernel, writer: RegionWriter, x: Any, weights: Any, block: Index, first: Index, last: Index
+        self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
         """Images of one output pixel, one by one, for several output blocks at a time."""
         (part,) = self.parts
@@ -211,7 +210,7 @@ class TapConvolution(KernelSpec):
         per_input = part.taps * self.inner * LANES
         per_block = part.taps * self._padded * LANES
 
-        def add(image: Any, number: Index, sums: Sequence[Any], channels: int) -> list[Any]:
+        def add(image: Pointer, number: Index, sums: Sequence[Vector], channels: int) -> list[Vector]:
             here = k.offset(image, k.imul(number, self.source.strides[1]), dtype)
             there = k.offset(weights, k.imul(number, per_input), dtype)
             return [
@@ -223,7 +222,7 @@ class TapConvolution(KernelSpec):
             image = k.offset(x, k.imul(n.index, self.source.strides[0]), dtype)
             sums = [k.constant(0, dtype) for _ in range(self.abreast)]
 
-            def run(first: Index, last: Index, carry: list[Any], image: Any = image) -> list[Any]:
+            def run(first: Index, last: Index, carry: list[Vector], image: Pointer = image) -> list[Vector]:
                 with k.loop(first, last, carry=carry) as inputs:
                     inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
                 return inputs.result
@@ -237,7 +236,9 @@ class TapConvolution(KernelSpec):
                 writer.tile(0, [(0, 0)], [[value]])
                 writer.end_block()
 
-    def _samples(self, k: Kernel, writer: RegionWriter, x: Any, weights: Any, first: Index, last: Index) -> None:
+    def _samples(
+        self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, first: Index, last: Index
+    ) -> None:
         """Images of one output pixel: a tile is several samples."""
         ((part,), ((most, _),)) = (self.parts, self.tiles)
         step = self.source.strides[0]
@@ -255,7 +256,7 @@ class TapConvolution(KernelSpec):
             tile = 4 if tile > 4 else (1 if tile > 1 else 0)
 
     def _part(
-        self, k: Kernel, writer: RegionWriter, part: Part, tile: tuple[int, int], image: Any, weights: Any
+        self, k: Kernel, writer: RegionWriter, part: Part, tile: tuple[int, int], image: Pointer, weights: Pointer
     ) -> None:
         rows, columns = tile
         depth, height, width = part.sizes
@@ -278,7 +279,7 @@ class TapConvolution(KernelSpec):
                             spread = [(i * part.spread[1], j * part.spread[2]) for i, j in places]
                             writer.tile(_spread(k, part, 2, column.index), spread, [[value] for value in sums])
 
-    def _sums(self, k: Kernel, part: Part, corner: Any, weights: Any, offsets: Sequence[int]) -> list[Any]:
+    def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
         """The accumulators of one tile: over input blocks, taps, and the channels of a block."""
         dtype = self.source.dtype
         sums = [k.constant(0, dtype) for _ in offsets]
@@ -287,7 +288,7 @@ class TapConvolution(KernelSpec):
         whole, rest = divmod(self.channels, self.inner)
         per_input = part.taps * self.inner * LANES
 
-        def add(first: Index, last: Index, carry: list[Any]) -> list[Any]:
+        def add(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
             with k.loop(first, last, carry=carry) as block:
                 x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
                 w = k.offset(weights, k.imul(block.index, per_input), dtype)
@@ -302,8 +303,8 @@ class TapConvolution(KernelSpec):
         return sums
 
     def _taps(
-        self, k: Kernel, part: Part, x: Any, w: Any, offsets: Sequence[int], sums: list[Any], channels: int
-    ) -> list[Any]:
+        self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
+    ) -> list[Vector]:
         """All taps of one input block; loops over taps are unrolled while the body stays small."""
         dtype = self.source.dtype
         body = channels * len(offsets)
@@ -316,7 +317,7 @@ class TapConvolution(KernelSpec):
                 break
         strides = self.source.strides[2:]
 
-        def axis_loop(axis: int, x: Any, w: Any, sums: list[Any]) -> list[Any]:
+        def axis_loop(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
             if axis == 3:
                 return sum_of_products(k, dtype, sums, w, x, offsets, channels)
             span = part.spans[axis]
@@ -337,8 +338,8 @@ class TapConvolution(KernelSpec):
 
 
 def _in_parts(
-    k: Kernel, blocks: int, each: int, sums: list[Any], add: Callable[[Index, Index, list[Any]], list[Any]]
-) -> list[Any]:
+    k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
+) -> list[Vector]:
     """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
     if blocks * each <= LONG_SUM:
         return add(0, blocks, sums)

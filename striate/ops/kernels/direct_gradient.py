@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
@@ -20,6 +20,9 @@ LONG_MAP = 4096
 STRIP = 512
 """Products that are added up in registers before they go to the sums in memory: the rounding error of a sum grows with
 its length."""
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class WeightGradient(KernelSpec):
         where = k.iadd(self.source.origin, k.imul(into, self.source.strides[1]))
         x = k.offset(k.operand(0), where, self.source.dtype)
 
-        def own(out: Index) -> tuple[Any, Any]:
+        def own(out: Index) -> tuple[Pointer, Pointer]:
             """dy and the sums of an output block."""
             where = k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1]))
             dy = k.offset(k.operand(1), where, self.arriving.dtype)
@@ -102,7 +105,7 @@ class WeightGradient(KernelSpec):
                 else:
                     self._sweep_in_loops(k, x, dy, sums, some.index, stop)
 
-    def _sweep_in_loops(self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index) -> None:
+    def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
         """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row
         at a time."""
         spans, strides = self.part.spans, self.source.strides[2:]
@@ -151,7 +154,14 @@ class WeightGradient(KernelSpec):
         return groups
 
     def _sweep(
-        self, k: Kernel, x: Any, dy: Any, sums: Any, first: Index, last: Index, pairs: list[tuple[int, Three]]
+        self,
+        k: Kernel,
+        x: Pointer,
+        dy: Pointer,
+        sums: Pointer,
+        first: Index,
+        last: Index,
+        pairs: list[tuple[int, Three]],
     ) -> None:
         """All pixels of some samples for one group of pairs."""
         part = self.part
@@ -167,13 +177,13 @@ class WeightGradient(KernelSpec):
         zero = [k.constant(0, self.sums) for _ in pairs]
 
         def rows(
-            n: Index, plane: Index, lines: tuple[Index, Index], columns: tuple[Index, Index], carry: list[Any]
-        ) -> list[Any]:
+            n: Index, plane: Index, lines: tuple[Index, Index], columns: tuple[Index, Index], carry: list[Vector]
+        ) -> list[Vector]:
             with k.loop(*lines, carry=carry) as line:
                 line.carry = self._row(k, x, dy, (n, plane, line.index), columns, offsets, line.carry)
             return line.result
 
-        def keep(values: Sequence[Any]) -> None:
+        def keep(values: Sequence[Vector]) -> None:
             counts = [span.count for span in part.spans]
             for (c, tap), value in zip(pairs, values, strict=True):
                 number = (tap[0] * counts[1] + tap[1]) * counts[2] + tap[2]
@@ -197,9 +207,9 @@ class WeightGradient(KernelSpec):
                 keep(rows(n.index, plane.index, lines, columns, zero))
 
     def _row(
-        self, k: Kernel, x: Any, dy: Any, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
-        offsets: list[int], carry: list[Any],
-    ) -> list[Any]:  # fmt: skip
+        self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
+        offsets: list[int], carry: list[Vector],
+    ) -> list[Vector]:  # fmt: skip
         """Some pixels of one row."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
@@ -213,12 +223,14 @@ class WeightGradient(KernelSpec):
             column.carry = self._products(k, pixel, arrived, offsets, column.carry)
         return column.result
 
-    def _products(self, k: Kernel, pixel: Any, arrived: Any, offsets: list[int], sums: list[Any]) -> list[Any]:
+    def _products(
+        self, k: Kernel, pixel: Pointer, arrived: Vector, offsets: list[int], sums: list[Vector]
+    ) -> list[Vector]:
         """What one pixel, or one pair of them, adds to the sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
-        def add_product(offset: int, acc: Any) -> Any:
+        def add_product(offset: int, acc: Vector) -> Vector:
             place = k.offset(pixel, offset, dtype)
             return k.dot(k.broadcast_pair(place), g, acc) if self.paired else k.fma(k.broadcast(place, dtype), g, acc)
 
@@ -230,7 +242,7 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
     return k.iadd(*(k.imul(index, stride) for index, stride in zip(indices, strides, strict=True)))
 
 
-def evenly(items: list[Any], most: int) -> list[list[Any]]:
+def evenly(items: list[Item], most: int) -> list[list[Item]]:
     """Consecutive runs of at most ``most`` items, as equal as can be."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)

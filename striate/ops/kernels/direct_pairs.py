@@ -12,12 +12,12 @@ Then the kernel of ``contraction_gradient`` walks pairs where it else walks pixe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from striate.codegen.kernel import Kernel
-from striate.codegen.launch import KernelSpec, Launch
+from striate.codegen.kernel import Index, Kernel
+from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType
+from striate.graph.value import Value
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.direct import Part
 
@@ -46,7 +46,7 @@ class PairPixels(KernelSpec):
         whole = len(range(first, min(stop, self.last - self.hop + 1), step))
         with k.loop(*depth) as d, k.loop(*height) as h:
 
-            def place(strides: tuple[int, ...], origin: int, d: Any = d.index, h: Any = h.index) -> Any:
+            def place(strides: tuple[int, ...], origin: int, d: Index = d.index, h: Index = h.index) -> Index:
                 return k.iadd(
                     origin, k.imul(n, strides[0]), k.imul(block, strides[1]),
                     k.imul(d, strides[2]), k.imul(h, strides[3]),
@@ -87,7 +87,7 @@ def over_pairs(part: Part) -> Part:
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
-def pairing(context: LoweringContext, kernel: PairPixels, value: Any) -> tuple[Launch, Any]:
+def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
     """The phase that writes the pairs of a value, and where they lie."""
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel, vector_type
+from striate.codegen.kernel import LANES, Condition, Index, Kernel, Vector, vector_type
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter
@@ -24,11 +23,11 @@ SEGMENT = 64
 """Numbers that are added in their own precision before float64 takes their sum."""
 
 Range = tuple[Index, Index]
-Body = Callable[[tuple[Index, ...], list[Any]], list[Any]]
+Body = Callable[[tuple[Index, ...], list[Vector]], list[Vector]]
 """``body(indices, carry)`` writes the inside of nested loops, and returns what they carry on."""
 
 
-Terms = Callable[[tuple[Index, ...]], list[Any]]
+Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def every_position(sizes: Three) -> Part:
@@ -37,10 +36,10 @@ def every_position(sizes: Three) -> Part:
     return forward_part(one, one, zero, one, sizes)
 
 
-def _nested(k: Kernel, ranges: Sequence[Range], carry: list[Any], body: Body) -> list[Any]:
+def _nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
     """Loops over all of ``ranges``, the last one innermost; returns what they carry out."""
 
-    def enter(indices: tuple[Index, ...], carry: list[Any]) -> list[Any]:
+    def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
         if len(indices) == len(ranges):
             return body(indices, carry)
         start, stop = ranges[len(indices)]
@@ -51,11 +50,11 @@ def _nested(k: Kernel, ranges: Sequence[Range], carry: list[Any], body: Body) ->
     return enter((), list(carry))
 
 
-def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms: Terms) -> list[Any]:
+def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms: Terms) -> list[Vector]:
     """Σ terms(indices)[column] over all ranges, for every column, in float64."""
     *outer, (start, stop) = ranges
 
-    def row(indices: tuple[Index, ...], totals: list[Any]) -> list[Any]:
+    def row(indices: tuple[Index, ...], totals: list[Vector]) -> list[Vector]:
         with k.loop(start, stop, SEGMENT, carry=totals) as segment:
             end = k.imin(k.iadd(segment.index, SEGMENT), stop)
             zeros = [k.constant(0, dtype)] * columns
@@ -125,11 +124,11 @@ class _Taps:
         k, (_, height, width) = self.k, (span.count for span in self.part.spans)
         return k.iadd(k.imul(k.iadd(k.imul(taps[0], height), taps[1]), width), taps[2])
 
-    def load(self, pixels: Pixels, at: Position, taps: Sequence[Index], columns: int, otherwise: float) -> list[Any]:
+    def load(self, pixels: Pixels, at: Position, taps: Sequence[Index], columns: int, otherwise: float) -> list[Vector]:
         """What one tap of neighbouring windows meets; ``otherwise`` where that is beyond the ends of a row."""
         k, source = self.k, pixels.source
         d, h = (self.place(axis, at[axis], taps[axis]) for axis in (0, 1))
-        found: list[Any] = []
+        found: list[Vector] = []
         for column in range(columns):
             w, inside = self.place(2, k.iadd(at[2], column), taps[2]), True
             if columns > 1 and not self.inside(2):
@@ -159,13 +158,13 @@ class LargeMaxWindows(KernelSpec):
         taps = _Taps(k, self.part, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
-        def splat(number: Index) -> Any:
+        def splat(number: Index) -> Vector:
             return k.splat(k.convert(k.as_index(number), itype))
 
-        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
+        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
             ranges = taps.ranges(at, columns)
 
-            def body(indices: tuple[Index, ...], carry: list[Any]) -> list[Any]:
+            def body(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
                 best, numbers = carry[:columns], carry[columns:]
                 this = splat(taps.number(indices))
                 for column, x in enumerate(taps.load(pixels, at, indices, columns, -math.inf)):
@@ -204,8 +203,8 @@ class LargeAverageWindows(KernelSpec):
         taps = _Taps(k, self.part, self.source.sizes)
         dtype = self.source.dtype
 
-        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
-            def terms(indices: tuple[Index, ...]) -> list[Any]:
+        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
+            def terms(indices: tuple[Index, ...]) -> list[Vector]:
                 return taps.load(pixels, at, indices, columns, 0)
 
             totals = _sums(k, taps.ranges(at, columns), columns, dtype, terms)
@@ -239,16 +238,16 @@ class LargeAverageGradient(KernelSpec):
             stop = k.iadd(k.idiv(k.iadd(last, before), stride), 1)
             return k.idiv(start, stride), k.imin(stop, arriving.sizes[axis])
 
-        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
+        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
             d, h, w = at
             ranges = [holders(0, d, d), holders(1, h, h), holders(2, w, k.iadd(w, columns - 1))]
 
-            def terms(indices: tuple[Index, ...]) -> list[Any]:
+            def terms(indices: tuple[Index, ...]) -> list[Vector]:
                 steps = (k.imul(p, stride) for p, stride in zip(indices, arriving.strides[2:], strict=True))
                 dy = pixels.load(k.iadd(arriving.origin, *steps), indices)
                 share = window.divided(k, dy, (indices[0], indices[1], indices[2]), dtype)
                 start = k.isub(k.imul(indices[2], window.stride[2]), window.before[2])
-                shares: list[Any] = []
+                shares: list[Vector] = []
                 for column in range(columns):
                     tap = k.isub(k.iadd(w, column), start)
                     held = k.both(k.compare(tap, ">=", 0), k.compare(tap, "<", window.kernel[2]))
@@ -307,7 +306,7 @@ class LargeMaxGradient(KernelSpec):
                 tap = (k.idiv(row, high), k.imod(row, high), k.imod(number, wide))
                 d, h, w = (taps.place(axis, p[axis], tap[axis]) for axis in range(3))
                 target = k.iadd(k.imul(k.iadd(k.imul(k.iadd(k.imul(d, height), h), width), w), LANES), lane.index)
-                held: Any = True
+                held: Condition | bool = True
                 for place, size in zip((d, h, w), domain.sizes, strict=True):
                     held = k.both(held, k.both(k.compare(place, ">=", 0), k.compare(place, "<", size)))
                 with k.when(held):  # always so for an index that comes from the forward pass
@@ -315,7 +314,7 @@ class LargeMaxGradient(KernelSpec):
                     arrived = k.load_scalar(k.offset(values, lane.index, dtype), dtype)
                     k.store_scalar(k.add(k.load_scalar(cell, dtype), arrived), cell)
 
-        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
+        def emit(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
             d, h, w = at
             pixel = k.imul(k.iadd(k.imul(k.iadd(k.imul(d, height), h), width), w), LANES)
             return [

@@ -11,9 +11,8 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import Index, Kernel
+from striate.codegen.kernel import Condition, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, Region
 from striate.codegen.region_writer import RegionWriter, samples_of
@@ -81,7 +80,7 @@ class Window:
             total = k.imul(total, k.isub(stop, start))
         return total
 
-    def divided(self, k: Kernel, total: Any, position: Position, dtype: DType) -> Any:
+    def divided(self, k: Kernel, total: Vector, position: Position, dtype: DType) -> Vector:
         """A vector divided by the area of the window at ``position``."""
         if self.constant:
             return k.mul(total, k.constant(1 / self.constant, dtype))
@@ -113,11 +112,11 @@ class _Reader:
         k, span = self.k, self.part.spans[axis]
         return k.iadd(k.imul(position, self.part.step[axis]), span.first + tap * span.stride)
 
-    def place(self, positions: Position, tap: Three) -> tuple[Index, Any, list[Index]]:
+    def place(self, positions: Position, tap: Three) -> tuple[Index, Condition | bool, list[Index]]:
         """(offset in elements, whether it is inside, coordinates)."""
         k = self.k
         where: Index = self.storage.origin
-        inside: Any = True
+        inside: Condition | bool = True
         coordinates: list[Index] = []
         for axis in range(3):
             at = self.coordinate(axis, positions[axis], tap[axis])
@@ -136,7 +135,7 @@ class Pixels:
     def __init__(self, k: Kernel, source: Storage, prologue: Entry | None, first_operand: int) -> None:
         self.k, self.source, self.prologue = k, source, prologue
         self.writer = RegionWriter(k, prologue.region, first_operand) if prologue else None
-        self.base: Any = None
+        self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
         """Enters a sample and block."""
@@ -147,7 +146,7 @@ class Pixels:
             where = self.k.iadd(self.k.imul(n, s[0]), self.k.imul(block, s[1]))
             self.base = self.k.offset(self.k.operand(0), where, self.source.dtype)
 
-    def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Any:
+    def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Vector:
         """The vector at coordinates ``at``, which lies at offset ``where`` if it is in memory.
 
         The one ``ahead`` rows further is prefetched: the processor sees too few steps ahead to do so itself.
@@ -161,14 +160,14 @@ class Pixels:
         return self.k.load(place, self.source.dtype)
 
 
-Emit = Callable[[Part, Index, Index, Position, int], list[Any]]
+Emit = Callable[[Part, Index, Index, Position, int], list[Vector]]
 """``emit(part, n, block, position, columns)`` writes the code of the vectors of neighbouring columns."""
 
 
-def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Any]) -> Emit:
+def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Vector]) -> Emit:
     """An ``Emit`` that writes the code of one vector after the other."""
 
-    def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Any]:
+    def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
         return [emit(part, n, block, (at[0], at[1], k.iadd(at[2], column))) for column in range(columns)]
 
     return emit_all
@@ -246,10 +245,10 @@ class MaxWindows(KernelSpec):
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
-        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
-            best: Any = None
-            number: Any = None
-            found: Any = False
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Vector:
+            best: Vector | None = None
+            number: Vector | None = None
+            found: Condition | bool = False
             for tap in reader.taps():
                 where, inside, coordinates = reader.place(at, tap)
                 if inside is False:
@@ -274,6 +273,7 @@ class MaxWindows(KernelSpec):
                 k.imul(at[0], i[2]), k.imul(at[1], i[3]), k.imul(at[2], i[4]),
             )  # fmt: skip
             k.store(number, k.offset(k.operand(index), target, itype), itype)
+            assert best is not None  # no window holds padding alone
             return best
 
         walk(k, writer, self.region.domain, (self.part,), singly(k, emit), pixels.begin)
@@ -299,8 +299,8 @@ class AverageWindows(KernelSpec):
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype = self.source.dtype
 
-        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
-            values: list[Any] = []
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Vector:
+            values: list[Vector] = []
             for tap in reader.taps():
                 where, inside, coordinates = reader.place(at, tap)
                 if inside is False:
@@ -331,11 +331,11 @@ class WindowGradient(KernelSpec):
         dtype = self.arriving.dtype
         readers = {part: _Reader(k, part, self.arriving, self.arriving.sizes) for part in self.parts}
 
-        def emit(part: Part, n: Index, block: Index, at: Position) -> Any:
+        def emit(part: Part, n: Index, block: Index, at: Position) -> Vector:
             reader = readers[part]
             s = self.arriving.strides
             base = k.iadd(k.imul(n, s[0]), k.imul(block, s[1]))
-            arrived: list[Any] = []
+            arrived: list[Vector] = []
             for tap in reader.taps():
                 where, inside, coordinates = reader.place(at, tap)
                 if inside is False:
@@ -351,8 +351,8 @@ class WindowGradient(KernelSpec):
         walk(k, writer, self.region.domain, self.parts, singly(k, emit))
 
     def _chosen(
-        self, k: Kernel, reader: _Reader, tap: Three, dy: Any, n: Index, block: Index, coordinates: list[Index]
-    ) -> Any:
+        self, k: Kernel, reader: _Reader, tap: Three, dy: Pointer, n: Index, block: Index, coordinates: list[Index]
+    ) -> Vector:
         assert self.index
         i = self.index.strides
         where = k.iadd(

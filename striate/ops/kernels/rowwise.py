@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain
 from striate.codegen.region_writer import samples_of
@@ -60,29 +59,29 @@ class Row:
         """The same position of an operand stored otherwise."""
         return Row(self.k, storage, self._place)
 
-    def pointer(self, operand: int, block: Index) -> Any:
+    def pointer(self, operand: int, block: Index) -> Pointer:
         """Where a block of an operand lies."""
         k = self.k
         where = k.iadd(self.offset, k.imul(block, self.storage.strides[1]))
         return k.offset(k.operand(operand), where, self.storage.dtype)
 
-    def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Any:
+    def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Vector:
         """A block; lanes past ``count`` hold ``otherwise``."""
         k, dtype = self.k, self.storage.dtype
         x = k.load(self.pointer(operand, block), dtype)
         return x if count == LANES else k.select(k.mask(count), x, k.constant(otherwise, dtype))
 
-    def store(self, operand: int, block: Index, value: Any) -> None:
+    def store(self, operand: int, block: Index, value: Vector) -> None:
         """Writes a block."""
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
-    def element(self, operand: int, channel: Index) -> Any:
+    def element(self, operand: int, channel: Index) -> Vector:
         """One channel as a scalar."""
         k = self.k
         where = k.iadd(k.imul(k.idiv(channel, LANES), self.storage.strides[1]), k.imod(channel, LANES), self.offset)
         return k.load_scalar(k.offset(k.operand(operand), where, self.storage.dtype), self.storage.dtype)
 
-    def fold(self, start: float, step: Callable[[Any, Index, int], Any], dtype: DType | None = None) -> Any:
+    def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType | None = None) -> Vector:
         """carry = step(carry, block, count) over all blocks, from a vector of ``start``."""
         k = self.k
         whole, rest = divmod(self.storage.channels, LANES)
@@ -93,13 +92,13 @@ class Row:
             carry = block.result[0]
         return step(carry, whole, rest) if rest else carry
 
-    def total(self, add: Callable[[Any, Index, int], Any]) -> Any:
+    def total(self, add: Callable[[Vector, Index, int], Vector]) -> Vector:
         """Σ over all channels in every lane, where ``add(sum, block, count)`` adds a block; long sums in float64."""
         k, dtype = self.k, self.storage.dtype
         if self.storage.channels <= LONG_ROW:
             return k.splat(k.add_lanes(self.fold(0.0, add)))
 
-        def widely(carry: Any, block: Index, count: int) -> Any:
+        def widely(carry: Vector, block: Index, count: int) -> Vector:
             return k.add(carry, k.convert(add(k.constant(0, dtype), block, count), DType.float64))
 
         return k.splat(k.convert(k.add_lanes(self.fold(0.0, widely, DType.float64)), dtype.computed))
@@ -115,12 +114,12 @@ class Row:
             body(whole, rest)
 
 
-def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Any, Any, Any]:
+def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
     """(max x, Σ e^(x − max), ln Σ e^(x − max)) of a row, the first two in every lane."""
     largest = row.fold(-math.inf, lambda m, b, c: k.max(m, row.load(operand, b, c, -math.inf)))
     peak = k.splat(k.fold_lanes(largest, k.max))
 
-    def add(total: Any, block: Index, count: int) -> Any:
+    def add(total: Vector, block: Index, count: int) -> Vector:
         return k.add(total, k.exp(k.sub(row.load(operand, block, count, -math.inf), peak)))
 
     total = row.total(add)
@@ -157,7 +156,7 @@ class SoftmaxGradientRows(RowKernel):
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
         given, out = row.like(self.arriving), row.like(self.result)
 
-        def add(total: Any, block: Index, count: int) -> Any:
+        def add(total: Vector, block: Index, count: int) -> Vector:
             dy = given.load(1, block, count)
             return k.add(total, dy if self.logarithm else k.mul(row.load(0, block, count), dy))
 
@@ -191,20 +190,20 @@ class LabelRows(RowKernel):
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item
 
-    def weight(self, k: Kernel, label: Index) -> Any:
+    def weight(self, k: Kernel, label: Index) -> Vector:
         """w[label] in every lane."""
         if not self.weighted:
             return k.constant(1, self.dtype)
         return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
 
-    def weights(self, k: Kernel, block: Index, count: int) -> Any:
+    def weights(self, k: Kernel, block: Index, count: int) -> Vector:
         """The class weights of a block, zero where no class is."""
         if self.weighted:
             return k.load_masked(k.offset(k.operand(2), k.imul(block, LANES), self.dtype), self.dtype, count)
         one = k.constant(1, self.dtype)
         return one if count == LANES else k.select(k.mask(count), one, k.constant(0, self.dtype))
 
-    def target_sum(self, k: Kernel, row: Row, label: Index) -> Any:
+    def target_sum(self, k: Kernel, row: Row, label: Index) -> Vector:
         """Σ_j t[j] = (1 − ε)·w[label] + ε/C·Σ w, in every lane."""
         chosen = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         if not self.smoothing:
@@ -225,7 +224,7 @@ class CrossEntropyRows(LabelRows):
         if self.smoothing:
             share = k.constant(self.smoothing / self.storage.channels, self.dtype)
 
-            def add(total: Any, block: Index, count: int) -> Any:
+            def add(total: Vector, block: Index, count: int) -> Vector:
                 centred = k.sub(row.load(0, block, count), peak)
                 return k.fma(k.mul(self.weights(k, block, count), share), centred, total)
 

@@ -13,12 +13,11 @@ tile. The four pixels are points that share one filter; so all is said by matric
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.storage import BLOCK
 from striate.dtypes import DType
@@ -46,9 +45,9 @@ class Transforms:
 
     def with_plain_filter(self) -> Transforms:
         """The same products with the rows of G as powers alone; Aᵀ has their scales, which a sum meets once."""
-        scales = [next(prologue for prologue in row if prologue) for row in self.filter]
-        plain = [[prologue / scale for prologue in row] for row, scale in zip(self.filter, scales, strict=True)]
-        output = [[prologue * scale for prologue, scale in zip(row, scales, strict=True)] for row in self.output]
+        scales = [next(entry for entry in row if entry) for row in self.filter]
+        plain = [[entry / scale for entry in row] for row, scale in zip(self.filter, scales, strict=True)]
+        output = [[entry * scale for entry, scale in zip(row, scales, strict=True)] for row in self.output]
         return Transforms(_frozen(output), _frozen(plain), self.input)
 
 
@@ -116,7 +115,7 @@ class Form:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
 
-    def transform_input(self, k: Kernel, d: Sequence[Any]) -> list[Any]:
+    def transform_input(self, k: Kernel, d: Sequence[Vector]) -> list[Vector]:
         """Bᵀ d for vectors d."""
         return transform_six(k, d) if self.patch == self.points == 6 else apply(k, self.transforms.input, d)
 
@@ -159,12 +158,12 @@ def _units(n: int) -> list[list[Fraction]]:
 def _spread(row: Sequence[Fraction], first: int, step: int, size: int) -> list[Fraction]:
     """The entries of a row at every ``step``-th place from ``first``."""
     spread = [Fraction(0)] * size
-    for number, prologue in enumerate(row):
-        spread[first + number * step] = prologue
+    for number, entry in enumerate(row):
+        spread[first + number * step] = entry
     return spread
 
 
-def _product(factors: Any) -> Fraction:
+def _product(factors: Iterable[Fraction]) -> Fraction:
     total = Fraction(1)
     for factor in factors:
         total *= factor
@@ -182,7 +181,7 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
     for column in range(n):
         pivot = next(row for row in range(column, n) if rows[row][column])
         rows[column], rows[pivot] = rows[pivot], rows[column]
-        rows[column] = [prologue / rows[column][column] for prologue in rows[column]]
+        rows[column] = [entry / rows[column][column] for entry in rows[column]]
         for row in range(n):
             if row != column and rows[row][column]:
                 factor = rows[row][column]
@@ -190,9 +189,9 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
     return [row[n:] for row in rows]
 
 
-def apply(k: Kernel, matrix: Matrix, x: Sequence[Any]) -> list[Any]:
+def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]:
     """matrix · x for vectors x. Two rows that differ in the signs of some entries share their common sums."""
-    done: dict[int, Any] = {}
+    done: dict[int, Vector] = {}
     for i, row in enumerate(matrix):
         for j in range(i + 1, len(matrix)):
             other = matrix[j]
@@ -206,7 +205,7 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Any]) -> list[Any]:
     return [done[i] if i in done else _combine(k, row, x) for i, row in enumerate(matrix)]
 
 
-def transform_six(k: Kernel, d: Sequence[Any]) -> list[Any]:
+def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
     """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries; it depends on m + r alone.
 
     Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
@@ -226,8 +225,8 @@ def transform_six(k: Kernel, d: Sequence[Any]) -> list[Any]:
 
 
 def transform_both(
-    k: Kernel, matrix: Matrix, along: Callable[[Sequence[Any]], list[Any]], load: Callable[[int, int], Any]
-) -> Iterator[tuple[tuple[int, ...], Iterator[list[Any]]]]:
+    k: Kernel, matrix: Matrix, along: Callable[[Sequence[Vector]], list[Vector]], load: Callable[[int, int], Vector]
+) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
     """T d Tᵀ of d[i][j] = ``load(i, j)``, as (numbers of rows, rows), few rows at a time.
 
     ``along`` applies the matrix T to vectors. Rows of T that are unit vectors pass a row of d on: each of them comes
@@ -237,7 +236,7 @@ def transform_both(
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
     mixed = tuple(i for i in range(len(matrix)) if i not in passed)
-    seen = {j for i in mixed for j, prologue in enumerate(matrix[i]) if prologue}
+    seen = {j for i in mixed for j, entry in enumerate(matrix[i]) if entry}
     if len(mixed) == len(matrix):
         halves = [along([load(i, j) for i in range(size)]) for j in range(size)]
     else:
@@ -248,24 +247,20 @@ def transform_both(
         yield (i,), iter([along([load(source, j) for j in range(size)])])
 
 
-def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Any]) -> Any:
+def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> Vector:
     """Σ row[l] · x[l]: entries of ±1 are added, the others multiplied in."""
-    total: Any = None
-    for prologue, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
-        if prologue == 0:
+    total: Vector | None = None
+    for factor, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
+        if factor == 0:
             continue
+        assert value is not None  # only what the row leaves out may be missing
         if total is None:
-            total = (
-                value
-                if prologue == 1
-                else k.neg(value)
-                if prologue == -1
-                else k.mul(value, _number(k, value, prologue))
-            )
-        elif abs(prologue) == 1:
-            total = k.add(total, value) if prologue == 1 else k.sub(total, value)
+            total = value if factor == 1 else k.neg(value) if factor == -1 else k.mul(value, _number(k, value, factor))
+        elif abs(factor) == 1:
+            total = k.add(total, value) if factor == 1 else k.sub(total, value)
         else:
-            total = k.fma(value, _number(k, value, prologue), total)
+            total = k.fma(value, _number(k, value, factor), total)
+    assert total is not None
     return total
 
 
@@ -274,8 +269,8 @@ def lines_apart(dtype: DType) -> int:
     return max(1, 64 // (BLOCK * dtype.numpy.itemsize))
 
 
-def _number(k: Kernel, like: Any, prologue: Fraction) -> Any:
-    return k.constant_like(like, float(prologue))
+def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
+    return k.constant_like(like, float(number))
 
 
 @dataclass(frozen=True)
@@ -326,7 +321,9 @@ class WinogradPack(KernelSpec):
         target = k.offset(k.operand(1), k.imul(out, self.per_block), self.operands)
         self.transform(k, k.operand(0), target, out, (first, k.imin(k.iadd(first, BLOCK), self.summed)))
 
-    def transform(self, k: Kernel, weights: Any, target: Any, out: Index, channels: tuple[Index, Index]) -> None:
+    def transform(
+        self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
+    ) -> None:
         """U of one output block and a range of input channels; ``target`` is where the block begins."""
         with k.loop(*channels, self.together) as into:
             points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
@@ -338,7 +335,7 @@ class WinogradPack(KernelSpec):
                 else:
                     k.store(value, place, self.operands, 64)
 
-    def _points(self, k: Kernel, weights: Any, out: Index, into: Index) -> Iterator[Any]:
+    def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
         """U of one input channel and 16 output channels, position by position."""
         dtype, r = self.dtype, self.form.taps
         matrix = self.form.transforms.filter

@@ -11,9 +11,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Condition, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region import Region
@@ -22,7 +21,7 @@ from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.kernels.winograd import PADDING, SUMMED_APART, Form, apply, lines_apart, transform_both
 
-Line = tuple[int, list[Any]]
+Line = tuple[int, list[Vector]]
 """The number of a row of a tile, and its vectors."""
 
 FETCHED_AT_ONCE = 16
@@ -116,7 +115,7 @@ class TileConvolution(KernelSpec):
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
     def transform(
-        self, k: Kernel, batch: Any, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
+        self, k: Kernel, batch: Pointer, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
     ) -> None:
         """V of one tile, the ``place``-th of its batch, for a range of input blocks."""
         dtype, n, operands = self.source.dtype, self.n, self.operands
@@ -133,7 +132,7 @@ class TileConvolution(KernelSpec):
             image = k.offset(corner, k.imul(block.index, s[1]), dtype)
             out = k.offset(target, k.imul(block.index, self.together * BLOCK), operands)
 
-            def pixel(i: int, j: int, image: Any = image) -> Any:
+            def pixel(i: int, j: int, image: Pointer = image) -> Vector:
                 return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
 
             for numbers, rows in transform_both(
@@ -143,14 +142,14 @@ class TileConvolution(KernelSpec):
                     for j, value in enumerate(row):
                         k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
 
-    def multiply(self, k: Kernel, v: Any, u: Any, out: Any) -> None:
+    def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer) -> None:
         """M[tile][16] = Σ_c V[tile][c] · U[c][16] of one position and batch."""
         dtype, operands = self.sums, self.operands
         sums = [k.constant(0, dtype) for _ in range(self.together)]
         whole, rest = divmod(self.source.channels, BLOCK)
         tiles = range(0, self.together * BLOCK, BLOCK)
 
-        def blocks(first: Index, last: Index) -> list[Any]:
+        def blocks(first: Index, last: Index) -> list[Vector]:
             with k.loop(first, last, carry=sums) as at:
                 some = k.offset(v, k.imul(at.index, self.together * BLOCK), operands)
                 moved = k.offset(u, k.imul(at.index, BLOCK * LANES), operands)
@@ -171,14 +170,16 @@ class TileConvolution(KernelSpec):
                 for place, value in zip(places, found, strict=True):
                     k.store(k.add(k.load(place, dtype, 64), value), place, dtype, 64)
 
-    def finish(self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Any) -> None:
+    def finish(
+        self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
+    ) -> None:
         """Y = Aᵀ M A of one tile, and the region on its pixels."""
         dtype, n, m = self.sums, self.n, self.form.tile
         matrix = self.form.transforms.output
         sample, row, column = self._place(k, first, tile)
         step = self.per_product
 
-        def product(i: int, j: int) -> Any:
+        def product(i: int, j: int) -> Vector:
             return k.load(k.offset(products, (i * n + j) * step, dtype), dtype, 64)
 
         writer.begin_block(sample, block)
@@ -274,7 +275,7 @@ class WinogradConvolution(TileConvolution):
             self.close(k, writer, number, block.index)
 
     def _multiply(
-        self, k: Kernel, writer: RegionWriter, block: Index, products: Any, first: Index, tiles: tuple[Index, Index]
+        self, k: Kernel, writer: RegionWriter, block: Index, products: Pointer, first: Index, tiles: tuple[Index, Index]
     ) -> None:
         """M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] of the batch of a range of tiles."""
         positions = self.n * self.n
@@ -311,7 +312,7 @@ def _few(lines: Iterator[Line], count: int) -> Iterator[list[Line]]:
         yield some
 
 
-def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Any, int]]:
+def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Condition | bool, int]]:
     """(condition, pixels) of the tiles along an axis: whole ones, and a cut last one."""
     rest = size - (count - 1) * tile
     if rest == tile:

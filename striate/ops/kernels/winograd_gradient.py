@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Condition, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_outer_products
 from striate.codegen.storage import BLOCK, Storage
@@ -19,10 +18,10 @@ from striate.dtypes import DType
 from striate.ops.kernels.direct_gradient import evenly
 from striate.ops.kernels.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
 
-Transform = tuple[Matrix, Callable[[Sequence[Any]], list[Any]]]
+Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
 """A matrix, and what applies it to vectors."""
 
-Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Any]]]]
+Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
 
 @dataclass(frozen=True)
@@ -129,14 +128,14 @@ class WinogradWeightGradient(KernelSpec):
             pairs = self.arriving.blocks * self.source.blocks
             sums = k.offset(k.operand(2), k.imul(k.imul(share, pairs), self.per_pair), dtype)
 
-        def each_pair(body: Callable[[Index, Index, Any], None]) -> None:
+        def each_pair(body: Callable[[Index, Index, Pointer], None]) -> None:
             with k.loop(first_out, last_out) as out, k.loop(first_into, last_into) as into:
                 number = k.iadd(k.imul(out.index, self.source.blocks), into.index)
                 if self.finishes:
                     number = k.iadd(k.imul(k.isub(out.index, first_out), self.intos), k.isub(into.index, first_into))
                 body(out.index, into.index, k.offset(sums, k.imul(number, self.per_pair), dtype))
 
-        def clear(_out: Index, _into: Index, place: Any) -> None:
+        def clear(_out: Index, _into: Index, place: Pointer) -> None:
             with k.loop(0, self.per_pair, LANES) as at:
                 k.store(k.constant(0, dtype), k.offset(place, at.index, dtype), dtype, 64)
 
@@ -148,7 +147,7 @@ class WinogradWeightGradient(KernelSpec):
                                 (first_out, last_out), (first_into, last_into))  # fmt: skip
             with k.loop(0, self.form.filters**2) as position:
 
-                def multiply(out: Index, into: Index, place: Any, position: Index = position.index) -> None:
+                def multiply(out: Index, into: Index, place: Pointer, position: Index = position.index) -> None:
                     out, into = k.isub(out, first_out), k.isub(into, first_into)
                     number = k.iadd(k.imul(k.iadd(k.imul(position, self.outs), out), self.intos), into)
                     upcoming = k.iadd(batch.index, self.together)
@@ -159,7 +158,7 @@ class WinogradWeightGradient(KernelSpec):
         if self.finishes:
             each_pair(lambda out, into, place: self.finish(k, out, into, place, k.operand(2)))
 
-    def finish(self, k: Kernel, out: Index, into: Index, sums: Any, dw: Any) -> None:
+    def finish(self, k: Kernel, out: Index, into: Index, sums: Pointer, dw: Pointer) -> None:
         """dW = Aᵀ M A of one output and input block, in logical order; M is added over the shares in order."""
         dtype, taps = self.sums, self.form.taps
         filters, depth = self.arriving.channels, self.source.channels
@@ -172,7 +171,7 @@ class WinogradWeightGradient(KernelSpec):
         with k.loop(0, k.imin(BLOCK, k.isub(depth, first))) as channel:
             mine = k.offset(sums, k.imul(channel.index, LANES), dtype)
 
-            def total(position: int) -> Any:
+            def total(position: int) -> Vector:
                 place = k.offset(mine, position * BLOCK * LANES, dtype)
                 value = k.load(place, dtype, 64)
                 for share in range(1, self.shares):
@@ -198,9 +197,9 @@ class WinogradWeightGradient(KernelSpec):
         return k.iadd(first, k.idiv(tile, rows * columns)), k.idiv(inside, columns), k.imod(inside, columns)
 
     def _corner(
-        self, k: Kernel, storage: Storage, array: Any, at: tuple[Index, Index, Index], step: int,
+        self, k: Kernel, storage: Storage, array: Pointer, at: tuple[Index, Index, Index], step: int,
         before: tuple[int, int] = (0, 0),
-    ) -> Any:  # fmt: skip
+    ) -> Pointer:  # fmt: skip
         """The first pixel of a tile, in the first block; ``step`` pixels lie between tiles."""
         s = storage.strides
         sample, line, column = at
@@ -241,7 +240,7 @@ class WinogradWeightGradient(KernelSpec):
                                 k.prefetch(k.offset(pixel, i * s[3] + j * s[4], storage.dtype))
 
     def _transform(
-        self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Any, outs: tuple[Index, Index],
+        self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Pointer, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
         """V and W of one tile, or of a pair: of (first sample, tile, past the last tile).
@@ -250,7 +249,7 @@ class WinogradWeightGradient(KernelSpec):
         """
         first, number, tiles = tile
         at = [self._place(k, first, number)]
-        exists: Any = True
+        exists: Condition | bool = True
         if self.paired == 2:
             exists = k.compare(k.iadd(number, 1), "<", tiles)
             at.append(self._place(k, first, k.imin(k.iadd(number, 1), k.isub(tiles, 1))))
@@ -261,18 +260,18 @@ class WinogradWeightGradient(KernelSpec):
         v = k.offset(k.scratch, k.imul(place, BLOCK), self.operands)
         w = k.offset(w, k.imul(place, BLOCK), self.operands)
 
-        def transform_x(d: Sequence[Any]) -> list[Any]:
+        def transform_x(d: Sequence[Vector]) -> list[Vector]:
             return form.transform_input(k, d)
 
-        def transform_dy(d: Sequence[Any]) -> list[Any]:
+        def transform_dy(d: Sequence[Vector]) -> list[Vector]:
             return apply(k, matrices.filter, d)
 
         self._tiles(k, self.source, x, (matrices.input, transform_x), intos, v, self.per_v)
         self._tiles(k, self.arriving, dy, (matrices.filter, transform_dy), outs, w, self.per_w, exists)
 
     def _tiles(
-        self, k: Kernel, storage: Storage, corners: Sequence[Any], transform: Transform, blocks: tuple[Index, Index],
-        target: Any, per_position: int, exists: Any = True,
+        self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform,
+        blocks: tuple[Index, Index], target: Pointer, per_position: int, exists: Condition | bool = True,
     ) -> None:  # fmt: skip
         """The tiles at ``corners``, of all blocks."""
         dtype, s = storage.dtype, storage.strides
@@ -281,10 +280,10 @@ class WinogradWeightGradient(KernelSpec):
             own = k.isub(block.index, blocks[0])
             out = k.offset(target, k.imul(own, self.together * BLOCK), self.operands)
 
-            def tile(corner: Any, block: Index = block.index) -> Rows:
+            def tile(corner: Pointer, block: Index = block.index) -> Rows:
                 image = k.offset(corner, k.imul(block, s[1]), dtype)
 
-                def pixel(i: int, j: int) -> Any:
+                def pixel(i: int, j: int) -> Vector:
                     return k.load(k.offset(image, i * s[3] + j * s[4], dtype), dtype, 64)
 
                 return transform_both(k, matrix, along, pixel)
@@ -298,7 +297,9 @@ class WinogradWeightGradient(KernelSpec):
                         else:
                             k.store_pairs(values[0], k.choose(exists, values[1], k.constant(0, self.sums)), place)
 
-    def _multiply(self, k: Kernel, filter: Index, count: Index, out: Index, into: Index, w: Any, place: Any) -> None:
+    def _multiply(
+        self, k: Kernel, filter: Index, count: Index, out: Index, into: Index, w: Pointer, place: Pointer
+    ) -> None:
         """M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c], for 16 input channels c."""
         dtype, operands, paired = self.sums, self.operands, self.paired
         step = self.together * BLOCK
@@ -310,7 +311,7 @@ class WinogradWeightGradient(KernelSpec):
             places = [k.offset(target, c * LANES, dtype) for c in channels]
             offsets = [c * paired for c in channels]
 
-            def products(position: Index, sums: list[Any], offsets: list[int] = offsets) -> list[Any]:
+            def products(position: Index, sums: list[Vector], offsets: list[int] = offsets) -> list[Vector]:
                 mine = k.offset(w, k.imul(position, self.per_w), operands)
                 seen = k.offset(v, k.imul(position, self.per_v), operands)
                 with k.loop(0, count, paired, carry=sums) as tile:

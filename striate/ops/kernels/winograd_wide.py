@@ -8,9 +8,8 @@ all samples, whose transforms a phase of its own has written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region_writer import RegionWriter
 from striate.ops.kernels.winograd import WinogradPack
@@ -109,11 +108,11 @@ class WideWinogradConvolution(TileConvolution):
                 writer.end_chunk(k.iadd(k.imul(number.index, self.region.domain.blocks), block))
                 self.close(k, writer, number.index, block)
 
-    def _products(self, k: Kernel, batch: Index) -> Any:
+    def _products(self, k: Kernel, batch: Index) -> Vector:
         """M of a batch."""
         return k.offset(k.scratch, k.imul(batch, self.n * self.n * self.per_product), self.sums)
 
-    def _multiply(self, k: Kernel, u: Any, first_group: Index, batches: Index) -> None:
+    def _multiply(self, k: Kernel, u: Pointer, first_group: Index, batches: Index) -> None:
         """M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]."""
         v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
         with k.loop(0, self.n * self.n) as position:
