@@ -381,11 +381,15 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric
         ((2, 3, 7, 5), (3, 3, 1, 2), (3, 3), (zero, zero), (1, 1), 1),  # stride larger than the kernel
         ((1, 2, 7, 8), (3, 2, 3, 2), (1, 2), ((2, 2), (1, 0)), (2, 3), 1),  # dilation
+        ((2, 3, 9, 13), (17, 3, 5, 7), (4, 3), ((1, 2), (2, 0)), (1, 1), 1),  # gradients in loops over residues
+        ((1, 17, 11, 12), (3, 17, 3, 4), (4, 6), (one, (3, 2)), (2, 3), 1),  # residues without taps
         ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
         ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
         ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
         ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
         ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
+        ((2, 3, 21), (5, 3, 14), (9,), ((4, 1),), (1,), 1),
+        ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), (2, 3, 2), (one, one, zero), (1, 1, 1), 1),
         ((1, 2, 3, 4, 3), (3, 2, 2, 3, 1), (1, 2, 1), (one, one, zero), (1, 1, 1), 1),
     ]
     for x_shape, w_shape, stride, padding, dilation, groups in cases:
