@@ -78,6 +78,25 @@ class Convolutional(Windowed, Anchor):
             spatial([before for before, _ in self.padding], 0), spatial(self.dilation), spatial(size), spatial(count),
         )  # fmt: skip
 
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of the two inputs."""
+        raise NotImplementedError
+
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        read = InputLayout(acceptable(inputs[0].channels), read_halo(g, self.direction, form_of(algorithm)))
+        return read, InputLayout((PLAIN,))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
+
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
         """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
         require_floats(self, [x, w])
@@ -163,21 +182,6 @@ class Convolution(Convolutional):
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
 
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, self.direction, form_of(algorithm)))
-        return x, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
-
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
         count = window_count(self, x.shape[2:], kernel, self.stride, self.padding, self.dilation)
@@ -237,23 +241,6 @@ class ConvolutionInputGradient(Convolutional):
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
-
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        dy = InputLayout(acceptable(g.filters), read_halo(g, self.direction, form_of(algorithm)))
-        return dy, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(
-            context, self.geometry([x.type for x in context.node.inputs]), Direction.INPUT_GRADIENT
-        )
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
