@@ -16,9 +16,9 @@ The first three are trained unless ``--forms`` says otherwise; PyTorch takes two
 
 Every seed has its own weights, its own order of the batches and its own shifts and mirrorings, the same for all forms.
 The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. All predict in float32. The
-figure is the accuracy on all of CIFAR-10 (for LeNet MNIST, shifted alone) that was not learned from: its test set, and
+figure is the accuracy on all of CIFAR-10 (for LeNet MNIST, only shifted) that was not learned from: its test set, and
 what the training left of its training set. For where two networks differ in being right on a share s of n pictures,
-chance alone makes their accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on
+chance makes their accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on
 30,000.
 
 Judged is the mean over seeds of the paired differences, for every pair of forms: at most 0.3 points, else exit code 1.
@@ -112,7 +112,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A data set divided: the first ``samples`` training pictures, the test set, and test set and rest together."""
+    """A divided data set: the first ``samples`` training pictures, the test set, and the test set with the rest."""
 
     learned: Dataset
     test: Dataset
@@ -244,7 +244,7 @@ def difference(forms: tuple[str, str], scores: Sequence[Score]) -> Difference:
 
 
 def kept(path: Path | None, plan: Plan) -> list[Score]:
-    """The trainings of this plan that a former run wrote down."""
+    """The trainings of this plan that an earlier run has recorded."""
     return [Score(**{**entry, "plan": plan}) for entry in lines_of(path) if entry.get("plan") == asdict(plan)]
 
 

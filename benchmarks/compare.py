@@ -6,7 +6,7 @@
 
 Each configuration trains in a process of its own, from the same weights, on fresh batches, and is stopped while
 another one runs. A round gives every configuration one turn of a few steps; before and after each turn the probe reads
-the peak of one thread and of two, and a turn beside a reading where the pair was under 1.6 times one thread is dropped.
+the peak of one thread and of two, and a turn next to a reading with the pair under 1.6 times one thread is dropped.
 A peer is judged in its best configuration. ``configuration`` says what PyTorch's are and what was left out.
 """
 
@@ -91,7 +91,7 @@ class Measurement:
 
     @property
     def fraction(self) -> float:
-        """Floor over time; Winograd's algorithm may pass 1."""
+        """The lower bound of time over the time; it may exceed 1 with Winograd's algorithm."""
         found = [self.work / turn.peak / statistics.median(turn.seconds) for turn in self.kept]
         return statistics.median(found) if found else math.nan
 
@@ -115,7 +115,7 @@ class Measurement:
 def measure(
     network: Network, configurations: Sequence[Configuration], probe: Probe, options: argparse.Namespace
 ) -> dict[str, Measurement]:
-    """Interleaved turns of all configurations on one network; a configuration that fails is left out, loudly."""
+    """Measures all configurations on one network, interleaved; a configuration that fails is reported and left out."""
     batch = options.batch or network.batch
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Direct 3×3 convolution in its three directions, as a fraction of the peak that the probe reads beside it.
+"""Direct 3×3 convolution in its three directions, as a fraction of the peak that the probe measures at the same time.
 
     python benchmarks/convolution.py
     python benchmarks/convolution.py --winograd          effective speed: the same work counted, fewer multiplications
@@ -6,7 +6,7 @@
 
 Each program is measured as a network runs it, between two other convolutions, so that operands come and go in the
 layout that convolutions share: x → before → *measured* → after. The program's own clock says how long the phases of
-the measured node took: the kernel alone, and with the packing of weights, whose cost does not depend on the batch.
+the measured node took: only the kernel, and with the packing of weights, whose cost does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def prepared(direction: str, channels: int, size: int, stride: int, batch: int, 
 
 
 def median(numbers: list[float]) -> float:
-    """The median; NaN of nothing."""
+    """The median, or NaN for an empty list."""
     return statistics.median(numbers) if numbers else math.nan
 
 

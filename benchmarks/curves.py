@@ -65,7 +65,7 @@ def torch_losses(network: Network, data: Batches, seed: int, rate: float, channe
 
 
 def smoothed(losses: Sequence[float]) -> Array:
-    """(T − 24,) running means over 25 steps, whole windows alone."""
+    """(T − 24,) running means over 25 steps, only of whole windows."""
     return np.lib.stride_tricks.sliding_window_view(np.asarray(losses, np.float64), WINDOW).mean(axis=1)
 
 
@@ -97,7 +97,7 @@ class Curves:
 
     @property
     def ours(self) -> Distance:
-        """striate from NCHW."""
+        """The difference of striate from PyTorch in NCHW."""
         return Distance.between(self.striate, self.nchw)
 
     @property
@@ -123,7 +123,7 @@ class Verdict:
 
 
 def within(ours: Distance, own: Distance) -> bool:
-    """At most twice PyTorch's own, in the largest and in the mean."""
+    """Whether the largest and the mean difference are at most twice PyTorch's own."""
     return ours.largest <= OWN_DIFFERENCES * own.largest and ours.mean <= OWN_DIFFERENCES * own.mean
 
 

@@ -1,13 +1,13 @@
-"""The doctor on trial: healthy trainings, where it must be silent, and planted faults, where its first finding must be
-the right one and its remedy, applied as printed and retrained, must improve the metric.
+"""Tests the doctor: on healthy trainings it must be silent; on planted faults its first finding must be the right one,
+and its remedy, applied as printed before retraining, must improve the metric.
 
     python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
     python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
     python benchmarks/doctor.py --only leak     # rows whose name contains a word
     python benchmarks/doctor.py --markdown docs/doctor.md
 
-Needs ``STRIATE_DATA`` with ``mnist/`` and ``cifar10.zip``. Exit code 1 where a bar is missed: one warning in a healthy
-training, or fewer than 90 % right or cured.
+Needs ``STRIATE_DATA`` with ``mnist/`` and ``cifar10.zip``. The exit code is 1 if a requirement is
+missed: a warning in a healthy training, or fewer than 90 % right or cured.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _table(count: int, seed: int, features: int = 16, classes: int = 4) -> Datas
 
 @functools.cache
 def table() -> tuple[Dataset, Dataset]:
-    """1,200 rows of 16 numbers, and 600."""
+    """A table of 1,200 rows of 16 numbers for training, and one of 600 rows."""
     return _table(1200, 31), _table(600, 32)
 
 
@@ -166,7 +166,7 @@ class SoftmaxInside(nn.Module):
 
 
 class Forgetful(nn.Module):
-    """A block that ``forward`` never calls; with ``whole`` it does."""
+    """A network with a block that ``forward`` calls only if ``whole`` is set."""
 
     def __init__(self, classes: int, whole: bool = False) -> None:
         self.whole = whole

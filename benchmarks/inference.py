@@ -4,9 +4,9 @@
     python benchmarks/inference.py --networks lenet5 --batches 1 --json
 
 As in ``compare.py`` each framework runs in a process of its own from the same weights, is stopped while another runs,
-and turns beside a probe's reading without two free cores are dropped. What is timed is one call, from a NumPy array to
+and turns next to a probe's reading without two free cores are dropped. What is timed is one call, from a NumPy array to
 a NumPy array (a tensor to a tensor in PyTorch). onnxruntime gets the graph that ``torch.onnx.export`` makes of the twin
-in evaluation mode, which folds batch normalization itself; where it is not installed, it is left out, loudly.
+in evaluation mode, which folds batch normalization itself; where it is not installed, it is reported and left out.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
 
 
 def measure(network: Network, batch: int, probe: Probe, options: argparse.Namespace) -> dict[str, Measurement]:
-    """Interleaved turns of all frameworks; one that fails is left out, loudly."""
+    """Interleaved turns of all frameworks; one that fails is reported and left out."""
     title = f"{network.title}, batch {batch}"
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:

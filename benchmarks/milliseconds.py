@@ -5,7 +5,7 @@
     python benchmarks/milliseconds.py --from numbers.json        draws again what --json printed
 
 As in ``compare.py`` each framework trains in a process of its own from the same weights, is stopped while the other
-runs, and turns beside a probe's reading without two free cores are dropped. In each turn some steps are timed as they
+runs, and turns next to a probe's reading without two free cores are dropped. In each turn some steps are timed as they
 are, then some are taken apart (``dissection``). The length of a bar is the median of the former; its parts have the
 proportions of the latter, so that they add up to it. PyTorch is eager, in channels_last, with its fused SGD.
 """

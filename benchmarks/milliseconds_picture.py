@@ -43,7 +43,7 @@ BETWEEN = (Work.NORMALIZATION, Work.ACTIVATION, Work.ADDITION)
 
 WIDTH, DOTS = 10.0, 150
 LEFT, RIGHT = 1.95, 0.25
-"""Inches beside the bars: names on the left."""
+"""Inches next to the bars, for the names on the left."""
 HEAD, KEY, TITLE, BAR, AXIS, ROW, FOOT = 0.5, 0.82, 0.62, 0.36, 0.5, 0.37, 0.85
 """Inches of height: of the head, the legend, a section's title, a whole step, an axis, a layer and the caption."""
 DIGIT = 0.64

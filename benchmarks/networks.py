@@ -33,7 +33,7 @@ CLASSES = 10
 class Contraction:
     """One convolution or linear layer, by the multiply-adds of its forward pass for one sample.
 
-    ``first`` says that it reads the network's input, whose gradient nobody needs.
+    ``first`` says that it reads the network's input, whose gradient is not needed.
     """
 
     multiply_adds: int
@@ -126,7 +126,7 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
 
 
 def batches(network: Network, batch: int, seed: int, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
-    """Endless fresh batches: rows drawn anew from a pool of four batches, so that no two batches are equal."""
+    """Fresh batches without end: rows drawn from a pool of four batches, so that no two batches are equal."""
     random = np.random.default_rng(seed)
     pool = random.standard_normal((4 * batch, *network.sample)).astype(dtype)
     labels = random.integers(0, CLASSES, 4 * batch)
@@ -136,7 +136,7 @@ def batches(network: Network, batch: int, seed: int, dtype: str = "float32") -> 
 
 
 def initial_state(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, Array]:
-    """Weights that both frameworks start from, in float64, as a function of names and shapes alone.
+    """Weights that both frameworks start from, in float64, as a function of only names and shapes.
 
     N(0, 2 / fan_in) for what multiplies; BN starts near the identity but not on it, so that γ, β and the running
     statistics are really compared.

@@ -1,4 +1,4 @@
-"""Batches of pictures that striate and PyTorch learn from alike: standardized, shifted and mirrored by the seed."""
+"""The same batches of pictures for striate and PyTorch, standardized, and shifted and mirrored by the seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def moved(
 
 
 def shifted_and_mirrored(x: Array, random: np.random.Generator, mirror: bool = True) -> Array:
-    """(B, C, H, W) of the same shape: each picture moved, and mirrored where that is wanted, by itself."""
+    """(B, C, H, W) of the same shape: each picture is shifted, and mirrored if requested, separately."""
     count, _, height, width = x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     tops, lefts = random.integers(0, 2 * SHIFT + 1, (2, count))

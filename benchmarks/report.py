@@ -61,7 +61,7 @@ def read_json(path: Path) -> Any:
 
 
 def lines_of(path: Path | None) -> list[dict[str, Any]]:
-    """What ``add_line`` wrote until now: nothing where there is no file. Raises ``FileError`` for a damaged line."""
+    """The lines that ``add_line`` has written so far; none if there is no file. ``FileError`` for a damaged line."""
     if path is None or not path.exists():
         return []
     found: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ def geometric_mean(numbers: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+    """The machine on which the figures were measured."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

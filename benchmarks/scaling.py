@@ -1,4 +1,4 @@
-"""How much faster two threads train than one, beside how much faster the probe's multiply-adds run on two.
+"""How much faster two threads train than one, compared with how much faster the probe's multiply-adds run on two.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --networks resnet18 --repetitions 20 --json
@@ -6,7 +6,7 @@
 Both trainings run in processes of their own, turn by turn, with the probe around each turn. At most the machine's own
 ratio of that moment can be reached: two virtual cores may be two threads of one core. So the figure of a repetition is
 the ratio of the two turns over the probe's ratio beside them, and the median over repetitions is judged: at least 0.93.
-Repetitions beside a reading in which the two were under 1.6 times one thread are dropped.
+Repetitions next to a reading in which the two were under 1.6 times one thread are dropped.
 """
 
 from __future__ import annotations

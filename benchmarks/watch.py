@@ -1,9 +1,9 @@
-"""What watching costs: training steps with a watch on every layer beside steps without, interleaved in one process.
+"""The cost of watching: training steps with and without a watch on every layer, interleaved in one process.
 
     python benchmarks/watch.py
     python benchmarks/watch.py --networks lenet5 --repetitions 200
 
-Both train the same network on the same batches, turn about; each timed step follows one of its own that is not timed,
+Both train the same network on the same batches, alternately; each timed step follows one of its own that is not timed,
 so that both find the caches as their own step leaves them. The cost is the median over repetitions of watched / plain;
 repetitions in which the probe finds the two cores busy or shared are dropped where a third are clean (else the machine
 was too busy for a verdict: see the quartiles). Afterwards
@@ -70,7 +70,7 @@ def same_bits(one: st.TrainingStep, other: st.TrainingStep) -> bool:
 
 
 def measure(network: Network, batch: int, repetitions: int) -> Cost:
-    """Trains both, turn about."""
+    """Trains both in alternation."""
     source = batches(network, batch, 0)
     pool = [next(source) for _ in range(4)]
 

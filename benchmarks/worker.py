@@ -54,7 +54,7 @@ def peak_memory(pid: int) -> float:
 
 
 class WorkerError(RuntimeError):
-    """A worker that failed; the message is its own."""
+    """A worker failed; the message is the worker's."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Ready:
 
 
 class Worker:
-    """A worker process, stopped except during ``turn``; ``script`` is what it runs."""
+    """A worker process that runs ``script`` and is stopped except during ``turn``."""
 
     script = __file__
 
@@ -87,9 +87,9 @@ class Worker:
             **configuration.environment,
             "OMP_NUM_THREADS": str(threads),
             "STRIATE_THREADS": str(threads),
-            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes beside the measurement
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes during the measurement
         }
-        # A session of its own: Ctrl-C reaches the controller alone, which then ends the workers.
+        # A session of its own: Ctrl-C reaches only the controller, which then ends the workers.
         self._process = subprocess.Popen(
             [sys.executable, self.script, json.dumps(order)],
             stdin=subprocess.PIPE,
@@ -236,7 +236,7 @@ def serve(
     Where an order asks for so many steps ``apart``, ``dissect`` answers, from the step, fresh batches and that number.
     """
     _die_with_parent()
-    # Whatever a library prints goes to standard error; the pipe carries answers alone.
+    # Whatever a library prints goes to standard error; the pipe carries only answers.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     order = json.loads(sys.argv[1])

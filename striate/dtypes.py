@@ -1,4 +1,4 @@
-"""The element types that graphs and kernels know, and how precisely a training step computes."""
+"""The element types of graphs and kernels, and the precision of a training step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from striate.errors import unknown_option
 
 
 class DType(Enum):
-    """The element types that graphs know."""
+    """An element type of arrays."""
 
     float32 = "float32"
     float64 = "float64"
@@ -19,17 +19,17 @@ class DType(Enum):
     int64 = "int64"
     uint8 = "uint8"
     bfloat16 = "bfloat16"
-    """The upper half of a float32, in memory alone: no value of a graph has this type, loads widen and stores round."""
+    """The upper half of a float32, used only in memory: loads widen and stores round. No value of a graph has it."""
 
     numpy: np.dtype[Any]
-    """The NumPy dtype of the same name; NumPy has no bfloat16, its bits are held as uint16."""
+    """The NumPy dtype of the same name. NumPy has no bfloat16, so its bits are held as uint16."""
 
     def __init__(self, name: str) -> None:
         self.numpy = np.dtype("uint16" if name == "bfloat16" else name)
 
     @property
     def computed(self) -> DType:
-        """What elements of this type are in registers."""
+        """The type that elements of this type have in registers."""
         return DType.float32 if self is DType.bfloat16 else self
 
     @property
@@ -39,16 +39,16 @@ class DType(Enum):
 
     @property
     def short(self) -> str:
-        """f32, i64, u8, bf16: as graph text prints it."""
+        """The name in graph text: f32, i64, u8 or bf16."""
         if self is DType.bfloat16:
             return "bf16"
         return f"{self.value.rstrip('0123456789')[0]}{8 * self.numpy.itemsize}"
 
 
 class Precision(Enum):
-    """Of the operands of a training step: what activations are stored as, and what contractions multiply.
+    """How a training step stores activations, and the type of the factors of its contractions.
 
-    Sums, statistics, parameters, their gradients and their updates are float32 (or float64) with either.
+    Sums, statistics, parameters, their gradients and their updates are float32 (or float64) in either case.
     """
 
     full = "float32"
@@ -56,7 +56,7 @@ class Precision(Enum):
 
 
 def precision_of(name: object) -> Precision:
-    """The Precision of a name or a Precision; an unknown one lists the known."""
+    """The Precision for a name or a Precision; the error for an unknown name lists the known ones."""
     known = [precision.value for precision in Precision]
     if not isinstance(name, Precision) and name not in known:
         raise unknown_option("precision", str(name), known)
@@ -64,7 +64,7 @@ def precision_of(name: object) -> Precision:
 
 
 def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The nearest bfloat16 of every float32, ties to even, as float32; NaN stays NaN, denormals become zero."""
+    """Every float32 rounded to the nearest bfloat16, ties to even, as float32; NaN stays NaN, denormals become zero."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)
     rounded = np.where(bits & 0x7F800000, rounded, bits & np.uint32(0x80000000)).astype(np.uint32)
@@ -72,11 +72,11 @@ def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 KNOWN = tuple(name for name in DType.__members__ if name != "bfloat16")
-"""The names of the types that values have."""
+"""The names of the types that values can have."""
 
 
 def dtype_of(name: object) -> DType:
-    """The DType for a name, a NumPy dtype or a DType; an unknown one lists the known."""
+    """The DType for a name, a NumPy dtype or a DType; the error for an unknown type lists the known ones."""
     if isinstance(name, DType):
         return name
     text = name if isinstance(name, str) else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -9,7 +9,7 @@ Every message says what was wrong, where (the path of the layer), and what to do
      ├─ DataError           data that cannot be read or learned from         (also ValueError)
      │   └─ LabelError      a label out of range or not an integer
      ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
-     ├─ NonFiniteError      a loss or gradient that turned NaN or infinite   (also ArithmeticError)
+     ├─ NonFiniteError      a loss or gradient that became NaN or infinite   (also ArithmeticError)
      ├─ TracingError        a function that cannot be traced into a graph    (also TypeError)
      ├─ GraphError          a malformed graph: a defect in a pass or an operation
      ├─ EngineError         this computer cannot run compiled kernels        (also RuntimeError)
@@ -25,7 +25,7 @@ from types import ModuleType
 
 
 class StriateError(Exception):
-    """Base of every exception that striate raises on purpose."""
+    """Base class of all exceptions that striate raises deliberately."""
 
 
 class ShapeError(StriateError, ValueError):
@@ -41,7 +41,7 @@ class OptionError(StriateError, ValueError):
 
 
 class DataError(StriateError, ValueError):
-    """Data that is empty, damaged, not finite, or not what its format promises."""
+    """Data that is empty, damaged, not finite, or not as its format requires."""
 
 
 class LabelError(DataError):
@@ -49,7 +49,7 @@ class LabelError(DataError):
 
 
 class ModelFileError(StriateError, ValueError):
-    """A saved model that is missing, truncated, foreign or hostile."""
+    """A saved model that is missing, truncated, in another format, or malicious."""
 
 
 class NonFiniteError(StriateError, ArithmeticError):
@@ -57,7 +57,7 @@ class NonFiniteError(StriateError, ArithmeticError):
 
 
 class TracingError(StriateError, TypeError):
-    """A function that depends on values which exist only when the graph runs."""
+    """A function that depends on values that exist only when the graph runs."""
 
 
 class GraphError(StriateError):
@@ -73,7 +73,7 @@ class MissingExtraError(StriateError, ImportError):
 
 
 def opened_room(room: str, *packages: str) -> ModuleType:
-    """``striate.room``, which needs the extra of its name; ``MissingExtraError`` where a package of it is absent."""
+    """Imports ``striate.room``, which needs the extra of its name; ``MissingExtraError`` if a package is absent."""
     try:
         return import_module(f"striate.{room}")
     except ModuleNotFoundError as error:
@@ -86,7 +86,7 @@ def opened_room(room: str, *packages: str) -> ModuleType:
 
 
 def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:
-    """The error for a value that is not among the known ones, with the nearest of them."""
+    """The error for an unknown value; it suggests the nearest known one."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(got), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

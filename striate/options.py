@@ -1,4 +1,4 @@
-"""Checks of options: each returns the value that was given, or raises ``OptionError`` with the allowed range."""
+"""Checks of options: each returns the value that it is given, or raises ``OptionError`` with the allowed range."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> float:
-    """A finite real number, least ≤ number ≤ most and above < number < below; True and False are not numbers.
+    """Checks for a finite real number, least ≤ number ≤ most and above < number < below; a bool is not a number.
 
-    ``name`` is what the message calls it, such as ``SGD: momentum``.
+    ``name`` is its name in the error message, such as ``SGD: momentum``.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         found = float(value)
@@ -33,7 +33,7 @@ def number(
 
 
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
-    """An integer of Python or NumPy, least ≤ number ≤ most; True and False are not numbers."""
+    """Checks for an integer of Python or NumPy, least ≤ number ≤ most; a bool is not a number."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         found = int(value)
         if found >= least and (most is None or found <= most):
@@ -43,14 +43,14 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 
 
 def seed(value: object) -> int:
-    """A seed of random numbers: 0 … 2⁶⁴ − 1."""
+    """Checks for a seed of random numbers: 0 … 2⁶⁴ − 1."""
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**64:
         return int(value)
     raise OptionError(f"seed={value!r}; expected a whole number from 0 to 2⁶⁴ − 1")
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False."""
+    """Checks for True or False."""
     if value is True or value is False:
         return value
     if isinstance(value, np.bool_):
@@ -59,14 +59,14 @@ def flag(name: str, value: object) -> bool:
 
 
 def path(name: str, value: object) -> Path:
-    """A path, given as text that is not empty or as ``pathlib.Path``."""
+    """Checks for a path, given as text that is not empty or as a ``pathlib.Path``."""
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value)
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
 
 
 def choice(what: str, value: object, known: Iterable[str]) -> str:
-    """One of the known names."""
+    """Checks for one of the known names."""
     names = tuple(known)
     if isinstance(value, str) and value in names:
         return value
@@ -74,7 +74,7 @@ def choice(what: str, value: object, known: Iterable[str]) -> str:
 
 
 def require_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Raises ``OptionError`` for what is not an object of a class, such as the class itself."""
+    """Raises ``OptionError`` for a value that is not an instance of the class, such as the class itself."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise OptionError(

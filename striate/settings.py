@@ -1,14 +1,14 @@
-"""What the surroundings decide: one frozen ``Settings``, the only reader of environment variables.
+"""The settings of the process: one frozen ``Settings``, read from environment variables only here.
 
     STRIATE_THREADS    number of threads, 1 to 1024 (default: cores allowed by affinity and cgroup quota)
     STRIATE_ENGINE     "compiled" (default) or "reference" (everything in NumPy, slowly)
     STRIATE_CACHE      folder of the kernel cache, or "off"
-    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; networks are shown for any of them on
-                       any computer, and run where the processor has the instructions
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; any computer can show a network for
+                       any of them; running one needs a processor with its instructions
     STRIATE_WINOGRAD   "on" (default) or "off"
     STRIATE_DATA       folder of data sets such as MNIST
 
-A variable that is not set means the default.
+A variable that is not set has its default.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_THREADS = 1024
 
 
 class Engine(Enum):
-    """What runs a graph."""
+    """How graphs are run."""
 
     COMPILED = "compiled"
     REFERENCE = "reference"
@@ -35,7 +35,7 @@ class Engine(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the environment decides, read once."""
+    """All settings, read from the environment once."""
 
     threads: int
     engine: Engine
@@ -52,7 +52,7 @@ def available_threads() -> int:
 
 
 def _cgroup_quota() -> int:
-    """The CPU quota of this process's cgroup (version 2 or 1) in whole cores; huge where there is none."""
+    """The CPU quota of this process's cgroup (version 2 or 1) in whole cores; a huge number if there is none."""
     for path in (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")):
         try:
             words = path.read_text().split()
@@ -75,7 +75,7 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Parses the environment; raises ``OptionError`` for a value that means nothing."""
+    """Parses the environment; raises ``OptionError`` for an invalid value."""
     threads = environment.get("STRIATE_THREADS", "")
     if threads and not (threads.isdecimal() and 1 <= int(threads) <= MOST_THREADS):
         raise OptionError(f"STRIATE_THREADS={threads!r}; expected a whole number from 1 to {MOST_THREADS:,}")
@@ -101,7 +101,7 @@ _current: Settings | None = None
 
 
 def current() -> Settings:
-    """The settings in force: those of the environment, unless ``override`` changed them."""
+    """The current settings: those of the environment, unless ``override`` changed them."""
     global _current
     if _current is None:
         _current = read(os.environ)
@@ -109,7 +109,7 @@ def current() -> Settings:
 
 
 def override(**changes: object) -> Settings:
-    """Replaces single settings for this process and returns the former ones (``restore`` puts them back)."""
+    """Replaces some settings for this process and returns the previous ones, for ``restore``."""
     global _current
     before = current()
     _current = replace(before, **changes)  # pyright: ignore[reportArgumentType]
@@ -117,6 +117,6 @@ def override(**changes: object) -> Settings:
 
 
 def restore(settings: Settings) -> None:
-    """Puts back what ``override`` returned."""
+    """Restores the settings that ``override`` returned."""
     global _current
     _current = settings

@@ -52,7 +52,7 @@ def entry_name(key: str, target_key: str) -> str:
 
 
 class Cache:
-    """Objects in one folder. Reading and writing never raise: what cannot be kept is compiled again."""
+    """Objects in one folder. Reading and writing never raise: what cannot be stored is recompiled."""
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self._folder = folder
@@ -74,13 +74,13 @@ class Cache:
                 path.unlink()
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # the pruning drops what was not used for longest
+            os.utime(path)  # pruning removes the least recently used entries
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        """Keeps ``data``, also when two processes write at once.
+        """Stores ``data``; two processes may write at the same time.
 
-        Nothing waits for the disk: what a power failure leaves behind fails its checksum.
+        The write is not flushed to disk: an entry that a power failure damages fails its checksum.
         """
         if not self._writable:
             return
@@ -132,7 +132,7 @@ class Cache:
 
 
 def _objection(folder: Path) -> str | None:
-    """Creates the folder where it is missing; why it cannot be used, or None."""
+    """Creates the folder if it is missing; returns the reason why it cannot be used, or None."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()

@@ -12,18 +12,18 @@ How chunks are handed out, and why none is ever lost or run twice:
 - Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that nobody
   holds yet. A thread takes ``low`` from its own seat, so that it meets the data of the phase before in its cache;
   when that is empty it takes ``high - 1`` from another's. Taking is one compare-and-exchange of the word.
-- Whoever took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
-  finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read
-  after the taking and cannot change under the reader; a word that was read long ago and has the same bits again in a
-  later phase is a chunk of that later phase, and equally right.
-- Who brings ``pending`` to 0 is alone, and *advances*: writes the next phase, then ``pending``, then the seats in
-  order. The others start with the first seat written, but cannot end the phase before the last is: seat t of T gets
-  the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so that the last one is never empty. At the end ``ticket`` is bumped, which
-  those who wait look at.
+- The thread that took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
+  finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read after
+  the chunk is taken and cannot change under the reader. If a seat's word was read long ago and has the same bits again
+  in a later phase, it names a chunk of that later phase, which is equally valid.
+- The thread that brings ``pending`` to 0 is the only one in that state, and it *advances*: it writes the next phase,
+  then ``pending``, then the seats in order. The other threads can start when the first seat is written, but cannot end
+  the phase before the last one is: seat t of T gets the chunks [⌊t·c/T⌋, ⌊(t+1)·c/T⌋), so the last seat is never
+  empty. Finally it increments ``ticket``, which the waiting threads poll.
 
-So no thread waits for a thread that holds nothing: late, sleeping and descheduled workers cost nothing but their help.
-Those who wait spin with ``pause`` for ``spin`` cycles, then give the core away with ``sched_yield``; when no run is
-going on and ``idle`` cycles are over, ``work`` returns ASLEEP and Python blocks the thread.
+So no thread waits for a thread that holds no chunk: late, sleeping and descheduled workers delay no other thread.
+Waiting threads spin with ``pause`` for ``spin`` cycles, then yield the core with ``sched_yield``. When no run is active
+and ``idle`` cycles have passed, ``work`` returns ASLEEP and Python blocks the thread.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TEAM = {
     "pending": 1 * LINE,
     "outcome": 2 * LINE,
     "failure": 2 * LINE + 1,
-    # The run and its current phase: written by whoever advances, read by those who hold a chunk.
+    # The run and its current phase: written by the thread that advances, read by the threads that hold a chunk.
     "kernel": 3 * LINE,
     "operands": 3 * LINE + 1,
     "n": 3 * LINE + 2,
@@ -160,7 +160,7 @@ class _Writer:
 
     @contextmanager
     def loop(self) -> Generator[_Loop]:
-        """An endless loop; ``leave_if`` ends it, ``again_if`` starts its next turn."""
+        """An endless loop; ``leave_if`` ends it, ``again_if`` starts its next iteration."""
         head = self.function.append_basic_block("loop")
         after = self.function.append_basic_block("after")
         self.builder.branch(head)
@@ -234,7 +234,7 @@ def _write_execute(module: ir.Module) -> ir.Function:
     operands = b.inttoptr(w.get(team, "operands"), POINTER)
     status = b.call(kernel, [chunk, w.get(team, "n"), operands, scratch])
     with b.if_then(w.is_("!=", status, 0), likely=False):
-        # The lowest chunk wins, whichever thread came first: the same report for any number of threads.
+        # The lowest chunk is reported, whichever thread came first: the same report for any number of threads.
         failure = b.or_(b.shl(chunk, I64(32)), b.zext(status, I64))
         b.atomic_rmw("umin", w.word(team, TEAM["failure"]), failure, "monotonic")
     b.ret_void()
@@ -320,7 +320,7 @@ def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) 
 
 
 def _write_take(module: ir.Module) -> ir.Function:
-    """take(team, thread) -> chunk: one that nobody holds, from the own seat first; -1 where there is none."""
+    """take(team, thread) -> chunk: one that no thread holds, first from the thread's own seat; -1 if there is none."""
     w = _Writer(module, "take", I64, [WORDS, I64])
     b = w.builder
     team, thread = w.arguments

@@ -1,4 +1,4 @@
-"""Kernels that only run a region: maps over a whole domain, and the finish of reductions."""
+"""Kernels that only run a region: elementwise kernels over a whole domain, and the kernel that finishes reductions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.dtypes import DType
 
 TILE = 4
-"""Vectors that a map handles together: enough independent work to hide the latency of loads and additions."""
+"""Vectors that a kernel handles together: enough independent work to hide the latency of loads and additions."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _run(k: Kernel, first: Index, last: Index, tile: int, body: Any) -> None:
 
 
 def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
-    """All vectors of a row: tiles, one smaller tile, and in planar space the masked rest."""
+    """All vectors of a row: tiles, one smaller tile, and in the planar domain the masked rest."""
     width = domain.sizes[2]
     vectors, rest = (width, 0) if domain.space is Space.BLOCKED else divmod(width, LANES)
     tile = min(TILE, vectors) or 1
@@ -104,7 +104,7 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 class PendingReduction:
     """A reduction to finish: its partial sums lie as [group][block][partials][16] float64.
 
-    ``count`` elements a sample (or in all, where not ``batched``) went into each result.
+    Each result has ``count`` elements per sample if ``batched``, otherwise ``count`` in total.
     """
 
     reduction: Any
@@ -131,7 +131,7 @@ class FinalizeReduction(KernelSpec):
         domain = self.region.domain
         writer = RegionWriter(k, self.region, len(self.reductions))
         writer.begin_chunk()
-        if domain.space is Space.BLOCKED:  # samples stay apart: one partial sum a (sample, block)
+        if domain.space is Space.BLOCKED:  # samples stay separate: one partial sum per (sample, block)
             group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
             first, last = samples_of(k, domain, group)
             writer.begin_block(0, block)
@@ -184,9 +184,9 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class StridedReduction(KernelSpec):
-    """A reduction over any axes of a plain array: slow and general, for what no fused sum covers.
+    """A reduction over any axes of a plain array: slow but general, for reductions that cannot be fused.
 
-    Operands: x, then the outputs. A chunk is one sample where N stays, else there is one chunk.
+    Operands: x, then the outputs. A chunk is one sample if the result has the axis N; otherwise there is one chunk.
     """
 
     reduction: Any

@@ -1,7 +1,7 @@
-"""LLVM's own code leaves resident memory between compilations.
+"""Drops LLVM's own code from resident memory between compilations.
 
-Compiling or loading kernels touches 50 to 100 MB of LLVM's library, which nobody reads while a network trains. Those
-pages are a file's, unchanged: the system maps them again, from its cache, when LLVM is next asked for something.
+Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. These pages
+are unchanged pages of a file: the system maps them again, from its cache, when LLVM is next used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def give_back() -> None:
 
 @functools.cache
 def unchanged(folder: str) -> tuple[tuple[int, int], ...]:
-    """(address, bytes) of what is mapped from files in ``folder`` and equals them.
+    """(address, bytes) of the memory that is mapped from files in ``folder`` and is unchanged.
 
     Constants with addresses in them are written while a library is loaded, and then protected: those are *anonymous*
     pages, which would be lost.

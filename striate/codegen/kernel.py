@@ -241,7 +241,7 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
-        """Rounds two vectors and writes their lanes as 16 pairs of bfloat16 to 64 aligned bytes."""
+        """Rounds two vectors and writes their lanes to 64 aligned bytes, as 16 pairs of bfloat16."""
         type = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
@@ -305,7 +305,7 @@ class Kernel:
         return self.builder.icmp_signed("<", lanes, self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
-        """True in the lane of that number alone (in none where there is no such lane)."""
+        """True only in the lane with that number (in no lane if there is none)."""
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
 
@@ -400,7 +400,7 @@ class Kernel:
     def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
         """``for index in range(start, stop, step)``; assign ``loop.carry`` inside, read ``loop.result`` after.
 
-        A loop of exactly one pass is written without a loop, one of none without code.
+        A single iteration is written without a loop, and an empty range without code.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -458,7 +458,7 @@ class Kernel:
     def finish(self, status: Any = 0) -> str:
         """Ends the function and returns its IR."""
         if self._streams:
-            # What went past the caches is not ordered by the barrier's atomic operations.
+            # The barrier's atomic operations do not order the stores that bypass the caches.
             self.builder.fence("seq_cst")
         self.builder.ret(I32(status) if isinstance(status, int) else status)
         return str(self.module)
@@ -628,7 +628,7 @@ class Kernel:
         return self.builder.extract_element(x, _lane_number(number))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
-        """Asks for the cache line at ``pointer``, for oneself alone where it will be written."""
+        """Prefetches the cache line at ``pointer``, exclusively if it will be written."""
         function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
         self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 

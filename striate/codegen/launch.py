@@ -6,12 +6,12 @@ which the compiled kernel is kept. So equal layers share one kernel, and no code
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from striate.codegen.kernel import Kernel
+from striate.locks import cached_property
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class KernelSpec:
         """Name of the native function: the kind of kernel and a hash of its key."""
         return self._names[1]
 
-    @functools.cached_property
+    @cached_property
     def _names(self) -> tuple[str, str]:
         key = repr(self)
         return key, f"{type(self).__name__}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -73,8 +73,8 @@ Operand = Hashable
 class Launch:
     """One kernel over its chunks, with its operands: values of the graph, buffers, and bound arrays.
 
-    ``writes`` are the places of the operands that it writes, where they are known: only such a phase can be kept apart
-    and run again only when what it reads has changed.
+    ``writes`` are the indices of the operands that it writes, if they are known. Only such a phase can be prepared, so
+    that it runs again only when its inputs have changed.
     """
 
     name: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from striate.codegen.target import Target
 
 LATENCY = 8
-"""Multiply-adds that must be under way to keep two units busy: 2 a cycle times 4 cycles."""
+"""Multiply-adds that must be in flight to keep two units busy: 2 per cycle times 4 cycles."""
 
 
 def registers_per_vector(target: Target, dtype: DType) -> int:
@@ -29,7 +29,7 @@ def registers_per_vector(target: Target, dtype: DType) -> int:
 
 
 def most_accumulators(target: Target, dtype: DType, other: int = 2) -> int:
-    """Accumulators of 16 elements that fit beside ``other`` vectors of 16."""
+    """The number of accumulators of 16 elements that fit in registers in addition to ``other`` vectors of 16."""
     each = registers_per_vector(target, dtype)
     spare = 2 if target.vector_registers >= 32 else 1
     return max(1, (target.vector_registers - spare) // each - other + (1 if each == 1 else 0))

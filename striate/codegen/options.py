@@ -1,4 +1,4 @@
-"""What a graph is compiled for: everything beside the graph itself that the compiler's stages decide by."""
+"""The options of a compilation: everything besides the graph itself that the compiler's stages depend on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How fast this computer is right now: fused multiply-adds in registers, on one thread and on several.
 
-Two virtual cores may at any moment be two hyper-threads of one core, or share it with a neighbour. So no time is worth
-anything without the peak of the same moment: profiles and benchmarks run this probe around each repetition.
+Two virtual cores may at any moment be two hyper-threads of one core, or share it with another machine. So a time means
+little without the peak at the same moment: profiles and benchmarks run this probe before and after each repetition.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Reading:
 
     @property
     def ratio(self) -> float:
-        """How many times one thread all threads are."""
+        """The rate of all threads, as a multiple of the rate of one thread."""
         return self.together / self.single
 
     @property

@@ -26,7 +26,7 @@ FLAT_CHUNK = 16384
 
 
 class Space(Enum):
-    """How a domain is walked."""
+    """How a domain is iterated over."""
 
     BLOCKED = "blocked"
     PLANAR = "planar"
@@ -60,7 +60,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """Samples that one chunk takes: enough work to be worth handing out. A function of the shape alone."""
+        """Samples per chunk: enough work to be worth handing out. It depends only on the shape."""
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
         return 64 if self.sample_major else max(1, -(-256 // self.pixels))
@@ -80,16 +80,16 @@ class Domain:
 
 
 LINE = 64
-"""Bytes of a line of the cache."""
+"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A vector from an operand at the current place.
+    """Loads a vector from an operand at the current position.
 
-    Strides of 0 repeat the operand. ``lanes`` says whether lanes differ (a vector) or one element serves all;
-    ``limit`` is the number of channels that exist where reading a full last block would leave the array (else 0).
-    ``lane_stride`` is the distance of neighbouring lanes: other than 1 where the layouts of array and domain differ.
+    Strides of 0 repeat the operand. ``lanes`` says whether each lane has its own element or all share one.
+    ``limit`` is the number of channels if reading a full last block would go past the end of the array, otherwise 0.
+    ``lane_stride`` is the distance between neighbouring lanes; it is not 1 if the layouts of array and domain differ.
     """
 
     operand: int
@@ -108,8 +108,8 @@ class Apply:
 
     op: Any
     arguments: tuple[int, ...]
-    dtype: DType | None = None  # of the result, where the operation also wants to know its place (random numbers)
-    code: str = ""  # a digest of the operation's code where that is not striate's own
+    dtype: DType | None = None  # of the result, if the operation depends on the position (random numbers)
+    code: str = ""  # a digest of the operation's code if it is defined outside striate
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,14 @@ class Store:
     origin: int
     halo: Halo = NO_HALO
     exact: bool = False  # an array of exactly its channels: the last block must be masked
-    streams: bool = False  # past the caches: for arrays that no cache would keep until they are read
+    streams: bool = False  # bypassing the caches: for arrays that no cache would keep until they are read
 
 
 @dataclass(frozen=True)
 class Accumulate:
     """Adds a value to the running sums of a reduction; partial sums go to an operand as float64.
 
-    ``per_sample`` keeps samples apart; ``everything`` folds channels too, so that lanes beyond the last are left out.
+    ``per_sample`` keeps samples separate; ``everything`` also sums over channels, without the lanes after the last one.
     """
 
     reduction: Any

@@ -1,4 +1,4 @@
-"""How a region becomes code inside the kernel that it is fused into: loads, operations, stores, running sums."""
+"""Writes the code of a region into the kernel that it is fused into: loads, operations, stores, running sums."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RegionWriter:
                 self._clear(number)
 
     def resume_chunk(self, index: Index) -> None:
-        """After ``begin_chunk``: the sums go on from where ``end_chunk(index)`` left them."""
+        """After ``begin_chunk``: continues the sums from the partial sums that ``end_chunk(index)`` stored."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if not item.per_sample:
@@ -85,7 +85,7 @@ class RegionWriter:
                     k.builder.store(k.load(place, DType.float64, 64), slot, align=64)
 
     def begin_block(self, n: Index, block: Index) -> None:
-        """Enters a sample and channel block: what does not change inside is loaded now."""
+        """Enters a sample and channel block, and loads what does not change within it."""
         self.n, self.block = n, block
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -103,8 +103,8 @@ class RegionWriter:
                 self._fixed[number] = item.op.emit(self.k, *(self._fixed[a] for a in item.arguments))
 
     def fetch(self, n: Index, block: Index, h: Index, w: Index, rows: int, columns: int) -> None:
-        """Asks for what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
-        plane: a store too waits for its line, unless it goes past the caches."""
+        """Prefetches what the region will read and write of ``rows`` × ``columns`` pixels from row h and column w of a
+        plane. A store also waits for its cache line, unless it bypasses the caches."""
         k = self.k
         self.n, self.block = n, block
         for item in (*self._loads(), *self.region.stores):
@@ -178,7 +178,7 @@ class RegionWriter:
         return values[number]
 
     def end_block(self) -> None:
-        """Leaves a sample: its sums and its halos are written."""
+        """Leaves a sample and writes its sums and its halos."""
         k = self.k
         for number, item in enumerate(self.region.accumulations):
             if item.per_sample:
@@ -188,7 +188,7 @@ class RegionWriter:
                 zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
 
     def _zero_turned(self, samples: int) -> None:
-        """Where rows are samples, each of them has a plane of its own to put zeros around."""
+        """Writes the halos where rows are samples, each with a plane of its own."""
         k = self.k
         stores = [store for store in self.region.stores if store.halo != NO_HALO]
         for item, original in zip(stores, self._around, strict=True):
@@ -268,7 +268,7 @@ class RegionWriter:
         return k.splat(k.convert(total, item.dtype))
 
     def _counted(self, item: Accumulate, vector: Any, count: Index) -> Any:
-        """The vector with lanes that are no elements replaced by what changes nothing."""
+        """The vector, with the neutral element of the reduction in the lanes that are not elements."""
         k, domain = self.k, self.region.domain
         if domain.space is Space.BLOCKED:
             if not item.everything or domain.channels % LANES == 0:
@@ -295,7 +295,7 @@ class RegionWriter:
             k.store(k.builder.load(slot, typ=vector_type(DType.float64), align=64), place, DType.float64, 64)
 
     def _partials(self, item: Accumulate, index: Index) -> list[Any]:
-        """Where partial sums number ``index`` lie."""
+        """The address of the partial sums with number ``index``."""
         k, count = self.k, item.partials
         base = k.offset(k.operand(self.first + item.operand), k.imul(index, count * LANES), DType.float64)
         return [k.offset(base, position * LANES, DType.float64) for position in range(count)]
@@ -340,7 +340,7 @@ def zero_halo(k: Kernel, pixel_zero: Any, store: Store, sizes: tuple[int, int, i
 
 
 def samples_of(k: Kernel, domain: Domain, group: Index) -> tuple[Index, Index]:
-    """First and past-the-last sample of a sample group."""
+    """The first sample of a sample group, and the one after its last."""
     total: Index = domain.samples or k.n
     if domain.samples == 1:
         return 0, 1

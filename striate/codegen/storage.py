@@ -4,9 +4,9 @@ An array (N, C, D, H, W) (missing spatial axes count as 1) is stored as
 
     [n][channel block][d][h][w][channel within the block]
 
-with ``block`` = 16 channels beside each other (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain
-NumPy order). A halo of pixels may surround every plane; what it holds is undefined unless its producer was asked for
-zeros. Channels that only fill up the last block are undefined always.
+with ``block`` = 16 adjacent channels (blocked: one vector is 16 channels of one pixel) or 1 (planar: plain NumPy
+order). A halo of pixels may surround every plane; its contents are undefined unless its producer was asked for zeros.
+The channels that only pad the last block are always undefined.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from striate.dtypes import DType
 
 BLOCK, PLAIN = 16, 1
-"""The channel blocks that there are."""
+"""The possible channel blocks."""
 
 Three = tuple[int, int, int]
 Halo = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

@@ -1,7 +1,7 @@
 """The processor that kernels are compiled for.
 
-Everything that a kernel's shape may depend on stands here, committed: vector width, registers, cache sizes. Nothing is
-measured on the user's machine, so two computers with the same target name compute the same bits.
+Everything that the shape of a kernel may depend on is a constant in this file: vector width, registers, cache sizes.
+Nothing is measured on the user's machine, so two computers with the same target name compute the same bits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import llvmlite.binding as llvm
 
 from striate import settings
 from striate.errors import EngineError, unknown_option
+from striate.locks import Lock, Order
+
+llvm_lock = Lock(Order.LLVM)
+"""Held around every call of llvmlite, which has a lock of its own: a child that was forked while another thread held
+that one would wait for it for ever. What llvmlite frees in destructors is closed explicitly for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Target:
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether it multiplies pairs of bfloat16 with float32 sums, 16 at a time: AVX-512's instructions for it."""
+        """Whether the processor has AVX-512's instructions for products of pairs of bfloat16 with float32 sums."""
         if self.features:
             return self.lanes == 16 and "+avx512bf16" in self.features.split(",")
         return self.cpu in _X86_BFLOAT16
@@ -95,7 +100,7 @@ _ARM: dict[str, tuple[int, int, int, int]] = {
     "apple-m3": (4, 32, 128 * _KIB, 4 * _MIB),
     "apple-m4": (4, 32, 128 * _KIB, 4 * _MIB),
 }
-# What a kernel of so many lanes may use on x86-64, beyond the baseline.
+# The features that a kernel of that many lanes may use on x86-64, in addition to the baseline.
 _X86_NEEDS: dict[int, tuple[str, ...]] = {
     4: (),
     8: ("avx2", "fma", "bmi2"),
@@ -109,16 +114,27 @@ def _is_arm(triple: str) -> bool:
     return triple.startswith(("aarch64", "arm64"))
 
 
+def native_triple() -> str:
+    """LLVM's name of the architecture and the system that this process runs on."""
+    with llvm_lock:
+        return llvm.get_process_triple()
+
+
+def _processor() -> tuple[str, llvm.FeatureMap]:
+    """LLVM's name of this computer's processor, and which features it grants."""
+    with llvm_lock:
+        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+
+
 @functools.cache
 def host() -> Target:
-    """This computer; a processor that the table does not know gets the sizes of its generic level."""
-    triple = llvm.get_process_triple()
-    cpu = llvm.get_host_cpu_name()
-    features = llvm.get_host_cpu_features()
+    """This computer's processor; one that is not in the table gets the sizes of its generic level."""
+    triple = native_triple()
+    cpu, features = _processor()
     if _is_arm(triple):
         lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
     else:
-        # What the processor grants counts, not its name: virtual machines hide features.
+        # The features that the processor reports count, not its name: virtual machines hide features.
         lanes = max(lanes for lanes, needs in _X86_NEEDS.items() if all(features.get(need, False) for need in needs))
         row = _X86.get(cpu)
         _, registers, l1, l2 = row if row and row[0] == lanes else _X86[_X86_GENERIC[lanes]]
@@ -127,13 +143,13 @@ def host() -> Target:
 
 @functools.cache
 def named(cpu: str) -> Target:
-    """A processor by LLVM's name of it; raises ``OptionError`` for one that the table does not hold.
+    """A processor by its name in LLVM; raises ``OptionError`` for one that is not in the table.
 
     Of another architecture than this computer's it can be compiled for and disassembled, not run.
     """
     if cpu not in _X86 and cpu not in _ARM:
         raise unknown_option("target", cpu, ["host", *_X86, *_ARM])
-    native = llvm.get_process_triple()
+    native = native_triple()
     if cpu in _X86:
         triple = "x86_64-unknown-linux-gnu" if _is_arm(native) else native
         return Target(cpu, "", *_X86[cpu], triple)
@@ -158,7 +174,7 @@ def assert_runs_here(target: Target) -> None:
     here = host()
     missing: list[str] = []
     if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
-        features = llvm.get_host_cpu_features()
+        _, features = _processor()
         needs = _X86_NEEDS[target.lanes] + (("avx512bf16",) if target.has_bfloat16 else ())
         missing = [need for need in needs if not features.get(need, False)]
     if _is_arm(target.triple) != _is_arm(here.triple) or missing:

@@ -198,7 +198,7 @@ class _Math:
 def exp(builder: ir.IRBuilder, x: ir.Value) -> Any:
     """eˣ; error ≤ 1.1 ulp (float32 and float64); overflows to infinity, underflows through denormals to 0.
 
-    x = n ln 2 + r; eˣ = 2ⁿ · eʳ. The power of two is multiplied in two halves: 2¹²⁸ is no float32, and the last
+    x = n ln 2 + r; eˣ = 2ⁿ · eʳ. The power of two is multiplied in two halves: 2¹²⁸ is not a float32, and the last
     multiplication alone rounds a denormal result.
     """
     m = _Math(builder, x)

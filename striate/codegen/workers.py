@@ -1,13 +1,13 @@
 """Compiling in several processes at once, since llvmlite holds one lock for all threads of a process.
 
-A worker is a fork of this process: what is to be compiled lies in its memory already, and nothing is ever decoded but
-object files between a length and the next. A worker takes the next number from one pipe that all of them read
+A worker is a fork of this process, so the sources to compile are already in its memory. The only data that is read back
+is object files, each after its length. A worker takes the next number from a pipe that all of them read
 
     jobs     │ number │ number │ …                          written before the workers start
     results  │ number, STARTED │ number, length │ object │ …     one pipe a worker
 
-A kernel that a worker could not compile is compiled again in this process, where its error has its type and its place.
-One at which a worker *died* is not: it would end this process too.
+A kernel that a worker could not compile is recompiled in this process, where its error has its type and its traceback.
+A kernel that *ended* a worker is not recompiled, because it would end this process too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import NoReturn
 from striate.errors import GraphError
 
 FEWEST = 8
-"""Kernels that are worth starting workers for."""
+"""The number of kernels from which it is worth starting workers."""
 
 Finished = Callable[[int, bytes], None]
 
@@ -46,7 +46,7 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 def count(kernels: int, threads: int) -> int:
-    """How many workers compile that many kernels; 0 where this process does better alone."""
+    """The number of workers for that many kernels; 0 if this process is faster without workers."""
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
         return 0  # elsewhere than on Linux a forked process cannot rely on the system's libraries
     return min(threads, _MOST_WORKERS, kernels // 2)
@@ -81,7 +81,7 @@ def compile_all(
 
 @contextlib.contextmanager
 def collection_paused() -> Generator[None]:
-    """Without the garbage collector: what makes many objects and drops none is a third faster."""
+    """Pauses the garbage collector: code that creates many objects and drops none is a third faster."""
     if not gc.isenabled():
         yield
         return
@@ -143,7 +143,7 @@ class _Team:
             while selector.get_map():
                 events = selector.select(_PATIENCE)
                 if not events:
-                    _log.warning("the processes that compile kernels are silent: this one goes on alone")
+                    _log.warning("the worker processes do not respond: this process compiles the remaining kernels")
                     return
                 for key, _ in events:
                     data = os.read(key.fd, _PIPE_BYTES)
@@ -167,12 +167,12 @@ class _Team:
                 self._finished(number, data)
 
     def _end(self, worker: _Worker) -> None:
-        """Judges how a worker ended; raises ``GraphError`` where the kernel that it was compiling is to blame."""
+        """Finds out how a worker ended; raises ``GraphError`` if the kernel that it was compiling caused it."""
         self._workers.remove(worker)
         os.close(worker.pipe)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(worker.process, 0)[1])
-        except ChildProcessError:  # somebody else waited for it
+        except ChildProcessError:  # another part of the program has waited for it
             return
         signals = {-number.value: number.name for number in signal.Signals}
         if worker.current is None or code in (0, _GAVE_UP) or signals.get(code) in _FROM_OUTSIDE:
@@ -198,7 +198,7 @@ def _fork() -> int:
 
 
 def _work(jobs: int, results: int, compile_one: Callable[[int], bytes], foreign: Sequence[int]) -> NoReturn:
-    """The life of a worker; when its parent is gone, the first write ends it."""
+    """The main function of a worker. If its parent no longer exists, the first write ends it."""
     try:
         for descriptor in foreign:
             os.close(descriptor)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
+from striate.graph.array import unmasked
 from striate.options import flag
 
 Array = npt.NDArray[Any]
@@ -134,7 +135,9 @@ def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
 def as_array(images: npt.ArrayLike, name: str) -> Array:
     """What was given as an array; raises ``DTypeError`` for what is none."""
     try:
-        return np.asarray(images)
+        return unmasked(images, f"{name}: inputs")
+    except DTypeError:
+        raise
     except (ValueError, TypeError) as error:
         raise DTypeError(f"{name}: inputs of different lengths are not an array ({error})") from error
 
@@ -234,7 +237,9 @@ def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data")
     Without ``classes`` a label is from 0 to 999,999.
     """
     try:
-        array = np.asarray(labels)
+        array = unmasked(labels, f"{name}: labels")
+    except DTypeError:
+        raise
     except (ValueError, TypeError) as error:
         raise LabelError(f"{name}: labels of different lengths are not an array ({error})") from error
     if array.ndim != 1:
@@ -265,7 +270,7 @@ def _not_whole(array: Array, name: str) -> LabelError:
             cure = "labels are the numbers of classes, 0, 1, …; measured values need another loss and model"
     elif array.dtype.kind in "UO":
         cure = "classes, labels = np.unique(labels, return_inverse=True) numbers them"
-    shown = repr(array[index].item()) if array.size else "[]"
+    shown = repr(array.tolist()[index]) if array.size else "[]"
     return LabelError(
         f"{name}: labels[{index}] = {shown} is of type {array.dtype}; labels are whole numbers\n  help: {cure}"
     )

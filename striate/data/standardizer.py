@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.data.dataset import as_array, check_finite, chunks, require_real
-from striate.errors import DataError, ModelFileError, ShapeError
+from striate.errors import DataError, DTypeError, ModelFileError, ShapeError
+from striate.graph.array import unmasked
 from striate.nn.module import Module
 from striate.nn.standardization import Standardization
 from striate.options import number
@@ -181,7 +182,9 @@ def standardizer_of(model: Module) -> Standardizer | None:
 def _exact(name: str, values: npt.ArrayLike) -> Floats:
     """A copy in float64; raises ``DataError`` for what is not numbers."""
     try:
-        array = np.array(values)
+        array = unmasked(values, name)
+    except DTypeError:
+        raise
     except (ValueError, TypeError) as error:
         raise DataError(f"{name}: {error}") from error
     if array.dtype.kind not in "buif":

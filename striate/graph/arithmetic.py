@@ -1,7 +1,7 @@
 """Arithmetic on values: the elementwise operations behind ``+ - * /``, and how shapes broadcast.
 
-Shapes broadcast as in NumPy. An operand of smaller rank is first viewed with leading ones, so that nodes only ever see
-operands of one rank, or scalars.
+Shapes broadcast as in NumPy. An operand of smaller rank is first viewed with leading ones, so that all operands of a
+node have the same rank, or are scalars.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from striate.graph.value import Array, Dim, DType, Shape, TensorType, Value, ope
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
-    """The common shape of equal-rank shapes and scalars; sizes of 1 stretch. ``where()`` begins the error."""
+    """The common shape of shapes of equal rank and scalars; sizes of 1 stretch. ``where()`` begins the error."""
     if shapes.count(shapes[0]) == len(shapes):
         return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
@@ -44,22 +44,22 @@ def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape
 
 @dataclass(frozen=True)
 class Elementwise(Op):
-    """Base of operations on elements at the same place (abstract): subclasses define reference, gradient and emit."""
+    """Base class of elementwise operations (abstract): subclasses define ``reference``, ``gradient`` and ``emit``."""
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
-    fractional: ClassVar[bool] = False  # whether integers would be cut off: tanh of whole numbers is not one
+    fractional: ClassVar[bool] = False  # whether integers are refused: the tanh of an integer is not an integer
     is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     """The infimum and supremum of an activation's outputs."""
     saturation_bounds: ClassVar[tuple[float, float] | None] = None
     """Outputs below and above which an activation is saturated: its derivative is below a tenth of its maximum."""
     max_derivative: ClassVar[float] = 1.0
-    """The largest derivative of an activation: what a gradient keeps at best on its way back."""
+    """The largest derivative of an activation: the largest factor by which it can scale a gradient."""
     effect: ClassVar[str] = ""
-    """What an activation does to signals and gradients, in a sentence or two for newcomers."""
+    """The effect of an activation on signals and gradients, in a sentence or two for newcomers."""
     units_can_die: ClassVar[bool] = False
-    """Whether the derivative of an activation is 0 on a half-line: a unit with all inputs there never learns again."""
+    """Whether the derivative of an activation is 0 on a half-line. A unit whose inputs all lie there stops learning."""
 
     @property
     def gain(self) -> float:
@@ -80,7 +80,7 @@ class Elementwise(Op):
         return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
-        """The result as a vector, from vectors. ``k`` is a ``codegen.kernel.Kernel``."""
+        """Writes the code that computes the result vector from the operand vectors."""
         raise NotImplementedError
 
     @classmethod
@@ -91,7 +91,7 @@ class Elementwise(Op):
 
 @dataclass(frozen=True)
 class Binary(Elementwise):
-    """Base of operations on two operands (abstract)."""
+    """Base class of operations on two operands (abstract)."""
 
     arity: ClassVar[int] = 2
 
@@ -143,7 +143,7 @@ class Subtract(Binary):
 @register
 @dataclass(frozen=True)
 class Later(Binary):
-    """y = a, computed where b is: an order that the compiler asks for, not arithmetic."""
+    """y = a, computed in the loop that computes b: the compiler uses it to fix an order"""
 
     arithmetic: ClassVar[bool] = True
 
@@ -287,7 +287,7 @@ class Cast(Elementwise):
 @register
 @dataclass(frozen=True)
 class Reshape(Op):
-    """y = x with another shape, the elements in the same (row-major) order"""
+    """y = x with another shape and the elements in the same (row-major) order"""
 
     kind: ClassVar[Kind] = Kind.VIEW
     title: ClassVar[str] = "flatten"
@@ -297,7 +297,7 @@ class Reshape(Op):
         (x,) = inputs
         y = x.with_shape(self.shape)
         if x.batched != y.batched or x.size() != y.size():
-            raise ShapeError(f"{self} at {current_path()!r}: {x} has other elements than {shape_text(self.shape)}")
+            raise ShapeError(f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size")
         return (y,)
 
     def reference(self, x: Array) -> Array:
@@ -320,7 +320,7 @@ class Reshape(Op):
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """``x`` under another shape with the same elements."""
+    """``x`` with another shape and the same elements."""
     return x if x.shape == shape else Reshape(shape)(x)
 
 
@@ -342,7 +342,7 @@ capture: ContextVar[Capture | None] = ContextVar("striate_capture", default=None
 
 
 def as_value(x: object, like: Value) -> Value:
-    """Numbers become constants, NumPy arrays captured inputs."""
+    """``x`` as a value: numbers become constants, NumPy arrays become captured inputs."""
     kind = type(x).__name__
     if isinstance(x, Value):
         return x
@@ -355,7 +355,7 @@ def as_value(x: object, like: Value) -> Value:
 
 
 def align(values: list[Value]) -> list[Value]:
-    """NumPy's rule: smaller ranks get leading ones (scalars stay scalars)."""
+    """Gives values of smaller rank leading axes of size 1, as NumPy does; scalars stay scalars."""
     rank = max(value.type.rank for value in values)
     return [
         value if value.type.rank in (0, rank) else reshape(value, (*(1,) * (rank - value.type.rank), *value.shape))
@@ -391,17 +391,17 @@ _HIGHEST_POWER = 16
 
 
 def power(x: Value, exponent: object) -> Value:
-    """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; raises ``TracingError`` else."""
+    """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; otherwise raises ``TracingError``."""
     if isinstance(exponent, Real) and not isinstance(exponent, bool):
-        wanted = float(exponent)
-        if wanted < 0:
-            return 1.0 / power(x, -wanted)
-        if wanted == 0.5:
+        number = float(exponent)
+        if number < 0:
+            return 1.0 / power(x, -number)
+        if number == 0.5:
             return operators["sqrt"](x)
-        if wanted.is_integer() and 1 <= wanted <= _HIGHEST_POWER:
-            half = power(x, wanted // 2) if wanted > 1 else None
+        if number.is_integer() and 1 <= number <= _HIGHEST_POWER:
+            half = power(x, number // 2) if number > 1 else None
             square = x if half is None else half * half
-            return square * x if half is not None and wanted % 2 else square
+            return square * x if half is not None and number % 2 else square
     raise TracingError(
         f"{x!r} ** {exponent!r}: only whole exponents up to {_HIGHEST_POWER} and 0.5, and their negatives\n"
         "  help: st.ops.exp(k * st.ops.log(x)) is x ** k for positive x"

@@ -40,10 +40,20 @@ def native(array: Array, name: str) -> Array:
     flags = array.flags
     if dtype.isnative and flags.c_contiguous and flags.aligned and dtype.name in KNOWN and type(array) is np.ndarray:
         return array
-    if isinstance(array, np.ma.MaskedArray):
-        raise DTypeError(f"{name} is a masked array\n  help: x.filled(0.0) replaces what is masked")
+    unmasked(array, name)
     found = np.ascontiguousarray(array, known_dtype(array, name)).reshape(array.shape)
     return found if found.flags.aligned else found.copy()
+
+
+def unmasked(given: object, name: str) -> Array:
+    """What was given as an array; raises ``DTypeError`` for a masked one, whose mask would be lost.
+
+    ``np.asarray`` alone would give the numbers under the mask. What cannot be an array raises as it does in NumPy.
+    """
+    array: Array = np.asanyarray(given)
+    if isinstance(array, np.ma.MaskedArray):
+        raise DTypeError(f"{name} is a masked array\n  help: x.filled(0.0) replaces what is masked")
+    return np.asarray(array)
 
 
 def known_dtype(array: Array, name: str) -> np.dtype[Any]:

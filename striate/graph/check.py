@@ -1,4 +1,4 @@
-"""The verifier: what must hold of every graph, run after every stage."""
+"""The verifier of graphs: it checks the rules that every graph must obey, and runs after every stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from striate.graph.value import Batch
 
 
 def check(graph: Graph, stage: str) -> Graph:
-    """Returns the graph, or raises ``GraphError`` naming the stage, the node and the rule that it breaks."""
+    """Returns the graph, or raises ``GraphError`` that names the stage, the node and the broken rule."""
     names: dict[str, object] = {}
     for node in graph.nodes:
         fault = _fault(node)
@@ -21,10 +21,10 @@ def check(graph: Graph, stage: str) -> Graph:
 
 
 def _fault(node: Node) -> str | None:
-    """The rule that a node breaks, or None."""
+    """The rule that a node breaks, as the end of a sentence; None for a valid node."""
     for value in node.inputs:
         if value.node.serial >= node.serial:
-            return " reads a value made after it"
+            return " reads a value that is created after it"
     expected = node.op.infer(*(value.type for value in node.inputs))
     if expected != tuple(value.type for value in node.outputs):
         return f" claims {[str(v.type) for v in node.outputs]}, its rule says {expected}"
@@ -32,7 +32,7 @@ def _fault(node: Node) -> str | None:
         for axis, dim in enumerate(value.shape):
             if isinstance(dim, Batch):
                 if axis:
-                    return f": N may stand on axis 0 alone, not in {value.type}"
+                    return f": only axis 0 can have the size N, not as in {value.type}"
             elif dim < 0:
                 return f": negative size in {value.type}"
     return None

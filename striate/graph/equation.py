@@ -1,4 +1,4 @@
-"""The writer of equations: a value as an expression of named values, each operation in its own notation."""
+"""Writes equations: a value as an expression of named values, with each operation in its own notation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from striate.graph.value import Value
 
 
 class EquationWriter(ABC):
-    """Base of writers (abstract). A subclass says which values have a name, and may name more on the way."""
+    """Base class of writers (abstract). A subclass says which values have a name, and may name more as it writes."""
 
     @abstractmethod
     def named(self, value: Value) -> Expression | None:
-        """The expression of a value whose computation is not written out; None for one that is."""
+        """The name of a value whose computation is not written out; None for a value that is written out."""
 
     def finished(self, value: Value, expression: Expression) -> Expression:
-        """What stands for a value once it is written out: the expression itself, or a name given to it."""
+        """The expression to use for a value that has been written out: the expression itself, or a name given to it."""
         return expression
 
     def expression(self, value: Value) -> Expression:
-        """The value, written out."""
+        """The expression of a value."""
         found = self.named(value)
         if found is not None:
             return found
@@ -36,5 +36,5 @@ class EquationWriter(ABC):
 
 
 def operands(node: Node) -> tuple[Value, ...]:
-    """The inputs whose elements count: random operations use only the shape of their first."""
+    """The inputs whose elements are used; random operations use only the shape of their first input."""
     return node.inputs[1:] if node.op.kind is Kind.RANDOM else node.inputs

@@ -1,4 +1,4 @@
-"""The oracle: runs a graph through the NumPy references of its operations."""
+"""Runs a graph with the NumPy references of its operations."""
 
 from __future__ import annotations
 

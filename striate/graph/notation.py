@@ -1,4 +1,4 @@
-"""Equations as text: expressions that know how strongly their outermost sign binds, so that parentheses are few.
+"""Equations as text: expressions with the precedence of their outermost operator, so that few parentheses are needed.
 
     infix(" · ", PRODUCT, Expression("a + b", SUM), Expression("c"))      (a + b) · c
 
@@ -13,17 +13,17 @@ from math import floor
 from typing import NamedTuple, cast
 
 COMPARISON, SUM, DIFFERENCE, PRODUCT, QUOTIENT, SIGN, ATOM = 0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0
-"""How strongly signs bind. Those with the same whole part read from left to right: a − b + c, a / b · c."""
+"""Precedences of operators. Those with the same integer part associate from left to right: a − b + c, a / b · c."""
 
 
 class Expression(NamedTuple):
-    """A text, and how strongly its outermost sign binds; a name, a number or a call is an ``ATOM``."""
+    """A text and the precedence of its outermost operator; a name, a number or a call is an ``ATOM``."""
 
     text: str
     strength: float = ATOM
 
     def within(self, strength: float) -> str:
-        """The text where it is an operand of a sign: in parentheses if it binds less than ``strength``."""
+        """The text as an operand: in parentheses if its precedence is below ``strength``."""
         return self.text if self.strength >= strength else f"({self.text})"
 
 
@@ -47,7 +47,7 @@ def call(name: str, operands: tuple[Expression, ...], options: Mapping[str, str]
 
 
 def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
-    """An equation with numbers in place of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
+    """An equation with numbers instead of letters: ``y = 0.1·x``, ``x[p · 2 + k − 1]``.
 
     Factors of 1 and terms of 0 are left out.
     """
@@ -59,7 +59,7 @@ def with_numbers(equation: str, numbers: Mapping[str, str]) -> str:
 
 
 def number_text(value: object) -> str:
-    """``0.1``, ``2`` for (2, 2), ``(2, 1)``; of pairs (before, after), as padding has them, what stands before."""
+    """An option as text: ``0.1``, ``2`` for (2, 2), ``(2, 1)``; of padding's pairs (before, after) only *before*."""
     if isinstance(value, tuple):
         given = cast("tuple[object, ...]", value)
         entries = [cast("object", entry[0]) if isinstance(entry, tuple) else entry for entry in given]

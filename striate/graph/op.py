@@ -1,7 +1,7 @@
 """Operations and nodes.
 
 An operation is a frozen dataclass. Its parameters are its fields; its shape rule, its NumPy reference, its gradient
-and its way into machine code stand beside each other. Drivers ask an operation's ``kind``, never its name.
+and its lowering to machine code stand next to each other. Drivers ask for an operation's ``kind``, never its name.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from striate.graph.value import Array, DType, TensorType, Value
 
 
 class Kind(Enum):
-    """What drivers need to know of an operation."""
+    """What drivers need to know about an operation."""
 
     SOURCE = "source"  # an input, parameter, state or constant
-    ELEMENTWISE = "elementwise"  # one output element from the input elements at the same (broadcast) place
-    RANDOM = "random"  # elementwise, and a function of the place too
-    SIZE = "size"  # a number that depends on the input's shape alone
+    ELEMENTWISE = "elementwise"  # each output element depends on the input elements at the same (broadcast) position
+    RANDOM = "random"  # elementwise, but also depends on the position
+    SIZE = "size"  # a number that depends only on the input's shape
     REDUCTION = "reduction"  # sums, moments, maxima over axes
     CONTRACTION = "contraction"  # convolutions and matrix products, and their gradients
     WINDOW = "window"  # pooling and its gradients
-    VIEW = "view"  # the same elements in the same order under another shape
-    GATHER = "gather"  # elements moved to other places
-    ROWWISE = "rowwise"  # softmax and its kin: mixes the channels of one position
-    COMPOSITE = "composite"  # replaced by smaller operations once it is differentiated
+    VIEW = "view"  # the same elements in the same order with another shape
+    GATHER = "gather"  # elements moved to other positions
+    ROWWISE = "rowwise"  # softmax and the like: mixes the channels of one position
+    COMPOSITE = "composite"  # replaced by smaller operations after differentiation
 
 
 class Direction(Enum):
@@ -49,7 +49,7 @@ class Direction(Enum):
 
 
 class Purpose(Enum):
-    """What an operation does in a network; drawings colour layers by it."""
+    """The role of an operation in a network; drawings colour layers by it."""
 
     CONTRACTION = "contraction"
     NORMALIZATION = "normalization"
@@ -85,7 +85,7 @@ OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
 def register(cls: OpClass) -> OpClass:
-    """Makes an operation known by name to saved files, tests and drivers."""
+    """Registers an operation by its class name, for saved files, tests and drivers."""
     if cls.__name__ in _REGISTRY and _REGISTRY[cls.__name__].__module__ != cls.__module__:
         raise GraphError(f"an operation named {cls.__name__} exists already in {_REGISTRY[cls.__name__].__module__}")
     _REGISTRY[cls.__name__] = cls
@@ -99,27 +99,27 @@ def registry() -> dict[str, type[Op]]:
 
 @dataclass(frozen=True)
 class Op:
-    """Base of all operations (abstract).
+    """Base class of all operations (abstract).
 
-    The first line of a subclass's docstring is its equation; summaries and errors print it.
+    The first line of a subclass's docstring is its equation, which summaries and errors print.
     """
 
     kind: ClassVar[Kind]
     direction: ClassVar[Direction] = Direction.FORWARD
     title: ClassVar[str] = ""
-    """What people call it: "conv", "leaky ReLU"; the words of its class name unless it is given."""
+    """Its usual name, such as "conv" or "leaky ReLU"; by default, the words of its class name."""
     arithmetic: ClassVar[bool] = False
-    """Whether it has no name of its own: in ``x · w + b`` the sum and the product belong to what they surround."""
+    """Whether labels leave it out, as the sum and the product in ``x · w + b``."""
     results: ClassVar[tuple[str, ...]] = ()
-    """Names of its outputs, where it has several that are known by name: ("mean", "variance")."""
+    """The names of its outputs, if it has several with common names: ("mean", "variance")."""
     implied: ClassVar[frozenset[str]] = frozenset({"shape", "size"})
-    """Options that labels and equations leave out, because the shapes beside them say the same."""
+    """Options that labels and equations leave out, because the shapes next to them say the same."""
     deviation: ClassVar[bool] = False
-    """Whether it makes a standard deviation of a variance, which is how a normalization is known among arithmetic."""
+    """Whether it turns a variance into a standard deviation, which is how a normalization is recognized."""
     letters: ClassVar[Mapping[str, str]] = {}
-    """Letters and words of its equation, and the option that gives their number: {"α": "negative_slope"}."""
+    """Maps letters and words of its equation to the options that give their values: {"α": "negative_slope"}."""
     stored_dtype: ClassVar[DType | None] = None
-    """The dtype in which a blocked output lies in memory, where it is another one than it is computed in."""
+    """The dtype of a blocked output in memory, if it differs from the dtype in which it is computed."""
     checked_inputs: ClassVar[tuple[int, ...]] = ()
     """Places of inputs whose contents have a rule, which ``require_contents`` holds them to before anything runs."""
     is_cast: ClassVar[bool] = False
@@ -128,24 +128,24 @@ class Op:
     """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        """Types of the outputs, by arithmetic alone; raises ``ShapeError`` or ``DTypeError``."""
+        """The types of the outputs, by arithmetic only; raises ``ShapeError`` or ``DTypeError``."""
         raise NotImplementedError
 
-    # Subclasses name their operands, ``reference(self, x, w)``, as they may where the base takes anything.
+    # Subclasses may name their operands, as in ``reference(self, x, w)``, because the base class accepts any.
 
     def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
-        """The outputs in plain NumPy: slow, obvious, the judge of every kernel."""
+        """The outputs in plain NumPy, slow and obvious; every kernel is tested against it."""
         raise NotImplementedError
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Values of ∂L/∂input for each needed input, where L depends on the output through ``output_gradients``.
+        """∂L/∂input for each needed input, from ∂L/∂output in ``output_gradients``.
 
-        An operation with several outputs takes ``Gradients``: that of an output on which L does not depend is None.
+        An operation with several outputs receives None for an output that L does not depend on.
         """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """Mean and biased variance by channel of the first output, where they follow without reading it."""
+        """The mean and the biased variance per channel of the first output, if they are known without reading it."""
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
@@ -160,11 +160,11 @@ class Op:
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        """Examples for the one parametrised test; an operation without any fails it."""
+        """Examples for the test that runs over all operations; it fails for an operation without examples."""
         yield from ()
 
     def __call__(self, *inputs: Value) -> Any:
-        """Adds a node; returns its output, or a tuple of them."""
+        """Adds a node; returns its output, or a tuple of its outputs."""
         node = Node(self, inputs, current_path())
         return node.outputs[0] if len(node.outputs) == 1 else node.outputs
 
@@ -172,17 +172,17 @@ class Op:
 
     @classmethod
     def equation(cls) -> str:
-        """First line of the docstring."""
+        """The first line of the docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     @classmethod
     def call_name(cls) -> str:
-        """The name by which graphs call it: ``leaky_relu``."""
+        """Its name in graph text: ``leaky_relu``."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
     def words(cls) -> str:
-        """The same in words: ``leaky relu``."""
+        """Its name in words: ``leaky relu``."""
         return cls.call_name().replace("_", " ")
 
     def options(self) -> dict[str, str]:
@@ -194,16 +194,16 @@ class Op:
         }
 
     def shown_options(self) -> dict[str, str]:
-        """Those of them that the shapes do not say."""
+        """The options that differ from their defaults and that the shapes do not imply."""
         return {name: text for name, text in self.options().items() if name not in self.implied}
 
     @property
     def purpose(self) -> Purpose:
-        """What it does in a network; decided by its kind, unless a subclass says otherwise."""
+        """Its role in a network; it follows from the kind, unless a subclass overrides it."""
         return _PURPOSES.get(self.kind, Purpose.OTHER)
 
     def label(self, inputs: Sequence[TensorType]) -> str:
-        """What it is called in a drawing, with the options that matter: ``conv 3×3, 16 → 32 /2``."""
+        """Its label in a drawing, with the important options: ``conv 3×3, 16 → 32 /2``."""
         return ", ".join(
             [self.title or self.words(), *(f"{name}={text}" for name, text in self.shown_options().items())]
         )
@@ -213,17 +213,17 @@ class Op:
         return ""
 
     def own_equation(self) -> str:
-        """Its equation, with the numbers of this operation in place of its options."""
+        """Its equation, with the values of the options instead of their letters."""
         return with_numbers(
             self.equation(), {letter: number_text(getattr(self, option)) for letter, option in self.letters.items()}
         )
 
     def notation(self, *operands: Expression) -> Expression | None:
-        """How mathematics writes it: ``a + b``; None for an operation that is written as a call."""
+        """Its mathematical notation, such as ``a + b``; None for an operation that is written as a call."""
         return None
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression | None:
-        """Its result, where that follows from the shapes alone: ``3·N``."""
+        """Its result, if the shapes determine it: ``3·N``."""
         return None
 
     def written(self, *operands: Expression) -> Expression:
@@ -237,19 +237,19 @@ class Op:
 
 @dataclass(frozen=True)
 class Composite(Op):
-    """Base of operations that are replaced by smaller ones once they are differentiated (abstract)."""
+    """Base class of operations that are replaced by smaller ones after differentiation (abstract)."""
 
     kind: ClassVar[Kind] = Kind.COMPOSITE
 
     def expand(self, *inputs: Value) -> Values:
-        """The same outputs, made of smaller operations."""
+        """The same outputs, computed by smaller operations."""
         raise NotImplementedError
 
 
 def foreign_code(cls: type[Op]) -> str:
-    """A digest of the code of an operation that is defined outside striate, else "".
+    """A digest of the code of an operation that is defined outside striate; "" for striate's own.
 
-    Compiled kernels are kept by what they compute; a user who edits an operation must not be given the old one.
+    It is part of the key of compiled kernels, so that a user who edits an operation never gets the old kernel.
     """
     own = [base for base in cls.__mro__ if base is not object and base.__module__.split(".")[0] != "striate"]
     digest = hashlib.sha256()
@@ -261,7 +261,7 @@ def foreign_code(cls: type[Op]) -> str:
 
 
 def _code_text(code: CodeType) -> str:
-    """Bytecode, names and constants; those of nested functions too, without their addresses."""
+    """Bytecode, names and constants, including those of nested functions, without addresses."""
     constants = [_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
@@ -271,7 +271,7 @@ _serial = itertools.count()
 
 @dataclass(eq=False)
 class Node:
-    """An operation applied to values. ``serial`` grows as nodes are made, so sorting by it is a topological order."""
+    """An operation applied to values. ``serial`` grows with every new node; sorting by it gives a topological order."""
 
     op: Op
     inputs: tuple[Value, ...]
@@ -290,7 +290,7 @@ _path: ContextVar[tuple[str, ...]] = ContextVar("striate_path", default=())
 
 @contextmanager
 def scope(name: str) -> Generator[None]:
-    """Nodes made inside carry ``name`` at the end of their path."""
+    """Appends ``name`` to the path of the nodes that are created inside."""
     token = _path.set((*_path.get(), name)) if name else None
     try:
         yield
@@ -301,7 +301,7 @@ def scope(name: str) -> Generator[None]:
 
 @contextmanager
 def at_path(path: str) -> Generator[None]:
-    """Nodes made inside carry exactly ``path``: gradients and rewrites keep the path of what they came from."""
+    """Sets the path of the nodes that are created inside: gradients and rewrites keep the path of their origin."""
     token = _path.set((path,) if path else ())
     try:
         yield
@@ -315,6 +315,6 @@ def current_path() -> str:
 
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raises ``GraphError`` when float inputs differ in dtype: casts are explicit."""
+    """Raises ``GraphError`` if float inputs differ in dtype, because casts are explicit."""
     if any(type.dtype is not inputs[0].dtype for type in inputs):
         raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")

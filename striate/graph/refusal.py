@@ -1,11 +1,11 @@
-"""What a traced value cannot do in Python or NumPy, and what to write instead."""
+"""Errors for what a traced value cannot do in Python or NumPy; each says what to write instead."""
 
 from __future__ import annotations
 
 from striate.errors import TracingError
 
 known_operations: set[str] = set()
-"""The functions of ``st.ops``; ``ops`` fills it, for advice only."""
+"""The functions of ``st.ops``, used only for help texts; ``ops`` fills it in."""
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
     "negative": "-x", "square": "x * x", "power": "x * x, or st.ops.sqrt", "matmul": "st.ops.linear(x, w), w (K, D)",
@@ -19,22 +19,22 @@ _COMPARISONS = {
 
 
 def compared(value: object, sign: str) -> TracingError:
-    """The error for ``x > 0`` and its like."""
+    """The error for comparisons such as ``x > 0``."""
     return TracingError(
-        f"{value!r} cannot be compared ({sign}): what it holds is known only when the compiled program runs\n"
-        "  help: st.ops.where(st.ops.greater(x, y), a, b) chooses place by place; branch on shapes or Python values"
+        f"{value!r} cannot be compared ({sign}): its elements are known only when the compiled program runs\n"
+        "  help: st.ops.where(st.ops.greater(x, y), a, b) chooses element by element; branch on shapes or Python values"
     )
 
 
 def unsupported(value: object, name: str, spelled: str) -> TracingError:
-    """The error for ``np.tanh(x)``, ``x @ w`` …: names the operation that does it, where there is one."""
+    """The error for ``np.tanh(x)``, ``x @ w`` and the like; it names the operation to use, if there is one."""
     if name in _COMPARISONS:
         return compared(value, _COMPARISONS[name])
     return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
 
 
 def instead(name: str) -> str:
-    """What to write for an operation of that name."""
+    """What to write instead of a function of that name."""
     if name in _INSTEAD:
         return f"write {_INSTEAD[name]}"
     if name in known_operations:
@@ -43,7 +43,7 @@ def instead(name: str) -> str:
 
 
 def missing_attribute(value: object, name: str) -> AttributeError:
-    """The error for ``x.mean()`` and its like."""
+    """The error for method calls such as ``x.mean()``."""
     if name in known_operations or name in _INSTEAD:
         return AttributeError(f"{value!r} has no method {name!r}\n  help: {instead(name)}")
     return AttributeError(f"{type(value).__name__!r} object has no attribute {name!r}")

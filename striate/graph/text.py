@@ -1,4 +1,4 @@
-"""Graphs as text: one line a node, for the command line, golden files and errors."""
+"""Graphs as text, one line per node, for the command line, golden files and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from striate.graph.value import Value
 
 
 def name_values(nodes: list[Node]) -> dict[Value, str]:
-    """Short stable names: inputs keep theirs, constants print as numbers, others are v0, v1, …"""
+    """Short, stable names: inputs keep theirs, constants are printed as numbers, and other values are v0, v1, …"""
     names: dict[Value, str] = {}
     count = 0
     for node in nodes:

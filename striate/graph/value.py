@@ -1,7 +1,7 @@
 """Values: the edges of a graph, and their types.
 
-A ``TensorType`` is a dtype and a logical shape in PyTorch's order. One size may be symbolic, ``N``, on axis 0
-alone: it is the number of samples and becomes known when the program runs.
+A ``TensorType`` is a dtype and a logical shape in PyTorch's order. Only the size of axis 0 may be symbolic, ``N``: the
+number of samples, which is known when the program runs.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class TensorType:
 
     @property
     def samples(self) -> int:
-        """Number of samples where it is fixed (1 for a scalar), 0 where it is the symbolic N."""
+        """The number of samples if it is fixed (1 for a scalar); 0 if it is the symbolic N."""
         first = self.shape[0] if self.shape else 1
         return 0 if isinstance(first, Batch) else first
 
@@ -117,7 +117,7 @@ __all__ = [
 
 
 operators: dict[str, Callable[..., Value]] = {}
-"""What ``+ - * / **`` and ``abs`` of values do; ``arithmetic`` and ``ops`` fill it."""
+"""The functions behind ``+ - * / **`` and ``abs`` of values; ``arithmetic`` and ``ops`` fill it in."""
 
 _OF_UFUNC = {
     "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
@@ -187,7 +187,7 @@ class Value:
     def __rpow__(self, base: object) -> Value:
         raise TracingError(f"cannot compute {base!r} ** {self!r}\n  help: st.ops.exp(x * math.log(a)) for a positive a")
 
-    # What exists in Python and NumPy only: each refusal says what to write instead
+    # What only Python and NumPy have: each error says what to write instead
 
     def __lt__(self, other: object) -> bool:
         raise compared(self, "<")
@@ -202,7 +202,7 @@ class Value:
         raise compared(self, ">=")
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, (numbers.Number, np.ndarray)):  # would else be False without a word
+        if isinstance(other, (numbers.Number, np.ndarray)):  # would otherwise be False without an error
             raise compared(self, "==")
         return self is other
 
@@ -239,7 +239,7 @@ class Value:
         )
 
     def __float__(self) -> float:
-        raise TracingError(f"{self!r} has no number yet: it exists only when the compiled program runs")
+        raise TracingError(f"{self!r} has no number yet: its value is known only when the compiled program runs")
 
     __int__ = __float__  # pyright: ignore[reportAssignmentType]
     __index__ = __float__  # pyright: ignore[reportAssignmentType]

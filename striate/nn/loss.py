@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
 from typing import ClassVar
 
 import numpy as np
 
 from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
+from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mse_loss
+from striate.ops.loss import LossReduction, cross_entropy, mse_loss
 from striate.options import number
-
-
-class Reduction(Enum):
-    """How the losses of the samples become one."""
-
-    mean = "mean"
-    sum = "sum"
 
 
 class Loss(Module):
@@ -30,8 +23,9 @@ class Loss(Module):
     """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in Reduction.__members__:
-            raise unknown_option("reduction", reduction, Reduction.__members__)
+        known = [one.name for one in LossReduction if one is not LossReduction.none]  # a loss is one number
+        if reduction not in known:
+            raise unknown_option("reduction", reduction, known)
         self.reduction = reduction
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -96,7 +90,7 @@ class CrossEntropyLoss(Loss):
         return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        labels = np.asarray(y)
+        labels = unmasked(y, "y")
         if labels.dtype.kind not in "iu":
             raise LabelError(_no_integers(labels))
         if labels.ndim == 0 or len(labels) != n:
@@ -175,7 +169,7 @@ class MSELoss(Loss):
         return mse_loss(x, y, reduction=self.reduction)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        values = np.asarray(y)
+        values = unmasked(y, "y")
         if values.dtype.kind not in "fiub":
             raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
         if values.ndim == 0 or len(values) != n:

@@ -103,7 +103,7 @@ class Module:
         self._modules.pop(name, None)
         self.__dict__.pop(name, None)
         if isinstance(value, Parameter):
-            value.materialize = self.materialize
+            value.materialize, value.restructured = self.materialize, self.invalidate
             self._parameters[name] = value
         elif isinstance(value, Module):
             self._contain(name, value)
@@ -328,7 +328,7 @@ class Module:
     def _adopt(self) -> None:
         """Becomes the owner of its parameters and the parent of its children, after a copy."""
         for parameter in self._parameters.values():
-            parameter.materialize = self.materialize
+            parameter.materialize, parameter.restructured = self.materialize, self.invalidate
         for child in self.children():
             child._parents.append(self)
 

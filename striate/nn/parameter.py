@@ -13,6 +13,7 @@ from striate.errors import DTypeError, OptionError, ShapeError
 from striate.graph.array import native
 from striate.graph.value import Array, DType, TensorType, dtype_of
 from striate.nn.initialization import Initializer, initializer
+from striate.options import flag
 from striate.runtime.state import StateArena
 
 
@@ -25,6 +26,8 @@ class Role(Enum):
 
 
 Sizes = tuple[int | None, ...]
+_OF_THE_OWNER = ("arena", "materialize", "restructured", "_view")
+"""Attributes that a copy gets from the module that owns it."""
 
 
 @final
@@ -45,7 +48,8 @@ class Parameter:
     ) -> None:
         self.role = role
         self.dtype = DType.int64 if role is Role.COUNTER else dtype_of(dtype)
-        self.requires_grad = role is Role.LEARNED
+        self.restructured: Callable[[], None] | None = None  # tells the module that owns it
+        self._requires_grad = role is Role.LEARNED
         self.fan_in = fan_in
         self.init = initializer(init)
         self.initial: Array | None = None  # contents that were given; they replace what init would draw
@@ -63,6 +67,20 @@ class Parameter:
     def learned(self) -> bool:
         """Whether it is a parameter rather than a state."""
         return self.role is Role.LEARNED
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether training changes it. Raises ``OptionError`` for a buffer or counter that is to be learned."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if flag("requires_grad", requires_grad) and not self.learned:
+            raise OptionError(f"requires_grad=True for a {self.role.value}, which no optimizer changes")
+        if requires_grad is not self._requires_grad:
+            self._requires_grad = bool(requires_grad)
+            if self.restructured is not None:
+                self.restructured()  # programs and the order in memory depend on it
 
     @property
     def known(self) -> bool:
@@ -143,15 +161,25 @@ class Parameter:
         """The same contents, in no arena yet; the copied module becomes the owner."""
         copied = object.__new__(Parameter)
         memory[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self._apart(), memory), arena=None, materialize=None, _view=None)
+        copied.__dict__.update(
+            copy.deepcopy(self._apart(), memory), arena=None, materialize=None, restructured=None, _view=None
+        )
         return copied
 
     def __getstate__(self) -> dict[str, object]:
         """Options without contents and memory: the module that owns it packs the contents."""
-        return {**self._apart(), "array": None, "initial": None, "arena": None, "materialize": None, "_view": None}
+        return {
+            **self._apart(),
+            "array": None,
+            "initial": None,
+            "arena": None,
+            "materialize": None,
+            "restructured": None,
+            "_view": None,
+        }
 
     def _apart(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("arena", "materialize", "_view")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_OWNER}
 
     def __repr__(self) -> str:
         return f"Parameter({self.dtype.short} {self.shape}, {self.role.value})"

@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from striate.dtypes import DType
 from striate.errors import DataError, DTypeError, ShapeError, StriateError
-from striate.graph.array import native
+from striate.graph.array import native, unmasked
 from striate.graph.value import Array
 from striate.nn.initialization import drawn, generator
 from striate.nn.parameter import Parameter, Role
@@ -138,7 +136,9 @@ def _arrays_of(state: object) -> dict[str, Array]:
         if not isinstance(name, str):
             raise DataError(f"a state is a mapping of names to arrays; {name!r:.80} is not a name")
         try:
-            found[name] = np.asarray(array)
+            found[name] = unmasked(array, name)
+        except DTypeError:
+            raise
         except (TypeError, ValueError, RuntimeError) as error:
             raise DTypeError(f"{name}: cannot be read as an array: {error}\n  help: give NumPy arrays") from error
     return found

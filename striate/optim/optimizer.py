@@ -24,6 +24,8 @@ class Optimizer(ABC):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    squares: ClassVar[tuple[str, ...]] = ()
+    """The slots that are averages of squares, and therefore never negative."""
     usual_lr: ClassVar[float] = 0.01
     """A learning rate to start from on small pictures; the default of the command line."""
     lr: float
@@ -31,7 +33,7 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         self.require("lr", self.lr, 0)
-        if not isinstance(self.schedule, Schedule):
+        if not isinstance(self.schedule, Schedule) or isinstance(self.schedule, type):
             raise OptionError(
                 f"{type(self).__name__}: schedule={self.schedule!r}; expected a schedule\n"
                 "  help: optim.ConstantSchedule() or optim.CosineSchedule(total_steps)"
@@ -141,6 +143,7 @@ class Adam(Optimizer):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq",)
     usual_lr: ClassVar[float] = 0.002
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)

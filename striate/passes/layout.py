@@ -159,7 +159,7 @@ class _Chooser:
         types = [value.type for value in inputs]
         algorithm = op.algorithm(types, [self.layouts.dtype(value) for value in inputs], self.options)
         layouts = op.input_layouts(types, blocks, algorithm)
-        inputs = [self._for(value, wanted) for value, wanted in zip(inputs, layouts, strict=True)]
+        inputs = [self._for(value, required) for value, required in zip(inputs, layouts, strict=True)]
         blocks = [self.layouts.block[value] for value in inputs]
         made = self._emit(node, inputs, list(op.output_layouts(types, blocks)))
         self.layouts.algorithms[made] = algorithm
@@ -243,12 +243,12 @@ class _Chooser:
 
     # -- conversions --------------------------------------------------------------------------------------------
 
-    def _for(self, value: Value, wanted: InputLayout) -> Value:
-        block = self.layouts.block[value] if self.layouts.block[value] in wanted.blocks else wanted.blocks[0]
-        value = self._in(value, block, wanted.halo != NO_HALO)
-        if wanted.halo != NO_HALO:
-            have = self.layouts.halo.get(value, NO_HALO)
-            wider = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(have, wanted.halo, strict=True))
+    def _for(self, value: Value, required: InputLayout) -> Value:
+        block = self.layouts.block[value] if self.layouts.block[value] in required.blocks else required.blocks[0]
+        value = self._in(value, block, required.halo != NO_HALO)
+        if required.halo != NO_HALO:
+            existing = self.layouts.halo.get(value, NO_HALO)
+            wider = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(existing, required.halo, strict=True))
             self.layouts.halo[value] = cast(Halo, wider)
             if block == PLAIN:
                 self.layouts.planar.add(value)

@@ -203,7 +203,7 @@ class _Rewriting:
             return self.new[value]
         if value in self.companions and _from_memory(node):
             if value not in self.stored:
-                self.stored[value] = self._beside(value, self.new[self.companions[value]])
+                self.stored[value] = self._in_loop_of(value, self.new[self.companions[value]])
             return self.stored[value]
         return self._again(value)
 
@@ -218,9 +218,9 @@ class _Rewriting:
             self.again[value] = value if same else Node(node.op, inputs, node.path).outputs[0]
         return self.again[value]
 
-    def _beside(self, y: Value, companion: Value) -> Value:
+    def _in_loop_of(self, y: Value, companion: Value) -> Value:
         """y, recomputed in the loop that computes its companion."""
         if y.node is not _origin(y):
-            return Node(y.node.op, (self._beside(y.node.inputs[0], companion),), y.node.path).outputs[0]
+            return Node(y.node.op, (self._in_loop_of(y.node.inputs[0], companion),), y.node.path).outputs[0]
         again = Node(y.node.op, tuple(map(self._again, y.node.inputs)), y.node.path).outputs[0]
         return Node(Later(), (again, companion), y.node.path).outputs[0]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from striate.locks import Lock, Order
+from striate.locks import Lock, Order, reset_after_fork
 
 ALIGNMENT = 64
 """A cache line, and the widest vector."""
@@ -25,22 +25,22 @@ _PAGE = mmap.PAGESIZE
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Private memory full of zeros, which the system hands out page by page as it is touched."""
+    """Private memory full of zeros. The system provides each page when it is first used."""
     if os.name == "nt":
         return mmap.mmap(-1, size)
-    # Shared memory, Python's default here, would be written through by forked children and gets no huge pages.
+    # Python's default here is shared memory, into which forked children would write and which gets no huge pages.
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _advise_huge(pages: mmap.mmap) -> None:
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Where the system has none, smaller pages work as well.
+        # Where the system has no huge pages, smaller ones work as well.
         with contextlib.suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 class Arena:
-    """One aligned block that starts as zeros; ``size`` bytes, which ``reserve`` can raise."""
+    """One aligned block of ``size`` bytes that starts as zeros; ``reserve`` can enlarge it."""
 
     def __init__(self, size: int = 0) -> None:
         self.size = 0
@@ -49,9 +49,9 @@ class Arena:
         self.reserve(size)
 
     def reserve(self, size: int, keep: bool = True) -> None:
-        """Makes the arena at least ``size`` bytes large; growing moves it, and with ``keep`` its contents.
+        """Makes the arena at least ``size`` bytes large; growing moves it, and with ``keep`` also its contents.
 
-        Views taken before keep the old block alive and no longer belong to the arena.
+        Earlier views keep the old block alive and no longer belong to the arena.
         """
         if size < 0:
             raise ValueError(f"an arena cannot have {size} bytes")
@@ -60,7 +60,7 @@ class Arena:
         step = HUGE_PAGE if size >= HUGE_PAGE else _PAGE
         capacity = math.ceil(size / step) * step
         if not keep:
-            # Give back first: twice the scratch memory is never resident.
+            # The old block is released first, so that twice the scratch memory is never resident.
             self._block = np.empty(0, np.uint8)
             self.size = self.base = 0
         pages = _pages(capacity + (HUGE_PAGE - _PAGE if step == HUGE_PAGE else 0))
@@ -84,21 +84,30 @@ class Arena:
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         if offset < 0 or any(extent < 0 for extent in shape) or offset + size > self.size:
-            raise ValueError(f"{kind} {shape} at {offset} does not fit an arena of {self.size} bytes")
+            raise ValueError(f"{kind} {shape} at {offset} does not fit into an arena of {self.size} bytes")
         if offset % kind.alignment:
-            raise ValueError(f"offset {offset} does not align {kind}")
+            raise ValueError(f"offset {offset} is not aligned for {kind}")
         return self._block[offset : offset + size].view(kind).reshape(shape)
 
 
 class ScratchArena(Arena):
-    """The scratch memory that all programs of a process share, one at a time: hold ``lock`` from filling to reading.
+    """The scratch memory that all programs of a process share, one at a time.
 
-    Its contents are undefined at the start of every run; it grows to the largest request.
+    Hold ``lock`` from before a run writes to it until its results have been read. Its contents are undefined at the
+    start of every run, and it grows to the largest size requested.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lock = Lock(Order.RUN)
+        self.running = False
+        """Whether a program is running in it. The lock is reentrant, and what a garbage collection or a signal calls in
+        the middle of a run must not move the arena."""
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """A run of another thread does not go on in the child."""
+        self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
         super().reserve(size, keep)

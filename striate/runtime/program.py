@@ -20,21 +20,21 @@ from striate.runtime.threads import Driver, Team
 
 @dataclass(frozen=True)
 class Fixed:
-    """An address that never changes; whoever makes the program keeps its memory alive (``Program(keep=…)``)."""
+    """An address that never changes; the caller keeps its memory alive with ``Program(keep=…)``."""
 
     address: int
 
 
 @dataclass(frozen=True)
 class Scratch:
-    """A place in the process's scratch arena, in bytes from its start."""
+    """An offset in the process's scratch arena, in bytes from its start."""
 
     offset: int
 
 
 @dataclass(frozen=True)
 class External:
-    """An array that is given anew for each run, by name."""
+    """An array that the caller passes to each run, by name."""
 
     name: str
 
@@ -44,9 +44,9 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """One kernel over ``per`` chunks where ``group`` is 0, else over ``per · ⌈n / group⌉``.
+    """One kernel that runs over ``per`` chunks if ``group`` is 0, otherwise over ``per · ⌈n / group⌉`` chunks.
 
-    ``path`` is the layer that the phase comes from, ``name`` what it does there.
+    ``path`` is the layer that the phase comes from; ``name`` says what the phase does there.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Phase:
     group: int = 0
 
     def chunks(self, n: int) -> int:
-        """How many chunks a batch of ``n`` has."""
+        """The number of chunks for a batch of ``n``."""
         return self.per * -(-n // self.group) if self.group else self.per
 
 
 @dataclass(frozen=True)
 class PhaseFailure:
-    """A kernel's status above 0, with the phase and the chunk (the lowest that had one)."""
+    """The status above 0 that a kernel returned, with its phase and the lowest chunk that returned one."""
 
     status: int
     phase: Phase
@@ -72,7 +72,7 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """Seconds per phase, summed over the runs since it was asked for."""
+    """Seconds per phase, summed over the runs since profiling was started."""
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]
@@ -80,7 +80,7 @@ class Profile:
 
     @property
     def rows(self) -> list[tuple[Phase, float]]:
-        """Every phase with its mean seconds a run, in the order in which they run."""
+        """Every phase with its mean seconds per run, in the order in which they run."""
         means = self.seconds / max(1, self.runs)
         return list(zip(self.phases, means.tolist(), strict=True))
 
@@ -93,8 +93,9 @@ _NONE: Mapping[str, int] = {}
 class Program:
     """Phases bound to memory, ready to run; one run at a time.
 
-    ``scratch`` is the size of the process's scratch arena that the phases need, ``thread_scratch`` that of each
-    thread's own; ``keep`` is whatever must live as long (the owners of fixed addresses, loaded libraries).
+    ``scratch`` is the number of bytes that the phases need of the process's scratch arena, ``thread_scratch`` of the
+    arena of each thread. ``keep`` holds the objects that must live as long as the program: the owners of fixed
+    addresses and the loaded libraries.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Program:
         self._address = self._descriptors.ctypes.data
         self._externals: dict[str, list[int]] = {}
         self._bound: dict[str, int] = {}
-        self._scratch_places: list[tuple[int, int]] = []  # position among the operands, offset in the arena
+        self._scratch_places: list[tuple[int, int]] = []  # position in the operands, offset in the arena
         self._scratch_base = -1
         table, position = self._table.ctypes.data, 0
         for index, phase in enumerate(self.phases):
@@ -151,7 +152,7 @@ class Program:
 
     @property
     def externals(self) -> frozenset[str]:
-        """The names that every run must give an address for."""
+        """The names of the arrays whose addresses every run must pass."""
         return frozenset(self._externals)
 
     def run(
@@ -165,25 +166,39 @@ class Program:
     ) -> int:
         """Runs phases ``first`` to ``last - 1`` (to the end) for a batch of ``n``; returns 0 or the status of a kernel.
 
-        ``externals`` gives the address of every external array (those of an earlier run are kept where a name is
-        left out). ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` says which phase and
-        chunk. The scratch arena keeps the values only while the caller holds its lock.
+        ``externals`` gives the address of every external array; a name that is left out keeps its address from an
+        earlier run. ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` holds the phase and
+        the chunk. Values in the scratch arena are valid only while the caller holds its lock. Raises ``RuntimeError``
+        where a finalizer or a signal handler calls it in the middle of a run of its own thread.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
         arena = scratch_arena()
         with arena.lock:
-            if arena.size < self.scratch:
-                arena.reserve(self.scratch)
-            if self._scratch_base != arena.base:
-                self._place_scratch(arena)
-            self._give(externals)
-            team = threads.current_team(self.driver)
-            team.reserve_scratch(self.thread_scratch)
-            if self.profile is not None:
-                return self._run_profiled(team, self.profile, first, end, n, single_threaded)
-            return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
+            if arena.running:
+                raise RuntimeError(
+                    "a finalizer or signal handler ran a program while its thread was running another one"
+                )
+            try:
+                arena.running = True
+                return self._run(arena, n, externals, first, end, single_threaded)
+            finally:
+                arena.running = False
+
+    def _run(
+        self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, single_threaded: bool
+    ) -> int:
+        if arena.size < self.scratch:
+            arena.reserve(self.scratch)
+        if self._scratch_base != arena.base:
+            self._place_scratch(arena)
+        self._give(externals)
+        team = threads.current_team(self.driver)
+        team.reserve_scratch(self.thread_scratch)
+        if self.profile is not None:
+            return self._run_profiled(team, self.profile, first, end, n, single_threaded)
+        return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():
@@ -195,7 +210,7 @@ class Program:
             raise ValueError(f"no address for {', '.join(sorted(self.externals - self._bound.keys()))}")
 
     def _place_scratch(self, arena: Arena) -> None:
-        """Writes the addresses of the operands in scratch memory, which has moved."""
+        """Rewrites the addresses of the operands in scratch memory after it has moved."""
         for position, offset in self._scratch_places:
             self._words[position] = arena.address(offset)
         self._scratch_base = arena.base
@@ -208,13 +223,13 @@ class Program:
         return failure.status
 
     def start_profile(self) -> Profile:
-        """Times every phase from now on; returns the profile, which fills as the program runs."""
+        """Starts timing every phase; returns the profile, to which each run of the program adds."""
         self._clock = np.zeros((len(self.phases), 2), np.int64)
         self.profile = Profile(self.phases, np.zeros(len(self.phases)))
         return self.profile
 
     def stop_profile(self) -> None:
-        """Ends the timing."""
+        """Stops timing."""
         self.profile = None
 
     def _run_profiled(self, team: Team, profile: Profile, first: int, last: int, n: int, single_threaded: bool) -> int:

@@ -2,7 +2,7 @@
 
 It is the truth which ``state_dict``, saving, prediction, training and watching share::
 
-    | trainable parameters | frozen parameters | buffers |      + int64 counters beside it
+    | trainable parameters | frozen parameters | buffers |      + int64 counters next to it
 
 Every array starts on a multiple of 16 elements and the gaps are zero, so the trainable part is one flat vector that an
 optimizer updates in a single sweep, and a companion (gradients, momentum) of the same structure is one more vector.

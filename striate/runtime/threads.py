@@ -1,4 +1,4 @@
-"""The thread team: Python's threads, each inside the native driver, where they take chunks without the GIL.
+"""The thread team: Python threads that run the native driver, where they take chunks without the GIL.
 
 Python                                   native (striate.codegen.driver)
 Team.run ── wakes those asleep ────────▶ run   thread 0: the caller's, takes part
@@ -38,16 +38,18 @@ DONE, MORE, FAILED = 1, 2, 3
 ASLEEP, STOPPED = 1, 2
 
 SPIN_SECONDS = 30e-6
-"""Longer than a phase's tail when no thread was descheduled: a core given away to a busy process is gone for some
-milliseconds. Beside two busy processes on two cores, 2 µs made phases of 18 µs last 38 µs, and 100 µs made them 29."""
+"""How long a waiting thread spins before it yields its core. It is longer than the tail of a phase in which no thread
+was descheduled, because a core that is yielded to a busy process comes back only after some milliseconds. With two busy
+processes on the same two cores, phases of 18 µs took 38 µs with 2 µs of spinning, and 29 µs with 100 µs."""
 IDLE_SECONDS = 1e-3
-"""Longer than the Python between two steps, so that a training loop never pays for waking up."""
+"""How long a thread waits for work before it sleeps. It is longer than the Python code between two steps, so that a
+training loop never has to wake threads."""
 SLICE_SECONDS = 10e-3
-"""How long a Ctrl-C may go unnoticed."""
+"""The longest time after which Ctrl-C is noticed."""
 
 
 class Driver(Protocol):
-    """What the team needs of ``striate.codegen.driver.NativeDriver``: addresses, and the layout of its memory."""
+    """The part of ``striate.codegen.driver.NativeDriver`` that the team uses: addresses, and its memory layout."""
 
     @property
     def run(self) -> int: ...
@@ -62,7 +64,7 @@ class Driver(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """A kernel's status above 0: of the earliest phase and, in it, the lowest chunk that had one."""
+    """A kernel's status above 0, from the earliest phase that returned one and its lowest such chunk."""
 
     status: int
     phase: int
@@ -70,7 +72,10 @@ class Failure:
 
 
 class _Crew:
-    """What one generation of worker threads shares with the driver: dropped as a whole after a fork or resizing."""
+    """One generation of worker threads and the memory that it shares with the driver.
+
+    It is dropped as a whole after a fork, or when the number of threads changes.
+    """
 
     def __init__(self, driver: Driver, threads: int) -> None:
         self.driver = driver
@@ -88,7 +93,8 @@ class _Crew:
         self.set("threads", threads)
         self.set("spin", int(SPIN_SECONDS * rate))
         self.set("idle", int(IDLE_SECONDS * rate))
-        # Held around "am I needed? then sleep" and around "I need all; who sleeps?", so that no call is missed.
+        # A worker holds it while it checks for work and goes to sleep, the caller while it wakes those asleep. So no
+        # wake-up is lost.
         self._gate = threading.Lock()
         self._asleep: list[int] = []
         self._alarms = [threading.Semaphore(0) for _ in range(threads)]
@@ -115,12 +121,12 @@ class _Crew:
 
     def _wake(self) -> None:
         while self._asleep:
-            # In this order an interruption between the two wakes a thread once too often, never once too few.
+            # In this order, an interruption between the two lines wakes a thread once too often, never once too rarely.
             self._alarms[self._asleep[-1]].release()
             self._asleep.pop()
 
     def run(self, phases: int, first: int, last: int, n: int) -> None:
-        """Runs the phases slice by slice; between slices Python handles signals. The outcome is in the words."""
+        """Runs the phases in slices of time, between which Python handles signals. The words hold the outcome."""
         interruption: BaseException | None = None
         try:
             self.words[self._index] = first
@@ -135,8 +141,8 @@ class _Crew:
                         pass
                     break
                 except BaseException as raised:
-                    # A signal's handler raised between two slices (or after the last). The step is finished first;
-                    # a second signal is answered at once.
+                    # A signal handler raised between two slices, or after the last one. The step is finished first;
+                    # a second signal ends it at once.
                     if interruption is not None:
                         raise
                     interruption = raised
@@ -160,7 +166,7 @@ class _Crew:
 
 
 class Team:
-    """Threads that run programs together; one run at a time. Workers start with the first run that needs them."""
+    """A team of threads that runs one program at a time. Its workers start with the first run that needs them."""
 
     def __init__(self, driver: Driver, threads: int) -> None:
         if threads < 1:
@@ -176,7 +182,7 @@ class Team:
         reset_after_fork(self)
 
     def reserve_scratch(self, size: int) -> None:
-        """Gives every thread at least ``size`` bytes of its own, at a multiple of 64 bytes, from the next run on."""
+        """Gives every thread at least ``size`` bytes of scratch memory, aligned to 64 bytes, from the next run on."""
         if size > self._scratch_bytes:
             with self._lock:
                 self._scratch_bytes = max(size, self._scratch_bytes)
@@ -195,7 +201,7 @@ class Team:
         return self._crew
 
     def _crew_alone(self) -> _Crew:
-        """The caller without workers: those of the other crew sleep on, and need not even be told."""
+        """A crew of only the caller's thread. The workers of the other crew keep sleeping."""
         if self._alone is None:
             self._alone = _Crew(self.driver, 1)
         return self._alone
@@ -205,15 +211,16 @@ class Team:
     ) -> Failure | None:
         """Runs phases ``first`` to ``last - 1`` of the array of descriptors at address ``phases``.
 
-        ``profile`` is the address of two 64-bit integers per phase for the clock at its start and end, or 0. Returns
-        what failed; the phases after it were not run. A KeyboardInterrupt is raised after the last phase.
-        ``single_threaded`` leaves the other threads asleep: right for work that is done before they would be awake.
+        ``profile`` is 0 or the address of two 64-bit integers per phase, for the clock at its start and its end.
+        Returns the failure, if a kernel failed; the phases after it were not run. A KeyboardInterrupt is raised after
+        the last phase. ``single_threaded`` leaves the other threads asleep, for work that would be done before they
+        wake up.
         """
         if first >= last:
             return None
         caller = threading.get_ident()
         if self._runner == caller:
-            raise RuntimeError("a signal handler ran a program while its thread was inside another one")
+            raise RuntimeError("a finalizer or signal handler ran a program while its thread was running another one")
         with self._lock:
             self._runner = caller
             try:
@@ -241,7 +248,7 @@ class Team:
                 crew.stop()
 
     def after_fork(self) -> None:
-        """Forgets the threads, none of which exists in the child; the next run starts new ones."""
+        """Forgets the threads, which do not exist in the child; the next run starts new ones."""
         self._runner = None
         self._crew = self._alone = None
 
@@ -253,7 +260,7 @@ _shared_lock = Lock()
 
 
 def cycles_per_second(driver: Driver) -> float:
-    """The rate of the driver's clock, measured once, to about a percent."""
+    """The rate of the driver's clock in ticks per second, measured once, to about 1 %."""
     rate = _rates.get(driver)
     if rate is None:
         clock = _CYCLES(driver.cycles)
@@ -265,7 +272,7 @@ def cycles_per_second(driver: Driver) -> float:
 
 
 def current_team(driver: Driver) -> Team:
-    """The process's own team, of as many threads as the settings say now."""
+    """The team of this process, with the number of threads that the settings say now."""
     threads = settings.current().threads
     with _shared_lock:
         if not _shared:

@@ -14,25 +14,27 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
-from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from striate import settings
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
-from striate.errors import DataError, OptionError, ShapeError
-from striate.graph.array import native
+from striate.errors import DataError, OptionError
 from striate.graph.value import Array, DType
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
+from striate.options import number, whole_number
+from striate.options import seed as checked_seed
+from striate.runtime.state import StateArena
 from striate.settings import Engine
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
 from striate.step.update import prepare_update
+from striate.step.writing import write_all
 from striate.tracing import KEY
 from striate.watch import Watch
 
@@ -41,15 +43,25 @@ if TYPE_CHECKING:
 
 _PROGRAMS = 8
 """Gradient programs kept for batches of different shapes; the oldest leaves first."""
+_MOST_STEPS = 2**53  # float64 counts no further
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
 
 
 class _Batch(NamedTuple):
-    """The batch whose gradients were computed last, and the program that did it."""
+    """The batch whose gradients were computed last, and the program that did it.
+
+    ``arena`` and ``version`` are those of the model's memory at that time.
+    """
 
     program: GradientProgram
     arrays: dict[str, Array]
     n: int
+    arena: StateArena
+    version: int
+
+    def belongs_to(self, arena: StateArena) -> bool:
+        """Whether the model still is what the gradients and the pending statistics were computed from."""
+        return self.arena is arena and self.version == arena.version
 
 
 class TrainingStep:
@@ -80,14 +92,13 @@ class TrainingStep:
         precision: str | Precision = Precision.full,
     ) -> None:
         _require(model, loss, optimizer)
-        _require_limits(capacity, max_norm)
-        self.model = model
-        self.loss = loss
-        self.optimizer = optimizer
-        self.seed = seed
-        self._capacity = capacity
-        self._max_norm = max_norm
-        self.precision = precision_of(precision)
+        self._model = model
+        self._loss = loss
+        self._optimizer = optimizer
+        self._seed = checked_seed(seed)
+        self._capacity = None if capacity is None else whole_number("capacity", capacity, 1)
+        self._max_norm = None if max_norm is None else number("max_norm", max_norm, above=0)
+        self._precision = precision_of(precision)
         self._clock = np.zeros((), np.float64)  # number of committed steps
         self._programs: dict[object, GradientProgram] = {}
         self._memory: StepMemory | None = None
@@ -98,6 +109,33 @@ class TrainingStep:
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
         require_precision(self.precision, model.dtype)
+
+    # What it was made with; the programs depend on it, so it cannot be replaced
+
+    @property
+    def model(self) -> Module:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def loss(self) -> Loss:
+        """The loss function that is minimized."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How parameters are updated."""
+        return self._optimizer
+
+    @property
+    def seed(self) -> int:
+        """What dropout, and parameters that had no values, were drawn from."""
+        return self._seed
+
+    @property
+    def precision(self) -> Precision:
+        """What activations are stored as, and what contractions multiply."""
+        return self._precision
 
     # The step
 
@@ -115,13 +153,17 @@ class TrainingStep:
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
         """The optimizer's update with the gradients computed last, or with those given (accumulated, averaged …).
 
-        Running statistics move to those of the batch of the last ``gradients``. Raises ``OptionError`` for other names
-        than those of the gradients, ``ShapeError`` and ``DTypeError`` for arrays that do not fit; then nothing is
-        written.
+        Running statistics move to those of the batch of the last ``gradients``, once, and stay where the model was
+        changed since. Raises ``OptionError`` where no gradients were computed or given, and for other names than
+        theirs, ``ShapeError`` and ``DTypeError`` for arrays that do not fit; then nothing is written.
         """
-        views = self._ensure_memory().gradients.views
+        memory = self._ensure_memory()
         if gradients is not None:
-            _write_all(views, gradients, "gradients")
+            write_all(memory.gradients.views, gradients, "gradients")
+        elif self._last is None or self._last.arena is not memory.arena:
+            raise OptionError(
+                "update() without gradients\n  help: step.gradients(x, y) first, or step.update(gradients)"
+            )
         self._update()
 
     @property
@@ -201,9 +243,25 @@ class TrainingStep:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Puts back what ``state_dict`` gave; nothing is written unless all of it fits.
 
-        Raises ``OptionError`` for other names, ``ShapeError`` and ``DTypeError`` for arrays of another model.
+        Raises ``OptionError`` for other names, ``ShapeError`` and ``DTypeError`` for arrays of another model, and
+        ``DataError`` for what no training leaves behind: a step that is not a whole number of 0 or more, vectors with
+        NaN or infinity, and negative averages of squares.
         """
-        _write_all({"step": self._clock, **self._optimizer_views()}, state, "optimizer state")
+        write_all({"step": self._clock, **self._optimizer_views()}, state, "optimizer state", self._require_possible)
+
+    def _require_possible(self, name: str, array: Array) -> None:
+        """Raises ``DataError`` for contents from which the next update would not be finite."""
+        if name == "step":
+            if not (array >= 0 and array == np.floor(array) and array < _MOST_STEPS):
+                raise DataError(f"optimizer state: step={array}; expected a whole number of 0 or more")
+            return
+        positive = name.partition(".")[0] in self.optimizer.squares
+        wrong = ~np.isfinite(array) | ((array < 0) if positive else False)
+        if wrong.any():
+            raise DataError(
+                f"optimizer state: {name} holds {array[wrong].flat[0]:g}; "
+                f"expected finite numbers{' of 0 or more' if positive else ''}"
+            )
 
     def _optimizer_views(self) -> dict[str, Array]:
         return {
@@ -250,7 +308,7 @@ class TrainingStep:
         for name, require in program.contents:
             require(arrays[name])
         program.executable.run(arrays, n)
-        self._last = _Batch(program, arrays, n)
+        self._last = _Batch(program, arrays, n, memory.arena, memory.arena.version)
         if program.observation is not None:
             for watch in self._watches:
                 watch.receive(program.observation, n)
@@ -262,16 +320,20 @@ class TrainingStep:
 
     def _update(self) -> None:
         memory = self._ensure_memory()
+        arena = memory.arena
+        batch = self._last if self._last is not None and self._last.belongs_to(arena) else None
+        if batch is None:
+            memory.pending.flat[...] = arena.flat_buffers  # there are no new statistics, so they stay as they are
         assert self._update_program is not None
         found = self._update_program.run({}, 1)
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
             refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self.gradient_norm)
-            raise refused.error(*self._last) if self._last is not None else refused.error_of_gradients()
-        if self._last is not None:
-            for name in self._last.program.counters:
-                memory.arena.counters[name][...] += 1
-            memory.arena.changed()
+            raise refused.error_of_gradients() if batch is None else refused.error(batch.program, batch.arrays, batch.n)
+        if batch is not None:
+            for name in batch.program.counters:
+                arena.counters[name][...] += 1
+        arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
         """The memory beside the model's arena; made anew, with the program of the update, where the arena is new."""
@@ -317,30 +379,6 @@ class TrainingStep:
             self.model.infer(x.shape[1:])
 
 
-def _write_all(places: Mapping[str, Array], given: object, what: str) -> None:
-    """Writes arrays into the places of their names; nothing is written unless all of them fit."""
-    if not isinstance(given, Mapping):
-        raise OptionError(f"{what} are a mapping of names to arrays, not {given!r:.60}")
-    found = cast("Mapping[str, object]", given)
-    missing = [name for name in places if name not in found]
-    unexpected = [str(name) for name in found if name not in places]
-    if missing or unexpected:
-        raise OptionError(
-            f"{what} of other names than the model's\n  missing: {', '.join(missing) or 'none'}\n"
-            f"  unexpected: {', '.join(unexpected) or 'none'}"
-        )
-    arrays = {name: native(np.asarray(found[name]), name) for name in places}
-    wrong = [
-        f"{name}: shape {array.shape}, expected {places[name].shape}"
-        for name, array in arrays.items()
-        if array.shape != places[name].shape
-    ]
-    if wrong:
-        raise ShapeError(f"{what} do not fit the model\n  " + "\n  ".join(wrong))
-    for name, place in places.items():
-        place[...] = arrays[name]
-
-
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:
     """Raises where bfloat16 is asked for and cannot be had: ``EngineError`` on processors without the instructions,
     ``OptionError`` for a model in float64."""
@@ -367,11 +405,3 @@ def _require(model: object, loss: object, optimizer: object) -> None:
             raise OptionError(
                 f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
             )
-
-
-def _require_limits(capacity: object, max_norm: object) -> None:
-    whole = isinstance(capacity, int | np.integer) and not isinstance(capacity, bool)
-    if capacity is not None and not (whole and cast("int", capacity) >= 1):
-        raise OptionError(f"capacity={capacity!r} must be a whole number of samples, 1 or more")
-    if max_norm is not None and not (isinstance(max_norm, Real) and float(max_norm) > 0):
-        raise OptionError(f"max_norm={max_norm!r} must be a positive number")

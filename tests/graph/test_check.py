@@ -41,12 +41,12 @@ def test_a_node_that_reads_what_is_made_after_it() -> None:
     early = x + x
     late = x + x
     early.node.inputs = (late, late)  # type: ignore[misc]
-    with pytest.raises(GraphError, match=r"after simplify: .*reads a value made after it"):
+    with pytest.raises(GraphError, match=r"after simplify: .*reads a value that is created after it"):
         check(Graph({"x": x}, {"y": early}), "simplify")
 
 
 @pytest.mark.parametrize(
-    ("shape", "rule"), [((4, N), "N may stand on axis 0 alone"), ((N, -1), "negative size")], ids=str
+    ("shape", "rule"), [((4, N), "only axis 0 can have the size N"), ((N, -1), "negative size")], ids=str
 )
 def test_impossible_shapes(shape: tuple[object, ...], rule: str) -> None:
     def made() -> Value:

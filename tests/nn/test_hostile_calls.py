@@ -160,7 +160,7 @@ def test_more_samples_than_the_capacity() -> None:
 
 @pytest.mark.parametrize("capacity", [0, -1, 2.5, "4"])
 def test_a_capacity_that_is_none(capacity: Any) -> None:
-    with pytest.raises(OptionError, match="whole number of samples"):
+    with pytest.raises(OptionError, match="whole number of 1 or more"):
         trained(network(), capacity=capacity)
 
 

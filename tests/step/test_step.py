@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from striate import TrainingStep, nn, optim, settings
-from striate.errors import DataError, LabelError, NonFiniteError, OptionError, ShapeError
+from striate.data import Standardizer
+from striate.errors import DataError, DTypeError, LabelError, NonFiniteError, OptionError, ShapeError
 from striate.settings import Engine
 
 
@@ -335,3 +337,126 @@ def test_mean_squared_error() -> None:
     assert losses[-1] < 1e-6 < losses[0]
     with pytest.raises(ShapeError, match="do not fit predictions"):
         step(x, y[:, :1])
+
+
+def normalized() -> tuple[nn.Sequential, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    x = random.normal(3, 2, (8, 3)).astype(np.float32)
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model.standardizer = Standardizer.fit(x)
+    model(x)
+    return model, x, np.arange(8) % 3
+
+
+def statistics(model: nn.Module) -> dict[str, list[float]]:
+    return {name: a.tolist() for name, a in model.state_dict().items() if name.endswith(("mean", "var", "sigma"))}
+
+
+@pytest.mark.parametrize("before", ["nothing", "another structure", "a loaded state"])
+def test_given_gradients_leave_statistics_of_another_time_alone(before: str) -> None:
+    model, x, y = normalized()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    if before != "nothing":
+        start = model.state_dict()
+        step(x, y)
+        step.gradients(x, y)
+        if before == "another structure":
+            model.standardizer = Standardizer.fit(2 * x)
+        else:
+            model.load_state_dict(start)
+    expected = statistics(model)
+    step.update({name: np.ones_like(view) for name, view in step.gradient_views().items()})
+    assert statistics(model) == expected
+    assert expected["standardizer.sigma"] == statistics(model)["standardizer.sigma"] != [0.0, 0.0, 0.0]
+    assert np.isfinite(model(x)).all()
+
+
+def test_an_update_needs_gradients_and_counts_a_batch_once() -> None:
+    model, x, y = normalized()
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(OptionError, match="update\\(\\) without gradients"):
+        step.update()
+    step.gradients(x, y)
+    step.update()
+    once = statistics(model)
+    step.update()
+    assert statistics(model) == once
+    assert model.state_dict()["1.num_batches_tracked"] == 1
+
+
+def test_a_prediction_sees_given_gradients() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(None, 3)
+    )
+    x = np.random.default_rng(0).standard_normal((4, 2, 8, 8)).astype(np.float32)
+    model(x)
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.5))
+    step.update({name: np.ones_like(view) for name, view in step.gradient_views().items()})
+    assert np.array_equal(model(x), copy.deepcopy(model)(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [
+        ("step", -3), ("step", 2.5), ("step", np.nan), ("step", np.inf), ("step", 1e300),
+        ("exp_avg.0.weight", np.nan), ("exp_avg.0.weight", -np.inf), ("exp_avg_sq.0.weight", -1.0),
+        ("exp_avg.0.weight", 1e300),
+    ],
+)  # fmt: skip
+def test_an_optimizer_state_that_no_training_leaves_behind(name: str, contents: float) -> None:
+    model = nn.Linear(3, 3)
+    chain = nn.Sequential(model)
+    x, y = np.eye(3, dtype=np.float32), np.arange(3)
+    step = TrainingStep(chain, nn.CrossEntropyLoss(), optim.Adam(lr=0.1))
+    step(x, y)
+    state, weights = step.state_dict(), chain.state_dict()
+    with pytest.raises((DataError, DTypeError), match=re.escape(name)):
+        step.load_state_dict({**state, name: np.full_like(state[name], contents, np.float64)})
+    assert all(np.array_equal(state[key], array) for key, array in step.state_dict().items())
+    step(x, y)
+    assert all(np.isfinite(array).all() for array in chain.state_dict().values())
+    assert len(weights) == 2
+
+
+def test_no_mask_is_lost() -> None:
+    x, y = np.eye(3, dtype=np.float32), np.arange(3)
+    masked = np.ma.masked_equal(y, 1)
+    step = TrainingStep(nn.Linear(3, 3), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(DTypeError, match="y is a masked array"):
+        step(x, masked)
+    with pytest.raises(DTypeError, match="y is a masked array"):
+        TrainingStep(nn.Linear(3, 3), nn.MSELoss(), optim.SGD(lr=0.1))(x, np.ma.masked_equal(x, 1))
+    step(x, y)
+    with pytest.raises(DTypeError, match="bias is a masked array"):
+        step.update({**step.gradient_views(), "bias": np.ma.masked_all(3)})
+
+
+def test_a_parameter_frozen_by_itself_stays() -> None:
+    x, y = np.eye(3, dtype=np.float32), np.arange(3)
+    model = nn.Sequential(nn.Linear(3, 3))
+    step = TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9))
+    step(x, y)
+    model[0].parameter("weight").requires_grad = False
+    before = model.state_dict()
+    step(x, y)
+    after = model.state_dict()
+    assert np.array_equal(after["0.weight"], before["0.weight"])
+    assert not np.array_equal(after["0.bias"], before["0.bias"])
+    running = nn.BatchNorm1d(3).parameter("running_mean")
+    with pytest.raises(OptionError, match="no optimizer changes"):
+        running.requires_grad = True
+
+
+@pytest.mark.parametrize("name", ["model", "loss", "optimizer", "seed", "precision"])
+def test_what_the_programs_depend_on_cannot_be_replaced(name: str) -> None:
+    step = TrainingStep(nn.Linear(3, 3), nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+    with pytest.raises(AttributeError, match=name):
+        setattr(step, name, getattr(step, name))
+
+
+@pytest.mark.parametrize(
+    "option", [{"seed": -1}, {"seed": 2**64}, {"max_norm": np.inf}, {"max_norm": True}, {"capacity": 1.0}]
+)
+def test_impossible_options(option: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=next(iter(option))):
+        TrainingStep(nn.Linear(3, 3), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), **option)  # type: ignore[arg-type]

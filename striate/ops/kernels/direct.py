@@ -16,13 +16,13 @@ from striate.codegen.storage import Storage
 from striate.ops.kernels.geometry import Part
 
 LONG_SUM = 8192
-"""Products from which a sum is made of shorter ones: the rounding error of a sum grows with its length."""
+"""The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
 
 SHORT_SUM = 2048
-"""Products of a part of a long sum."""
+"""The number of products in one part of a long sum."""
 
 MOST_UNROLLED = 32
-"""Taps up to which a kernel has code for each of them, where it does not choose by its registers."""
+"""The largest number of taps that a kernel unrolls where its registers do not decide this."""
 
 
 AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
@@ -33,8 +33,8 @@ AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
 class DirectConvolution(KernelSpec):
     """Base of the sums over taps and channels, with a region on each tile of results (abstract).
 
-    A chunk is (sample group, output block); ``block_first`` says which of the two changes slower in the chunk number.
-    Operands: x, packed weights, then the region's.
+    A chunk is (sample group, output block); ``block_first`` says which of the two varies more slowly with the chunk
+    number. Operands: x, packed weights, then the region's.
     """
 
     source: Storage
@@ -173,7 +173,7 @@ class TapConvolution(DirectConvolution):
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel, one by one, for several output blocks at a time."""
+        """Images with one output pixel, one by one, for several output blocks at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
@@ -209,7 +209,7 @@ class TapConvolution(DirectConvolution):
     def _samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel: a tile is several samples."""
+        """Images with one output pixel: a tile is several samples."""
         ((part,), ((most, _),)) = (self.parts, self.tiles)
         step = self.source.strides[0]
         at: Index = first
@@ -263,7 +263,7 @@ class TapConvolution(DirectConvolution):
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """All taps of one input block; loops over taps are unrolled while the body stays small."""
+        """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
         dtype = self.source.dtype
         body = channels * len(offsets)
         unrolled = [False, False, False]
@@ -298,7 +298,7 @@ class TapConvolution(DirectConvolution):
 def _in_parts(
     k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
+    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums are split into shorter ones."""
     if blocks * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
@@ -314,7 +314,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """(first, past the last, step) of whole tiles, then of the smaller last one."""
+    """(first, past the last, step) of the whole tiles, then of the smaller last one."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]

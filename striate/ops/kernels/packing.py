@@ -37,7 +37,7 @@ class Pack(KernelSpec):
     transposed: bool
     channels: int  # that are summed over, per output block
     inner: int  # channels of an input block: 16, or 1 for planar inputs
-    aligned: bool  # groups are whole blocks: each output block sees its own group's channels alone
+    aligned: bool  # groups are whole blocks: each output block sees only the channels of its own group
 
     @property
     def outputs(self) -> int:
@@ -79,7 +79,7 @@ class Pack(KernelSpec):
             start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
 
     def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
-        """The number of a part's tap in the whole kernel."""
+        """The number, in the whole kernel, of a tap of this part."""
         tap: Index = 0
         for span, one, size in zip(part.spans, at, self.kernel, strict=True):
             tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
