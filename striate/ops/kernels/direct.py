@@ -22,13 +22,13 @@ from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
 
 LONG_SUM = 8192
-"""Products from which a sum is made of shorter ones: the rounding error of a sum grows with its length."""
+"""The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
 
 SHORT_SUM = 2048
-"""Products of a part of a long sum."""
+"""The number of products in one part of a long sum."""
 
 MOST_UNROLLED = 32
-"""Taps up to which a kernel has code for each of them, where it does not choose by its registers."""
+"""The largest number of taps that a kernel unrolls where its registers do not decide this."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Pack(KernelSpec):
     transposed: bool
     channels: int  # that are summed over, per output block
     inner: int  # channels of an input block: 16, or 1 for planar inputs
-    aligned: bool  # groups are whole blocks: each output block sees its own group's channels alone
+    aligned: bool  # groups are whole blocks: each output block sees only the channels of its own group
 
     @property
     def outputs(self) -> int:
@@ -91,7 +91,7 @@ class Pack(KernelSpec):
             start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
 
     def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
-        """The number of a part's tap in the whole kernel."""
+        """The number, in the whole kernel, of a tap of this part."""
         tap: Index = 0
         for span, one, size in zip(part.spans, at, self.kernel, strict=True):
             tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
@@ -131,9 +131,9 @@ def _scalar(k: Kernel, dtype: DType) -> Vector:
 class TapConvolution(KernelSpec):
     """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with a region on each tile.
 
-    A chunk is (sample group, output block); ``block_first`` says which of the two changes slower in the chunk number.
-    Where one sample alone has one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each
-    of its additions. Operands: x, packed weights, then the region's.
+    A chunk is (sample group, output block); ``block_first`` says which of the two varies more slowly with the chunk
+    number. For a single sample with one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for
+    each of its additions. Operands: x, packed weights, then the region's.
     """
 
     source: Storage
@@ -203,7 +203,7 @@ class TapConvolution(KernelSpec):
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel, one by one, for several output blocks at a time."""
+        """Images with one output pixel, one by one, for several output blocks at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
@@ -239,7 +239,7 @@ class TapConvolution(KernelSpec):
     def _samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel: a tile is several samples."""
+        """Images with one output pixel: a tile is several samples."""
         ((part,), ((most, _),)) = (self.parts, self.tiles)
         step = self.source.strides[0]
         at: Index = first
@@ -305,7 +305,7 @@ class TapConvolution(KernelSpec):
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """All taps of one input block; loops over taps are unrolled while the body stays small."""
+        """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
         dtype = self.source.dtype
         body = channels * len(offsets)
         unrolled = [False, False, False]
@@ -340,7 +340,7 @@ class TapConvolution(KernelSpec):
 def _in_parts(
     k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
+    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums are split into shorter ones."""
     if blocks * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
@@ -356,7 +356,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """(first, past the last, step) of whole tiles, then of the smaller last one."""
+    """(first, past the last, step) of the whole tiles, then of the smaller last one."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]

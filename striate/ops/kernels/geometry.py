@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Part:
-    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum."""
+    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum over."""
 
     spans: tuple[Span, Span, Span]
     start: Three
@@ -38,11 +38,11 @@ class Part:
 
     @property
     def taps(self) -> int:
-        """How many taps."""
+        """The number of taps."""
         return math.prod(span.count for span in self.spans)
 
     def reach(self) -> tuple[tuple[int, int], ...]:
-        """Lowest and highest input position read along each axis."""
+        """The lowest and the highest input position read along each axis."""
         result: list[tuple[int, int]] = []
         for span, step, size in zip(self.spans, self.step, self.sizes, strict=True):
             ends = (span.first, span.first + span.stride * (span.count - 1))
@@ -51,13 +51,13 @@ class Part:
 
 
 def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """The one part of a convolution with output ``sizes``."""
+    """The single part of a convolution with output ``sizes``."""
     spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where that is whole."""
+    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where the quotient is whole."""
     axes: list[list[tuple[int, Span, int]]] = []
     for count, s, b, d, size in zip(kernel, stride, before, dilation, sizes, strict=True):
         residues: list[tuple[int, Span, int]] = []
@@ -65,7 +65,7 @@ def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three,
             taps = [k for k in range(count) if (start + b - k * d) % s == 0]
             hop = taps[1] - taps[0] if len(taps) > 1 else 1
             first = (start + b - taps[-1] * d) // s if taps else 0
-            # Later taps reach earlier inputs: the last comes first, so that memory is read upwards.
+            # Later taps reach earlier inputs. The last tap comes first, so that memory is read in ascending order.
             span = Span(first, hop * d // s if len(taps) > 1 else 1, len(taps), taps[-1] if taps else 0, -hop)
             residues.append((start, span, -(-(size - start) // s)))
         axes.append(residues)
@@ -79,7 +79,7 @@ def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three,
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution with three spatial axes, whatever its rank."""
+    """A convolution of any rank, with its geometry extended to three spatial axes."""
 
     filters: int
     depth: int  # input channels of a group
@@ -93,7 +93,7 @@ class Geometry:
 
     @property
     def aligned(self) -> bool:
-        """Whether groups consist of whole channel blocks; other groups run dense, with zeros between them."""
+        """Whether groups consist of whole channel blocks; other groups run as dense, with zeros between them."""
         return self.groups > 1 and self.depth % BLOCK == 0 and (self.filters // self.groups) % BLOCK == 0
 
     @property
