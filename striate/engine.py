@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
+from striate.locks import Lock, Order
 from striate.runtime.state import StateArena
 from striate.settings import Engine
 
@@ -91,6 +93,15 @@ class ReferenceExecutable:
         return fresh
 
 
+_importing = Lock(Order.IMPORT)
+
+
+def _compiler() -> ModuleType:
+    """What turns graphs into machine code, imported with the first graph: ``import striate`` does not wait for it."""
+    with _importing:
+        return import_module("striate.compiler")
+
+
 def prepare(
     graph: Graph,
     bindings: Mapping[str, Array] | None = None,
@@ -113,12 +124,11 @@ def prepare(
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
-        # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
-        compiler = import_module("striate.compiler")
+        compiler = _compiler()
         constant = places if keep_packed and arenas else ()
         options = compiler.options_for(precision, capacity or 0, single_sample, constant)
         return compiler.prepare_compiled(graph, places, written, options, arenas)
     if precision is not Precision.full:
-        compiler = import_module("striate.compiler")
+        compiler = _compiler()
         graph = compiler.rounded_graph(graph, compiler.options_for(precision))
     return ReferenceExecutable(graph, places, written, arenas)

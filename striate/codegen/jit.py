@@ -9,13 +9,13 @@ scheduling and register allocation do the rest (eight times faster to compile th
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import functools
 import itertools
 import logging
 import os
 import re
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,9 +27,9 @@ import llvmlite.binding as llvm
 from striate import settings
 from striate.codegen import cache, idle, workers
 from striate.codegen import target as targets
-from striate.codegen.target import Target
+from striate.codegen.target import Target, llvm_lock
 from striate.errors import EngineError, GraphError
-from striate.locks import Lock, Order
+from striate.locks import Lock
 
 _log = logging.getLogger("striate")
 _HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
@@ -56,13 +56,14 @@ def _machine(target: Target) -> llvm.TargetMachine:
     Position-independent code in the small code model addresses constants relative to the program counter. They are in
     reach, because JITLink places the sections of an object side by side and makes stubs for far calls.
     """
-    _initialize_native()
-    if target.triple.split("-")[0] != llvm.get_process_triple().split("-")[0]:
-        _initialize_all()
     triple = target.triple + ("-elf" if os.name == "nt" else "")
-    return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=target.cpu, features=target.machine_features, opt=3, reloc="pic", codemodel="small"
-    )
+    with llvm_lock:
+        _initialize_native()
+        if target.triple.split("-")[0] != targets.native_triple().split("-")[0]:
+            _initialize_all()
+        return llvm.Target.from_triple(triple).create_target_machine(
+            cpu=target.cpu, features=target.machine_features, opt=3, reloc="pic", codemodel="small"
+        )
 
 
 def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
@@ -73,7 +74,11 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
     text = ir_text.replace('target datalayout = ""', f'target datalayout = "{layout}"', 1)
     try:
         module = llvm.parse_assembly(text)
-        module.verify()
+        try:
+            module.verify()
+        except RuntimeError:
+            module.close()
+            raise
     except RuntimeError as error:
         names = re.findall(r'^define[^@\n]*@("[^"]+"|[^"(\s]+)', ir_text, re.MULTILINE)
         raise GraphError(f"LLVM refuses the code of kernel {', '.join(names) or '(none defined)'}: {error}") from error
@@ -99,61 +104,108 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     manager.run(module, builder)
 
 
-_llvm = Lock(Order.LLVM)
-"""Held around every use of LLVM and across forks, so that no child finds a lock inside LLVM taken."""
-
-
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
     """A relocatable object file, without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
-    with _llvm:
-        return _machine(target).emit_object(_parse(ir_text, target, passes))
+    with llvm_lock, _parse(ir_text, target, passes) as module:
+        return _machine(target).emit_object(module)
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
     """The code that ``compile_object`` emits, as assembly text, for reading and for tests."""
-    with _llvm:
-        return _machine(target).emit_assembly(_parse(ir_text, target, passes))
+    with llvm_lock, _parse(ir_text, target, passes) as module:
+        return _machine(target).emit_assembly(module)
 
 
 @functools.cache
 def assert_executable() -> None:
     """Raises ``EngineError`` if the system forbids executable memory."""
-    _initialize_native()
     try:
-        llvm.check_jit_execution()
+        with llvm_lock:
+            _initialize_native()
+            llvm.check_jit_execution()
     except OSError as error:
         raise EngineError(f"this system forbids compiled kernels: {error}\n{_HELP}") from error
 
 
 @dataclass(eq=False)
 class _Engine:
-    """One LLVM loader; it is freed with the last library that it loaded."""
+    """One LLVM loader; it is closed after the last library that it loaded."""
 
     native: llvm.LLJIT
     links: int = 0
+    in_use: int = 0  # by libraries in memory, and by those that are being loaded
+
+
+@dataclass(eq=False)
+class _Code:
+    """The code of one library in memory, until ``_unload_unused`` removes it."""
+
+    engine: _Engine
+    tracker: llvm.ResourceTracker
 
 
 LIBRARIES_OF_A_LOADER = 64
-"""Libraries per loader. A loader keeps about 9 kB for each library, even an unloaded one, until it is freed."""
+"""Libraries per loader. A loader keeps about 9 kB for each library, even an unloaded one, until it is closed."""
 
+# All of this changes only with LLVM locked. The lock is reentrant: a garbage collection or a signal handler may load
+# code in the middle of these functions.
 _engines: list[_Engine] = []  # the current loader, if there is one
+_codes: list[_Code] = []  # all code in memory
+_numbers = itertools.count(1)
 
 
-def _engine() -> _Engine:
-    """The loader for the next library; call it with LLVM locked."""
+def _use_engine() -> _Engine:
+    """The loader for the next library, in use."""
     assert_executable()
-    if not _engines or _engines[0].links == LIBRARIES_OF_A_LOADER:
+    if not _engines or _engines[0].links >= LIBRARIES_OF_A_LOADER:
         try:
             native = llvm.create_lljit_compiler(_machine(targets.host()), use_jit_link=True, suppress_errors=True)
         except RuntimeError as error:
             raise EngineError(f"LLVM cannot start its loader here: {error}\n{_HELP}") from error
-        _engines[:] = [_Engine(native)]
-    _engines[0].links += 1
-    return _engines[0]
+        full, _engines[:] = list(_engines), [_Engine(native)]
+        for old in full:
+            _close_if_unused(old)
+    engine = _engines[0]
+    engine.links += 1
+    engine.in_use += 1
+    return engine
+
+
+def _leave_engine(engine: _Engine) -> None:
+    engine.in_use -= 1
+    _close_if_unused(engine)
+
+
+def _close_if_unused(engine: _Engine) -> None:
+    if not engine.in_use and engine not in _engines:
+        engine.native.close()
+
+
+(_ONLY_IN_A_LIST,) = [sys.getrefcount(one) for one in [object()]]
+"""What ``sys.getrefcount`` says in such a loop of an object that nothing but the list refers to."""
+
+
+def _unload_unused() -> None:
+    """Removes the code that nothing but ``_codes`` refers to.
+
+    Each request for code begins with this, so that no more unused code is in memory than was dropped since the last
+    one. A finalizer would come too early: weak references still return an object while its ``__del__`` runs, and
+    another thread would be given code that is being removed. And the garbage collector finalizes objects that a
+    ``__del__`` of their cycle may still use or revive. It would also wait for LLVM, in a thread that only drops a
+    model. The count of references is exact: whoever may run the code refers to it, and nobody can begin to when only
+    this list does.
+    """
+    with llvm_lock:
+        # Held in a second list, the codes are not unused for a request in the middle of this one.
+        unused = [code for code in _codes if sys.getrefcount(code) == _ONLY_IN_A_LIST]
+        for code in unused:
+            _codes.remove(code)
+            code.tracker.close()
+            _leave_engine(code.engine)
 
 
 class Library:
-    """Object files in executable memory. They are unloaded with the last reference to the library.
+    """Object files in executable memory; they stay there at least as long as the library is referenced.
 
     Each library has its own namespace, so the symbols of two libraries never clash. Raises ``EngineError`` if the
     objects cannot be loaded or do not define all of ``symbols``.
@@ -165,37 +217,24 @@ class Library:
             builder.add_object_img(data)
         for symbol in symbols:
             builder.export_symbol(symbol)
-        self._code: tuple[_Engine, llvm.ResourceTracker] | None = None
-        with _llvm:
-            engine = _engine()
+        with llvm_lock:
+            _unload_unused()
+            engine = _use_engine()
             try:
-                tracker = builder.link(engine.native, f"striate{engine.links}")
-            except RuntimeError as error:
+                tracker = builder.link(engine.native, f"striate{next(_numbers)}")
+                self._code = _Code(engine, tracker)
+                _codes.append(self._code)
+            except BaseException as error:
+                _leave_engine(engine)
+                if not isinstance(error, RuntimeError):
+                    raise
                 names = ", ".join(symbols)
                 raise EngineError(f"compiled code cannot be loaded ({names}): {error}\n{_HELP}") from error
-            self._code = engine, tracker
         self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
-        _libraries.add(self)
-
-    def __del__(self) -> None:
-        with _llvm:
-            self._code = None  # the last reference: LLVM unloads the code
 
     def address(self, symbol: str) -> int:
         """The address of one of ``symbols``, valid while the library lives."""
         return self._addresses[symbol]
-
-
-_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
-
-
-def _keep_loaded() -> None:
-    """Prevents libraries from being unloaded at exit: a thread may still run their code while the interpreter ends."""
-    for library in list(_libraries):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
-
-
-atexit.register(_keep_loaded)
 
 
 def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
@@ -261,8 +300,9 @@ class Loaded:
 class Kernels:
     """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
 
-    The kernels that one request adds form one library, which is unloaded with the last ``Loaded`` that contains one of
-    them. While kernels are compiled, the requesting thread calls ``progress(done, all)``, if it is set.
+    The kernels that one request adds form one library. It stays in memory while a ``Loaded`` contains one of them; the
+    next request after that unloads it. While kernels are compiled, the requesting thread calls ``progress(done, all)``,
+    if it is set.
     """
 
     def __init__(self) -> None:
@@ -282,6 +322,7 @@ class Kernels:
         targets.assert_runs_here(chosen)
         requested = {source.key: source for source in sources}
         with self._lock:
+            _unload_unused()
             found: dict[str, Library] = {}  # holds every library from now on
             for key in requested:
                 library = self._libraries.get((chosen, key))

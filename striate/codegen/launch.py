@@ -6,12 +6,12 @@ the compiled kernel in the cache. So equal layers share one kernel, and a kernel
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from striate.codegen.kernel import Kernel
+from striate.locks import cached_property
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class KernelSpec:
         """The name of the native function: the class of the specification and a hash of the key."""
         return self._names[1]
 
-    @functools.cached_property
+    @cached_property
     def _names(self) -> tuple[str, str]:
         key = repr(self)
         return key, f"{type(self).__name__}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"

@@ -153,7 +153,7 @@ class Convolution(Module):
                 [f"wanted {wanted}, got {shape_text(x.shape)}"],
                 "the array looks channels-last; put the channels on axis 1"
                 if looks_last
-                else "a smaller kernel, more padding, or less pooling before it",
+                else "use a smaller kernel, more padding, or less pooling before it",
             )
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:

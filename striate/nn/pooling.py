@@ -51,7 +51,7 @@ class Pooling(Module):
                 self.where(),
                 f"its window of {times(window)} is larger than its input of {times(size)}",
                 [],
-                "a smaller kernel, or less pooling before it",
+                "use a smaller kernel, or less pooling before it",
             )
 
     def _pairs(self) -> Pairs:
