@@ -51,10 +51,10 @@ def _initialize_all() -> None:
 
 @functools.cache
 def _machine(target: Target) -> llvm.TargetMachine:
-    """LLVM's description of ``target``.
+    """LLVM's target machine.
 
-    Position-independent code of the small model reaches constants relative to the program counter: JITLink lays one
-    object's sections side by side and makes stubs for far calls, so that nothing is out of reach.
+    Position-independent code in the small code model addresses constants relative to the program counter. They are in
+    reach, because JITLink places the sections of an object side by side and makes stubs for far calls.
     """
     triple = target.triple + ("-elf" if os.name == "nt" else "")
     with llvm_lock:
@@ -67,7 +67,7 @@ def _machine(target: Target) -> llvm.TargetMachine:
 
 
 def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
-    """The verified module; raises ``GraphError``, which names the functions, for invalid text."""
+    """The parsed and verified module; raises ``GraphError``, which names the functions, for invalid IR."""
     machine = _machine(target)
     layout = str(machine.target_data)
     # llvmlite prints an empty layout; the right one must be there while parsing, as alignments follow from it.
@@ -94,7 +94,7 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
 
 
 def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Memory to registers, equal values merged, dead code dropped: for functions written with local variables."""
+    """Moves variables to registers, merges equal values, drops dead code: for functions with local variables."""
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(machine, options)
     manager = llvm.create_new_module_pass_manager()
@@ -105,20 +105,20 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 
 
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
-    """A relocatable object file without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
+    """A relocatable object file, without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_object(module)
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
-    """The assembly text of what ``compile_object`` emits, for reading and for tests."""
+    """The code that ``compile_object`` emits, as assembly text, for reading and for tests."""
     with llvm_lock, _parse(ir_text, target, passes) as module:
         return _machine(target).emit_assembly(module)
 
 
 @functools.cache
 def assert_executable() -> None:
-    """Raises ``EngineError`` where the system forbids memory that is executable."""
+    """Raises ``EngineError`` if the system forbids executable memory."""
     try:
         with llvm_lock:
             _initialize_native()
@@ -129,7 +129,7 @@ def assert_executable() -> None:
 
 @dataclass(eq=False)
 class _Engine:
-    """One of LLVM's loaders; it is closed after the last library that it loaded."""
+    """One LLVM loader; it is closed after the last library that it loaded."""
 
     native: llvm.LLJIT
     links: int = 0
@@ -145,7 +145,7 @@ class _Code:
 
 
 LIBRARIES_OF_A_LOADER = 64
-"""Libraries that one loader loads: it keeps some 9 kB of each until it is closed itself."""
+"""Libraries per loader. A loader keeps about 9 kB for each library, even an unloaded one, until it is closed."""
 
 # All of this changes only with LLVM locked. The lock is reentrant: a garbage collection or a signal handler may load
 # code in the middle of these functions.
@@ -205,10 +205,10 @@ def _unload_unused() -> None:
 
 
 class Library:
-    """Object files in executable memory, at least until nobody refers to the library any more.
+    """Object files in executable memory; they stay there at least as long as the library is referenced.
 
-    Each library is a name space of its own: symbols of two libraries never clash. Raises ``EngineError`` if the objects
-    cannot be loaded or do not define all of ``symbols``.
+    Each library has its own namespace, so the symbols of two libraries never clash. Raises ``EngineError`` if the
+    objects cannot be loaded or do not define all of ``symbols``.
     """
 
     def __init__(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
@@ -233,14 +233,15 @@ class Library:
         self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
 
     def address(self, symbol: str) -> int:
-        """The address of one of the symbols that were asked for, valid while the library lives."""
+        """The address of one of ``symbols``, valid while the library lives."""
         return self._addresses[symbol]
 
 
 def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
-    """A library with the ``symbols`` that ``write()`` defines, compiled once for all processes.
+    """The library compiled from the IR that ``write()`` returns, or read from the cache on disk.
 
-    ``key`` says what the text depends on besides striate's source. Raises as compiling and loading do.
+    ``key`` names everything that the IR depends on besides striate's source. Raises what ``compile_object`` and
+    ``Library`` raise.
     """
     store = cache.current()
     name = cache.entry_name(key, target.key)
@@ -261,7 +262,7 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
 
 
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
-    """The native function at ``address`` as a callable that releases the GIL; the caller keeps its library.
+    """The native function at ``address`` as a callable that releases the GIL; the caller keeps the library alive.
 
     ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``.
     """
@@ -271,8 +272,9 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 class KernelSource(Protocol):
     """What a kernel is compiled from.
 
-    ``key`` says in canonical text everything that the code depends on but the target and striate's own source;
-    ``symbol`` names the function and holds a hash of the key; ``ir()`` writes the code, only where nothing is cached.
+    ``key`` is canonical text of everything that the code depends on, except the target and striate's source. ``symbol``
+    is the name of the function and contains a hash of the key. ``ir()`` writes the code; it is called only if the
+    kernel is not cached.
     """
 
     @property
@@ -298,9 +300,9 @@ class Loaded:
 class Kernels:
     """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
 
-    What one request loads is one library. It stays in memory while there is a ``Loaded`` with one of its kernels; the
-    next request after that removes it. ``progress(done, all)``, where set, is called while kernels are being compiled,
-    by the thread that asked for them.
+    The kernels that one request adds form one library. It stays in memory while a ``Loaded`` contains one of them; the
+    next request after that unloads it. While kernels are compiled, the requesting thread calls ``progress(done, all)``,
+    if it is set.
     """
 
     def __init__(self) -> None:
@@ -313,8 +315,8 @@ class Kernels:
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
         """The kernels of all sources, loaded.
 
-        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded or where this
-        computer cannot run code for the target.
+        Raises ``GraphError`` for code that LLVM refuses, and ``EngineError`` if it cannot be loaded or this computer
+        cannot run code for the target.
         """
         chosen = target or targets.current()
         targets.assert_runs_here(chosen)
@@ -356,7 +358,7 @@ class Kernels:
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
     ) -> list[bytes]:
-        """The objects of those sources, in workers where there are many; each is kept as soon as it is made."""
+        """Compiles the sources, in worker processes if there are many; ``keep`` gets each object when it is ready."""
         if not fresh:
             return []
         start, done = time.perf_counter(), itertools.count(1)

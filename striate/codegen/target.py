@@ -145,7 +145,7 @@ def host() -> Target:
 def named(cpu: str) -> Target:
     """A processor by its name in LLVM; raises ``OptionError`` for one that is not in the table.
 
-    Of another architecture than this computer's it can be compiled for and disassembled, not run.
+    Code for another architecture than this computer's can be compiled and disassembled, but not run.
     """
     if cpu not in _X86 and cpu not in _ARM:
         raise unknown_option("target", cpu, ["host", *_X86, *_ARM])

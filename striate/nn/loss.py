@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
 from typing import ClassVar
 
 import numpy as np
@@ -13,15 +12,8 @@ from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mse_loss
+from striate.ops.loss import LossReduction, cross_entropy, mse_loss
 from striate.options import number
-
-
-class Reduction(Enum):
-    """How the losses of the samples are reduced to one number."""
-
-    mean = "mean"
-    sum = "sum"
 
 
 class Loss(Module):
@@ -31,8 +23,9 @@ class Loss(Module):
     """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in Reduction.__members__:
-            raise unknown_option("reduction", reduction, Reduction.__members__)
+        known = [one.name for one in LossReduction if one is not LossReduction.none]  # a loss is one number
+        if reduction not in known:
+            raise unknown_option("reduction", reduction, known)
         self.reduction = reduction
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:

@@ -86,7 +86,7 @@ class Predictor:
     def computed(
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
-        """The result of a function of traced values for arrays with N on axis 0; see ``Module.computed``."""
+        """Traces ``function``, compiles it and runs it on ``arrays``, whose axis 0 is N; see ``Module.computed``."""
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         full_key = (module.version, key, tuple(types.items()))

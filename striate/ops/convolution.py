@@ -78,6 +78,25 @@ class Convolutional(Windowed, Anchor):
             spatial([before for before, _ in self.padding], 0), spatial(self.dilation), spatial(size), spatial(count),
         )  # fmt: skip
 
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of the two inputs."""
+        raise NotImplementedError
+
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        read = InputLayout(acceptable(inputs[0].channels), read_halo(g, self.direction, form_of(algorithm)))
+        return read, InputLayout((PLAIN,))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
+
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
         """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
         require_floats(self, [x, w])
@@ -111,7 +130,7 @@ class Convolutional(Windowed, Anchor):
         count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
         return x.with_shape((x.shape[0], filters, *count))
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Zeros: the sum over no samples, no channels or no positions."""
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
@@ -162,21 +181,6 @@ class Convolution(Convolutional):
         """The geometry for the types of x and w."""
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
-
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, self.direction, form_of(algorithm)))
-        return x, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -237,23 +241,6 @@ class ConvolutionInputGradient(Convolutional):
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
-
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        dy = InputLayout(acceptable(g.filters), read_halo(g, self.direction, form_of(algorithm)))
-        return dy, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(
-            context, self.geometry([x.type for x in context.node.inputs]), Direction.INPUT_GRADIENT
-        )
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
@@ -385,11 +372,15 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric
         ((2, 3, 7, 5), (3, 3, 1, 2), (3, 3), (zero, zero), (1, 1), 1),  # stride larger than the kernel
         ((1, 2, 7, 8), (3, 2, 3, 2), (1, 2), ((2, 2), (1, 0)), (2, 3), 1),  # dilation
+        ((2, 3, 9, 13), (17, 3, 5, 7), (4, 3), ((1, 2), (2, 0)), (1, 1), 1),  # gradients in loops over residues
+        ((1, 17, 11, 12), (3, 17, 3, 4), (4, 6), (one, (3, 2)), (2, 3), 1),  # residues without taps
         ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
         ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
         ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
         ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
         ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
+        ((2, 3, 21), (5, 3, 14), (9,), ((4, 1),), (1,), 1),
+        ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), (2, 3, 2), (one, one, zero), (1, 1, 1), 1),
         ((1, 2, 3, 4, 3), (3, 2, 2, 3, 1), (1, 2, 1), (one, one, zero), (1, 1, 1), 1),
     ]
     for x_shape, w_shape, stride, padding, dilation, groups in cases:

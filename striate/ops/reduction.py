@@ -29,7 +29,7 @@ class Reduction(Op):
 
     kind: ClassVar[Kind] = Kind.REDUCTION
     neutral: ClassVar[float] = 0.0
-    over_nothing: ClassVar[float] = 0.0
+    empty_result: ClassVar[float] = 0.0
     """The result over 0 elements."""
     axes: tuple[int, ...]
 
@@ -64,9 +64,9 @@ class Reduction(Op):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
-        """Outputs filled with ``over_nothing``."""
-        return tuple(filled(self.over_nothing, type) for type in self.infer(*(x.type for x in inputs)))
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """Outputs filled with ``empty_result``."""
+        return tuple(filled(self.empty_result, type) for type in self.infer(*(x.type for x in inputs)))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -115,7 +115,7 @@ class Max(Reduction):
     """
 
     neutral: ClassVar[float] = -math.inf
-    over_nothing: ClassVar[float] = -math.inf
+    empty_result: ClassVar[float] = -math.inf
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.max, vectors), DType.float64)]
@@ -148,7 +148,7 @@ class Moments(Reduction):
     """
 
     results: ClassVar[tuple[str, ...]] = ("mean", "variance")
-    over_nothing: ClassVar[float] = math.nan
+    empty_result: ClassVar[float] = math.nan
 
     def partials(self, dtype: DType) -> int:
         return 4 if dtype is DType.float64 else 2
@@ -243,7 +243,7 @@ class Numel(Reduction):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
         known, batched = self.elements(x.type)
         if not batched or not known:

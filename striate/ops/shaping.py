@@ -161,7 +161,7 @@ class Concat(ChannelMove):
             _copy(context, "concatenate", x, 0, onto, x.type.channels) for x, onto in zip(inputs, starts, strict=True)
         ]
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """The concatenated inputs that have channels."""
         return (concat([x for x in inputs if x.shape[1] != 0]),)
 
@@ -250,7 +250,7 @@ class ChannelPad(ChannelMove):
             phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
         return phases
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Only zeros."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 

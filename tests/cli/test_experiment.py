@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_noticed_before_the_run(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     result = experiment("M1", *TINY, "--out", tmp_path / "file")
     assert result.exit_code == 2
-    assert "cannot create the folder of an experiment" in result.stderr
+    assert "cannot create the folder of the experiment" in result.stderr
     assert "Predicted" not in result.stdout
 
 

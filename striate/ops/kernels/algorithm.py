@@ -15,7 +15,7 @@ from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
-from striate.ops.kernels.geometry import Geometry, halo_of
+from striate.ops.kernels.geometry import Geometry, forward_halo, gradient_halo
 from striate.ops.kernels.winograd import Form
 
 
@@ -126,13 +126,13 @@ def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
         return winograd_halo(form, flipped_before(g, form), g.count, g.size)
     if form:
         return winograd_halo(form, g.before, g.size, g.count)
-    return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
+    return gradient_halo(g) if transposed else forward_halo(g)
 
 
 def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
     """The halos that the weight gradient reads around x and around dy."""
     if form is None:
-        return halo_of([g.forward], g.size), NO_HALO
+        return forward_halo(g), NO_HALO
     cut = [-(-n // form.tile) * form.tile - n if axis else 0 for axis, n in enumerate(g.count)]
     return winograd_halo(form, g.before, g.size, g.count), three_pairs((0, 0, 0), cut)
 

@@ -15,10 +15,12 @@ from striate.dtypes import DType
 from striate.graph.op import Direction
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
-from striate.ops.kernels.direct import Pack, TapConvolution
+from striate.ops.kernels.direct import DirectConvolution, TapConvolution
 from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
 from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
 from striate.ops.kernels.geometry import Geometry
+from striate.ops.kernels.packing import Pack
+from striate.ops.kernels.strided import MOST_PARTS, StridedGradient
 from striate.ops.kernels.winograd import WinogradPack
 from striate.ops.kernels.winograd_convolution import TileConvolution, WinogradConvolution
 from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeightGradient
@@ -127,7 +129,8 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
     source = context.storage(x)
-    parts = g.backward if transposed else (g.forward,)
+    strided = transposed and math.prod(axis.count for axis in g.residues) > MOST_PARTS
+    parts = g.backward if transposed and not strided else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
     channels = summed if g.aligned else summed * g.groups
@@ -137,33 +140,29 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     )
     blocks = context.domain.blocks
     packed = context.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
-    if context.domain.sample_major:
-        most = min(16, most_accumulators(context.target, sums, 2))
-        tiles: tuple[tuple[int, int], ...] = ((most, 1),)
-    else:
-        largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
-        tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps these loads from tap to tap, and spills;
     # it keeps pairs of bfloat16 even with many registers.
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
     unrolled = UNROLLED if one_register else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
-    abreast = 1
-    if context.domain.sample_major and not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
-        context.batch_specialized.append(context.node)
-        if context.options.single_sample:
-            abreast = next(count for count in ABREAST if blocks % count == 0)
-    kernel = TapConvolution(
-        source,
-        channels,
-        lanes // BLOCK if g.aligned else 0,
-        parts,
-        tiles,
-        block_first,
-        unrolled,
-        context.region,
-        abreast,
-    )
+    group_blocks = lanes // BLOCK if g.aligned else 0
+    common = (source, channels, group_blocks, block_first, context.region)
+    largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
+    kernel: DirectConvolution
+    if strided:
+        columns = g.residues[2].positions(g.residues[2].count - 1)
+        kernel = StridedGradient(*common, g.residues, tile_shape(context.target, sums, 1, columns, largest)[1])
+    else:
+        abreast = 1
+        if context.domain.sample_major:
+            tiles: tuple[tuple[int, int], ...] = ((min(16, most_accumulators(context.target, sums, 2)), 1),)
+            if not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
+                context.batch_specialized.append(context.node)
+                if context.options.single_sample:
+                    abreast = next(count for count in ABREAST if blocks % count == 0)
+        else:
+            tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
+        kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
     path = context.node.path
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.storage import BLOCK, Storage
+from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.direct import MOST_UNROLLED, Part, Three
+from striate.ops.kernels.direct import MOST_UNROLLED
+from striate.ops.kernels.geometry import Part
 
 LONG_MAP = 4096
 """The number of pixels from which the products of a map are added up in strips, and the strips' sums in float64."""

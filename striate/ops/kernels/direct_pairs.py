@@ -19,7 +19,7 @@ from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType
 from striate.graph.value import Value
 from striate.ops.anchor import LoweringContext
-from striate.ops.kernels.direct import Part
+from striate.ops.kernels.geometry import Part
 
 Range = tuple[int, int, int]
 """(first, past the last, step)."""

@@ -16,9 +16,9 @@ from striate.codegen.kernel import Condition, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.direct import Part, Three
+from striate.ops.kernels.geometry import Part
 
 COLUMNS = 4
 """Pixels of a row that are pooled together."""

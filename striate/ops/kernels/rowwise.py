@@ -185,7 +185,10 @@ class LabelRows(RowKernel):
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index]:
-        """(the label, the number of its item). Callers check the labels; the clamp only protects memory."""
+        """(label, item): the label at one pixel of sample n, and the index of that pixel among all samples.
+
+        Labels were checked before the kernel runs. They are still clamped, so that no label reads outside of memory.
+        """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item
