@@ -240,7 +240,7 @@ def test_the_graph_and_its_tensors_must_agree(good: bytes, tmp_path: Path) -> No
         x = next(n for n in document["graph"]["nodes"] if n["op"] == "Input")
         x["fields"]["type"]["type"][1]["tuple"][1:] = [1, 2**30, 2**30]
 
-    refused(tmp_path, with_model(good, grow), "1.bias|broadcast|elements")
+    refused(tmp_path, with_model(good, grow), "1.bias|broadcast|differ in size")
     refused(tmp_path, with_model(good, rename), "missing")
     refused(tmp_path, with_model(good, huge), "larger than")
 
