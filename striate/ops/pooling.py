@@ -266,7 +266,7 @@ class Averaging(Pooling):
     count_include_pad: bool
 
     def window(self, size: Sizes) -> Window:
-        """The divisors that the kernels use."""
+        """The windows and their divisors, as the kernels of average pooling take them."""
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
         return Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)

@@ -230,7 +230,7 @@ class WinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         per, group = self.region.domain.groups
         return per * self.shares, group
 

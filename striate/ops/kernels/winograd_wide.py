@@ -27,7 +27,7 @@ class WinogradInput(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
 
@@ -75,7 +75,7 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         return self.region.domain.blocks, 0
 
     @property
