@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
 from numbers import Integral
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
@@ -163,9 +163,11 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         raise OptionError(
             f"value_and_grad({function!r}): expected a function\n  help: st.value_and_grad(lambda x: st.ops.sum(x * x))"
         )
-    chosen = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
-    if not chosen or any(isinstance(index, bool) or not isinstance(index, Integral) for index in chosen):
+    several = isinstance(argnums, Sequence) and not isinstance(argnums, str)
+    given: Sequence[object] = cast("Sequence[object]", argnums) if several else (argnums,)
+    if not given or any(isinstance(index, bool) or not isinstance(index, Integral) for index in given):
         raise OptionError(f"argnums={argnums!r}; expected the number of an argument, or a tuple of such numbers")
+    chosen = tuple(int(cast("int", index)) for index in given)
 
     def differentiated(*arguments: Any, **options: Any) -> Any:
         if any(index >= len(arguments) or index < -len(arguments) for index in chosen):
@@ -182,6 +184,6 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if wrong is not None:
             raise DTypeError(f"value_and_grad differentiates float arrays, not {wrong!r}\n  help: x.astype(np.float32)")
         gradients = rebuild_tree(trees, list(differentiate(loss, leaves)))
-        return arithmetic.reshape(loss, ()), gradients if isinstance(argnums, tuple | list) else gradients[0]
+        return arithmetic.reshape(loss, ()), gradients if several else gradients[0]
 
     return compile(differentiated)

@@ -49,12 +49,11 @@ def _requiring_values(function: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*arguments: Any, **options: Any) -> Any:
         for name, given in parameters.bind(*arguments, **options).arguments.items():
             kind = kinds.get(name)
-            if kind == "Sequence[Value]":
-                values = cast("Sequence[object]", given) if isinstance(given, tuple | list) and given else [given]
-            elif kind in ("Value", "Integers") or (kind == "Value | None" and given is not None):
-                values = [given]
-            else:
-                continue
+            values: Sequence[object] = ()
+            if kind == "Sequence[Value]" and isinstance(given, tuple | list) and given:
+                values = cast("Sequence[object]", given)
+            elif kind in ("Value", "Integers", "Sequence[Value]") or (kind == "Value | None" and given is not None):
+                values = cast("Sequence[object]", (given,))
             for value in values:
                 if not isinstance(value, Value):
                     raise DTypeError(
