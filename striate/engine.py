@@ -1,4 +1,4 @@
-"""The boundary between graphs and what runs them.
+"""The interface between graphs and the engines that run them.
 
 A graph is *prepared* once and *run* many times. ``STRIATE_ENGINE`` decides whether it becomes machine code or is
 interpreted by the NumPy references of its operations.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from striate.graph.graph import Graph, rewrite
 from striate.graph.interpreter import interpret
 from striate.graph.op import Node
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
+from striate.locks import Lock, Order
 from striate.runtime.state import StateArena
 from striate.settings import Engine
 
@@ -28,14 +30,14 @@ class Executable(Protocol):
 
     @property
     def batch_specialized(self) -> bool:
-        """Whether another preparation is better for N = 1 than for all others."""
+        """Whether N = 1 is better prepared separately from all other N."""
         ...
 
     def run(self, arrays: Mapping[str, Array], n: int) -> dict[str, Array]:
         """Runs the graph on ``arrays`` (plain inputs by name) with N = ``n``; returns the outputs by name.
 
-        Outputs that were given a place at preparation are written there; all others are fresh arrays. The graph's
-        updates are written into the arrays that its states are bound to.
+        Outputs that were given a place at preparation are written there; all others are new arrays. The graph's
+        updates are written into the arrays to which its states are bound.
         """
         ...
 
@@ -57,7 +59,7 @@ def with_batch(graph: Graph, n: int) -> Graph:
 
 
 class ReferenceExecutable:
-    """The oracle behind the engine's protocol: exact, slow, for any graph."""
+    """The reference engine: exact, slow, and able to run any graph."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class ReferenceExecutable:
         if self._bound is None or self._bound[0] != n:
             self._bound = (n, with_batch(self._graph, n))
         outputs, updates = interpret(self._bound[1], {**arrays, **self._bindings})
-        # Everything is computed before anything is written: an update may read what another one replaces.
+        # Everything is computed before anything is written, because an update may read what another one replaces.
         fresh = {name: np.array(array) for name, array in outputs.items()}
         contents = {name: np.array(array) for name, array in updates.items()}
         for name, array in contents.items():
@@ -89,6 +91,15 @@ class ReferenceExecutable:
             place[...] = fresh[name].reshape(place.shape)
             fresh[name] = place
         return fresh
+
+
+_importing = Lock(Order.IMPORT)
+
+
+def _compiler() -> ModuleType:
+    """The compiler, imported for the first graph so that it does not slow down ``import striate``."""
+    with _importing:
+        return import_module("striate.compiler")
 
 
 def prepare(
@@ -105,20 +116,19 @@ def prepare(
     """Makes a graph runnable.
 
     bindings: the arrays of parameters and states, read at run time and never copied here;
-    results: places for outputs that are to be written there; capacity: the largest N that will be run;
-    arenas: those that hold the bindings. A graph with updates moves their versions; with ``keep_packed`` whatever
-    depends on the bindings alone (weights in the order of the kernels, the scale of a batch normalization) is computed
-    once and kept, in memory of the program's own, until a version has moved. ``single_sample`` says that N will be 1.
-    ``precision`` says how activations are stored and what contractions multiply; the references round likewise.
+    results: the places to which outputs are written; capacity: the largest N that will be run;
+    arenas: those that hold the bindings. A graph with updates increases their versions. With ``keep_packed``, values
+    that depend only on the bindings (weights in the order of the kernels, the scale of a batch normalization) are
+    computed once and kept in the program's own memory until a version changes. ``single_sample`` says that N will be 1.
+    ``precision`` is the form in which activations are stored and contractions multiply; the references round likewise.
     """
     places, written = dict(bindings or {}), dict(results or {})
     if settings.current().engine is Engine.COMPILED:
-        # What turns graphs into machine code is opened by the first graph: nobody waits for it on ``import striate``.
-        compiler = import_module("striate.compiler")
+        compiler = _compiler()
         constant = places if keep_packed and arenas else ()
         options = compiler.options_for(precision, capacity or 0, single_sample, constant)
         return compiler.prepare_compiled(graph, places, written, options, arenas)
     if precision is not Precision.full:
-        compiler = import_module("striate.compiler")
+        compiler = _compiler()
         graph = compiler.rounded_graph(graph, compiler.options_for(precision))
     return ReferenceExecutable(graph, places, written, arenas)

@@ -6,7 +6,8 @@ would be held in the child for ever, and what it protects may be half changed. T
 - a ``Lock`` whose holder does not exist in the child is replaced there by a free one;
 - a lock with an ``Order`` is taken before every fork and released after it, in the parent and in the child, so that
   what it protects is never half changed;
-- an object that owns threads gives itself to ``reset_after_fork``.
+- an object that owns threads gives itself to ``reset_after_fork``;
+- ``cached_property`` takes no lock, unlike that of ``functools`` in Python 3.11.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from enum import IntEnum
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 PATIENCE = 60.0
 """Seconds that a fork waits for a lock with an order. After that it goes on, and the child gets a free lock."""
@@ -25,6 +27,8 @@ PATIENCE = 60.0
 class Order(IntEnum):
     """The locks that a fork takes, in the order in which any thread must take them."""
 
+    IMPORT = 0
+    """Held while a module is imported late: Python's own lock on it would stay taken in a child."""
     RUN = 1
     """Held while native code runs on the scratch memory of the process."""
     LLVM = 2
@@ -62,6 +66,35 @@ class Lock:
             self._lock.release()
         else:
             self._lock = threading.RLock()
+
+
+_Result = TypeVar("_Result")
+
+
+class cached_property(Generic[_Result]):  # noqa: N801 - the name that readers know
+    """A property that is computed once and kept in the instance; two threads at once may both compute it.
+
+    That of ``functools`` has a lock in Python 3.11, one for all instances of the class: while a thread computes the
+    property of one, a child that is forked would wait for ever for that of any.
+    """
+
+    def __init__(self, compute: Callable[[Any], _Result]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> cached_property[_Result]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> _Result: ...
+
+    def __get__(self, instance: object | None, owner: type) -> cached_property[_Result] | _Result:
+        if instance is None:
+            return self
+        # Not a data descriptor: from now on the instance's own entry is found first.
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
 
 
 class Resettable(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import striate
-from striate.locks import Lock, Order, reset_after_fork
+from striate.locks import Lock, Order, cached_property, reset_after_fork
 
 PACKAGE = Path(striate.__file__).parent
 ALLOWED = {
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 
 
 def test_locks_are_made_in_one_place() -> None:
-    kinds = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore"}
+    kinds = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "cached_property"}
     wrong: list[str] = []
     for file in sorted(PACKAGE.rglob("*.py")):
         name = file.relative_to(PACKAGE).as_posix()
@@ -33,10 +33,16 @@ def test_locks_are_made_in_one_place() -> None:
             used: set[str] = set()
             if isinstance(node, ast.ImportFrom) and node.module in ("threading", "multiprocessing"):
                 used = {alias.name for alias in node.names}
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "threading":
+            elif isinstance(node, ast.ImportFrom) and node.module == "functools":
+                used = {alias.name for alias in node.names}  # Python 3.11's cached_property has a lock
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in ("threading", "functools")
+            ):
                 used = {node.attr}
             wrong += [f"{name}: {one}" for one in sorted(used & kinds - ALLOWED.get(name, set()))]
-    assert not wrong, "use striate.locks.Lock, which survives a fork:\n" + "\n".join(wrong)
+    assert not wrong, "use striate.locks, whose locks survive a fork:\n" + "\n".join(wrong)
 
 
 def _exit_code_of_child(body: Callable[[], int]) -> int:
@@ -99,6 +105,33 @@ def test_what_an_ordered_lock_protects_is_never_half_changed_in_a_child(order: O
     stop.set()
     changer.join()
     assert codes == [1] * 10
+
+
+@posix
+def test_a_property_that_another_thread_computes_is_free_in_the_child() -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, wait: bool) -> None:
+            self.wait = wait
+            self.computed = 0
+
+        @cached_property
+        def value(self) -> int:
+            self.computed += 1
+            if self.wait:
+                begun.set()
+                end.wait()
+            return 7
+
+    slow, other = Slow(True), Slow(False)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    begun.wait()
+    assert _exit_code_of_child(lambda: other.value) == 7
+    end.set()
+    thread.join()
+    assert (slow.value, slow.computed, other.value) == (7, 1, 7)
 
 
 @posix

@@ -1,6 +1,6 @@
 """``striate`` on the command line.
 
-Exit codes: 0 done; 1 training, or striate itself, broke down; 2 arguments, data or files that cannot be used;
+Exit codes: 0 success; 1 training, or striate itself, failed; 2 arguments, data or files that cannot be used;
 130 Ctrl-C.
 Results go to standard output, progress and errors to standard error.
 """

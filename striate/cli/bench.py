@@ -1,4 +1,4 @@
-"""``striate bench``: where the time of a step or prediction goes on this computer, and how others do."""
+"""``striate bench``: how a step or prediction spends its time on this computer, and how other frameworks compare."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from striate.step import TrainingStep
 BATCH = 128
 BATCHES = {"resnet18": 64}
 CALLS = 30
-"""Timed calls of a latency measurement per repetition."""
+"""Timed calls per repetition of a latency measurement."""
 OURS = "striate"
 
 
 class Peer(Enum):
-    """Whom ``--against`` knows."""
+    """The frameworks that ``--against`` knows."""
 
     torch = "torch"
     onnxruntime = "onnxruntime"
@@ -44,7 +44,7 @@ class Peer(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured."""
+    """The case that is measured."""
 
     model: Module
     name: str
@@ -58,14 +58,14 @@ class Case:
 
     @property
     def title(self) -> str:
-        """In words."""
+        """A description of the case."""
         what = "prediction" if self.predicts else "training step (SGD with momentum)"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         numbers = self.precision.value
         return f"{self.name} on {'×'.join(map(str, self.shape))}: {what}, batch {self.samples}, {threads}, {numbers}"
 
     def batches(self) -> itertools.cycle[tuple[Array, Array]]:
-        """Four batches of random data, over and over."""
+        """Four batches of random data, repeated endlessly."""
         random = np.random.default_rng(0)
         x = random.standard_normal((4, self.samples, *self.shape), dtype=np.float32)
         y = random.integers(0, self.classes, (4, self.samples))
@@ -75,24 +75,26 @@ class Case:
 def bench(
     model: Annotated[str, typer.Argument(help=f"{', '.join(MODELS)}, a run folder, or a model file.")],
     predict: Annotated[bool, typer.Option("--predict", help="Measure predictions instead of training steps.")] = False,
-    latency: Annotated[bool, typer.Option("--latency", help="Median and p95 of single predictions.")] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Median and p95 of the time of single predictions.")
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", "--batch", min=1, help="Images in one.", show_default="128; --latency 1"),
     ] = None,
-    repetitions: Annotated[int, typer.Option(min=1, help="How often each thing is measured.")] = 10,
+    repetitions: Annotated[int, typer.Option(min=1, help="Number of repetitions of each measurement.")] = 10,
     threads: Annotated[
         int | None, typer.Option(min=1, max=settings.MOST_THREADS, help="Threads.", show_default="all cores allowed")
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of training steps: float32 or bfloat16.")] = "float32",
+    precision: Annotated[str, typer.Option(help="Precision of training steps: float32 or bfloat16.")] = "float32",
     against: Annotated[str | None, typer.Option(help="Compare with torch or onnxruntime instead.")] = None,
     shape: Annotated[
-        str | None, typer.Option(help="Of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
+        str | None, typer.Option(help="Shape of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
     ] = None,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure a network: time, work and memory traffic by layer, against the peak of this computer."""
+    """Measure a network: time, work and memory traffic by layer, compared with the peak of this computer."""
     peer = None if against is None else parsed_peer(against)
     predicts = predict or latency or peer is Peer.onnxruntime
     if peer is Peer.onnxruntime and not (predict or latency):
@@ -120,7 +122,7 @@ def bench(
 
 
 def parsed_peer(name: str) -> Peer:
-    """The framework of that name."""
+    """The framework with this name."""
     if name not in Peer.__members__:
         raise unknown_option("framework", name, Peer.__members__)
     return Peer[name]
@@ -130,13 +132,13 @@ def parsed_peer(name: str) -> Peer:
 
 
 def training_step(case: Case) -> TrainingStep:
-    """With the optimizer that the peers have too."""
+    """The training step, with an optimizer that the peers have too."""
     rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
     return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
 
 def measured_profile(case: Case) -> Profile:
-    """Of training steps or predictions."""
+    """The profile of training steps or predictions."""
     x, y = next(case.batches())
     if case.predicts:
         return profile_prediction(case.model, x, case.repetitions)
@@ -144,13 +146,13 @@ def measured_profile(case: Case) -> Profile:
 
 
 def measured_latency(case: Case) -> Latency:
-    """Of single predictions."""
+    """The latency of single predictions."""
     batches = case.batches()
     return latency(lambda: case.model(next(batches)[0]), case.samples, CALLS * case.repetitions)
 
 
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
-    """All contestants, and the largest difference of their first results from ours (of losses relative to ours)."""
+    """All contestants, and the largest difference of their first results from ours (relative to ours for losses)."""
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:
         predictors = (
@@ -161,7 +163,9 @@ def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
         runs[OURS] = lambda x, y: case.model(x)
         runs |= {name: _of_images(predictor) for name, predictor in predictors.items()}
     else:
-        runs |= peers.torch_steps(case.model, case.threads, case.precision)  # takes the weights before ours learn
+        runs |= peers.torch_steps(
+            case.model, case.threads, case.precision
+        )  # copies the weights before our steps change them
         runs = {OURS: training_step(case), **runs}
     x, y = next(case.batches())
     first = {name: np.array(run(x, y)) for name, run in runs.items()}
@@ -179,11 +183,11 @@ def _fed(run: Callable[[Array, Array], Any], case: Case) -> Callable[[], Any]:
     return lambda: run(*next(batches))
 
 
-# Saying
+# Output
 
 
 def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
-    """The table, coloured on a terminal and as wide as it."""
+    """Prints the table, coloured and as wide as the terminal if there is one."""
     if as_json:
         say_json({**_described(case), **profile.to_json()})
         return
@@ -201,7 +205,7 @@ def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
 
 
 def report_latency(case: Case, found: Latency, as_json: bool) -> None:
-    """One line."""
+    """Prints the latency in one line."""
     if as_json:
         say_json({**_described(case), **found.to_json()})
         return
@@ -210,7 +214,7 @@ def report_latency(case: Case, found: Latency, as_json: bool) -> None:
 
 
 def report_contest(case: Case, contestants: list[Contestant], difference: float, as_json: bool) -> None:
-    """Medians side by side, the ratio to the best peer, and what was measured."""
+    """Prints the medians side by side, the ratio to the best peer, and what was measured."""
     ours, *others = contestants
     best = min(others, key=lambda contestant: contestant.median)
     turns = [turn for contestant in contestants for turn in contestant.turns]
@@ -238,18 +242,18 @@ def report_contest(case: Case, contestants: list[Contestant], difference: float,
     lines += [
         "",
         verdict(ours, best, busy),
-        f"Same weights and data; first {result} differ by {difference:.1e} of the largest.",
+        f"Same weights and data; the first {result} differ by {difference:.1e} of the largest.",
         f"Interleaved turns in one process: {len(ours.turns)} each, {len(ours.seconds)} calls of striate counted.",
     ]
     if not case.predicts or any("PyTorch" in each.name for each in others):
-        lines.append("PyTorch is eager; torch.compile is not among them.")
+        lines.append("PyTorch runs in eager mode, without torch.compile.")
     if busy:
         lines.append(f"warning: busy machine: in {clean} of {len(turns)} turns every thread had a core to itself")
     typer.echo("\n".join(lines))
 
 
 def verdict(ours: Contestant, best: Contestant, busy: bool) -> str:
-    """Who is faster, where the measurement can tell."""
+    """Which framework is faster, if the measurement can tell."""
     if busy:
         return "No verdict: other work disturbed this measurement; repeat it on a quiet machine."
     if ours.median <= best.median:

@@ -1,4 +1,4 @@
-"""Several ways to do the same, measured fairly: by turns, in one process, with the peak probe around each turn."""
+"""Fair measurement of several ways to do the same: in turns, in one process, with the peak probe around each turn."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import numpy as np
 from striate.codegen.probe import Probe, Reading
 
 TURN_SECONDS = 0.05
-"""A turn is as many calls as take so long: shorter ones would say more of the clock's rise than of the contestant."""
+"""Seconds that the calls of one turn take: shorter turns would measure the rise of the clock, not the contestant."""
 MOST_CALLS = 50
 WARM_CALLS = 3
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds of the timed calls of one turn, and what the probe read before and after."""
+    """Seconds of the timed calls of one turn, and the readings of the probe before and after it."""
 
     seconds: Sequence[float]
     peaks: tuple[Reading, Reading]
 
     @property
     def clean(self) -> bool:
-        """Whether every thread had a core."""
+        """Whether every thread had its own core."""
         return all(reading.clean for reading in self.peaks)
 
 
 @dataclass
 class Contestant:
-    """One way to do it, and its turns."""
+    """One of the ways that are compared, and its turns."""
 
     name: str
     run: Callable[[], object]
@@ -41,23 +41,23 @@ class Contestant:
 
     @property
     def seconds(self) -> list[float]:
-        """Of all calls that count: turns on a shared core are dropped where enough others are left."""
+        """The seconds of all calls that count: turns on a shared core are dropped if enough others remain."""
         clean = [turn for turn in self.turns if turn.clean]
         return [time for turn in (clean if 2 * len(clean) >= len(self.turns) else self.turns) for time in turn.seconds]
 
     @property
     def median(self) -> float:
-        """Seconds of a call."""
+        """The median seconds of a call."""
         return statistics.median(self.seconds)
 
     @property
     def p95(self) -> float:
-        """Seconds that 95 of 100 calls stay under."""
+        """The seconds that 95 of 100 calls do not exceed."""
         return float(np.quantile(self.seconds, 0.95))
 
 
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
-    """Interleaved turns of all contestants; the first call of each turn, into cold caches, is not counted."""
+    """Runs interleaved turns of all contestants; the first call of each turn, with cold caches, is not counted."""
     contestants = [Contestant(name, run) for name, run in runs.items()]
     for contestant in contestants:
         for _ in range(WARM_CALLS):

@@ -20,7 +20,7 @@ from striate.train.run import MODEL_FILE, Run, read_run
 
 
 def doctor(
-    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made.")],
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` created.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Say what was wrong with a training, why, and what to change."""
@@ -31,24 +31,24 @@ def doctor(
         say_json({"run": str(run), "watched": watched, "findings": findings.to_json()})
         return
     if not watched:
-        say_note("this run was trained without the doctor: what follows is seen in its data, model and history alone")
+        say_note("this run was trained without the doctor: the findings come only from its data, model and history")
     if findings:
         print_findings(findings)
     else:
-        typer.echo("nothing wrong was found")
+        typer.echo("no problems were found")
 
 
 def recorded(document: Run) -> Findings:
-    """What the doctor found while it trained; raises ``ModelFileError`` where ``run.json`` was tampered with."""
+    """The doctor's findings of the training; raises ``ModelFileError`` if those in ``run.json`` are malformed."""
     return Findings([Finding.from_json(one) for one in document.findings])
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """The findings that need no watch. Raises ``OptionError`` where the data can no longer be found."""
+    """The findings that do not need a watch. Raises ``OptionError`` if the data can no longer be found."""
     try:
         train_set, held_out = open_dataset(document.data, Split.TRAIN), open_dataset(document.data, Split.TEST)
     except StriateError as error:
-        raise OptionError(f"the data of this run cannot be read again: {error}") from error
+        raise OptionError(f"the data of this run can no longer be read: {error}") from error
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
     name = str(document.arguments.get("model"))
     network = (
@@ -69,7 +69,7 @@ def examined(folder: Path, document: Run) -> Findings:
 
 
 def print_findings(findings: Findings) -> None:
-    """Each in full, what to change first first."""
+    """Prints each finding in full, starting with what to change first."""
     console = output()
     text = Text(findings.text(min(console.width, 100)))
     if console.is_terminal:

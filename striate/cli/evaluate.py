@@ -23,8 +23,8 @@ Array = npt.NDArray[Any]
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made, or a model file.")],
-    data: Annotated[str | None, typer.Argument(help="Data set.", show_default="that of the run")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
+    data: Annotated[str | None, typer.Argument(help="Data set.", show_default="the run's data set")] = None,
     batch_size: Annotated[int, typer.Option(help="Images predicted together.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -33,9 +33,7 @@ def evaluate(
     model = load(model_path(run))
     if data is None:
         if run.is_file():
-            raise OptionError(
-                f"{run} is a model file, which does not say what data it was trained on\n  help: give DATA too"
-            )
+            raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
         data = read_run(run).data
     dataset = open_dataset(data, Split.TEST)
     warn_of_outliers(model, dataset.images, dataset.name)
@@ -47,19 +45,19 @@ def evaluate(
 
 
 def model_path(run: Path) -> Path:
-    """The model file of a run folder; a path to a file is taken as it is."""
+    """The model file of a run folder; a path to a file is returned unchanged."""
     return run / MODEL_FILE if run.is_dir() else run
 
 
 def warn_of_outliers(model: LoadedModel, images: Array, name: str) -> None:
-    """Warns in one line about inputs that are far from the training data."""
+    """Prints a one-line warning about inputs that are far from the training data."""
     text = outlier_warning(model, images, name)
     if text is not None:
         say_warning(text)
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
-    """One row a class; the last line is the accuracy."""
+    """Prints one row per class; the last line is the accuracy."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
     table.add_column("accuracy", justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""``striate experiment``: a claim of the mission, tried on real data: prediction, numbers, picture, verdict."""
+"""``striate experiment``: a claim of the mission tested on real data: prediction, numbers, picture, verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FOLDER = Path("runs/experiments")
 PICTURE, RESULT = "picture.png", "result.json"
 _WIDTH = 80
 _COLOURS = {Ruling.HOLDS: "green", Ruling.CONDITION: "yellow", Ruling.FAILS: "red"}
-_QUIET = 2.0  # seconds between two lines of progress where there is no terminal
+_QUIET = 2.0  # seconds between two lines of progress without a terminal
 
 
 def experiment(
@@ -40,17 +40,19 @@ def experiment(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, mnist, cifar10, or a folder of IDX files.", show_default="the experiment's own"),
+        typer.Option(help="digits, mnist, cifar10, or a folder of IDX files.", show_default="the experiment's default"),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="the experiment's own")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions.", show_default="the experiment's default")] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Images to learn from, at most.", show_default="the experiment's own")
+        int | None, typer.Option(help="Maximum number of training images.", show_default="the experiment's default")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over them.", show_default="the experiment's own")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of pictures and results.")] = FOLDER,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images.", show_default="the experiment's default")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for pictures and results.")] = FOLDER,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Try a claim on real data: its prediction first, then numbers, a picture and a verdict. Without NAME: the list."""
+    """Test a claim on real data: prediction, numbers, picture and verdict. Without NAME, list all claims."""
     if not names:
         list_experiments(as_json)
         return
@@ -58,7 +60,7 @@ def experiment(
     chosen = list(dict.fromkeys(everything))
     changes = {name: value for name, value in (("seeds", seeds), ("samples", samples), ("epochs", epochs)) if value}
     if any(value is not None and value < 1 for value in (seeds, samples, epochs)):
-        raise OptionError("--seeds, --samples and --epochs are numbers of 1 and more")
+        raise OptionError("--seeds, --samples and --epochs must be 1 or more")
     outcomes: list[Outcome] = []
     for one in chosen:
         size = replace(one.size, **changes)
@@ -69,7 +71,7 @@ def experiment(
         try:
             outcome = kept(watched(one, given, size), folder)
         except KeyboardInterrupt:
-            say_note(f"interrupted; of {one.name} nothing was written")
+            say_note(f"interrupted; nothing was written for {one.name}")
             raise
         outcomes.append(outcome)
         if not as_json:
@@ -81,23 +83,23 @@ def experiment(
 
 
 def opened(name: str, part: str, size: Size) -> Dataset:
-    """A data set; of CIFAR-10, whose pictures take time to unpack, no more than the seeds can choose from."""
+    """A data set; for CIFAR-10, which takes time to unpack, no more pictures than the seeds can choose from."""
     if name == "cifar10":
         return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
     return open_dataset(name, part)
 
 
 def claimed(folder: Path) -> Path:
-    """The folder of an experiment, made now: better an error before the run than after it."""
+    """Creates the folder of an experiment before the run, so that an error does not come after it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OptionError(f"{folder}: cannot be the folder of an experiment: {error.strerror or error}") from error
+        raise OptionError(f"{folder}: cannot create the folder of the experiment: {error.strerror or error}") from error
     return folder
 
 
 def kept(outcome: Outcome, folder: Path) -> Outcome:
-    """Draws the picture and writes the numbers; without matplotlib the numbers alone."""
+    """Draws the picture and writes the numbers; without matplotlib only the numbers."""
     try:
         save_picture(outcome, folder / PICTURE)
         outcome = replace(outcome, picture=folder / PICTURE)
@@ -109,7 +111,7 @@ def kept(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def watched(one: Experiment, given: Material, size: Size) -> Outcome:
-    """Runs the experiment and tells on standard error how far it is."""
+    """Runs the experiment and reports its progress on standard error."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
@@ -135,23 +137,23 @@ def watched(one: Experiment, given: Material, size: Size) -> Outcome:
     return perform(one, given, size, line)
 
 
-# What is printed
+# Output
 
 
 def columns() -> int:
-    """The width of the terminal, 80 without one; lines of prose are at most 96 wide."""
+    """The width of the terminal, or 80 without one; lines of prose are at most 96 wide."""
     return min(96, shutil.get_terminal_size((_WIDTH, 24)).columns)
 
 
 def paragraph(text: str, first: str = "", rest: str | None = None) -> str:
-    """Wrapped, with hanging indent."""
+    """The wrapped text with a hanging indent."""
     return textwrap.fill(
         text, columns(), initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False
     )
 
 
 def list_experiments(as_json: bool) -> None:
-    """Names, titles and claims."""
+    """Prints names, titles and claims."""
     if as_json:
         say_json(
             {
@@ -170,7 +172,7 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Before anything is measured."""
+    """Prints the claim, sizes and predictions before anything is measured."""
     console = output()
     console.print(Text(f"{one.name}  {one.title}", style="bold"))
     console.print(Text(f"    {one.equation}", style="cyan"), soft_wrap=True)
@@ -178,7 +180,7 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
     console.print(paragraph(one.setup), markup=False, soft_wrap=True)
     samples, held_out = min(size.samples, len(given.train_set)), min(size.held_out, len(given.held_out))
     counts = (
-        f"{samples:,} images to learn from and {held_out:,} held out; "
+        f"{samples:,} training images and {held_out:,} held-out images; "
         f"{counted(size.epochs, 'epoch')}; {counted(size.seeds, 'seed')}."
     )
     console.print(paragraph(f"{given.train_set.name}: {counts}"), markup=False, soft_wrap=True)
@@ -197,10 +199,10 @@ def counted(count: int, word: str) -> str:
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Numbers, what became of each prediction, the verdict, the picture."""
+    """Prints the numbers, the outcome of each prediction, the verdict, and the picture's path."""
     console = output()
     found = outcome.found
-    spread = "median (least–greatest)" if outcome.size.seeds > 1 else "one seed: no spread is known"
+    spread = "median (least–greatest)" if outcome.size.seeds > 1 else "one seed, so no spread is known"
     console.print(Text(f"\nMeasured, {spread}", style="bold"))
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("setting", no_wrap=True)
@@ -228,7 +230,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def print_summary(outcomes: Sequence[Outcome]) -> None:
-    """One line an experiment, at the end of several."""
+    """Prints one line per experiment, after several of them."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("experiment", overflow="fold")

@@ -1,4 +1,4 @@
-"""``striate filter``: filters pictures."""
+"""``striate filter``: apply filters to pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from striate.persistence import write_atomically
 
 _TILE = 224
 _SMALLEST = 96
-"""Sides of a picture on the contact sheet, in pixels: larger ones shrink, smaller ones grow by whole factors."""
+"""Size limits of a picture on the contact sheet, in pixels: larger pictures are reduced, smaller ones enlarged by whole
+factors."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 _SHEET = (
@@ -32,12 +33,12 @@ _SHEET = (
     "gabor angle=0 wavelength=8", "gabor angle=45 wavelength=8", "gabor angle=90 wavelength=8",
     "gabor angle=135 wavelength=8", "gabor angle=0 wavelength=16", "gabor angle=90 wavelength=16",
 )  # fmt: skip
-"""What ``--all`` shows: every named filter, with several values of its parameters where they look different."""
+"""What ``--all`` shows: every named filter, with several parameter values where the results look different."""
 
 
 def filter(
     image: Annotated[Path | None, typer.Argument(help="PNG or JPEG picture.", show_default=False)] = None,
-    name: Annotated[str | None, typer.Argument(help="A filter by name (see --list).", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a filter (see --list).", show_default=False)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="PNG or JPEG to write.", show_default="IMAGE-NAME.png here")
     ] = None,
@@ -51,7 +52,7 @@ def filter(
             "--weights", "-w", help="A filter of your own, row by row: '0 1 0; 1 -4 1; 0 1 0'.", show_default=False
         ),
     ] = None,
-    mode: Annotated[str, typer.Option(help=f"Beyond the edge: {', '.join(Edge.__members__)}.")] = "reflect",
+    mode: Annotated[str, typer.Option(help=f"Values beyond the edge: {', '.join(Edge.__members__)}.")] = "reflect",
     cval: Annotated[float, typer.Option(help="Value beyond the edge, with --mode constant.")] = 0.0,
     grey: Annotated[bool, typer.Option("--grey", help="Convert to grey first.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All named filters on one labelled sheet.")] = False,
@@ -114,7 +115,7 @@ def _write(picture: Image.Image, target: Path) -> None:
 
 
 def sheet_of(path: Path, edge: Edge, cval: float, grey: bool) -> Image.Image:
-    """The picture under every named filter."""
+    """Writes the picture as every named filter shows it."""
     pixels = open_picture(path, grey, largest=_TILE)
     factor = max(1, _SMALLEST // max(pixels.shape[1:])) if max(pixels.shape[1:]) < _SMALLEST else 1
     tiles: list[Tile] = []
@@ -134,7 +135,7 @@ def _size(weights: Weights) -> str:
 
 
 def list_filters(as_json: bool) -> None:
-    """Lists names, parameters with defaults, and descriptions."""
+    """Lists the names, parameters with defaults, and descriptions of the filters."""
     rows = [(name, parameters_of(name), (make.__doc__ or "").splitlines()[0]) for name, make in FILTERS.items()]
     if as_json:
         say_json([{"name": name, "parameters": known, "does": does} for name, known, does in rows])

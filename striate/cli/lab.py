@@ -1,4 +1,4 @@
-"""``striate lab``: a page in the browser that follows trainings and shows what networks see."""
+"""``striate lab``: a web page that follows trainings and shows what networks see."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _EXTRA = ("starlette", "uvicorn", "websockets")
 
 def lab(
     run: Annotated[
-        Path | None, typer.Argument(help="Folder of a run to follow: one that trains now, or a finished one.")
+        Path | None, typer.Argument(help="Folder of a run to follow, which may be running or finished.")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Where trainings that the lab starts are kept.")] = Path("runs/lab"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1.", show_default="a free one")] = 0,
+    folder: Annotated[Path, typer.Option(help="Folder for trainings that the lab starts.")] = Path("runs/lab"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.", show_default="a free one")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Watch trainings live, draw digits and see every layer, start and compare trainings, in a local web page."""
     if run is not None and not run.is_dir():
         raise OptionError(
-            f"{run}: no such folder\n"
-            "  help: give the folder that `striate train --out RUN` makes when it starts, or none to start trainings"
+            f"{run}: there is no such folder\n"
+            "  help: give the folder that `striate train --out RUN` creates when it starts, or none to start trainings"
         )
     try:
         room = import_module("striate.lab")

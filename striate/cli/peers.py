@@ -1,4 +1,4 @@
-"""Other frameworks with the same network and the same weights: what ``striate bench --against`` compares with."""
+"""Other frameworks with the same network and the same weights, for ``striate bench --against``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Predictor = Callable[[Array], Array]
 
 
 def imported(name: str, needed: Sequence[str]) -> Any:
-    """An optional package; raises ``MissingExtraError`` where it is absent."""
+    """Imports an optional package; raises ``MissingExtraError`` if it is absent."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -29,13 +29,13 @@ def imported(name: str, needed: Sequence[str]) -> Any:
 
 
 def _cannot(what: str, layer: Module) -> OptionError:
-    return OptionError(f"{layer.describe()} cannot be rebuilt for {what}; `striate bench` without --against works")
+    return OptionError(f"{layer.describe()} cannot be rebuilt for {what}; use `striate bench` without --against")
 
 
 def _children(model: Module) -> dict[str, Module]:
     children = {path: layer for path, layer in model.named_modules() if path and "." not in path}
     if "standardizer" in children:
-        raise OptionError("a network with a standardizer cannot be compared: name one of the known networks instead")
+        raise OptionError("a network with a standardizer cannot be compared; name one of the known networks instead")
     return children
 
 
@@ -47,7 +47,7 @@ def torch_twin(model: Module) -> Any:
     torch = imported("torch", ["torch"])
 
     def added(body: Any, shortcut: Any) -> Any:
-        """body(x) + shortcut(x), with the names that the state dict has."""
+        """body(x) + shortcut(x), with the names of the state dict."""
 
         def forward(self: Any, x: Any) -> Any:
             return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
@@ -157,11 +157,11 @@ class _Translation:
             [helper.make_tensor_value_info(end, kind, ["N", None])],
             [onnx.numpy_helper.from_array(self._state[name], name) for name in sorted(self._used)],
         )
-        # Version 17 of the operators and 8 of the format are read by every onnxruntime of the last years.
+        # Every onnxruntime of recent years reads version 17 of the operators and version 8 of the format.
         self._model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
     def serialized(self) -> bytes:
-        """The model as onnxruntime reads it."""
+        """The model in the form that onnxruntime reads."""
         self._onnx.checker.check_model(self._model)
         return self._model.SerializeToString()
 

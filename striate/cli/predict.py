@@ -1,4 +1,4 @@
-"""``striate predict``: the classes of pictures."""
+"""``striate predict``: classify pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = 3
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder that `striate train` made, or a model file.")],
+    run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG pictures.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:

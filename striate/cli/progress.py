@@ -1,4 +1,4 @@
-"""What a command that takes seconds is doing, on standard error: one live line on a terminal, plain lines elsewhere."""
+"""Progress of commands that take seconds, on standard error: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from striate.codegen import jit
 
 
 class Steps:
-    """``say`` names what begins; kernels compiled meanwhile are counted."""
+    """``say`` names the part that begins; kernels compiled during it are counted."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -37,7 +37,7 @@ class Steps:
             jit.kernels.progress = None
 
     def say(self, text: str) -> None:
-        """What begins now."""
+        """Names the part that begins now."""
         self._text = text
         if self._live is not None:
             self._live.update(_plain(text))
@@ -50,5 +50,5 @@ class Steps:
 
 
 def _plain(text: str) -> str:
-    """Brackets would be read as markup."""
+    """Escapes brackets, which would be read as markup."""
     return text.replace("[", "\\[")

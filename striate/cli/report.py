@@ -1,4 +1,4 @@
-"""What commands say: results, warnings, and errors without tracebacks."""
+"""Output of commands: results, warnings, and errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ _OURS = (NonFiniteError, EngineError, GraphError)
 
 
 def output() -> Console:
-    """Standard output; made when it is needed, since tests replace the stream."""
+    """Standard output; created when it is needed, because tests replace the stream."""
     return Console(highlight=False)
 
 
 def progress_output() -> Console:
-    """Standard error, for bars that vanish when they are done."""
+    """Standard error, for progress bars that disappear at the end."""
     return Console(stderr=True)
 
 
 def say_error(text: object) -> None:
-    """One clean message on standard error."""
+    """Prints an error message to standard error."""
     typer.echo(f"error: {text}", err=True)
 
 
 def say_note(text: object) -> None:
-    """What is good to know; on standard error."""
+    """Prints a note to standard error."""
     typer.echo(text, err=True)
 
 
 def say_warning(text: object) -> None:
-    """On standard error too, so that results can be piped."""
+    """Prints a warning to standard error, so that results can be piped."""
     typer.echo(f"warning: {text}", err=True)
 
 
 def say_json(document: object) -> None:
-    """One JSON document on standard output."""
+    """Prints one JSON document to standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 class Reporting(TyperGroup):
-    """Turns what commands raise into messages and exit codes."""
+    """Turns exceptions of commands into messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         return reported(super().invoke, ctx)

@@ -26,19 +26,21 @@ def show(
     model: Annotated[str, typer.Argument(help=f"{', '.join(MODELS)}, a run folder, or a model file.")],
     stage: Annotated[str, typer.Option(help=", ".join(Stage.__members__))] = "traced",
     shape: Annotated[
-        str | None, typer.Option(help="Of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
+        str | None, typer.Option(help="Shape of one input.", show_default="3x32x32; lenet5, first_cnn 1x28x28")
     ] = None,
     classes: Annotated[int, typer.Option(help="Outputs of a named network.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, help="N, where memory and chunks are counted.")] = 128,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16, from the stage simplified on.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="float32 or bfloat16; matters from the stage simplified on.")
+    ] = "float32",
 ) -> None:
-    """Print the training of a network as the compiler sees it: as graph, as fused loops, as memory, as program."""
+    """Print the training of a network as the compiler sees it: as a graph, fused loops, memory, or a program."""
     chosen = stage_of(stage)
     network, sizes = opened(model, shape, classes)
     if isinstance(network, LoadedModel):
         say_note(
-            "a saved model holds the graph that predicts: shown is how that would be trained further, "
-            "its statistics fixed and without dropout"
+            "a saved model holds only the graph that predicts, so this is its further training, "
+            "with fixed statistics and without dropout"
         )
     x = batch_type(sizes, network.dtype or DType.float32)
     trained = () if chosen is Stage.traced else None
@@ -53,7 +55,7 @@ def show(
 
 
 def coloured(text: str) -> Text:
-    """Titles bold, labels and comments dim."""
+    """Prints the text with bold titles and dim labels and comments."""
     page = Text(text)
     page.highlight_regex(r"(?m)^(loop \d+.*|──── .*|inputs|nodes|outputs|updates)$", "bold")
     page.highlight_regex(r"(?m)^  (layers|reads|with|computes|sums|stores) ", "cyan")

@@ -38,7 +38,7 @@ from striate.train.trainer import Trainer
 
 
 class ScheduleName(Enum):
-    """What ``--schedule`` takes."""
+    """The values of ``--schedule``."""
 
     constant = "constant"
     cosine = "cosine"
@@ -54,14 +54,14 @@ class Recipe:
 
 
 RECIPES = {
-    "digits": Recipe("lenet5", 20, 32),  # 1,442 pictures: many passes
+    "digits": Recipe("lenet5", 20, 32),  # only 1,442 pictures, so many passes
     "mnist": Recipe("lenet5", 3, 64),
     "cifar10": Recipe("vgg_small", 5, 64),
 }
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL = 58
 MOMENTUM = 0.9
-_OF_MODEL = "that of the model"
+_OF_MODEL = "the model's default"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
 _NAMES = ", ".join(OPTIMIZERS)
 
@@ -72,18 +72,18 @@ def train(
     ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images in a step.", show_default="digits 32, mnist 64")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="digits 32, mnist 64")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[float | None, typer.Option(help="μ of sgd, 0 to 1.", show_default="0.9")] = None,
-    weight_decay: Annotated[float, typer.Option(help="λ ≥ 0, which adds λθ to the gradient of a parameter θ.")] = 0.0,
-    schedule: Annotated[str, typer.Option(help="Of the learning rate: constant or cosine.")] = "cosine",
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay λ ≥ 0, which adds λθ to the gradient of a parameter θ.")
+    ] = 0.0,
+    schedule: Annotated[str, typer.Option(help="Schedule of the learning rate: constant or cosine.")] = "cosine",
     precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16: activations in half the memory, faster where the CPU can.")
+        str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
-    seed: Annotated[int, typer.Option(help="Of initial weights, order and dropout: 0 to 2⁶⁴ − 1.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and dropout: 0 to 2⁶⁴ − 1.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores allowed")] = None,
     activation: Annotated[str | None, typer.Option(help=f"{', '.join(ACTIVATIONS)}.", show_default=_OF_MODEL)] = None,
     norm: Annotated[
@@ -92,10 +92,10 @@ def train(
     negative_slope: Annotated[float | None, typer.Option(help="α of leaky_relu.", show_default="0.1")] = None,
     init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
-    width: Annotated[int | None, typer.Option(help="Units in each of them.", show_default="64")] = None,
+    width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
-    doctor: Annotated[bool, typer.Option(help="Report during training what is wrong with it.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA")] = None,
+    doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and evaluate it on held-out data."""
@@ -103,7 +103,7 @@ def train(
         settings.override(threads=whole_number("--threads", threads, 1, settings.MOST_THREADS))
     checked_seed(seed)
     numbers = precision_of(precision)
-    require_precision(numbers)  # before data are read and a folder is claimed
+    require_precision(numbers)  # before data are read and a folder is created
     recipe = RECIPES.get(data, OTHER)
     train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
     chosen = Chosen(
@@ -123,7 +123,7 @@ def train(
     channels, classes = train_set.images.shape[1], len(train_set.classes)
     network = build(chosen.model, channels=channels, classes=classes, seed=seed, **options)
     if standardize:
-        # Fitted on training data only; it becomes part of the model and of its file.
+        # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
     folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
@@ -159,15 +159,15 @@ def train(
 
 
 def leave_at_once() -> None:
-    """A second Ctrl-C: everything that runs, kernels too, ends with the process."""
+    """Handles a second Ctrl-C by ending the process, with all kernels that run."""
     if sys.stderr.isatty():
-        Console(stderr=True).show_cursor(True)  # the live display had hidden it
+        Console(stderr=True).show_cursor(True)  # the live display hid it
     os._exit(INTERRUPTED)
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recipe, changed by the command line."""
+    """The recipe with the changes from the command line."""
 
     model: str
     epochs: int
@@ -175,16 +175,16 @@ class Chosen:
 
 
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's own options with their defaults, changed by the given ones.
+    """The model's own options: their defaults, replaced by the given values.
 
-    Given options that the model does not have stay, so that ``build`` refuses them and lists those it has.
+    Given options that the model does not have are kept, so that ``build`` refuses them and lists those that it has.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
 
 
 def chosen_schedule(name: str, steps: int) -> Schedule:
-    """The schedule of that name over all steps of the training."""
+    """The schedule with this name, over all steps of the training."""
     if name not in ScheduleName.__members__:
         raise unknown_option("schedule", name, ScheduleName.__members__)
     return CosineSchedule(steps) if ScheduleName[name] is ScheduleName.cosine else ConstantSchedule()
@@ -193,7 +193,7 @@ def chosen_schedule(name: str, steps: int) -> Schedule:
 def chosen_optimizer(
     name: str, lr: float | None, momentum: float | None, weight_decay: float, schedule: Schedule
 ) -> Optimizer:
-    """The optimizer of that name; raises ``OptionError`` for an option that it does not have."""
+    """The optimizer with this name; raises ``OptionError`` for an option that it does not have."""
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
@@ -207,7 +207,7 @@ def chosen_optimizer(
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
-    """Trains and writes the run folder, also when Ctrl-C or a breakdown ends the training early."""
+    """Trains and writes the run folder, even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
 
@@ -237,7 +237,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
-    """The final table with one row an epoch, and the accuracy."""
+    """Prints the final table with one row per epoch, and the accuracy."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {

@@ -1,17 +1,17 @@
 """The native driver: hands the chunks of a program's phases to a team of threads, without any Python.
 
-    run(team, phases, first, last, n, budget) -> i32    the caller's part: thread 0 of the team
-    work(team, thread) -> i32                           the part of every other thread
-    cycles() -> i64                                     the clock of ``budget`` and of the profile
+    run(team, phases, first, last, n, budget) -> i32    called by thread 0 of the team: runs phases first to last - 1
+    work(team, thread) -> i32                           called by every other thread: helps until it is sent to sleep
+    cycles() -> i64                                     the clock that measures ``budget`` and the profile
 
 A *phase* is {kernel, operands, per, group}: ``chunks = per`` where group is 0, else ``per · ⌈n / group⌉``.
 A *kernel* is ``i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)`` and returns 0, or a status above 0.
 
 How chunks are handed out, and why none is ever lost or run twice:
 
-- Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that nobody
-  holds yet. A thread takes ``low`` from its own seat, so that it meets the data of the phase before in its cache;
-  when that is empty it takes ``high - 1`` from another's. Taking is one compare-and-exchange of the word.
+- Every thread has a *seat*, one 64-bit word ``low | high << 32``: the chunks [low, high) of the phase that no
+  thread has taken yet. A thread takes ``low`` from its own seat, so that the data of the phase before is in its cache;
+  when its seat is empty, it takes ``high - 1`` from another seat. Taking is one compare-and-exchange of the word.
 - The thread that took a chunk *holds* it until it has subtracted 1 from ``pending``, which counts the chunks not yet
   finished. A phase cannot end while a chunk is held. So everything about the phase (kernel, operands, n) is read after
   the chunk is taken and cannot change under the reader. If a seat's word was read long ago and has the same bits again
@@ -47,7 +47,7 @@ KERNEL = ir.FunctionType(I32, [I64, I64, POINTER, POINTER])
 
 NO_FAILURE = 2**64 - 1
 LINE = 16
-"""Words between things that different threads write: two cache lines, since processors fetch lines in pairs."""
+"""Words between two items that different threads write: two cache lines, because processors fetch lines in pairs."""
 
 TEAM = {
     "ticket": 0 * LINE,
@@ -63,14 +63,14 @@ TEAM = {
     "first": 3 * LINE + 5,
     "last": 3 * LINE + 6,
     "deadline": 3 * LINE + 7,
-    # What Python decides.
+    # Set by Python.
     "threads": 4 * LINE,
     "running": 4 * LINE + 1,
     "stop": 4 * LINE + 2,
     "spin": 4 * LINE + 3,
     "idle": 4 * LINE + 4,
     "profile": 4 * LINE + 5,
-    # One seat a thread; its scratch memory's address stands on a line that no thief writes.
+    # One seat per thread. The address of the thread's scratch memory is on a line that no other thread writes.
     "seats": 5 * LINE,
 }
 """The team's memory: the index of each 64-bit word."""
@@ -79,7 +79,10 @@ SEAT, SCRATCH = LINE, LINE // 2
 
 
 class Outcome(IntEnum):
-    """What ``run`` returns. After DONE and MORE, the word ``index`` is the next phase; after FAILED, the failed one."""
+    """Why ``run`` returned: all phases are done, the budget of cycles is spent, or a kernel returned a status.
+
+    After DONE and MORE, the word ``index`` is the next phase; after FAILED, the one that failed.
+    """
 
     DONE = 1
     MORE = 2
@@ -87,7 +90,7 @@ class Outcome(IntEnum):
 
 
 class Leave(IntEnum):
-    """What ``work`` returns."""
+    """Why ``work`` returned: ASLEEP after waiting ``idle`` cycles without a run, STOPPED because ``stop`` is set."""
 
     ASLEEP = 1
     STOPPED = 2
@@ -160,7 +163,7 @@ class _Writer:
 
     @contextmanager
     def loop(self) -> Generator[_Loop]:
-        """An endless loop; ``leave_if`` ends it, ``again_if`` starts its next iteration."""
+        """An endless loop: ``leave_if`` breaks, ``again_if`` continues."""
         head = self.function.append_basic_block("loop")
         after = self.function.append_basic_block("after")
         self.builder.branch(head)
@@ -174,7 +177,7 @@ class _Writer:
 
     def cycles(self) -> Any:
         if self.machine.arm:
-            # ARM's cycle counter is closed to programs; its steady one, of fewer ticks a second, is open.
+            # Programs may not read ARM's cycle counter. They may read its timer, which has fewer ticks per second.
             register = self.module.add_metadata(["cntvct_el0"])
             return self.intrinsic("llvm.read_volatile_register.i64", I64, [register])
         return self.intrinsic("llvm.readcyclecounter", I64, [])
@@ -189,8 +192,10 @@ class _Writer:
         self.intrinsic("SwitchToThread" if self.machine.windows else "sched_yield", I32, [])
 
     def flush_denormals(self) -> Callable[[], None]:
-        """Sets the floating-point control word of every striate thread, wherever the caller's stood: to nearest,
-        no traps, denormals read and written as zero. Returns what writes the code that puts the caller's back."""
+        """Writes code that sets the floating-point control word: round to nearest, no traps, denormals are zeros.
+
+        Returns a function that writes the code which restores the caller's control word.
+        """
         if self.machine.arm:
             before = self.intrinsic("llvm.aarch64.get.fpcr", I64, [])
             self.intrinsic("llvm.aarch64.set.fpcr", ir.VoidType(), [I64(1 << 24)])
@@ -224,7 +229,10 @@ class _Loop:
 
 
 def _write_execute(module: ir.Module) -> ir.Function:
-    """execute(team, thread, chunk): calls the current phase's kernel; a status is kept if its chunk is the lowest."""
+    """execute(team, thread, chunk): calls the kernel of the current phase.
+
+    Of several failures, that of the lowest chunk is kept.
+    """
     w = _Writer(module, "execute", ir.VoidType(), [WORDS, I64, I64])
     b = w.builder
     team, thread, chunk = w.arguments
@@ -256,7 +264,8 @@ def _write_stamp(module: ir.Module) -> ir.Function:
 def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) -> ir.Function:
     """advance(team, thread, index): ends the run, or starts phase ``index``; called when no chunk is held or left.
 
-    Phases of one chunk, and all phases of a team of one, are run right here: nobody else has to hear of them."""
+    A phase of one chunk, and every phase of a team of one thread, runs here: the other threads are not told.
+    """
     w = _Writer(module, "advance", ir.VoidType(), [WORDS, I64, I64])
     b = w.builder
     team, thread, start = w.arguments
@@ -320,7 +329,7 @@ def _write_advance(module: ir.Module, execute: ir.Function, stamp: ir.Function) 
 
 
 def _write_take(module: ir.Module) -> ir.Function:
-    """take(team, thread) -> chunk: one that no thread holds, first from the thread's own seat; -1 if there is none."""
+    """take(team, thread) -> chunk: takes a chunk, from the thread's own seat if possible; -1 if there are none."""
     w = _Writer(module, "take", I64, [WORDS, I64])
     b = w.builder
     team, thread = w.arguments
@@ -348,7 +357,7 @@ def _write_take(module: ir.Module) -> ir.Function:
 
 
 def _write_help(module: ir.Module, execute: ir.Function, stamp: ir.Function, advance: ir.Function) -> ir.Function:
-    """help(team, thread) -> 1 if there was a chunk to run, else 0."""
+    """help(team, thread): takes and runs one chunk, and advances after the last; returns 1, or 0 if there was none."""
     w = _Writer(module, "help", I32, [WORDS, I64])
     b = w.builder
     team, thread = w.arguments
@@ -445,7 +454,7 @@ def write(triple: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class NativeDriver:
-    """The driver in memory: the addresses of its functions; ``library`` keeps them there."""
+    """The driver in memory: the addresses of its functions, valid as long as ``library`` lives."""
 
     run: int
     work: int
@@ -453,7 +462,7 @@ class NativeDriver:
     library: object
 
     def words(self, threads: int) -> int:
-        """64-bit words of memory that a team of this many threads needs."""
+        """The size of the memory of a team, in 64-bit words."""
         return TEAM["seats"] + threads * SEAT
 
     def word(self, name: str) -> int:
@@ -470,13 +479,13 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """The driver for this computer, compiled once for all processes."""
+    """The driver for this computer; compiled once and then read from the cache."""
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
-    """The driver from its LLVM IR; tests load one that yields at every step."""
+    """The driver compiled from LLVM IR; the tests load one that yields the core at every step."""
     return _driver(jit.Library([jit.compile_object(text, target.host())], _SYMBOLS))
 
 

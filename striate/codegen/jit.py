@@ -9,13 +9,13 @@ scheduling and register allocation do the rest (eight times faster to compile th
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import functools
 import itertools
 import logging
 import os
 import re
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,9 +27,9 @@ import llvmlite.binding as llvm
 from striate import settings
 from striate.codegen import cache, idle, workers
 from striate.codegen import target as targets
-from striate.codegen.target import Target
+from striate.codegen.target import Target, llvm_lock
 from striate.errors import EngineError, GraphError
-from striate.locks import Lock, Order
+from striate.locks import Lock
 
 _log = logging.getLogger("striate")
 _HELP = "  help: STRIATE_ENGINE=reference runs everything in NumPy, slowly"
@@ -51,29 +51,34 @@ def _initialize_all() -> None:
 
 @functools.cache
 def _machine(target: Target) -> llvm.TargetMachine:
-    """LLVM's description of ``target``.
+    """LLVM's target machine.
 
-    Position-independent code of the small model reaches constants relative to the program counter: JITLink lays one
-    object's sections side by side and makes stubs for far calls, so that nothing is out of reach.
+    Position-independent code in the small code model addresses constants relative to the program counter. They are in
+    reach, because JITLink places the sections of an object side by side and makes stubs for far calls.
     """
-    _initialize_native()
-    if target.triple.split("-")[0] != llvm.get_process_triple().split("-")[0]:
-        _initialize_all()
     triple = target.triple + ("-elf" if os.name == "nt" else "")
-    return llvm.Target.from_triple(triple).create_target_machine(
-        cpu=target.cpu, features=target.machine_features, opt=3, reloc="pic", codemodel="small"
-    )
+    with llvm_lock:
+        _initialize_native()
+        if target.triple.split("-")[0] != targets.native_triple().split("-")[0]:
+            _initialize_all()
+        return llvm.Target.from_triple(triple).create_target_machine(
+            cpu=target.cpu, features=target.machine_features, opt=3, reloc="pic", codemodel="small"
+        )
 
 
 def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
-    """The verified module; raises ``GraphError``, which names the functions, for invalid text."""
+    """The parsed and verified module; raises ``GraphError``, which names the functions, for invalid IR."""
     machine = _machine(target)
     layout = str(machine.target_data)
     # llvmlite prints an empty layout; the right one must be there while parsing, as alignments follow from it.
     text = ir_text.replace('target datalayout = ""', f'target datalayout = "{layout}"', 1)
     try:
         module = llvm.parse_assembly(text)
-        module.verify()
+        try:
+            module.verify()
+        except RuntimeError:
+            module.close()
+            raise
     except RuntimeError as error:
         names = re.findall(r'^define[^@\n]*@("[^"]+"|[^"(\s]+)', ir_text, re.MULTILINE)
         raise GraphError(f"LLVM refuses the code of kernel {', '.join(names) or '(none defined)'}: {error}") from error
@@ -89,7 +94,7 @@ def _parse(ir_text: str, target: Target, passes: bool) -> llvm.ModuleRef:
 
 
 def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """Memory to registers, equal values merged, dead code dropped: for functions written with local variables."""
+    """Moves variables to registers, merges equal values, drops dead code: for functions with local variables."""
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(machine, options)
     manager = llvm.create_new_module_pass_manager()
@@ -99,64 +104,111 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     manager.run(module, builder)
 
 
-_llvm = Lock(Order.LLVM)
-"""Held around every use of LLVM and across forks, so that no child finds a lock inside LLVM taken."""
-
-
 def compile_object(ir_text: str, target: Target, passes: bool = False) -> bytes:
-    """A relocatable object file without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
-    with _llvm:
-        return _machine(target).emit_object(_parse(ir_text, target, passes))
+    """A relocatable object file, without addresses of this process; raises ``GraphError`` for IR that LLVM refuses."""
+    with llvm_lock, _parse(ir_text, target, passes) as module:
+        return _machine(target).emit_object(module)
 
 
 def disassembly(ir_text: str, target: Target, passes: bool = False) -> str:
-    """The assembly text of what ``compile_object`` emits, for reading and for tests."""
-    with _llvm:
-        return _machine(target).emit_assembly(_parse(ir_text, target, passes))
+    """The code that ``compile_object`` emits, as assembly text, for reading and for tests."""
+    with llvm_lock, _parse(ir_text, target, passes) as module:
+        return _machine(target).emit_assembly(module)
 
 
 @functools.cache
 def assert_executable() -> None:
-    """Raises ``EngineError`` where the system forbids memory that is executable."""
-    _initialize_native()
+    """Raises ``EngineError`` if the system forbids executable memory."""
     try:
-        llvm.check_jit_execution()
+        with llvm_lock:
+            _initialize_native()
+            llvm.check_jit_execution()
     except OSError as error:
         raise EngineError(f"this system forbids compiled kernels: {error}\n{_HELP}") from error
 
 
 @dataclass(eq=False)
 class _Engine:
-    """One of LLVM's loaders; it is freed together with the last library that it loaded."""
+    """One LLVM loader; it is closed after the last library that it loaded."""
 
     native: llvm.LLJIT
     links: int = 0
+    in_use: int = 0  # by libraries in memory, and by those that are being loaded
+
+
+@dataclass(eq=False)
+class _Code:
+    """The code of one library in memory, until ``_unload_unused`` removes it."""
+
+    engine: _Engine
+    tracker: llvm.ResourceTracker
 
 
 LIBRARIES_OF_A_LOADER = 64
-"""Libraries that one loader loads: it keeps some 9 kB of each until it is dropped itself."""
+"""Libraries per loader. A loader keeps about 9 kB for each library, even an unloaded one, until it is closed."""
 
+# All of this changes only with LLVM locked. The lock is reentrant: a garbage collection or a signal handler may load
+# code in the middle of these functions.
 _engines: list[_Engine] = []  # the current loader, if there is one
+_codes: list[_Code] = []  # all code in memory
+_numbers = itertools.count(1)
 
 
-def _engine() -> _Engine:
-    """The loader for the next library; call it with LLVM locked."""
+def _use_engine() -> _Engine:
+    """The loader for the next library, in use."""
     assert_executable()
-    if not _engines or _engines[0].links == LIBRARIES_OF_A_LOADER:
+    if not _engines or _engines[0].links >= LIBRARIES_OF_A_LOADER:
         try:
             native = llvm.create_lljit_compiler(_machine(targets.host()), use_jit_link=True, suppress_errors=True)
         except RuntimeError as error:
             raise EngineError(f"LLVM cannot start its loader here: {error}\n{_HELP}") from error
-        _engines[:] = [_Engine(native)]
-    _engines[0].links += 1
-    return _engines[0]
+        full, _engines[:] = list(_engines), [_Engine(native)]
+        for old in full:
+            _close_if_unused(old)
+    engine = _engines[0]
+    engine.links += 1
+    engine.in_use += 1
+    return engine
+
+
+def _leave_engine(engine: _Engine) -> None:
+    engine.in_use -= 1
+    _close_if_unused(engine)
+
+
+def _close_if_unused(engine: _Engine) -> None:
+    if not engine.in_use and engine not in _engines:
+        engine.native.close()
+
+
+(_ONLY_IN_A_LIST,) = [sys.getrefcount(one) for one in [object()]]
+"""What ``sys.getrefcount`` says in such a loop of an object that nothing but the list refers to."""
+
+
+def _unload_unused() -> None:
+    """Removes the code that nothing but ``_codes`` refers to.
+
+    Each request for code begins with this, so that no more unused code is in memory than was dropped since the last
+    one. A finalizer would come too early: weak references still return an object while its ``__del__`` runs, and
+    another thread would be given code that is being removed. And the garbage collector finalizes objects that a
+    ``__del__`` of their cycle may still use or revive. It would also wait for LLVM, in a thread that only drops a
+    model. The count of references is exact: whoever may run the code refers to it, and nobody can begin to when only
+    this list does.
+    """
+    with llvm_lock:
+        # Held in a second list, the codes are not unused for a request in the middle of this one.
+        unused = [code for code in _codes if sys.getrefcount(code) == _ONLY_IN_A_LIST]
+        for code in unused:
+            _codes.remove(code)
+            code.tracker.close()
+            _leave_engine(code.engine)
 
 
 class Library:
-    """Object files in executable memory, for as long as there are references to the library.
+    """Object files in executable memory; they stay there at least as long as the library is referenced.
 
-    Each library is a name space of its own: symbols of two libraries never clash. Raises ``EngineError`` if the objects
-    cannot be loaded or do not define all of ``symbols``.
+    Each library has its own namespace, so the symbols of two libraries never clash. Raises ``EngineError`` if the
+    objects cannot be loaded or do not define all of ``symbols``.
     """
 
     def __init__(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
@@ -165,43 +217,31 @@ class Library:
             builder.add_object_img(data)
         for symbol in symbols:
             builder.export_symbol(symbol)
-        self._code: tuple[_Engine, llvm.ResourceTracker] | None = None
-        with _llvm:
-            engine = _engine()
+        with llvm_lock:
+            _unload_unused()
+            engine = _use_engine()
             try:
-                tracker = builder.link(engine.native, f"striate{engine.links}")
-            except RuntimeError as error:
+                tracker = builder.link(engine.native, f"striate{next(_numbers)}")
+                self._code = _Code(engine, tracker)
+                _codes.append(self._code)
+            except BaseException as error:
+                _leave_engine(engine)
+                if not isinstance(error, RuntimeError):
+                    raise
                 names = ", ".join(symbols)
                 raise EngineError(f"compiled code cannot be loaded ({names}): {error}\n{_HELP}") from error
-            self._code = engine, tracker
         self._addresses: dict[str, int] = {symbol: tracker[symbol] for symbol in symbols}
-        _libraries.add(self)
-
-    def __del__(self) -> None:
-        with _llvm:
-            self._code = None  # the last reference: LLVM unloads the code
 
     def address(self, symbol: str) -> int:
-        """The address of one of the symbols that were asked for, valid while the library lives."""
+        """The address of one of ``symbols``, valid while the library lives."""
         return self._addresses[symbol]
 
 
-_libraries: weakref.WeakSet[Library] = weakref.WeakSet()
-
-
-def _keep_loaded() -> None:
-    """Keeps all code for ever: a thread may still run in it while the interpreter ends."""
-    for library in list(_libraries):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
-
-
-atexit.register(_keep_loaded)
-
-
 def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Sequence[str]) -> Library:
-    """A library with the ``symbols`` that ``write()`` defines, compiled once for all processes.
+    """The library compiled from the IR that ``write()`` returns, or read from the cache on disk.
 
-    ``key`` says what the text depends on besides striate's source. Raises as compiling and loading do.
+    ``key`` names everything that the IR depends on besides striate's source. Raises what ``compile_object`` and
+    ``Library`` raise.
     """
     store = cache.current()
     name = cache.entry_name(key, target.key)
@@ -222,7 +262,7 @@ def load_kept(key: str, write: Callable[[], str], target: Target, symbols: Seque
 
 
 def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
-    """The native function at ``address`` as a callable that releases the GIL; the caller keeps its library.
+    """The native function at ``address`` as a callable that releases the GIL; the caller keeps the library alive.
 
     ``result`` (or None) and ``arguments`` are ctypes types: ``function(a, c_int32, c_void_p, c_int64)``.
     """
@@ -232,8 +272,9 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 class KernelSource(Protocol):
     """What a kernel is compiled from.
 
-    ``key`` says in canonical text everything that the code depends on but the target and striate's own source;
-    ``symbol`` names the function and holds a hash of the key; ``ir()`` writes the code, only where nothing is cached.
+    ``key`` is canonical text of everything that the code depends on, except the target and striate's source. ``symbol``
+    is the name of the function and contains a hash of the key. ``ir()`` writes the code; it is called only if the
+    kernel is not cached.
     """
 
     @property
@@ -259,9 +300,9 @@ class Loaded:
 class Kernels:
     """The kernels of this process: each key is compiled, or read from the cache, and loaded once.
 
-    What one request loads is one library; it is removed from memory when the last ``Loaded`` with one of its kernels is
-    dropped. ``progress(done, all)``, where set, is called while kernels are being compiled, by the thread that asked
-    for them.
+    The kernels that one request adds form one library. It stays in memory while a ``Loaded`` contains one of them; the
+    next request after that unloads it. While kernels are compiled, the requesting thread calls ``progress(done, all)``,
+    if it is set.
     """
 
     def __init__(self) -> None:
@@ -274,13 +315,14 @@ class Kernels:
     def get(self, sources: Iterable[KernelSource], target: Target | None = None) -> Loaded:
         """The kernels of all sources, loaded.
 
-        Raises ``GraphError`` for code that LLVM refuses, ``EngineError`` where it cannot be loaded or where this
-        computer cannot run code for the target.
+        Raises ``GraphError`` for code that LLVM refuses, and ``EngineError`` if it cannot be loaded or this computer
+        cannot run code for the target.
         """
         chosen = target or targets.current()
         targets.assert_runs_here(chosen)
         requested = {source.key: source for source in sources}
         with self._lock:
+            _unload_unused()
             found: dict[str, Library] = {}  # holds every library from now on
             for key in requested:
                 library = self._libraries.get((chosen, key))
@@ -316,7 +358,7 @@ class Kernels:
     def _compile(
         self, fresh: Sequence[KernelSource], chosen: Target, keep: Callable[[str, bytes], None]
     ) -> list[bytes]:
-        """The objects of those sources, in workers where there are many; each is kept as soon as it is made."""
+        """Compiles the sources, in worker processes if there are many; ``keep`` gets each object when it is ready."""
         if not fresh:
             return []
         start, done = time.perf_counter(), itertools.count(1)

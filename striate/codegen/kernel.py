@@ -5,8 +5,8 @@ Every kernel has one signature,
     i32 kernel(i64 chunk, i64 n, ptr operands, ptr scratch)
 
 ``chunk`` says which part of the work to do, ``n`` is the run-time batch size, ``operands`` an array of pointers and
-``scratch`` memory of the calling thread. Vectors always have ``LANES`` = 16 elements whatever the processor; LLVM
-splits them into registers. Index arithmetic on Python integers folds at once, so that constant shapes cost nothing.
+``scratch`` the memory of the calling thread. Vectors have ``LANES`` = 16 elements on every processor; LLVM splits them
+into registers. Index arithmetic on Python ints is done in Python, so constant shapes cost no instructions.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ Index = Any  # a Python int, or an i64 value of LLVM
 
 
 class Vector:
-    """16 lanes of one dtype in registers: what LLVM holds as a value of vector type (a name for readers, no object)."""
+    """An LLVM value of vector type: 16 lanes of one dtype in registers. A name for annotations, without instances."""
 
 
 class Condition:
-    """A truth value in a kernel, one bit or one a lane (a name for readers, no object)."""
+    """An LLVM truth value: one bit, or one bit per lane. A name for annotations, without instances."""
 
 
 class Pointer:
-    """An address in a kernel: what LLVM holds as a value of pointer type (a name for readers, no object)."""
+    """An LLVM value of pointer type: an address. A name for annotations, without instances."""
 
 
 class _BFloat16(ir.Type):  # pyright: ignore[reportUntypedBaseClass]
-    """LLVM's ``bfloat``, which llvmlite has no name for."""
+    """LLVM's type ``bfloat``, which llvmlite does not provide."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -70,22 +70,22 @@ _BY_NAME: dict[str, Any] = {str(type): type for type in (I1, I16, *_ELEMENTS.val
 
 @functools.cache
 def vector_type(dtype: DType) -> Any:
-    """LLVM's type of ``LANES`` elements in registers."""
+    """The LLVM type of ``LANES`` elements in registers; bfloat16 is float32 there."""
     return ir.VectorType(_ELEMENTS[dtype.computed], LANES)
 
 
 @functools.cache
 def _stored_type(dtype: DType) -> Any:
-    """LLVM's type of ``LANES`` elements in memory."""
+    """The LLVM type of ``LANES`` elements in memory."""
     return ir.VectorType(_ELEMENTS[dtype], LANES)
 
 
 def _alignment(dtype: DType, align: int) -> int:
-    """An alignment that was promised for vectors of float32, or that of one element."""
+    """The alignment in bytes: ``align``, but at most that of a full vector; 0 means that of one element."""
     return min(align, LANES * dtype.numpy.itemsize) or dtype.numpy.itemsize
 
 
-# Types and constants belong to no module and print themselves once, so all kernels share them.
+# Types and constants do not belong to a module, and cache their own text. So all kernels share them.
 
 
 @functools.lru_cache(4096)
@@ -100,21 +100,21 @@ def _lane_number(number: int) -> Any:
 
 @functools.cache
 def _splat_parts(element: str) -> tuple[Any, Any]:
-    """An undefined vector of an element type (by name), and the lanes that repeat its first one."""
+    """For an element type, by name: an undefined vector, and the shuffle that copies lane 0 into every lane."""
     type = ir.VectorType(_BY_NAME[element], LANES)
     return ir.Constant(type, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
 
 
 @functools.lru_cache(1024)
 def _number(dtype: DType, text: str) -> Any:
-    """The number of that text (which tells 0 from -0) in every lane."""
+    """A constant vector with the number that ``text`` spells in every lane. As text, 0 and -0 are different keys."""
     value = float(text) if dtype.computed.is_float else int(text)
     return ir.Constant(vector_type(dtype), [ir.Constant(_ELEMENTS[dtype.computed], value)] * LANES)
 
 
 @dataclass
 class Loop:
-    """A loop being written: its index, and the values that it carries from one pass to the next."""
+    """A loop while it is written: its index, and the values that it carries from one iteration to the next."""
 
     index: Index
     carry: list[Any]
@@ -122,7 +122,7 @@ class Loop:
 
 
 class Kernel:
-    """Builds one kernel; the methods mirror what the machine can do."""
+    """Builds one kernel. Each method writes the instructions of one operation and returns its value."""
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
         self.module = ir.Module(name=symbol)
@@ -144,7 +144,7 @@ class Kernel:
     # -- operands and memory ------------------------------------------------------------------------------------
 
     def operand(self, number: int) -> Any:
-        """The pointer to operand ``number``; loaded once, at the entry."""
+        """The pointer to operand ``number``; it is loaded once, at the entry of the function."""
         if number not in self._pointers:
             with self.at_entry():
                 slot = self.builder.gep(self._operands, [I64(number)], source_etype=POINTER)
@@ -153,7 +153,7 @@ class Kernel:
 
     @contextmanager
     def at_entry(self) -> Generator[None]:
-        """Instructions made inside go to the start of the function."""
+        """Instructions written in this block go to the entry of the function."""
         current = self.builder.block
         if self._entry.is_terminated:
             self.builder.position_before(self._entry.terminator)
@@ -163,7 +163,7 @@ class Kernel:
         self.builder.position_at_end(current)
 
     def local(self, type: Any, name: str = "") -> Any:
-        """A variable on the stack, for accumulators that outlive loops; 64-byte aligned."""
+        """A 64-byte aligned variable on the stack, for accumulators that live longer than a loop."""
         with self.at_entry():
             slot = self.builder.alloca(type, name=name)
             slot.align = 64
@@ -176,25 +176,28 @@ class Kernel:
         return self.builder.gep(pointer, [self.as_index(elements)], source_etype=_ELEMENTS[dtype])
 
     def load(self, pointer: Any, dtype: DType, align: int = 0) -> Any:
-        """A vector from memory; bfloat16 is widened."""
+        """Loads a vector; bfloat16 is widened to float32."""
         return self._widened(self.builder.load(pointer, align=_alignment(dtype, align), typ=_stored_type(dtype)))
 
     def store(self, vector: Any, pointer: Any, dtype: DType, align: int = 0) -> None:
-        """A vector to memory; to bfloat16 it is rounded."""
+        """Stores a vector; for bfloat16, it is rounded."""
         self.builder.store(self._as_stored(vector, dtype), pointer, align=_alignment(dtype, align))
 
     def stream(self, vector: Any, pointer: Any, dtype: DType) -> None:
-        """A vector to memory past the caches, which need not read the line first; 64 aligned bytes or more at once."""
+        """Stores a vector past the caches, so that the line need not be read first.
+
+        ``pointer`` is 64-byte aligned, and the vector has 64 bytes or more.
+        """
         stored = self.builder.store(self._as_stored(vector, dtype), pointer, align=64)
         stored.set_metadata("nontemporal", self.module.add_metadata([I32(1)]))
         self._streams = True
 
     def load_scalar(self, pointer: Any, dtype: DType) -> Any:
-        """One element from memory."""
+        """Loads one element; bfloat16 is widened to float32."""
         return self._widened(self.builder.load(pointer, align=dtype.numpy.itemsize, typ=_ELEMENTS[dtype]))
 
     def rounded(self, x: Any) -> Any:
-        """The nearest bfloat16 of every lane, ties to even, NaN kept; stores of the result need not round again."""
+        """Every lane rounded to the nearest bfloat16, ties to even, NaN kept; a store does not round again."""
         narrow = self.builder.fptrunc(x, _stored_type(DType.bfloat16))
         wide = self._widened(narrow)
         self._narrowed[id(wide)] = (wide, narrow)
@@ -213,11 +216,11 @@ class Kernel:
         return known[1] if known else self.builder.fptrunc(vector, _stored_type(dtype))
 
     def load_pairs(self, pointer: Any) -> Any:
-        """16 pairs of bfloat16 from 64 aligned bytes, for ``dot``."""
+        """Loads 16 pairs of bfloat16 from 64 aligned bytes, for ``dot``."""
         return self.builder.load(pointer, align=64, typ=_PAIRS)
 
     def broadcast_pair(self, pointer: Any) -> Any:
-        """One pair of bfloat16 from memory in every lane, for ``dot``, which then reads it from memory itself."""
+        """Loads one pair of bfloat16 into every lane, for ``dot``; its instruction then reads memory directly."""
         pair = self.builder.load(pointer, align=2, typ=I32)
         return self.builder.bitcast(self.splat(pair), _PAIRS)
 
@@ -228,11 +231,14 @@ class Kernel:
         return self.builder.call(function, [c, b, a])  # the second factor is the one that may come from memory
 
     def load_halves(self, pointer: Any) -> Any:
-        """16 bfloat16 as they lie in memory, for ``store_halves``."""
+        """Loads 16 bfloat16 as their bits, for ``store_halves``."""
         return self.builder.load(pointer, align=2, typ=ir.VectorType(I16, LANES))
 
     def store_halves(self, first: Any, second: Any, pointer: Any) -> None:
-        """The lanes of two vectors from ``load_halves`` (None: zeros) as pairs, to 64 aligned bytes."""
+        """Interleaves two vectors from ``load_halves`` and stores the 16 pairs to 64 aligned bytes.
+
+        If ``second`` is None, the second element of each pair is 0.
+        """
         word = ir.VectorType(I32, LANES)
         pairs = self.builder.zext(first, word)
         if second is not None:
@@ -241,7 +247,7 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_pairs(self, first: Any, second: Any, pointer: Any) -> None:
-        """Rounds two vectors and writes their lanes to 64 aligned bytes, as 16 pairs of bfloat16."""
+        """Rounds two vectors to bfloat16, interleaves them and stores the 16 pairs to 64 aligned bytes."""
         type = vector_type(DType.float32)
         function = self._declare("llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, [type, type])
         both = self.builder.call(function, [second, first])  # the first in the lower half
@@ -251,23 +257,23 @@ class Kernel:
         self.builder.store(pairs, pointer, align=64)
 
     def store_scalar(self, scalar: Any, pointer: Any, dtype: DType | None = None) -> None:
-        """One element to memory; rounded where it is stored as bfloat16."""
+        """Stores one element; for bfloat16, it is rounded."""
         if dtype is DType.bfloat16:
             scalar = self.builder.fptrunc(scalar, _ELEMENTS[dtype])
         self.builder.store(scalar, pointer)
 
     def broadcast(self, pointer: Any, dtype: DType) -> Any:
-        """One element from memory in every lane."""
+        """Loads one element into every lane."""
         return self.splat(self.load_scalar(pointer, dtype))
 
     def splat(self, scalar: Any) -> Any:
-        """A scalar in every lane."""
+        """A vector with ``scalar`` in every lane."""
         undefined, zeros = _splat_parts(str(scalar.type))
         first = self.builder.insert_element(undefined, scalar, _lane_number(0))
         return self.builder.shuffle_vector(first, undefined, zeros)
 
     def load_masked(self, pointer: Any, dtype: DType, count: Index) -> Any:
-        """The first ``count`` lanes from memory, zero in the others; nothing past them is touched."""
+        """Loads the first ``count`` lanes; the others are 0. Memory past them is not read."""
         if isinstance(count, int) and count >= LANES:
             return self.load(pointer, dtype)
         type = _stored_type(dtype)
@@ -276,7 +282,7 @@ class Kernel:
         return self._widened(self.builder.call(function, [pointer, align, self.mask(count), ir.Constant(type, None)]))
 
     def store_masked(self, vector: Any, pointer: Any, dtype: DType, count: Index) -> None:
-        """The first ``count`` lanes to memory; nothing past them is touched."""
+        """Stores the first ``count`` lanes. Memory past them is not written."""
         if isinstance(count, int) and count >= LANES:
             self.store(vector, pointer, dtype)
             return
@@ -286,7 +292,7 @@ class Kernel:
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
-        """Lanes from memory at a distance of ``stride`` elements; lanes past ``count`` repeat the last one."""
+        """Loads lane i from element i · ``stride``; lanes from ``count`` on repeat lane ``count`` − 1."""
         vector = ir.Constant(vector_type(dtype), ir.Undefined)
         for lane in range(LANES):
             if isinstance(count, int):
@@ -305,14 +311,14 @@ class Kernel:
         return self.builder.icmp_signed("<", lanes, self.splat(count))
 
     def lane_is(self, number: Index) -> Any:
-        """True only in the lane with that number (in no lane if there is none)."""
+        """True in lane ``number`` and false in the others; false in all lanes if there is no such lane."""
         lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
         return self.builder.icmp_signed("==", lanes, self.splat(self.as_index(number)))
 
     # -- index arithmetic ---------------------------------------------------------------------------------------
 
     def as_index(self, value: Index) -> Any:
-        """An i64 value of LLVM."""
+        """The index as an LLVM value of type i64."""
         return _index(value) if isinstance(value, int) else value
 
     def iadd(self, *terms: Index) -> Index:
@@ -369,13 +375,13 @@ class Kernel:
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
     def compare(self, a: Index, sign: str, b: Index) -> Any:
-        """A truth value: a bool of Python where both sides are known."""
+        """The signed comparison a ``sign`` b: a Python bool if both are Python ints, else an LLVM truth value."""
         if isinstance(a, int) and isinstance(b, int):
             return {"<": a < b, ">=": a >= b, "==": a == b, "!=": a != b, ">": a > b, "<=": a <= b}[sign]
         return self.builder.icmp_signed(sign, self.as_index(a), self.as_index(b))
 
     def both(self, a: Any, b: Any) -> Any:
-        """a and b."""
+        """a and b; folded where one is a Python bool."""
         if isinstance(a, bool):
             return b if a else False
         if isinstance(b, bool):
@@ -383,7 +389,7 @@ class Kernel:
         return self.builder.and_(a, b)
 
     def either(self, a: Any, b: Any) -> Any:
-        """a or b."""
+        """a or b; folded where one is a Python bool."""
         if isinstance(a, bool):
             return True if a else b
         if isinstance(b, bool):
@@ -400,7 +406,7 @@ class Kernel:
     def loop(self, start: Index, stop: Index, step: int = 1, carry: Sequence[Any] = ()) -> Generator[Loop]:
         """``for index in range(start, stop, step)``; assign ``loop.carry`` inside, read ``loop.result`` after.
 
-        A single iteration is written without a loop, and an empty range without code.
+        If the range is known, a single iteration is written without a loop.
         """
         known = isinstance(start, int) and isinstance(stop, int)
         if known and len(range(start, stop, step)) == 1:
@@ -440,7 +446,7 @@ class Kernel:
 
     @contextmanager
     def when(self, condition: Any) -> Generator[None]:
-        """Runs the block where the condition holds; known conditions leave no branch."""
+        """Runs the block if the condition holds. A Python bool costs no branch: False leaves only dead code."""
         if isinstance(condition, bool):
             if condition:
                 yield
@@ -466,11 +472,11 @@ class Kernel:
     # -- vectors ------------------------------------------------------------------------------------------------
 
     def constant(self, number: float, dtype: DType) -> Any:
-        """A number in every lane."""
+        """A vector with ``number`` in every lane."""
         return _number(dtype, repr(float(number) if dtype.computed.is_float else int(number)))
 
     def constant_like(self, x: Any, number: float) -> Any:
-        """A number in every lane of a vector like ``x`` (or a scalar like it)."""
+        """``number`` in the type of ``x``, a vector (in every lane) or a scalar."""
         if isinstance(x.type, ir.VectorType):
             integral = isinstance(x.type.element, ir.IntType)
             return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
@@ -539,12 +545,12 @@ class Kernel:
         return vector_math.cos_pi(self.builder, a)
 
     def max(self, a: Any, b: Any) -> Any:
-        """The larger; NaN where either is."""
+        """max(a, b); NaN where either is NaN."""
         larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
 
     def min(self, a: Any, b: Any) -> Any:
-        """The smaller; NaN where either is."""
+        """min(a, b); NaN where either is NaN."""
         smaller = self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
@@ -569,40 +575,38 @@ class Kernel:
         return self.builder.fcmp_unordered("uno", a, a)
 
     def choose(self, condition: Any, a: Any, b: Any) -> Any:
-        """The vector a where one condition for all lanes holds, else b; a condition that is known costs nothing."""
+        """a if the condition holds, else b: one condition for all lanes. A Python bool costs no instruction."""
         if isinstance(condition, bool):
             return a if condition else b
         return self.builder.select(condition, a, b)
 
     def select(self, condition: Any, a: Any, b: Any) -> Any:
-        """a where the condition holds, else b."""
+        """a in the lanes where the condition holds, b in the others."""
         return self.builder.select(condition, a, b)
 
     def convert(self, x: Any, dtype: DType) -> Any:
-        """``x`` in another element type; integers are taken as they are stored (u8 without sign)."""
-        wanted = (
-            ir.VectorType(_ELEMENTS[dtype], x.type.count) if isinstance(x.type, ir.VectorType) else _ELEMENTS[dtype]
-        )
-        have = x.type.element if isinstance(x.type, ir.VectorType) else x.type
-        to = _ELEMENTS[dtype]
-        if have == to:
+        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed."""
+        source = x.type.element if isinstance(x.type, ir.VectorType) else x.type
+        target = _ELEMENTS[dtype]
+        type = ir.VectorType(target, x.type.count) if isinstance(x.type, ir.VectorType) else target
+        if source == target:
             return x
-        if isinstance(have, ir.IntType) and isinstance(to, ir.IntType):
-            if have.width > to.width:
-                return self.builder.trunc(x, wanted)
-            return self.builder.zext(x, wanted) if have.width == 8 else self.builder.sext(x, wanted)
-        if isinstance(have, ir.IntType):
-            return self.builder.uitofp(x, wanted) if have.width == 8 else self.builder.sitofp(x, wanted)
-        if isinstance(to, ir.IntType):
-            return self.builder.fptoui(x, wanted) if to.width == 8 else self.builder.fptosi(x, wanted)
-        return self.builder.fpext(x, wanted) if isinstance(to, ir.DoubleType) else self.builder.fptrunc(x, wanted)
+        if isinstance(source, ir.IntType) and isinstance(target, ir.IntType):
+            if source.width > target.width:
+                return self.builder.trunc(x, type)
+            return self.builder.zext(x, type) if source.width == 8 else self.builder.sext(x, type)
+        if isinstance(source, ir.IntType):
+            return self.builder.uitofp(x, type) if source.width == 8 else self.builder.sitofp(x, type)
+        if isinstance(target, ir.IntType):
+            return self.builder.fptoui(x, type) if target.width == 8 else self.builder.fptosi(x, type)
+        return self.builder.fpext(x, type) if isinstance(target, ir.DoubleType) else self.builder.fptrunc(x, type)
 
     def add_lanes(self, x: Any) -> Any:
-        """The sum of all lanes, as a scalar, in a fixed tree."""
+        """The sum of all lanes as a scalar, always added in the same tree."""
         return self.fold_lanes(x, self.add)
 
     def tree(self, combine: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
-        """All values combined in a balanced tree: little rounding, much independent work."""
+        """All values combined in a balanced tree: small rounding error, many independent instructions."""
         level = list(values)
         while len(level) > 1:
             pairs = [combine(a, b) for a, b in zip(level[::2], level[1::2], strict=False)]
@@ -610,11 +614,11 @@ class Kernel:
         return level[0]
 
     def fold_lanes(self, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
-        """All lanes combined in a fixed tree, as a scalar."""
+        """All lanes combined into a scalar, always in the same tree."""
         return self.fold_lanes_together([x], lambda a, b: [combine(a[0], b[0])])[0]
 
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:
-        """As ``fold_lanes``, for several vectors whose lanes are combined together."""
+        """``fold_lanes`` for several vectors at once: ``combine`` takes and returns one value of each."""
         folded, width = list(xs), LANES
         undefined = ir.Constant(folded[0].type, ir.Undefined)
         while width > 1:
@@ -628,7 +632,7 @@ class Kernel:
         return self.builder.extract_element(x, _lane_number(number))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
-        """Prefetches the cache line at ``pointer``, exclusively if it will be written."""
+        """Prefetches the cache line at ``pointer``; with ``write``, for writing to it."""
         function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
         self.builder.call(function, [pointer, I32(int(write)), I32(3), I32(1)])
 
@@ -653,7 +657,7 @@ def _integral(type: Any) -> bool:
 
 
 def _suffix(type: Any) -> str:
-    """The name of a type in the names of LLVM's intrinsics: v16f32, f64."""
+    """How the names of LLVM's intrinsics spell a type: v16f32, f64."""
     if isinstance(type, ir.VectorType):
         return f"v{type.count}{_suffix(type.element)}"
     if isinstance(type, ir.IntType):

@@ -1,22 +1,22 @@
-"""What lowering produces: kernels by specification, buffers, and the phases that join them.
+"""What lowering produces: specifications of kernels, buffers, and the launches that connect them.
 
-A kernel's specification is a frozen dataclass that says everything its code depends on; its ``repr`` is the key under
-which the compiled kernel is kept. So equal layers share one kernel, and no code is written to find it in the cache.
+The specification of a kernel is a frozen dataclass with everything that its code depends on. Its ``repr`` is the key of
+the compiled kernel in the cache. So equal layers share one kernel, and a kernel is found without writing its code.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from striate.codegen.kernel import Kernel
+from striate.locks import cached_property
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """Base of kernel specifications (abstract): fields, and ``write`` which writes the code."""
+    """Base of the specifications of kernels (abstract). A subclass has fields, and ``write`` writes its code."""
 
     @property
     def key(self) -> str:
@@ -25,10 +25,10 @@ class KernelSpec:
 
     @property
     def symbol(self) -> str:
-        """Name of the native function: the kind of kernel and a hash of its key."""
+        """The name of the native function: the class of the specification and a hash of the key."""
         return self._names[1]
 
-    @functools.cached_property
+    @cached_property
     def _names(self) -> tuple[str, str]:
         key = repr(self)
         return key, f"{type(self).__name__}_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
@@ -40,13 +40,13 @@ class KernelSpec:
         return k.finish()
 
     def write(self, k: Kernel) -> None:
-        """Writes the body."""
+        """Writes the body of the function."""
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Scratch memory of a program: ``fixed`` bytes, and ``per_group`` bytes for each ``group`` samples."""
+    """Scratch memory: ``fixed`` bytes, and ``per_group`` bytes for every ``group`` samples or part of them."""
 
     name: str
     fixed: int = 0
@@ -54,27 +54,28 @@ class Buffer:
     group: int = 1
 
     def size(self, capacity: int) -> int:
-        """Bytes at a capacity of samples."""
+        """Bytes for a batch of ``capacity`` samples."""
         return self.fixed + self.per_group * -(-capacity // self.group)
 
 
 @dataclass(frozen=True)
 class BoundArray:
-    """An array that is given when the program is made, by its name: what a state's new contents are copied to."""
+    """An array that is bound by name when the program is made: the destination of a state's new contents."""
 
     name: str
 
 
 Operand = Hashable
-"""A value of the graph, a ``Buffer`` or a ``BoundArray``: whatever the program's memory is found by."""
+"""A value of the graph, a ``Buffer`` or a ``BoundArray``. The program maps each of them to memory."""
 
 
 @dataclass
 class Launch:
-    """One kernel over its chunks, with its operands: values of the graph, buffers, and bound arrays.
+    """One phase of a program: a kernel, its operands and its chunks.
 
-    ``writes`` are the indices of the operands that it writes, if they are known. Only such a phase can be prepared, so
-    that it runs again only when its inputs have changed.
+    ``chunks`` is (per, group): ``per`` chunks if group is 0, else ``per`` for every ``group`` samples or part
+    of them. ``writes`` are the indices of the operands that the kernel writes, if they are known. Only a launch with
+    known writes can be prepared: it then runs again only when its inputs have changed.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """How fast this computer is right now: fused multiply-adds in registers, on one thread and on several.
 
-Two virtual cores may at any moment be two hyper-threads of one core, or share it with another machine. So a time means
-little without the peak at the same moment: profiles and benchmarks run this probe before and after each repetition.
+Two virtual cores may be two hyper-threads of one core, or share a core with another machine, and this changes from
+moment to moment. So a time means little without the peak at that time: profiles and benchmarks run this probe before
+and after each repetition.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from dataclasses import dataclass
 from striate.codegen import jit, target
 
 CLEAN = 1.6
-"""A pair of threads below this multiple of one thread does not have two cores."""
+"""Two threads that reach less than this multiple of one thread do not have two cores."""
 
 ACCUMULATORS = 12
-"""Independent chains: 2 units of 4 cycles latency need 8; 12 and two factors fit into 16 registers."""
+"""Independent chains of multiply-adds. Two units with a latency of 4 cycles need 8; 12 chains and two constants fit
+into 16 registers."""
 
 UNROLLED = 4
 
 
 def kernel_text(lanes: int) -> str:
-    """LLVM IR of ``void probe(i64 turns, ptr sink)``: every turn is UNROLLED · ACCUMULATORS fused multiply-adds.
+    """LLVM IR of ``void probe(i64 turns, ptr sink)``: each turn runs UNROLLED · ACCUMULATORS multiply-adds.
 
     acc ← acc · 0.5 + 1 tends to 2, so nothing overflows or becomes denormal however long it runs.
     """
@@ -84,9 +86,9 @@ class Reading:
 
     @property
     def clean(self) -> bool:
-        """Whether the threads had a core each: a pair at 1.6 times one, more threads in proportion.
+        """Whether each thread had its own core: two threads reach 1.6 times the rate of one, more in proportion.
 
-        One thread, which is measured twice, should find the same twice.
+        A single thread is measured twice, and the two rates must agree to about 20 %.
         """
         if self.threads == 1:
             return 0.8 <= self.ratio <= 1.25
@@ -94,9 +96,9 @@ class Reading:
 
 
 class Probe:
-    """The compiled probe; calling it takes two readings of about ``seconds`` each.
+    """The compiled probe. A call measures one thread and then all threads, for about ``seconds`` each.
 
-    ctypes releases the GIL, so Python's threads run truly side by side.
+    ctypes releases the GIL, so the threads run in parallel.
     """
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:
@@ -108,7 +110,7 @@ class Probe:
         self._native = jit.function(self._library.address("probe"), None, ctypes.c_int64, ctypes.c_void_p)
         self._sinks = [ctypes.create_string_buffer(ACCUMULATORS * here.lanes * 4) for _ in range(threads)]
         self._turns = 10_000
-        self._work(1)  # the first call pays for the clock's rise and for touching memory
+        self._work(1)  # warm-up: the clock rate rises and memory is touched
         rate = self._turns / max(self._work(1), 1e-6)
         self._turns = max(1, int(rate * seconds))
 

@@ -39,7 +39,10 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """The region of one-pixel images with the sample as its row: what depended on n now depends on h."""
+    """A region over one-pixel images rewritten so that samples are its rows: strides of n become strides of h.
+
+    A tile then covers several samples. The image has one pixel, so h was always 0.
+    """
 
     def turn(item: Any) -> Any:
         if isinstance(item, Load | Store):

@@ -14,6 +14,11 @@ import llvmlite.binding as llvm
 
 from striate import settings
 from striate.errors import EngineError, unknown_option
+from striate.locks import Lock, Order
+
+llvm_lock = Lock(Order.LLVM)
+"""Held around every call of llvmlite, which has a lock of its own: a child that was forked while another thread held
+that one would wait for it for ever. What llvmlite frees in destructors is closed explicitly for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +114,23 @@ def _is_arm(triple: str) -> bool:
     return triple.startswith(("aarch64", "arm64"))
 
 
+def native_triple() -> str:
+    """LLVM's name of the architecture and the system that this process runs on."""
+    with llvm_lock:
+        return llvm.get_process_triple()
+
+
+def _processor() -> tuple[str, llvm.FeatureMap]:
+    """LLVM's name of this computer's processor, and which features it grants."""
+    with llvm_lock:
+        return llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+
+
 @functools.cache
 def host() -> Target:
     """This computer's processor; one that is not in the table gets the sizes of its generic level."""
-    triple = llvm.get_process_triple()
-    cpu = llvm.get_host_cpu_name()
-    features = llvm.get_host_cpu_features()
+    triple = native_triple()
+    cpu, features = _processor()
     if _is_arm(triple):
         lanes, registers, l1, l2 = _ARM.get(cpu, _ARM["generic"])
     else:
@@ -129,11 +145,11 @@ def host() -> Target:
 def named(cpu: str) -> Target:
     """A processor by its name in LLVM; raises ``OptionError`` for one that is not in the table.
 
-    Of another architecture than this computer's it can be compiled for and disassembled, not run.
+    Code for another architecture than this computer's can be compiled and disassembled, but not run.
     """
     if cpu not in _X86 and cpu not in _ARM:
         raise unknown_option("target", cpu, ["host", *_X86, *_ARM])
-    native = llvm.get_process_triple()
+    native = native_triple()
     if cpu in _X86:
         triple = "x86_64-unknown-linux-gnu" if _is_arm(native) else native
         return Target(cpu, "", *_X86[cpu], triple)
@@ -158,7 +174,7 @@ def assert_runs_here(target: Target) -> None:
     here = host()
     missing: list[str] = []
     if _is_arm(target.triple) == _is_arm(here.triple) and not _is_arm(here.triple):
-        features = llvm.get_host_cpu_features()
+        _, features = _processor()
         needs = _X86_NEEDS[target.lanes] + (("avx512bf16",) if target.has_bfloat16 else ())
         missing = [need for need in needs if not features.get(need, False)]
     if _is_arm(target.triple) != _is_arm(here.triple) or missing:

@@ -1,16 +1,16 @@
-"""exp, log, tanh and their like, written once for a scalar or a vector of float32 or float64 at any width.
+"""exp, log, tanh, sigmoid and cos(πt) of float32 or float64, for scalars and for vectors of any width.
 
 Every function takes an ``ir.IRBuilder`` and a value and returns a value of the same type. All steps are elementwise
-additions, multiplications, fused multiply-adds, divisions and integer operations, never an instruction that one
-processor rounds differently: the bits depend neither on the width nor on the target.
+additions, multiplications, fused multiply-adds, divisions and integer operations, which every processor rounds alike.
+So the bits of a result depend neither on the width nor on the target.
 
-The error bounds in units in the last place (ulp) of the docstrings are the largest that
-``tests/codegen/test_vector_math.py`` allows, rounded up from what dense sweeps measured. Where the processor flushes
-denormals, those count as zeros, before and after. NaN gives NaN.
+The docstrings state error bounds in units in the last place (ulp). ``tests/codegen/test_vector_math.py`` checks them;
+they were measured on dense sweeps and rounded up. Where the processor flushes denormals, denormal arguments and results
+are zeros. NaN gives NaN.
 
-The polynomials are minimax fits of our own (Remez exchange in 60 digits, rounded to the type); the argument
-reductions are those of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), and, for the
-logarithm, of P. T. P. Tang (1990), as in fdlibm.
+The polynomials are minimax fits (Remez exchange in 60 digits, rounded to the type). The argument reductions are those
+of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), and, for the logarithm, of P. T. P.
+Tang (1990), as in fdlibm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llvmlite import ir
 
 @dataclass(frozen=True)
 class _Format:
-    """A floating-point type: its layout, its constants split in two words, and its polynomials, lowest power first."""
+    """A floating-point type: its layout, its constants in two parts, and polynomials with the lowest power first."""
 
     mantissa: int  # stored bits
     bias: int
@@ -39,7 +39,7 @@ class _Format:
 
     @property
     def magic(self) -> float:
-        """1.5 · 2^mantissa: adding it rounds to an integer, which then stands in the lowest bits."""
+        """1.5 · 2^mantissa. Adding it rounds to an integer, and the lowest bits of the sum are that integer."""
         return 1.5 * 2.0**self.mantissa
 
     @property
@@ -165,12 +165,12 @@ class _Math:
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """``then`` where x compares so with ``bound``; ``otherwise`` elsewhere and for NaN."""
+        """``then`` where the comparison of x with ``bound`` holds; ``otherwise`` elsewhere and for NaN."""
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
 
     def clamp(self, x: ir.Value, low: float | None, high: float | None) -> Any:
-        """x within [low, high]; the comparisons are written such that NaN passes through."""
+        """x limited to [low, high]; NaN stays NaN."""
         if low is not None:
             x = self.select("<", x, low, self.constant(low), x)
         if high is not None:
@@ -189,7 +189,7 @@ class _Math:
         return n, shifted, self.fma(self.polynomial(self.format.exp, r), square, r)
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """2ⁿ from the bits of n + magic: shifting up leaves n alone in the exponent's place, to which the bias goes."""
+        """2ⁿ from n + magic: the shift moves n from the lowest bits to the exponent, and adding 1.0 adds the bias."""
         width = self.whole(self.format.mantissa)
         one = self.whole(self.format.bias << self.format.mantissa)
         return self.from_bits(self.builder.add(self.builder.shl(self.bits(shifted), width), one))
@@ -198,8 +198,8 @@ class _Math:
 def exp(builder: ir.IRBuilder, x: ir.Value) -> Any:
     """eˣ; error ≤ 1.1 ulp (float32 and float64); overflows to infinity, underflows through denormals to 0.
 
-    x = n ln 2 + r; eˣ = 2ⁿ · eʳ. The power of two is multiplied in two halves: 2¹²⁸ is not a float32, and the last
-    multiplication alone rounds a denormal result.
+    x = n ln 2 + r; eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32. Only the last
+    multiplication rounds a denormal result.
     """
     m = _Math(builder, x)
     n, _, r = m.reduce_exponent(m.clamp(x, *m.format.exp_range))
@@ -271,7 +271,7 @@ def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 def cos_pi(builder: ir.IRBuilder, t: ir.Value) -> Any:
-    """cos(πt) for 0 ≤ t ≤ 1, not beyond; error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
+    """cos(πt), only for 0 ≤ t ≤ 1; error ≤ 2.5 ulp (float32 and float64); exactly 0 at ½.
 
     cos(πt) = sin(πu) with u = ½ - t, which is exact where the cosine is small.
     """

@@ -38,12 +38,12 @@ class Word:
         return Word(self.k, self.k.builder.lshr(self.value, self._operand(count)))
 
     def below(self, limit: int) -> Any:
-        """The condition self < limit, without sign."""
+        """The unsigned comparison self < limit."""
         return self.k.builder.icmp_unsigned("<", self.value, self._operand(limit))
 
 
 def halves(k: Kernel, key: Any) -> tuple[Word, Word]:
-    """The low and the high word of an int64 that is the same in all lanes."""
+    """The low and the high word of ``key``, an int64 vector whose lanes are all equal."""
     scalar = k.lane(key, 0)
     high = k.builder.lshr(scalar, scalar.type(32))
     return Word(k, k.builder.trunc(scalar, I32)), Word(k, k.builder.trunc(high, I32))

@@ -17,7 +17,7 @@ from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
 from striate.dtypes import Precision
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind
-from striate.passes.empty import without_empty
+from striate.passes.empty import remove_empty
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
 from striate.passes.lower import Lowered, lower
@@ -61,8 +61,8 @@ def _expand(c: Compilation) -> None:
     c.graph = expand(c.graph)
 
 
-def _without_empty(c: Compilation) -> None:
-    c.graph = without_empty(c.graph)
+def _remove_empty(c: Compilation) -> None:
+    c.graph = remove_empty(c.graph)
 
 
 def _simplify(c: Compilation) -> None:
@@ -117,7 +117,7 @@ REWRITES = (
 
 STAGES = (
     *REWRITES,
-    Stage("without empty", _without_empty, _verify_graph),
+    Stage("remove empty", _remove_empty, _verify_graph),
     Stage("layout", _layout, _verify_layouts),
     Stage("fuse", _fuse, _verify_plan),
     Stage("lower", _lower, _verify_launches),

@@ -29,8 +29,8 @@ Weights = npt.NDArray[np.float64]
 _TILE = 64  # pictures are cut into squares, so that kernels depend only on the filter's size and memory stays small
 _TOGETHER = 64
 _SEPARATED = 25  # taps from which passes with columns and rows can beat one with all of them
-_SIDE = 8  # of the part of a filter that one kernel is compiled for
-_LARGEST = 1023  # taps along one axis
+_SIDE = 8  # of a part of a filter, whose products are added up in the pixels' own precision
+_LARGEST = 1025  # taps along one axis: those of a Gaussian with σ = 128
 _MOST = 1e6  # amount of sharpening
 
 
@@ -49,8 +49,8 @@ def box_blur(size: int = 3) -> Weights:
 
 
 def gaussian_blur(sigma: float = 1.0) -> Weights:
-    """e^(−(x² + y²) / 2σ²), cut at 4σ"""
-    number("sigma", sigma, above=0, below=_LARGEST / 8)
+    """e^(−(x² + y²) / 2σ²), cut at 4σ; σ up to 128"""
+    number("sigma", sigma, most=(_LARGEST - 1) / 8, above=0)
     reach = int(4 * sigma + 0.5)
     bell: Weights = np.exp(-0.5 * (np.arange(-reach, reach + 1.0) / sigma) ** 2)
     bell /= bell.sum()
@@ -103,7 +103,7 @@ def gabor(
     u is the distance across the stripes, at ``angle`` degrees counter-clockwise from the right: 0 answers to vertical
     stripes, 90 to horizontal ones. ``wavelength`` λ in pixels, ``sigma`` σ by default 0.56 λ (a bandwidth of one
     octave), ``aspect`` γ, ``phase`` φ in degrees. The response to an even grey is subtracted, and
-    the weights are scaled to Σ|w| = 2. The filter has at most 1023 pixels along a side. Daugman, 1985.
+    the weights are scaled to Σ|w| = 2. The filter has at most 1025 pixels along a side. Daugman, 1985.
     """
     number("wavelength", wavelength, 2, _LARGEST)
     spread = 0.56 * wavelength if sigma is None else sigma
@@ -367,7 +367,8 @@ _sliders = _Sliders()
 def _slid(source: Array, weights: Weights) -> Array:
     """Σ_k w[k] · x[p + k] at all positions where the whole filter fits; large filters in parts.
 
-    Kernels have their taps unrolled, and compiling hundreds of taps would take longer than everything else.
+    Sums of 64 products, and then of those sums, have an eighth of the rounding error of one sum over a filter of
+    101 × 101. Parts of zeros are left out.
     """
     rows, columns = weights.shape
     height, width = source.shape[1] - rows + 1, source.shape[2] - columns + 1

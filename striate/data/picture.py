@@ -80,7 +80,7 @@ def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """The picture in memory of (1, height, width) or (3, height, width) pixels."""
+    """A Pillow image of uint8 pixels (1, H, W), grey, or (3, H, W), RGB."""
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 

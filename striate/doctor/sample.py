@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from striate.data.dataset import Dataset
 from striate.data.standardizer import Standardizer
+from striate.locks import cached_property
 
 Array = npt.NDArray[Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import topological
 from striate.graph.op import Op
 from striate.graph.value import Array, DType, N, TensorType, Value
+from striate.locks import cached_property
 from striate.nn.initialization import drawn, generator
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module

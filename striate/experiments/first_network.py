@@ -35,7 +35,7 @@ def by_hand(x: Array, weights: dict[str, Array]) -> Array:
 
 
 class FirstNetwork(Experiment):
-    """The network of the equation, the same network without tanh, and a linear map without a hidden layer."""
+    """Compares a network with one hidden layer to the same network without tanh, and to a linear map."""
 
     name = "M3"
     title = "A convolutional network"

@@ -129,7 +129,7 @@ class ManyFilters(Experiment):
 
 
 def distinct(rows: np.ndarray[Any, np.dtype[np.float64]]) -> int:
-    """The number of rows without an earlier row in the same or the opposite direction (|cosine| > 0.9)."""
+    """The number of distinct directions: rows whose |cosine| with every earlier distinct row is at most 0.9."""
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
     for index, row in enumerate(unit):

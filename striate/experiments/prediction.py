@@ -62,7 +62,7 @@ class Ruling(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The ruling and its reasons: the conditions, or the predictions that failed."""
+    """The ruling on a claim and its reasons: the conditions under which it holds, or the predictions that failed."""
 
     ruling: Ruling
     reasons: tuple[str, ...]

@@ -36,7 +36,7 @@ def infix(sign: str, strength: float, left: Expression, right: Expression, regro
 
 
 def prefix(sign: str, operand: Expression) -> Expression:
-    """``−x``, ``−(a + b)``"""
+    """A sign before an operand, in parentheses where needed: ``−x``, ``−(a + b)``."""
     return Expression(sign + operand.within(ATOM), SIGN)
 
 

@@ -151,7 +151,7 @@ class Op:
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
         """Raises where the array of a checked input holds what the operation cannot take."""
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """The outputs where an input has no elements (a size is 0) but the outputs have some.
 
         A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.

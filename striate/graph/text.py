@@ -34,7 +34,7 @@ def node_text(node: Node, names: dict[Value, str], note: Callable[[Value], str] 
 
 
 def graph_text(graph: Graph, note: Callable[[Value], str] = lambda value: "") -> str:
-    """The whole graph."""
+    """The graph as text: inputs, nodes, outputs and updates, one per line; ``note`` adds text after a value's type."""
     nodes = graph.nodes
     names = name_values(nodes)
     lines = [f"{node.op.name}: {node.op.type}{note(node.outputs[0])}" for node in nodes if isinstance(node.op, Input)]

@@ -106,10 +106,10 @@ def score_gradient(model: Module, images: Array, mask: Array) -> Array:
 
 
 def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array:
-    """The reference picture (1, …) without information.
+    """The baseline as a picture (1, …): the input that carries no information.
 
-    "zeros", "mean" (of the training data, from the standardizer), one number, one number for each channel, or a
-    picture.
+    ``baseline`` is "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or
+    a picture.
     """
     if isinstance(baseline, str):
         if baseline == "zeros":

@@ -44,13 +44,13 @@ class Keys:
         return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
 
 
-def same(given: str, wanted: str) -> bool:
-    """Equality, in a time that does not depend on where they differ."""
-    return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
+def same(given: str, expected: str) -> bool:
+    """Whether two strings are equal, compared in constant time."""
+    return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 class Guard:
-    """The lab behind its rules, as an ASGI application."""
+    """ASGI middleware that lets a request reach the lab only if it passes the checks above."""
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:
         self._app = app

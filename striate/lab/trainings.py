@@ -179,7 +179,7 @@ def interrupt(training: Training) -> None:
 
 
 def send(training: Training, number: int) -> None:
-    """A signal to the process and what it started, while it lives."""
+    """Sends signal ``number`` to the process of a training and its child processes, if it still runs."""
     process = training.process
     if process is None or process.returncode is not None:
         return

@@ -15,7 +15,7 @@ from striate.options import flag, number
 
 
 class Activation(Module):
-    """Base of layers that apply one elementwise operation (abstract); what is known of it stands on the operation."""
+    """Base of layers that apply one elementwise operation (abstract); the operation defines its properties."""
 
     @property
     def operation(self) -> Elementwise:
@@ -24,7 +24,7 @@ class Activation(Module):
 
     @classmethod
     def with_slope(cls, negative_slope: float) -> Self:
-        """A layer whose slope for negative inputs is ``negative_slope``, where it has such an option."""
+        """A layer whose slope for negative inputs is ``negative_slope``, if it has such an option."""
         return cls()
 
     def forward(self, x: Value) -> Value:
@@ -114,7 +114,7 @@ class Softmax(Module):
 
     def __init__(self, dim: int = 1) -> None:
         if dim != 1 or isinstance(dim, bool):
-            raise OptionError(f"Softmax(dim={dim!r}): only the channels, dim=1")
+            raise OptionError(f"Softmax(dim={dim!r}): only dim=1, the channels, is supported")
 
     def forward(self, x: Value) -> Value:
         return softmax(x)

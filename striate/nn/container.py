@@ -1,4 +1,4 @@
-"""Modules made of modules: chains, skip connections by addition and by concatenation."""
+"""Modules that contain modules: chains, and skip connections by addition or concatenation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from striate.tracing import current_trace
 class Sequential(Module):
     """y = f_n(… f_2(f_1(x)))
 
-    ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` takes the names given.
+    ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` uses the given names.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -67,9 +67,9 @@ class Residual(Module):
             raise layer_error(
                 current_trace(),
                 self.where(),
-                f"its body gives {shape_text(y.shape)}, its shortcut {shape_text(skip.shape)}",
-                ["only equal shapes can be added"],
-                "give a shortcut that ends with the body's shape, such as a 1×1 convolution with its stride",
+                f"its body returns {shape_text(y.shape)}, its shortcut {shape_text(skip.shape)}",
+                ["only values of the same shape can be added"],
+                "use a shortcut that returns the body's shape, such as a 1×1 convolution with the body's stride",
             )
         return y + skip
 

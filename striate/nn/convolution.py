@@ -25,7 +25,7 @@ class Convolution(Module):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
     x (N, C, positions…) → y (N, O, positions…); weight (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is
-    not flipped. ``in_channels=None`` is inferred. ``padding`` is a number, one for each axis, pairs (before, after),
+    not flipped. ``in_channels=None`` is inferred. ``padding`` is a number, one per axis, pairs (before, after),
     "same" or "valid". Raises ``ShapeError`` for inputs of another rank or channel count, or smaller than the window.
     """
 
@@ -73,11 +73,11 @@ class Convolution(Module):
 
     @property
     def bias_parameter(self) -> Parameter | None:
-        """The bias, where the layer has one."""
+        """The bias, if the layer has one."""
         return self._parameters.get("bias")
 
     def infer_sizes(self, x: Value) -> None:
-        """Takes the number of input channels from the input where it was None."""
+        """Sets the number of input channels from the input if it was None."""
         if self.in_channels is not None or x.type.rank != self.rank + 2:
             return
         channels = int(x.type.concrete(1)[1])
@@ -120,28 +120,28 @@ class Convolution(Module):
     def _require(self, x: Value) -> None:
         trace, channels = current_trace(), self.in_channels
         positions = ("L",) if self.rank == 1 else ("H", "W") if self.rank == 2 else ("D", "H", "W")
-        wanted = f"(N, {channels or 'C'}, {', '.join(positions)})"
+        expected = f"(N, {channels or 'C'}, {', '.join(positions)})"
         if x.type.rank != self.rank + 2:
             lacks = x.type.rank == self.rank + 1
             raise layer_error(
                 trace,
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
-                [f"wanted {wanted}"],
+                [f"expected {expected}"],
                 "give one sample as a batch of one, x[None]; give grey images their channel axis, x[:, None]"
                 if lacks
-                else f"a layer for {x.type.rank - 2} axes of positions, or an input of {self.rank + 2} axes",
+                else f"use a layer for {x.type.rank - 2} axes of positions, or an input with {self.rank + 2} axes",
             )
         given = x.type.concrete(0)[1:]
         if channels is not None and given[0] != channels:
             if given[-1] == channels:
                 order = ", ".join(str(axis) for axis in (0, self.rank + 1, *range(1, self.rank + 1)))
-                what = f"its input {shape_text(x.shape)} looks channels-last: {channels} channels on the last axis"
+                what = f"its input {shape_text(x.shape)} looks channels-last, with {channels} channels on the last axis"
                 cure = f"x.transpose({order}) puts the channels on axis 1"
             else:
                 what = f"its input has {given[0]} channels"
                 cure = f"{type(self).__name__}({given[0]}, {self.out_channels}, …), or None to have it inferred"
-            raise layer_error(trace, self.where(), what, [f"wanted {wanted}, got {shape_text(x.shape)}"], cure)
+            raise layer_error(trace, self.where(), what, [f"expected {expected}, got {shape_text(x.shape)}"], cure)
         counts = windows_that_fit(given[1:], self.kernel_size, self.stride, self.padding_pairs, self.dilation)
         if min(counts) < 1:
             window = reach(self.kernel_size, self.dilation)
@@ -152,10 +152,10 @@ class Convolution(Module):
                 self.where(),
                 f"its window of {times(window)} is larger than its input of {times(given[1:])}"
                 + (f", {times(room)} with padding" if tuple(room) != given[1:] else ""),
-                [f"wanted {wanted}, got {shape_text(x.shape)}"],
+                [f"expected {expected}, got {shape_text(x.shape)}"],
                 "the array looks channels-last; put the channels on axis 1"
                 if looks_last
-                else "a smaller kernel, more padding, or less pooling before it",
+                else "use a smaller kernel, more padding, or less pooling before it",
             )
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:

@@ -1,4 +1,4 @@
-"""Layers in the words of other frameworks, for comparisons with them."""
+"""Layers in the terms of other frameworks, for comparisons with them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from striate.ops.window import Pairs
 class ForeignLayer:
     """A class of ``torch.nn`` with its arguments, or an ONNX operator with its attributes.
 
-    ``parameters`` names ours in the order in which an ONNX operator takes them after its input; those that a layer
-    does not have are left out.
+    ``parameters`` names our parameters in the order in which an ONNX operator takes them after its input; parameters
+    that a layer does not have are left out.
     """
 
     name: str
@@ -22,10 +22,10 @@ class ForeignLayer:
 
 
 def symmetric(padding: Pairs) -> tuple[int, ...] | None:
-    """Padding as one number for each axis; None where the two sides differ, which PyTorch's layers cannot express."""
+    """Padding as one number per axis; None if the two sides differ, which PyTorch's layers cannot express."""
     return None if any(before != after for before, after in padding) else tuple(before for before, _ in padding)
 
 
 def onnx_pads(padding: Pairs) -> list[int]:
-    """All that stands before, then all that stands after."""
+    """All paddings before the input, then all paddings after it."""
     return [before for before, _ in padding] + [after for _, after in padding]

@@ -1,7 +1,7 @@
-"""How parameters start.
+"""Initial values of parameters.
 
-Each parameter draws from its own generator, seeded by (seed, dotted name), so that neither the order of layers nor the
-way in which sizes were found changes where a network starts.
+Each parameter draws from its own generator, seeded by (seed, dotted name). So neither the order of layers nor the way
+in which sizes were inferred changes the initial values of a network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Initializer = Callable[[tuple[int, ...], int, "np.random.Generator"], Array]
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """The random numbers that belong to one name."""
+    """The generator of random numbers for one name."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
@@ -82,7 +82,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def initializer(init: str | Initializer) -> Initializer:
-    """The function for a name; an unknown name lists the known."""
+    """The function for a name; the error for an unknown name lists the known ones."""
     if callable(init):
         return init
     if not isinstance(init, str) or init not in INITIALIZERS:
@@ -97,8 +97,8 @@ def bias_initializer(init: str | Initializer) -> Initializer:
 
 
 def drawn(init: Initializer, shape: tuple[int, ...], fan_in: int, random: np.random.Generator, name: str) -> Array:
-    """What an initializer gives, its shape checked."""
+    """The array that an initializer returns, with its shape checked."""
     array = np.asarray(init(shape, fan_in, random))
     if array.shape != shape:
-        raise OptionError(f"the init function of {name!r} returned shape {array.shape}, wanted {shape}")
+        raise OptionError(f"the init function of {name!r} returned shape {array.shape}, expected {shape}")
     return array

@@ -21,7 +21,7 @@ class Linear(Module):
     """y = x Wᵀ + b
 
     x (N, in_features) → y (N, out_features); weight (out_features, in_features), bias (out_features,), as in PyTorch.
-    ``in_features=None`` is inferred. Raises ``ShapeError`` for another number of features or a missing Flatten.
+    ``in_features=None`` is inferred. Raises ``ShapeError`` for the wrong number of features or a missing Flatten.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -38,7 +38,7 @@ class Linear(Module):
         self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if has_bias else None)
 
     def infer_sizes(self, x: Value) -> None:
-        """Takes the number of input features from the input where it was None."""
+        """Sets the number of input features from the input if it was None."""
         if self.in_features is None:
             trace = current_trace()
             if trace is not None:
@@ -72,8 +72,8 @@ class Linear(Module):
                 trace,
                 self.where(),
                 f"its input {shape_text(x.shape)} is not flat",
-                [f"{product_text(x.shape)} = {flat}"] if x.type.rank > 2 else ["wanted (N, features)"],
-                f"put Flatten() before it; then it has {flat} features"
+                [f"{product_text(x.shape)} = {flat}"] if x.type.rank > 2 else ["expected (N, features)"],
+                f"put Flatten() before it; its input then has {flat} features"
                 if x.type.rank > 2
                 else "give one sample as a batch of one, x[None]",
             )
@@ -95,7 +95,7 @@ class Linear(Module):
 
     def describe(self) -> str:
         if current_trace() is not None and self.in_features is not None:
-            return f"Linear(in_features={self.in_features})"  # inside an error only this matters
+            return f"Linear(in_features={self.in_features})"  # the part that matters in an error message
         return super().describe()
 
     def torch_layer(self) -> ForeignLayer:

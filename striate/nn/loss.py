@@ -1,9 +1,8 @@
-"""Losses: modules of a prediction and a target that give one number."""
+"""Losses: modules that reduce a prediction and a target to one number."""
 
 from __future__ import annotations
 
 import math
-from enum import Enum
 from typing import ClassVar
 
 import numpy as np
@@ -13,41 +12,35 @@ from striate.graph.array import unmasked
 from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import cross_entropy, mse_loss
+from striate.ops.loss import LossReduction, cross_entropy, mse_loss
 from striate.options import number
 
 
-class Reduction(Enum):
-    """How the losses of the samples become one."""
-
-    mean = "mean"
-    sum = "sum"
-
-
 class Loss(Module):
-    """Base of losses (abstract): ``forward(prediction, target)`` gives one number."""
+    """Base of losses (abstract): ``forward(prediction, target)`` returns one number."""
 
     takes_logits: ClassVar[bool] = False
     """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        if reduction not in Reduction.__members__:
-            raise unknown_option("reduction", reduction, Reduction.__members__)
+        known = [one.name for one in LossReduction if one is not LossReduction.none]  # a loss is one number
+        if reduction not in known:
+            raise unknown_option("reduction", reduction, known)
         self.reduction = reduction
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        """The target as an array that the loss computes with; raises for one that it cannot."""
+        """The target as an array that the loss can use; raises if it cannot be used."""
         raise NotImplementedError
 
     def target_type(self, prediction: TensorType) -> TensorType:
-        """The type of target that fits a prediction."""
+        """The type of the target for a prediction."""
         return prediction
 
     def check_shape(self, y: Shape, prediction: Shape) -> None:
-        """Raises where targets of a shape do not fit the shape of the prediction."""
+        """Raises if the shape of the targets does not match the shape of the prediction."""
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raises where a target does not fit the prediction, its shape or its contents."""
+        """Raises if the shape or the contents of a target do not match the prediction."""
         self.check_shape(y.shape, prediction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
@@ -55,10 +48,10 @@ class Loss(Module):
         return math.nan
 
     def totals(self, value: float, target: Array) -> tuple[float, float]:
-        """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of many batches is the quotient of their sums.
+        """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of several batches is the quotient of their sums.
 
-        A mean is weighted by what it divides by, so the quotient does not depend on the batch size. A sum counts as it
-        is and is divided by the number of samples.
+        A mean is weighted by its divisor, so the quotient does not depend on the batch size. A sum is used unchanged
+        and divided by the number of samples.
         """
         if self.reduction == "sum":
             return value, float(len(target))
@@ -66,12 +59,12 @@ class Loss(Module):
         return (value * weight, weight) if weight else (0.0, 0.0)
 
     def mean_weight(self, target: Array) -> float:
-        """What the mean over a batch divides by: the number of elements of the target."""
+        """The divisor of the mean over a batch: the number of elements of the target."""
         return float(target.size)
 
     @property
     def is_plain_cross_entropy(self) -> bool:
-        """Whether this is the mean cross entropy, without class weights and label smoothing."""
+        """Whether this is the mean cross entropy without class weights and label smoothing."""
         return False
 
 
@@ -79,7 +72,7 @@ class CrossEntropyLoss(Loss):
     """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
 
     x (N, C, positions…) are logits, y (N, positions…) integers in 0 … C − 1. ``label_smoothing`` ε mixes the target
-    with the uniform distribution. Raises ``LabelError`` naming the first label that is no integer or out of range.
+    with the uniform distribution. Raises ``LabelError`` naming the first label that is not whole or out of range.
     """
 
     takes_logits: ClassVar[bool] = True
@@ -99,7 +92,7 @@ class CrossEntropyLoss(Loss):
         if labels.dtype.kind not in "iu":
             raise LabelError(_no_integers(labels))
         if labels.ndim == 0 or len(labels) != n:
-            raise LabelError(f"{n} samples but labels of shape {labels.shape}\n  help: one label for each sample")
+            raise LabelError(f"{n} samples but labels of shape {labels.shape}\n  help: give one label for each sample")
         if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
             raise LabelError(f"label {labels.max()} at index {int(labels.argmax())} is out of range")
         return np.ascontiguousarray(labels, np.int64)
@@ -118,7 +111,7 @@ class CrossEntropyLoss(Loss):
             )
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """The entropy of the labels, as class weights and smoothing change it."""
+        """The entropy of the labels, with class weights and smoothing taken into account."""
         p = np.bincount(targets, weights).astype(np.float64)
         weight = self._parameters.get("weight")
         if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
@@ -129,7 +122,7 @@ class CrossEntropyLoss(Loss):
         return float(-(p * np.log(p)).sum())
 
     def mean_weight(self, target: Array) -> float:
-        """Σ w[y_n], as the mean divides by."""
+        """Σ w[y_n], the divisor of the mean."""
         weight = self.own_state().get("weight")
         return float(target.size) if weight is None else float(weight.data.astype(np.float64)[target].sum())
 
@@ -161,7 +154,7 @@ def _class_weights(weight: object) -> Array:
 
 
 def _no_integers(labels: Array) -> str:
-    """What is wrong with labels that are not integers: the first that is not a whole number, else only their dtype."""
+    """The error for labels that are not integers: it names the first that is not a whole number, else their dtype."""
     if labels.dtype.kind == "f":
         fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
         if len(fractions):
@@ -169,16 +162,16 @@ def _no_integers(labels: Array) -> str:
             shown = place[0] if len(place) == 1 else place
             return (
                 f"label {labels[place]} at index {shown} is not a whole number ({labels.dtype})\n"
-                "  help: class numbers, or MSELoss for targets that are measured"
+                "  help: give class numbers, or use MSELoss for measured targets"
             )
     if labels.dtype.kind in "fb":
-        cure = "y.argmax(axis=1), since they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
+        cure = "y.argmax(axis=1), because they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
         return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
     return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
 
 
 def _are_one_hot(labels: Array) -> bool:
-    """Whether there is a 1 for each sample and position on axis 1, and otherwise 0."""
+    """Whether axis 1 holds one 1 and otherwise 0 for each sample and position."""
     if labels.ndim < 2 or labels.shape[1] < 2:
         return False
     ones = labels == 1
@@ -186,7 +179,7 @@ def _are_one_hot(labels: Array) -> bool:
 
 
 class MSELoss(Loss):
-    """L = mean (x − y)², y of the shape of x"""
+    """L = mean (x − y)², y in the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
         return mse_loss(x, y, reduction=self.reduction)
@@ -196,7 +189,9 @@ class MSELoss(Loss):
         if values.dtype.kind not in "fiub":
             raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
         if values.ndim == 0 or len(values) != n:
-            raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: one target for each sample")
+            raise ShapeError(
+                f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample"
+            )
         return np.ascontiguousarray(values, dtype)
 
     def check_shape(self, y: Shape, prediction: Shape) -> None:

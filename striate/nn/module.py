@@ -1,4 +1,4 @@
-"""``Module``: what owns parameters, contains other modules, and computes ``forward``."""
+"""``Module``: it owns parameters, contains other modules, and computes ``forward``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Preprocessing(Protocol):
     """Something fitted to data that a model can apply to its inputs, such as ``data.Standardizer``."""
 
     def layer(self) -> Module:
-        """The layer that does it."""
+        """The layer that applies it."""
         ...
 
 
@@ -45,7 +45,7 @@ class Module:
             def forward(self, x):
                 return self.fc(st.ops.flatten(self.conv1(x)))
 
-    Called on arrays it predicts, through a program compiled for any number of samples; called on traced values it
+    Called on arrays, a module predicts, using a program compiled for any number of samples. Called on traced values, it
     becomes part of the graph.
     """
 
@@ -72,21 +72,21 @@ class Module:
         return self
 
     def __init__(self) -> None:
-        # Without it Python would accept any arguments of a layer that has no options.
+        # Without it, Python would accept any arguments for a layer that has no options.
         pass
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes, from and to traced values."""
+        """The computation of the module, from traced values to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    # In the words of others
+    # Other frameworks
 
     def torch_layer(self) -> ForeignLayer | None:
-        """The layer of ``torch.nn`` that computes the same; None where there is none with these options."""
+        """The equivalent layer of ``torch.nn``; None if there is none with these options."""
         return None
 
     def onnx_node(self) -> ForeignLayer | None:
-        """The ONNX operator that predicts the same; None where there is none with these options."""
+        """The ONNX operator with the same predictions; None if there is none with these options."""
         return None
 
     # Attributes
@@ -134,9 +134,9 @@ class Module:
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
-        """What is applied to the first input before ``forward``, inside the program: a layer, or None.
+        """The layer that is applied to the first input before ``forward``, inside the program, or None.
 
-        Assign a layer, or something fitted such as ``data.Standardizer.fit(images)``.
+        Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``.
         """
         return self._modules.get("standardizer")
 
@@ -153,11 +153,11 @@ class Module:
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """A named array that is saved with the model and not learned."""
+        """Adds a named array that is saved with the model but not learned."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """The same as assigning the parameter to an attribute; None says that the layer has none."""
+        """The same as assigning the parameter to an attribute; None means that the layer does not have it."""
         setattr(self, name, parameter)
 
     def parameter(self, name: str) -> Parameter:
@@ -165,7 +165,7 @@ class Module:
         return self._parameters[name]
 
     def assign(self, name: str, value: Value) -> None:
-        """Gives a buffer new contents when the training step that is being traced succeeds."""
+        """Gives a buffer new contents once the training step that is being traced succeeds."""
         active_trace("assign").update(self._parameters[name], value)
 
     def invalidate(self) -> None:
@@ -176,17 +176,17 @@ class Module:
 
     @property
     def version(self) -> int:
-        """Grows when the structure, an option or the memory of the module changes."""
+        """A number that increases when the structure, an option or the memory of the module changes."""
         return self._version
 
-    # Walking
+    # Traversal
 
     def children(self) -> Iterator[Module]:
-        """Modules assigned to this one."""
+        """The modules assigned to attributes of this one."""
         yield from self._modules.values()
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(dotted path, module) from this one ("") downwards; a shared module once, under its first path."""
+        """(dotted path, module) from this one ("") downwards; a shared module appears once, under its first path."""
         seen: set[int] = set()
 
         def walk(module: Module, path: str) -> Iterator[tuple[str, Module]]:
@@ -204,7 +204,7 @@ class Module:
         return dict(self._parameters)
 
     def named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones once."""
+        """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones appear once."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, parameter in module._parameters.items():
@@ -213,9 +213,9 @@ class Module:
                     yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of what is learned: views of the model's memory that cannot be written.
+        """(dotted name, array) of the learned parameters, as read-only views of the model's memory.
 
-        ``load_state_dict`` writes, and so does an array assigned to the attribute of a layer.
+        To change them, use ``load_state_dict`` or assign an array to the attribute of a layer.
         """
         yield from ((name, parameter.data) for name, parameter in self.named_state() if parameter.learned)
 
@@ -224,7 +224,7 @@ class Module:
         yield from (array for _, array in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of running statistics and the like."""
+        """(dotted name, array) of the buffers, such as running statistics."""
         yield from ((name, parameter.data) for name, parameter in self.named_state() if not parameter.learned)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -238,9 +238,11 @@ class Module:
 
     @property
     def dtype(self) -> DType | None:
-        """Element type of the parameters; None without any."""
+        """The dtype of the parameters; None if there are none."""
         version, dtype = self._dtype
-        if version != self._version:  # walking a deep network in every step would cost more than the rest of the call
+        if (
+            version != self._version
+        ):  # traversing a deep network in every step would cost more than the rest of the call
             dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
             self.__dict__["_dtype"] = (self._version, dtype)
         return dtype
@@ -259,15 +261,15 @@ class Module:
         return self
 
     def double(self) -> Self:
-        """The model in float64."""
+        """Converts the model to float64."""
         return self.to(DType.float64)
 
     def float(self) -> Self:
-        """The model in float32."""
+        """Converts the model to float32."""
         return self.to(DType.float32)
 
     def initialize(self, seed: int) -> Self:
-        """Starts all parameters and buffers anew from a seed."""
+        """Reinitializes all parameters and buffers from a seed."""
         self.__dict__["_seed"] = whole_seed(seed)
         self.__dict__["_arena"] = None
         for _, parameter in self.named_state():
@@ -276,7 +278,7 @@ class Module:
         return self
 
     def infer(self, *shapes: tuple[int, ...]) -> Self:
-        """Infers sizes given as None from the shape of one sample, by arithmetic alone.
+        """Infers sizes given as None from the shape of one sample, without computing on data.
 
         model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
@@ -290,7 +292,7 @@ class Module:
         return self
 
     def seed(self, seed: int) -> Self:
-        """The seed of parameters that have no values yet, unless ``initialize`` gave one."""
+        """Sets the seed of parameters that have no values yet, unless ``initialize`` has set one."""
         if self._seed is None:
             self.__dict__["_seed"] = whole_seed(seed)
         return self
@@ -300,18 +302,18 @@ class Module:
         return all(parameter.array is not None for _, parameter in self.named_state())
 
     def _ancestors(self) -> list[Module]:
-        """The root first, this module last; of several parents the one that took the module in last."""
+        """The chain of parents, root first and this module last; of several parents, the most recent one."""
         return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
     def materialize(self) -> None:
-        """Gives arrays to the largest part of the model around this module whose sizes are known."""
+        """Allocates arrays for the largest part of the model around this module whose sizes are known."""
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
                 module.arena()
                 return
 
     def arena(self) -> StateArena:
-        """The state arena; made, or made again around the same contents, where the structure has changed."""
+        """The state arena; created if needed, and recreated with the same contents if the structure has changed."""
         if self._arena is not None and self._arena_version == self._version:
             return self._arena
         root = self._ancestors()[0]
@@ -322,12 +324,12 @@ class Module:
             self.__dict__["_arena_version"] = self._version
             return arena
         for _, module in self.named_modules():
-            module.invalidate()  # also for other models that share a layer: their programs read the former memory
+            module.invalidate()  # also for other models that share a layer, whose programs read the former memory
         self.__dict__.update(_arena=arena, _arena_version=self._version)
         return arena
 
     def _structure(self) -> dict[str, Any]:
-        """The attributes without memory, programs and parents, which a copy gets anew."""
+        """The attributes without memory, programs and parents, which a copy creates for itself."""
         own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
@@ -339,7 +341,7 @@ class Module:
             child._parents.append(self)
 
     def __deepcopy__(self, memory: dict[int, Any]) -> Self:
-        """An independent model with the same contents; its memory and programs are made when it first runs."""
+        """An independent model with the same contents; its memory and programs are created when it first runs."""
         copied = type(self).__new__(type(self))
         memory[id(self)] = copied
         copied.__dict__.update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
@@ -363,11 +365,11 @@ class Module:
         return {name: np.array(parameter.data) for name, parameter in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> StateMismatch:
-        """Writes arrays into the model's memory; nothing is written unless all of them fit.
+        """Writes arrays into the model's memory; nothing is written unless all of them are valid.
 
-        Returns the names passed over: ``missing_keys`` of the model, ``unexpected_keys`` of the state.
+        Returns the names that were skipped: ``missing_keys`` of the model, ``unexpected_keys`` of the state.
         Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong shapes and contents that are not
-        numbers; without ``strict`` it still raises where not one name is known.
+        numbers. Without ``strict`` it still raises if no name at all is known.
         """
         mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
         for _, module in self.named_modules():
@@ -375,23 +377,23 @@ class Module:
         return mismatch
 
     def forget_inputs(self) -> None:
-        """Lets a layer with weights infer its number of inputs anew; the weights start anew as well.
+        """Makes a layer with weights infer its number of inputs again; the weights are reinitialized as well.
 
         Raises ``OptionError`` for a layer that cannot.
         """
         raise OptionError(
-            f"{self.describe()} cannot infer its number of inputs\n  help: build the layer anew for fewer inputs"
+            f"{self.describe()} cannot infer its number of inputs\n  help: create a new layer for fewer inputs"
         )
 
     def adopt_sizes(self) -> None:
-        """Takes over sizes that loading a state made known; layers with inferred sizes override it."""
+        """Adopts the sizes of a loaded state; layers with inferred sizes override this."""
 
     # Calling
 
     def __call__(self, *inputs: Any, training: bool = False) -> Any:
-        """Predicts on arrays; on traced values adds the module to the graph.
+        """Predicts on arrays; on traced values, adds the module to the graph.
 
-        ``training=True`` shows what training sees (statistics of this batch, dropout) and changes nothing.
+        ``training=True`` computes as in training (statistics of this batch, dropout) and changes nothing.
         """
         latest = self._predictor.latest
         if latest is not None and len(inputs) == 1 and latest.takes(inputs[0], training, self._version):
@@ -430,7 +432,7 @@ class Module:
         return output
 
     def _preprocessed(self, x: Value) -> Value:
-        """Bytes become floats and raw data standardized, inside the program."""
+        """Converts bytes to floats and standardizes raw data, inside the program."""
         if x.dtype is DType.uint8:
             x = arithmetic.cast(x, self.dtype or DType.float32)
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
@@ -441,22 +443,22 @@ class Module:
         return self._predictor.example
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
-        """What a function of traced values gives for arrays with N on axis 0, in prediction mode.
+        """The result of a function of traced values for arrays with N on axis 0, in prediction mode.
 
-        The function may call the model, look at the active trace, and differentiate. Its program, one for all N, is
-        kept with those of the model under ``key``, which says all that it depends on beside the types of the arrays.
+        The function may call the model, inspect the active trace, and differentiate. Its program, one for all N, is
+        kept with those of the model under ``key``, which must identify all that it depends on besides the array types.
         """
         return self._predictor.computed(self, key, arrays, function)
 
     def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
-        """The compiled program that predicts on arrays like these: for profiles."""
+        """The compiled program that predicts on arrays like these, for profiling."""
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
-        """An array that the model's programs take: bytes as they are, other numbers in the model's dtype.
+        """An array as the model's programs take it: bytes unchanged, other numbers in the model's dtype.
 
-        Integers after the ``first`` input stay integers: they may be labels. Raises ``DTypeError`` for anything that is
-        not an array of real numbers.
+        Integers after the ``first`` input stay integers, because they may be labels. Raises ``DTypeError`` for anything
+        that is not an array of real numbers.
         """
         return as_input(self, array, first)
 
@@ -467,7 +469,7 @@ class Module:
         return ""
 
     def describe(self) -> str:
-        """The layer in one line, as errors name it."""
+        """A one-line description of the layer, as errors show it."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def where(self) -> str:
@@ -477,7 +479,7 @@ class Module:
         return f'"{path}" {self.describe()}' if path else self.describe()
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
-        """Multiply-adds of one sample; layers that multiply override it."""
+        """The multiply-adds of one sample; layers that multiply override this."""
         return 0
 
     def __repr__(self) -> str:
@@ -492,7 +494,7 @@ class Module:
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
         """A table: path, layer, output shape, parameters, multiply-adds of one sample. Never raises.
 
-        ``shape`` is that of one sample; without it the one that the model was last called with.
+        ``shape`` is the shape of one sample; the default is the one that the model was last called with.
         """
         return Summary.of(self, shape).text()
 

@@ -25,9 +25,9 @@ from striate.tracing import Trace, active_trace, current_trace
 
 @dataclass(frozen=True)
 class RunningStatistics:
-    """What prediction normalizes by: running ← (1 − momentum) · running + momentum · batch.
+    """The statistics that prediction uses: running ← (1 − momentum) · running + momentum · batch.
 
-    ``mean`` and ``variance`` are the model's memory, (C,) each; ``momentum`` is None for an average over all batches.
+    ``mean`` and ``variance`` (C,) lie in the model's memory; ``momentum`` is None for an average over all batches.
     """
 
     mean: Array
@@ -36,30 +36,30 @@ class RunningStatistics:
 
 
 class Normalization(Module):
-    """Base of layers that give each of their outputs a mean and spread of its own (abstract): y = (x − μ)/σ · γ + β
+    """Base of layers that set the mean and spread of each of their outputs (abstract): y = (x − μ)/σ · γ + β
 
-    ``weight`` and ``bias`` are γ and β where the layer learns them.
+    ``weight`` and ``bias`` are γ and β if the layer learns them.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
     eps: float
 
     def running_statistics(self) -> RunningStatistics | None:
-        """The statistics that prediction uses; None for a layer that computes them from its input then, too."""
+        """The statistics that prediction uses; None if prediction, too, computes them from its input."""
         return None
 
 
 class BatchNorm(Normalization):
     """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
 
-    In training μ and the biased σ² are those of this batch, and the running ones move by
-    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance; prediction uses the running ones.
+    In training μ and the biased σ² are those of this batch, and the running statistics are updated by
+    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction uses the running ones.
     ``momentum=None`` averages over all batches seen. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
-    Raises ``ShapeError`` where training would see one value per channel.
+    Raises ``ShapeError`` if training would see only one value per channel.
     """
 
     ranks: ClassVar[tuple[int, ...]]
-    wanted: ClassVar[str]
+    expected: ClassVar[str]
     weight: Value | None
     bias: Value | None
     running_mean: Value
@@ -122,7 +122,7 @@ class BatchNorm(Normalization):
                 trace,
                 self.where(),
                 f"its input has {channels} channels",
-                [f"wanted {self.num_features} on axis 1, got {shape_text(x.shape)}"],
+                [f"expected {self.num_features} on axis 1, got {shape_text(x.shape)}"],
                 f"{type(self).__name__}({channels}), or {type(self).__name__}(None) to have it inferred",
             )
         if trace.training or not self.track_running_stats:
@@ -154,12 +154,12 @@ class BatchNorm(Normalization):
                 current_trace(),
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes",
-                [f"wanted {self.wanted}"],
+                [f"expected {self.expected}"],
                 "BatchNorm1d for (N, C) and (N, C, L), BatchNorm2d for (N, C, H, W), BatchNorm3d for (N, C, D, H, W)",
             )
 
     def _require_several_values(self, trace: Trace, x: Value) -> None:
-        """With one value per channel the variance is 0 and nothing can be learned; N is known at run time only."""
+        """Raises if there is one value per channel, so the variance is 0; N is known only at run time."""
         where, batched = self.where(), x.type.batched
         positions = math.prod(x.type.concrete(1)[2:])
 
@@ -200,28 +200,28 @@ class BatchNorm1d(BatchNorm):
     """Batch normalization of (N, C) or (N, C, L)."""
 
     ranks = (2, 3)
-    wanted = "(N, C) or (N, C, L)"
+    expected = "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(BatchNorm):
     """Batch normalization of (N, C, H, W)."""
 
     ranks = (4,)
-    wanted = "(N, C, H, W)"
+    expected = "(N, C, H, W)"
 
 
 class BatchNorm3d(BatchNorm):
     """Batch normalization of (N, C, D, H, W)."""
 
     ranks = (5,)
-    wanted = "(N, C, D, H, W)"
+    expected = "(N, C, D, H, W)"
 
 
 def batch_norm_of_rank(rank: int) -> type[BatchNorm]:
-    """The batch normalization of inputs with ``rank`` axes, the batch among them. Raises ``OptionError`` for others."""
+    """The batch normalization for inputs with ``rank`` axes, including the batch. Raises ``OptionError`` for others."""
     for layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
         if rank in layer.ranks:
             return layer
     raise OptionError(
-        f"no batch normalization takes inputs of {rank} axes\n  help: 2 to 5 axes, (N, C) to (N, C, D, H, W)"
+        f"no batch normalization takes inputs with {rank} axes\n  help: use 2 to 5 axes, (N, C) to (N, C, D, H, W)"
     )

@@ -18,24 +18,24 @@ from striate.runtime.state import StateArena
 
 
 class Role(Enum):
-    """What training does with an array."""
+    """How training treats an array."""
 
     LEARNED = "learned"  # the optimizer changes it
-    BUFFER = "buffer"  # a layer changes it while training (running statistics), or nothing does
+    BUFFER = "buffer"  # changed by a layer in training (running statistics), or by nothing
     COUNTER = "counter"  # an int64 that counts committed steps
 
 
 Sizes = tuple[int | None, ...]
 _OF_THE_OWNER = ("arena", "materialize", "restructured", "_view")
-"""Attributes that a copy gets from the module that owns it."""
+"""The attributes that the owning module sets in a copy."""
 
 
 @final
 class Parameter:
     """One array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
-    Its memory is assigned when the model first runs; sizes of None are inferred before.
-    Raises ``OptionError`` for sizes that are not whole numbers, ``DTypeError`` for an array without real numbers.
+    Its memory is assigned when the model first runs; sizes of None are inferred before that.
+    Raises ``OptionError`` for sizes that are not whole numbers, ``DTypeError`` for an array not of real numbers.
     """
 
     def __init__(
@@ -48,29 +48,31 @@ class Parameter:
     ) -> None:
         self.role = role
         self.dtype = DType.int64 if role is Role.COUNTER else dtype_of(dtype)
-        self.restructured: Callable[[], None] | None = None  # tells the module that owns it
+        self.restructured: Callable[[], None] | None = None  # notifies the owning module
         self._requires_grad = role is Role.LEARNED
         self.fan_in = fan_in
         self.init = initializer(init)
-        self.initial: Array | None = None  # contents that were given; they replace what init would draw
+        self.initial: Array | None = None  # given contents, which replace those that init would draw
         self.array: Array | None = None  # the view into the arena, once there is one
         self.arena: StateArena | None = None  # that arena
-        self._view: tuple[Array, Array] | None = None  # that array, and the view of it that users get
+        self._view: tuple[Array, Array] | None = None  # that array, and the view of it that users see
         self.materialize: Callable[[], None] | None = None  # places the model that owns it
         if isinstance(shape, np.ndarray):
             self.shape: Sizes = shape.shape
-            self.initial = native(shape, "a parameter").copy()  # as precise as it came: the model may turn float64
+            self.initial = native(
+                shape, "a parameter"
+            ).copy()  # keeps its precision: the model may be converted to float64
         else:
             self.shape = _sizes(shape)
 
     @property
     def learned(self) -> bool:
-        """Whether it is a parameter rather than a state."""
+        """Whether this is a parameter rather than a state."""
         return self.role is Role.LEARNED
 
     @property
     def requires_grad(self) -> bool:
-        """Whether training changes it. Raises ``OptionError`` for a buffer or counter that is to be learned."""
+        """Whether training changes it. Setting it to True raises ``OptionError`` for a buffer or counter."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -80,7 +82,7 @@ class Parameter:
         if requires_grad is not self._requires_grad:
             self._requires_grad = bool(requires_grad)
             if self.restructured is not None:
-                self.restructured()  # programs and the order in memory depend on it
+                self.restructured()  # programs and the memory layout depend on it
 
     @property
     def known(self) -> bool:
@@ -89,7 +91,7 @@ class Parameter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The shape; raises ``ShapeError`` while a size is still to be inferred."""
+        """The shape; raises ``ShapeError`` as long as a size has not been inferred."""
         if not self.known:
             raise ShapeError(
                 f"a parameter of shape {self.shape} has a size that is not known yet\n"
@@ -104,9 +106,9 @@ class Parameter:
 
     @property
     def data(self) -> Array:
-        """The array in the state arena, read-only; the first use assigns memory for the whole model.
+        """The array in the state arena, read-only; the first access assigns memory for the whole model.
 
-        Programs keep what they derived from parameters, so writing goes through ``assign`` or ``load_state_dict``.
+        Programs keep values derived from parameters, so use ``assign`` or ``load_state_dict`` to write.
         """
         array = self.materialized()
         if self._view is None or self._view[0] is not array:
@@ -116,15 +118,15 @@ class Parameter:
         return self._view[1]
 
     def contents(self, array: Array, name: str) -> Array:
-        """An array as contents of this parameter, in its dtype; ``name`` begins the error.
+        """An array converted to the dtype of this parameter; errors begin with ``name``.
 
-        Raises ``ShapeError`` for another shape, and ``DTypeError`` for what its dtype cannot hold: no numbers,
-        fractions in a counter, numbers beyond the largest of the dtype.
+        Raises ``ShapeError`` for another shape, and ``DTypeError`` for contents that the dtype cannot hold: anything
+        but numbers, fractions in a counter, numbers beyond the largest of the dtype.
         """
         if len(array.shape) != len(self.shape) or any(
             b is not None and a != b for a, b in zip(array.shape, self.shape)
         ):
-            raise ShapeError(f"{name} has shape {self.shape}, an array of shape {array.shape} does not fit")
+            raise ShapeError(f"{name} has shape {self.shape}, got an array of shape {array.shape}")
         given = native(array, name)
         with np.errstate(over="ignore", invalid="ignore"):
             converted = given.astype(self.dtype.numpy, copy=False)
@@ -140,14 +142,14 @@ class Parameter:
         return converted
 
     def assign(self, array: Array) -> None:
-        """Gives the parameter new contents; raises ``ShapeError`` or ``DTypeError`` for an array that does not fit."""
+        """Gives the parameter new contents; raises ``ShapeError`` or ``DTypeError`` for an unsuitable array."""
         materialized = self.materialized()
         materialized[...] = self.contents(array, "the parameter")
         if self.arena is not None:
             self.arena.changed()
 
     def materialized(self) -> Array:
-        """The array in the state arena as programs read and write it; ``data`` is what users see."""
+        """The writable array in the state arena, for programs; users see ``data``."""
         placed = self.arena is not None and self.array is not None and self.array.dtype == self.dtype.numpy
         if not placed and self.materialize is not None:
             self.materialize()
@@ -158,7 +160,7 @@ class Parameter:
         return self.array
 
     def __deepcopy__(self, memory: dict[int, object]) -> Parameter:
-        """The same contents, in no arena yet; the copied module becomes the owner."""
+        """A copy of the contents that is not yet in an arena; the copied module becomes its owner."""
         copied = object.__new__(Parameter)
         memory[id(self)] = copied
         copied.__dict__.update(
@@ -167,7 +169,7 @@ class Parameter:
         return copied
 
     def __getstate__(self) -> dict[str, object]:
-        """Options without contents and memory: the module that owns it packs the contents."""
+        """The options, without contents and memory: the owning module packs the contents."""
         return {
             **self._apart(),
             "array": None,

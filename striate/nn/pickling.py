@@ -12,18 +12,18 @@ from striate.nn.parameter import Parameter
 
 
 def packed(parameters: Mapping[str, Parameter]) -> bytes:
-    """The contents that the parameters have, in the format of a safetensors file."""
+    """The contents of the parameters, in the format of a safetensors file."""
     arrays = {
         name: np.ascontiguousarray(contents).reshape(contents.shape)
         for name, parameter in parameters.items()
         if (contents := parameter.array if parameter.array is not None else parameter.initial) is not None
     }
-    # Opened by the first pickle: ``import striate`` does not wait for it.
+    # Imported by the first pickle, so that it does not slow down ``import striate``.
     return import_module("safetensors.numpy").save(arrays) if arrays else b""
 
 
 def unpacked(parameters: Mapping[str, Parameter], tensors: bytes) -> None:
-    """Gives parameters the contents that ``packed`` took from them."""
+    """Restores the contents that ``packed`` took from parameters."""
     arrays: dict[str, Array] = import_module("safetensors.numpy").load(tensors) if tensors else {}
     for name, array in arrays.items():
         parameters[name].initial = np.array(array)

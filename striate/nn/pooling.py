@@ -40,7 +40,7 @@ class Pooling(Module):
                 self.where(),
                 f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
                 [],
-                "a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
+                "is there a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
             )
         size = x.type.concrete(1)[2:]
         counts = windows_that_fit(size, self.kernel_size, self.stride, self._pairs(), self.dilation, self.ceil_mode)
@@ -51,14 +51,14 @@ class Pooling(Module):
                 self.where(),
                 f"its window of {times(window)} is larger than its input of {times(size)}",
                 [],
-                "a smaller kernel, or less pooling before it",
+                "use a smaller kernel, or less pooling before it",
             )
 
     def _pairs(self) -> Pairs:
         return padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
 
     def foreign_options(self) -> dict[str, object] | None:
-        """What PyTorch's layers of both kinds take; None for padding that they cannot express."""
+        """The options of both kinds of PyTorch's pooling layers; None for padding that they cannot express."""
         padding = symmetric(self._pairs())
         if padding is None:
             return None
@@ -67,7 +67,7 @@ class Pooling(Module):
         }  # fmt: skip
 
     def onnx_attributes(self) -> dict[str, object]:
-        """What ONNX's operators of both kinds take."""
+        """The attributes of both kinds of ONNX's pooling operators."""
         return {
             "kernel_shape": self.kernel_size, "strides": self.stride, "pads": onnx_pads(self._pairs()),
             "ceil_mode": int(self.ceil_mode),
@@ -96,7 +96,7 @@ class MaxPool(Pooling):
         ceil_mode: bool = False,
     ) -> None:
         if return_indices is not False:
-            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is known")
+            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is supported")
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = per_axis("dilation", dilation, self.rank)
 
@@ -192,13 +192,15 @@ class GlobalAveragePool(Module):
 
 
 class AdaptiveAvgPool2d(Module):
-    """The mean over all positions, as PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not there."""
+    """The mean over all positions, like PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not supported."""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
         if isinstance(output_size, bool) or output_size not in (1, (1, 1)):
-            raise OptionError(f"AdaptiveAvgPool2d({output_size}): known sizes: 1\n  help: AvgPool2d(kernel_size)")
+            raise OptionError(
+                f"AdaptiveAvgPool2d({output_size}): only size 1 is supported\n  help: AvgPool2d(kernel_size)"
+            )
         self.output_size = output_size
 
     def forward(self, x: Value) -> Value:

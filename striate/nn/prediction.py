@@ -1,4 +1,4 @@
-"""How a module is called on arrays: through programs compiled for any number of samples, kept by kind of call."""
+"""Calls of a module on arrays: programs compiled for any number of samples, kept by the kind of call."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Predicting(Protocol):
 
     @property
     def version(self) -> int:
-        """Grows when the structure, an option or the memory of the module changes."""
+        """A number that increases when the structure, an option or the memory of the module changes."""
         ...
 
     @property
     def dtype(self) -> DType | None:
-        """Element type of the parameters; None without any."""
+        """The dtype of the parameters; None if there are none."""
         ...
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
@@ -35,13 +35,13 @@ class Predicting(Protocol):
         ...
 
     def describe(self) -> str:
-        """The module in one line."""
+        """A one-line description of the module."""
         ...
 
 
 @dataclass(frozen=True)
 class LatestCall:
-    """The program that predicted last, and what it takes: a call on an array of the same kind looks nothing up."""
+    """The program that predicted last, and its input type: a call on a similar array needs no look-up."""
 
     version: int
     training: bool
@@ -51,7 +51,7 @@ class LatestCall:
     single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
-        """Whether the program predicts on ``x`` as it is."""
+        """Whether the program can predict on ``x`` without conversion."""
         return (
             type(x) is np.ndarray
             and x.ndim > 0
@@ -73,7 +73,7 @@ class Predictor:
         self._programs = FunctionCache()
 
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
-        """What the module gives for arrays whose axis 0 counts the samples."""
+        """The result of the module for arrays whose axis 0 counts the samples."""
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)
         if KEY in program.graph.inputs:
@@ -86,7 +86,7 @@ class Predictor:
     def computed(
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
-        """What a function of traced values gives for arrays with N on axis 0; see ``Module.computed``."""
+        """Traces ``function``, compiles it and runs it on ``arrays``, whose axis 0 is N; see ``Module.computed``."""
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         full_key = (module.version, key, tuple(types.items()))
@@ -96,7 +96,7 @@ class Predictor:
                 outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
                 graph = trace.graph(output_values(outputs))
             program = _prepared(trace, graph, outputs, single_sample=False)
-            # Preparing may have assigned memory, which is a new version.
+            # Preparing may have assigned memory, which changes the version.
             self._programs.keep((module.version, *full_key[1:]), program)
         return program(arrays, n)
 
@@ -137,13 +137,13 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
 
 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
-    """The inputs as arrays that programs take, by name, and the number of samples."""
+    """The inputs by name, as arrays that programs take, and the number of samples."""
     arrays = {f"x{i}" if i else "x": as_input(module, array, first=not i) for i, array in enumerate(inputs)}
     return arrays, _samples(module, arrays)
 
 
 def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
-    """The size of axis 0, which all arrays share; raises ``ShapeError`` where they do not."""
+    """The size of axis 0, which all arrays must share; raises ``ShapeError`` if they do not."""
     if not arrays or any(array.ndim == 0 for array in arrays.values()):
         raise ShapeError(
             f"{type(module).__name__} expects arrays whose axis 0 counts the samples\n  help: x[None] is a batch of one"
@@ -155,10 +155,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 
 
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
-    """An array that the module's programs take: bytes as they are, other numbers in the module's dtype.
+    """An array as the module's programs take it: bytes unchanged, other numbers in the module's dtype.
 
-    Integers after the ``first`` input stay integers: they may be labels. Raises ``DTypeError`` for anything that is
-    not an array of real numbers.
+    Integers after the ``first`` input stay integers, because they may be labels. Raises ``DTypeError`` for anything
+    that is not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":
@@ -166,7 +166,7 @@ def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
     found = native(array, f"the input of {name}")
     kind, dtype = found.dtype.kind, module.dtype or DType.float32
     if kind == "f":
-        # Without parameters a module computes in the type of its input.
+        # A module without parameters computes in the dtype of its input.
         return found if module.dtype is None else found.astype(dtype.numpy, copy=False)
     if array.dtype.kind == "b" or (first and found.dtype != np.uint8):
         return found.astype(dtype.numpy)

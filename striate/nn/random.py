@@ -1,4 +1,4 @@
-"""Layers that are random while training."""
+"""Layers that are random in training."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from striate.nn.module import Module
 class Standardization(Module):
     """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned.
 
-    x (N, C, positions…) → x̂ of the same shape; ``mean`` μ and ``sigma`` σ are (C,). ``epsilon`` is contained in σ
-    already and kept for the record. Raises ``OptionError`` unless μ and σ are finite and σ is positive, ``ShapeError``
-    for an input of another number of channels.
+    x (N, C, positions…) → x̂ of the same shape; ``mean`` μ and ``sigma`` σ are (C,). ``epsilon`` is already contained
+    in σ and kept only for reference. Raises ``OptionError`` unless μ and σ are finite and σ is positive, ``ShapeError``
+    for an input with another number of channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION
@@ -38,7 +38,7 @@ class Standardization(Module):
         (count,) = self.parameter("mean").sizes
         if x.type.rank < 2 or x.shape[1] != count:
             raise ShapeError(
-                f"data of shape {shape_text(x.shape)}, the standardizer was fitted on {count} features or channels"
+                f"data of shape {shape_text(x.shape)}, but the standardizer was fitted on {count} features or channels"
             )
         sizes = (1, count, *(1,) * (x.type.rank - 2))
         return (x - arithmetic.reshape(self.mean, sizes)) / arithmetic.reshape(self.sigma, sizes)

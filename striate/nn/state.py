@@ -18,7 +18,7 @@ _LISTED = 8  # names or problems that an error lists
 
 
 class StateMismatch(NamedTuple):
-    """Names that ``load_state_dict(strict=False)`` passed over, under PyTorch's names."""
+    """The names that ``load_state_dict(strict=False)`` skipped, under PyTorch's names."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -27,11 +27,11 @@ class StateMismatch(NamedTuple):
 def placed(
     parameters: Mapping[str, Parameter], dtype: DType, former: StateArena | None, seed: int, names: Mapping[int, str]
 ) -> StateArena:
-    """An arena of all parameters, which then live there: with what they held before, or drawn anew.
+    """An arena for all parameters, which then live there, with their former contents or newly drawn ones.
 
-    ``former`` is given back where it still fits. ``names`` are those in the whole model, by the identity of a
-    parameter: they seed what is drawn, also where a part of a model runs first. Raises ``ShapeError`` for sizes that
-    are not known yet, ``DTypeError`` for parameters of several dtypes.
+    ``former`` is returned if it can still be used. ``names`` are those in the whole model, by the identity of a
+    parameter: they seed the drawn values, even if only a part of the model runs first. Raises ``ShapeError`` for sizes
+    that are not known yet, ``DTypeError`` for parameters of several dtypes.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
     if unknown:
@@ -44,7 +44,7 @@ def placed(
     ]
     if others:
         raise DTypeError(
-            f"{', '.join(others[:4])} of another dtype than the rest, which is {dtype.value}\n"
+            f"{', '.join(others[:4])}: another dtype than the rest, which is {dtype.value}\n"
             "  help: model.float() or model.double() converts the whole model"
         )
     frozen = [name for name, parameter in parameters.items() if parameter.learned and not parameter.requires_grad]
@@ -65,7 +65,7 @@ def placed(
             seeded = names.get(id(parameter), name)
             kept = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, seeded), seeded)
         view[...] = kept
-    for name, parameter in parameters.items():  # only now: nothing has moved where a draw was refused
+    for name, parameter in parameters.items():  # only now, so that nothing has moved if a draw was refused
         parameter.array, parameter.arena = arena.arrays[name], arena
     return arena
 
@@ -81,10 +81,10 @@ def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, 
 
 
 def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
-    """Writes arrays into the parameters of their names; nothing is written unless all of them fit.
+    """Writes arrays into the parameters of the same names; nothing is written unless all of them are valid.
 
-    Returns the names that were passed over. Raises ``ShapeError`` listing missing and unexpected names (``strict``),
-    wrong shapes and contents that are not numbers; also without ``strict`` where no name at all is known.
+    Returns the names that were skipped. Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong
+    shapes and contents that are not numbers. Without ``strict`` it still raises if no name at all is known.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]
@@ -116,7 +116,7 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
         parameter = parameters[name]
         if parameter.array is None:
             parameter.shape, parameter.initial = array.shape, native(arrays[name], name).copy()
-        elif parameter.array.dtype != parameter.dtype.numpy:  # converted, and not placed anew yet
+        elif parameter.array.dtype != parameter.dtype.numpy:  # converted, and not yet placed again
             parameter.array, parameter.initial = None, native(arrays[name], name).copy()
         else:
             parameter.array[...] = array

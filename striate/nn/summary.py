@@ -26,7 +26,7 @@ class Summary:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
-        """The layers of a model for one sample of ``shape``; without it for the inputs of its last call."""
+        """The layers of a model for one sample of ``shape``; the default is the inputs of its last call."""
         problem = ""
         types = model.input_types
         trace = Trace()
@@ -50,14 +50,14 @@ class Summary:
         return summary_table(self.rows) + self.problem
 
     def html(self) -> str:
-        """The table as notebooks show it."""
+        """The table as HTML for notebooks."""
         return summary_html(self.rows, self.problem)
 
 
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
     """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run.
 
-    The first row is the head, the last one the total.
+    The first row is the header, the last one the total.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.calls}
@@ -65,7 +65,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
         rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
     total_parameters = total_work = 0
     order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.calls)))}
-    # As they run: a standardizer first, whenever it was assigned; what was not reached last, as written.
+    # The order of execution: a standardizer first, whenever it was assigned. Layers that were not reached come last.
     for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.calls))):
         own = [parameter for parameter in module.own_state().values() if parameter.learned]
         if any(True for _ in module.children()) and not own:
@@ -82,7 +82,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
 
 
 def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
-    """The rows as a table for notebooks, and below it what went wrong."""
+    """The rows as a table for notebooks, and below it any errors."""
     left, right = "text-align:left;white-space:nowrap;padding:1px 8px", "text-align:right;padding:1px 8px"
     rule = ";border-top:1px solid currentColor;border-bottom:1px solid currentColor;font-weight:bold"
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Errors of layers: where, what, the shapes on the way there, the equation, and the cure.
+"""Errors of layers: the place, the problem, the shapes on the way there, the equation, and the cure.
 
 at "fc1" Linear(in_features=128): its input has 2048 features
   input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
@@ -18,7 +18,7 @@ _LAYERS = 10
 
 
 def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> ShapeError:
-    """The error in its full form; ``where`` is the path and the layer."""
+    """The complete error; ``where`` is the path and the layer."""
     details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
     error = ShapeError("\n  ".join([f"at {where}: {what}", *details]))
     if trace is not None:
@@ -27,10 +27,10 @@ def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], he
 
 
 def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
-    """The error of an operation in the form of its layer."""
+    """The error of an operation, rewritten as an error of its layer."""
     what, *lines = str(error).splitlines()
     if what.startswith("at "):
-        what = what.partition(": ")[2]  # the operation named its place; the layer does it better
+        what = what.partition(": ")[2]  # the operation named its place, but the layer's description is better
     return layer_error(trace, where, what, [line.strip() for line in lines], "")
 
 
@@ -47,7 +47,7 @@ def trail(trace: Trace) -> list[tuple[str, Shape]]:
 
 
 def trail_lines(trace: Trace) -> list[str]:
-    """The trail as lines of readable width; of a long one the end."""
+    """The trail as lines of readable width; only the end of a long one."""
     steps = [f"{path} {shape_text(shape)}" for path, shape in trail(trace)]
     if len(steps) > _LAYERS:
         steps = [steps[0], "…", *steps[-_LAYERS:]]

@@ -1,6 +1,6 @@
-"""The operations, one family a file, and the functions that apply them to values.
+"""The operations, one family per file, and the functions that apply them to values.
 
-Arithmetic and shapes have NumPy's names, everything else has those of ``torch.nn.functional`` without the rank.
+Arithmetic and shape functions have NumPy's names; all others have those of ``torch.nn.functional`` without the rank.
 """
 
 from striate.graph.arithmetic import reshape

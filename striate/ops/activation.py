@@ -1,6 +1,6 @@
 """Activations.
 
-Each operation states its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Tanh(Elementwise):
     """y = tanh(x)"""
 
     is_activation: ClassVar[bool] = True
-    effect: ClassVar[str] = "Between −1 and 1. It is flat at both ends, so long chains of it shrink the gradient."
+    effect: ClassVar[str] = (
+        "Between −1 and 1. It is flat at both ends, so long chains of tanh layers shrink the gradient."
+    )
     fractional: ClassVar[bool] = True
     output_bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     saturation_bounds: ClassVar[tuple[float, float] | None] = (-math.sqrt(0.9), math.sqrt(0.9))  # 1 − y² < 1/10
@@ -87,7 +89,7 @@ class Relu(Elementwise):
     title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
     effect: ClassVar[str] = (
-        "max(0, x): cheap and effective, but a unit whose input stays negative gets no more gradient: it is dead."
+        "max(0, x): cheap and effective, but a unit whose input stays negative no longer gets any gradient: it is dead."
     )
     output_bounds: ClassVar[tuple[float, float]] = (0.0, math.inf)
     units_can_die: ClassVar[bool] = True
@@ -207,8 +209,8 @@ def relu(input: Value) -> Value:
 
 
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
-    """y = x where x > 0, else αx; for 0 ≤ α ≤ 1 the same as max(αx, x).
+    """y = x where x > 0, else αx; for 0 ≤ α ≤ 1 this is max(αx, x).
 
-    Any shape; float32 or float64. Raises OptionError for a slope that is not finite.
+    Any shape; float32 or float64. Raises OptionError if the slope is not finite.
     """
     return elementwise(LeakyRelu(number("leaky_relu: negative_slope", negative_slope)), input)

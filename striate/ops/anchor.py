@@ -1,7 +1,8 @@
-"""Operations that have kernels of their own: what the compiler asks them, and what it tells them.
+"""Operations that have their own kernels: what the compiler asks them, and what it passes to them.
 
-Such an operation *anchors* a loop: elementwise work of its neighbours is fused into it as the epilogue, a region that
-runs on every tile of the result, and for some operations as the prologue, which computes the input where it is loaded.
+Such an operation *anchors* a loop. Elementwise work of its neighbours is fused into this loop as the epilogue, a region
+that runs on every tile of the result. Some operations also accept a prologue, which computes the input where it is
+loaded.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from striate.graph.op import Node, Op
 from striate.graph.value import TensorType, Value
 
 if TYPE_CHECKING:
-    from striate.codegen.target import Target  # it opens LLVM, which `import striate` does without
+    from striate.codegen.target import Target  # it loads LLVM, which `import striate` does not need
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How an operation is computed, decided once when layouts are chosen (base: the only way there is).
+    """How an operation is computed, decided once when layouts are chosen (this base class: there is only one way).
 
-    ``batch_specialized`` says that a program for one sample alone chooses otherwise than one for many.
+    ``batch_specialized`` says that a program for a single sample makes a different choice than one for many samples.
     """
 
     batch_specialized: bool = False
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether a reduction that keeps samples apart may run along in the epilogue."""
+        """Whether a reduction that keeps samples separate may run in the epilogue."""
         return True
 
 
@@ -43,10 +44,10 @@ ONLY = Algorithm()
 
 @dataclass
 class LoweringContext:
-    """What an operation is told when it writes its launches.
+    """What an operation needs to know to create its launches.
 
-    ``region`` is the epilogue, with its operands; ``prologue``, where there is one, computes the node's input as its
-    last value. ``batch_specialized`` collects nodes that are lowered otherwise for one sample than for many.
+    ``region`` is the epilogue, with its operands. The last value of ``prologue``, where there is one, is the node's
+    input. ``batch_specialized`` collects the nodes that are lowered differently for one sample than for many.
     """
 
     node: Node
@@ -74,7 +75,7 @@ class LoweringContext:
         return self.storage_of(value)
 
     def is_constant(self, value: Value) -> bool:
-        """Whether the value is an input that stays as it is from run to run."""
+        """Whether the value is an input that does not change from run to run."""
         return isinstance(value.node.op, Input) and value.node.op.name in self.options.constant_inputs
 
     def buffer(self, name: str, fixed: int = 0, per_group: int = 0, group: int = 1) -> Buffer:
@@ -84,31 +85,31 @@ class LoweringContext:
 
 @dataclass(frozen=True)
 class Anchor(Op):
-    """Base of operations with kernels of their own (abstract)."""
+    """Base of operations with their own kernels (abstract)."""
 
     has_epilogue: ClassVar[bool] = False
-    """Whether elementwise work on the first output may run in the kernel's own loop."""
+    """Whether elementwise work on the first output may run in the kernel's loop."""
 
     def accepts_prologue(self) -> bool:
-        """Whether the only input may be computed where the kernel loads it: each element is loaded about once."""
+        """Whether the only input may be computed where the kernel loads it, once or little more per element."""
         return False
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Whether the kernel can read this input where it is stored in bfloat16."""
+        """Whether the kernel can read this input when it is stored in bfloat16."""
         return False
 
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
-        """How to compute it: a function of types, of the dtypes in which the inputs are stored, and of the options."""
+        """How to compute it: a function of the types, the dtypes in which the inputs are stored, and the options."""
         return ONLY
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """What is needed of each input, given the channel blocks that they have: every input blocked."""
+        """The required layout of each input, given the inputs' channel blocks; by default every input is blocked."""
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """The channel block of each output, for inputs in the blocks that were chosen: every output blocked."""
+        """The channel block of each output, given the inputs' blocks; by default every output is blocked."""
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:

@@ -1,6 +1,6 @@
-"""Arithmetic and other functions of single elements that are not activations.
+"""Arithmetic and other elementwise functions that are not activations.
 
-Each operation states its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Abs(Elementwise):
 @register
 @dataclass(frozen=True)
 class Maximum(Binary):
-    """y = max(a, b); NaN where either is; equal operands share the gradient"""
+    """y = max(a, b); NaN where either operand is; equal operands share the gradient"""
 
     fractional: ClassVar[bool] = True
 
@@ -164,7 +164,7 @@ class Maximum(Binary):
 @register
 @dataclass(frozen=True)
 class Minimum(Binary):
-    """y = min(a, b); NaN where either is; equal operands share the gradient"""
+    """y = min(a, b); NaN where either operand is; equal operands share the gradient"""
 
     fractional: ClassVar[bool] = True
 
@@ -280,12 +280,12 @@ def abs(x: Value) -> Value:
 
 
 def maximum(a: Operand, b: Operand) -> Value:
-    """The larger of a and b, place by place; shapes broadcast; NaN where either is. Raises ShapeError, DTypeError."""
+    """The larger of a and b, elementwise; shapes broadcast; NaN where either is NaN. Raises ShapeError, DTypeError."""
     return elementwise(Maximum(), a, b)
 
 
 def minimum(a: Operand, b: Operand) -> Value:
-    """The smaller of a and b, place by place; shapes broadcast; NaN where either is. Raises ShapeError, DTypeError."""
+    """The smaller of a and b, elementwise; shapes broadcast; NaN where either is NaN. Raises ShapeError, DTypeError."""
     return elementwise(Minimum(), a, b)
 
 
@@ -300,7 +300,7 @@ def isfinite(x: Value) -> Value:
 
 
 def where(condition: Value, a: Operand, b: Operand) -> Value:
-    """a where the condition (0 or 1, as ``greater`` gives) is 1, else b; shapes broadcast. Raises ShapeError."""
+    """a where the condition (0 or 1, as ``greater`` returns it) is 1, else b; shapes broadcast. Raises ShapeError."""
     return elementwise(Where(), condition, a, b)
 
 
@@ -315,12 +315,12 @@ def subtract(a: Operand, b: Operand) -> Value:
 
 
 def multiply(a: Operand, b: Operand) -> Value:
-    """a · b, place by place; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """a · b, elementwise; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
     return elementwise(Multiply(), a, b)
 
 
 def divide(a: Operand, b: Operand) -> Value:
-    """a / b, place by place; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """a / b, elementwise; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
     return elementwise(Divide(), a, b)
 
 
@@ -330,7 +330,7 @@ def negative(x: Value) -> Value:
 
 
 def cast(x: Value, dtype: object) -> Value:
-    """x in another dtype: a name ("float32"), a NumPy dtype or a DType. Raises OptionError for an unknown one."""
+    """x in another dtype: a name ("float32"), a NumPy dtype or a DType. Raises OptionError for an unknown dtype."""
     return cast_to(x, dtype_of(dtype))
 
 

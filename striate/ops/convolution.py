@@ -1,10 +1,10 @@
-"""Convolution in one, two and three dimensions, and its gradients, which are contractions of the same kind.
+"""Convolution in one, two and three dimensions, and its gradients, which are contractions of the same form.
 
     y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
 
 The filter is not flipped (a cross-correlation), as in PyTorch. x is (N, C, positions…), w (O, C / groups, taps…); with
-groups, output channels of group g see the input channels of group g alone. All three operations are bilinear, and the
-gradient of any one with respect to either operand is one of the others.
+groups, output channels of group g see only the input channels of group g. All three operations are bilinear, and the
+gradient of each with respect to either operand is one of the other two.
 """
 
 from __future__ import annotations
@@ -71,12 +71,31 @@ class Convolutional(Windowed, Anchor):
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """The geometry of the convolution that gives y of x and w."""
+        """The geometry of the convolution that computes y from x and w."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
             spatial([before for before, _ in self.padding], 0), spatial(self.dilation), spatial(size), spatial(count),
         )  # fmt: skip
+
+    def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
+        """The geometry for the types of the two inputs."""
+        raise NotImplementedError
+
+    def algorithm(
+        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
+    ) -> ConvolutionAlgorithm:
+        return choose(self.geometry(inputs), self.direction, stored[0], options)
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        g = self.geometry(inputs)
+        read = InputLayout(acceptable(inputs[0].channels), read_halo(g, self.direction, form_of(algorithm)))
+        return read, InputLayout((PLAIN,))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
 
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
         """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
@@ -101,8 +120,8 @@ class Convolutional(Windowed, Anchor):
             last = size[-1] == depth * self.groups
             raise shape_error(
                 self,
-                f"its filters see {depth * self.groups} channels, its input has {channels}: {x}",
-                "the channels seem to come last; use x.transpose(0, 3, 1, 2) or so to bring them to axis 1"
+                f"its filters take {depth * self.groups} channels, but its input has {channels}: {x}",
+                "the channels seem to be on the last axis; move them to axis 1, as in x.transpose(0, 3, 1, 2)"
                 if last
                 else f"in_channels={channels}, or None to have it inferred",
             )
@@ -111,8 +130,8 @@ class Convolutional(Windowed, Anchor):
         count = window_count(self, tuple(size), tuple(kernel), self.stride, self.padding, self.dilation)
         return x.with_shape((x.shape[0], filters, *count))
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: a sum over no samples, no channels or no positions."""
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """Zeros: the sum over no samples, no channels or no positions."""
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
@@ -134,11 +153,11 @@ class Convolutional(Windowed, Anchor):
         return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Where the value is stored in bfloat16, channels are summed by pairs."""
+        """If the value is stored in bfloat16, channels are summed in pairs."""
         return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
 
     def forward(self, x: Value, w: Value) -> Value:
-        """The convolution that this belongs to."""
+        """The convolution that this operation belongs to."""
         return Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
 
 
@@ -162,21 +181,6 @@ class Convolution(Convolutional):
         """The geometry for the types of x and w."""
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
-
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        x = InputLayout(acceptable(g.depth * g.groups), read_halo(g, self.direction, form_of(algorithm)))
-        return x, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
 
     def reference(self, x: Array, w: Array) -> Array:
         kernel = w.shape[2:]
@@ -237,23 +241,6 @@ class ConvolutionInputGradient(Convolutional):
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
-
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        g = self.geometry(inputs)
-        dy = InputLayout(acceptable(g.filters), read_halo(g, self.direction, form_of(algorithm)))
-        return dy, InputLayout((PLAIN,))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(
-            context, self.geometry([x.type for x in context.node.inputs]), Direction.INPUT_GRADIENT
-        )
 
     def reference(self, dy: Array, w: Array) -> Array:
         kernel, count = w.shape[2:], dy.shape[2:]
@@ -319,7 +306,7 @@ class ConvolutionWeightGradient(Convolutional):
         self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
     ) -> ConvolutionAlgorithm:
         x, dy = stored
-        both = x if x is dy else x.computed  # bfloat16 is multiplied where both inputs are stored so
+        both = x if x is dy else x.computed  # bfloat16 is multiplied only if both inputs are stored in it
         return choose(self.geometry(inputs), self.direction, both, options)
 
     def input_layouts(
@@ -360,7 +347,11 @@ class ConvolutionWeightGradient(Convolutional):
 
 def _require_output(op: Convolutional, expected: TensorType, dy: TensorType) -> None:
     if expected != dy:
-        raise shape_error(op, f"the convolution gives {expected}, its gradient is {dy}", "give the size of the forward")
+        raise shape_error(
+            op,
+            f"the convolution returns {expected}, but its gradient is {dy}",
+            "give the size used in the forward pass",
+        )
 
 
 def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array, Array, Array]]:
@@ -371,21 +362,25 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((2, 3, 5, 4), (17, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),
         ((2, 17, 3, 3), (1, 17, 1, 1), (1, 1), (zero, zero), (1, 1), 1),
         ((2, 1, 1, 1), (3, 1, 1, 1), (1, 1), (zero, zero), (1, 1), 1),  # one pixel
-        ((3, 3, 1, 1), (2, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),  # one pixel amid zeros
+        ((3, 3, 1, 1), (2, 3, 3, 3), (1, 1), (one, one), (1, 1), 1),  # one pixel surrounded by zeros
         ((2, 18, 1, 2), (50, 18, 1, 2), (1, 1), (zero, zero), (1, 1), 1),  # one pixel of four output blocks
-        ((3, 17, 5, 7), (33, 17, 3, 3), (1, 1), (one, one), (1, 1), 1),  # Winograd's tiles, cut
-        ((2, 17, 9, 11), (18, 17, 3, 3), (2, 2), (one, one), (1, 1), 1),  # of stride 2, cut
+        ((3, 17, 5, 7), (33, 17, 3, 3), (1, 1), (one, one), (1, 1), 1),  # Winograd tiles, partial at the edges
+        ((2, 17, 9, 11), (18, 17, 3, 3), (2, 2), (one, one), (1, 1), 1),  # with stride 2, partial at the edges
         ((2, 16, 17, 16), (33, 16, 3, 3), (2, 2), ((0, 0), (0, 1)), (1, 1), 1),
         ((2, 16, 2, 5, 7), (16, 16, 1, 3, 3), (1, 1, 1), (zero, one, one), (1, 1, 1), 1),  # planes, never in tiles
         ((1, 16, 1, 9, 8), (16, 16, 1, 3, 3), (1, 2, 2), ((0, 1), one, one), (1, 1, 1), 1),
         ((1, 1, 9, 7), (3, 1, 5, 2), (2, 3), ((2, 1), (0, 3)), (1, 1), 1),  # asymmetric
         ((2, 3, 7, 5), (3, 3, 1, 2), (3, 3), (zero, zero), (1, 1), 1),  # stride larger than the kernel
         ((1, 2, 7, 8), (3, 2, 3, 2), (1, 2), ((2, 2), (1, 0)), (2, 3), 1),  # dilation
+        ((2, 3, 9, 13), (17, 3, 5, 7), (4, 3), ((1, 2), (2, 0)), (1, 1), 1),  # gradients in loops over residues
+        ((1, 17, 11, 12), (3, 17, 3, 4), (4, 6), (one, (3, 2)), (2, 3), 1),  # residues without taps
         ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
         ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
         ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
         ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
         ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
+        ((2, 3, 21), (5, 3, 14), (9,), ((4, 1),), (1,), 1),
+        ((1, 2, 4, 5, 6), (3, 2, 2, 3, 2), (2, 3, 2), (one, one, zero), (1, 1, 1), 1),
         ((1, 2, 3, 4, 3), (3, 2, 2, 3, 1), (1, 2, 1), (one, one, zero), (1, 1, 1), 1),
     ]
     for x_shape, w_shape, stride, padding, dilation, groups in cases:
@@ -406,7 +401,7 @@ def conv(
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o]; the filter is not flipped.
 
     x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…);
-    all float32 or all float64. ``stride``, ``padding`` and ``dilation`` are a number or one for each axis; ``padding``
+    all float32 or all float64. ``stride``, ``padding`` and ``dilation`` are one number or one per axis; ``padding``
     may also be pairs (before, after), "same" (stride 1; an even window gets its extra zero after) or "valid".
 
     Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
@@ -430,9 +425,9 @@ def conv(
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:
-    """A vector with an entry for each channel of ``like``, viewed as (1, C, 1…); raises ``ShapeError``."""
+    """A vector with one entry per channel of ``like``, viewed as (1, C, 1…); raises ``ShapeError``."""
     if vector.shape != like.shape[1:2]:
         raise shape_error(
-            what, f"needs one number for each of the {like.shape[1]} channels, got {vector.type}", "give shape (C,)"
+            what, f"expected one number for each of the {like.shape[1]} channels, got {vector.type}", "give shape (C,)"
         )
     return reshape(vector, (1, *vector.shape, *(1,) * (like.type.rank - 2)))

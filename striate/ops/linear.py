@@ -28,17 +28,17 @@ class Linear(Composite):
         x, w = inputs
         require_floats(self, inputs)
         if w.rank != 2 or w.batched:
-            raise shape_error(self, f"its weights are (out_features, in_features), got {w}", "give a matrix")
+            raise shape_error(self, f"its weights must be (out_features, in_features), got {w}", "give a matrix")
         if x.rank != 2:
             raise shape_error(
                 self,
-                f"its input is (N, in_features), got {x}",
+                f"its input must be (N, in_features), got {x}",
                 "put Flatten() (st.ops.flatten) before it",
             )
         if x.shape[1] != w.shape[1]:
             raise shape_error(
                 self,
-                f"its input has {x.shape[1]} features, its weights {shape_text(w.shape)} take {w.shape[1]}",
+                f"its input has {x.shape[1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}",
                 f"Linear({x.shape[1]}, {w.shape[0]}), or Linear(None, {w.shape[0]}) to have it inferred",
             )
         return (x.with_shape((x.shape[0], w.shape[0])),)
@@ -47,7 +47,7 @@ class Linear(Composite):
         return np.einsum("nd,kd->nk", x, w)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """The same in smaller operations: a convolution with a kernel of 1 over one position."""
+        """The same as smaller operations: a convolution with a kernel of size 1 over one position."""
         x, w = inputs
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
@@ -79,7 +79,7 @@ def _with_point(x: Value) -> Value:
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     """y = x wᵀ + b: x (N, D), w (K, D), bias (K,) → (N, K); all float32 or all float64.
 
-    Raises ShapeError where the features do not match or x is not flat, DTypeError.
+    Raises ShapeError if the features do not match or x is not flat, and DTypeError.
     """
     y = Linear()(input, weight)
     return y if bias is None else y + channel_vector("linear", bias, y)

@@ -1,6 +1,6 @@
 """Softmax, cross entropy and mean squared error.
 
-Softmax and cross entropy mix the channels (axis 1) of every position: logits are (N, C) or (N, C, positions…).
+Softmax and cross entropy combine the channels (axis 1) of each position: logits are (N, C) or (N, C, positions…).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from striate.options import number
 
 
 def _walked(context: LoweringContext) -> tuple[Domain, Storage]:
-    """The domain and storage of the first input, which row kernels walk."""
+    """The domain and storage of the first input, which row kernels iterate over."""
     x = context.node.inputs[0]
     storage: Storage = context.storage(x)
     return Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes), storage
@@ -48,7 +48,7 @@ def _phase(context: LoweringContext, kernel: RowKernel) -> list[Launch]:
 
 @dataclass(frozen=True)
 class Rowwise(Anchor):
-    """Base of operations that mix the channels of one position (abstract)."""
+    """Base of operations that combine the channels of each position (abstract)."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
 
@@ -56,7 +56,9 @@ class Rowwise(Anchor):
         require_floats(self, inputs)
         if inputs[0].rank < 2 or any(x != inputs[0] for x in inputs):
             raise shape_error(
-                self, f"needs (N, C, …), all alike, got {', '.join(map(str, inputs))}", "give logits with a class axis"
+                self,
+                f"expected inputs (N, C, …) of one shape, got {', '.join(map(str, inputs))}",
+                "give logits with a class axis",
             )
         return (inputs[0],)
 
@@ -163,19 +165,19 @@ class LogSoftmaxGradient(Rowwise):
 
 
 def require_labels(labels: Array, classes: int) -> None:
-    """Raises ``LabelError`` naming the first label outside of 0 … classes − 1."""
+    """Raises ``LabelError`` naming the first label outside 0 … classes − 1."""
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         bad = np.argwhere((labels < 0) | (labels >= classes))[0]
         place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
         raise LabelError(
             f"label {int(labels[tuple(bad)])} at index {place} is out of range: there are {classes} classes, "
-            f"0 … {classes - 1}\n  help: a last layer with more outputs, or labels that start at 0"
+            f"0 … {classes - 1}\n  help: give the last layer more outputs, or number the labels from 0"
         )
 
 
 @dataclass(frozen=True)
 class LabelLoss(Anchor):
-    """Base of cross entropy and its gradient (abstract): inputs are logits, labels and perhaps a weight per class."""
+    """Base of cross entropy and its gradient (abstract): inputs are logits, labels and optionally class weights."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
@@ -185,7 +187,7 @@ class LabelLoss(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """The logits blocked, everything else in plain order."""
+        """The logits are blocked; the other inputs are in plain order."""
         return (InputLayout((BLOCK,)), *(InputLayout((PLAIN,)) for _ in inputs[1:]))
 
     def losses_type(self, logits: TensorType, labels: TensorType, weight: TensorType | None) -> TensorType:
@@ -198,28 +200,30 @@ class LabelLoss(Anchor):
                 self, f"labels must be integers (the number of a class), got {labels}", "labels.astype(numpy.int64)"
             )
         if logits.rank < 2:
-            raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one number for each class")
+            raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one logit for each class")
         if logits.shape[1] == 0:
-            raise shape_error(self, f"there is no class among 0: logits {logits}", "give one number for each class")
+            raise shape_error(self, f"the logits have 0 classes: {logits}", "give one logit for each class")
         expected = (logits.shape[0], *logits.shape[2:])
         if labels.shape != expected:
             one_hot = labels.shape == logits.shape
             raise shape_error(
                 self,
                 f"logits {logits} need one label for each sample and position, got {labels}",
-                "one-hot labels become numbers with labels.argmax(axis=1)"
+                "labels.argmax(axis=1) turns one-hot labels into class numbers"
                 if one_hot
-                else "labels have the shape of the logits without the class axis",
+                else "give labels with the shape of the logits without the class axis",
             )
         if weight is not None and weight.shape != logits.shape[1:2]:
-            raise shape_error(self, f"{logits.shape[1]} classes need as many weights, got {weight}", "give shape (C,)")
+            raise shape_error(
+                self, f"expected one weight for each of the {logits.shape[1]} classes, got {weight}", "give shape (C,)"
+            )
         return logits.with_shape(expected)
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
         require_labels(array, inputs[0].concrete(1)[1])
 
     def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """What the logarithms are weighed by, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), like the logits."""
+        """The weights of the logarithms, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), in the shape of the logits."""
         classes = logits.shape[1]
         require_labels(labels, classes)
         hot = np.moveaxis(np.eye(classes, dtype=logits.dtype)[labels], -1, 1)
@@ -233,8 +237,8 @@ class LabelLoss(Anchor):
 class CrossEntropy(LabelLoss):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
 
-    Inputs logits (N, C, positions…), labels int64 (N, positions…) and perhaps weight (C,). Returns the losses
-    (N, positions…) and, with a weight, also w[label], which a weighted mean divides by.
+    Inputs logits (N, C, positions…), labels int64 (N, positions…) and optionally weight (C,). Returns the losses
+    (N, positions…) and, with a weight, also w[label], whose sum a weighted mean divides by.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -255,7 +259,7 @@ class CrossEntropy(LabelLoss):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         if any(needed[2:]):
-            raise GraphError(f"{self}: class weights are constants, not to be differentiated by")
+            raise GraphError(f"{self}: class weights are constants and have no gradient")
         dlosses = output_gradients[0]
         if dlosses is None:
             return (None,) * len(inputs)
@@ -273,14 +277,16 @@ class CrossEntropy(LabelLoss):
 class CrossEntropyGradient(LabelLoss):
     """dx[c] = dloss · (softmax(x)[c] · Σ_j t[j] − t[c]), t[c] = w[c] · ((1 − ε) · [c = label] + ε / C)
 
-    Inputs logits, labels, perhaps weight, and the gradients of the losses.
+    Inputs: logits, labels, optionally weight, and the gradients of the losses.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         logits, labels, *weight, dlosses = inputs
         losses = self.losses_type(logits, labels, weight[0] if weight else None)
         if dlosses != losses:
-            raise shape_error(self, f"the losses are {losses}, their gradient is {dlosses}", "give the forward's shape")
+            raise shape_error(
+                self, f"the losses are {losses}, but their gradient is {dlosses}", "give the shape of the forward pass"
+            )
         return (logits,)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -329,7 +335,7 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[float, Array, Array
 
 
 class LossReduction(Enum):
-    """How the losses of samples become one number."""
+    """How the losses of the samples are reduced to one number."""
 
     mean = "mean"
     sum = "sum"
@@ -364,18 +370,18 @@ def cross_entropy(
     ``input`` holds logits (N, C, positions…) in float32 or float64, ``target`` labels (N, positions…) as integers,
     ``weight`` (C,) → scalar; with reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as
     PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError, and, before anything runs,
-    LabelError for labels outside of 0 … C − 1.
+    LabelError for labels outside 0 … C − 1.
     """
-    wanted = _reduction(reduction)
+    chosen = _reduction(reduction)
     if target.dtype in (DType.int32, DType.uint8):
         target = cast(target, DType.int64)
     found = CrossEntropy(number("cross_entropy: label_smoothing", label_smoothing, 0, 1))(
         input, target, *(() if weight is None else (weight,))
     )
     losses, shares = (found, None) if weight is None else found
-    if wanted is LossReduction.none:
+    if chosen is LossReduction.none:
         return losses
-    if wanted is LossReduction.sum:
+    if chosen is LossReduction.sum:
         return sum(losses)
     return mean(losses) if shares is None else sum(losses) / sum(shares)
 
@@ -383,13 +389,15 @@ def cross_entropy(
 def mse_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
     """(1/n) Σ (input − target)² over all elements; "sum" does not divide, "none" keeps every square.
 
-    Both of one shape and one float dtype. Raises ShapeError, DTypeError, OptionError.
+    Both have the same shape and the same float dtype. Raises ShapeError, DTypeError, OptionError.
     """
-    wanted = _reduction(reduction)
+    chosen = _reduction(reduction)
     if input.shape != target.shape:
-        raise shape_error("mse_loss", f"input {input.type} and target {target.type} differ", "reshape one of them")
+        raise shape_error(
+            "mse_loss", f"input {input.type} and target {target.type} differ in shape", "reshape one of them"
+        )
     error = input - target
     squares = error * error
-    if wanted is LossReduction.none:
+    if chosen is LossReduction.none:
         return squares
-    return sum(squares) if wanted is LossReduction.sum else mean(squares)
+    return sum(squares) if chosen is LossReduction.sum else mean(squares)

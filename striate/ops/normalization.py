@@ -22,7 +22,7 @@ from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
-    """All axes but the channels: what batch statistics are taken over."""
+    """All axes except the channels: batch statistics are computed over these."""
     return (0, *range(2, rank))
 
 
@@ -35,8 +35,8 @@ def _channel_shape(x: Shape) -> Shape:
 class BatchNormalization(Composite):
     """y = γ · (x − μ) / √(σ² + ε) + β with the mean μ and the biased variance σ² of each channel of this batch
 
-    Inputs x (N, C, positions…) and, where they are learned, γ (C,) and β (C,). Returns (y, μ, σ²), the latter
-    (1, C, 1…). Raises ShapeError where a channel is known to have one value; with N open, the caller must check.
+    Inputs: x (N, C, positions…) and, if they are learned, γ (C,) and β (C,). Returns (y, μ, σ²); μ and σ² are
+    (1, C, 1…). Raises ShapeError if a channel is known to have only one value; if N is unknown, the caller must check.
     """
 
     title: ClassVar[str] = "batch norm"
@@ -51,20 +51,22 @@ class BatchNormalization(Composite):
         require_floats(self, inputs)
         x, *affine = inputs
         if x.rank < 2 or len(affine) not in (0, 2):
-            raise shape_error(self, f"needs (N, C, positions…) and either both γ and β or none, got {x}", "give all")
+            raise shape_error(
+                self, f"expected (N, C, positions…) and either both γ and β or neither, got {x}", "give all"
+            )
         for vector in affine:
             if vector.shape != x.shape[1:2]:
                 raise shape_error(
                     self,
-                    f"its input has {x.shape[1]} channels, its scale and shift are {vector}",
+                    f"its input has {x.shape[1]} channels, but its scale and shift are {vector}",
                     f"num_features={x.shape[1]}, or None to have it inferred",
                 )
         counted = (x.shape[0], *x.shape[2:])
         if math.prod(2 if isinstance(dim, Batch) else dim for dim in counted) == 1:
             raise shape_error(
                 self,
-                f"cannot train on one value per channel, got {x}: its variance is 0 and its output β",
-                "give batches of at least two samples, or larger images",
+                f"cannot train on one value per channel, got {x}: the variance is 0 and the output is β",
+                "use batches of at least two samples, or larger images",
             )
         small = x.with_shape(_channel_shape(x.shape))
         return x, small, small
@@ -78,7 +80,7 @@ class BatchNormalization(Composite):
         return y.astype(x.dtype), mean.astype(x.dtype), variance.astype(x.dtype)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """The same in smaller operations: moments, then a subtraction, a multiplication and an addition."""
+        """The same as smaller operations: moments, then a subtraction, a multiplication and an addition."""
         x, *affine = inputs
         mean, variance = Moments(batch_axes(x.type.rank))(x)
         return _normalized(x, mean, variance, affine, self.epsilon), mean, variance
@@ -96,8 +98,8 @@ class BatchNormalization(Composite):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         """dx = γ/σ · (dy − (dβ + x̂ · dγ) / M), dγ = Σ x̂ · dy, dβ = Σ dy, over the M values of a channel.
 
-        x̂ is made again from x, so that the forward pass need not keep it. The mean and the variance are outputs too:
-        what depends on them adds dμ / M + 2 (x − μ) dσ² / M.
+        x̂ is recomputed from x, so the forward pass need not store it. The mean and the variance are outputs too:
+        their gradients add dμ / M + 2 (x − μ) dσ² / M.
         """
         (x, *affine), (y, mean, variance) = inputs, outputs
         dy, dmean, dvariance = output_gradients
@@ -158,15 +160,15 @@ def batch_norm_with_statistics(
     """(y, μ, σ²): y = γ · (x − μ) / √(σ² + ε) + β, each channel normalized by this batch.
 
     x (N, C) or (N, C, positions…), γ and β (C,) → y like x, μ and the biased σ² (C,); all of one float dtype.
-    Of a batch of N = 0 samples that is known only when the program runs the statistics are NaN.
-    Raises ShapeError (a channel with one value or none, γ of another size), DTypeError, OptionError.
+    If N = 0, and this is known only when the program runs, the statistics are NaN.
+    Raises ShapeError (a channel with one value or none, γ of the wrong size), DTypeError, OptionError.
     """
     affine = _affine(weight, bias, eps)
     if input.type.rank > 1 and input.shape[1] != 0 and 0 in input.shape:
         raise shape_error(
             "batch_norm",
-            f"no values per channel have no statistics, got {input.type}",
-            "give at least two samples to a batch",
+            f"a channel without values has no statistics, got {input.type}",
+            "use batches of at least two samples",
         )
     y, mean, variance = BatchNormalization(float(eps))(input, *affine)
     return y, reshape(mean, input.shape[1:2]), reshape(variance, input.shape[1:2])
@@ -181,10 +183,10 @@ def batch_norm(
     training: bool = False,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or where training with those of the batch.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or when training with those of the batch.
 
     x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
-    do not move; ``nn.BatchNorm2d`` moves them. Raises ShapeError, DTypeError, OptionError.
+    are not updated; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError, OptionError.
     """
     if flag("batch_norm: training", training):
         return batch_norm_with_statistics(input, weight, bias, eps)[0]

@@ -47,7 +47,7 @@ from striate.ops.window import (
 from striate.options import flag
 
 MOST_UNROLLED = 32
-"""Taps of a window, or residues of a position modulo the strides, up to which a kernel has code for each of them."""
+"""The largest number of taps, or of residues modulo the strides, for which a kernel has separate code for each."""
 
 
 def _positions(shape: Shape) -> Sizes:
@@ -84,7 +84,7 @@ class Pooling(Windowed, Anchor):
         return math.prod(self.kernel) > MOST_UNROLLED
 
     def scatters_widely(self, size: Sizes) -> bool:
-        """Whether the gradient loops over windows, instead of writing out which of them hold a position: that depends
+        """Whether the gradient loops over windows. Otherwise the windows that hold a position are unrolled: they depend
         on the position modulo the stride."""
         residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
         return self.large or residues > MOST_UNROLLED
@@ -105,7 +105,7 @@ class Pooling(Windowed, Anchor):
         return window_count(self, size, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def pooled(self, x: TensorType) -> TensorType:
-        """The type of y for an input; raises ``ShapeError``, also where a window would hold padding alone."""
+        """The type of y for an input; raises ``ShapeError``, also where a window would hold only padding."""
         require_floats(self, [x])
         require_positions(self, x)
         require_geometry(
@@ -115,7 +115,9 @@ class Pooling(Windowed, Anchor):
         count = self.output_sizes(size)
         for axis, n in enumerate(count):
             if not all(np.any(self.inside(axis, np.arange(n)[:, None], size[axis]), axis=1)):
-                raise shape_error(self, f"a window holds nothing but padding on {x}", "padding up to half the kernel")
+                raise shape_error(
+                    self, f"a window holds only padding for {x}", "use padding of at most half the kernel"
+                )
         return x.with_shape((*x.shape[:2], *count))
 
     def inside(self, axis: int, window: Array, length: int) -> Array:
@@ -125,7 +127,7 @@ class Pooling(Windowed, Anchor):
         return (position >= 0) & (position < length)
 
     def overhang(self, size: Sizes) -> Sizes:
-        """How far the last windows reach behind the padded input (only with ``ceil_mode``)."""
+        """How far the last windows reach beyond the padded input (only with ``ceil_mode``)."""
         count, span = self.output_sizes(size), reach(self.kernel, self.dilation)
         return tuple(
             max(0, (n - 1) * s + r - (length + before + after))
@@ -133,7 +135,7 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Adds what every tap sends to its place in an input of ``size``."""
+        """Adds what every tap contributes to its position in an input of ``size``."""
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))
         for (_, tap), values in zip(taps(self.kernel), sent, strict=True):
@@ -142,7 +144,7 @@ class Pooling(Windowed, Anchor):
 
 
 def _seen(context: LoweringContext, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Operand, ...]]:
-    """How the windows get x: computed on entry, or from memory; operands before and after those of the region."""
+    """How the windows read x, computed on entry or from memory; then the operands before and after the region's."""
     if context.prologue is None:
         return None, (x,), ()
     return Entry(context.prologue, len(context.prologue.instructions) - 1), (), context.prologue_operands
@@ -154,14 +156,14 @@ class MaxPooling(Pooling):
     """y[n, c, p] = max_k x[n, c, p · stride + k · dilation − before]
 
     Returns (y, index): the number of the tap that held the first maximum, uint8 (int32 for more than 255 taps).
-    Padding never wins. NaN wins over every number.
+    Padding is never the maximum. NaN is larger than every number.
     """
 
     title: ClassVar[str] = "max pool"
 
     @property
     def index_dtype(self) -> DType:
-        """What holds the number of a tap."""
+        """The dtype of the number of a tap."""
         return DType.uint8 if np.prod(self.kernel) <= 255 else DType.int32
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -172,7 +174,7 @@ class MaxPooling(Pooling):
         return self.kernel
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
+        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -225,7 +227,9 @@ class MaxPoolingGradient(Pooling):
         x = dy.with_shape((*dy.shape[:2], *self.size))
         y = self.pooled(x)
         if y != dy or index.shape != dy.shape:
-            raise shape_error(self, f"pooling gives {y}; got dy {dy}, index {index}", "give the forward's shapes")
+            raise shape_error(
+                self, f"pooling returns {y}; got dy {dy}, index {index}", "give the shapes of the forward pass"
+            )
         return (x,)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -246,7 +250,7 @@ class MaxPoolingGradient(Pooling):
         return self.scatter((np.where(index == k, dy, 0) for k, _ in taps(self.kernel)), self.size, dy)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        raise GraphError(f"{self}: second derivatives through max pooling are not defined here")
+        raise GraphError(f"{self}: second derivatives of max pooling are not implemented")
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -263,15 +267,15 @@ class Averaging(Pooling):
     count_include_pad: bool
 
     def window(self, size: Sizes) -> Window:
-        """What the kernels divide by."""
+        """The windows and their divisors, as the kernels of average pooling take them."""
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
         return Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
 
     def areas(self, size: Sizes) -> Array:
-        """What each window's sum is divided by: (windows…).
+        """The divisor of each window's sum: (windows…).
 
-        ``count_include_pad`` counts the padding too, but never what ``ceil_mode`` reaches behind it.
+        ``count_include_pad`` counts the padding too, but never positions beyond it, which ``ceil_mode`` reaches.
         """
         area = np.ones((), np.int64)
         for axis, (n, length, (_, after)) in enumerate(zip(self.output_sizes(size), size, self.padding, strict=True)):
@@ -297,7 +301,7 @@ class AveragePooling(Averaging):
         return self.kernel
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: no position is seen twice."""
+        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -343,7 +347,7 @@ class AveragePoolingGradient(Averaging):
         x = dy.with_shape((*dy.shape[:2], *self.size))
         y = self.pooled(x)
         if y != dy:
-            raise shape_error(self, f"pooling gives {y}; got dy {dy}", "give the forward's shape")
+            raise shape_error(self, f"pooling returns {y}; got dy {dy}", "give the shape of the forward pass")
         return (x,)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -385,7 +389,7 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
         ((2, 3, 4, 6), (2, 2), (2, 2), (zero, zero), (1, 1), False),
         ((1, 17, 5, 4), (3, 2), (2, 1), (one, zero), (1, 1), False),  # windows overlap
         ((2, 1, 1, 1), (1, 1), (1, 1), (zero, zero), (1, 1), False),  # one pixel
-        ((1, 3, 1, 1), (3, 3), (2, 2), (one, one), (1, 1), False),  # one pixel amid padding
+        ((1, 3, 1, 1), (3, 3), (2, 2), (one, one), (1, 1), False),  # one pixel surrounded by padding
         ((2, 3, 7, 5), (2, 1), (3, 2), (zero, zero), (1, 1), False),  # stride larger than the kernel
         ((1, 3, 6, 7), (3, 2), (2, 3), (one, (0, 1)), (1, 1), True),  # incomplete windows, asymmetric
         ((2, 2, 7, 6), (2, 3), (1, 2), (zero, one), (3, 2), False),  # dilation
@@ -424,7 +428,7 @@ def max_pool(
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
 ) -> Value:
-    """The largest element of every window; NaN where there is one; padding never wins.
+    """The largest element of every window; NaN where the window holds one; padding is never the maximum.
 
     x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
@@ -462,5 +466,5 @@ def global_avg_pool(input: Value) -> Value:
     """The mean over all positions: (N, C, positions…) → (N, C, 1…); float32 or float64. Raises ShapeError."""
     require_positions("global_avg_pool", input.type)
     if 0 in input.shape[2:]:
-        raise shape_error("global_avg_pool", f"there is no mean of 0 positions: {input.type}", "give larger images")
+        raise shape_error("global_avg_pool", f"the mean of 0 positions is undefined: {input.type}", "use larger images")
     return mean(input, tuple(range(2, input.type.rank)), keepdims=True)

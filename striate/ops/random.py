@@ -1,4 +1,4 @@
-"""Randomness without state: every number is a function of a key and of its place, so that any order gives the same."""
+"""Random numbers without state: each is a function of a key and of its place, whatever the order of evaluation."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.options import number, whole_number
 
 GOLDEN = 0x9E3779B9
-"""2³² divided by the golden ratio: spreads small counters over all bits."""
+"""2³² divided by the golden ratio: it spreads small counters over all bits."""
 
 
 def scrambled(word: Any) -> Any:
-    """A bijection of 32-bit words in which every bit of the input moves about half of the output's.
+    """A bijection of 32-bit words in which every input bit changes about half of the output bits.
 
-    The constants are those of Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. Written with
-    ``^ * >>`` alone: ``word`` is a NumPy array of uint32 here, and may be a vector of a kernel there.
+    The constants are those of Chris Wellons' "lowbias32" (nullprogram.com, 2018), found by search. It uses only
+    ``^ * >>``, so ``word`` may be a NumPy array of uint32 or a vector in a kernel.
     """
     word = word ^ (word >> 16)
     word = word * 0x7FEB352D
@@ -36,7 +36,7 @@ def scrambled(word: Any) -> Any:
 
 
 def row_words(key_low: Any, key_high: Any, stream: Any, n: Any) -> tuple[Any, Any]:
-    """The two words that all elements of sample n share: computed once a sample."""
+    """The two words that all elements of sample n share, computed once per sample."""
     first = scrambled(scrambled(scrambled(key_low + stream) ^ key_high) + n)
     return first, scrambled(first + GOLDEN)
 
@@ -52,8 +52,8 @@ def mix(rows: tuple[Any, Any], element: Any) -> Any:
 class DropoutMask(Op):
     """y = 0 with the given probability p, else 1 / (1 − p)
 
-    Inputs: x, of which only shape and dtype matter, and a key, an int64 scalar (seed and step, mixed by the host).
-    ``stream`` tells the dropouts of a network apart. An element is dropped where its 32 bits are below p · 2³².
+    Inputs: x, of which only the shape and dtype matter, and a key, an int64 scalar (seed and step, mixed by the host).
+    ``stream`` distinguishes the dropouts of a network. An element is dropped if its 32 bits are below p · 2³².
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -62,17 +62,17 @@ class DropoutMask(Op):
 
     @property
     def threshold(self) -> int:
-        """Bits below this number drop the element."""
+        """An element is dropped if its bits are below this number."""
         return min(round(self.probability * 2**32), 2**32 - 1)
 
     @property
     def stream_word(self) -> int:
-        """What ``row_words`` takes for the stream: neighbouring streams far apart."""
+        """The stream as ``row_words`` takes it: neighbouring streams are far apart."""
         return self.stream * GOLDEN % 2**32
 
     @property
     def scale(self) -> float:
-        """What the elements that stay are multiplied by."""
+        """The factor of the elements that are kept."""
         return 1 / (1 - self.probability)
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -83,11 +83,11 @@ class DropoutMask(Op):
         if key.dtype is not DType.int64 or key.rank:
             raise dtype_error(self, f"its key must be an int64 scalar, got {key}", "mix seed and step into one number")
         if x.rank < 2:
-            raise shape_error(self, f"needs a batch (N, C, …), got {x}", "reshape (N,) to (N, 1)")
+            raise shape_error(self, f"expected a batch (N, C, …), got {x}", "reshape (N,) to (N, 1)")
         return (x,)
 
     def emit_at(self, k: Kernel, place: Place, key: Vector) -> Vector:
-        """The mask at a place; x is not read."""
+        """The mask at one position; x is not read."""
         low, high = halves(k, key)
         rows = row_words(low, high, self.stream_word, index_word(k, place.n))
         drawn = mix(rows, element_words(k, place))
@@ -123,7 +123,7 @@ class DropoutMask(Op):
 def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
     """y = x · m, where m is 0 with probability ``p`` and 1 / (1 − p) otherwise (Srivastava and others, 2014).
 
-    x (N, …) float32 or float64; ``key`` an int64 scalar that changes with every step; ``stream`` differs for every
+    x (N, …) float32 or float64; ``key`` is an int64 scalar that changes with every step; ``stream`` differs for every
     dropout of a network. Raises OptionError for a probability outside [0, 1].
     """
     p, stream = number("dropout: p", p, 0, 1), whole_number("dropout: stream", stream, 0, 2**31 - 1)

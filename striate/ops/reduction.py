@@ -27,16 +27,16 @@ from striate.ops.shaping import expanded, filled
 
 @dataclass(frozen=True)
 class Reduction(Op):
-    """Base of reductions over ``axes``, which stay as axes of size 1 (abstract)."""
+    """Base of reductions over ``axes``, which are kept as axes of size 1 (abstract)."""
 
     kind: ClassVar[Kind] = Kind.REDUCTION
     neutral: ClassVar[float] = 0.0
-    over_nothing: ClassVar[float] = 0.0
+    empty_result: ClassVar[float] = 0.0
     """The result over 0 elements."""
     axes: tuple[int, ...]
 
     def partials(self, dtype: DType) -> int:
-        """How many vectors of float64 hold the partial sums of elements of this type."""
+        """The number of float64 vectors that hold the partial sums of elements of this type."""
         return 1
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
@@ -44,31 +44,31 @@ class Reduction(Op):
         raise NotImplementedError
 
     def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-        """The partial sums of two parts, joined."""
+        """The combined partial sums of two parts."""
         return [k.add(one, other) for one, other in zip(a, b, strict=True)]
 
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """The outputs as float64, from the joined partial sums and the number of elements."""
+        """The outputs as float64, from the combined partial sums and the number of elements."""
         return list(sums)
 
     def reduced(self, x: TensorType) -> TensorType:
-        """The type of x with the axes shrunk to 1."""
+        """The type of x with the axes reduced to size 1."""
         require_floats(self, [x])
         if list(self.axes) != sorted(set(self.axes)) or any(not 0 <= axis < x.rank for axis in self.axes):
             raise shape_error(self, f"axes {self.axes} do not exist in {x}", "name each axis once, in order, from 0")
         return x.with_shape(tuple(1 if axis in self.axes else dim for axis, dim in enumerate(x.shape)))
 
     def elements(self, x: TensorType) -> tuple[int, bool]:
-        """(elements over the axes but N, whether N is among them)."""
+        """(number of elements over the axes except N, whether N is among them)."""
         known = math.prod(dim for axis in self.axes if isinstance(dim := x.shape[axis], int))
         return known, x.batched and 0 in self.axes
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
-        """``over_nothing`` everywhere."""
-        return tuple(filled(self.over_nothing, type) for type in self.infer(*(x.type for x in inputs)))
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """Outputs filled with ``empty_result``."""
+        return tuple(filled(self.empty_result, type) for type in self.infer(*(x.type for x in inputs)))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -80,7 +80,7 @@ class Reduction(Op):
 
 
 def reduction_of(node: Node) -> Reduction:
-    """The reduction that a node of that kind applies."""
+    """The reduction that a node of this kind applies."""
     assert isinstance(node.op, Reduction)
     return node.op
 
@@ -112,12 +112,12 @@ class Sum(Reduction):
 class Max(Reduction):
     """y = max x over the axes; NaN where any element is NaN
 
-    Where several elements are the largest they share the gradient, which is NaN where y is. The maximum of
+    If several elements are the largest, they share the gradient, which is NaN where y is. The maximum of
     0 elements is −inf.
     """
 
     neutral: ClassVar[float] = -math.inf
-    over_nothing: ClassVar[float] = -math.inf
+    empty_result: ClassVar[float] = -math.inf
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.max, vectors), DType.float64)]
@@ -141,21 +141,22 @@ class Max(Reduction):
 class Moments(Reduction):
     """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the axes
 
-    Returns (mean, biased variance); NaN over 0 elements, and a variance beyond the range of x's dtype is NaN too (as
-    infinity it would make a batch normalization's output 0 in silence).
+    Returns (mean, biased variance); NaN over 0 elements. A variance beyond the range of x's dtype is NaN too (infinity
+    would silently make the output of a batch normalization 0).
 
-    A large mean costs no accuracy: sums of float32 are kept in float64, where their squares are exact; sums of float64
-    in two numbers each, the second of which collects the rounding errors of the first (Ogita, Rump and Oishi, 2005).
+    A large mean does not reduce the accuracy. Sums of float32 are kept in float64, where their squares are exact; sums
+    of float64 are kept in two numbers, the second of which collects the rounding errors of the first (Ogita, Rump and
+    Oishi, 2005).
     """
 
     results: ClassVar[tuple[str, ...]] = ("mean", "variance")
-    over_nothing: ClassVar[float] = math.nan
+    empty_result: ClassVar[float] = math.nan
 
     def partials(self, dtype: DType) -> int:
         return 4 if dtype is DType.float64 else 2
 
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
-        """Σx and Σx² of a tile, of float32 by way of its deviations from its first element s:
+        """Σx and Σx² of a tile; for float32, computed from the deviations from its first element s:
 
         Σx = T·s + Σ(x − s),   Σx² = Σ(x − s)² + s·(Σx + Σ(x − s)),   the outer sums in float64.
         """
@@ -197,7 +198,7 @@ class Moments(Reduction):
         return [mean, _within(k, k.max(variance, k.constant_like(variance, 0.0)), DType.float32)]
 
     def _finish_compensated(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
-        """Σx / n and (Σx² − (Σx)² / n) / n, the difference with the rounding errors of both its terms."""
+        """Σx / n and (Σx² − (Σx)² / n) / n; the difference includes the rounding errors of both terms."""
         sum, sum_error, squares, squares_error = sums
         total, rest = k.add_exactly(sum, sum_error)
         product = k.mul(total, total)
@@ -236,7 +237,7 @@ class Moments(Reduction):
 class Numel(Reduction):
     """y = the number of elements over the axes, as a scalar
 
-    Reads the size of x alone; it differs from a constant because N is known only when the program runs.
+    Reads only the size of x. It is not a constant because N is known only when the program runs.
     """
 
     kind: ClassVar[Kind] = Kind.SIZE
@@ -244,7 +245,7 @@ class Numel(Reduction):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
         known, batched = self.elements(x.type)
         if not batched or not known:
@@ -272,7 +273,7 @@ def average_and_variance(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]
 
 
 def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
-    """The variance, or NaN where it is beyond the range of a type."""
+    """The variance, or NaN where it is beyond the range of the type."""
     largest = k.constant_like(variance, float(np.finfo(dtype.numpy).max))
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
 
@@ -305,18 +306,18 @@ def numel(x: Value, axis: Axis = None) -> Value:
 
 
 def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """Σ x over one axis, several, or all; 0 over no elements. Float in, the same float out.
+    """Σ x over one axis, several, or all; 0 over no elements. The result has the float dtype of x.
 
-    Raises ShapeError for an axis x lacks.
+    Raises ShapeError for an axis that x does not have.
     """
     axes = _axes("sum", x, axis)
     return _dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
 def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """(1/n) Σ x over one axis, several, or all; NaN over no elements. Float in, the same float out.
+    """(1/n) Σ x over one axis, several, or all; NaN over no elements. The result has the float dtype of x.
 
-    Raises ShapeError for an axis x lacks.
+    Raises ShapeError for an axis that x does not have.
     """
     axes = _axes("mean", x, axis)
     return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
@@ -330,11 +331,11 @@ def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value,
 
 
 def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
-    """The largest element over one axis, several, or all; NaN where there is one.
+    """The largest element over one axis, several, or all; NaN if there is a NaN among them.
 
-    Raises ShapeError for an axis x lacks or one of size 0; the maximum over N = 0 samples is −inf.
+    Raises ShapeError for an axis that x does not have or one of size 0; the maximum over N = 0 samples is −inf.
     """
     axes = _axes("max", x, axis)
     if any(x.shape[one] == 0 for one in axes):
-        raise shape_error("max", f"there is no largest of 0 elements: {x.type} over axes {axes}", "give elements")
+        raise shape_error("max", f"the maximum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
     return _dropped(Max(axes)(x) if axes else x, axes, keepdims)

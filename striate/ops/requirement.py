@@ -1,4 +1,4 @@
-"""What operations require of their inputs, and how they refuse: what was wrong, where, and the cure."""
+"""What operations require of their inputs, and the errors that they raise: what was wrong, where, and the cure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def place(op: Op | str) -> str:
 
 
 def shape_error(op: Op | str, what: str, cure: str) -> ShapeError:
-    """A ``ShapeError`` in the house style."""
+    """A ``ShapeError`` that names the operation and the cure."""
     return ShapeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def dtype_error(op: Op | str, what: str, cure: str) -> DTypeError:
-    """A ``DTypeError`` in the house style."""
+    """A ``DTypeError`` that names the operation and the cure."""
     return DTypeError(f"{place(op)}: {what}\n  help: {cure}")
 
 
 def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raises ``DTypeError`` unless all inputs have one float dtype."""
+    """Raises ``DTypeError`` unless all inputs have the same float dtype."""
     for type in inputs:
         if not type.dtype.is_float:
-            raise dtype_error(op, f"needs floating point numbers, got {type}", 'st.ops.cast(x, "float32")')
+            raise dtype_error(op, f"expected floating point numbers, got {type}", 'st.ops.cast(x, "float32")')
     if len({type.dtype for type in inputs}) > 1:
         got = ", ".join(str(type) for type in inputs)
         raise dtype_error(op, f"mixes dtypes: {got}", "convert one of them with st.ops.cast")
@@ -40,6 +40,6 @@ def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:
     if not 3 <= x.rank <= most + 2:
         raise shape_error(
             op,
-            f"needs an input (N, C, positions…) with 1 to {most} axes of positions, got {x}",
+            f"expected an input (N, C, positions…) with 1 to {most} axes of positions, got {x}",
             "give one image as a batch of one, x[None]; give grey images their channel axis, x[:, None]",
         )

@@ -1,4 +1,4 @@
-"""Moving elements: broadcasting, concatenating, slicing and padding channels, flattening."""
+"""Operations that move elements: broadcasting, concatenating, slicing and padding channels, flattening."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BroadcastTo(Elementwise):
     def reference(self, x: Array) -> Array:
         free = bool(self.shape) and isinstance(self.shape[0], Batch)
         if free and (x.ndim == 0 or x.shape[0] == 1):
-            # One row may stand for any N: whoever runs the graph knows N and replaces it in ``shape`` first.
+            # One row may stand for any N. The engine knows N and replaces it in ``shape`` before it runs the graph.
             raise GraphError(f"{self}: N must be bound to a number before the reference runs")
         sizes = tuple(x.shape[0] if isinstance(dim, Batch) else dim for dim in self.shape)
         return np.array(np.broadcast_to(x, sizes))
@@ -72,12 +72,12 @@ class BroadcastTo(Elementwise):
 
 
 def expanded(gradient: Value, like: Value) -> Value:
-    """``gradient`` with the full shape of ``like``: the gradient of a single number may come as a scalar."""
+    """``gradient`` with the full shape of ``like``: the gradient of a single number may be a scalar."""
     return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)
 
 
 def filled(number: float, type: TensorType) -> Value:
-    """An array of one number."""
+    """An array filled with one number."""
     scalar = constant(number, type.dtype)
     return BroadcastTo(type.shape)(scalar) if type.rank else scalar
 
@@ -86,19 +86,19 @@ def filled(number: float, type: TensorType) -> Value:
 class ChannelMove(Anchor):
     """Base of operations that move whole channels (abstract): copies between parts of arrays.
 
-    Blocked arrays are moved block by block where every part begins with a block, else the arrays are plain.
+    Blocked arrays are moved block by block if every part begins at a block; otherwise the arrays are plain.
     """
 
     kind: ClassVar[Kind] = Kind.GATHER
 
     def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
-        """Channels at which the parts begin."""
+        """The channels at which the parts begin."""
         raise NotImplementedError
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Blocked where that can be moved and is there already."""
+        """Blocked if the input is already blocked and its blocks can be moved."""
         whole = all(start % BLOCK == 0 for start in self.starts(inputs)) and BLOCK in blocks
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
@@ -108,7 +108,7 @@ class ChannelMove(Anchor):
 
 
 def _copy(context: LoweringContext, name: str, x: Value | None, start: int, onto: int, channels: int) -> Launch:
-    """``channels`` of x from ``start`` into the output from ``onto``; zeros where there is no x."""
+    """Copies ``channels`` of x from ``start`` to the output from ``onto``; writes zeros if there is no x."""
     y = context.node.outputs[0]
     samples = y.type.samples
     target = replace(context.storage(y).shifted(onto), channels=channels)
@@ -125,7 +125,7 @@ def _copy(context: LoweringContext, name: str, x: Value | None, start: int, onto
 
 def _require_channels(op: Op, x: TensorType) -> int:
     if x.rank < 2 or not isinstance(x.shape[1], int):
-        raise shape_error(op, f"needs an input (N, C, …), got {x}", "add the channel axis with st.ops.reshape")
+        raise shape_error(op, f"expected an input (N, C, …), got {x}", "add the channel axis with st.ops.reshape")
     return x.shape[1]
 
 
@@ -134,19 +134,19 @@ def _require_channels(op: Op, x: TensorType) -> int:
 class Concat(ChannelMove):
     """y = [x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
 
-    Raises ShapeError where any other axis differs, DTypeError where the dtypes do.
+    Raises ShapeError if any other axis differs, DTypeError if the dtypes differ.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         if not inputs:
-            raise shape_error(self, "has nothing to concatenate", "give at least one value")
+            raise shape_error(self, "got no values to concatenate", "give at least one value")
         channels = [_require_channels(self, x) for x in inputs]
         first = inputs[0]
         for x in inputs:
             if x.shape[:1] + x.shape[2:] != first.shape[:1] + first.shape[2:] or x.dtype != first.dtype:
                 raise shape_error(
                     self,
-                    f"inputs may differ in channels (axis 1) alone, got {', '.join(map(str, inputs))}",
+                    f"inputs may differ only in their channels (axis 1), got {', '.join(map(str, inputs))}",
                     "bring them to one size with stride, padding, pooling or st.ops.cast",
                 )
         return (first.with_shape((first.shape[0], sum(channels), *first.shape[2:])),)
@@ -161,8 +161,8 @@ class Concat(ChannelMove):
             _copy(context, "concatenate", x, 0, onto, x.type.channels) for x, onto in zip(inputs, starts, strict=True)
         ]
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
-        """The inputs that have channels, joined."""
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """The concatenated inputs that have channels."""
         return (concat([x for x in inputs if x.shape[1] != 0]),)
 
     def reference(self, *xs: Array) -> Array:
@@ -172,9 +172,9 @@ class Concat(ChannelMove):
         dy = expanded(output_gradients[0], outputs[0])
         found: list[Value | None] = []
         start = 0
-        for x, wanted in zip(inputs, needed, strict=True):
+        for x, is_needed in zip(inputs, needed, strict=True):
             stop = start + x.type.channels
-            found.append(ChannelSlice(start, stop)(dy) if wanted else None)
+            found.append(ChannelSlice(start, stop)(dy) if is_needed else None)
             start = stop
         return tuple(found)
 
@@ -225,7 +225,7 @@ class ChannelSlice(ChannelMove):
 @register
 @dataclass(frozen=True)
 class ChannelPad(ChannelMove):
-    """y = x with ``before`` channels of zeros before it and ``after`` behind"""
+    """y = x with ``before`` channels of zeros before it and ``after`` after it"""
 
     before: int
     after: int
@@ -250,8 +250,8 @@ class ChannelPad(ChannelMove):
             phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
         return phases
 
-    def of_nothing(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros alone."""
+    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
+        """Only zeros."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -271,7 +271,7 @@ class ChannelPad(ChannelMove):
 def concat(values: Sequence[Value]) -> Value:
     """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
-    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError where another axis differs.
+    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError if another axis differs.
     """
     return values[0] if len(values) == 1 else Concat()(*values)
 
@@ -279,7 +279,7 @@ def concat(values: Sequence[Value]) -> Value:
 def flatten(x: Value) -> Value:
     """(N, C, positions…) → (N, C · Π positions), in row-major order. Raises ShapeError for a scalar."""
     if x.type.rank < 1:
-        raise shape_error("flatten", f"needs a batch of samples, got {x.type}", "flatten values of shape (N, …)")
+        raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")
     sizes = [dim for dim in x.shape[1:] if isinstance(dim, int)]
     return reshape(x, (x.shape[0], math.prod(sizes)))
 

@@ -36,7 +36,7 @@ class PaddingMode(Enum):
 
 
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
-    """A whole number for every axis of positions, from one for all or one for each; raises ``OptionError``."""
+    """A whole number for every axis of positions, from one for all axes or one for each; raises ``OptionError``."""
     values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * rank
     if len(values) != rank:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
@@ -50,7 +50,7 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
 def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Pairs:
     """(before, after) for every axis, from a number, one for each axis, pairs, "same" or "valid".
 
-    "same" puts the extra zero of an even window after, as PyTorch does. Raises ``OptionError``.
+    For an even window, "same" puts the extra zero after the input, as PyTorch does. Raises ``OptionError``.
     """
     rank = len(kernel)
     if isinstance(padding, str):
@@ -88,20 +88,20 @@ class Windowed(Op):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
 
     def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
-        """Taps along each axis, where an output at a position reads a window of the first input; None of gradients."""
+        """Taps along each axis, if an output position reads a window of the first input; None for gradients."""
         return None
 
     def options(self) -> dict[str, str]:
         texts = {name: _brief(value) for name, value in vars(self).items()}
-        return {name: text for name, text in texts.items() if text != _QUIET.get(name)}
+        return {name: text for name, text in texts.items() if text != _DEFAULTS.get(name)}
 
 
-_QUIET = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False"}
-"""What need not be said."""
+_DEFAULTS = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False"}
+"""The default values, which labels leave out."""
 
 
 def _brief(value: object) -> str:
-    """3 for (3, 3); of padding, 1 for ((1, 1), (1, 1)) and (1, 2) for ((1, 1), (2, 2))."""
+    """3 for (3, 3); for padding, 1 for ((1, 1), (1, 1)) and (1, 2) for ((1, 1), (2, 2))."""
     if not isinstance(value, tuple):
         return str(value)
     given = cast("tuple[Any, ...]", value)
@@ -112,7 +112,7 @@ def _brief(value: object) -> str:
 
 
 def stride_text(stride: Sizes) -> str:
-    """`` /2`` behind a label; nothing for a stride of 1."""
+    """`` /2`` as the end of a label; empty for a stride of 1."""
     if all(step == 1 for step in stride):
         return ""
     return f" /{stride[0]}" if len(set(stride)) == 1 else f" /{times(stride)}"
@@ -128,8 +128,8 @@ def window_count(
 ) -> Sizes:
     """Output sizes: ⌊(size + before + after − reach) / stride⌋ + 1.
 
-    With ``ceil_mode`` rounded up, without windows that would start behind the input and its first padding.
-    Raises ``ShapeError`` for a window larger than the padded input.
+    With ``ceil_mode`` the quotient is rounded up, but windows that would start beyond the input and its first padding
+    are left out. Raises ``ShapeError`` for a window larger than the padded input.
     """
     counts = windows_that_fit(size, kernel, stride, padding, dilation, ceil_mode)
     if any(count < 1 for count in counts):
@@ -137,7 +137,7 @@ def window_count(
             op,
             f"its window of {times(reach(kernel, dilation))} is larger than the input of {times(size)}"
             + (f" padded by {padding}" if any(sum(pair) for pair in padding) else ""),
-            "a smaller kernel, more padding, or less pooling before it",
+            "use a smaller kernel, more padding, or less pooling before it",
         )
     return counts
 
@@ -145,7 +145,7 @@ def window_count(
 def windows_that_fit(
     size: Sizes, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes, ceil_mode: bool = False
 ) -> Sizes:
-    """The number of windows along every axis as ``window_count`` says it, 0 or less where not even one fits."""
+    """The number of windows along every axis as ``window_count`` defines it; 0 or less if not even one fits."""
     counts: list[int] = []
     for length, span, s, (before, after) in zip(size, reach(kernel, dilation), stride, padding, strict=True):
         room = length + before + after - span
@@ -165,7 +165,7 @@ def brief(sizes: tuple[int, ...]) -> str:
 
 
 def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
-    """Raises ``OptionError`` unless every option has an entry for each of ``rank`` axes."""
+    """Raises ``OptionError`` unless every option has one entry for each of ``rank`` axes."""
     for name, entries in options.items():
         if len(entries) != rank:
             raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
@@ -177,7 +177,7 @@ def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:
 
 
 def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tuple[slice | Any, ...]:
-    """Where one tap of all windows lies in the padded input."""
+    """The positions of one tap of all windows in the padded input."""
     return (
         ...,
         *(slice(k * d, k * d + (n - 1) * s + 1, s) for k, n, s, d in zip(tap, count, stride, dilation, strict=True)),
@@ -185,7 +185,7 @@ def tap_slices(tap: Sizes, count: Sizes, stride: Sizes, dilation: Sizes) -> tupl
 
 
 def padded(x: Array, padding: Pairs, number: float = 0.0, extra: Sizes | None = None) -> Array:
-    """x with ``number`` around its positions, and ``extra`` more of them behind."""
+    """x padded with ``number`` around its positions, with ``extra`` more after the end."""
     more = extra or (0,) * len(padding)
     widths = [(before, after + e) for (before, after), e in zip(padding, more, strict=True)]
     return np.pad(x, [(0, 0)] * (x.ndim - len(padding)) + widths, constant_values=number)

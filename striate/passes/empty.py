@@ -16,13 +16,13 @@ def is_empty(value: Value) -> bool:
     return 0 in value.shape
 
 
-def without_empty(graph: Graph) -> Graph:
+def remove_empty(graph: Graph) -> Graph:
     """The graph without the results that have no elements; no remaining node reads an array without elements."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not any(map(is_empty, inputs)) or all(map(is_empty, node.outputs)):
             return None
-        return node.op.of_nothing(*inputs)
+        return node.op.on_empty(*inputs)
 
     if any(is_empty(value) for node in graph.nodes for value in node.outputs):
         graph = rewrite(graph, replace)

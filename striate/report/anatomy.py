@@ -165,7 +165,7 @@ def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
 
 
 def has_a_name(node: Node) -> bool:
-    """Whether the node does something that people have a name for, rather than arithmetic around it."""
+    """Whether readers know the operation by name (convolution, softmax), in contrast to arithmetic and constants."""
     if node.op.arithmetic or node.op.kind in (Kind.SOURCE, Kind.SIZE):
         return False
     return not isinstance(node.op, Reshape) or node.outputs[0].type.batched

@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]
 
 
 def section(material: Material) -> Section:
-    """The curves, and the epochs as a table for readers who cannot see them."""
+    """The section with the training curves, and the same numbers as a table for screen readers."""
     epochs = epochs_of(material)
     lead = (
         "Training minimizes the loss; the held-out loss and accuracy are measured on data that it never learns from. "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from striate.graph.graph import Graph
 from striate.graph.text import graph_text
 from striate.graph.value import DType
 from striate.insight import Mistake, worst_mistakes
+from striate.locks import cached_property
 from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module

@@ -44,8 +44,11 @@ def measured(material: Material) -> Profile | None:
     return profile_prediction(material.model, x, REPETITIONS)
 
 
-def section(material: Material, profile: Profile | None, wanted: bool) -> Section:
-    """Totals, bars by layer, the table."""
+def section(material: Material, profile: Profile | None, requested: bool) -> Section:
+    """The section on speed: totals, one bar per layer, and a table.
+
+    Without a profile it says why nothing was measured; ``requested`` is False if the user chose ``--no-speed``.
+    """
     lead = (
         "A short measurement on this computer, made now. Each bar is the time of one layer, forward and backward; the "
         "peak is the rate of multiply-adds measured at the same time. Bad signs: layers with little work that take "
@@ -54,7 +57,8 @@ def section(material: Material, profile: Profile | None, wanted: bool) -> Sectio
     if profile is None:
         several = len(material.model.input_types) > 1
         why = "the model has several inputs" if several else "STRIATE_ENGINE=reference compiles nothing"
-        return Section("speed", "The speed reached", lead, absent(f"Not measured: {why if wanted else '--no-speed'}."))
+        reason = why if requested else "--no-speed"
+        return Section("speed", "The speed reached", lead, absent(f"Not measured: {reason}."))
     layers = profile.by_layer()
     rate = profile.samples / profile.seconds
     text = (

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from striate.errors import EngineError
-from striate.locks import Lock, Order
+from striate.locks import Lock, Order, reset_after_fork
 
 ALIGNMENT = 64
 """A cache line, and the widest vector."""
@@ -112,6 +112,14 @@ class ScratchArena(Arena):
     def __init__(self) -> None:
         super().__init__()
         self.lock = Lock(Order.RUN)
+        self.running = False
+        """Whether a program is running in it. The lock is reentrant, and what a garbage collection or a signal calls in
+        the middle of a run must not move the arena."""
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        """A run of another thread does not go on in the child."""
+        self.running = False
 
     def reserve(self, size: int, keep: bool = False) -> None:
         super().reserve(size, keep)

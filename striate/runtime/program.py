@@ -168,23 +168,37 @@ class Program:
 
         ``externals`` gives the address of every external array; a name that is left out keeps its address from an
         earlier run. ``single_threaded`` wakes no other thread. After a status above 0, ``failure`` holds the phase and
-        the chunk. Values in the scratch arena are valid only while the caller holds its lock.
+        the chunk. Values in the scratch arena are valid only while the caller holds its lock. Raises ``RuntimeError``
+        where a finalizer or a signal handler calls it in the middle of a run of its own thread.
         """
         end = len(self.phases) if last is None else last
         if not 0 <= first <= end <= len(self.phases) or n < 0 or self._most_per * n > _MOST_CHUNKS:
             raise ValueError(f"phases {first} to {end} of {len(self.phases)} cannot run for a batch of {n}")
         arena = scratch_arena()
         with arena.lock:
-            if arena.size < self.scratch:
-                arena.reserve(self.scratch)
-            if self._scratch_base != arena.base:
-                self._place_scratch(arena)
-            self._give(externals)
-            team = threads.current_team(self.driver)
-            team.reserve_scratch(self.thread_scratch)
-            if self.profile is not None:
-                return self._run_profiled(team, self.profile, first, end, n, single_threaded)
-            return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
+            if arena.running:
+                raise RuntimeError(
+                    "a finalizer or signal handler ran a program while its thread was running another one"
+                )
+            try:
+                arena.running = True
+                return self._run(arena, n, externals, first, end, single_threaded)
+            finally:
+                arena.running = False
+
+    def _run(
+        self, arena: Arena, n: int, externals: Mapping[str, int], first: int, end: int, single_threaded: bool
+    ) -> int:
+        if arena.size < self.scratch:
+            arena.reserve(self.scratch)
+        if self._scratch_base != arena.base:
+            self._place_scratch(arena)
+        self._give(externals)
+        team = threads.current_team(self.driver)
+        team.reserve_scratch(self.thread_scratch)
+        if self.profile is not None:
+            return self._run_profiled(team, self.profile, first, end, n, single_threaded)
+        return self._report(team.run(self._address, first, end, n, single_threaded=single_threaded))
 
     def _give(self, externals: Mapping[str, int]) -> None:
         for name, address in externals.items():

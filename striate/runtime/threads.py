@@ -220,7 +220,7 @@ class Team:
             return None
         caller = threading.get_ident()
         if self._runner == caller:
-            raise RuntimeError("a signal handler ran a program while its thread was running another one")
+            raise RuntimeError("a finalizer or signal handler ran a program while its thread was running another one")
         with self._lock:
             self._runner = caller
             try:

@@ -1,4 +1,4 @@
-"""The training step of a model, and the one place that builds its graph."""
+"""The training step of a model, and the only builder of its graph."""
 
 from striate.step.step import TrainingStep, require_precision
 from striate.step.training_graph import TrainingGraph, batch_type, training_graph

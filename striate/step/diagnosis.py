@@ -1,4 +1,4 @@
-"""Why a step was refused: the data, the gradients given, or the first layer and tensor that is not finite."""
+"""Why a step was refused: the data, the given gradients, or the first layer and tensor that is not finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from striate.step.training_graph import LOSS
 
 @dataclass(frozen=True)
 class RefusedStep:
-    """A step whose update was refused: nothing was changed by it."""
+    """A step whose update was refused; it changed nothing."""
 
     number: int
     memory: StepMemory
@@ -28,8 +28,8 @@ class RefusedStep:
     gradient_norm: float
 
     def error_of_gradients(self) -> StriateError:
-        """The error where the gradients were given by the caller."""
-        return NonFiniteError(f"step {self.number}: the gradients given are not finite; nothing was changed")
+        """The error if the caller gave the gradients."""
+        return NonFiniteError(f"step {self.number}: the given gradients are not finite; nothing was changed")
 
     def error(self, program: GradientProgram, arrays: Mapping[str, Array], n: int) -> StriateError:
         """The error that names the data, or the first layer and tensor."""
@@ -42,12 +42,12 @@ class RefusedStep:
                 )
         where = _first_not_finite(program, arrays, n) or self._too_large()
         return NonFiniteError(
-            f"step {self.number}: {where}; nothing of this step was kept\n"
-            "  help: a smaller learning rate, standardized data, batch normalization, or max_norm= to clip gradients"
+            f"step {self.number}: {where}; nothing was changed\n"
+            "  help: use a smaller learning rate, standardized data, batch normalization, or max_norm= to clip them"
         )
 
     def _too_large(self) -> str:
-        """What overflowed where every tensor of the forward and backward pass is finite."""
+        """What overflowed, if every tensor of the forward and backward pass is finite."""
         memory = self.memory
         vectors = {"gradient": memory.gradients.views, "new value": memory.pending.views}
         largest = {
@@ -66,7 +66,7 @@ class RefusedStep:
 
 
 def _first_not_finite(program: GradientProgram, arrays: Mapping[str, Array], n: int) -> str:
-    """Replays the step on the references with every tensor as an output; "" where all are finite."""
+    """Replays the step on the references with every tensor as an output; "" if all are finite."""
     graph, bindings = program.graph, program.bindings
     for name, value in graph.inputs.items():
         if isinstance(value.node.op, Input) and name in bindings and not np.isfinite(bindings[name]).all():

@@ -1,4 +1,4 @@
-"""The program of loss and gradients: one for each kind of batch."""
+"""The program that computes loss and gradients, one for each kind of batch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from striate.watch import Observation
 
 @dataclass(frozen=True)
 class GradientProgram:
-    """The compiled training graph for one kind of batch, and what the host needs to know of it.
+    """The compiled training graph for one kind of batch, and what the host needs to know about it.
 
-    It writes the loss, the gradients and the new statistics into the step's memory. ``counters`` name what counts
-    committed steps.
+    It writes the loss, the gradients and the new statistics into the step's memory. ``counters`` are the names of the
+    states that count committed steps.
     """
 
     executable: Executable
@@ -38,7 +38,7 @@ class GradientProgram:
 
     @property
     def random(self) -> bool:
-        """Whether it draws random numbers, from the input ``KEY``."""
+        """Whether it draws random numbers from the input ``KEY``."""
         return KEY in self.graph.inputs
 
 

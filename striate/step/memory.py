@@ -1,4 +1,4 @@
-"""What a training step keeps beside the parameters: gradients, pending statistics, the optimizer's vectors."""
+"""The memory of a training step besides the parameters: gradients, pending statistics, the optimizer's vectors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from striate.runtime.state import Companion, StateArena, aligned_zeros
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Companions of one arena: they live and die with it.
+    """Memory that belongs to one arena and is replaced together with it.
 
     ``optimizer`` are the optimizer's vectors by name. ``moved`` is what the last update added to each parameter; it
-    exists only while somebody watches.
+    exists only during a watch.
     """
 
     arena: StateArena
@@ -26,7 +26,7 @@ class StepMemory:
 
     @classmethod
     def beside(cls, arena: StateArena, vectors: Iterable[str], former: StepMemory | None) -> StepMemory:
-        """Fresh memory; the optimizer's vectors keep what they held in ``former`` where shapes agree."""
+        """New memory; the optimizer's vectors keep their contents from ``former`` if the shapes agree."""
         optimizer = {name: arena.like_parameters() for name in vectors}
         for vector, companion in optimizer.items() if former is not None else ():
             for name, view in companion.views.items():

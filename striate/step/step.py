@@ -1,11 +1,11 @@
 """The training step: forward, backward and update of one model, as two programs.
 
     gradients   x, y → loss, gradients into their arena, new running statistics into pending arrays
-    update      parameters, gradients, optimizer state, pending statistics → their new contents, where
-                everything is finite; else all keep their old contents
+    update      parameters, gradients, optimizer state, pending statistics → their new contents, if
+                everything is finite; otherwise all keep their old contents
 
-So nothing bad is ever committed, gradients can be looked at, averaged or accumulated between the two, and a step that
-failed can be replayed to find the layer where it went wrong.
+So numbers that are not finite are never committed. Gradients can be inspected, averaged or accumulated between the two
+programs, and a step that failed can be replayed to find the layer where it went wrong.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from striate.profile import Profile
 
 _PROGRAMS = 8
-"""Gradient programs kept for batches of different shapes; the oldest leaves first."""
-_MOST_STEPS = 2**53  # float64 counts no further
+"""The number of gradient programs kept for batches of different shapes; the oldest is dropped first."""
+_MOST_STEPS = 2**53  # float64 holds every whole number up to here
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
 
 
 class _Batch(NamedTuple):
-    """The batch whose gradients were computed last, and the program that did it.
+    """The batch whose gradients were computed last, and the program that computed them.
 
     ``arena`` and ``version`` are those of the model's memory at that time.
     """
@@ -60,7 +60,7 @@ class _Batch(NamedTuple):
     version: int
 
     def belongs_to(self, arena: StateArena) -> bool:
-        """Whether the model still is what the gradients and the pending statistics were computed from."""
+        """Whether the model is unchanged since the gradients and the pending statistics were computed."""
         return self.arena is arena and self.version == arena.version
 
 
@@ -68,16 +68,16 @@ class TrainingStep:
     """One training step of a model, compiled: ``loss = step(x, y)``.
 
     x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, (N, …) numbers for ``MSELoss``.
-    ``seed`` starts parameters that have no values yet, and dropout. ``capacity`` is the largest N that memory is
-    planned for at the start; a larger batch plans again. ``max_norm`` scales gradients down to that norm.
+    ``seed`` seeds dropout and parameters that have no values yet. ``capacity`` is the largest N that memory is planned
+    for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm.
     ``precision="bfloat16"`` stores activations in half the memory and multiplies rounded operands; sums, statistics,
     parameters, their gradients and their updates stay float32.
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
 
-    Raises ``ShapeError``, ``LabelError``, ``DataError`` for what cannot be learned from, and ``NonFiniteError`` for a
-    loss or gradient that is not finite; parameters, statistics and optimizer are then as before the step.
+    Raises ``ShapeError``, ``LabelError``, ``DataError`` for unsuitable data, and ``NonFiniteError`` for a loss or
+    gradient that is not finite; parameters, statistics and optimizer are then as before the step.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class TrainingStep:
         loss.to(model.dtype or DType.float32)
         require_precision(self.precision, model.dtype)
 
-    # What it was made with; the programs depend on it, so it cannot be replaced
+    # Arguments of the constructor; the programs depend on them, so they cannot be replaced
 
     @property
     def model(self) -> Module:
-        """The model that is trained."""
+        """The trained model."""
         return self._model
 
     @property
@@ -124,51 +124,51 @@ class TrainingStep:
 
     @property
     def optimizer(self) -> Optimizer:
-        """How parameters are updated."""
+        """The optimizer that updates the parameters."""
         return self._optimizer
 
     @property
     def seed(self) -> int:
-        """What dropout, and parameters that had no values, were drawn from."""
+        """The seed of dropout and of parameters that had no values."""
         return self._seed
 
     @property
     def precision(self) -> Precision:
-        """What activations are stored as, and what contractions multiply."""
+        """The form in which activations are stored and contractions multiply."""
         return self._precision
 
     # The step
 
     def __call__(self, x: Any, y: Any) -> float:
-        """Forward, backward and update; returns the loss before the update."""
+        """Runs forward pass, backward pass and update; returns the loss before the update."""
         loss = self._compute_gradients(x, y)
         self._update()
         return loss
 
     def gradients(self, x: Any, y: Any) -> dict[str, Array]:
-        """∂loss/∂parameter by dotted name; nothing is updated. ``loss_value`` is the loss."""
+        """Computes ∂loss/∂parameter by dotted name without an update. The loss is then in ``loss_value``."""
         self._compute_gradients(x, y)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
-        """The optimizer's update with the gradients computed last, or with those given (accumulated, averaged …).
+        """Applies the optimizer's update with the latest gradients, or with given ones (accumulated, averaged …).
 
-        Running statistics move to those of the batch of the last ``gradients``, once, and stay where the model was
-        changed since. Raises ``OptionError`` where no gradients were computed or given, and for other names than
-        theirs, ``ShapeError`` and ``DTypeError`` for arrays that do not fit; then nothing is written.
+        Running statistics become those that the last call of ``gradients`` computed, once; they stay if the model has
+        changed since. Raises ``OptionError`` if no gradients were computed or given, and for names that are not theirs,
+        ``ShapeError`` and ``DTypeError`` for unsuitable arrays; then nothing is written.
         """
         memory = self._ensure_memory()
         if gradients is not None:
             write_all(memory.gradients.views, gradients, "gradients")
         elif self._last is None or self._last.arena is not memory.arena:
             raise OptionError(
-                "update() without gradients\n  help: step.gradients(x, y) first, or step.update(gradients)"
+                "update() without gradients\n  help: call step.gradients(x, y) first, or step.update(gradients)"
             )
         self._update()
 
     @property
     def step_number(self) -> int:
-        """How many steps were committed."""
+        """The number of committed steps."""
         return int(self._clock)
 
     @property
@@ -177,9 +177,9 @@ class TrainingStep:
         return float(self._ensure_memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
-        """Watches the layers and parameters whose dotted names match a pattern, from the next step on.
+        """Watches the layers and parameters whose dotted names match a pattern, starting with the next step.
 
-        That step is compiled anew, with the observers; no bit of the training changes.
+        That step is recompiled with the observers; the results of the training do not change by a single bit.
         """
         if not isinstance(pattern, str):
             raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
@@ -189,7 +189,7 @@ class TrainingStep:
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """Ends a watch; one that was ended before may be ended again."""
+        """Ends a watch; ending it again has no effect."""
         if watch in self._watches:
             self._watches.remove(watch)
             self._watches_changed()
@@ -204,7 +204,7 @@ class TrainingStep:
         return self._ensure_memory().gradients.views
 
     def update_views(self) -> Mapping[str, Array]:
-        """What the last update added to each parameter, in place; nothing unless somebody watches."""
+        """What the last update added to each parameter, in place; empty without a watch."""
         moved = self._ensure_memory().moved
         return {} if moved is None else moved.views
 
@@ -215,12 +215,12 @@ class TrainingStep:
     def profile(self, x: Any, y: Any, repetitions: int = 10) -> Profile:
         """Where the time of a step on this batch goes, by layer and pass; ``print`` shows it as a table.
 
-        The steps are real ones; afterwards the model and the optimizer are what they were before.
-        Raises ``EngineError`` where nothing is compiled (``STRIATE_ENGINE=reference``).
+        It runs real steps; afterwards the model and the optimizer are as they were before.
+        Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
         """
-        profiler = import_module("striate.profile")  # knows the compiler, which only a step that runs needs
+        profiler = import_module("striate.profile")  # imports the compiler, which only a step that runs needs
         profiler.require_compiled()
-        self._compute_gradients(x, y)  # gives the model its memory, and commits nothing
+        self._compute_gradients(x, y)  # assigns the model's memory without committing anything
         model, state = self.model.state_dict(), self.state_dict()
         try:
             self(x, y)
@@ -231,7 +231,7 @@ class TrainingStep:
             self.model.load_state_dict(model)
             self.load_state_dict(state)
 
-    # What a checkpoint holds beside the model
+    # What a checkpoint holds besides the model
 
     def state_dict(self) -> dict[str, Array]:
         """The number of the step and the optimizer's vectors: ``step``, ``momentum_buffer.conv1.weight`` …"""
@@ -241,11 +241,11 @@ class TrainingStep:
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Puts back what ``state_dict`` gave; nothing is written unless all of it fits.
+        """Restores what ``state_dict`` returned; nothing is written unless all of it is valid.
 
         Raises ``OptionError`` for other names, ``ShapeError`` and ``DTypeError`` for arrays of another model, and
-        ``DataError`` for what no training leaves behind: a step that is not a whole number of 0 or more, vectors with
-        NaN or infinity, and negative averages of squares.
+        ``DataError`` for contents that no training produces: a step that is not a whole number of 0 or more, vectors
+        with NaN or infinity, and negative averages of squares.
         """
         write_all({"step": self._clock, **self._optimizer_views()}, state, "optimizer state", self._require_possible)
 
@@ -271,7 +271,7 @@ class TrainingStep:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: model, loss, optimizer, options and the state; no programs, memory or watches."""
+        """The contents of a pickle: model, loss, optimizer, options and the state; no programs, memory or watches."""
         options = {
             "seed": self.seed, "capacity": self._capacity, "max_norm": self._max_norm,
             "precision": self.precision.value,
@@ -285,7 +285,7 @@ class TrainingStep:
             self.load_state_dict(state["state"])
         self._clock[...] = state["state"]["step"]
 
-    # Inside
+    # Internal
 
     def _compute_gradients(self, x: Any, y: Any) -> float:
         images = self.model.as_input(x)
@@ -301,7 +301,9 @@ class TrainingStep:
         for verify in program.checks:
             verify(n)
         memory = self._ensure_memory()
-        memory.pending.flat[...] = memory.arena.flat_buffers  # statistics that this step leaves alone stay as they are
+        memory.pending.flat[...] = (
+            memory.arena.flat_buffers
+        )  # statistics that this step does not update stay as they are
         arrays = {"x": images, "y": target}
         if program.random:
             arrays[KEY] = self._key()
@@ -336,7 +338,7 @@ class TrainingStep:
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
-        """The memory beside the model's arena; made anew, with the program of the update, where the arena is new."""
+        """The memory besides the model's arena; recreated with the update's program if the arena is new."""
         arena = self.model.arena()
         former = self._memory
         if former is not None and former.arena is arena:
@@ -345,7 +347,7 @@ class TrainingStep:
         return self._keep(StepMemory.beside(arena, self.optimizer.kept(), former))
 
     def _keep(self, memory: StepMemory) -> StepMemory:
-        """Takes memory and compiles its update; while somebody watches, one that tells what it adds."""
+        """Adopts memory and compiles its update; during a watch, the update also returns what it adds."""
         memory = replace(memory, moved=memory.arena.like_parameters() if self._watches else None)
         self._update_program = prepare_update(memory, self.optimizer, self._clock, self._max_norm)
         self._memory = memory
@@ -370,23 +372,23 @@ class TrainingStep:
             )
             while len(self._programs) >= _PROGRAMS:
                 del self._programs[next(iter(self._programs))]
-            self._programs[key()] = found  # preparing may have assigned memory, which is a new version
+            self._programs[key()] = found  # preparing may have assigned memory, which changes the version
         return found
 
     def _infer_sizes(self, x: Array) -> None:
-        """Infers sizes that are not known yet, by arithmetic on shapes."""
+        """Infers sizes that are not known yet from shapes."""
         if any(not parameter.known for _, parameter in self.model.named_state()):
             self.model.infer(x.shape[1:])
 
 
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:
-    """Raises where bfloat16 is asked for and cannot be had: ``EngineError`` on processors without the instructions,
+    """Raises if bfloat16 is requested but unavailable: ``EngineError`` on processors without the instructions,
     ``OptionError`` for a model in float64."""
     if precision is Precision.full:
         return
     if dtype is DType.float64:
         raise OptionError(
-            'precision="bfloat16" is for models in float32, this one is in float64\n  help: model.float()'
+            'precision="bfloat16" is for models in float32, but this model is in float64\n  help: model.float()'
         )
     if settings.current().engine is Engine.COMPILED:
         targets = import_module("striate.codegen.target")
@@ -395,7 +397,7 @@ def require_precision(precision: Precision, dtype: DType | None = None) -> None:
 
 
 def _require(model: object, loss: object, optimizer: object) -> None:
-    """Raises ``OptionError`` for a class given instead of an object of it, a name, and the like."""
+    """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
     for name, given, kind, example in (
         ("model", model, Module, "nn.Sequential(…)"),
         ("loss", loss, Loss, "nn.CrossEntropyLoss()"),

@@ -1,9 +1,9 @@
-"""The graph of a training step: the one place that builds it.
+"""The graph of a training step, and its only builder.
 
     x → model → prediction;  prediction, y → loss → gradients of what is trained
     and the new contents of running statistics, and what a watch asks for
 
-The step runs it; whoever shows, measures or explains a training builds the same graph here.
+The step runs this graph; code that shows, measures or explains a training builds the same graph here.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from striate.tracing import LayerCall, Trace
 from striate.watch import Observation, observe
 
 LOSS = "loss"
-"""Name of the output that is the loss."""
+"""The name of the output that is the loss."""
 
 
 def gradient_name(parameter: str) -> str:
-    """Name of the output that is the gradient of a parameter."""
+    """The name of the output that is the gradient of a parameter."""
     return f"gradient of {parameter}"
 
 
 def statistic_name(state: str) -> str:
-    """Name of the output that is the new contents of a running statistic."""
+    """The name of the output that is the new contents of a running statistic."""
     return f"new {state}"
 
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """A training step as a graph. Its ``roles`` say which output is the loss, which the gradient of which parameter …
+    """A training step as a graph. Its ``roles`` say what each output is: the loss, the gradient of a parameter …
 
-    ``trace`` knows the parameters that were read, ``calls`` are those of the model's layers in order, ``prediction`` is
-    the value that the loss compares with the target.
+    ``trace`` knows the parameters that were read, ``calls`` holds the calls of the model's layers in order, and
+    ``prediction`` is the value that the loss compares with the target.
     """
 
     graph: Graph
@@ -63,19 +63,19 @@ def training_graph(
 ) -> TrainingGraph:
     """Builds the graph of a training step for inputs of the types ``x`` and ``y``.
 
-    Without ``y`` it is the type that the loss expects for the prediction. ``watch`` are patterns of layer paths, as
-    ``TrainingStep.watch`` takes them. ``trained`` names the parameters to differentiate by; without it those that
-    ``requires_grad``. Raises ``ShapeError`` for a model with several outputs, or whose output does not fit ``y``, and
-    ``OptionError`` for unknown names in ``trained``.
+    The default of ``y`` is the type that the loss expects for the prediction. ``watch`` holds patterns of layer paths,
+    as ``TrainingStep.watch`` takes them. ``trained`` names the parameters to differentiate with respect to; the default
+    is those with ``requires_grad``. Raises ``ShapeError`` for a model with several outputs, or with an output that does
+    not match ``y``, and ``OptionError`` for unknown names in ``trained``.
     """
     with Trace(training=True) as trace:
         prediction = model(trace.input("x", x))
         if not isinstance(prediction, Value):
             raise ShapeError(
-                f"the loss needs a model with one output, its forward returned a {type(prediction).__name__}\n"
+                f"the loss needs a model with one output, but its forward returned a {type(prediction).__name__}\n"
                 "  help: return one array, or train a module that returns one of them"
             )
-        calls = tuple(trace.calls)  # before that of the loss, which is a module too
+        calls = tuple(trace.calls)  # before the call of the loss, which is a module too
         target = loss.target_type(prediction.type) if y is None else y
         loss.check_shape(target.shape, prediction.shape)
         value = reshape(loss(prediction, trace.input("y", target)), ())
@@ -98,7 +98,7 @@ def training_graph(
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:
-    """The type of a batch of samples of one shape."""
+    """The type of a batch whose samples have the given shape."""
     batch: Shape = (N, *shape)
     return TensorType(dtype, batch)
 

@@ -1,7 +1,7 @@
-"""The program of the update: all parameters, the optimizer's vectors and the statistics in one sweep.
+"""The program of the update: it writes all parameters, the optimizer's vectors and the statistics in one pass.
 
 ok       loss + Σ g² + Σ statistics is finite, and with options that could overflow Σ new contents too
-θ, v, …  their new contents where ok, else the old ones
+θ, v, …  their new contents if ok, else the old ones
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def prepare_update(memory: StepMemory, optimizer: Optimizer, clock: Array, max_n
         finite = finite + _total(values["pending"])
     states = {name: values[name] for name in memory.optimizer}
     new, new_states = optimizer.update(values["parameters"], g, states, time)
-    if not optimizer.bounded:  # a huge rate or decay overflows here, where the result is not yet written
+    if not optimizer.bounded:  # a huge rate or decay overflows here, before the result is written
         for value in (new, *new_states.values()):
             finite = finite + _total(value)
     ok = IsFinite()(finite)

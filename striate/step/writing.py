@@ -1,4 +1,4 @@
-"""Writes many arrays into their places, or none of them."""
+"""Writing of many arrays into their places: either all of them or none."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def write_all(
     what: str,
     require: Callable[[str, Array], None] = lambda name, array: None,
 ) -> None:
-    """Writes arrays into the places of their names; nothing is written unless all of them fit.
+    """Writes arrays to the places with the same names; nothing is written unless all of them are valid.
 
-    ``what`` begins the messages. ``require`` takes a name and the array for it, and raises for contents that it
-    refuses. Raises ``OptionError`` for other names, ``ShapeError`` for other shapes, ``DTypeError`` for what holds no
-    real numbers, and for numbers that are finite only before they are converted.
+    Messages begin with ``what``. ``require`` takes a name and its array, and raises for contents that it does not
+    accept. Raises ``OptionError`` for other names, ``ShapeError`` for other shapes, and ``DTypeError`` for arrays
+    that are not of real numbers or for numbers that are finite only before their conversion.
     """
     if not isinstance(given, Mapping):
         raise OptionError(f"{what}: expected a mapping of names to arrays, not {given!r:.60}")
@@ -31,7 +31,7 @@ def write_all(
     unexpected = [str(name) for name in found if name not in places]
     if missing or unexpected:
         raise OptionError(
-            f"{what}: other names than the model's\n  missing: {', '.join(missing) or 'none'}\n"
+            f"{what}: the names are not those of the model\n  missing: {', '.join(missing) or 'none'}\n"
             f"  unexpected: {', '.join(unexpected) or 'none'}"
         )
     arrays = {name: native(unmasked(found[name], name), name) for name in places}
@@ -41,7 +41,7 @@ def write_all(
         if array.shape != places[name].shape
     ]
     if wrong:
-        raise ShapeError(f"{what}: arrays that do not fit the model\n  " + "\n  ".join(wrong))
+        raise ShapeError(f"{what}: the shapes are not those of the model\n  " + "\n  ".join(wrong))
     for name, array in arrays.items():
         arrays[name] = _converted(array, places[name].dtype, name)
         require(name, arrays[name])

@@ -24,9 +24,9 @@ from striate.tracing.tree import Leaf, contains_value, flatten_tree, output_valu
 
 
 class CompiledFunction:
-    """A function of operations, traced and compiled for each combination of shapes that it is called with.
+    """A function of operations, traced and compiled for each combination of shapes with which it is called.
 
-    ``scalars`` says whether NumPy's floats are arrays of shape (); otherwise they are static, as Python's numbers are.
+    ``scalars`` says whether NumPy's floats are arrays of shape (); otherwise they are static, like Python's numbers.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class CompiledFunction:
         return program(arrays, n)
 
     def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The same call with arrays as constants of the trace, in the dtype of its floats; integers that are asked for
-        stay integers."""
+        """The same call with arrays as constants of the trace, in the dtype of its floats; integers that the function
+        expects stay integers."""
         leaves = flatten_tree((arguments, options), "")
         if not any(_is_array(leaf) for _, leaf in leaves):
             return arguments, options
@@ -133,15 +133,15 @@ def compile(
     """Compiles any function of ``st.ops``, operators and layers: arrays in, arrays out.
 
     The function is traced once for each combination of shapes, dtypes, nesting and other (static) arguments, where
-    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers static; at most ``programs``
-    compiled programs are kept. With ``batched`` axis 0 of every array is a size N that may change from call to call
-    without compiling again; ``capacity`` is the largest N planned for.
+    NumPy's floats, ``np.float32(0.5)``, are arrays of shape () and Python's numbers are static; at most ``programs``
+    compiled programs are kept. With ``batched``, axis 0 of every array is a size N that may change from call to call
+    without recompilation; ``capacity`` is the largest N that memory is planned for.
 
         smooth = st.compile(lambda x, w: st.ops.conv(x, w, padding=1))
 
     Arrays may have any strides, byte order and real type (``graph.array.native``). Raises ``OptionError`` for limits
-    that are not whole numbers of at least 1, ``DTypeError`` for arrays that hold no real numbers, and ``TracingError``
-    for a function that depends on values which exist only when the program runs.
+    that are not whole numbers of at least 1, ``DTypeError`` for arrays that are not of real numbers, and
+    ``TracingError`` for a function that depends on values which exist only when the program runs.
     """
     if not callable(function):
         raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
@@ -153,9 +153,9 @@ def compile(
 
 
 def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> CompiledFunction:
-    """A function that returns (value, gradients) of a function which returns one number.
+    """A function that returns (value, gradients) of a function with one number as its result.
 
-    The gradients have the nesting of the argument (of a tuple of arguments, where ``argnums`` is a sequence).
+    The gradients have the nesting of the argument (of a tuple of arguments if ``argnums`` is a sequence).
 
         value, (dx, dw) = st.value_and_grad(loss_function, argnums=(0, 1))(x, w)
     """
@@ -176,7 +176,7 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if not isinstance(loss, Value):
             raise TracingError(
                 f"value_and_grad needs a function that returns one traced number, not {loss!r}\n"
-                "  help: differentiate by arrays, np.float32(3.0) rather than 3.0, and compute with st.ops"
+                "  help: give arrays as arguments, np.float32(3.0) rather than 3.0, and compute with st.ops"
             )
         trees = tuple(arguments[index] for index in chosen)
         leaves = [leaf for _, leaf in flatten_tree(trees, "")]

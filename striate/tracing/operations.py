@@ -1,6 +1,7 @@
 """``st.ops``: the functions of ``striate.ops``, which here take arrays as well as traced values.
 
-On arrays a function is compiled for their shapes, run, and gives arrays; inside a traced function it adds to the graph.
+Called on arrays, a function is compiled for their shapes, runs and returns arrays. Called inside a traced function, it
+adds to the graph.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _PROGRAMS = 16
 
 
 class Operations(ModuleType):
-    """Stands for a module of functions of values."""
+    """A stand-in for a module of functions of values."""
 
     def __init__(self, module: ModuleType) -> None:
         super().__init__(module.__name__, module.__doc__)

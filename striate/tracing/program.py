@@ -1,4 +1,4 @@
-"""A traced function with its executable, and a bounded number of them by key."""
+"""A traced function with its executable, and a bounded cache of such functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 
 @dataclass(frozen=True)
 class TracedFunction:
-    """A traced function that is ready to run: arrays in, nested arrays out."""
+    """A traced function that is ready to run: it takes arrays and returns nested arrays."""
 
     graph: Graph
     executable: Executable
@@ -29,7 +29,7 @@ class TracedFunction:
 
     @property
     def outdated(self) -> bool:
-        """Whether a model in it has another structure, or memory elsewhere, than when it was traced."""
+        """Whether the structure of a model in it, or the place of its memory, has changed since it was traced."""
         return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
@@ -47,7 +47,7 @@ class TracedFunction:
 
 
 class FunctionCache:
-    """A bounded number of traced functions by key; the one unused for longest leaves first."""
+    """A bounded number of traced functions by key; the least recently used is dropped first."""
 
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
@@ -63,7 +63,7 @@ class FunctionCache:
             return found
 
     def keep(self, key: object, function: TracedFunction) -> TracedFunction:
-        """Remembers a function."""
+        """Adds a function."""
         with self._lock:
             self._functions[key] = function
             if len(self._functions) > self._limit:

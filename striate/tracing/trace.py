@@ -1,8 +1,8 @@
-"""``Trace``: the surroundings of one traced run.
+"""``Trace``: the context of one traced run.
 
-An ordinary Python function, run once on symbolic values, becomes a graph. Meanwhile the trace records which parameters
-and states were read, which states get new contents, which arrays the function closed over, and the layers that were
-called so far (for error messages, summaries and watches).
+An ordinary Python function, run once on symbolic values, becomes a graph. During this run the trace records which
+parameters and states were read, which states get new contents, which arrays the function closed over, and the layers
+that were called so far (for error messages, summaries and watches).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype
 from striate.runtime.state import StateArena
 
 KEY = "key"
-"""Name of the int64 input that random operations draw from."""
+"""The name of the int64 input from which random operations draw."""
 
 
 class TracedArray(Protocol):
-    """What a trace needs to know of a parameter or buffer that a layer owns."""
+    """What a trace needs to know about a parameter or buffer that a layer owns."""
 
     @property
     def learned(self) -> bool:
-        """Whether it is a parameter (else a state)."""
+        """Whether this is a parameter (else a state)."""
         ...
 
     @property
@@ -44,22 +44,22 @@ class TracedArray(Protocol):
         ...
 
     def materialized(self) -> Array:
-        """The array itself, inside the state arena of its model; placed there if it was not."""
+        """The array itself in the state arena of its model; it is placed there if necessary."""
         ...
 
 
 class TracedModule(Protocol):
-    """What a trace needs to know of a module."""
+    """What a trace needs to know about a module."""
 
     @property
     def version(self) -> int:
-        """Grows when its structure, an option or its memory changes."""
+        """A number that increases when its structure, an option or its memory changes."""
         ...
 
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer during a trace. ``layer`` is the ``nn.Module``, which this floor does not know."""
+    """One call of a layer during a trace. ``layer`` is the ``nn.Module``, which this level does not know."""
 
     path: str
     layer: Any
@@ -72,7 +72,7 @@ _active: ContextVar[Trace | None] = ContextVar("striate_trace", default=None)
 
 
 class Trace:
-    """The surroundings of one traced run; use as a context manager.
+    """The context of one traced run; use it as a context manager.
 
     ``names`` and ``paths`` are the dotted names of parameters and modules as seen from the model that is traced.
     """
@@ -107,26 +107,26 @@ class Trace:
             _active.reset(trace_token)
             arithmetic.capture.reset(capture_token)
         if kind is not None:
-            for restore in reversed(self.undo):  # sizes inferred from an input that did not fit are forgotten
+            for restore in reversed(self.undo):  # sizes inferred from an unsuitable input are discarded
                 restore()
 
     def input(self, name: str, type: TensorType) -> Value:
-        """A plain input of the graph; asking twice for one name gives the same value."""
+        """A plain input of the graph; the same name returns the same value."""
         if name not in self.inputs:
             self.inputs[name] = Input(name, type)()
         return self.inputs[name]
 
     def key(self) -> tuple[Value, int]:
-        """The input that random operations draw from, and a number that no other operation of this trace has."""
+        """The input from which random operations draw, and a number that is unique within this trace."""
         self.streams += 1
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
     def read(self, parameter: TracedArray) -> Value:
-        """The value of a parameter or state; a state that was updated earlier in this trace reads as updated."""
+        """The value of a parameter or state; for a state that this trace has already updated, the updated value."""
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
             while name in self.inputs:
-                name += "'"  # two models inside one function may use the same names
+                name += "'"  # two models in one function may use the same names
             self.names[parameter] = name
             source = Parameter if parameter.learned else State
             self._read[parameter] = self.inputs[name] = source(name, parameter.type)()
@@ -134,7 +134,7 @@ class Trace:
         return self._read[parameter]
 
     def update(self, state: TracedArray, value: Value) -> None:
-        """Gives a state new contents, to be committed when the step succeeds."""
+        """Sets the new contents of a state, which are committed if the step succeeds."""
         self.read(state)
         self._read[state] = value
         self.updates[self.names[state]] = value
@@ -142,7 +142,7 @@ class Trace:
     def capture(self, array: Array, dtype: DType | None = None) -> Value:
         """The value of an array that the traced function closed over, converted to ``dtype`` where one is given.
 
-        Its contents are those of the moment: writing into the array later changes no program.
+        Its contents are copied now: writing to the array later does not change the program.
         """
         known = self._captured_values.get((id(array), dtype))
         if known is not None:
@@ -165,9 +165,9 @@ class Trace:
         return check(Graph(self.inputs, outputs, dict(updates or {}), self.captured, dict(roles or {})), "trace")
 
     def bindings(self) -> dict[str, Array]:
-        """The arrays of everything that was read; models that were not used before get their memory now."""
+        """The arrays of everything that was read; models that were not used before are assigned memory now."""
         for parameter in self.parameters.values():
-            parameter.materialized()  # placing one model may move what another shares: place all before binding any
+            parameter.materialized()  # placing one model may move what another shares, so this precedes all binding
         return {name: parameter.materialized() for name, parameter in self.parameters.items()}
 
     def arenas(self) -> tuple[StateArena, ...]:
@@ -177,12 +177,12 @@ class Trace:
 
 
 def current_trace() -> Trace | None:
-    """The innermost trace, or None outside of any."""
+    """The innermost trace, or None outside a trace."""
     return _active.get()
 
 
 def active_trace(what: str) -> Trace:
-    """The innermost trace; raises ``TracingError`` outside of any."""
+    """The innermost trace; raises ``TracingError`` outside a trace."""
     trace = _active.get()
     if trace is None:
         raise TracingError(f"{what} works only inside a traced function\n  help: call it in a function for st.compile")

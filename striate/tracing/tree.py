@@ -24,7 +24,7 @@ def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
 
 
 def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
-    """The same nesting around other leaves, which are consumed from the front of the list."""
+    """The same nesting with other leaves, which are taken from the front of the list."""
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
     if isinstance(tree, list):

@@ -113,7 +113,7 @@ def test_what_a_comparison_says() -> None:
     output = bench(*SMALL, "--threads", 1, "--against", "torch").stdout
     assert "over striate" in output
     assert "Same weights and data" in output
-    assert "torch.compile is not among them" in output
+    assert "eager mode, without torch.compile" in output
     assert "best of the others" in output or "No verdict" in output
 
 

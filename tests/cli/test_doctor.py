@@ -58,7 +58,7 @@ def test_the_command_of_a_remedy_cures(ill: tuple[Path, Any], tmp_path: Path) ->
     before, after = (json.loads((one / "run.json").read_text()) for one in (folder, tmp_path / "well"))
     assert after["evaluation"]["accuracy"] > before["evaluation"]["accuracy"] + 0.3
     assert after["findings"] == []
-    assert striate("doctor", tmp_path / "well").stdout == "nothing wrong was found\n"
+    assert striate("doctor", tmp_path / "well").stdout == "no problems were found\n"
 
 
 def test_no_doctor_is_silent_and_can_be_asked_afterwards(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_prediction_is_printed_first_then_numbers_and_verdict(tmp_path: Path
     text = result.stdout
     places = [text.index(part) for part in ("M1  Conv", "\nPredicted", "\nMeasured", "\nCompared", "\nVerdict: ")]
     assert places == sorted(places)
-    assert "digits: 64 images to learn from and 355 held out; 1 epoch; 1 seed." in text
+    assert "digits: 64 training images and 355 held-out images; 1 epoch; 1 seed." in text
     assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
     assert "(elsewhere, on mnist: 94 %, 87 %)" in " ".join(text.split())  # those figures are of other data than these
     written = json.loads((tmp_path / "M1" / "result.json").read_text("utf-8"))
@@ -76,7 +76,7 @@ def test_several_end_with_a_summary_and_json_with_one_document(tmp_path: Path) -
     ("arguments", "message"),
     [
         (["M11"], "known: M1, M2, M3, M4, M5, M6, M7, M8, M9, M10"),
-        (["M1", "--seeds", "0"], "1 and more"),
+        (["M1", "--seeds", "0"], "must be 1 or more"),
         (["M1", "--samples", "5"], "expected a whole number of 20 or more"),
         (["M1", "--data", "minst"], "did you mean 'mnist'"),
     ],
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_noticed_before_the_run(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     result = experiment("M1", *TINY, "--out", tmp_path / "file")
     assert result.exit_code == 2
-    assert "cannot be the folder of an experiment" in result.stderr
+    assert "cannot create the folder of the experiment" in result.stderr
     assert "Predicted" not in result.stdout
 
 

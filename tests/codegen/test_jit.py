@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +20,7 @@ from striate import settings
 from striate.codegen import jit, target
 from striate.errors import EngineError, GraphError
 
+ROOT = Path(__file__).parents[2]
 HEADER = 'target triple = "unknown-unknown-unknown"\ntarget datalayout = ""\n'
 
 
@@ -169,7 +175,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory 
 
 
 @linux
-def test_a_library_leaves_memory_with_the_last_request_that_uses_it() -> None:
+def test_code_that_nobody_refers_to_leaves_memory_at_the_next_request() -> None:
     kernels = jit.Kernels()
     first = kernels.get([Adder(1), Adder(2)])
     before = _maps()
@@ -178,8 +184,10 @@ def test_a_library_leaves_memory_with_the_last_request_that_uses_it() -> None:
     assert second["adder 2"] == first["adder 2"]
     address = first["adder 1"]
     del first
+    kernels.get([])
     assert _call(address, 10) == 11  # its library is still in use, for kernel 2
     del second
+    kernels.get([])
     assert _maps() < before
     third = kernels.get([Adder(2)])
     assert (_call(third["adder 2"], 10), kernels.compiled, kernels.cached) == (12, 3, 1)
@@ -214,6 +222,159 @@ def test_threads_load_and_drop_the_same_kernels() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_request_never_gets_code_that_another_thread_is_dropping() -> None:
+    kernels = jit.Kernels()
+    loaded = [kernels.get([Adder(1)])]
+    with target.llvm_lock:
+        dropping = threading.Thread(target=loaded.clear)
+        dropping.start()
+        dropping.join(5)
+        assert not dropping.is_alive(), "dropping a program waits for LLVM"
+        again = kernels.get([Adder(1)])
+    kernels.get([])
+    assert _call(again["adder 1"], 10) == 11
+
+
+def test_what_a_finalizer_uses_is_still_loaded() -> None:
+    """The garbage collector has cleared the weak references to a cycle before it calls the first ``__del__`` in it."""
+    kernels, results = jit.Kernels(), list[int]()
+    revived: list[object] = []
+
+    class Late:
+        def __init__(self) -> None:
+            self.loaded = kernels.get([Adder(1)])
+            self.cycle = self
+
+        def __del__(self) -> None:
+            kernels.get([Adder(2)])
+            results.append(_call(self.loaded["adder 1"], 10))
+            revived.append(self.loaded)
+
+    Late()
+    gc.collect()
+    kernels.get([Adder(3)])
+    (loaded,) = revived
+    assert isinstance(loaded, jit.Loaded)
+    assert [*results, _call(loaded["adder 1"], 20)] == [11, 21]
+
+
+def test_a_request_in_the_middle_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection or a signal may come anywhere, and what it calls may ask for code."""
+    monkeypatch.setattr(jit, "LIBRARIES_OF_A_LOADER", 1)
+    kernels, inside = jit.Kernels(), list[bool]()
+    binding: Any = jit.llvm
+    link, close = binding.JITLibraryBuilder.link, binding.ResourceTracker.close
+
+    def interrupted() -> None:
+        if not inside:
+            inside.append(True)
+            loaded = kernels.get([Adder(8), Adder(9)])
+            assert _call(loaded["adder 9"], 10) == 19
+            inside.clear()
+
+    def link_interrupted(self: Any, engine: Any, name: str) -> Any:
+        interrupted()
+        return link(self, engine, name)
+
+    def close_interrupted(self: Any) -> None:
+        interrupted()
+        close(self)
+
+    monkeypatch.setattr(binding.JITLibraryBuilder, "link", link_interrupted)
+    monkeypatch.setattr(binding.ResourceTracker, "close", close_interrupted)
+    held = kernels.get([Adder(0)])
+    for turn in range(12):
+        amounts = (turn % 3, turn % 3 + 1)
+        loaded = kernels.get([Adder(amount) for amount in amounts])
+        assert [_call(loaded[f"adder {amount}"], 10) for amount in amounts] == [10 + amount for amount in amounts]
+    assert _call(held["adder 0"], 10) == 10
+
+
+FINAL = """
+import threading, time
+import numpy as np
+import striate as st
+x = np.ones((4, 5), np.float32)
+functions = [st.compile(lambda x: st.ops.exp(x)) for _ in range(3)]
+results = [function(x) for function in functions]
+class Last:
+    function = functions.pop()
+    def __del__(self):
+        assert np.array_equal(self.function(x), results[0])
+last = Last()
+started = threading.Event()
+def predict(function):
+    while True:
+        function(x)
+        started.set()
+threading.Thread(target=predict, args=(functions.pop(),), daemon=True).start()
+started.wait()
+print("ends")
+"""
+
+
+def test_code_stays_loaded_while_the_interpreter_ends() -> None:
+    """A thread that nobody waits for may still run in it."""
+    process = subprocess.run([sys.executable, "-c", FINAL], cwd=ROOT, text=True, capture_output=True, timeout=100)
+    assert (process.stdout, process.returncode) == ("ends\n", 0), process.stderr
+
+
+UNLOCKED = r"""
+import gc, traceback
+import numpy as np
+from llvmlite.binding import ffi
+import striate as st
+from striate import nn, optim
+from striate.codegen import jit, target
+from striate.errors import StriateError
+found = set()
+def check():
+    if not target.llvm_lock._lock._is_owned():
+        found.add("".join(traceback.format_stack(limit=6)))
+ffi.register_lock_callback(check, lambda: None)
+x, y = np.ones((4, 5), np.float32), np.zeros(4, np.int64)
+model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1))
+step(x, y), model(x), model(x[:1])
+for text in (
+    "define i64 @half(i64 %x) {", "define i64 @f(i1 %c) {\nentry:\n  br i1 %c, label %a, label %b\na:\n"
+    "  %v = add i64 1, 2\n  br label %b\nb:\n  ret i64 %v\n}\n",
+):
+    try:
+        jit.compile_object(text, target.host())
+    except StriateError as error:
+        kept = error
+try:
+    jit.Library([b"no object"], ["x"])
+except StriateError as error:
+    kept = error
+target.named("znver4")
+jit.disassembly("define i64 @f(i64 %x) {\n  ret i64 %x\n}\n", target.named("x86-64-v3"))
+del step, model, kept
+gc.collect()
+jit.kernels.get([])
+print("\n".join(found) or "none")
+"""
+
+
+def test_llvmlite_is_never_called_without_the_lock_that_forks_take() -> None:
+    """A child that is forked while another thread holds llvmlite's own lock waits for it for ever."""
+    environment = {**os.environ, "STRIATE_CACHE": "off"}
+    process = subprocess.run(
+        [sys.executable, "-c", UNLOCKED], cwd=ROOT, text=True, capture_output=True, env=environment, timeout=100
+    )
+    assert (process.stdout, process.returncode) == ("none\n", 0), process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_threads_load_call_and_drop_code_with_collections_and_forks(cache: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "STRIATE_CACHE": str(tmp_path) if cache == "on" else "off"}
+    command = [sys.executable, "tests/stress_kernels.py", "--seconds", "20"]
+    process = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment, timeout=300)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_symbols_of_two_libraries_do_not_clash() -> None:

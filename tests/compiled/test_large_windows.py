@@ -30,6 +30,26 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "convolution 1×100": (lambda x, w: st.ops.conv(x, w), ((1, 3, 5, 150), (4, 3, 1, 100))),
     "convolution 100×1": (lambda x, w: st.ops.conv(x, w), ((1, 3, 150, 5), (4, 3, 100, 1))),
     "convolution 20³": (lambda x, w: st.ops.conv(x, w), ((1, 1, 30, 30, 30), (1, 1, 20, 20, 20))),
+    "convolution 31 of 16 channels": (lambda x, w: st.ops.conv(x, w), ((1, 16, 50, 50), (16, 16, 31, 31))),
+    "convolution 31 depthwise": (lambda x, w: st.ops.conv(x, w, groups=16), ((1, 16, 50, 50), (16, 1, 31, 31))),
+    "convolution 31 by strides of 31": (lambda x, w: st.ops.conv(x, w, stride=31), ((1, 1, 99, 99), (1, 1, 31, 31))),
+    "convolution 11 by strides of 11": (
+        lambda x, w: st.ops.conv(x, w, stride=11),
+        ((1, 16, 100, 90), (16, 16, 11, 11)),
+    ),
+    "convolution strided and dilated": (
+        lambda x, w: st.ops.conv(x, w, stride=7, dilation=2),
+        ((1, 3, 100, 90), (4, 3, 31, 31)),
+    ),
+    "convolution 1000 by strides of 500": (lambda x, w: st.ops.conv(x, w, stride=500), ((1, 3, 5000), (4, 3, 1000))),
+    "convolution 5³ by strides of 4": (
+        lambda x, w: st.ops.conv(x, w, stride=4),
+        ((1, 16, 22, 23, 25), (16, 16, 5, 5, 5)),
+    ),
+    "depthwise by strides of 5": (
+        lambda x, w: st.ops.conv(x, w, stride=5, groups=16),
+        ((1, 16, 50, 50), (16, 1, 9, 9)),
+    ),
     "convolution dilated": (lambda x, w: st.ops.conv(x, w, dilation=3), ((1, 1, 80, 80), (1, 1, 20, 20))),
 }
 

@@ -108,6 +108,9 @@ def test_named_filters_are_what_scipy_calls_them() -> None:
     for sigma in (0.4, 1.0, 2.5, 6.0):
         wanted = ndimage.gaussian_filter(x, sigma)
         np.testing.assert_allclose(st.filter(x, "gaussian_blur", sigma=sigma), wanted, atol=1e-9)
+    np.testing.assert_allclose(
+        st.filter(x, "gaussian_blur", sigma=128), ndimage.gaussian_filter(x, 128), rtol=1e-9
+    )  # the largest
     np.testing.assert_allclose(st.filter(x, "sharpen", amount=0.5), x - 0.5 * ndimage.laplace(x), atol=1e-9)
     np.testing.assert_array_equal(st.filter(x, "identity"), x)
 
@@ -165,8 +168,9 @@ def test_what_is_unknown_lists_the_known() -> None:
         ("gaussian_blur", {"sigma": float("nan")}), ("gaussian_blur", {"sigma": 1e9}), ("gabor", {"wavelength": 1}),
         ("gabor", {"sigma": -1}), ("gabor", {"aspect": 0}), ("gabor", {"angle": "x"}), ("gabor", {"wavelength": 1e6}),
         ("sharpen", {"amount": float("inf")}), ("sharpen", {"amount": 1e39}), ("sharpen", {"amount": None}),
-        ("box_blur", {"size": True}), ("box_blur", {"size": 1024}), ("gaussian_blur", {"sigma": "2"}),
+        ("box_blur", {"size": True}), ("box_blur", {"size": 1026}), ("gaussian_blur", {"sigma": "2"}),
         ("gabor", {"phase": None}), ("gabor", {"sigma": 1e3}), ("gabor", {"aspect": 1e-9}),
+        ("gaussian_blur", {"sigma": 128.1}),
     ],
 )  # fmt: skip
 def test_impossible_parameters_are_refused(name: str, parameters: dict[str, Any]) -> None:
@@ -198,6 +202,13 @@ def test_pictures_and_filters_of_any_layout(layout: str, dtype: type) -> None:
     weights = np.random.default_rng(1).integers(-3, 4, (3, 2)).astype(dtype)
     expected = st.filter(x, weights)
     np.testing.assert_array_equal(st.filter(LAYOUTS[layout](x), LAYOUTS[layout](weights)), expected)
+
+
+def test_the_rounding_error_of_a_large_filter_is_that_of_short_sums() -> None:
+    weights = np.random.default_rng(1).random((101, 101))
+    x = _picture((40, 30), np.float32)
+    wanted = _judged(x.astype(np.float64), weights.astype(np.float32).astype(np.float64), "reflect", 0.0)
+    np.testing.assert_allclose(st.filter(x, weights), wanted, rtol=2e-6)
 
 
 def test_nan_passes_through() -> None:

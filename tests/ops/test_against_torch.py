@@ -127,7 +127,7 @@ def test_max_pooling(data: Any, rank: int, seed: int) -> None:
     given_options = {**options, "dilation": dilation}
     empty = not np.isfinite(pool(torch.tensor(x), **given_options).numpy()).all()
     if empty:  # PyTorch answers −inf where a window holds padding alone
-        with pytest.raises(ShapeError, match="nothing but padding"):
+        with pytest.raises(ShapeError, match="only padding"):
             ours(lambda v: ops.max_pool(v, **given_options), [x], None)
         return
     agree(lambda v: ops.max_pool(v, **given_options), lambda v: pool(v, **given_options), x)

@@ -28,12 +28,12 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
     "kernel larger than the input": (
         lambda: ops.conv(value(N, 3, 2, 9), value(*FILTERS)),
         ShapeError,
-        r"window of 3×3 is larger than the input of 2×9(.|\n)*help: a smaller kernel",
+        r"window of 3×3 is larger than the input of 2×9(.|\n)*help: use a smaller kernel",
     ),
     "channels last": (
         lambda: ops.conv(value(N, 8, 9, 3), value(*FILTERS)),
         ShapeError,
-        r"3 channels, its input has 8(.|\n)*come last",
+        r"3 channels, but its input has 8(.|\n)*on the last axis",
     ),
     "other channels": (lambda: ops.conv(value(N, 5, 8, 9), value(*FILTERS)), ShapeError, "in_channels=5"),
     "no channel axis": (lambda: ops.conv(value(8, 9), value(*FILTERS)), ShapeError, "axis"),
@@ -84,7 +84,7 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         "both",
     ),
     "pooling window": (lambda: ops.max_pool(value(*IMAGES), 10), ShapeError, "larger"),
-    "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), ShapeError, "nothing but padding"),
+    "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), ShapeError, "only padding"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
     "concatenation": (lambda: ops.concat([value(*IMAGES), value(N, 3, 8, 8)]), ShapeError, "axis 1"),
     "float labels": (lambda: ops.cross_entropy(value(N, 10), value(N)), DTypeError, "integers"),

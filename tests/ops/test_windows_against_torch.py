@@ -31,7 +31,7 @@ def _ours(op: Any, x: Array) -> Array | None:
 
 
 def _theirs(function: Any, x: Array, *options: Any) -> Array | None:
-    """PyTorch's result; None where it refuses, or where a window holds nothing but padding."""
+    """PyTorch's result; None where it refuses, or where a window holds only padding."""
     try:
         y: Array = function(torch.tensor(x), *options).numpy()
     except (RuntimeError, ValueError):

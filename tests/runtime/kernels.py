@@ -61,6 +61,25 @@ define i32 @multiply(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
   ret i32 0
 }
 
+; Waits operands[1] turns; operands[0][chunk] = the address of the thread's scratch memory
+define i32 @dwell(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
+entry:
+  %turns_at = getelementptr ptr, ptr %operands, i64 1
+  %turns = load i64, ptr %turns_at
+  br label %loop
+loop:
+  %turn = phi i64 [ 0, %entry ], [ %next, %loop ]
+  store volatile i64 %turn, ptr %scratch
+  %next = add i64 %turn, 1
+  %go_on = icmp ult i64 %next, %turns
+  br i1 %go_on, label %loop, label %noting
+noting:
+  %places = load ptr, ptr %operands
+  %mine = getelementptr ptr, ptr %places, i64 %chunk
+  store ptr %scratch, ptr %mine
+  ret i32 0
+}
+
 ; operands[0][chunk] = the address of the thread's scratch memory
 define i32 @where(i64 %chunk, i64 %n, ptr %operands, ptr %scratch) {
   %places = load ptr, ptr %operands
@@ -79,4 +98,4 @@ def address(name: str) -> int:
 
 @functools.cache
 def _library() -> jit.Library:
-    return jit.Library([jit.compile_object(_SOURCE, target.host())], ["count", "status", "multiply", "where"])
+    return jit.Library([jit.compile_object(_SOURCE, target.host())], ["count", "status", "multiply", "dwell", "where"])

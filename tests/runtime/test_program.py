@@ -10,6 +10,7 @@ import pytest
 
 from striate import settings
 from striate.codegen import driver
+from striate.runtime import threads as runtime
 from striate.runtime.arena import scratch_arena
 from striate.runtime.program import External, Fixed, Operand, Phase, Program, Scratch
 from tests.runtime import kernels
@@ -74,6 +75,30 @@ def test_scratch_is_found_after_it_moved() -> None:
             arena.view(64, (4,), np.int32)[3] = 20 + turn
             assert program.run(1) == 20 + turn
             assert program.run(1, first=1) == 10 + turn
+
+
+def test_a_run_in_the_middle_of_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could move the scratch memory whose addresses the outer program has just written."""
+    program = _program(_status(Scratch(64), 4), scratch=4096)
+    larger = _program(_status(Scratch(0), 1), scratch=scratch_arena().size + (1 << 22))
+    current, refused = runtime.current_team, list[str]()
+
+    def interrupted(native: runtime.Driver) -> runtime.Team:
+        if not refused:
+            with pytest.raises(RuntimeError, match="a finalizer or signal handler ran a program") as error:
+                larger.run(1)
+            refused.append(str(error.value))
+        return current(native)
+
+    monkeypatch.setattr(runtime, "current_team", interrupted)
+    arena = scratch_arena()
+    with arena.lock:
+        arena.reserve(4096)
+        arena.view(64, (4,), np.int32)[:] = 0
+        assert program.run(1) == 0
+    assert len(refused) == 1
+    assert not arena.running
+    assert larger.run(1) >= 0
 
 
 def test_thread_scratch_is_aligned_and_apart(threads: int) -> None:

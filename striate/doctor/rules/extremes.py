@@ -1,4 +1,4 @@
-"""A rule about single inputs that are far larger than the others, whose rounding errors Winograd's tiles spread."""
+"""A rule about single huge inputs: in a Winograd tile, their rounding error reaches outputs that do not read them."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.op import Direction
 from striate.ops.anchor import Algorithm
-from striate.ops.kernels.geometry import Geometry, halo_of
+from striate.ops.kernels.geometry import Geometry, forward_halo, gradient_halo
 from striate.ops.kernels.winograd import Form
 
 
 @dataclass(frozen=True)
 class Winograd:
-    """How transformed tiles are multiplied: the form along an axis, and the type of both factors."""
+    """How transformed tiles are multiplied: the form along each axis, and the dtype of both factors."""
 
     form: Form
     operands: DType
@@ -35,27 +35,27 @@ class ConvolutionAlgorithm(Algorithm):
 
     @property
     def sums_per_sample(self) -> bool:
-        """Tiles of several samples are multiplied together: their sums cannot be kept apart."""
+        """Tiles of several samples are multiplied together, so their sums cannot be kept separate."""
         return self.winograd is None
 
 
 NARROW = 4
-"""Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every line."""
+"""Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every cache line."""
 
 WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
-"""Outputs of a tile along one axis, by taps and stride of the filter: six points, with stride 2 nine."""
+"""Outputs of a tile along one axis, by taps and stride of the filter: six points, or nine with stride 2."""
 
 WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
-"""Channels from which the products saved outweigh the transforms."""
+"""The number of channels from which the saved products outweigh the transforms."""
 
 NARROW_CHANNELS = {3: 32, 5: 64}
-"""For activations in bfloat16 the channels from which transformed tiles are faster than the direct form, which then
-makes two products at a time. Bfloat16 has digits enough for the transforms of F(2×2, 3×3), which with two products at a
-time is also faster than F(4×4, 3×3) in float32; for those of F(2×2, 5×5) it has not, they stay in float32. A stride of
-2 saves less than a factor of two, and is left direct."""
+"""For activations in bfloat16, the number of channels from which transformed tiles are faster than the direct form,
+which then computes two products at a time. Bfloat16 has enough digits for the transforms of F(2×2, 3×3), which with two
+products at a time is also faster than F(4×4, 3×3) in float32. It does not have enough for F(2×2, 5×5), which stays in
+float32. A stride of 2 saves less than a factor of two, so it is computed directly."""
 
 OPERATIONS_A_BYTE = 10
-"""What a core computes in the time that it takes to read a byte of filters, each of which serves few tiles only."""
+"""Operations of a core in the time that it takes to read one byte of filters, each of which serves only a few tiles."""
 
 
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
@@ -71,7 +71,7 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 def form_of(algorithm: Algorithm) -> Form | None:
     """Winograd's form, or None for direct sums."""
     if not isinstance(algorithm, ConvolutionAlgorithm):
-        raise GraphError(f"{algorithm} was not chosen for a convolution")
+        raise GraphError(f"{algorithm} is not an algorithm for a convolution")
     return algorithm.winograd.form if algorithm.winograd else None
 
 
@@ -85,7 +85,7 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 
 
 def suited_form(g: Geometry, direction: Direction) -> Form | None:
-    """The form in which this direction is computed, where one pays: a function of the shapes alone."""
+    """The form in which this direction is computed, if one is worthwhile; it depends only on the shapes."""
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
     fits = tile is not None and g.kernel == (1, taps, taps) and g.groups == 1
@@ -104,7 +104,7 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 
 
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
-    """Whether one sample alone has so few tiles that reading the transformed filters, which are larger than the
+    """Whether a single sample has so few tiles that reading the transformed filters, which are larger than the
     filters, takes longer than the operations that they save."""
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
@@ -115,7 +115,7 @@ def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """Channel blocks in which a contraction may read an input of so many channels."""
+    """The channel blocks in which a contraction may read an input with that many channels."""
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
@@ -126,19 +126,19 @@ def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
         return winograd_halo(form, flipped_before(g, form), g.count, g.size)
     if form:
         return winograd_halo(form, g.before, g.size, g.count)
-    return halo_of(g.backward, g.count) if transposed else halo_of([g.forward], g.size)
+    return gradient_halo(g) if transposed else forward_halo(g)
 
 
 def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
     """The halos that the weight gradient reads around x and around dy."""
     if form is None:
-        return halo_of([g.forward], g.size), NO_HALO
+        return forward_halo(g), NO_HALO
     cut = [-(-n // form.tile) * form.tile - n if axis else 0 for axis, n in enumerate(g.count)]
     return winograd_halo(form, g.before, g.size, g.count), three_pairs((0, 0, 0), cut)
 
 
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
-    """The halo that whole tiles read: a cut last tile reads further than its outputs need."""
+    """The halo that whole tiles read: a partial last tile reads further than its outputs need."""
     after = [0, 0, 0]
     for axis in (1, 2):
         last = (-(-count[axis] // form.tile) - 1) * form.step + form.patch - before[axis]

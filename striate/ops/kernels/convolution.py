@@ -1,6 +1,6 @@
-"""How convolution and its gradients become phases: which kernels, in which tiles, over which chunks.
+"""How convolution and its gradients become phases: the kernels, their tiles, and their chunks.
 
-Every choice is a function of shapes and target, never of the number of threads or the batch.
+Every choice depends on the shapes and the target, never on the number of threads or the batch size.
 """
 
 from __future__ import annotations
@@ -15,41 +15,43 @@ from striate.dtypes import DType
 from striate.graph.op import Direction
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
-from striate.ops.kernels.direct import Pack, TapConvolution
+from striate.ops.kernels.direct import DirectConvolution, TapConvolution
 from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
 from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
 from striate.ops.kernels.geometry import Geometry
+from striate.ops.kernels.packing import Pack
+from striate.ops.kernels.strided import MOST_PARTS, StridedGradient
 from striate.ops.kernels.winograd import WinogradPack
 from striate.ops.kernels.winograd_convolution import TileConvolution, WinogradConvolution
 from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeightGradient
 from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradInput
 
 LARGEST_TILE, NARROW_TILE = 24, 16
-"""Pixels of a register tile. Narrow inputs have their taps unrolled, and LLVM keeps what neighbouring taps read again:
-that takes registers too."""
+"""Pixels of a register tile. The taps of narrow inputs are unrolled, and LLVM keeps the pixels that neighbouring taps
+share, which takes registers too."""
 
 UNROLLED = 320
-"""Multiply-adds of a loop body up to which loops over taps are unrolled: some 2 KiB of code."""
+"""The largest number of multiply-adds in the body of an unrolled loop over taps: some 2 KiB of code."""
 
 UNITS = 32
-"""Chunks that a weight gradient is split into at least, so that many threads find work."""
+"""The smallest number of chunks that a weight gradient is split into, so that many threads have work."""
 
 
 WINOGRAD_TOGETHER = 16
-"""Tiles of a batch: their sums stay in registers."""
+"""Tiles of a batch, whose sums stay in registers."""
 
 MANY_TILES = 64
-"""Tiles that the filters of a position serve before those of the next are read, where they are many."""
+"""Tiles that the filters of one position serve before those of the next are read, if there are many tiles."""
 
 MOST_FILTERS = 8 << 20
-"""Bytes of transformed filters that a training step writes for all chunks: more would go to memory and come back."""
+"""The most bytes of transformed filters that a training step writes for all chunks: more would leave the cache."""
 
 
 ABREAST = (4, 2)
-"""Output blocks that one sample with one output pixel sums at a time, whichever divides their number."""
+"""Output blocks that one sample with one output pixel sums at a time: the first that divides their number."""
 
 SINGLE_SHARES = 4
-"""Shares of the output channels that a program for one sample is cut into at most."""
+"""The largest number of shares into which a program for one sample splits the output channels."""
 
 
 def _called(direction: Direction) -> str:
@@ -57,13 +59,13 @@ def _called(direction: Direction) -> str:
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
-    """The algorithm that was chosen with the layout."""
+    """The algorithm that was chosen with the layouts."""
     assert isinstance(context.algorithm, ConvolutionAlgorithm)
     return context.algorithm
 
 
 def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, winograd: Winograd) -> list[Launch]:
-    """Transformed filters, then the convolution in transformed tiles."""
+    """Transforms the filters, then computes the convolution in transformed tiles."""
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
     source = context.storage(x)
@@ -100,7 +102,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
     else:
         shares = 1
         if blocks > 1:
-            # One sample alone would be one chunk: its tiles are transformed again for each share of the outputs.
+            # A single sample would be a single chunk, so its tiles are transformed again for each share of the outputs.
             context.batch_specialized.append(context.node)
             shares = (
                 min(blocks, SINGLE_SHARES)
@@ -118,7 +120,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 
 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
-    """Packing, then the sum over taps and channels: of x into y, or of dy into dx (``transposed``)."""
+    """Packs the weights, then sums over taps and channels: from x to y, or from dy to dx (``transposed``)."""
     algorithm = chosen(context)
     if algorithm.batch_specialized:
         context.batch_specialized.append(context.node)
@@ -127,7 +129,8 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
     source = context.storage(x)
-    parts = g.backward if transposed else (g.forward,)
+    strided = transposed and math.prod(axis.count for axis in g.residues) > MOST_PARTS
+    parts = g.backward if transposed and not strided else (g.forward,)
     lanes = g.depth if transposed else g.filters // g.groups
     summed = g.filters // g.groups if transposed else g.depth
     channels = summed if g.aligned else summed * g.groups
@@ -137,33 +140,29 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     )
     blocks = context.domain.blocks
     packed = context.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
-    if context.domain.sample_major:
-        most = min(16, most_accumulators(context.target, sums, 2))
-        tiles: tuple[tuple[int, int], ...] = ((most, 1),)
-    else:
-        largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
-        tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
-    # Neighbouring taps read the same pixels. With few registers LLVM keeps those reads from tap to tap, and spills;
-    # pairs of bfloat16 it keeps with many registers too.
+    # Neighbouring taps read the same pixels. With few registers LLVM keeps these loads from tap to tap, and spills;
+    # it keeps pairs of bfloat16 even with many registers.
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
     unrolled = UNROLLED if one_register else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
-    abreast = 1
-    if context.domain.sample_major and not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
-        context.batch_specialized.append(context.node)
-        if context.options.single_sample:
-            abreast = next(count for count in ABREAST if blocks % count == 0)
-    kernel = TapConvolution(
-        source,
-        channels,
-        lanes // BLOCK if g.aligned else 0,
-        parts,
-        tiles,
-        block_first,
-        unrolled,
-        context.region,
-        abreast,
-    )
+    group_blocks = lanes // BLOCK if g.aligned else 0
+    common = (source, channels, group_blocks, block_first, context.region)
+    largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
+    kernel: DirectConvolution
+    if strided:
+        columns = g.residues[2].positions(g.residues[2].count - 1)
+        kernel = StridedGradient(*common, g.residues, tile_shape(context.target, sums, 1, columns, largest)[1])
+    else:
+        abreast = 1
+        if context.domain.sample_major:
+            tiles: tuple[tuple[int, int], ...] = ((min(16, most_accumulators(context.target, sums, 2)), 1),)
+            if not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
+                context.batch_specialized.append(context.node)
+                if context.options.single_sample:
+                    abreast = next(count for count in ABREAST if blocks % count == 0)
+        else:
+            tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
+        kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
     path = context.node.path
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
@@ -177,17 +176,17 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
 WINOGRAD_SHARES = 8
 WINOGRAD_RANGE = 4
 TILES_BYTES = 400 << 10
-"""Transformed tiles of x and dy that a weight gradient keeps at a time: with its sums they stay in a core's L2."""
+"""Bytes of transformed tiles of x and dy that a weight gradient keeps: with its sums they stay in a core's L2 cache."""
 
 
 def _operands(source: Storage, arriving: Storage) -> DType:
-    """What a weight gradient multiplies: bfloat16 where both of its inputs are stored so."""
+    """The dtype that a weight gradient multiplies: bfloat16 if both of its inputs are stored in it."""
     same = source.dtype is arriving.dtype
     return source.dtype if same else source.dtype.computed
 
 
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
-    """Sums in transformed tiles, then their transformation back."""
+    """Computes the sums in transformed tiles, then transforms them back."""
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
     outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(source.blocks, WINOGRAD_RANGE)
@@ -215,7 +214,7 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
 
 
 def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]:
-    """Shares of the batch summed apart, then added in order and written as (O, C/groups, taps)."""
+    """Sums shares of the batch separately, then adds them in order and writes (O, C/groups, taps)."""
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
     winograd = chosen(context).winograd

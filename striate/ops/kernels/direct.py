@@ -1,12 +1,7 @@
-"""Convolution in direct form: one definition of "sum over taps and channels" for every direction and rank.
-
-Weights are packed as [output block][part][input block][tap][input channel][16 output channels]; in bfloat16, whose
-instructions take channels by pairs, as […][input channels / 2][16 output channels][2].
-"""
+"""Convolution in direct form: one definition of "sum over taps and channels" for every direction and rank."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,145 +12,66 @@ from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import Storage, Three
-from striate.dtypes import DType
+from striate.codegen.storage import Storage
 from striate.ops.kernels.geometry import Part
 
 LONG_SUM = 8192
-"""Products from which a sum is made of shorter ones: the rounding error of a sum grows with its length."""
+"""The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
 
 SHORT_SUM = 2048
-"""Products of a part of a long sum."""
+"""The number of products in one part of a long sum."""
 
 MOST_UNROLLED = 32
-"""Taps up to which a kernel has code for each of them, where it does not choose by its registers."""
+"""The largest number of taps that a kernel unrolls where its registers do not decide this."""
+
+
+AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
+"""``add(x, weights, sums, channels)``: what the sums become with one input block."""
 
 
 @dataclass(frozen=True)
-class Pack(KernelSpec):
-    """Weights (O, C/groups, taps) in logical order to the packed order of ``TapConvolution``.
+class DirectConvolution(KernelSpec):
+    """Base of the sums over taps and channels, with a region on each tile of results (abstract).
 
-    ``transposed`` packs for the input gradient: lanes are then input channels c, and the sum runs over o.
-    A chunk is one output block. Operands: weights, packed.
-    """
-
-    dtype: DType
-    operands: DType  # of the packed weights
-    filters: int
-    depth: int
-    groups: int
-    kernel: Three
-    parts: tuple[Part, ...]
-    transposed: bool
-    channels: int  # that are summed over, per output block
-    inner: int  # channels of an input block: 16, or 1 for planar inputs
-    aligned: bool  # groups are whole blocks: each output block sees its own group's channels alone
-
-    @property
-    def outputs(self) -> int:
-        """Channels that become lanes."""
-        return self.depth * self.groups if self.transposed else self.filters
-
-    @property
-    def per_block(self) -> int:
-        """Packed elements of one output block."""
-        taps = sum(part.taps for part in self.parts)
-        return -(-self.channels // self.inner) * self.inner * taps * LANES
-
-    def write(self, k: Kernel) -> None:
-        for operand in (0, 1):
-            k.operand(operand)  # loaded before the index arithmetic
-        base = k.imul(k.chunk, self.per_block)
-        first_lane = k.imul(k.chunk, LANES)
-        paired = 2 if self.operands is DType.bfloat16 else 1
-        start = 0
-        for part in self.parts:
-            if not part.taps:
-                continue
-            with k.loop(0, self.channels) as channel:
-                where = k.iadd(
-                    base, start,
-                    k.imul(k.idiv(channel.index, self.inner), part.taps * self.inner * LANES),
-                    k.imul(k.idiv(k.imod(channel.index, self.inner), paired), paired * LANES),
-                    k.imod(channel.index, paired),
-                )  # fmt: skip
-                counts = [span.count for span in part.spans]
-                if part.taps <= MOST_UNROLLED:
-                    for number, taps in enumerate(itertools.product(*map(range, counts))):
-                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, taps))
-                else:
-                    with k.loop(0, counts[0]) as d, k.loop(0, counts[1]) as h, k.loop(0, counts[2]) as w:
-                        at = (d.index, h.index, w.index)
-                        number = k.iadd(k.imul(k.iadd(k.imul(at[0], counts[1]), at[1]), counts[2]), at[2])
-                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, at))
-            start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
-
-    def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
-        """The number of a part's tap in the whole kernel."""
-        tap: Index = 0
-        for span, one, size in zip(part.spans, at, self.kernel, strict=True):
-            tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
-        return tap
-
-    def _lanes(self, k: Kernel, first_lane: Index, channel: Index, where: Index, number: Index, tap: Index) -> None:
-        """The lanes of one channel and tap: tap ``tap`` of the kernel, which is number ``number`` of its part."""
-        source, packed = k.operand(0), k.operand(1)
-        outputs = self.outputs
-        group_outputs = outputs // self.groups
-        group_inputs = self.filters // self.groups if self.transposed else self.depth
-        taps = math.prod(self.kernel)
-        paired = 2 if self.operands is DType.bfloat16 else 1
-        target = k.offset(packed, k.iadd(where, k.imul(number, self.inner * LANES)), self.operands)
-        with k.loop(0, LANES) as lane:
-            out = k.iadd(first_lane, lane.index)
-            place = k.offset(target, k.imul(lane.index, paired), self.operands)
-            k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
-            summed = channel
-            if self.aligned:
-                group = k.idiv(out, group_outputs)
-                summed = k.iadd(k.imul(group, group_inputs), channel)
-            same = k.compare(k.idiv(out, group_outputs), "==", k.idiv(summed, group_inputs))
-            inside = k.compare(out, "<", outputs)
-            with k.when(k.both(inside, same)):
-                o, c = (summed, out) if self.transposed else (out, summed)
-                index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap)
-                value = k.load_scalar(k.offset(source, index, self.dtype), self.dtype)
-                k.store_scalar(value, place, self.operands)
-
-
-def _scalar(k: Kernel, dtype: DType) -> Vector:
-    return k.lane(k.constant(0, dtype), 0)
-
-
-@dataclass(frozen=True)
-class TapConvolution(KernelSpec):
-    """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with a region on each tile.
-
-    A chunk is (sample group, output block); ``block_first`` says which of the two changes slower in the chunk number.
-    Where one sample alone has one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each
-    of its additions. Operands: x, packed weights, then the region's.
+    A chunk is (sample group, output block); ``block_first`` says which of the two varies more slowly with the chunk
+    number. Operands: x, packed weights, then the region's.
     """
 
     source: Storage
     channels: int  # summed over for each output block
     group_blocks: int  # output blocks that see the same channels (0: all see all)
-    parts: tuple[Part, ...]
-    tiles: tuple[tuple[int, int], ...]  # rows and columns of the pixel tile of each part
     block_first: bool
-    unrolled: int  # multiply-adds of a loop body up to which loops over taps are unrolled
     region: Region
-    abreast: int = 1
+
+    @property
+    def taps(self) -> int:
+        """How many taps the packed weights have."""
+        raise NotImplementedError
+
+    @property
+    def together(self) -> int:
+        """Output blocks of a chunk."""
+        return 1
+
+    def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
+        """Writes one output block of one sample."""
+        raise NotImplementedError
 
     @property
     def chunks(self) -> tuple[int, int]:
         """(chunks, samples of a group)"""
         count, group = self.region.domain.chunks
-        return count // self.abreast, group
+        return count // self.together, group
 
     @property
     def inner(self) -> int:
         """Channels of an input block."""
         return self.source.block
+
+    @property
+    def padded(self) -> int:
+        """Channels with those that fill the last input block."""
+        return -(-self.channels // self.inner) * self.inner
 
     def write(self, k: Kernel) -> None:
         domain = self.region.domain
@@ -163,52 +79,106 @@ class TapConvolution(KernelSpec):
         writer.begin_chunk()
         group, block = self._place(k, domain)
         first, last = samples_of(k, domain, group)
-        per_block = sum(part.taps for part in self.parts) * self._padded * LANES
-        weights = k.offset(k.operand(1), k.imul(block, per_block), self.source.dtype)
+        weights = k.offset(k.operand(1), k.imul(block, self.taps * self.padded * LANES), self.source.dtype)
         origin = self.source.origin
         if self.group_blocks:
-            shift = k.imul(k.idiv(block, self.group_blocks), self._padded // self.inner * self.source.strides[1])
+            shift = k.imul(k.idiv(block, self.group_blocks), self.padded // self.inner * self.source.strides[1])
             origin = k.iadd(origin, shift)
         x = k.offset(k.operand(0), origin, self.source.dtype)
+        self.write_samples(k, writer, x, weights, block, first, last)
+        if self.together == 1:  # several blocks at a time have no sums that run along
+            writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
+
+    def write_samples(
+        self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
+    ) -> None:
+        """Writes the samples of a chunk, one by one."""
+        with k.loop(first, last) as sample:
+            writer.begin_block(sample.index, block)
+            image = k.offset(x, k.imul(sample.index, self.source.strides[0]), self.source.dtype)
+            self.write_image(k, writer, image, weights)
+            writer.end_block()
+
+    def _place(self, k: Kernel, domain: Domain) -> tuple[Index, Index]:
+        if not self.block_first:
+            blocks = domain.blocks // self.together
+            return k.idiv(k.chunk, blocks), k.imul(k.imod(k.chunk, blocks), self.together)
+        per, group = domain.groups
+        groups = k.idiv(k.iadd(k.n, group - 1), group) if group else per
+        return k.imod(k.chunk, groups), k.imul(k.idiv(k.chunk, groups), self.together)
+
+    def over_inputs(
+        self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
+    ) -> list[Vector]:
+        """What ``sums`` become when ``add`` has added every input block, which has ``packed`` taps in memory, up to
+        ``summed`` of which are added."""
+        dtype = self.source.dtype
+        whole, rest = divmod(self.channels, self.inner)
+        per_input = packed * self.inner * LANES
+
+        def run(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
+            with k.loop(first, last, carry=carry) as block:
+                here = k.offset(x, k.imul(block.index, self.source.strides[1]), dtype)
+                there = k.offset(weights, k.imul(block.index, per_input), dtype)
+                block.carry = add(here, there, block.carry, self.inner)
+            return block.result
+
+        sums = _in_parts(k, whole, summed * self.inner, sums, run) if whole else sums
+        if rest:
+            here = k.offset(x, whole * self.source.strides[1], dtype)
+            there = k.offset(weights, whole * per_input, dtype)
+            sums = add(here, there, sums, rest)
+        return sums
+
+
+@dataclass(frozen=True)
+class TapConvolution(DirectConvolution):
+    """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with code for every part.
+
+    Where one sample alone has one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each
+    of its additions.
+    """
+
+    parts: tuple[Part, ...]
+    tiles: tuple[tuple[int, int], ...]  # rows and columns of the pixel tile of each part
+    unrolled: int  # multiply-adds of a loop body up to which loops over taps are unrolled
+    abreast: int = 1
+
+    @property
+    def taps(self) -> int:
+        return sum(part.taps for part in self.parts)
+
+    @property
+    def together(self) -> int:
+        return self.abreast
+
+    def write_samples(
+        self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
+    ) -> None:
         if self.abreast > 1:
             self._abreast(k, writer, x, weights, block, first, last)
-            return
-        if domain.sample_major:
+        elif self.region.domain.sample_major:
             writer.begin_block(0, block)
             self._samples(k, writer, x, weights, first, last)
             writer.end_block()
         else:
-            with k.loop(first, last) as sample:
-                writer.begin_block(sample.index, block)
-                image = k.offset(x, k.imul(sample.index, self.source.strides[0]), self.source.dtype)
-                start = 0
-                for part, tile in zip(self.parts, self.tiles, strict=True):
-                    self._part(k, writer, part, tile, image, k.offset(weights, start, self.source.dtype))
-                    start += part.taps * self._padded * LANES
-                writer.end_block()
-        writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
+            super().write_samples(k, writer, x, weights, block, first, last)
 
-    @property
-    def _padded(self) -> int:
-        return -(-self.channels // self.inner) * self.inner
-
-    def _place(self, k: Kernel, domain: Domain) -> tuple[Index, Index]:
-        if not self.block_first:
-            blocks = domain.blocks // self.abreast
-            return k.idiv(k.chunk, blocks), k.imul(k.imod(k.chunk, blocks), self.abreast)
-        per, group = domain.groups
-        groups = k.idiv(k.iadd(k.n, group - 1), group) if group else per
-        return k.imod(k.chunk, groups), k.imul(k.idiv(k.chunk, groups), self.abreast)
+    def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
+        start = 0
+        for part, tile in zip(self.parts, self.tiles, strict=True):
+            self._part(k, writer, part, tile, image, k.offset(weights, start, self.source.dtype))
+            start += part.taps * self.padded * LANES
 
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel, one by one, for several output blocks at a time."""
+        """Images with one output pixel, one by one, for several output blocks at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
         per_input = part.taps * self.inner * LANES
-        per_block = part.taps * self._padded * LANES
+        per_block = part.taps * self.padded * LANES
 
         def add(image: Pointer, number: Index, sums: Sequence[Vector], channels: int) -> list[Vector]:
             here = k.offset(image, k.imul(number, self.source.strides[1]), dtype)
@@ -239,7 +209,7 @@ class TapConvolution(KernelSpec):
     def _samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, first: Index, last: Index
     ) -> None:
-        """Images of one output pixel: a tile is several samples."""
+        """Images with one output pixel: a tile is several samples."""
         ((part,), ((most, _),)) = (self.parts, self.tiles)
         step = self.source.strides[0]
         at: Index = first
@@ -281,31 +251,19 @@ class TapConvolution(KernelSpec):
 
     def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
         """The accumulators of one tile: over input blocks, taps, and the channels of a block."""
-        dtype = self.source.dtype
-        sums = [k.constant(0, dtype) for _ in offsets]
+        sums = [k.constant(0, self.source.dtype) for _ in offsets]
         if not part.taps:
             return sums
-        whole, rest = divmod(self.channels, self.inner)
-        per_input = part.taps * self.inner * LANES
 
-        def add(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
-            with k.loop(first, last, carry=carry) as block:
-                x = k.offset(corner, k.imul(block.index, self.source.strides[1]), dtype)
-                w = k.offset(weights, k.imul(block.index, per_input), dtype)
-                block.carry = self._taps(k, part, x, w, offsets, block.carry, self.inner)
-            return block.result
+        def add(x: Pointer, w: Pointer, sums: list[Vector], channels: int) -> list[Vector]:
+            return self._taps(k, part, x, w, offsets, sums, channels)
 
-        sums = _in_parts(k, whole, part.taps * self.inner, sums, add) if whole else sums
-        if rest:
-            x = k.offset(corner, whole * self.source.strides[1], dtype)
-            w = k.offset(weights, whole * per_input, dtype)
-            sums = self._taps(k, part, x, w, offsets, sums, rest)
-        return sums
+        return self.over_inputs(k, corner, weights, sums, part.taps, part.taps, add)
 
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """All taps of one input block; loops over taps are unrolled while the body stays small."""
+        """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
         dtype = self.source.dtype
         body = channels * len(offsets)
         unrolled = [False, False, False]
@@ -340,7 +298,7 @@ class TapConvolution(KernelSpec):
 def _in_parts(
     k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums as the sum of shorter ones."""
+    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums are split into shorter ones."""
     if blocks * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
@@ -356,7 +314,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """(first, past the last, step) of whole tiles, then of the smaller last one."""
+    """(first, past the last, step) of the whole tiles, then of the smaller last one."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]

@@ -1,4 +1,4 @@
-"""The kernels behind the weight gradient in direct form: inputs times output gradients, summed over pixels."""
+"""The kernels of the weight gradient in direct form: inputs times output gradients, summed over pixels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import TypeVar
 
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.storage import BLOCK, Storage
+from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.direct import MOST_UNROLLED, Part, Three
+from striate.ops.kernels.direct import MOST_UNROLLED
+from striate.ops.kernels.geometry import Part
 
 LONG_MAP = 4096
-"""Pixels of a map from which its products are added up strip by strip, the sums of strips in float64."""
+"""The number of pixels from which the products of a map are added up in strips, and the strips' sums in float64."""
 
 STRIP = 512
-"""Products that are added up in registers before they go to the sums in memory: the rounding error of a sum grows with
-its length."""
+"""The number of products that are added up in registers before they are added to the sums in memory: the rounding error
+of a sum grows with its length."""
 
 
 Item = TypeVar("Item")
@@ -30,9 +31,9 @@ class WeightGradient(KernelSpec):
     """dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)], one share of the samples at a time.
 
     A chunk is (share of the samples, some output blocks, input block). The sums of a few (channel, tap) pairs stay in
-    registers while all pixels go by; the pixels of a few samples serve all output blocks before others are read.
-    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
-    Where x and dy are pairs of bfloat16 (``contraction_pairs``), the pixels that go by are pairs of pixels.
+    registers during the loop over all pixels; the pixels of a few samples serve all output blocks before others are
+    read. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
+    If x and dy are pairs of bfloat16 (``direct_pairs``), the loop is over pairs of pixels.
     """
 
     source: Storage
@@ -48,12 +49,12 @@ class WeightGradient(KernelSpec):
 
     @property
     def sums(self) -> DType:
-        """What products are added up in."""
+        """The dtype in which products are added up."""
         return DType.float32 if self.paired else self.source.dtype.computed
 
     @property
     def is_long(self) -> bool:
-        """Whether a map is so large that one sum over all its pixels would lose digits."""
+        """Whether the map is so large that a single sum over all its pixels would lose digits."""
         return math.prod(self.part.sizes) > LONG_MAP
 
     @property
@@ -63,7 +64,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def channels(self) -> int:
-        """Channels of one input block: all of a planar input."""
+        """Channels of one input block; for a planar input, all channels."""
         return self.source.channels if self.source.block == 1 else BLOCK
 
     @property
@@ -129,7 +130,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def _filled_channels(self) -> int:
-        """Channels of an input block that are more than padding."""
+        """Channels of an input block that are not padding."""
         limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
         return limit or self.channels
 
@@ -144,7 +145,7 @@ class WeightGradient(KernelSpec):
             return evenly(pairs, self.accumulators)
         per = self.accumulators // row
         if per * row < min(channels, self.accumulators) * 3 // 4 or not per:
-            # Few registers: the channels of one tap at a time fill them better.
+            # With few registers, the channels of one tap at a time fill them better.
             some = evenly(list(range(channels)), self.accumulators)
             return [[(c, tap) for c in together] for tap in taps for together in some]
         groups: list[list[tuple[int, Three]]] = []
@@ -210,7 +211,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
         offsets: list[int], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
-        """Some pixels of one row."""
+        """Adds some pixels of one row."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides
@@ -226,7 +227,7 @@ class WeightGradient(KernelSpec):
     def _products(
         self, k: Kernel, pixel: Pointer, arrived: Vector, offsets: list[int], sums: list[Vector]
     ) -> list[Vector]:
-        """What one pixel, or one pair of them, adds to the sums."""
+        """Adds the products of one pixel, or of one pair of pixels, to the sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
@@ -243,7 +244,7 @@ def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int
 
 
 def evenly(items: list[Item], most: int) -> list[list[Item]]:
-    """Consecutive runs of at most ``most`` items, as equal as can be."""
+    """Consecutive runs of at most ``most`` items, as equal in length as possible."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)
     return [items[i : i + size] for i in range(0, len(items), size)]

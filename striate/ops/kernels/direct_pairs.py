@@ -1,12 +1,12 @@
-"""Pixels beside each other in memory, as the instructions for bfloat16 want what they sum over: two at a time.
+"""Pairs of pixels next to each other in memory: the instructions for bfloat16 sum over two neighbours at a time.
 
-The weight gradient sums over pixels, while channels lie beside each other. So both of its operands are written anew,
-as 32-bit pairs in blocks of 16 channels:
+The weight gradient sums over pixels, but in memory channels lie next to each other. So both of its operands are
+rewritten as 32-bit pairs in blocks of 16 channels:
 
     dy   the pairs (0, 1), (2, 3), … of each row
     x    for every pixel p that starts a pair under some tap, (p, p + step): the inputs of two neighbouring outputs
 
-Then the kernel of ``contraction_gradient`` walks pairs where it else walks pixels.
+The kernel of ``direct_gradient`` then iterates over pairs instead of pixels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from striate.codegen.storage import Storage, make_storage
 from striate.dtypes import DType
 from striate.graph.value import Value
 from striate.ops.anchor import LoweringContext
-from striate.ops.kernels.direct import Part
+from striate.ops.kernels.geometry import Part
 
 Range = tuple[int, int, int]
-"""First, past the last, step."""
+"""(first, past the last, step)."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PairPixels(KernelSpec):
 
 
 def paired_inputs(source: Storage, part: Part) -> PairPixels:
-    """The pairs of inputs that stand under the taps of neighbouring outputs."""
+    """The pairs of inputs under the taps of neighbouring outputs."""
     ranges: list[Range] = []
     for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
         step = part.step[axis] * (2 if axis == 2 else 1)
@@ -81,14 +81,14 @@ def paired_outputs(arriving: Storage) -> PairPixels:
 
 
 def over_pairs(part: Part) -> Part:
-    """The part whose outputs are pairs of neighbours."""
+    """The part whose outputs are pairs of neighbouring pixels."""
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """The phase that writes the pairs of a value, and where they lie."""
+    """The phase that writes the pairs of a value, and the storage of the pairs."""
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from striate.codegen.storage import BLOCK, Halo, Three, three_pairs
+from striate.codegen.storage import BLOCK, NO_HALO, Halo, Three, three_pairs
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Part:
-    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum."""
+    """Output positions start + spread · q (q below ``sizes``) and the taps that they sum over."""
 
     spans: tuple[Span, Span, Span]
     start: Three
@@ -38,11 +38,11 @@ class Part:
 
     @property
     def taps(self) -> int:
-        """How many taps."""
+        """The number of taps."""
         return math.prod(span.count for span in self.spans)
 
     def reach(self) -> tuple[tuple[int, int], ...]:
-        """Lowest and highest input position read along each axis."""
+        """The lowest and the highest input position read along each axis."""
         result: list[tuple[int, int]] = []
         for span, step, size in zip(self.spans, self.step, self.sizes, strict=True):
             ends = (span.first, span.first + span.stride * (span.count - 1))
@@ -51,35 +51,112 @@ class Part:
 
 
 def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """The one part of a convolution with output ``sizes``."""
+    """The single part of a convolution with output ``sizes``."""
     spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
+@dataclass(frozen=True)
+class Residues:
+    """One axis of an input gradient: which taps k reach position i of x, and from where in dy.
+
+        dx[i] = Σ_k w[k] · dy[(i + before − k · dilation) / stride], where that is a whole number
+
+    The taps depend on i modulo the stride alone: they are every ``hop``-th one from a first one that lies below
+    ``hop``, and from tap to tap dy is read ``apart`` positions earlier.
+    """
+
+    kernel: int
+    stride: int
+    before: int
+    dilation: int
+    size: int  # of x
+
+    @property
+    def count(self) -> int:
+        """How many residues there are."""
+        return min(self.stride, self.size)
+
+    @property
+    def common(self) -> int:
+        """Taps reach only those positions for which i + before is a multiple of this number."""
+        return math.gcd(self.stride, self.dilation)
+
+    @property
+    def hop(self) -> int:
+        """The distance of taps that reach the same position."""
+        return self.stride // self.common
+
+    @property
+    def apart(self) -> int:
+        """The distance in dy of what such taps read."""
+        return self.dilation // self.common
+
+    @property
+    def inverse(self) -> int:
+        """What ``apart`` is to be multiplied by for 1 modulo ``hop``."""
+        return pow(self.apart, -1, self.hop)
+
+    @property
+    def most(self) -> int:
+        """Taps that reach one position at most."""
+        return -(-self.kernel // self.hop)
+
+    def first(self, position: int) -> int | None:
+        """The first tap that reaches a position, if any does."""
+        whole, rest = divmod(position + self.before, self.common)
+        tap = whole * self.inverse % self.hop
+        return tap if not rest and tap < self.kernel else None
+
+    def span(self, start: int) -> Span:
+        """The taps of the positions start + stride · q; the last comes first, so that memory is read upwards."""
+        first = self.first(start)
+        if first is None:
+            return Span(0, 1, 0, 0, -1)
+        count = -(-(self.kernel - first) // self.hop)
+        last = first + (count - 1) * self.hop
+        lowest = (start + self.before - last * self.dilation) // self.stride
+        return Span(lowest, self.apart, count, last, -self.hop) if count > 1 else Span(lowest, 1, 1, last, -1)
+
+    def positions(self, start: int) -> int:
+        """How many positions have the residue of ``start``."""
+        return -(-(self.size - start) // self.stride)
+
+    def reach(self) -> tuple[int, int] | None:
+        """Lowest and highest position of dy that is read, where any is."""
+        low, high, found = 0, 0, False
+        for start in range(self.count):
+            span = self.span(start)
+            if span.count:
+                top = span.first + span.stride * (span.count - 1) + self.positions(start) - 1
+                low, high = (min(low, span.first), max(high, top)) if found else (span.first, top)
+                found = True
+        return (low, high) if found else None
+
+
+def residues_of(
+    kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three
+) -> tuple[Residues, Residues, Residues]:
+    """The residues of an input gradient along each axis."""
+    d, h, w = itertools.starmap(Residues, zip(kernel, stride, before, dilation, sizes, strict=True))
+    return d, h, w
+
+
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where that is whole."""
-    axes: list[list[tuple[int, Span, int]]] = []
-    for count, s, b, d, size in zip(kernel, stride, before, dilation, sizes, strict=True):
-        residues: list[tuple[int, Span, int]] = []
-        for start in range(min(s, size)):
-            taps = [k for k in range(count) if (start + b - k * d) % s == 0]
-            hop = taps[1] - taps[0] if len(taps) > 1 else 1
-            first = (start + b - taps[-1] * d) // s if taps else 0
-            # Later taps reach earlier inputs: the last comes first, so that memory is read upwards.
-            span = Span(first, hop * d // s if len(taps) > 1 else 1, len(taps), taps[-1] if taps else 0, -hop)
-            residues.append((start, span, -(-(size - start) // s)))
-        axes.append(residues)
-    parts: list[Part] = []
-    for d, h, w in itertools.product(*axes):
-        parts.append(
-            Part((d[1], h[1], w[1]), (d[0], h[0], w[0]), stride, (1, 1, 1), (d[2], h[2], w[2]))
-        )  # fmt: skip
-    return tuple(parts)
+    """The parts of an input gradient: dx[i] sums dy[(i + before − k·dilation) / stride] where the quotient is whole."""
+    axes = residues_of(kernel, stride, before, dilation, sizes)
+    return tuple(
+        Part(
+            (axes[0].span(d), axes[1].span(h), axes[2].span(w)), (d, h, w), stride, (1, 1, 1),
+            (axes[0].positions(d), axes[1].positions(h), axes[2].positions(w)),
+        )
+        for d, h, w in itertools.product(*(range(axis.count) for axis in axes))
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution with three spatial axes, whatever its rank."""
+    """A convolution of any rank, with its geometry extended to three spatial axes."""
 
     filters: int
     depth: int  # input channels of a group
@@ -93,7 +170,7 @@ class Geometry:
 
     @property
     def aligned(self) -> bool:
-        """Whether groups consist of whole channel blocks; other groups run dense, with zeros between them."""
+        """Whether groups consist of whole channel blocks; other groups run as dense, with zeros between them."""
         return self.groups > 1 and self.depth % BLOCK == 0 and (self.filters // self.groups) % BLOCK == 0
 
     @property
@@ -107,17 +184,29 @@ class Geometry:
         return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
+    def residues(self) -> tuple[Residues, Residues, Residues]:
+        """The residues of dx along each axis: their products are the parts of ``backward``."""
+        return residues_of(self.kernel, self.stride, self.before, self.dilation, self.size)
+
+    @property
     def work(self) -> int:
         """Floating point operations of one sample in direct form."""
         return 2 * self.filters * self.depth * math.prod(self.kernel) * math.prod(self.count)
 
 
-def halo_of(parts: Sequence[Part], size: Three) -> Halo:
-    """The halo that the parts read around an image of ``size``."""
-    before, after = [0, 0, 0], [0, 0, 0]
-    for part in parts:
-        if part.taps:
-            for axis, (low, high) in enumerate(part.reach()):
-                before[axis] = max(before[axis], -low)
-                after[axis] = max(after[axis], high - (size[axis] - 1))
+def forward_halo(g: Geometry) -> Halo:
+    """The halo that the forward pass reads around x."""
+    return _halo(g.forward.reach(), g.size)
+
+
+def gradient_halo(g: Geometry) -> Halo:
+    """The halo that the input gradient reads around dy."""
+    d, h, w = (axis.reach() for axis in g.residues)
+    return _halo((d, h, w), g.count) if d and h and w else NO_HALO
+
+
+def _halo(reach: Sequence[tuple[int, int]], size: Three) -> Halo:
+    """The halo of an image of ``size`` of which the positions from low to high of each axis are read."""
+    before = [max(0, -low) for low, _ in reach]
+    after = [max(0, high - (limit - 1)) for (_, high), limit in zip(reach, size, strict=True)]
     return three_pairs(before, after)

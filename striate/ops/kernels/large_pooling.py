@@ -1,7 +1,8 @@
-"""The kernels behind pooling with large windows: loops over taps, where ``pooling`` writes out every tap.
+"""The kernels of pooling with large windows: loops over taps, where ``pooling`` unrolls every tap.
 
-A loop covers only the taps that lie inside the array, except along the rows: there some neighbouring columns share one
-loop, and what a column does not see is masked. Sums are added up in float64, ``SEGMENT`` numbers of a row at a time.
+A loop covers only the taps that lie inside the array, except along the rows: there several neighbouring columns share
+one loop, and the taps that a column does not see are masked. Sums are added up in float64, ``SEGMENT`` numbers of a row
+at a time.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from striate.ops.kernels.geometry import Part, forward_part
 from striate.ops.kernels.pooling import Entry, Pixels, Position, Window, walk
 
 SEGMENT = 64
-"""Numbers that are added in their own precision before float64 takes their sum."""
+"""The number of elements that are added in their own precision before the sum is added in float64."""
 
 Range = tuple[Index, Index]
 Body = Callable[[tuple[Index, ...], list[Vector]], list[Vector]]
-"""``body(indices, carry)`` writes the inside of nested loops, and returns what they carry on."""
+"""``body(indices, carry)`` writes the innermost body of nested loops and returns the values that they carry on."""
 
 
 Terms = Callable[[tuple[Index, ...]], list[Vector]]
 
 
 def every_position(sizes: Three) -> Part:
-    """The part that is nothing but the positions of an array."""
+    """The part that covers exactly the positions of an array."""
     one, zero = (1, 1, 1), (0, 0, 0)
     return forward_part(one, one, zero, one, sizes)
 
 
 def _nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
-    """Loops over all of ``ranges``, the last one innermost; returns what they carry out."""
+    """Loops over all of ``ranges``, the last one innermost; returns the carried values."""
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
         if len(indices) == len(ranges):
@@ -69,7 +70,7 @@ def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms:
 
 
 def _offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
-    """Where a vector lies in an array, in elements."""
+    """The offset of a vector in an array, in elements."""
     steps = zip((n, block, *position), storage.strides, strict=True)
     return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
 
@@ -84,12 +85,12 @@ class _Taps:
     limits: Three
 
     def inside(self, axis: int) -> bool:
-        """Whether all taps of all windows do."""
+        """Whether all taps of all windows lie inside the array."""
         low, high = self.part.reach()[axis]
         return low >= 0 and high < self.limits[axis]
 
     def place(self, axis: int, p: Index, tap: Index) -> Index:
-        """The position that a tap meets."""
+        """The position that a tap reads."""
         k, span = self.k, self.part.spans[axis]
         return k.iadd(k.imul(p, self.part.step[axis]), span.first, k.imul(tap, span.stride))
 
@@ -125,7 +126,7 @@ class _Taps:
         return k.iadd(k.imul(k.iadd(k.imul(taps[0], height), taps[1]), width), taps[2])
 
     def load(self, pixels: Pixels, at: Position, taps: Sequence[Index], columns: int, otherwise: float) -> list[Vector]:
-        """What one tap of neighbouring windows meets; ``otherwise`` where that is beyond the ends of a row."""
+        """The elements that one tap of neighbouring windows reads; ``otherwise`` beyond the ends of a row."""
         k, source = self.k, pixels.source
         d, h = (self.place(axis, at[axis], taps[axis]) for axis in (0, 1))
         found: list[Vector] = []
@@ -169,12 +170,12 @@ class LargeMaxWindows(KernelSpec):
                 this = splat(taps.number(indices))
                 for column, x in enumerate(taps.load(pixels, at, indices, columns, -math.inf)):
                     larger = k.not_less_equal(x, best[column])
-                    take = k.both(larger, k.negation(k.is_nan(best[column])))  # NaN wins, the first one
+                    take = k.both(larger, k.negation(k.is_nan(best[column])))  # the first NaN is the maximum
                     best[column] = k.select(take, x, best[column])
                     numbers[column] = k.select(take, this, numbers[column])
                 return best + numbers
 
-            # Where nothing is larger than -∞, it is the first tap inside that wins.
+            # If nothing is larger than -∞, the maximum is at the first tap inside.
             starts = [(ranges[0][0], ranges[1][0], taps.first(2, k.iadd(at[2], j))) for j in range(columns)]
             numbers = [splat(taps.number(start)) for start in starts]
             found = _nested(k, ranges, [k.constant(-math.inf, dtype)] * columns + numbers, body)
@@ -219,7 +220,7 @@ class LargeAverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class LargeAverageGradient(KernelSpec):
-    """dx = Σ dy / area over the windows that hold a position, in loops over those. Operands: dy, then the region's."""
+    """dx = Σ dy / area over the windows that hold a position, in loops over them. Operands: dy, then the region's."""
 
     arriving: Storage
     window: Window
@@ -263,8 +264,8 @@ class LargeAverageGradient(KernelSpec):
 class LargeMaxGradient(KernelSpec):
     """dx = Σ dy over the windows whose maximum is at a position. Operands: dy, index, then the region's.
 
-    Every window adds its dy to a plane of the thread's own memory, and the region runs on the finished plane: the work
-    does not grow with the window.
+    Every window adds its dy to a plane in the thread's own memory, and the region runs on the finished plane, so the
+    work does not grow with the window.
     """
 
     arriving: Storage
@@ -274,7 +275,7 @@ class LargeMaxGradient(KernelSpec):
 
     @property
     def scratch_bytes(self) -> int:
-        """Memory of each thread."""
+        """Bytes of memory for each thread."""
         return self.region.domain.pixels * LANES * self.arriving.dtype.computed.numpy.itemsize
 
     def write(self, k: Kernel) -> None:
@@ -295,7 +296,7 @@ class LargeMaxGradient(KernelSpec):
                 send(n, block, lanes, (d.index, h.index, w.index))
 
         def send(n: Index, block: Index, lanes: Index, p: tuple[Index, ...]) -> None:
-            """Adds what window p sends."""
+            """Adds the contribution of window p."""
             place = _offset(k, arriving, n, block, p)
             k.store(k.load(k.offset(k.operand(0), place, arriving.dtype), arriving.dtype), values, dtype)
             place, itype = _offset(k, self.index, n, block, p), self.index.dtype
@@ -309,7 +310,7 @@ class LargeMaxGradient(KernelSpec):
                 held: Condition | bool = True
                 for place, size in zip((d, h, w), domain.sizes, strict=True):
                     held = k.both(held, k.both(k.compare(place, ">=", 0), k.compare(place, "<", size)))
-                with k.when(held):  # always so for an index that comes from the forward pass
+                with k.when(held):  # always true for an index from the forward pass
                     cell = k.offset(k.scratch, target, dtype)
                     arrived = k.load_scalar(k.offset(values, lane.index, dtype), dtype)
                     k.store_scalar(k.add(k.load_scalar(cell, dtype), arrived), cell)

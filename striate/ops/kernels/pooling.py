@@ -1,8 +1,8 @@
-"""The kernels behind pooling: windows forward, and the gather of each input position's windows backward.
+"""The kernels of pooling: windows in the forward pass, a gather over each position's windows in the backward pass.
 
-Both walk *parts* (see ``contraction``): the forward's one part says which inputs a window holds; the gradient's parts
-say, for each residue of the position modulo the stride, which windows hold it and as which tap. Positions outside the
-array are clamped and their values replaced, so nothing outside is read.
+Both iterate over *parts* (see ``geometry``). The single part of the forward pass says which inputs a window holds. The
+parts of the gradient say, for each residue of the position modulo the stride, which windows hold it, and at which tap.
+Positions outside the array are clamped and their values replaced, so nothing outside is read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from striate.codegen.kernel import Condition, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain, Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.direct import Part, Three
+from striate.ops.kernels.geometry import Part
 
 COLUMNS = 4
 """Pixels of a row that are pooled together."""
@@ -29,7 +29,7 @@ Position = tuple[Index, Index, Index]
 
 @dataclass(frozen=True)
 class Entry:
-    """What windows see where their input is not in memory: ``value`` of a region over the input's pixels."""
+    """The input of windows that is not in memory: ``value`` of a region over the input's pixels."""
 
     region: Region
     value: int
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Window:
-    """What average pooling divides by: along each axis stop − start of the window, as ``Averaging.areas`` defines."""
+    """The divisor of average pooling: along each axis stop − start of the window, as ``Averaging.areas`` defines it."""
 
     kernel: Three
     stride: Three
@@ -48,7 +48,7 @@ class Window:
 
     @property
     def constant(self) -> int:
-        """The area where it is the same for all windows, else 0."""
+        """The area if it is the same for all windows, else 0."""
         total = 1
         for axis in range(3):
             found = {self._axis(axis, p) for p in range(self.windows(axis))}
@@ -70,7 +70,7 @@ class Window:
         return stop - start
 
     def area(self, k: Kernel, position: Position) -> Index:
-        """The divisor of one window, when it runs."""
+        """The divisor of one window, computed at run time."""
         total: Index = 1
         for axis, p in enumerate(position):
             start = k.iadd(k.imul(p, self.stride[axis]), -self.before[axis])
@@ -96,19 +96,19 @@ class _Reader:
         self.checked = [low < 0 or high >= limit for (low, high), limit in zip(part.reach(), limits, strict=True)]
 
     def taps(self) -> list[Three]:
-        """Numbers of the taps along each axis, in order."""
+        """The numbers of the taps along each axis, in order."""
         d, h, w = (range(span.count) for span in self.part.spans)
         return list(itertools.product(d, h, w))
 
     def filter_tap(self, tap: Three, kernel: Three) -> int:
-        """Number of a tap in the whole kernel."""
+        """The number of a tap in the whole kernel."""
         number = 0
         for span, at, size in zip(self.part.spans, tap, kernel, strict=True):
             number = number * size + span.tap + at * span.hop
         return number
 
     def coordinate(self, axis: int, position: Index, tap: int) -> Index:
-        """Where a tap lies along an axis."""
+        """The position of a tap along an axis."""
         k, span = self.k, self.part.spans[axis]
         return k.iadd(k.imul(position, self.part.step[axis]), span.first + tap * span.stride)
 
@@ -138,7 +138,7 @@ class Pixels:
         self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
-        """Enters a sample and block."""
+        """Moves to a sample and block."""
         if self.writer:
             self.writer.begin_block(n, block)
         else:
@@ -149,7 +149,7 @@ class Pixels:
     def load(self, where: Index, at: Sequence[Index], ahead: int = 0) -> Vector:
         """The vector at coordinates ``at``, which lies at offset ``where`` if it is in memory.
 
-        The one ``ahead`` rows further is prefetched: the processor sees too few steps ahead to do so itself.
+        The vector ``ahead`` rows further is prefetched: the processor looks too few steps ahead to do so itself.
         """
         if self.writer and self.prologue:
             d, h, w = at
@@ -161,11 +161,11 @@ class Pixels:
 
 
 Emit = Callable[[Part, Index, Index, Position, int], list[Vector]]
-"""``emit(part, n, block, position, columns)`` writes the code of the vectors of neighbouring columns."""
+"""``emit(part, n, block, position, columns)`` writes the code for the vectors of neighbouring columns."""
 
 
 def singly(k: Kernel, emit: Callable[[Part, Index, Index, Position], Vector]) -> Emit:
-    """An ``Emit`` that writes the code of one vector after the other."""
+    """An ``Emit`` that writes the code for one vector after another."""
 
     def emit_all(part: Part, n: Index, block: Index, at: Position, columns: int) -> list[Vector]:
         return [emit(part, n, block, (at[0], at[1], k.iadd(at[2], column))) for column in range(columns)]
@@ -181,8 +181,8 @@ def walk(
     emit: Emit,
     begin: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Runs ``emit`` for every output position and the region on its results; ``begin(n, block)`` before those of a
-    sample and block."""
+    """Runs ``emit`` for every output position, and the region on its results; ``begin(n, block)`` runs before the
+    positions of each sample and block."""
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
     writer.begin_chunk()
@@ -206,7 +206,7 @@ def walk(
 
 
 def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, block: Index, emit: Emit) -> None:
-    """All positions of parts with the same sizes, row by row: parts that share rows find them in the nearest cache."""
+    """All positions of parts with the same sizes, row by row, so that parts find shared rows in the L1 cache."""
     depth, height, width = parts[0].sizes
 
     def place(part: Part, axis: int, index: Index) -> Index:
@@ -259,7 +259,7 @@ class MaxWindows(KernelSpec):
                     best = x if inside is True else k.choose(inside, x, k.constant(-math.inf, dtype))
                     number, found = this, inside
                     continue
-                take = k.both(k.not_less_equal(x, best), k.negation(k.is_nan(best)))  # NaN wins, the first one
+                take = k.both(k.not_less_equal(x, best), k.negation(k.is_nan(best)))  # the first NaN is the maximum
                 if found is not True:
                     take = k.either(take, k.splat(k.negation(found)))
                 if inside is not True:
@@ -273,7 +273,7 @@ class MaxWindows(KernelSpec):
                 k.imul(at[0], i[2]), k.imul(at[1], i[3]), k.imul(at[2], i[4]),
             )  # fmt: skip
             k.store(number, k.offset(k.operand(index), target, itype), itype)
-            assert best is not None  # no window holds padding alone
+            assert best is not None  # no window holds only padding
             return best
 
         walk(k, writer, self.region.domain, (self.part,), singly(k, emit), pixels.begin)
@@ -314,9 +314,9 @@ class AverageWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class WindowGradient(KernelSpec):
-    """dx = Σ of what each window that holds the position sends there. Operands: dy, (index,) then the region's.
+    """dx = Σ of the contributions of the windows that hold the position. Operands: dy, (index,) then the region's.
 
-    With ``index`` a window sends dy to the position of its maximum; without, dy / area to all its positions.
+    With ``index`` a window contributes dy to the position of its maximum; without, dy / area to all its positions.
     """
 
     arriving: Storage

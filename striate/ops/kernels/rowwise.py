@@ -1,7 +1,7 @@
-"""The kernels behind softmax and cross entropy: all channels of one position, block by block, a few times over.
+"""The kernels of softmax and cross entropy: a few passes over all channels of each position, block by block.
 
-A position's channels lie in blocks of 16 at a distance of one plane. Lanes of the last block that are no channels are
-replaced by what changes nothing.
+The channels of a position lie in blocks of 16, one plane apart. Lanes of the last block that are not channels are
+replaced by neutral values.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from striate.codegen.storage import Storage
 from striate.dtypes import DType
 
 LONG_ROW = 4096
-"""Channels from which sums are kept in float64: the rounding error of a sum grows with its length."""
+"""The number of channels from which sums are kept in float64: the rounding error of a sum grows with its length."""
 
 
 @dataclass(frozen=True)
 class RowKernel(KernelSpec):
-    """Base of row kernels (abstract): a chunk is a group of samples; ``storage`` is that of the logits."""
+    """Base of row kernels (abstract): a chunk is a group of samples; ``storage`` is the storage of the logits."""
 
     domain: Domain
     storage: Storage
 
     @property
     def dtype(self) -> DType:
-        """Of the logits."""
+        """The domain of the logits."""
         return self.storage.dtype
 
     def write(self, k: Kernel) -> None:
@@ -41,7 +41,7 @@ class RowKernel(KernelSpec):
             self.position(k, Row(k, self.storage, (n.index, d.index, h.index, w.index)), n.index, line)
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        """Writes the work on one position."""
+        """Writes the code for one position."""
         raise NotImplementedError
 
 
@@ -56,23 +56,23 @@ class Row:
         self.offset = k.iadd(storage.origin, k.imul(n, s[0]), k.imul(d, s[2]), k.imul(h, s[3]), k.imul(w, s[4]))
 
     def like(self, storage: Storage) -> Row:
-        """The same position of an operand stored otherwise."""
+        """The same position of an operand with another storage."""
         return Row(self.k, storage, self._place)
 
     def pointer(self, operand: int, block: Index) -> Pointer:
-        """Where a block of an operand lies."""
+        """The address of a block of an operand."""
         k = self.k
         where = k.iadd(self.offset, k.imul(block, self.storage.strides[1]))
         return k.offset(k.operand(operand), where, self.storage.dtype)
 
     def load(self, operand: int, block: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """A block; lanes past ``count`` hold ``otherwise``."""
+        """Loads a block; lanes past ``count`` hold ``otherwise``."""
         k, dtype = self.k, self.storage.dtype
         x = k.load(self.pointer(operand, block), dtype)
         return x if count == LANES else k.select(k.mask(count), x, k.constant(otherwise, dtype))
 
     def store(self, operand: int, block: Index, value: Vector) -> None:
-        """Writes a block."""
+        """Stores a block."""
         self.k.store(value, self.pointer(operand, block), self.storage.dtype)
 
     def element(self, operand: int, channel: Index) -> Vector:
@@ -174,18 +174,21 @@ class SoftmaxGradientRows(RowKernel):
 
 @dataclass(frozen=True)
 class LabelRows(RowKernel):
-    """Base of cross entropy kernels (abstract). Operands begin: logits, labels, (weight)."""
+    """Base of cross entropy kernels (abstract). The first operands are logits, labels, (weight)."""
 
     smoothing: float
     weighted: bool
 
     @property
     def given(self) -> int:
-        """How many operands the label part takes."""
+        """The number of operands that the labels and weights take."""
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index]:
-        """(the label, the number of its item); callers checked the labels, the clamp only guards memory."""
+        """(label, item): the label at one pixel of sample n, and the index of that pixel among all samples.
+
+        Labels were checked before the kernel runs. They are still clamped, so that no label reads outside of memory.
+        """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item
@@ -197,7 +200,7 @@ class LabelRows(RowKernel):
         return k.broadcast(k.offset(k.operand(2), label, self.dtype), self.dtype)
 
     def weights(self, k: Kernel, block: Index, count: int) -> Vector:
-        """The class weights of a block, zero where no class is."""
+        """The class weights of a block; zero in lanes that are not classes."""
         if self.weighted:
             return k.load_masked(k.offset(k.operand(2), k.imul(block, LANES), self.dtype), self.dtype, count)
         one = k.constant(1, self.dtype)

@@ -5,9 +5,9 @@
 F(m, r) computes m outputs of an r-tap filter from m + r − 1 products. It evaluates polynomials at the points 0, ±1, ½,
 −2 and ∞: with −2 in place of ±2 the transforms' largest entries, and so the rounding error, are about half as large.
 
-A filter of three taps and stride 2 sees pixels of one parity with its outer taps and those of the other with the inner
-one: F(4, 2) on the former, four plain products for the latter, nine in place of twelve along an axis, 81 of 144 in a
-tile. The four pixels are points that share one filter; so all is said by matrices as before.
+A filter of three taps and stride 2 sees pixels of one parity with its outer taps and pixels of the other parity with
+its inner tap. The former use F(4, 2), the latter four plain products: nine instead of twelve along an axis, 81 instead
+of 144 in a tile. The four pixels are points that share one filter, so matrices describe this case as well.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from striate.dtypes import DType
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 PADDING = 16
-"""Elements between rows that would else lie a power of two apart and evict each other from the cache."""
+"""Elements between rows that would otherwise lie a power of two apart and evict each other from the cache."""
 
 SUMMED_APART = 4
-"""Input blocks whose products are summed before they join the others: less rounding with many channels."""
+"""Input blocks whose products are summed before they are added to the others: less rounding with many channels."""
 
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
@@ -36,7 +36,7 @@ POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 class Transforms:
     """The matrices of a form along one axis: ``output`` Aᵀ, ``filter`` G, ``input`` Bᵀ.
 
-    Point j multiplies with row j of G, or with the last, where there are fewer rows than points.
+    Point j is multiplied with row j of G, or with the last row if there are fewer rows than points.
     """
 
     output: Matrix
@@ -44,7 +44,7 @@ class Transforms:
     input: Matrix
 
     def with_plain_filter(self) -> Transforms:
-        """The same products with the rows of G as powers alone; Aᵀ has their scales, which a sum meets once."""
+        """The same products, with plain powers as the rows of G; their scales move to Aᵀ, which a sum meets once."""
         scales = [next(entry for entry in row if entry) for row in self.filter]
         plain = [[entry / scale for entry in row] for row, scale in zip(self.filter, scales, strict=True)]
         output = [[entry * scale for entry, scale in zip(row, scales, strict=True)] for row in self.output]
@@ -72,9 +72,9 @@ def transforms(m: int, r: int) -> Transforms:
 class Form:
     """How a tile is computed along an axis.
 
-    ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or with the roles exchanged a weight gradient.
-    ``stride`` 2, three taps: of a convolution, or ``upward`` of its input gradient, where every pixel of dy gives two
-    of dx. Of those the ``odd`` ones see two taps, or the even ones.
+    ``stride`` 1: F(tile, taps) of a convolution, an input gradient, or, with the roles exchanged, a weight gradient.
+    ``stride`` 2, three taps: of a convolution, or with ``upward`` of its input gradient, where every pixel of dy
+    contributes to two pixels of dx. Two taps reach the odd ones of these if ``odd``, else the even ones.
     """
 
     tile: int  # outputs
@@ -85,7 +85,7 @@ class Form:
 
     @property
     def step(self) -> int:
-        """Input pixels from tile to tile."""
+        """The distance of neighbouring tiles in input pixels."""
         return self.tile // self.stride if self.upward else self.tile * self.stride
 
     @property
@@ -105,12 +105,15 @@ class Form:
 
     @property
     def transforms(self) -> Transforms:
-        """Of a convolution, or of an input gradient in terms of the turned filter."""
+        """The transforms of a convolution, or of an input gradient in terms of the flipped filter."""
         return transforms(self.tile, self.taps) if self.stride == 1 else _strided(self)
 
     @property
     def gradient(self) -> Transforms:
-        """Of the weight gradient: ``filter`` is for tiles of dy, ``output`` gives the taps, ``input`` is the same."""
+        """The transforms of the weight gradient.
+
+        ``filter`` is for tiles of dy, ``output`` gives the taps, and ``input`` is the same as for the convolution.
+        """
         if self.stride == 1:
             return transforms(self.taps, self.tile).with_plain_filter()
         return _strided_gradient(self)
@@ -122,7 +125,7 @@ class Form:
 
 @functools.cache
 def _strided(form: Form) -> Transforms:
-    """F(4, 2) for the two outer taps, products of single pixels for the inner one."""
+    """F(4, 2) for the two outer taps, products of single pixels for the inner tap."""
     if (form.taps, form.tile) != (3, 8 if form.upward else 4) or form.stride != 2:
         raise ValueError(f"no form is known for {form}")
     pair = transforms(4, 2)
@@ -143,7 +146,7 @@ def _strided(form: Form) -> Transforms:
 
 @functools.cache
 def _strided_gradient(form: Form) -> Transforms:
-    """F(2, 4) gives the outer taps, the sum over four pixels, which share their place in M, the inner one."""
+    """F(2, 4) gives the outer taps; the sum over four pixels, which share their place in M, gives the inner tap."""
     pair = transforms(2, 4).with_plain_filter()
     filter = [*pair.filter, *_units(4)]
     nothing = [Fraction(0)] * 5
@@ -156,7 +159,7 @@ def _units(n: int) -> list[list[Fraction]]:
 
 
 def _spread(row: Sequence[Fraction], first: int, step: int, size: int) -> list[Fraction]:
-    """The entries of a row at every ``step``-th place from ``first``."""
+    """The entries of a row, placed at every ``step``-th position from ``first``."""
     spread = [Fraction(0)] * size
     for number, entry in enumerate(row):
         spread[first + number * step] = entry
@@ -190,7 +193,7 @@ def _inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
 
 
 def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]:
-    """matrix · x for vectors x. Two rows that differ in the signs of some entries share their common sums."""
+    """matrix · x for vectors x. Two rows that differ only in the signs of some entries share their partial sums."""
     done: dict[int, Vector] = {}
     for i, row in enumerate(matrix):
         for j in range(i + 1, len(matrix)):
@@ -206,10 +209,10 @@ def apply(k: Kernel, matrix: Matrix, x: Sequence[Vector | None]) -> list[Vector]
 
 
 def transform_six(k: Kernel, d: Sequence[Vector]) -> list[Vector]:
-    """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries; it depends on m + r alone.
+    """Bᵀ d for tiles of six points, in 16 operations where the matrix has 26 entries; it depends only on m + r.
 
     Row j holds the coefficients of M(x) / (x − a_j), the last those of M(x) = x (x² − 1)(x − ½)(x + 2). With
-    t = d₃ − d₁ and u = d₄ − d₂, which x² − 1 divides out of, every row is u or t and little more.
+    t = d₃ − d₁ and u = d₄ − d₂, which come from the factor x² − 1, every row is u or t plus a few terms.
     """
     d0, d1, d2, d3, d4, d5 = d
     half, three_halves, two = (k.constant_like(d0, number) for number in (-0.5, 1.5, 2.0))
@@ -229,9 +232,9 @@ def transform_both(
 ) -> Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]:
     """T d Tᵀ of d[i][j] = ``load(i, j)``, as (numbers of rows, rows), few rows at a time.
 
-    ``along`` applies the matrix T to vectors. Rows of T that are unit vectors pass a row of d on: each of them comes
-    alone, and only then is it loaded; the others come together, since they share what they read. A row is computed
-    where it is asked for, so that it may be stored before the next one needs registers.
+    ``along`` applies the matrix T to vectors. Rows of T that are unit vectors copy a row of d: each of them is yielded
+    by itself and loaded only then. The others are yielded together, since they share what they read. A row is computed
+    when it is requested, so that it can be stored before the next one needs registers.
     """
     size = len(matrix[0])
     passed = {i: row.index(1) for i, row in enumerate(matrix) if sum(map(bool, row)) == 1 and 1 in row}
@@ -253,7 +256,7 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
     for factor, value in sorted(zip(row, x, strict=True), key=lambda pair: abs(pair[0]) != 1):
         if factor == 0:
             continue
-        assert value is not None  # only what the row leaves out may be missing
+        assert value is not None  # only vectors whose entry is 0 may be missing
         if total is None:
             total = value if factor == 1 else k.neg(value) if factor == -1 else k.mul(value, _number(k, value, factor))
         elif abs(factor) == 1:
@@ -265,7 +268,7 @@ def _combine(k: Kernel, row: Sequence[Fraction], x: Sequence[Vector | None]) -> 
 
 
 def lines_apart(dtype: DType) -> int:
-    """Pixels of a block from one line of the cache to the next."""
+    """The distance of neighbouring cache lines in pixels of a block."""
     return max(1, 64 // (BLOCK * dtype.numpy.itemsize))
 
 
@@ -277,8 +280,8 @@ def _number(k: Kernel, like: Vector, number: Fraction) -> Vector:
 class WinogradPack(KernelSpec):
     """U = G g Gᵀ for 16 output channels at a time: [output block][position][input channel][16].
 
-    ``transposed`` packs for the input gradient: lanes are input channels, and the filter is turned by 180°.
-    In bfloat16 the two channels of a pair lie beside each other: [output block][position][input pair][16][2].
+    ``transposed`` packs for the input gradient: lanes are input channels, and the filter is rotated by 180°.
+    In bfloat16 the two channels of a pair lie next to each other: [output block][position][input pair][16][2].
     A chunk is (output block, block of input channels). Operands: weights (O, C, 3, 3), packed.
     """
 
@@ -291,7 +294,7 @@ class WinogradPack(KernelSpec):
 
     @property
     def summed(self) -> int:
-        """Channels that are summed over."""
+        """The number of channels that are summed over."""
         return self.filters if self.transposed else self.channels
 
     @property
@@ -301,7 +304,7 @@ class WinogradPack(KernelSpec):
 
     @property
     def together(self) -> int:
-        """Input channels that lie beside each other."""
+        """The number of input channels that lie next to each other."""
         return 2 if self.operands is DType.bfloat16 else 1
 
     @property
@@ -311,7 +314,7 @@ class WinogradPack(KernelSpec):
 
     @property
     def chunks(self) -> int:
-        """Output blocks times blocks of 16 channels."""
+        """The number of output blocks times that of blocks of 16 channels."""
         outputs = self.channels if self.transposed else self.filters
         return -(-outputs // LANES) * -(-self.summed // BLOCK)
 

@@ -2,8 +2,8 @@
 
     V = Bᵀ d B;   M[position] = V[position] · U[position];   Y = Aᵀ M A → region
 
-``WinogradConvolution`` does all of it for a few tiles at a time, in the cache of one core; where the filters alone fill
-that cache, ``wide.WideWinogradConvolution`` takes its place.
+``WinogradConvolution`` does all of this for a few tiles at a time, in the cache of one core. If the filters by
+themselves fill that cache, ``winograd_wide.WideWinogradConvolution`` replaces it.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Line = tuple[int, list[Vector]]
 """The number of a row of a tile, and its vectors."""
 
 FETCHED_AT_ONCE = 16
-"""Pixels that are asked for at a time: a core waits for some 20 lines at once."""
+"""Pixels that are prefetched at a time: a core can wait for some 20 cache lines at once."""
 
 
 FINISHED_AT_ONCE = 16
-"""Pixels that a region takes at a time: more would want more registers than there are."""
+"""Pixels that a region takes at a time: more would need more registers than there are."""
 
 
 @dataclass(frozen=True)
 class TileConvolution(KernelSpec):
-    """What all convolutions in tiles share (abstract).
+    """Base of all convolutions in Winograd tiles (abstract).
 
-    Tiles are multiplied in batches. V lies as [batch][position][input block][tile][16], as the products read it, M as
-    [batch][position][tile][16].
+    Tiles are multiplied in batches. V is stored as [batch][position][input block][tile][16], in the order in which the
+    products read it, M as [batch][position][tile][16].
     """
 
     source: Storage
@@ -54,7 +54,7 @@ class TileConvolution(KernelSpec):
 
     @property
     def sums(self) -> DType:
-        """What products are added up in."""
+        """The dtype in which products are added up."""
         return self.operands.computed
 
     @property
@@ -65,13 +65,13 @@ class TileConvolution(KernelSpec):
 
     @property
     def batches(self) -> int:
-        """Most batches of tiles in one sample group."""
+        """The largest number of batches of tiles in a sample group."""
         rows, columns = self.grid
         return -(-self.region.domain.group * rows * columns // self.together)
 
     @property
     def per_position(self) -> int:
-        """Elements from position to position of V."""
+        """The distance of neighbouring positions of V, in elements."""
         return self.source.blocks * self.together * BLOCK + PADDING
 
     @property
@@ -81,12 +81,12 @@ class TileConvolution(KernelSpec):
 
     @property
     def per_product(self) -> int:
-        """Elements from position to position of M."""
+        """The distance of neighbouring positions of M, in elements."""
         return self.together * LANES + PADDING
 
     @property
     def per_filter(self) -> int:
-        """Elements from position to position of U."""
+        """The distance of neighbouring positions of U, in elements."""
         return self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
 
     @property
@@ -95,7 +95,7 @@ class TileConvolution(KernelSpec):
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
-        """The transformed filter that a position multiplies with."""
+        """The transformed filter that a position is multiplied with."""
         n, filters = self.n, self.form.filters
         if n == filters:
             return position
@@ -199,8 +199,8 @@ class TileConvolution(KernelSpec):
     def fetch_finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tiles: tuple[Index, Index], number: Index
     ) -> None:
-        """Asks for some of what the region will read and write beside the products of a batch, while there is nothing
-        but arithmetic; ``number`` is that of the position."""
+        """Prefetches some of what the region will read and write besides the products of a batch, while the core only
+        does arithmetic; ``number`` is that of the position."""
         m = self.form.tile
         rows = -(-m // min(m, self.n * self.n // self.together))
         tile = k.iadd(tiles[0], k.imod(number, self.together))
@@ -210,7 +210,7 @@ class TileConvolution(KernelSpec):
             writer.fetch(sample, block, k.iadd(k.imul(row, m), line), k.imul(column, m), rows, m)
 
     def close(self, k: Kernel, writer: RegionWriter, number: Index, block: Index) -> None:
-        """Leaves the samples of a group: their halos are written."""
+        """Finishes the samples of a group by writing their halos."""
         first, last = samples_of(k, self.region.domain, number)
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
@@ -230,7 +230,7 @@ class WinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         per, group = self.region.domain.groups
         return per * self.shares, group
 
@@ -288,7 +288,7 @@ class WinogradConvolution(TileConvolution):
             self.multiply(k, v, u, k.offset(products, k.imul(position.index, self.per_product), self.sums))
 
     def _fetch(self, k: Kernel, first: Index, next_tile: Index, number: Index) -> None:
-        """Asks for the pixels of one of the tiles to be transformed next, while there is nothing but arithmetic."""
+        """Prefetches the pixels of one of the tiles that are transformed next, while the core only does arithmetic."""
         s, dtype, step = self.source.strides, self.source.dtype, self.form.step
         rows = min(step, FETCHED_AT_ONCE // step)
         parts = step // rows
@@ -307,13 +307,13 @@ class WinogradConvolution(TileConvolution):
 
 
 def _few(lines: Iterator[Line], count: int) -> Iterator[list[Line]]:
-    """The lines, ``count`` at a time."""
+    """The lines, in runs of ``count``."""
     while some := list(itertools.islice(lines, count)):
         yield some
 
 
 def _edges(k: Kernel, index: Index, count: int, size: int, tile: int) -> list[tuple[Condition | bool, int]]:
-    """(condition, pixels) of the tiles along an axis: whole ones, and a cut last one."""
+    """(condition, pixels) of the tiles along an axis: the whole tiles, and a partial last tile."""
     rest = size - (count - 1) * tile
     if rest == tile:
         return [(True, tile)]

@@ -2,7 +2,7 @@
 
     dW[o, c] = Aᵀ [ Σ_tiles (G dy Gᵀ)[o] ⊙ (Bᵀ x B)[c] ] A
 
-The sum over tiles stays in transformed form, one matrix product a position, and is transformed back once at the end.
+The sum over tiles stays in transformed form, one matrix product per position, and is transformed back once at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from striate.ops.kernels.direct_gradient import evenly
 from striate.ops.kernels.winograd import PADDING, Form, Matrix, apply, lines_apart, transform_both
 
 Transform = tuple[Matrix, Callable[[Sequence[Vector]], list[Vector]]]
-"""A matrix, and what applies it to vectors."""
+"""A matrix, and the function that applies it to vectors."""
 
 Rows = Iterator[tuple[tuple[int, ...], Iterator[list[Vector]]]]
 
@@ -32,8 +32,8 @@ class WinogradWeightGradient(KernelSpec):
 
     V and W lie in the thread's scratch as [position][block][tile][16], in bfloat16 as […][pair of tiles][16][2]. M lies
     in blocks of (output block, input block) as [position][16 input channels][16 output channels]: where several shares
-    are to be added, in an operand [share][output block][input block]; where there is one share, in the thread's
-    scratch, and is transformed back here.
+    are to be added, in an operand [share][output block][input block]; if there is only one share, in the thread's
+    scratch, from which it is transformed back here.
     Operands: x, dy, and M or dw.
     """
 
@@ -56,23 +56,23 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def ranges(self) -> tuple[int, int]:
-        """Number of ranges of output and of input blocks."""
+        """The numbers of ranges of output blocks and of input blocks."""
         return -(-self.arriving.blocks // self.outs), -(-self.source.blocks // self.intos)
 
     @property
     def chunks(self) -> int:
-        """Number of chunks."""
+        """The number of chunks."""
         outs, intos = self.ranges
         return self.shares * outs * intos
 
     @property
     def per_v(self) -> int:
-        """Elements from position to position of V."""
+        """The distance of neighbouring positions of V, in elements."""
         return self.intos * self.together * BLOCK + PADDING * self.paired
 
     @property
     def per_w(self) -> int:
-        """Elements from position to position of W."""
+        """The distance of neighbouring positions of W, in elements."""
         return self.outs * self.together * BLOCK + PADDING * self.paired
 
     @property
@@ -84,12 +84,12 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def sums(self) -> DType:
-        """What products are added up in."""
+        """The dtype in which products are added up."""
         return self.operands.computed
 
     @property
     def paired(self) -> int:
-        """Tiles that lie beside each other."""
+        """The number of tiles that lie next to each other."""
         return 2 if self.operands is DType.bfloat16 else 1
 
     @property
@@ -213,10 +213,10 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, number: Index, upcoming: tuple[Index, Index, Index], outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """Asks for a few of the pixels that are transformed next, while there is nothing but arithmetic.
+        """Prefetches a few of the pixels that are transformed next, while the core only does arithmetic.
 
-        ``upcoming`` is (first sample, next tile, past the last tile). A few at a time: a core waits for some 20 lines
-        at once, and then for those before it asks for others.
+        ``upcoming`` is (first sample, next tile, past the last tile). Only a few at a time, because a core can have
+        some 20 cache lines in flight and requests no others until they arrive.
         """
         first, next_tile, tiles = upcoming
         form = self.form
@@ -245,7 +245,7 @@ class WinogradWeightGradient(KernelSpec):
     ) -> None:  # fmt: skip
         """V and W of one tile, or of a pair: of (first sample, tile, past the last tile).
 
-        A last pair may be without a second tile: then it is the first once more, and its dy counts as zero.
+        If the last pair has no second tile, the first tile takes its place, and its dy counts as zero.
         """
         first, number, tiles = tile
         at = [self._place(k, first, number)]
@@ -273,7 +273,7 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, storage: Storage, corners: Sequence[Pointer], transform: Transform,
         blocks: tuple[Index, Index], target: Pointer, per_position: int, exists: Condition | bool = True,
     ) -> None:  # fmt: skip
-        """The tiles at ``corners``, of all blocks."""
+        """The tiles at ``corners``, for all blocks."""
         dtype, s = storage.dtype, storage.strides
         matrix, along = transform
         with k.loop(*blocks) as block:
@@ -320,7 +320,7 @@ class WinogradWeightGradient(KernelSpec):
                     tile.carry = sum_of_outer_products(k, operands, tile.carry, arrived, x, offsets)
                 return tile.result
 
-            found = [k.constant(0, dtype) for _ in places]  # a batch is summed by itself first: less rounding
+            found = [k.constant(0, dtype) for _ in places]  # each batch is summed by itself first: less rounding
             if self.form.points == self.form.filters:
                 found = products(filter, found)
             else:
@@ -334,7 +334,7 @@ class WinogradWeightGradient(KernelSpec):
                 k.store(k.add(k.load(p, dtype, 64), value), p, dtype, 64)
 
     def _positions(self, k: Kernel, filter: Index) -> tuple[tuple[Index, Index], tuple[Index, Index]]:
-        """The rows and columns of the points whose products a place of M sums: the last filter is that of several."""
+        """The rows and columns of the points whose products an entry of M sums; several share the last filter."""
         points, filters = self.form.points, self.form.filters
 
         def points_of(number: Index) -> tuple[Index, Index]:
@@ -346,7 +346,7 @@ class WinogradWeightGradient(KernelSpec):
 
 @dataclass(frozen=True)
 class WinogradUnpack(KernelSpec):
-    """The shares of M added and transformed back. A chunk is (output block, input block). Operands: M, dw."""
+    """Adds the shares of M and transforms the sum back. A chunk is (output block, input block). Operands: M, dw."""
 
     gradient: WinogradWeightGradient
 

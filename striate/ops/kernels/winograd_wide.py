@@ -1,8 +1,8 @@
-"""Winograd's convolution of many channels: filters that no core's cache holds are transformed where they are used.
+"""Winograd convolution with many channels: filters that do not fit a core's cache are transformed where they are used.
 
-The transformed filters of 512 channels take 38 MB, four times what the filters take; in a training step they would go
-to memory and come back. So a chunk is one output block: it transforms that block's filters, and then takes all tiles of
-all samples, whose transforms a phase of its own has written.
+The transformed filters of 512 channels take 38 MB, four times as much as the filters; in a training step they would be
+written to memory and read back. So a chunk is one output block: it transforms the filters of that block and multiplies
+them with all tiles of all samples, whose transforms a separate phase has written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WinogradInput(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
 
@@ -60,7 +60,7 @@ class WideWinogradConvolution(TileConvolution):
 
     U = G g Gᵀ;  for some sample groups: for position: for batch: multiply;  transform back
 
-    M lies in the thread's scratch, and so does U, but where weights stay as they are: then it is kept from run to run.
+    M lies in the thread's scratch, and so does U, unless the weights are constant: then U is kept from run to run.
     Operands: V, weights in logical order or ``packed``, then the region's.
     """
 
@@ -70,12 +70,12 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def kept(self) -> int:
-        """Batches whose products are kept at a time."""
+        """The number of batches whose products are kept at a time."""
         return self.groups * self.batches
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of the chunks."""
+        """(chunks per sample group, samples of a group)."""
         return self.region.domain.blocks, 0
 
     @property

@@ -1,0 +1,115 @@
+"""Weights of convolutions in the order in which the direct form reads them.
+
+    [output block][part][input block][tap][input channel][16 output channels]
+
+In bfloat16, whose instructions take channels by pairs, it is […][input channels / 2][16 output channels][2].
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from striate.codegen.kernel import LANES, Index, Kernel, Vector
+from striate.codegen.launch import KernelSpec
+from striate.codegen.storage import Three
+from striate.dtypes import DType
+from striate.ops.kernels.direct import MOST_UNROLLED
+from striate.ops.kernels.geometry import Part
+
+
+@dataclass(frozen=True)
+class Pack(KernelSpec):
+    """Weights (O, C/groups, taps) in logical order to the packed order.
+
+    ``transposed`` packs for the input gradient: lanes are then input channels c, and the sum runs over o.
+    A chunk is one output block. Operands: weights, packed.
+    """
+
+    dtype: DType
+    operands: DType  # of the packed weights
+    filters: int
+    depth: int
+    groups: int
+    kernel: Three
+    parts: tuple[Part, ...]
+    transposed: bool
+    channels: int  # that are summed over, per output block
+    inner: int  # channels of an input block: 16, or 1 for planar inputs
+    aligned: bool  # groups are whole blocks: each output block sees only the channels of its own group
+
+    @property
+    def outputs(self) -> int:
+        """Channels that become lanes."""
+        return self.depth * self.groups if self.transposed else self.filters
+
+    @property
+    def per_block(self) -> int:
+        """Packed elements of one output block."""
+        taps = sum(part.taps for part in self.parts)
+        return -(-self.channels // self.inner) * self.inner * taps * LANES
+
+    def write(self, k: Kernel) -> None:
+        for operand in (0, 1):
+            k.operand(operand)  # loaded before the index arithmetic
+        base = k.imul(k.chunk, self.per_block)
+        first_lane = k.imul(k.chunk, LANES)
+        paired = 2 if self.operands is DType.bfloat16 else 1
+        start = 0
+        for part in self.parts:
+            if not part.taps:
+                continue
+            with k.loop(0, self.channels) as channel:
+                where = k.iadd(
+                    base, start,
+                    k.imul(k.idiv(channel.index, self.inner), part.taps * self.inner * LANES),
+                    k.imul(k.idiv(k.imod(channel.index, self.inner), paired), paired * LANES),
+                    k.imod(channel.index, paired),
+                )  # fmt: skip
+                counts = [span.count for span in part.spans]
+                if part.taps <= MOST_UNROLLED:
+                    for number, taps in enumerate(itertools.product(*map(range, counts))):
+                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, taps))
+                else:
+                    with k.loop(0, counts[0]) as d, k.loop(0, counts[1]) as h, k.loop(0, counts[2]) as w:
+                        at = (d.index, h.index, w.index)
+                        number = k.iadd(k.imul(k.iadd(k.imul(at[0], counts[1]), at[1]), counts[2]), at[2])
+                        self._lanes(k, first_lane, channel.index, where, number, self._tap(k, part, at))
+            start += -(-self.channels // self.inner) * self.inner * part.taps * LANES
+
+    def _tap(self, k: Kernel, part: Part, at: tuple[Index, ...]) -> Index:
+        """The number, in the whole kernel, of a tap of this part."""
+        tap: Index = 0
+        for span, one, size in zip(part.spans, at, self.kernel, strict=True):
+            tap = k.iadd(k.imul(tap, size), span.tap, k.imul(one, span.hop))
+        return tap
+
+    def _lanes(self, k: Kernel, first_lane: Index, channel: Index, where: Index, number: Index, tap: Index) -> None:
+        """The lanes of one channel and tap: tap ``tap`` of the kernel, which is number ``number`` of its part."""
+        source, packed = k.operand(0), k.operand(1)
+        outputs = self.outputs
+        group_outputs = outputs // self.groups
+        group_inputs = self.filters // self.groups if self.transposed else self.depth
+        taps = math.prod(self.kernel)
+        paired = 2 if self.operands is DType.bfloat16 else 1
+        target = k.offset(packed, k.iadd(where, k.imul(number, self.inner * LANES)), self.operands)
+        with k.loop(0, LANES) as lane:
+            out = k.iadd(first_lane, lane.index)
+            place = k.offset(target, k.imul(lane.index, paired), self.operands)
+            k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
+            summed = channel
+            if self.aligned:
+                group = k.idiv(out, group_outputs)
+                summed = k.iadd(k.imul(group, group_inputs), channel)
+            same = k.compare(k.idiv(out, group_outputs), "==", k.idiv(summed, group_inputs))
+            inside = k.compare(out, "<", outputs)
+            with k.when(k.both(inside, same)):
+                o, c = (summed, out) if self.transposed else (out, summed)
+                index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap)
+                value = k.load_scalar(k.offset(source, index, self.dtype), self.dtype)
+                k.store_scalar(value, place, self.operands)
+
+
+def _scalar(k: Kernel, dtype: DType) -> Vector:
+    return k.lane(k.constant(0, dtype), 0)

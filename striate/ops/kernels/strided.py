@@ -1,0 +1,119 @@
+"""The input gradient of a convolution with a large stride: loops over the residues of the position modulo the stride.
+
+``direct`` has code for each residue, of which a stride of 7 in two dimensions makes 49.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
+from striate.codegen.microkernel import sum_of_products
+from striate.codegen.region_writer import RegionWriter
+from striate.ops.kernels.direct import DirectConvolution
+from striate.ops.kernels.geometry import Residues
+
+MOST_PARTS = 8
+"""Residues up to which ``direct`` has code for each: those of a stride of 2 in three dimensions."""
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """The taps that reach a position along one axis: ``count`` taps from ``first`` on, the first of which reads dy at
+    ``place``."""
+
+    first: Index
+    count: Index
+    place: Index
+
+
+def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
+    """``Residues.first`` and ``Residues.span``, when the kernel runs."""
+    shifted = k.iadd(position, axis.before)
+    first = k.imod(k.imul(k.idiv(shifted, axis.common), axis.inverse), axis.hop)
+    reached = k.imax(k.isub(1, k.imod(shifted, axis.common)), 0)  # 1 for multiples of ``common``, else 0
+    count = k.imul(k.idiv(k.isub(axis.kernel + axis.hop - 1, first), axis.hop), reached)
+    # The quotient may be negative, and division rounds down for other numbers only.
+    more = (axis.hop - 1) * axis.dilation // axis.stride + 1
+    moved = k.isub(k.iadd(shifted, more * axis.stride), k.imul(first, axis.dilation))
+    return _Taps(first, count, k.isub(k.idiv(moved, axis.stride), more))
+
+
+@dataclass(frozen=True)
+class StridedGradient(DirectConvolution):
+    """dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k·dilation) / stride], where that is a whole number.
+
+    The positions of a row that have the same residue see the same taps. They are computed ``columns`` at a time. The
+    weights are packed as a single part.
+    """
+
+    residues: tuple[Residues, Residues, Residues]
+    columns: int
+
+    @property
+    def taps(self) -> int:
+        return math.prod(axis.kernel for axis in self.residues)
+
+    def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
+        dtype = self.source.dtype
+        depth, height, width = self.residues
+        strides = self.source.strides[2:]
+        with k.loop(0, depth.size) as d, k.loop(0, height.size) as h:
+            planes, rows = _taps(k, depth, d.index), _taps(k, height, h.index)
+            writer.row(d.index, h.index)
+            with k.loop(0, width.count) as start:
+                taps = (planes, rows, _taps(k, width, start.index))
+                places = (k.imul(one.place, stride) for one, stride in zip(taps, strides, strict=True))
+                corner = k.offset(image, k.iadd(*places), dtype)
+                row = k.iadd(k.imul(planes.first, height.kernel), rows.first)
+                number = k.iadd(k.imul(row, width.kernel), taps[2].first)
+                filters = k.offset(weights, k.imul(number, self.inner * LANES), dtype)
+                for begin, end, step in self._runs(k, start.index):
+                    with k.loop(begin, end, step) as column:
+                        x = k.offset(corner, k.imul(column.index, strides[2]), dtype)
+                        sums = self._sums(k, taps, x, filters, [j * strides[2] for j in range(step)])
+                        at = k.iadd(start.index, k.imul(column.index, width.stride))
+                        spread = [(0, j * width.stride) for j in range(step)]
+                        writer.tile(at, spread, [[value] for value in sums])
+
+    def _runs(self, k: Kernel, start: Index) -> list[tuple[Index, Index, int]]:
+        """(first, past the last, step) of tiles that cover the positions of a residue, whose number may differ by one
+        from residue to residue."""
+        width = self.residues[2]
+        least, most = width.positions(width.count - 1), width.positions(0)
+        tile = min(self.columns, least)
+        whole = least // tile * tile
+        runs: list[tuple[Index, Index, int]] = [(0, whole, tile)]
+        if least > whole:
+            runs.append((whole, least, least - whole))
+        if most > least:
+            count = k.idiv(k.isub(width.size + width.stride - 1, start), width.stride)
+            runs.append((least, count, 1))
+        return runs
+
+    def _sums(
+        self, k: Kernel, taps: Sequence[_Taps], corner: Pointer, weights: Pointer, offsets: Sequence[int]
+    ) -> list[Vector]:
+        """The accumulators of one tile: over input blocks, taps, and the channels of a block."""
+        dtype = self.source.dtype
+
+        def add(x: Pointer, w: Pointer, sums: list[Vector], channels: int) -> list[Vector]:
+            def along(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
+                if axis == 3:
+                    return sum_of_products(k, dtype, sums, w, x, offsets, channels)
+                residues = self.residues[axis]
+                inside = math.prod(other.kernel for other in self.residues[axis + 1 :])
+                hop = residues.hop * inside * self.inner * LANES
+                back = residues.apart * self.source.strides[2 + axis]
+                with k.loop(0, taps[axis].count, carry=sums) as tap:
+                    earlier = k.offset(x, k.imul(tap.index, -back), dtype)
+                    tap.carry = along(axis + 1, earlier, k.offset(w, k.imul(tap.index, hop), dtype), tap.carry)
+                return tap.result
+
+            return along(0, x, w, sums)
+
+        zeros = [k.constant(0, dtype) for _ in offsets]
+        most = math.prod(axis.most for axis in self.residues)
+        return self.over_inputs(k, corner, weights, zeros, self.taps, most, add)
