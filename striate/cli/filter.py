@@ -115,7 +115,7 @@ def _write(picture: Image.Image, target: Path) -> None:
 
 
 def sheet_of(path: Path, edge: Edge, cval: float, grey: bool) -> Image.Image:
-    """Writes the picture as every named filter shows it."""
+    """The contact sheet: the picture under every named filter."""
     pixels = open_picture(path, grey, largest=_TILE)
     factor = max(1, _SMALLEST // max(pixels.shape[1:])) if max(pixels.shape[1:]) < _SMALLEST else 1
     tiles: list[Tile] = []

@@ -26,7 +26,7 @@ MOST_UNROLLED = 32
 
 
 AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
-"""``add(x, weights, sums, channels)``: what the sums become with one input block."""
+"""``add(x, weights, sums, channels)``: the sums after one more input block."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def taps(self) -> int:
-        """How many taps the packed weights have."""
+        """The number of taps of the packed weights."""
         raise NotImplementedError
 
     @property
@@ -86,7 +86,7 @@ class DirectConvolution(KernelSpec):
             origin = k.iadd(origin, shift)
         x = k.offset(k.operand(0), origin, self.source.dtype)
         self.write_samples(k, writer, x, weights, block, first, last)
-        if self.together == 1:  # several blocks at a time have no sums that run along
+        if self.together == 1:  # with several blocks at a time, the region has no running sums
             writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
     def write_samples(
@@ -110,8 +110,8 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """What ``sums`` become when ``add`` has added every input block, which has ``packed`` taps in memory, up to
-        ``summed`` of which are added."""
+        """``sums`` after ``add`` has added every input block, which has ``packed`` taps in memory; at most
+        ``summed`` of them are added."""
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
         per_input = packed * self.inner * LANES
@@ -135,8 +135,8 @@ class DirectConvolution(KernelSpec):
 class TapConvolution(DirectConvolution):
     """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with code for every part.
 
-    Where one sample alone has one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each
-    of its additions.
+    For a single sample with one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each of
+    its additions.
     """
 
     parts: tuple[Part, ...]

@@ -211,7 +211,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
         offsets: list[int], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
-        """Adds some pixels of one row."""
+        """Adds the products of some pixels of one row."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides

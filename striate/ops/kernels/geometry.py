@@ -58,12 +58,12 @@ def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, s
 
 @dataclass(frozen=True)
 class Residues:
-    """One axis of an input gradient: which taps k reach position i of x, and from where in dy.
+    """One axis of an input gradient: the taps k that reach position i of x, and the positions in dy that they read.
 
         dx[i] = Σ_k w[k] · dy[(i + before − k · dilation) / stride], where that is a whole number
 
-    The taps depend on i modulo the stride alone: they are every ``hop``-th one from a first one that lies below
-    ``hop``, and from tap to tap dy is read ``apart`` positions earlier.
+    The taps depend only on i modulo the stride: they are every ``hop``-th tap, starting with one below ``hop``. From
+    one of them to the next, dy is read ``apart`` positions earlier.
     """
 
     kernel: int
@@ -74,32 +74,32 @@ class Residues:
 
     @property
     def count(self) -> int:
-        """How many residues there are."""
+        """The number of residues."""
         return min(self.stride, self.size)
 
     @property
     def common(self) -> int:
-        """Taps reach only those positions for which i + before is a multiple of this number."""
+        """Taps reach only positions for which i + before is a multiple of this number."""
         return math.gcd(self.stride, self.dilation)
 
     @property
     def hop(self) -> int:
-        """The distance of taps that reach the same position."""
+        """The distance of two neighbouring taps that reach the same position."""
         return self.stride // self.common
 
     @property
     def apart(self) -> int:
-        """The distance in dy of what such taps read."""
+        """The distance of the positions in dy that two such taps read."""
         return self.dilation // self.common
 
     @property
     def inverse(self) -> int:
-        """What ``apart`` is to be multiplied by for 1 modulo ``hop``."""
+        """The inverse of ``apart`` modulo ``hop``."""
         return pow(self.apart, -1, self.hop)
 
     @property
     def most(self) -> int:
-        """Taps that reach one position at most."""
+        """The largest number of taps that reach one position."""
         return -(-self.kernel // self.hop)
 
     def first(self, position: int) -> int | None:
@@ -109,7 +109,7 @@ class Residues:
         return tap if not rest and tap < self.kernel else None
 
     def span(self, start: int) -> Span:
-        """The taps of the positions start + stride · q; the last comes first, so that memory is read upwards."""
+        """The taps of positions start + stride · q, last first, so that memory is read in ascending order."""
         first = self.first(start)
         if first is None:
             return Span(0, 1, 0, 0, -1)
@@ -119,11 +119,11 @@ class Residues:
         return Span(lowest, self.apart, count, last, -self.hop) if count > 1 else Span(lowest, 1, 1, last, -1)
 
     def positions(self, start: int) -> int:
-        """How many positions have the residue of ``start``."""
+        """The number of positions with the residue of ``start``."""
         return -(-(self.size - start) // self.stride)
 
     def reach(self) -> tuple[int, int] | None:
-        """Lowest and highest position of dy that is read, where any is."""
+        """The lowest and the highest position of dy that is read, if any is."""
         low, high, found = 0, 0, False
         for start in range(self.count):
             span = self.span(start)

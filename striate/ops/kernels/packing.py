@@ -1,8 +1,8 @@
-"""Weights of convolutions in the order in which the direct form reads them.
+"""Packing of the weights of convolutions in the order in which the direct form reads them.
 
     [output block][part][input block][tap][input channel][16 output channels]
 
-In bfloat16, whose instructions take channels by pairs, it is […][input channels / 2][16 output channels][2].
+In bfloat16, whose instructions take channels in pairs, the order is […][input channels / 2][16 output channels][2].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from striate.ops.kernels.geometry import Part
 
 @dataclass(frozen=True)
 class Pack(KernelSpec):
-    """Weights (O, C/groups, taps) in logical order to the packed order.
+    """Packs weights (O, C/groups, taps) from logical order into the packed order.
 
     ``transposed`` packs for the input gradient: lanes are then input channels c, and the sum runs over o.
     A chunk is one output block. Operands: weights, packed.

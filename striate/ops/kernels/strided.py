@@ -1,6 +1,6 @@
 """The input gradient of a convolution with a large stride: loops over the residues of the position modulo the stride.
 
-``direct`` has code for each residue, of which a stride of 7 in two dimensions makes 49.
+``direct`` has separate code for each residue, of which a stride of 7 in two dimensions has 49.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from striate.ops.kernels.direct import DirectConvolution
 from striate.ops.kernels.geometry import Residues
 
 MOST_PARTS = 8
-"""Residues up to which ``direct`` has code for each: those of a stride of 2 in three dimensions."""
+"""The largest number of residues for which ``direct`` has separate code: that of a stride of 2 in three dimensions."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class _Taps:
 
 
 def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
-    """``Residues.first`` and ``Residues.span``, when the kernel runs."""
+    """``Residues.first`` and ``Residues.span``, computed at run time."""
     shifted = k.iadd(position, axis.before)
     first = k.imod(k.imul(k.idiv(shifted, axis.common), axis.inverse), axis.hop)
     reached = k.imax(k.isub(1, k.imod(shifted, axis.common)), 0)  # 1 for multiples of ``common``, else 0
     count = k.imul(k.idiv(k.isub(axis.kernel + axis.hop - 1, first), axis.hop), reached)
-    # The quotient may be negative, and division rounds down for other numbers only.
+    # The quotient may be negative, and division rounds down only for numbers of 0 or more.
     more = (axis.hop - 1) * axis.dilation // axis.stride + 1
     moved = k.isub(k.iadd(shifted, more * axis.stride), k.imul(first, axis.dilation))
     return _Taps(first, count, k.isub(k.idiv(moved, axis.stride), more))
@@ -79,8 +79,8 @@ class StridedGradient(DirectConvolution):
                         writer.tile(at, spread, [[value] for value in sums])
 
     def _runs(self, k: Kernel, start: Index) -> list[tuple[Index, Index, int]]:
-        """(first, past the last, step) of tiles that cover the positions of a residue, whose number may differ by one
-        from residue to residue."""
+        """(first, past the last, step) of tiles that cover the positions of a residue. Their number may differ by one
+        between residues."""
         width = self.residues[2]
         least, most = width.positions(width.count - 1), width.positions(0)
         tile = min(self.columns, least)
