@@ -1,4 +1,4 @@
-"""Train LeNet on the 1,797 handwritten digits that the package carries, save it, load it, predict.
+"""Train LeNet on the 1,797 handwritten digits that come with the package, save it, load it and predict.
 
 python examples/digits.py
 """
@@ -12,7 +12,7 @@ from striate import data, nn, optim
 
 
 def main(epochs: int = 10) -> float:
-    """Returns the accuracy on held-out digits."""
+    """Trains, saves and loads the model, and returns its accuracy on held-out digits."""
     train_set = data.load_digits("train")
     held_out = data.load_digits("test")
     model = st.models.build("lenet5", channels=1, classes=10, seed=0)

@@ -1,4 +1,4 @@
-"""Logistic regression from nothing but ``st.compile`` and ``st.value_and_grad``: functions of arrays, no layers.
+"""Logistic regression with only ``st.compile`` and ``st.value_and_grad``: functions of arrays, without layers.
 
 python examples/logistic_regression.py
 """
@@ -18,7 +18,7 @@ def loss(w: Value, b: Value, x: Value, y: Value) -> Value:
 
 
 def main(steps: int = 100) -> float:
-    """Returns the share of points on the right side."""
+    """Trains, and returns the share of points that are classified correctly."""
     random = np.random.default_rng(0)
     x = random.standard_normal((400, 2)).astype(np.float32)
     y = (x @ np.array([2.0, -1.0]) + 0.5 > 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A network of one's own, with a skip connection: y = leaky_relu(x + body(x)). And what its gradients do.
+"""A custom network with skip connections, y = leaky_relu(x + body(x)), and the norms of its gradients.
 
 python examples/skip_connection.py
 """
@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 def main(epochs: int = 5) -> float:
-    """Returns the accuracy on held-out digits."""
+    """Trains, and returns the accuracy on held-out digits."""
     train_set, held_out = data.load_digits("train"), data.load_digits("test")
     model = Net().initialize(seed=0)
     model.standardizer = data.Standardizer.fit(train_set.images)

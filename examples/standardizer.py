@@ -1,4 +1,4 @@
-"""Why data is standardized: two features that differ a million-fold, x̂ = (x − μ) / σ, with and without.
+"""Why data is standardized, x̂ = (x − μ) / σ: training with and without, on two features a million-fold apart.
 
 python examples/standardizer.py
 """
@@ -21,7 +21,7 @@ def measurements(count: int, seed: int) -> data.Dataset:
 
 
 def accuracy(train_set: data.Dataset, held_out: data.Dataset, standardized: bool, epochs: int) -> float:
-    """Of one network trained on raw or on standardized data."""
+    """The held-out accuracy of a network that is trained on raw or on standardized data."""
     model = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 2)).initialize(seed=0)
     if standardized:
         model.standardizer = data.Standardizer.fit(train_set.images)  # σ = √(ε + variance): 7, 7, 7, … becomes 0
@@ -32,7 +32,7 @@ def accuracy(train_set: data.Dataset, held_out: data.Dataset, standardized: bool
 
 
 def main(epochs: int = 10) -> tuple[float, float]:
-    """Returns the accuracy with raw and with standardized data."""
+    """Trains twice, and returns the accuracies with raw and with standardized data."""
     train_set, held_out = measurements(512, seed=1), measurements(256, seed=2)
     raw, standardized = (accuracy(train_set, held_out, choice, epochs) for choice in (False, True))
     print(f"raw data           {100 * raw:.1f} %")

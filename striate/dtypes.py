@@ -79,7 +79,10 @@ def dtype_of(name: object) -> DType:
     """The DType for a name, a NumPy dtype or a DType; the error for an unknown type lists the known ones."""
     if isinstance(name, DType):
         return name
-    text = name if isinstance(name, str) else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if text not in KNOWN:
+    try:  # NumPy takes None for float64
+        text = name if isinstance(name, str) or name is None else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (TypeError, ValueError):
+        text = f"{name!r:.60}"
+    if not isinstance(text, str) or text not in KNOWN:
         raise unknown_option("dtype", text, KNOWN)
     return DType[text]

@@ -116,11 +116,20 @@ def test_page_is_true(page: Path, tmp_path: Path) -> None:
     assert rewritten(page, tmp_path) == page.read_text("utf-8"), "python tests/test_docs.py writes today's outputs"
 
 
+def anchors(text: str) -> set[str]:
+    """The names by which links reach a page's headings and explicit anchors, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a (?:id|name)="([^"]+)"', text))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_files_exist(page: Path) -> None:
     text = page.read_text("utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked.read_text("utf-8")), f"{target}#{anchor}"
     for name in re.findall(r"`((?:striate|tests|examples|benchmarks|docs)/[\w/.-]+)`", text):
         assert (CHECKOUT / name).exists(), name
 

@@ -1,7 +1,8 @@
 """The kernel cache: object files on disk, by what they were compiled from.
 
 An entry's name is the SHA-256 of everything that its bytes depend on, so nothing is ever stale. Object files hold no
-addresses of a process. A folder that someone else could write to would let them run their code as us: it is not used.
+addresses of a process. If others could write to the folder, they could run code as this user; such a
+folder is not used.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-[-x]p \S+ \S+ \S+ +(.+)\n")
 
 
 def give_back() -> None:
-    """Drops the pages of LLVM's code and constants from this process; nothing happens where the system is not Linux."""
+    """Drops the pages of LLVM's code and constants from this process; on systems other than Linux, does nothing."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         return
     for start, size in unchanged(FOLDER):

@@ -1,9 +1,9 @@
 """Regions: elementwise work fused into whatever loop computes its operands.
 
-A region is a small straight program over vectors: loads, operations, stores, and sums that run along. A map kernel
-walks a whole domain and runs it on every tile; a convolution or a pooling runs it on each tile that it finishes, with
-its result as the region's anchor. So elementwise mathematics is written once (an operation's ``emit``) and reused
-alone, fused, and in tails.
+A region is a straight-line program over vectors: loads, operations, stores and running sums. An elementwise kernel runs
+it on every tile of a domain. A convolution or a pooling runs it on each tile that it finishes, and its result is the
+region's ``AnchorResult``. So elementwise mathematics is written once (an operation's ``emit``) and reused alone, fused,
+and in tails.
 
     domain     one iteration space            lanes of a vector
     BLOCKED    n, channel block, d, h, w      16 channels of a pixel
@@ -60,7 +60,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """Samples per chunk: enough work to be worth handing out. It depends only on the shape."""
+        """Samples per chunk, so that a chunk has enough work to outweigh its overhead. It depends only on the shape."""
         if self.space is Space.FLAT:
             return max(1, FLAT_CHUNK // max(1, self.pixels))
         return 64 if self.sample_major else max(1, -(-256 // self.pixels))

@@ -29,7 +29,7 @@ from striate.dtypes import DType
 
 @dataclass
 class Place:
-    """Where a vector lies: for operations that depend on it."""
+    """The position of a vector in the domain, for operations whose result depends on it, such as dropout."""
 
     n: Index
     channel: Index
@@ -73,7 +73,7 @@ class RegionWriter:
     # -- the walk -----------------------------------------------------------------------------------------------
 
     def begin_chunk(self) -> None:
-        """Running sums start at zero."""
+        """Allocates the running sums, and clears those that run over all samples of the chunk."""
         for number, item in enumerate(self.region.accumulations):
             self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.partials)]
             if not item.per_sample:
@@ -167,9 +167,9 @@ class RegionWriter:
             self._merge(item, self.sums[number], item.reduction.partial(k, vectors))
 
     def value_at(self, number: int, d: Index, h: Index, w: Index, ahead: int) -> Any:
-        """The value of instruction ``number`` at one pixel: for regions that only compute what others read.
+        """The value of instruction ``number`` at one pixel: for regions that compute the input of another kernel.
 
-        What lies ``ahead`` rows further is asked for.
+        The operands ``ahead`` rows further are prefetched.
         """
         self.row(d, h)
         for item in self._loads():
@@ -271,7 +271,7 @@ class RegionWriter:
         return k.splat(k.convert(total, item.dtype))
 
     def _counted(self, item: Accumulate, vector: Any, count: Index) -> Any:
-        """The vector, with the neutral element of the reduction in the lanes that are not elements."""
+        """The vector, with the reduction's neutral element in the padding lanes."""
         k, domain = self.k, self.region.domain
         if domain.space is Space.BLOCKED:
             if not item.everything or domain.channels % LANES == 0:

@@ -1,9 +1,10 @@
 """The pipeline of the compiler: a list of stages, each followed by its verifier.
 
-    trace → differentiate → expand → simplify (→ narrow) → recompute → layout → fuse → lower → memory → program
+    trace → differentiate → expand → simplify (→ narrow) → recompute → remove empty → layout → fuse → lower
+          → memory → program
 
 Tracing and differentiation happen where the graph is built; memory and program where the number of samples is known
-(``executable``). The stages between them are listed in ``STAGES``. A new pass is a ``Stage`` in that list.
+(``executable``). The stages between them are listed in ``STAGES``. docs/architecture.md says how to add one.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ REWRITES = (
     Stage("narrow", _narrow, _verify_graph),
     Stage("recompute", _recompute, _verify_graph),
 )
-"""The stages that rewrite the graph."""
+"""The stages that the NumPy references run, too: all that may change the computed numbers."""
 
 STAGES = (
     *REWRITES,

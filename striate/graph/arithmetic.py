@@ -10,18 +10,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 from typing import cast as cast_type
 
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.errors import DTypeError, ShapeError, TracingError
+from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
-from striate.graph.value import Array, Dim, DType, Shape, TensorType, Value, operators, shape_text
+from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value, operators, shape_text
 
 
 def broadcast_shapes(shapes: Sequence[Shape], where: Callable[[], str]) -> Shape:
@@ -190,6 +190,7 @@ class Multiply(Binary):
 class Divide(Binary):
     """y = a / b"""
 
+    fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -217,6 +218,7 @@ class Divide(Binary):
 class MultiplyAdd(Elementwise):
     """y = a · b + c, rounded once"""
 
+    fractional: ClassVar[bool] = True
     arity: ClassVar[int] = 3
 
     arithmetic: ClassVar[bool] = True
@@ -241,6 +243,7 @@ class MultiplyAdd(Elementwise):
 class Negative(Elementwise):
     """y = −x"""
 
+    fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -319,8 +322,19 @@ class Reshape(Op):
         return Expression(f"flatten({operands[0].text})")
 
 
+def checked_shape(what: str, shape: object) -> Shape:
+    """A shape of whole numbers of 0 or more, and N; raises ``OptionError`` for anything else, -1 among it."""
+    if isinstance(shape, tuple | list):
+        sizes = cast_type("tuple[object, ...]", tuple(shape))  # pyright: ignore[reportUnknownArgumentType]
+        whole = [isinstance(size, Batch | Integral) and not isinstance(size, bool) for size in sizes]
+        if all(whole) and all(isinstance(size, Batch) or cast_type("int", size) >= 0 for size in sizes):
+            return tuple(size if isinstance(size, Batch) else int(cast_type("int", size)) for size in sizes)
+    raise OptionError(f"{what}: shape={shape!r:.60}; expected a tuple of whole numbers, such as (*x.shape[:1], 12)")
+
+
 def reshape(x: Value, shape: Shape) -> Value:
-    """``x`` with another shape and the same elements."""
+    """``x`` with another shape and the same elements. Raises ``OptionError`` for what is not a shape, ShapeError."""
+    shape = checked_shape("reshape", shape)
     return x if x.shape == shape else Reshape(shape)(x)
 
 
@@ -347,11 +361,32 @@ def as_value(x: object, like: Value) -> Value:
     if isinstance(x, Value):
         return x
     if isinstance(x, Real):  # also NumPy's
-        return constant(float(x), like.dtype)
+        try:
+            number = float(x)
+        except OverflowError as error:
+            raise OptionError(
+                f"{x!s:.20}… exceeds {like.dtype.value}\n  help: float('inf'), or a smaller number"
+            ) from error
+        if not like.dtype.is_float:
+            _require_whole(x, number, like)
+        return constant(number, like.dtype)
     take = capture.get()
     if isinstance(x, np.ndarray) and take is not None:
-        return take(cast_type("Array", x), like.dtype)
+        array = cast_type("Array", x)
+        # Values that an integer type cannot hold would be cut off, so such an array keeps its type and is refused.
+        fits = like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy)
+        return take(array, like.dtype if fits else None)
     raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
+
+
+def _require_whole(given: Real, number: float, like: Value) -> None:
+    """Raises ``DTypeError`` for a number that an integer type does not hold: it would be cut off."""
+    limits = np.iinfo(like.dtype.numpy)
+    if not (number.is_integer() and number == given and limits.min <= number <= limits.max and abs(number) <= 2**53):
+        raise DTypeError(
+            f"{given!r} is not among the numbers of {like.type}\n"
+            '  help: st.ops.cast(x, "float32") computes with fractions; arrays of float32 do, too'
+        )
 
 
 def align(values: list[Value]) -> list[Value]:

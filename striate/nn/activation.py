@@ -11,7 +11,7 @@ from striate.nn.foreign import ForeignLayer
 from striate.nn.module import Module
 from striate.ops import activation as ops
 from striate.ops.loss import softmax
-from striate.options import number
+from striate.options import flag, number
 
 
 class Activation(Module):
@@ -29,6 +29,14 @@ class Activation(Module):
 
     def forward(self, x: Value) -> Value:
         return elementwise(self.operation, x)
+
+
+def require_not_inplace(layer: str, inplace: object) -> None:
+    """Raises ``OptionError`` for ``inplace=True`` of PyTorch: the compiler plans where results lie."""
+    if flag(f"{layer}: inplace", inplace):
+        raise OptionError(
+            f"{layer}: inplace=True; the compiler already shares memory where it can\n  help: leave inplace out"
+        )
 
 
 class Sigmoid(Activation):
@@ -62,6 +70,9 @@ class Tanh(Activation):
 class ReLU(Activation):
     """y = max(0, x)"""
 
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("ReLU", inplace)
+
     @property
     def operation(self) -> Elementwise:
         return ops.Relu()
@@ -76,7 +87,8 @@ class ReLU(Activation):
 class LeakyReLU(Activation):
     """y = x where x > 0, else αx; α is ``negative_slope``"""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        require_not_inplace("LeakyReLU", inplace)
         self.negative_slope = number("LeakyReLU: negative_slope", negative_slope)
 
     @property
@@ -101,8 +113,8 @@ class Softmax(Module):
     """y = eˣ / Σ eˣ over the channels, axis 1"""
 
     def __init__(self, dim: int = 1) -> None:
-        if dim != 1:
-            raise OptionError(f"Softmax(dim={dim}): only dim=1, the channels, is supported")
+        if dim != 1 or isinstance(dim, bool):
+            raise OptionError(f"Softmax(dim={dim!r}): only dim=1, the channels, is supported")
 
     def forward(self, x: Value) -> Value:
         return softmax(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from striate.errors import TracingError
+from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
@@ -24,13 +24,13 @@ class Sequential(Module):
         only = modules[0] if len(modules) == 1 else None
         named = only.items() if isinstance(only, Mapping) else ((str(i), module) for i, module in enumerate(modules))
         for name, module in named:
-            if not isinstance(module, Module):
-                raise TracingError(f"Sequential takes modules, not {module!r}")
+            _require_module("Sequential", module)
             self._chain.append(name)
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
         """Adds a module at the end."""
+        _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)
         return self
@@ -54,6 +54,9 @@ class Residual(Module):
     """y = body(x) + shortcut(x); without a shortcut y = body(x) + x. He et al., arXiv:1512.03385."""
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        _require_module("Residual", body)
+        if shortcut is not None:
+            _require_module("Residual", shortcut)
         self.body = body
         self.shortcut = shortcut
 
@@ -78,6 +81,10 @@ class Concat(Module):
     """y = [f_1(x), f_2(x), …] along the channels, axis 1: (N, D) and (N, H) give (N, D + H)"""
 
     def __init__(self, *branches: Module) -> None:
+        if not branches:
+            raise OptionError("Concat takes one module or more, not none")
+        for branch in branches:
+            _require_module("Concat", branch)
         self._chain = [str(index) for index in range(len(branches))]
         for name, branch in zip(self._chain, branches):
             setattr(self, name, branch)
@@ -87,3 +94,9 @@ class Concat(Module):
 
     def describe(self) -> str:
         return "Concat"
+
+
+def _require_module(container: str, module: object) -> None:
+    """Raises ``OptionError`` for what is not an object of a module, such as a list, a function or a class."""
+    if not isinstance(module, Module):
+        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: give objects, such as nn.ReLU()")

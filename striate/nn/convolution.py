@@ -15,6 +15,7 @@ from striate.nn.parameter import Parameter
 from striate.nn.trail import layer_error
 from striate.ops.convolution import conv
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
+from striate.options import flag
 from striate.tracing import current_trace
 
 PADDING_MODES = ("zeros",)
@@ -61,7 +62,8 @@ class Convolution(Module):
             raise OptionError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         within = None if in_channels is None else in_channels // self.groups
         self.register_parameter("weight", Parameter((self.out_channels, within, *self.kernel_size), init))
-        self.register_parameter("bias", Parameter((self.out_channels,), bias_initializer(init)) if bias else None)
+        has_bias = flag(f"{type(self).__name__}: bias", bias)
+        self.register_parameter("bias", Parameter((self.out_channels,), bias_initializer(init)) if has_bias else None)
         self._know_fan_in()
 
     def _know_fan_in(self) -> None:

@@ -85,7 +85,7 @@ def initializer(init: str | Initializer) -> Initializer:
     """The function for a name; the error for an unknown name lists the known ones."""
     if callable(init):
         return init
-    if init not in INITIALIZERS:
+    if not isinstance(init, str) or init not in INITIALIZERS:
         raise unknown_option("init", init, [*INITIALIZERS, "or a function (shape, fan_in, random) → array"])
     return INITIALIZERS[init]
 

@@ -13,6 +13,7 @@ from striate.nn.parameter import Parameter
 from striate.nn.trail import before_flattening, layer_error, product_text
 from striate.ops.linear import linear
 from striate.ops.window import per_axis
+from striate.options import flag
 from striate.tracing import current_trace
 
 
@@ -33,8 +34,8 @@ class Linear(Module):
         self.in_features = None if in_features is None else per_axis("in_features", in_features, 1)[0]
         self.out_features = per_axis("out_features", out_features, 1)[0]
         self.register_parameter("weight", Parameter((self.out_features, self.in_features), init))
-        start = bias_initializer(init)
-        self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if bias else None)
+        start, has_bias = bias_initializer(init), flag("Linear: bias", bias)
+        self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if has_bias else None)
 
     def infer_sizes(self, x: Value) -> None:
         """Sets the number of input features from the input if it was None."""

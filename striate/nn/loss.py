@@ -22,7 +22,7 @@ class Loss(Module):
     takes_logits: ClassVar[bool] = False
     """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         known = [one.name for one in LossReduction if one is not LossReduction.none]  # a loss is one number
         if reduction not in known:
             raise unknown_option("reduction", reduction, known)
@@ -78,12 +78,10 @@ class CrossEntropyLoss(Loss):
     takes_logits: ClassVar[bool] = True
     weight: Value | None
 
-    def __init__(self, weight: Array | None = None, reduction: str = "mean", *, label_smoothing: float = 0.0) -> None:
-        super().__init__(reduction)
+    def __init__(self, weight: Array | None = None, *, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
+        super().__init__(reduction=reduction)
         self.label_smoothing = number("CrossEntropyLoss: label_smoothing", label_smoothing, 0.0, 1.0)
-        if weight is not None and not (np.isfinite(weight).all() and np.min(weight) >= 0 < np.max(weight)):
-            raise OptionError(f"weight={weight!r} must be finite, not negative, and not all zero")
-        buffer = None if weight is None else Parameter(np.asarray(weight), role=Role.BUFFER)
+        buffer = None if weight is None else Parameter(_class_weights(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
 
     def forward(self, x: Value, y: Value) -> Value:
@@ -134,7 +132,25 @@ class CrossEntropyLoss(Loss):
         return plain and "weight" not in self.own_state()
 
     def extra_repr(self) -> str:
-        return f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""
+        weighted = "weight" in self.own_state()
+        parts = [f"weight=({self.parameter('weight').shape[0]},)"] if weighted else []
+        parts += [f"reduction={self.reduction!r}"] if self.reduction != "mean" else []
+        parts += [f"label_smoothing={self.label_smoothing:g}"] if self.label_smoothing else []
+        return ", ".join(parts)
+
+
+def _class_weights(weight: object) -> Array:
+    """(C,) numbers that are finite in float32, not negative, and not all zero; ``OptionError`` for others."""
+    array = unmasked(weight, "weight")
+    if array.dtype.kind in "iuf" and array.ndim == 1 and array.size:
+        with np.errstate(over="ignore"):
+            single = array.astype(np.float32)
+        if np.isfinite(single).all() and single.min() >= 0 < single.max():
+            return array
+    raise OptionError(
+        f"CrossEntropyLoss: weight={weight!r:.200}; "
+        "expected one number for each class, finite in float32, not negative, and not all zero"
+    )
 
 
 def _no_integers(labels: Array) -> str:

@@ -20,6 +20,7 @@ from striate.nn.prediction import Predictor, as_input
 from striate.nn.state import StateMismatch, placed, write_state
 from striate.nn.summary import Summary
 from striate.nn.trail import explained_error
+from striate.options import flag
 from striate.runtime.state import StateArena
 from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, contains_value, current_trace
 
@@ -95,6 +96,11 @@ class Module:
         if parameter is not None and isinstance(value, np.ndarray):
             parameter.assign(cast("Array", value))
             return
+        if parameter is not None and value is not None and not isinstance(value, Parameter | Module):
+            raise DTypeError(
+                f"{type(self).__name__}: {name} is a parameter; it takes an array or nn.Parameter, not {value!r:.60}\n"
+                "  help: np.asarray(x, np.float32), or None to remove it"
+            )
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
@@ -365,7 +371,7 @@ class Module:
         Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong shapes and contents that are not
         numbers. Without ``strict`` it still raises if no name at all is known.
         """
-        mismatch = write_state(dict(self.named_state()), state, strict)
+        mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
         for _, module in self.named_modules():
             module.adopt_sizes()
         return mismatch

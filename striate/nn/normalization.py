@@ -76,7 +76,7 @@ class BatchNorm(Normalization):
     ) -> None:
         self.num_features = None if num_features is None else per_axis("num_features", num_features, 1)[0]
         name = type(self).__name__
-        self.eps = number(f"{name}: eps", eps, 0.0)
+        self.eps = number(f"{name}: eps", eps, above=0.0)
         self.momentum = None if momentum is None else number(f"{name}: momentum", momentum, 0.0, 1.0)
         self.affine = flag(f"{name}: affine", affine)
         self.track_running_stats = flag(f"{name}: track_running_stats", track_running_stats)

@@ -197,7 +197,7 @@ class AdaptiveAvgPool2d(Module):
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
-        if output_size not in (1, (1, 1)):
+        if isinstance(output_size, bool) or output_size not in (1, (1, 1)):
             raise OptionError(
                 f"AdaptiveAvgPool2d({output_size}): only size 1 is supported\n  help: AvgPool2d(kernel_size)"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from striate.graph.value import Value
+from striate.nn.activation import require_not_inplace
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.ops.random import dropout
@@ -17,7 +18,8 @@ class Dropout(Module):
 
     layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        require_not_inplace("Dropout", inplace)
         self.p = number("Dropout: p", p, 0.0, 1.0)
 
     def forward(self, x: Value) -> Value:

@@ -18,7 +18,7 @@ class Flatten(Module):
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        if (start_dim, end_dim) != (1, -1):
+        if (start_dim, end_dim) != (1, -1) or isinstance(start_dim, bool):
             raise OptionError(
                 f"Flatten(start_dim={start_dim!r}, end_dim={end_dim!r}): only all axes after the batch, (1, -1)\n"
                 "  help: st.ops.reshape(x, shape) in a forward of your own"

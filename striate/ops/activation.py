@@ -13,11 +13,11 @@ from typing import ClassVar
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.errors import OptionError
 from striate.graph.arithmetic import Binary, Elementwise, elementwise
 from striate.graph.notation import Expression
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
+from striate.options import number
 
 
 @register
@@ -85,6 +85,7 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
+    fractional: ClassVar[bool] = True
     title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
     effect: ClassVar[str] = (
@@ -136,6 +137,7 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
+    fractional: ClassVar[bool] = True
     title: ClassVar[str] = "leaky ReLU"
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     is_activation: ClassVar[bool] = True
@@ -211,6 +213,4 @@ def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
 
     Any shape; float32 or float64. Raises OptionError if the slope is not finite.
     """
-    if not np.isfinite(negative_slope):
-        raise OptionError(f"leaky_relu: negative_slope must be a finite number, not {negative_slope}")
-    return elementwise(LeakyRelu(float(negative_slope)), input)
+    return elementwise(LeakyRelu(number("leaky_relu: negative_slope", negative_slope)), input)

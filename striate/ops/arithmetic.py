@@ -123,6 +123,8 @@ class CosinePi(Elementwise):
 class Abs(Elementwise):
     """y = |x|; dx = 0 at 0"""
 
+    fractional: ClassVar[bool] = True
+
     def reference(self, x: Array) -> Array:
         return np.abs(x)
 
@@ -141,6 +143,8 @@ class Abs(Elementwise):
 @dataclass(frozen=True)
 class Maximum(Binary):
     """y = max(a, b); NaN where either operand is; equal operands share the gradient"""
+
+    fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return np.maximum(a, b)
@@ -162,6 +166,8 @@ class Maximum(Binary):
 class Minimum(Binary):
     """y = min(a, b); NaN where either operand is; equal operands share the gradient"""
 
+    fractional: ClassVar[bool] = True
+
     def reference(self, a: Array, b: Array) -> Array:
         return np.minimum(a, b)
 
@@ -181,6 +187,8 @@ class Minimum(Binary):
 @dataclass(frozen=True)
 class Greater(Binary):
     """y = 1 where a > b, else 0 (also where either is NaN)"""
+
+    fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
         return (a > b).astype(a.dtype)
@@ -218,6 +226,7 @@ class IsFinite(Elementwise):
 class Where(Elementwise):
     """y = a where c > 0, else b; c holds 0 and 1"""
 
+    fractional: ClassVar[bool] = True
     arity: ClassVar[int] = 3
 
     def reference(self, c: Array, a: Array, b: Array) -> Array:

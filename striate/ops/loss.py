@@ -31,6 +31,7 @@ from striate.ops.kernels.rowwise import (
 from striate.ops.reduction import Sum, mean, sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import BroadcastTo, expanded
+from striate.options import number
 
 
 def _walked(context: LoweringContext) -> tuple[Domain, Storage]:
@@ -342,7 +343,7 @@ class LossReduction(Enum):
 
 
 def _reduction(name: str) -> LossReduction:
-    if name not in LossReduction.__members__:
+    if not isinstance(name, str) or name not in LossReduction.__members__:
         raise unknown_option("reduction", name, LossReduction.__members__)
     return LossReduction[name]
 
@@ -374,7 +375,9 @@ def cross_entropy(
     chosen = _reduction(reduction)
     if target.dtype in (DType.int32, DType.uint8):
         target = cast(target, DType.int64)
-    found = CrossEntropy(float(label_smoothing))(input, target, *(() if weight is None else (weight,)))
+    found = CrossEntropy(number("cross_entropy: label_smoothing", label_smoothing, 0, 1))(
+        input, target, *(() if weight is None else (weight,))
+    )
     losses, shares = (found, None) if weight is None else found
     if chosen is LossReduction.none:
         return losses

@@ -18,6 +18,7 @@ from striate.ops.convolution import channel_vector
 from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
+from striate.options import flag, number
 
 
 def batch_axes(rank: int) -> tuple[int, ...]:
@@ -149,8 +150,7 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
 def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
     if (weight is None) != (bias is None):
         raise OptionError("batch_norm: give both weight and bias, or neither")
-    if not eps > 0:
-        raise OptionError(f"batch_norm: eps must be positive, not {eps}")
+    number("batch_norm: eps", eps, above=0)
     return [vector for vector in (weight, bias) if vector is not None]
 
 
@@ -188,7 +188,7 @@ def batch_norm(
     x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
     are not updated; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError, OptionError.
     """
-    if training:
+    if flag("batch_norm: training", training):
         return batch_norm_with_statistics(input, weight, bias, eps)[0]
     if running_mean is None or running_var is None:
         raise OptionError(

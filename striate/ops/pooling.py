@@ -44,6 +44,7 @@ from striate.ops.window import (
     times,
     window_count,
 )
+from striate.options import flag
 
 MOST_UNROLLED = 32
 """The largest number of taps, or of residues modulo the strides, for which a kernel has separate code for each."""
@@ -433,7 +434,9 @@ def max_pool(
     ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
     """
     require_positions("max_pool", input.type)
-    y, _ = MaxPooling(*_geometry("max_pool", input, kernel_size, stride, padding, dilation), bool(ceil_mode))(input)
+    y, _ = MaxPooling(
+        *_geometry("max_pool", input, kernel_size, stride, padding, dilation), flag("max_pool: ceil_mode", ceil_mode)
+    )(input)
     return y
 
 
@@ -452,7 +455,11 @@ def avg_pool(
     """
     require_positions("avg_pool", input.type)
     geometry = _geometry("avg_pool", input, kernel_size, stride, padding, 1)
-    return AveragePooling(*geometry, bool(ceil_mode), bool(count_include_pad))(input)
+    return AveragePooling(
+        *geometry,
+        flag("avg_pool: ceil_mode", ceil_mode),
+        flag("avg_pool: count_include_pad", count_include_pad),
+    )(input)
 
 
 def global_avg_pool(input: Value) -> Value:

@@ -16,6 +16,7 @@ from striate.graph.arithmetic import reshape
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
+from striate.options import number, whole_number
 
 GOLDEN = 0x9E3779B9
 """2³² divided by the golden ratio: it spreads small counters over all bits."""
@@ -125,8 +126,7 @@ def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Val
     x (N, …) float32 or float64; ``key`` is an int64 scalar that changes with every step; ``stream`` differs for every
     dropout of a network. Raises OptionError for a probability outside [0, 1].
     """
-    if not 0 <= p <= 1:
-        raise OptionError(f"dropout: the probability must be in [0, 1], not {p}")
+    p, stream = number("dropout: p", p, 0, 1), whole_number("dropout: stream", stream, 0, 2**31 - 1)
     if p == 0:
         return input
     if p == 1:

@@ -9,11 +9,13 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Integral
+from typing import ClassVar, cast
 
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
+from striate.errors import OptionError
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
@@ -281,7 +283,10 @@ Axis = int | tuple[int, ...] | None
 
 def _axes(what: str, x: Value, axis: Axis) -> tuple[int, ...]:
     rank = x.type.rank
-    chosen = tuple(range(rank)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    if axis is not None and any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
+        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
+    chosen = tuple(range(rank)) if axis is None else tuple(int(cast("int", one)) for one in given)
     if any(not -rank <= one < rank for one in chosen):
         raise shape_error(what, f"axis {axis} does not exist in {x.type}", f"axes run from 0 to {rank - 1}")
     return tuple(sorted({one % rank for one in chosen}))

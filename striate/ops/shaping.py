@@ -16,7 +16,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Load, Number, Region, Space, Store
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import Elementwise, constant, reshape
+from striate.graph.arithmetic import Elementwise, checked_shape, constant, reshape
 from striate.graph.notation import Expression
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
@@ -286,4 +286,5 @@ def flatten(x: Value) -> Value:
 
 def broadcast_to(x: Value, shape: Shape) -> Value:
     """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
+    shape = checked_shape("broadcast_to", shape)
     return x if x.shape == shape else BroadcastTo(shape)(x)

@@ -24,6 +24,10 @@ PerAxis = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
+LARGEST = 2**31 - 1
+"""Of sizes, steps and paddings: their products and those with the size of an element stay within 64 bits."""
+
+
 class PaddingMode(Enum):
     """Named paddings."""
 
@@ -38,6 +42,8 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
         raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {value!r}")
     if any(isinstance(one, bool) or not isinstance(one, int | np.integer) or one < least for one in values):
         raise OptionError(f"{what} must be whole numbers of at least {least}, not {value!r}")
+    if any(one > LARGEST for one in values):
+        raise OptionError(f"{what} must be whole numbers of at most {LARGEST:,}, not {value!r}")
     return tuple(int(one) for one in values)
 
 

@@ -14,10 +14,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises ``ModelFileError`` where the folder is missing or cannot be written; the old file is then as it was.
     """
-    if path.is_dir():
-        raise ModelFileError(f"{path}: a folder\n  help: give the path of a file, such as {path / 'model.safetensors'}")
     temporary = ""
     try:
+        path = Path(os.path.realpath(path))  # a link keeps pointing to the file that is written
+        if path.is_dir():
+            raise ModelFileError(
+                f"{path}: a folder\n  help: give the path of a file, such as {path / 'model.safetensors'}"
+            )
+        if path.exists() and not path.is_file():
+            raise ModelFileError(f"{path}: a device or pipe\n  help: give the path of a file")
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)

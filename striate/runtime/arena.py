@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from striate.errors import EngineError
 from striate.locks import Lock, Order, reset_after_fork
 
 ALIGNMENT = 64
@@ -26,10 +27,21 @@ _PAGE = mmap.PAGESIZE
 
 def _pages(size: int) -> mmap.mmap:
     """Private memory full of zeros. The system provides each page when it is first used."""
-    if os.name == "nt":
-        return mmap.mmap(-1, size)
-    # Python's default here is shared memory, into which forked children would write and which gets no huge pages.
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        if os.name == "nt":
+            return mmap.mmap(-1, size)
+        # Python's default here is shared memory, into which forked children would write and which gets no huge pages.
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:
+        raise out_of_memory(size) from error
+
+
+def out_of_memory(size: int) -> EngineError:
+    """The error where the system refuses to give that many bytes."""
+    return EngineError(
+        f"{size / 2**30:,.1f} GiB of memory are needed, more than this computer gives\n"
+        "  help: a smaller batch, capacity or network"
+    )
 
 
 def _advise_huge(pages: mmap.mmap) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.dtypes import DType
-from striate.runtime.arena import ALIGNMENT
+from striate.runtime.arena import ALIGNMENT, out_of_memory
 
 GRANULE = 16
 """Elements that the start of an array is a multiple of: 64 bytes in float32."""
@@ -31,7 +31,10 @@ Sizes = tuple[int, ...]
 def aligned_zeros(count: int, dtype: DType) -> Array:
     """A flat array of zeros whose first byte lies on a multiple of 64."""
     size = count * dtype.numpy.itemsize
-    block = np.zeros(size + ALIGNMENT, np.uint8)
+    try:
+        block = np.zeros(size + ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError) as error:  # a size beyond 63 bits is a ValueError
+        raise out_of_memory(size) from error
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + size].view(dtype.numpy)
 

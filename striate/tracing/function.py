@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
-from typing import Any, TypeGuard
+from numbers import Integral
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from striate.graph import arithmetic
 from striate.graph.array import native
 from striate.graph.contents import content_checks
 from striate.graph.value import Array, TensorType, Value
+from striate.options import flag, whole_number
 from striate.passes.differentiate import differentiate
 from striate.tracing.program import FunctionCache, TracedFunction
 from striate.tracing.trace import Trace, active_trace, array_type
@@ -34,8 +36,13 @@ class CompiledFunction:
         self._scalars = scalars
         self._batched = batched
         self._capacity = capacity
+        self._limit = limit
         self._programs = FunctionCache(limit)
         wraps(function)(self)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A copy has the same function and options, and programs of its own."""
+        return CompiledFunction, (self._function, self._batched, self._capacity, self._limit, self._scalars)
 
     def __repr__(self) -> str:
         return f"compiled({getattr(self._function, '__qualname__', self._function)})"
@@ -138,9 +145,10 @@ def compile(
     """
     if not callable(function):
         raise OptionError(f"compile({function!r}): expected a function\n  help: st.compile(lambda x: st.ops.tanh(x))")
-    for name, limit in (("capacity", capacity), ("programs", programs)):
-        if limit is not None and (not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 1):
-            raise OptionError(f"{name}={limit!r} must be a whole number, 1 or more")
+    flag("batched", batched)
+    whole_number("programs", programs, 1)
+    if capacity is not None:
+        whole_number("capacity", capacity, 1)
     return CompiledFunction(function, batched, capacity, programs)
 
 
@@ -151,7 +159,15 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
 
         value, (dx, dw) = st.value_and_grad(loss_function, argnums=(0, 1))(x, w)
     """
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not callable(function):
+        raise OptionError(
+            f"value_and_grad({function!r}): expected a function\n  help: st.value_and_grad(lambda x: st.ops.sum(x * x))"
+        )
+    several = isinstance(argnums, Sequence) and not isinstance(argnums, str)
+    given: Sequence[object] = cast("Sequence[object]", argnums) if several else (argnums,)
+    if not given or any(isinstance(index, bool) or not isinstance(index, Integral) for index in given):
+        raise OptionError(f"argnums={argnums!r}; expected the number of an argument, or a tuple of such numbers")
+    chosen = tuple(int(cast("int", index)) for index in given)
 
     def differentiated(*arguments: Any, **options: Any) -> Any:
         if any(index >= len(arguments) or index < -len(arguments) for index in chosen):
@@ -168,6 +184,6 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
         if wrong is not None:
             raise DTypeError(f"value_and_grad differentiates float arrays, not {wrong!r}\n  help: x.astype(np.float32)")
         gradients = rebuild_tree(trees, list(differentiate(loss, leaves)))
-        return arithmetic.reshape(loss, ()), gradients[0] if isinstance(argnums, int) else gradients
+        return arithmetic.reshape(loss, ()), gradients if several else gradients[0]
 
     return compile(differentiated)

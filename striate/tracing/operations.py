@@ -6,9 +6,14 @@ adds to the graph.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from striate.errors import DTypeError
+from striate.graph.value import Value
 from striate.tracing.function import CompiledFunction
 
 _PROGRAMS = 16
@@ -28,8 +33,33 @@ class Operations(ModuleType):
         if name not in self.__all__:
             return getattr(self._module, name)
         if name not in self._compiled:
-            self._compiled[name] = CompiledFunction(getattr(self._module, name), False, None, _PROGRAMS, scalars=False)
+            function = _requiring_values(getattr(self._module, name))
+            self._compiled[name] = CompiledFunction(function, False, None, _PROGRAMS, scalars=False)
         return self._compiled[name]
 
     def __dir__(self) -> list[str]:
         return sorted(self.__all__)
+
+
+def _requiring_values(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which raises ``DTypeError`` where an argument declared as a value is something else."""
+    parameters = signature(function)
+    kinds = function.__annotations__
+
+    @wraps(function)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        for name, given in parameters.bind(*arguments, **options).arguments.items():
+            kind = kinds.get(name)
+            values: Sequence[object] = ()
+            if kind == "Sequence[Value]" and isinstance(given, tuple | list) and given:
+                values = cast("Sequence[object]", given)
+            elif kind in ("Value", "Integers", "Sequence[Value]") or (kind == "Value | None" and given is not None):
+                values = cast("Sequence[object]", (given,))
+            for value in values:
+                if not isinstance(value, Value):
+                    raise DTypeError(
+                        f"{function.__name__}: {name} is {value!r:.60}, not an array\n  help: np.asarray(x, np.float32)"
+                    )
+        return function(*arguments, **options)
+
+    return checked

@@ -11,6 +11,7 @@ from striate.engine import Executable
 from striate.graph.contents import ContentCheck
 from striate.graph.graph import Graph
 from striate.graph.value import Array, Value
+from striate.locks import Lock
 from striate.tracing.trace import TracedModule
 from striate.tracing.tree import Tree, flatten_tree, rebuild_tree
 
@@ -51,19 +52,22 @@ class FunctionCache:
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
         self._functions: OrderedDict[object, TracedFunction] = OrderedDict()
+        self._lock = Lock()  # another thread may remove what was just found
 
     def find(self, key: object) -> TracedFunction | None:
         """The function for a key."""
-        found = self._functions.get(key)
-        if found is not None:
-            self._functions.move_to_end(key)
-        return found
+        with self._lock:
+            found = self._functions.get(key)
+            if found is not None:
+                self._functions.move_to_end(key)
+            return found
 
     def keep(self, key: object, function: TracedFunction) -> TracedFunction:
         """Adds a function."""
-        self._functions[key] = function
-        if len(self._functions) > self._limit:
-            self._functions.popitem(last=False)
+        with self._lock:
+            self._functions[key] = function
+            if len(self._functions) > self._limit:
+                self._functions.popitem(last=False)
         return function
 
     def __len__(self) -> int:

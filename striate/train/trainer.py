@@ -73,7 +73,7 @@ class Trainer:
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
         self._uses_doctor = flag("doctor", doctor) and flag("watch", watch)
-        if not isinstance(progress, Progress):
+        if not isinstance(progress, Progress) or isinstance(progress, type):
             flag("progress", progress)
         if leave is not None and not callable(leave):
             raise OptionError(f"leave={leave!r}; expected a function without arguments")

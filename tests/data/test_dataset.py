@@ -196,3 +196,15 @@ def test_an_unknown_split_lists_the_known() -> None:
     assert Split.parse("test") is Split.parse(Split.TEST)
     with pytest.raises(OptionError, match="'trian'; did you mean 'train'"):
         Split.parse("trian")
+
+
+def test_masks_and_objects_are_refused() -> None:
+    x, y = np.ones((3, 2), np.float32), np.arange(3)
+    with pytest.raises(DTypeError, match="labels is a masked array"):
+        Dataset(x, np.ma.masked_equal(y, 1))
+    with pytest.raises(DTypeError, match="inputs is a masked array"):
+        Dataset(np.ma.masked_equal(x, 1), y)
+    with pytest.raises(DTypeError, match="masked array"):
+        Standardizer.fit(np.ma.masked_equal(x, 2))
+    with pytest.raises(LabelError, match="type object"):
+        Dataset(x, y.astype(object))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from striate import nn
-from striate.errors import DTypeError, OptionError, ShapeError, TracingError
+from striate.errors import DTypeError, OptionError, ShapeError
 
 
 def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
@@ -104,7 +104,7 @@ def test_arrays_that_graphs_do_not_know() -> None:
 
 
 def test_things_that_are_no_modules() -> None:
-    with pytest.raises(TracingError, match="takes modules"):
+    with pytest.raises(OptionError, match="takes modules"):
         nn.Sequential(nn.ReLU(), "tanh")  # type: ignore[arg-type]
 
 

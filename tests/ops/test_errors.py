@@ -109,7 +109,7 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         "known: mean, sum, none",
     ),
     "differing targets": (lambda: ops.mse_loss(value(N, 1), value(N)), ShapeError, "differ"),
-    "dropout": (lambda: ops.dropout(value(N, 3), value(dtype=DType.int64), 1.5), OptionError, "probability"),
+    "dropout": (lambda: ops.dropout(value(N, 3), value(dtype=DType.int64), 1.5), OptionError, "from 0 to 1"),
     "axis": (lambda: ops.sum(value(N, 3), 2), ShapeError, "axis 2"),
     "slope": (lambda: ops.leaky_relu(value(N, 3), float("nan")), OptionError, "finite"),
     "dtype": (lambda: ops.cast(value(N, 3), "float23"), OptionError, "float32"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import safetensors.numpy
 from safetensors.numpy import load_file
 
+import striate as st
 from striate import nn
 from striate.data import Standardizer
 from striate.errors import ModelFileError, OptionError, ShapeError
@@ -271,3 +273,17 @@ def test_every_registered_operation_survives_the_document() -> None:
             document = json.loads(json.dumps(graph_document(graph), allow_nan=False))
             back = graph_from_document(document, {}, name)
             assert next(iter(back.outputs.values())).node.op == sample.op
+
+
+def test_saving_follows_links_and_spares_devices(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    target, link, pipe = tmp_path / "a.safetensors", tmp_path / "latest.safetensors", tmp_path / "pipe"
+    link.symlink_to(target)
+    st.save(model, link, input_shape=(2,))
+    assert link.is_symlink()
+    assert target.is_file()
+    os.mkfifo(pipe)
+    with pytest.raises(ModelFileError, match="a device or pipe"):
+        st.save(model, pipe, input_shape=(2,))
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        st.save(model, tmp_path / ("a" * 300), input_shape=(2,))

@@ -7,7 +7,10 @@ import gc
 import numpy as np
 import pytest
 
+from striate.dtypes import DType
+from striate.errors import EngineError
 from striate.runtime.arena import ALIGNMENT, HUGE_PAGE, Arena, scratch_arena
+from striate.runtime.state import aligned_zeros
 
 
 @pytest.mark.parametrize("size", [1, 100, 4096, HUGE_PAGE - 1, HUGE_PAGE, 5 * HUGE_PAGE + 3])
@@ -62,3 +65,12 @@ def test_the_scratch_arena_is_one_and_grows_to_the_largest_request() -> None:
     grown = arena.base
     arena.reserve(1)
     assert arena.base == grown
+
+
+def test_memory_that_no_computer_has_is_refused_and_the_arena_lives_on() -> None:
+    arena = Arena(100)
+    with pytest.raises(EngineError, match="GiB of memory"):
+        arena.reserve(1 << 62)
+    assert arena.view(0, (4,), np.float32).shape == (4,)
+    with pytest.raises(EngineError, match="GiB of memory"):
+        aligned_zeros(1 << 62, DType.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -120,3 +122,14 @@ def test_numbers_of_numpy_are_arrays_of_shape_nothing() -> None:
         st.value_and_grad(lambda x: x * x)(3.0)
     negative = st.ops.leaky_relu(-np.ones(3, np.float32), np.float64(0.5))
     np.testing.assert_array_equal(negative, np.full(3, -0.5))
+
+
+def test_a_compiled_function_can_be_copied() -> None:
+    doubled = st.compile(_doubled, batched=True)
+    x = np.ones((2, 3), np.float32)
+    for other in (copy.copy(doubled), copy.deepcopy(doubled), pickle.loads(pickle.dumps(doubled))):  # noqa: S301
+        assert np.array_equal(other(x), doubled(x))
+
+
+def _doubled(x: Any) -> Any:
+    return x * 2.0

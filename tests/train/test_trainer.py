@@ -103,7 +103,7 @@ LOSSES: dict[str, Callable[[], nn.Loss]] = {
     "smoothing": lambda: nn.CrossEntropyLoss(label_smoothing=0.2),
     "both": lambda: nn.CrossEntropyLoss(np.array([1.0, 10.0]), label_smoothing=0.2),
     "sum": lambda: nn.CrossEntropyLoss(reduction="sum"),
-    "weighted sum": lambda: nn.CrossEntropyLoss(np.array([1.0, 10.0]), "sum"),
+    "weighted sum": lambda: nn.CrossEntropyLoss(np.array([1.0, 10.0]), reduction="sum"),
 }
 
 
@@ -147,7 +147,7 @@ def _written_out(name: str, logs: npt.NDArray[np.float64], labels: npt.NDArray[n
 def test_the_loss_of_a_regression_is_a_mean_over_samples_too() -> None:
     values = np.random.default_rng(0).standard_normal((11, 2)).astype(np.float32)
     for reduction, exact in (("mean", float((values**2).mean())), ("sum", float((values**2).sum()) / 11)):
-        loss = nn.MSELoss(reduction)
+        loss = nn.MSELoss(reduction=reduction)
         epoch = EpochLoss(loss)
         for part in (values[:7], values[7:10], values[10:]):
             epoch.add(float(loss(np.zeros_like(part), part)), part)
