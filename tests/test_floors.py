@@ -70,6 +70,7 @@ ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn"}
 
 OPENED_LATER = {
     ("engine", "striate.compiler"): "the first graph that is prepared",
+    ("ops", "f'{__name__}.{name}'"): "kernels, which the compiler opens",
     ("step", "striate.codegen.target"): "a step in bfloat16, which asks what the processor can do",
     ("step", "striate.profile"): "TrainingStep.profile",
     ("nn", "safetensors.numpy"): "the first pickle of a model",

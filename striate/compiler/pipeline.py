@@ -18,6 +18,7 @@ from striate.compiler.verify import verify_launches, verify_layouts, verify_plan
 from striate.dtypes import Precision
 from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind
+from striate.ops import kernels
 from striate.passes.empty import remove_empty
 from striate.passes.fuse import Plan, fuse
 from striate.passes.layout import Layouts, layout
@@ -25,6 +26,8 @@ from striate.passes.lower import Lowered, lower
 from striate.passes.narrow import narrow
 from striate.passes.recompute import recompute
 from striate.passes.simplify import expand, simplify
+
+kernels.load()  # with the compiler: a lowering that opened them could be cut in two by a fork
 
 
 @dataclass

@@ -24,16 +24,8 @@ from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
+from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.kernels.algorithm import (
-    ConvolutionAlgorithm,
-    acceptable,
-    choose,
-    form_of,
-    read_halo,
-    weight_gradient_halos,
-)
-from striate.ops.kernels.convolution import lower_convolution, lower_weight_gradient
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
@@ -82,20 +74,21 @@ class Convolutional(Windowed, Anchor):
         """The geometry for the types of the two inputs."""
         raise NotImplementedError
 
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
-        return choose(self.geometry(inputs), self.direction, stored[0], options)
+    def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
+        return kernels.algorithm.choose(self.geometry(inputs), self.direction, stored[0], options)
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
         g = self.geometry(inputs)
-        read = InputLayout(acceptable(inputs[0].channels), read_halo(g, self.direction, form_of(algorithm)))
-        return read, InputLayout((PLAIN,))
+        choice = kernels.algorithm
+        halo = choice.read_halo(g, self.direction, choice.form_of(algorithm))
+        return InputLayout(choice.acceptable(inputs[0].channels), halo), InputLayout((PLAIN,))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_convolution(context, self.geometry([x.type for x in context.node.inputs]), self.direction)
+        return kernels.convolution.lower_convolution(
+            context, self.geometry([x.type for x in context.node.inputs]), self.direction
+        )
 
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
         """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
@@ -302,25 +295,24 @@ class ConvolutionWeightGradient(Convolutional):
         (w,) = self.infer(x, dy)
         return self.geometry_of(x, w, dy)
 
-    def algorithm(
-        self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions
-    ) -> ConvolutionAlgorithm:
+    def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
         x, dy = stored
         both = x if x is dy else x.computed  # bfloat16 is multiplied only if both inputs are stored in it
-        return choose(self.geometry(inputs), self.direction, both, options)
+        return kernels.algorithm.choose(self.geometry(inputs), self.direction, both, options)
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
         g = self.geometry(inputs)
-        halo, arriving = weight_gradient_halos(g, form_of(algorithm))
-        return InputLayout(acceptable(g.depth * g.groups), halo), InputLayout((BLOCK,), arriving)
+        choice = kernels.algorithm
+        halo, arriving = choice.weight_gradient_halos(g, choice.form_of(algorithm))
+        return InputLayout(choice.acceptable(g.depth * g.groups), halo), InputLayout((BLOCK,), arriving)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
         return (PLAIN,)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        return lower_weight_gradient(context, self.geometry([x.type for x in context.node.inputs]))
+        return kernels.convolution.lower_weight_gradient(context, self.geometry([x.type for x in context.node.inputs]))
 
     def reference(self, x: Array, dy: Array) -> Array:
         count = dy.shape[2:]

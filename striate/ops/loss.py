@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,19 +19,16 @@ from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
+from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.arithmetic import Exp
-from striate.ops.kernels.rowwise import (
-    CrossEntropyGradientRows,
-    CrossEntropyRows,
-    RowKernel,
-    SoftmaxGradientRows,
-    SoftmaxRows,
-)
 from striate.ops.reduction import Sum, mean, sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import BroadcastTo, expanded
 from striate.options import number
+
+if TYPE_CHECKING:
+    from striate.ops.kernels.rowwise import RowKernel
 
 
 def _walked(context: LoweringContext) -> tuple[Domain, Storage]:
@@ -90,7 +87,9 @@ class Softmax(Rowwise):
     gives_probabilities: ClassVar[bool] = True
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        return _phase(context, SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0])))
+        return _phase(
+            context, kernels.rowwise.SoftmaxRows(*_walked(context), False, context.storage(context.node.outputs[0]))
+        )
 
     def reference(self, x: Array) -> Array:
         return _softmax(x)
@@ -107,7 +106,7 @@ class SoftmaxGradient(Rowwise):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
-        return _phase(context, SoftmaxGradientRows(*_walked(context), False, arriving, result))
+        return _phase(context, kernels.rowwise.SoftmaxGradientRows(*_walked(context), False, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=1, keepdims=True))
@@ -131,7 +130,9 @@ class LogSoftmax(Rowwise):
     """y[c] = x[c] − ln Σ_j e^x[j]"""
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        return _phase(context, SoftmaxRows(*_walked(context), True, context.storage(context.node.outputs[0])))
+        return _phase(
+            context, kernels.rowwise.SoftmaxRows(*_walked(context), True, context.storage(context.node.outputs[0]))
+        )
 
     def reference(self, x: Array) -> Array:
         return _log_softmax(x)
@@ -148,7 +149,7 @@ class LogSoftmaxGradient(Rowwise):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         arriving, result = context.storage(context.node.inputs[1]), context.storage(context.node.outputs[0])
-        return _phase(context, SoftmaxGradientRows(*_walked(context), True, arriving, result))
+        return _phase(context, kernels.rowwise.SoftmaxGradientRows(*_walked(context), True, arriving, result))
 
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)
@@ -251,7 +252,7 @@ class CrossEntropy(LabelLoss):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 3
-        return _phase(context, CrossEntropyRows(*_walked(context), self.label_smoothing, weighted))
+        return _phase(context, kernels.rowwise.CrossEntropyRows(*_walked(context), self.label_smoothing, weighted))
 
     def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> Array | tuple[Array, ...]:
         losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
@@ -292,7 +293,9 @@ class CrossEntropyGradient(LabelLoss):
     def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 4
         result = context.storage(context.node.outputs[0])
-        return _phase(context, CrossEntropyGradientRows(*_walked(context), self.label_smoothing, weighted, result))
+        return _phase(
+            context, kernels.rowwise.CrossEntropyGradientRows(*_walked(context), self.label_smoothing, weighted, result)
+        )
 
     def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
         *weight, dlosses = rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,15 +14,9 @@ from striate.codegen.storage import spatial
 from striate.errors import GraphError
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
+from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
-from striate.ops.kernels.large_pooling import (
-    LargeAverageGradient,
-    LargeAverageWindows,
-    LargeMaxGradient,
-    LargeMaxWindows,
-)
-from striate.ops.kernels.pooling import AverageWindows, Entry, MaxWindows, Window, WindowGradient
 from striate.ops.reduction import mean
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
@@ -48,6 +42,10 @@ from striate.options import flag
 
 MOST_UNROLLED = 32
 """The largest number of taps, or of residues modulo the strides, for which a kernel has separate code for each."""
+
+if TYPE_CHECKING:
+    from striate.ops.kernels.large_pooling import LargeMaxGradient
+    from striate.ops.kernels.pooling import Entry, Window
 
 
 def _positions(shape: Shape) -> Sizes:
@@ -147,7 +145,11 @@ def _seen(context: LoweringContext, x: Value) -> tuple[Entry | None, tuple[Value
     """How the windows read x, computed on entry or from memory; then the operands before and after the region's."""
     if context.prologue is None:
         return None, (x,), ()
-    return Entry(context.prologue, len(context.prologue.instructions) - 1), (), context.prologue_operands
+    return (
+        kernels.pooling.Entry(context.prologue, len(context.prologue.instructions) - 1),
+        (),
+        context.prologue_operands,
+    )
 
 
 @register
@@ -183,9 +185,9 @@ class MaxPooling(Pooling):
         prologue, given, more = _seen(context, x)
         source, numbers = context.storage(x), context.storage(index)
         kernel = (
-            LargeMaxWindows(source, numbers, part, context.region, prologue)
+            kernels.large_pooling.LargeMaxWindows(source, numbers, part, context.region, prologue)
             if self.large
-            else MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
+            else kernels.pooling.MaxWindows(source, numbers, part, spatial(self.kernel), context.region, prologue)
         )
         operands = (*given, index, *context.region_operands, *more)
         return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
@@ -239,11 +241,15 @@ class MaxPoolingGradient(Pooling):
         kernel: KernelSpec
         scratch = 0
         if self.scatters_widely(self.size):
-            kernel = LargeMaxGradient(arriving, numbers, self.windows_of(self.size), context.region)
-            scratch = kernel.scratch_bytes
+            large: LargeMaxGradient = kernels.large_pooling.LargeMaxGradient(
+                arriving, numbers, self.windows_of(self.size), context.region
+            )
+            kernel, scratch = large, large.scratch_bytes
         else:
             parts = self.holders_of(self.size)
-            kernel = WindowGradient(arriving, numbers, parts, spatial(self.kernel), None, context.region)
+            kernel = kernels.pooling.WindowGradient(
+                arriving, numbers, parts, spatial(self.kernel), None, context.region
+            )
         return [Launch("max pooling gradient", context.node.path, kernel, operands, context.domain.chunks, scratch)]
 
     def reference(self, dy: Array, index: Array) -> Array:
@@ -270,7 +276,7 @@ class Averaging(Pooling):
         """The windows and their divisors, as the kernels of average pooling take them."""
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
-        return Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
+        return kernels.pooling.Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
 
     def areas(self, size: Sizes) -> Array:
         """The divisor of each window's sum: (windows…).
@@ -308,7 +314,7 @@ class AveragePooling(Averaging):
         (x,) = context.node.inputs
         size = _positions(x.shape)
         prologue, given, more = _seen(context, x)
-        form = LargeAverageWindows if self.large else AverageWindows
+        form = kernels.large_pooling.LargeAverageWindows if self.large else kernels.pooling.AverageWindows
         kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
         return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
@@ -354,9 +360,9 @@ class AveragePoolingGradient(Averaging):
         (dy,) = context.node.inputs
         arriving, window = context.storage(dy), self.window(self.size)
         kernel = (
-            LargeAverageGradient(arriving, window, context.region)
+            kernels.large_pooling.LargeAverageGradient(arriving, window, context.region)
             if self.scatters_widely(self.size)
-            else WindowGradient(
+            else kernels.pooling.WindowGradient(
                 arriving, None, self.holders_of(self.size), spatial(self.kernel), window, context.region
             )
         )
