@@ -271,7 +271,7 @@ def test_show_says_that_a_saved_model_predicts(run: Path) -> None:
     for given in (run, run / "model.safetensors"):
         shown = striate("show", given)
         assert shown.exit_code == 0
-        assert "holds the graph that predicts" in shown.stderr
+        assert "holds only the graph that predicts" in shown.stderr
         assert "running_mean" in shown.stdout
     assert "holds the graph" not in striate("show", "lenet5").stderr
 
