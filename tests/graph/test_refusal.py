@@ -59,7 +59,7 @@ def test_fractions_are_not_cut_off_in_silence(function: Callable[[Any], Any]) ->
 
 @pytest.mark.parametrize("given", [[1.0, 2.0], 1.0])
 def test_operations_want_arrays(given: Any) -> None:
-    with pytest.raises(DTypeError, match="not an array(.|\n)*help: "):
+    with pytest.raises(DTypeError, match=r"not an array(.|\n)*help: "):
         st.ops.tanh(given)
 
 

@@ -315,13 +315,14 @@ def test_a_second_ctrl_c_leaves_at_once_and_takes_the_training_along(tmp_path: P
     found = opened("--folder", tmp_path / "lab")
     start_training(found)
     run = tmp_path / "lab" / "001-first_cnn"
-    wait_until(lambda: (run / "progress.jsonl").exists())
+    record = run / "progress.jsonl"
+    wait_until(lambda: record.exists() and record.read_text().count("\n") > 1)  # it trains, and answers to signals
     for _ in range(2):
         found.process.send_signal(signal.SIGINT)
         time.sleep(0.02)
     output, _ = found.process.communicate(timeout=40)
     assert "Traceback" not in output
-    wait_until(lambda: '"end"' in (run / "progress.jsonl").read_text())
+    wait_until(lambda: '"end"' in record.read_text())
 
 
 def test_a_missing_extra_is_told() -> None:
