@@ -9,8 +9,9 @@ import numpy as np
 from striate import options
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.standardizer import Standardizer
-from striate.doctor.doctor import applied, constant_loss, probe_of
+from striate.doctor.doctor import applied
 from striate.doctor.finding import Findings
+from striate.doctor.probe import constant_loss, probe_of
 from striate.doctor.ranking import ranked
 from striate.doctor.rule import RULES
 from striate.doctor.sample import Sample

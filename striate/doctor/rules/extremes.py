@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from striate import settings
+from striate.doctor.changes import Clip
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Clip, Remedy
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import Array
 from striate.doctor.structure import Structure

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import Renumber, RollLabels
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Remedy, Renumber, RollLabels
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import NEIGHBOURS, Array, Sample, nearest
 from striate.doctor.training_trace import TrainingTrace
@@ -21,6 +22,7 @@ SURE = 6.0
 FARTHEST = 5
 LEAST = 200
 MEMORIZED = 0.1
+APART = 1.5
 
 PAIRS = """order = np.random.default_rng(0).permutation(len(labels))
 images, labels = images[order], labels[order]   # one order for both"""
@@ -66,7 +68,8 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     When.ONCE,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
     threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
-    "5 places; or near samples of both sets do so after renumbering only",
+    "5 places; or near samples of both sets do so after renumbering only, and the inputs of both sets lie among each other "
+    "(nearest neighbours at most 1.5 times as far as within the training set)",
     source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
     why="Inputs and labels were read from rows that do not correspond, or the two sets number the "
     "classes differently.",
@@ -112,6 +115,8 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     classes = len(ours.dataset.classes)
     points = np.concatenate([ours.points, _in_units_of(ours, theirs)])
     a, b = points[: len(ours.y)], points[len(ours.y) :]
+    if not _alike(a, b):
+        return  # another picture is no reason to renumber: see the rule other_inputs
     found = nearest(b, a, NEIGHBOURS)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (ours.y[found].ravel(), np.repeat(theirs.y, found.shape[1])), 1)
@@ -148,13 +153,16 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
 
 
 def _in_units_of(ours: Sample, theirs: Sample) -> Array:
-    """``theirs.points``, scaled with the mean and scale of ``ours``."""
-    flat = theirs.x.reshape(len(theirs.x), -1) if ours.is_table else None
-    if flat is not None and flat.shape[1] == ours.points.shape[1]:
-        raw = ours.x.reshape(len(ours.x), -1)
-        std = raw.std(axis=0)
-        return (flat - raw.mean(axis=0)) / np.where(std > 0, std, 1)
-    return theirs.points
+    """``theirs.points``, with the mean and scale of ``ours``."""
+    mean, scale = ours.centre
+    return (theirs.flat - mean) / scale
+
+
+def _alike(a: Array, b: Array) -> bool:
+    """Whether the samples of one set lie among those of the other, about as near as these to each other."""
+    usual = np.median(np.linalg.norm(a - a[nearest(a, a, 1, itself=True)[:, 0]], axis=1))
+    across = np.median(np.linalg.norm(b - a[nearest(b, a, 1)[:, 0]], axis=1))
+    return bool(across < APART * usual)
 
 
 @rule(
