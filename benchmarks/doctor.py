@@ -4,6 +4,8 @@ and its remedy, applied as printed before retraining, must improve the metric.
     python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
     python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
     python benchmarks/doctor.py --part wild     # cases after public reports, each with a healthy control
+    python benchmarks/doctor.py --part table    # faults that an earlier version missed, each with a control
+    python benchmarks/doctor.py --part healthy  # all healthy trainings of the other parts
     python benchmarks/doctor.py --only leak     # rows whose name contains a word
     python benchmarks/doctor.py --markdown docs/doctor.md
 
@@ -24,7 +26,8 @@ from typing import Any
 
 import numpy as np
 from doctor_cases import Case, Own, dev_faults, dev_healthy, faults, healthy
-from doctor_wild import Wild, chosen
+from doctor_table import table
+from doctor_wild import Wild, chosen, wild
 
 import striate as st
 from striate.doctor import Doctor, Findings, Setup
@@ -173,7 +176,7 @@ HEAD = ("fault", "network", "data", "first finding", "right", "metric", "before 
 def main() -> int:
     """Prints the tables; returns 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("judged", "dev", "wild"), default="judged")
+    parser.add_argument("--part", choices=("judged", "dev", "wild", "table", "healthy"), default="judged")
     parser.add_argument("--half", choices=("all", "open", "held"), default="all", help="of the wild set")
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, help="another start and order in every training")
@@ -182,8 +185,10 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print findings in full")
     parser.add_argument("--markdown", type=Path, help="write the tables into this page")
     options = parser.parse_args()
-    if options.part == "wild":
+    if options.part in ("wild", "table"):
         return judge_wild(options)
+    if options.part == "healthy":
+        return judge_healthy(options)
     well, ill = (dev_healthy, dev_faults) if options.part == "dev" else (healthy, faults)
     silent = [] if options.faults_only else _judged(well(), options)
     planted = [] if options.healthy_only else _judged(ill(), options)
@@ -214,7 +219,7 @@ def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]
 def judge_wild(options: argparse.Namespace) -> int:
     """The cases after public reports, each followed by its control; returns 1 where a bar is missed."""
     found: list[tuple[Wild, Verdict, Verdict]] = []
-    for one in chosen(options.half)():
+    for one in chosen(options.half)() if options.part == "wild" else table():
         if options.only and options.only not in f"{one.case.name} {one.case.network} {one.case.expected}":
             continue
         verdict, control = judge(one.case), judge(one.control)
@@ -230,6 +235,15 @@ def judge_wild(options: argparse.Namespace) -> int:
     print(f"\ncases: {len(found)}, right finding first: {right}, better after its remedy: {cured}")
     print(f"controls: {len(found)}, with warnings: {warned}")
     return int(warned > 1 or right < 0.9 * len(found) or cured < 0.9 * right)
+
+
+def judge_healthy(options: argparse.Namespace) -> int:
+    """Every healthy training of all parts; returns 1 for more than one warning."""
+    controls = (one.control for one in (*wild(), *table()))
+    silent = _judged(iter([*healthy(), *dev_healthy(), *controls]), options)
+    warned = [one for one in silent if one.findings]
+    print(f"\nhealthy trainings: {len(silent)}, with warnings: {len(warned)}")
+    return int(len(warned) > 1)
 
 
 def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) -> None:

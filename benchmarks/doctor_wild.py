@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from doctor_cases import Case, Own, normalized_mlp, training
-from doctor_material import cifar, cnn, conv1d, last, mixed, mlp, momentum, relabelled, signals
+from doctor_material import cifar, cnn, conv1d, mixed, mlp, momentum, relabelled, signals
 from doctor_wild_material import (
     BinaryCrossEntropy,
     BinaryCrossEntropyOfScores,
@@ -75,20 +75,22 @@ def wild() -> Iterator[Wild]:
 
 
 def pair(
-    source: str, name: str, network: str, fault: Setup, well: Setup, expected: tuple[str, ...], **options: Any
-) -> Wild:
+    source: str, name: str, network: str, fault: Setup, well: Setup, expected: tuple[str, ...], *,
+    metric: str = "accuracy", truth: Dataset | None = None, by_hand: Callable[[Setup], Setup] | None = None,
+) -> Wild:  # fmt: skip
     """A case trained by ``st.Trainer``, and its control."""
-    case = Case(name, network, fault, expected, **options)
-    return Wild(source, case, Case(f"control of: {name}", network, well, metric=case.metric, truth=None))
+    case = Case(name, network, fault, expected, metric, truth, by_hand)
+    return Wild(source, case, Case(f"control of: {name}", network, well, metric=metric))
 
 
 def own(
-    source: str, name: str, network: str, fault: Setup, well: Setup, expected: tuple[str, ...], data: Own,
-    good: Own | None = None, cured: Own | None = None, **options: Any,
+    source: str, name: str, network: str, fault: Setup, well: Setup, expected: tuple[str, ...], data: Own, *,
+    good: Own | None = None, cured: Own | None = None, metric: str = "accuracy",
+    by_hand: Callable[[Setup], Setup] | None = None,
 ) -> Wild:  # fmt: skip
     """A case trained by a loop that the user wrote, with a loss of his own or numbers as targets."""
-    case = Case(name, network, fault, expected, own=data, cured_own=cured, **options)
-    return Wild(source, case, Case(f"control of: {name}", network, well, metric=case.metric, own=good or data))
+    case = Case(name, network, fault, expected, metric, None, by_hand, data, cured)
+    return Wild(source, case, Case(f"control of: {name}", network, well, metric=metric, own=good or data))
 
 
 def loop(model: nn.Module, loss: nn.Loss, optimizer: optim.Optimizer | None = None, epochs: int = 6) -> Setup:
@@ -184,7 +186,8 @@ def splits() -> Iterator[Wild]:
     truth = Dataset(truth.images, truth.labels, tuple("01234"), "mnist")
     yield pair(
         GITHUB + "keras-team/keras/issues/8346", "the last fifth of sorted classes", "CNN 8-16",
-        training(cnn(5, (8, 16)), tail(five, 0.2), epochs=4), training(cnn(5, (8, 16)), mixed_tail(five, 0.2), epochs=4),
+        training(cnn(5, (8, 16)), tail(five, 0.2), epochs=4),
+        training(cnn(5, (8, 16)), mixed_tail(five, 0.2), epochs=4),
         ("sorted_split",), truth=truth,
     )  # fmt: skip
     rows = in_order(blobs(spread=1.8)[0])
@@ -369,15 +372,16 @@ def normalizations() -> Iterator[Wild]:
         training(bn((8, 16)), (few, held), epochs=4), ("stale_statistics",),
     )  # fmt: skip
     waves = signals()
+    moved = changed(waves[0], lambda x: 3 * x + 1), changed(waves[1], lambda x: 3 * x + 1)
     yield pair(
         GITHUB + "Cadene/pretrained-models.pytorch/issues/5", "momentum 0", "conv1d BN 12-24",
         training(
             momentum(conv1d(4, (12, 24), nn.ReLU, "he", lambda: nn.BatchNorm1d(None)), 0.0),
-            (changed(waves[0], lambda x: 3 * x + 1), changed(waves[1], lambda x: 3 * x + 1)), standardize=False, epochs=3,
+            moved, standardize=False, epochs=3,
         ),
         training(
             conv1d(4, (12, 24), nn.ReLU, "he", lambda: nn.BatchNorm1d(None)),
-            (changed(waves[0], lambda x: 3 * x + 1), changed(waves[1], lambda x: 3 * x + 1)), standardize=False, epochs=3,
+            moved, standardize=False, epochs=3,
         ),
         ("stale_statistics",),
     )  # fmt: skip
@@ -429,7 +433,8 @@ def labels() -> Iterator[Wild]:
     without = waves_held.subset(waves_held.labels != 1)
     fewer = Dataset(without.images, np.array([0, 9, 1, 2])[without.labels], ("a", "b", "c"), "signals")
     yield pair(
-        GITHUB + "ultralytics/ultralytics/issues/13936", "a class missing in validation moves the others", "conv1d 12-24",
+        GITHUB + "ultralytics/ultralytics/issues/13936", "a class missing in validation moves the others",
+        "conv1d 12-24",
         training(conv1d(4, (12, 24)), (waves, fewer), epochs=4),
         training(conv1d(4, (12, 24)), (waves, without), epochs=4), ("labels_shifted:numbers",),
     )  # fmt: skip
@@ -600,7 +605,9 @@ def starts() -> Iterator[Wild]:
     )  # fmt: skip
     yield pair(
         GITHUB + "keras-team/keras/issues/10847", "weights that are all the same", "MLP 64-64",
-        training(started(mlp(10, (64, 64)), constant(0.05)), small_digits(), optim.SGD(lr=0.05, momentum=0.9), epochs=5),
+        training(
+            started(mlp(10, (64, 64)), constant(0.05)), small_digits(), optim.SGD(lr=0.05, momentum=0.9), epochs=5
+        ),
         training(mlp(10, (64, 64)), small_digits(), optim.SGD(lr=0.02, momentum=0.9), epochs=5), ("equal_start",),
     )  # fmt: skip
     x, y = houses(81, 900, 0.01)

@@ -155,10 +155,10 @@ class BinaryCrossEntropy(nn.Loss):
 
 
 class BinaryCrossEntropyOfScores(BinaryCrossEntropy):
-    """mean (max(z, 0) − z y + log(1 + e^−|z|)) of scores z (N, 1)"""
+    """mean (max(p, 0) − p y + log(1 + e^−|p|)) of scores p (N, 1)"""
 
-    def forward(self, z: Any, y: Any) -> Any:
-        return st.ops.mean(st.ops.maximum(z, 0.0) - z * y + st.ops.log(1.0 + st.ops.exp(-st.ops.abs(z))))
+    def forward(self, p: Any, y: Any) -> Any:
+        return st.ops.mean(st.ops.maximum(p, 0.0) - p * y + st.ops.log(1.0 + st.ops.exp(-st.ops.abs(p))))
 
 
 class SquaredError(BinaryCrossEntropy):

@@ -433,7 +433,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
     "data/filters.py": ("a bank of filters is handed over as a convolution", {"Conv2d"}),
     "doctor/": (
         "remedies change layers; what is standardized, and whether labels are compared with scores, is asked for",
-        {"CrossEntropyLoss", "Identity", "Sequential", "Standardization"},
+        {"CrossEntropyLoss", "Identity", "Linear", "Sequential", "Standardization"},
     ),
     "insight/sample.py": ("a picture is shown as it was before the standardizer", {"Standardization"}),
     "passes/differentiate.py": ("gradients of broadcast operands are sums", {"BroadcastTo", "Sum"}),

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import settings
-from striate.cli.doctor import print_findings
+from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.report import INTERRUPTED, output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.dtypes import precision_of
@@ -148,6 +148,7 @@ def train(
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
+        options=command_line_of(chosen.model, type(rule)),
     )
     evaluation = fitted(trainer, train_set, held_out, run, folder)
     if as_json:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,7 @@ from striate.doctor.setup import Setup
 from striate.doctor.structure import Structure, as_drawn, copied_units
 from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
 from striate.errors import StriateError
+from striate.nn.module import Module
 from striate.step import TrainingStep
 from striate.watch import Watch
 
@@ -56,6 +58,7 @@ class Doctor:
     ``train_set`` and ``validation`` are examined once, before the first step (at most 1,000 samples of each, all of
     them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
     the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
+    ``command_line`` has the options of ``striate train`` that remedies may name.
 
     Raises ``OptionError`` for a step or a data set of another type.
     """
@@ -71,12 +74,16 @@ class Doctor:
         epochs: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        command_line: Collection[str] = (),
     ) -> None:
         options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
         for name, dataset in (("train_set", train_set), ("validation", validation)):
             if dataset is not None:
                 require_dataset(dataset, name)
-        setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
+        setup = Setup(
+            step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle,
+            tuple(command_line),
+        )  # fmt: skip
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
         self.trace = TrainingTrace(setup, continued=step.step_number > 0)
@@ -112,7 +119,7 @@ class Doctor:
         trace.data = Sample.of(setup.train_set, standardizer)
         if setup.validation is not None:
             trace.validation = Sample.of(setup.validation, standardizer)
-        self._look_at_model(setup.train_set.images.shape[1:])
+        self._sizes = look_at_model(trace, setup.model, setup.train_set.images.shape[1:])
         if setup.classifies:
             trace.baseline = constant_loss(trace.data.class_shares, setup.loss, setup.batch_size)
         return self._examine(When.START)
@@ -221,7 +228,7 @@ class Doctor:
         trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
             return
-        self._look_at_model(x.shape[1:])
+        self._sizes = look_at_model(trace, trace.setup.model, x.shape[1:])
         labelled = trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
@@ -232,31 +239,6 @@ class Doctor:
         if labelled:
             trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
-
-    def _look_at_model(self, shape: tuple[int, ...]) -> None:
-        model, trace = self.trace.setup.model, self.trace
-        trace.structure = structure = Structure.of(model, shape)
-        if structure is None:
-            return
-        parameters = dict(model.named_state())
-        trace.random_and_frozen = tuple(
-            name.rpartition(".")[0]
-            for name in structure.frozen
-            if name.endswith("weight") and as_drawn(model, name, parameters[name])
-        )
-        model.materialize()
-        for one in structure.maps:
-            bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
-            if weight is not None:
-                fan_in = weight.data[0].size
-                trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
-                self._sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
-            if bias is not None:
-                trace.starts[one.path] = float(bias.data.mean())
-        trace.copies = copied_units(structure)
-        for one in structure.norms:
-            scale = one.parameters.get("weight")
-            trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
 
     def _note_labels(self, y: Array) -> None:
         trace = self.trace
@@ -307,7 +289,7 @@ class Doctor:
         trace.forms.append(Forms(trace.epochs, training, evaluation, gaps))
 
     def _batches_again(self) -> list[tuple[Array, Array]]:
-        """One large batch of the training data, whose statistics have little scatter; of a user's loop, the last ones."""
+        """One large batch of the training data, whose statistics scatter little; in a user's loop, the last ones."""
         trace, size = self.trace, max(PROBED, self.trace.setup.batch_size)
         train_set = trace.setup.train_set
         if train_set is None or trace.data is None:
@@ -379,3 +361,31 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
     except Exception as error:  # noqa: BLE001 - an error in a rule must not end the training
         warnings.warn(f"the doctor's rule {kind} failed: {type(error).__name__}: {error}", stacklevel=2)
         return []
+
+
+def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
+    """Notes the structure and the starting weights of a model in the trace; returns the size ‖w‖ of each weight."""
+    trace.structure = structure = Structure.of(model, shape)
+    sizes: dict[str, float] = {}
+    if structure is None:
+        return sizes
+    parameters = dict(model.named_state())
+    trace.random_and_frozen = tuple(
+        name.rpartition(".")[0]
+        for name in structure.frozen
+        if name.endswith("weight") and as_drawn(model, name, parameters[name])
+    )
+    model.materialize()
+    for one in structure.maps:
+        bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
+        if weight is not None:
+            fan_in = weight.data[0].size
+            trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
+            sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
+        if bias is not None:
+            trace.starts[one.path] = float(bias.data.mean())
+    trace.copies = copied_units(structure)
+    for one in structure.norms:
+        scale = one.parameters.get("weight")
+        trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
+    return sizes

@@ -44,6 +44,10 @@ class Sample:
         x = standardizer.transform(raw) if fits and standardizer is not None else raw.astype(np.float32)
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
+    def part(self, chosen: Array) -> Sample:
+        """The samples at these places of this sample."""
+        return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
+
     @property
     def raw(self) -> Array:
         """(n, …) the same samples as they are in the data set, without the standardizer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class Trainer:
     progress    True (live on a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
     leave       called on a second Ctrl-C
     watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
+    options     the options of ``striate train`` that the doctor's remedies may name, for the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
     Raises ``OptionError`` for an option outside of its range.
@@ -67,6 +68,7 @@ class Trainer:
         leave: Callable[[], None] | None = None,
         watch: bool = True,
         record: str | Path | Record | None = None,
+        options: Collection[str] = (),
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
@@ -85,6 +87,7 @@ class Trainer:
         self._told: set[tuple[str, str]] = set()
         self._progress = progress
         self._leave = leave
+        self._options = tuple(options)
 
     def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
@@ -107,7 +110,7 @@ class Trainer:
         if self._uses_doctor:
             self.doctor = Doctor(
                 self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
-                seed=self.seed, shuffle=self.shuffle,
+                seed=self.seed, shuffle=self.shuffle, command_line=self._options,
             )  # fmt: skip
         with Interruption(self._leave) as interruption:
             progress.start(plan)

@@ -23,6 +23,8 @@ AGAINST = -0.3
 SKEWED = 0.3
 SWAPPED = 6.0
 FITTING = 4.0
+DIFFERENT = 0.15
+"""Of the classes' shares: half of the sum of their differences."""
 COLOURS = (2, 3, 4)
 PICTURE = 4
 """Axes of an array of pictures."""
@@ -35,10 +37,10 @@ KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
     When.ONCE,
     looks_for="validation inputs that were prepared in another way than the training inputs",
     threshold="spreads that differ 2-fold, or means that differ by a spread, where one and the same map x · a + b "
-    "brings both the moments and the ends of the range together (to 25 %), which a drift of the data does not; the map "
-    "is a < 0 where the mean pictures are negatively correlated (below -0.3) or the skewness changes its sign; channels "
-    "whose means and spreads differ by 6 standard errors, and by less than 4 in another order",
-    source="the two sets are compared by their own sampling errors",
+    "brings both the moments and the ends of the range together (to 25 %), which a drift of the data does not; the "
+    "map is a < 0 where the mean pictures are negatively correlated (below -0.3) or the skewness changes its sign; "
+    "channels whose means and spreads differ by 6 standard errors, and by less than 4 in another order",
+    source="the two sets are compared by their own sampling errors, class by class where their shares differ",
     why="A network computes with the numbers that it is given: a picture in another range is another picture to it.",
     remedy="prepare both by one function; the finding has the map, or the order of the channels",
     explains=("overfitting", "labels_shifted", "labels_shuffled", "stale_statistics", "unexplained", "sorted_split"),
@@ -48,6 +50,7 @@ def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
     ours, theirs = trace.data, trace.validation
     if ours is None or theirs is None or ours.x.shape[1:] != theirs.x.shape[1:]:
         return
+    ours, theirs = of_equal_shares(ours, theirs)
     if min(len(ours.y), len(theirs.y)) < LEAST or ours.constant.all():
         return
     found = map_between(ours, theirs)
@@ -66,6 +69,23 @@ def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
         Remedy.of(trace.setup, "read both sets in one way", ReorderValidation(order.order)),
         "channels",
     )  # fmt: skip
+
+
+def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
+    """Parts of both with the same number of samples of each class, where the shares of the classes differ much.
+
+    Other classes have other inputs, which is no fault of these. Both are empty where no class is in both.
+    """
+    classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
+    a, b = (np.bincount(one.y, minlength=classes) for one in (ours, theirs))
+    if np.abs(a / a.sum() - b / b.sum()).sum() / 2 < DIFFERENT:
+        return ours, theirs
+    counts = np.minimum(a, b)
+    parts = [
+        one.part(np.concatenate([np.flatnonzero(one.y == c)[:count] for c, count in enumerate(counts)]))
+        for one in (ours, theirs)
+    ]
+    return parts[0], parts[1]
 
 
 @dataclass(frozen=True)
@@ -152,8 +172,8 @@ def _affine(trace: TrainingTrace, found: Map, theirs: Sample) -> Finding:
     change = AffineValidation(tuple(map(float, scale)), tuple(map(float, offset)))
     return Finding(
         "other_inputs", Severity.ERROR, "validation", (), 0.95, evidence, what,
-        "One map brings means, spreads and ends of the range together, so the two sets were prepared in different ways. "
-        "A network computes with the numbers that it is given; what validation measures means nothing then.",
+        "One map brings means, spreads and ends of the range together, so the two sets were prepared in different "
+        "ways. A network computes with the numbers that it is given; what validation measures means nothing then.",
         Remedy.of(trace.setup, "prepare both sets by one function; until then, change the validation inputs", change),
         cause,
     )  # fmt: skip

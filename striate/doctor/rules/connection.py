@@ -18,7 +18,8 @@ ENOUGH = 5
     When.START,
     looks_for="layers that never learn: frozen as they were drawn, not used, or cut off from the loss",
     threshold="a frozen weight that still holds the random numbers of its start; a layer that forward calls, but no "
-    "module holds; a parameter that the output does not depend on; a gradient of exactly 0 in every step read (5 at least). Frozen weights that were loaded are meant",
+    "module holds; a parameter that the output does not depend on; a gradient of exactly 0 in every step read (5 at "
+    "least). Frozen weights that were loaded are meant",
     source="exact: read from the traced graph and from the starting values",
     why="Such layers stay the random maps that they were.",
     remedy="`requires_grad_(True)`, or load weights before freezing; else by hand: use the layer in "
@@ -51,8 +52,8 @@ def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
             "no_gradient", Severity.ERROR, "model", (), 0.98, {"layers": count},
             f"{count} layer{'s' if count > 1 else ''} that forward calls ({kinds}) "
             f"{'are' if count > 1 else 'is'} not part of the model",
-            "A layer in a Python list or dictionary is no attribute of a module: its parameters are neither learned nor "
-            "saved, and it stays the random map that it was.",
+            "A layer in a Python list or dictionary is not an attribute of a module: its parameters are neither "
+            "learned nor saved, and it stays the random map that it was.",
             Remedy("hold layers as attributes, or in a Sequential", "self.layers = nn.Sequential(*layers)"),
             "unregistered",
         )  # fmt: skip

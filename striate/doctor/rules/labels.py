@@ -68,8 +68,8 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     When.ONCE,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
     threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
-    "5 places; or near samples of both sets do so after renumbering only, and the inputs of both sets lie among each other "
-    "(nearest neighbours at most 1.5 times as far as within the training set)",
+    "5 places; or near samples of both sets do so after renumbering only, and the inputs of both sets lie among each "
+    "other (nearest neighbours at most 1.5 times as far as within the training set)",
     source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
     why="Inputs and labels were read from rows that do not correspond, or the two sets number the "
     "classes differently.",

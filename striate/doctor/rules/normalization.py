@@ -100,7 +100,7 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
         cause = "momentum" if share < USUAL_MOMENTUM / 2 else "steps"
         why = (
             f"With momentum={share:g} the running statistics take up {100 * share:g} % of each batch: after "
-            f"{trace.steps} steps {100 * _left(share, trace):.0f} % of them are still the 0 and 1 that they started as. "
+            f"{trace.steps} steps {100 * _left(share, trace):.0f} % of them are still the 0 and 1 of the start. "
         )
         changes: list[Change] = []
         if cause == "momentum":

@@ -70,7 +70,7 @@ def one_output(trace: TrainingTrace) -> Iterator[Finding]:
         yield Finding(
             "one_output", Severity.ERROR, last.path if layered and last else head.path, (), 0.99, {"outputs": 1},
             "a softmax over a single unit is always 1",
-            "e^x / e^x = 1 for every x: the prediction does not depend on the network, and every gradient is exactly 0.",
+            "e^x / e^x = 1 for every x: the prediction does not depend on the weights, and every gradient is 0.",
             Remedy.of(setup, text, *change) if change else Remedy(text, "return st.ops.sigmoid(z)   # not softmax"),
             "softmax",
         )  # fmt: skip
@@ -168,7 +168,7 @@ def _out_of_reach(trace: TrainingTrace, last: Passed, low: float, high: float) -
     yield Finding(
         "bounded_outputs", Severity.ERROR, last.path, (), 0.97, {"smallest target": least, "largest target": largest},
         f"{last.name} at the end gives numbers {bounds}, but targets go from {least:.3g} to {largest:.3g}",
-        "What is out of reach of the last activation cannot be predicted, and near its ends hardly any gradient passes.",
+        "What the last activation cannot reach cannot be predicted, and near its ends hardly any gradient passes.",
         Remedy.of(trace.setup, "leave it out (or bring the targets into its range)", Remove((last.path,))),
         "targets",
     )  # fmt: skip
@@ -298,8 +298,8 @@ def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
         "constant_predictions", Severity.WARNING, "labels", (), 0.9,
         {"share of the rarer": targets.rarer, "mean prediction": answers.mean, "predicted 1": answers.positive},
         f"every sample is predicted to be {int(usual)}, which {100 * (1 - targets.rarer):.3g} % of the targets are",
-        "To answer the frequent class always is cheap: the rare one hardly counts in the mean loss. The mean prediction "
-        "has come to the share of the classes, so that it is not the learning rate.",
+        "To answer the frequent class always is cheap: the rare one hardly counts in the mean loss. The mean "
+        "prediction has come to the share of the classes, so that it is not the learning rate.",
         Remedy(f"let the rare class weigh more: multiply its terms of the loss by about {factor:.2g}, or repeat its "
                "samples as often",
                f"w = st.ops.where(st.ops.greater(y, 0.5), {factor if rarer == '1' else 1:.3g}, "

@@ -75,7 +75,9 @@ def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
         evidence["largest loss"] = max(one for one in (*trace.losses, *trace.epoch_losses) if math.isfinite(one))
         what, sure = "the weights exploded, after which the size of a step relative to them means nothing", 0.85
     elif trace.stuck and step > HARMFUL:
-        what, sure = "nothing is being learned, with steps that are far too large", 0.85
+        known = bool(trace.probes) and trace.probes[-1].accuracy > 0.5
+        state = "the loss stays above that of a constant" if known else "nothing is being learned"
+        what, sure = f"{state}, with steps that are far too large", 0.85
     elif trace.seasoned and trace.finished and trace.learned < HALF and step > WILD:
         what, sure = "learning is held up by steps that are too large", 0.75
     elif len(trace.epoch_losses) > 1 and last > RISE * best and last > best + 0.1 and step > HARMFUL / 3:
@@ -177,10 +179,10 @@ def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
         return
     yield Finding(
         "weight_decay", Severity.ERROR, "optimizer", (), 0.9,
-        {"weight decay": decay, "weights, now to first": shrunk, "decay over gradient": pull, "loss": trace.recent_loss},
+        {"weight decay": decay, "now to first": shrunk, "decay over gradient": pull, "loss": trace.recent_loss},
         f"the weight decay {decay:g} is too strong: the weights have shrunk to {100 * shrunk:.2g} % of their start",
-        "In every step the decay adds λθ to the gradient. Here that is as large as what the data ask for, so the weights "
-        "are pulled to 0 instead of learning.",
+        "In every step the decay adds λθ to the gradient. Here that is as large as what the data ask for, so the "
+        "weights are pulled to 0 instead of learning.",
         Remedy.of(trace.setup, "take a smaller weight decay", OptimizerOption("weight_decay", USUAL_DECAY)),
     )  # fmt: skip
 
@@ -189,8 +191,8 @@ def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
     "schedule",
     When.EPOCH,
     looks_for="a schedule that has put the learning rate out long before the end",
-    threshold="steps below a thousandth of the first ones for more than half of the training, where gradients are still "
-    "5 % of those at the start or more, and 20 % of the loss is left",
+    threshold="steps below a thousandth of the first ones for more than half of the training, where gradients are "
+    "still 5 % of those at the start or more, and 20 % of the loss is left",
     source="exact: read off the steps themselves, ‖Δθ‖/‖θ‖",
     why="A schedule counts steps. One that was given epochs, or that is stepped after every batch, ends at once.",
     remedy="a schedule over all steps: epochs times batches",

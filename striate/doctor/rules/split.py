@@ -42,17 +42,18 @@ def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
     ours, theirs = trace.data, trace.validation
     if ours is None or theirs is None or not trace.setup.classifies:
         return
-    here, there = (_counts(one) for one in (ours, theirs))
+    classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
+    here, there = (np.bincount(one.dataset.labels, minlength=classes) for one in (ours, theirs))
     unseen = np.flatnonzero((here == 0) & (there > 0))
     present = np.flatnonzero(there)
     by_chance = float(here[present[0]] / here.sum()) ** int(there.sum()) if len(present) == 1 else 1.0
     alone = len(present) == 1 and (here > 0).sum() > 1 and by_chance < BY_CHANCE
     if not len(unseen) and not alone:
         return
-    names = ours.dataset.classes
+    names: tuple[str, ...] = max(ours.dataset.classes, theirs.dataset.classes, key=len)
     share = float(there[unseen].sum() / there.sum())
     if len(unseen):
-        shown = ", ".join(repr(names[i]) for i in unseen[:4]) + (", …" if len(unseen) > 4 else "")
+        shown = ", ".join(repr(names[int(i)]) for i in unseen[:4].tolist()) + (", …" if len(unseen) > 4 else "")
         what = (
             f"class{'es' if len(unseen) > 1 else ''} {shown} occur{'s' if len(unseen) == 1 else ''} in validation only"
         )
@@ -73,10 +74,6 @@ def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
         {"classes": int((here + there > 0).sum()), "in validation only": len(unseen), "share": share},
         what, why, remedy, "unseen" if len(unseen) else "alone",
     )  # fmt: skip
-
-
-def _counts(sample: Sample) -> Array:
-    return np.bincount(sample.dataset.labels, minlength=len(sample.dataset.classes))
 
 
 def in_time_order(sample: Sample) -> bool:
@@ -107,8 +104,8 @@ def in_time_order(sample: Sample) -> bool:
     "leakage",
     When.ONCE,
     looks_for="validation samples that the training set holds too, exactly, nearly, or in part",
-    threshold="1 % of the validation set are equal to a training sample; or 3 and 1 % are nearer to one than a tenth of "
-    "the usual distance between neighbours; or 5 % of the windows of a signal share a piece with a training window. "
+    threshold="1 % of the validation set are equal to a training sample; or 3 and 1 % are nearer to one than a tenth "
+    "of the usual distance between neighbours; or 5 % of the windows of a signal share a piece with a training window. "
     "Tables of few different numbers, where equal rows are usual, are left out",
     source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
     why="A network knows by heart what it was trained on: validation figures are better than those on new data.",

@@ -34,11 +34,12 @@ def equal_start(trace: TrainingTrace) -> Iterator[Finding]:
         return
     init = "xavier" if structure.activations and all(saturates(one) for one in structure.activations) else "he"
     inner = tuple(one.path for one in structure.maps[:-1])
+    more = len(trace.copies) - 1
     nothing = all(trace.gains.get(path, 1.0) == 0 for path in trace.copies)
     yield Finding(
         "equal_start", Severity.ERROR, trace.copies[0], (), 0.97,
-        {"layers": len(trace.copies), "of": len(structure.maps), "gain of the weights": trace.gains.get(trace.copies[0], 0)},
-        f'all units of layer "{trace.copies[0]}"' + (f" and {len(trace.copies) - 1} more" if len(trace.copies) > 1 else "")
+        {"layers": len(trace.copies), "of": len(structure.maps), "gain": trace.gains.get(trace.copies[0], 0.0)},
+        f'all units of layer "{trace.copies[0]}"' + (f" and {more} more" if more else "")
         + (" start with weights of 0" if nothing else " start with the same weights"),
         "Equal units that are weighed alike by the next layer get equal gradients, and stay equal in every step"
         + (": with zeros nothing passes at all." if nothing else ": the layer is a single unit, however wide it is."),

@@ -17,9 +17,9 @@ LARGE = 20.0
     "unscaled_targets",
     When.EPOCH,
     looks_for="numbers to predict that are far from the size of what a network gives at its start",
-    threshold="a root mean square above 20, where training broke down, the loss exploded, or less than half of it is gone",
-    source="outputs start with a spread of about 1; the gradient of a square grows with the size of the targets, and that "
-    "of the first layers with its square in the following steps",
+    threshold="a root mean square above 20, where training broke down, the loss exploded, or less than half is gone",
+    source="outputs start with a spread of about 1; the gradient of a square grows with the size of the targets, and "
+    "that of the first layers with its square in the following steps",
     why="The last layer must grow to the size of the targets first, with gradients as large as they are.",
     remedy="targets of mean 0 and spread 1; predictions are scaled back",
     explains=(
@@ -35,12 +35,13 @@ def unscaled_targets(trace: TrainingTrace) -> Iterator[Finding]:
     held_up = trace.seasoned and trace.finished and trace.learned < 0.5
     if not (trace.broke_down or trace.exploded or held_up):
         return
+    mean, std = f"{targets.mean:.4g}", f"{targets.std:.4g}"
     yield Finding(
         "unscaled_targets", Severity.ERROR, "targets", (), 0.92,
         {"mean": targets.mean, "spread": targets.std, "loss at the start": trace.start_loss, "loss": trace.recent_loss},
         f"the targets are large: mean {targets.mean:.3g}, spread {targets.std:.3g}",
-        "Outputs start with a spread of about 1, and the gradient of a square grows with the distance from the target: a "
-        "learning rate that fits it must be smaller by the square of that, and is then too small for everything else.",
+        "Outputs start with a spread of about 1, and the gradient of a square grows with the distance from the target: "
+        "a learning rate that fits it must be smaller by the square of that, and is then too small for all else.",
         Remedy("standardize the targets, and scale predictions back",
-               f"y = (y - {targets.mean:.4g}) / {targets.std:.4g}   # prediction · {targets.std:.4g} + {targets.mean:.4g}"),
+               f"y = (y - {mean}) / {std}   # and back: p * {std} + {mean}"),
     )  # fmt: skip
