@@ -8,6 +8,11 @@ The main job in four lines::
     logits = model(x)
 """
 
+from striate.starting import interruptible
+
+interruptible()
+
+# ruff: noqa: E402 - the rest takes a quarter of a second
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

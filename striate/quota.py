@@ -35,7 +35,7 @@ def _folders(process: Path) -> Iterator[Path]:
     except (OSError, ValueError):
         return
     for line in groups:
-        _, controllers, name = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, name = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
         mount = _mount(mounts, version=1 if controllers else 2)
