@@ -81,6 +81,10 @@ class Module:
         """The computation of the module, from traced values to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
+    def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
+        """``forward`` of traced inputs; ``Ranked`` layers also take a sample without the axis of samples here."""
+        return self.forward(*inputs)
+
     # Other frameworks
 
     def torch_layer(self) -> ForeignLayer | None:
@@ -421,7 +425,7 @@ class Module:
             if inputs and isinstance(inputs[0], Value):
                 inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
-                output = self.forward(*inputs)
+                output = self.traced_forward(inputs)
             except ShapeError as error:
                 if any(error is known for known in trace.explained):
                     raise
