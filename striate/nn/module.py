@@ -50,6 +50,8 @@ class Module:
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
+    classes: tuple[str, ...] = ()
+    """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -445,6 +447,19 @@ class Module:
     def input_types(self) -> tuple[TensorType, ...] | None:
         """The types of the inputs that the module was last called with; None before the first call."""
         return self._predictor.example
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample of the first input, such as (C, H, W).
+
+        Raises ``ShapeError`` where it is unknown because the module was not called yet.
+        """
+        if not self.input_types:
+            raise ShapeError(
+                "the model has not been called, so the shape of its input is unknown\n"
+                "  help: call the model on data once, or model.infer((3, 32, 32))"
+            )
+        return self.input_types[0].concrete(1)[1:]
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """The result of a function of traced values for arrays with N on axis 0, in prediction mode.
