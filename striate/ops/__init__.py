@@ -30,6 +30,14 @@ from striate.ops.normalization import batch_norm
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.sample_normalization import (
+    channel_layer_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from striate.ops.shaping import broadcast_to, concat, flatten
 
 __all__ = [
@@ -37,6 +45,7 @@ __all__ = [
     "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "linear", "batch_norm", "dropout",
+    "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "concat", "broadcast_to",
     "sum", "mean", "moments", "max", "numel",
