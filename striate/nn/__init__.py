@@ -1,8 +1,9 @@
 """Layers: they own parameters and call one operation each; options, defaults and names are PyTorch's."""
 
+from striate import habits
 from striate.nn import initialization as init
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from striate.nn.container import Concat, Residual, Sequential
+from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
@@ -24,7 +25,7 @@ from striate.nn.shaping import Flatten, Identity
 from striate.nn.standardization import Standardization
 
 __all__ = [
-    "Module", "Parameter", "Sequential", "Residual", "Concat", "Identity",
+    "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
     "Conv1d", "Conv2d", "Conv3d", "Linear", "Flatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
@@ -32,3 +33,7 @@ __all__ = [
     "AdaptiveAvgPool2d", "GlobalAveragePool",
     "Loss", "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise habits.missing("nn", name, __all__, habits.LAYERS)
