@@ -8,6 +8,11 @@ The main job in four lines::
     logits = model(x)
 """
 
+from striate.starting import interruptible
+
+interruptible()
+
+# ruff: noqa: E402 - the rest takes a quarter of a second
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +26,7 @@ from striate.version import VERSION
 if TYPE_CHECKING:
     from striate import data, doctor, insight, models, ops, plot
     from striate.data.filters import filter
-    from striate.persistence import load, save
+    from striate.persistence import load, load_torch_state, save, save_torch_state
     from striate.train import Trainer
 else:
     ops = Operations(striate.ops)  # takes arrays too
@@ -29,7 +34,7 @@ else:
 __version__ = VERSION
 
 __all__ = [
-    "TrainingStep", "Trainer", "save", "load",
+    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state",
     "compile", "value_and_grad", "ops",
     "filter",
     "nn", "optim", "models", "data", "doctor", "insight", "plot",
@@ -38,6 +43,7 @@ __all__ = [
 
 _LATER = {
     "Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence",
+    "load_torch_state": "striate.persistence", "save_torch_state": "striate.persistence",
     "filter": "striate.data.filters",
 }  # fmt: skip
 """Names whose modules are opened when they are first asked for: scripts that only predict do not load the trainer."""

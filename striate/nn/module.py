@@ -50,6 +50,8 @@ class Module:
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
+    classes: tuple[str, ...] = ()
+    """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -78,6 +80,10 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation of the module, from traced values to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
+        """``forward`` of traced inputs; ``Ranked`` layers also take a sample without the axis of samples here."""
+        return self.forward(*inputs)
 
     # Other frameworks
 
@@ -419,7 +425,7 @@ class Module:
             if inputs and isinstance(inputs[0], Value):
                 inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
-                output = self.forward(*inputs)
+                output = self.traced_forward(inputs)
             except ShapeError as error:
                 if any(error is known for known in trace.explained):
                     raise
@@ -441,6 +447,19 @@ class Module:
     def input_types(self) -> tuple[TensorType, ...] | None:
         """The types of the inputs that the module was last called with; None before the first call."""
         return self._predictor.example
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample of the first input, such as (C, H, W).
+
+        Raises ``ShapeError`` where it is unknown because the module was not called yet.
+        """
+        if not self.input_types:
+            raise ShapeError(
+                "the model has not been called, so the shape of its input is unknown\n"
+                "  help: call the model on data once, or model.infer((3, 32, 32))"
+            )
+        return self.input_types[0].concrete(1)[1:]
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """The result of a function of traced values for arrays with N on axis 0, in prediction mode.

@@ -29,6 +29,7 @@ from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
+from striate.ops.unbatched import is_sample, over_samples
 from striate.ops.window import (
     Padding,
     Pairs,
@@ -392,28 +393,38 @@ def conv(
 ) -> Value:
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o]; the filter is not flipped.
 
-    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…);
-    all float32 or all float64. ``stride``, ``padding`` and ``dilation`` are one number or one per axis; ``padding``
-    may also be pairs (before, after), "same" (stride 1; an even window gets its extra zero after) or "valid".
+    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…),
+    or one sample (C, positions…) → (O, positions…); all float32 or all float64. ``stride``, ``padding`` and
+    ``dilation`` are one number or one per axis; ``padding`` may also be pairs (before, after), "same" (stride 1; an
+    even window gets its extra zero after) or "valid".
 
     Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
 
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions("conv", input.type)
-    rank = input.type.rank - 2
-    if weight.type.rank != rank + 2:
-        one_image = weight.type.rank == input.type.rank + 1
+    rank = weight.type.rank - 2
+    if not 1 <= rank <= 3:
+        raise shape_error(
+            "conv",
+            f"its filters are {weight.type}",
+            "the filters are (out, in / groups, taps…), with 1 to 3 axes of taps",
+        )
+    if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv",
             f"filters {weight.type} for an input {input.type}",
-            "give one image as a batch of one, x[None]" if one_image else "the filters are (out, in / groups, taps…)",
+            f"with {rank} axes of taps, the input is (N, C, positions…) with {rank} axes of positions; "
+            "give grey images their channel axis, x[:, None]",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
-    y = Convolution(strides, pairs, dilations, groups)(input, weight)
-    return y if bias is None else y + channel_vector("conv", bias, y)
+
+    def of_batch(x: Value) -> Value:
+        y = Convolution(strides, pairs, dilations, groups)(x, weight)
+        return y if bias is None else y + channel_vector("conv", bias, y)
+
+    return over_samples(of_batch, input, rank)
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:

@@ -89,11 +89,6 @@ class LoadedModel(Module):
         """Types of the inputs, in the order of the call."""
         return tuple(value.type for value in self._plain_inputs())
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample of the first input: (C, H, W)."""
-        return self.input_types[0].concrete(1)[1:]
-
     def extra_repr(self) -> str:
         outputs = ", ".join(str(value.type) for value in self.graph.outputs.values())
         return f"{', '.join(map(str, self.input_types))} → {outputs}"
