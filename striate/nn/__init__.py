@@ -9,6 +9,23 @@ from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from striate.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from striate.nn.parameter import Parameter
 from striate.nn.pooling import (
     AdaptiveAvgPool2d,
@@ -31,6 +48,9 @@ __all__ = [
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
     "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "AdaptiveAvgPool2d", "GlobalAveragePool",
+    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
+    "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+    "CircularPad1d", "CircularPad2d", "CircularPad3d",
     "Loss", "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip
 
