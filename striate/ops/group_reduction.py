@@ -36,7 +36,9 @@ class GroupReduction(Reduction):
     def reduced(self, x: TensorType) -> TensorType:
         small = super().reduced(x)
         if self.axes != tuple(range(2, x.rank)) or math.prod(x.concrete(1)[2:]) < 2:
-            raise shape_error(self, f"expected all axes of several positions, got {x}", "reduce (N, groups, C / groups)")
+            raise shape_error(
+                self, f"expected all axes of several positions, got {x}", "reduce (N, groups, C / groups)"
+            )
         if self.groups < 1 or x.channels % self.groups or (x.channels == self.groups and x.channels > 1):
             raise shape_error(self, f"cannot divide the channels of {x}", "groups divides the channels, and is fewer")
         return small

@@ -68,8 +68,8 @@ class SampleNormalization(Composite):
 
     def reference(self, x: Array, *affine: Array) -> Array:
         y = self.normalized(x.astype(np.float64))
-        for number, vector in enumerate(affine):
-            y = y + vector if number else y * vector
+        for position, vector in enumerate(affine):
+            y = y + vector if position else y * vector
         return y.astype(x.dtype)
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
@@ -247,13 +247,6 @@ def _trailing(what: str, x: Value, normalized_shape: object, affine: Mapping[str
     return sizes
 
 
-def _rows(x: Value, last: int) -> Shape:
-    """The shape of x with its ``last`` axes merged, and all others except the first."""
-    sizes = x.type.concrete(1)
-    middle = len(sizes) - last
-    return (x.shape[0], math.prod(sizes[1:middle]), math.prod(sizes[middle:])) if middle else (1, 1, math.prod(sizes))
-
-
 def _applied(op: SampleNormalization, x: Value, weight: Value | None, bias: Value | None, shape: Shape) -> Value:
     """The operation with γ and β, either of which may be missing, in the given shape."""
     if weight is None:
@@ -277,10 +270,6 @@ def layer_norm(
     eps = number("layer_norm: eps", eps, 0)
     sizes = _trailing("layer_norm", input, normalized_shape, {"weight": weight, "bias": bias})
     rank = input.type.rank
-    if rank > 5:
-        rows = reshape(input, _rows(input, len(sizes)))
-        flat = [None if v is None else reshape(v, (math.prod(sizes),)) for v in (weight, bias)]
-        return reshape(layer_norm(rows, math.prod(sizes), *flat, eps=eps), input.shape)
     axes = tuple(range(rank - len(sizes), rank))
     shape = (*(1,) * (rank - len(sizes)), *sizes)
     op: SampleNormalization = LayerNormalization(eps, axes)
@@ -299,9 +288,9 @@ def channel_layer_norm(
     """
     eps = number("channel_layer_norm: eps", eps, 0)
     require_axis_of_channels("channel_layer_norm", input)
-    vectors = [None if v is None else channel_vector("channel_layer_norm", v, input) for v in (weight, bias)]
+    weight, bias = (None if v is None else channel_vector("channel_layer_norm", v, input) for v in (weight, bias))
     shape = (1, input.shape[1], *(1,) * (input.type.rank - 2))
-    return _applied(LayerNormalization(eps, (1,)), input, *vectors, shape)
+    return _applied(LayerNormalization(eps, (1,)), input, weight, bias, shape)
 
 
 def rms_norm(
@@ -315,10 +304,6 @@ def rms_norm(
     chosen = float(np.finfo(input.dtype.numpy).eps) if eps is None else number("rms_norm: eps", eps, 0)
     sizes = _trailing("rms_norm", input, normalized_shape, {"weight": weight})
     rank = input.type.rank
-    if rank > 5:
-        flat = None if weight is None else reshape(weight, (math.prod(sizes),))
-        rows = reshape(input, _rows(input, len(sizes)))
-        return reshape(rms_norm(rows, math.prod(sizes), flat, chosen), input.shape)
     axes = tuple(range(rank - len(sizes), rank))
     return _applied(RmsNormalization(chosen, axes), input, weight, None, (*(1,) * (rank - len(sizes)), *sizes))
 
@@ -387,9 +372,7 @@ def instance_norm(
     return _applied(LayerNormalization(eps, tuple(range(2, input.type.rank))), input, weight, bias, shape)
 
 
-def local_response_norm(
-    input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Value:
+def local_response_norm(input: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Value:
     """y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c; channels outside count as 0.
 
     x (N, C, positions…). The sum is a product with a band matrix, a 1×1 convolution. Raises ShapeError, DTypeError,

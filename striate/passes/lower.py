@@ -342,7 +342,7 @@ class _RegionBuilder:
 
 
 def _reduction_phase(layouts: Layouts, node: Node) -> Launch:
-    """A reduction that reads its operand from memory: over the channels of blocks, or over any axes of a plain array."""
+    """A reduction of an operand in memory: over the channels of blocks, or over any axes of a plain array."""
     (x,) = node.inputs
     reduction, operands = reduction_of(node), (x, *node.outputs)
     if layouts.block[x] == BLOCK:
