@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import sum_of_products
+from striate.codegen.microkernel import sum_of_lane_products, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
 from striate.codegen.storage import Storage
+from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
+from striate.ops.kernels.grouped import Banded, Lanewise, Reading, Table
 
 LONG_SUM = 8192
 """The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
@@ -39,9 +41,10 @@ class DirectConvolution(KernelSpec):
 
     source: Storage
     channels: int  # summed over for each output block
-    group_blocks: int  # output blocks that see the same channels (0: all see all)
+    grouping: Banded | Lanewise | None
     block_first: bool
     region: Region
+    table: Table | None = field(default=None, kw_only=True)  # while the code of such output blocks is written
 
     @property
     def taps(self) -> int:
@@ -66,7 +69,12 @@ class DirectConvolution(KernelSpec):
     @property
     def inner(self) -> int:
         """Channels of an input block."""
-        return self.source.block
+        return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
+
+    @property
+    def factors(self) -> DType:
+        """The dtype of the packed weights."""
+        return self.source.dtype.computed if isinstance(self.grouping, Lanewise) else self.source.dtype
 
     @property
     def padded(self) -> int:
@@ -79,13 +87,20 @@ class DirectConvolution(KernelSpec):
         writer.begin_chunk()
         group, block = self._place(k, domain)
         first, last = samples_of(k, domain, group)
-        weights = k.offset(k.operand(1), k.imul(block, self.taps * self.padded * LANES), self.source.dtype)
-        origin = self.source.origin
-        if self.group_blocks:
-            shift = k.imul(k.idiv(block, self.group_blocks), self.padded // self.inner * self.source.strides[1])
-            origin = k.iadd(origin, shift)
+        weights = k.offset(k.operand(1), k.imul(block, self.taps * self.padded * LANES), self.factors)
+        origin: Index = self.source.origin
+        if self.grouping:
+            origin = k.iadd(origin, k.imul(self.grouping.first(k, block), self.source.strides[1]))
         x = k.offset(k.operand(0), origin, self.source.dtype)
-        self.write_samples(k, writer, x, weights, block, first, last)
+
+        def write(reading: Reading) -> None:
+            here = replace(self, channels=reading.channels, table=reading.table)
+            here.write_samples(k, writer, x, weights, block, first, last)
+
+        if self.grouping:
+            self.grouping.each(k, block, write)
+        else:
+            self.write_samples(k, writer, x, weights, block, first, last)
         if self.together == 1:  # with several blocks at a time, the region has no running sums
             writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
@@ -112,6 +127,8 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """``sums`` after ``add`` has added every input block, which has ``packed`` taps in memory; at most
         ``summed`` of them are added."""
+        if self.table is not None:
+            return add(x, weights, sums, self.channels)
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
         per_input = packed * self.inner * LANES
@@ -129,6 +146,15 @@ class DirectConvolution(KernelSpec):
             there = k.offset(weights, whole * per_input, dtype)
             sums = add(here, there, sums, rest)
         return sums
+
+    def products(
+        self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
+    ) -> list[Vector]:
+        """``sums`` of a tile after one tap of one input block."""
+        if self.table is None:
+            return sum_of_products(k, self.source.dtype, sums, weights, x, offsets, channels)
+        apart = self.source.strides[1]
+        return sum_of_lane_products(k, self.source.dtype, sums, weights, x, offsets, self.table, apart)
 
 
 @dataclass(frozen=True)
@@ -167,7 +193,7 @@ class TapConvolution(DirectConvolution):
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
         start = 0
         for part, tile in zip(self.parts, self.tiles, strict=True):
-            self._part(k, writer, part, tile, image, k.offset(weights, start, self.source.dtype))
+            self._part(k, writer, part, tile, image, k.offset(weights, start, self.factors))
             start += part.taps * self.padded * LANES
 
     def _abreast(
@@ -264,7 +290,7 @@ class TapConvolution(DirectConvolution):
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
         """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
-        dtype = self.source.dtype
+        dtype, factors = self.source.dtype, self.factors
         body = channels * len(offsets)
         unrolled = [False, False, False]
         for axis in (2, 1, 0):
@@ -277,7 +303,7 @@ class TapConvolution(DirectConvolution):
 
         def axis_loop(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
             if axis == 3:
-                return sum_of_products(k, dtype, sums, w, x, offsets, channels)
+                return self.products(k, x, w, offsets, sums, channels)
             span = part.spans[axis]
             inner_taps = math.prod(s.count for s in part.spans[axis + 1 :])
             hop = inner_taps * self.inner * LANES
@@ -285,11 +311,11 @@ class TapConvolution(DirectConvolution):
             if unrolled[axis]:
                 for j in range(span.count):
                     moved = k.offset(x, j * span.stride * strides[axis], dtype)
-                    sums = axis_loop(axis + 1, moved, k.offset(w, j * hop, dtype), sums)
+                    sums = axis_loop(axis + 1, moved, k.offset(w, j * hop, factors), sums)
                 return sums
             with k.loop(0, span.count, carry=sums) as at:
                 moved = k.offset(x, k.imul(at.index, span.stride * strides[axis]), dtype)
-                at.carry = axis_loop(axis + 1, moved, k.offset(w, k.imul(at.index, hop), dtype), at.carry)
+                at.carry = axis_loop(axis + 1, moved, k.offset(w, k.imul(at.index, hop), factors), at.carry)
             return at.result
 
         return axis_loop(0, x, w, sums)
