@@ -6,6 +6,7 @@ Every choice depends on the shapes and the target, never on the number of thread
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from striate.codegen.launch import Launch
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
@@ -30,6 +31,15 @@ from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradI
 LARGEST_TILE, NARROW_TILE = 24, 16
 """Pixels of a register tile. The taps of narrow inputs are unrolled, and LLVM keeps the pixels that neighbouring taps
 share, which takes registers too."""
+
+MOST_WRITTEN = 2600
+"""The largest number of multiply-adds in the code of a kernel, which compiles in some 0.5 s, if it can be kept to."""
+
+FEW_CHANNELS = 4
+"""Channels in the body of a loop over the channels of a block, where a body for all of them would be too much code."""
+
+LEAST_TILE = 8
+"""Pixels of a tile that keep the multiply-add units busy."""
 
 UNROLLED = 320
 """The largest number of multiply-adds in the body of an unrolled loop over taps: some 2 KiB of code."""
@@ -152,8 +162,11 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     common = (source, channels, groups, block_first, context.region)
     largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
     if isinstance(groups, Lanewise):
-        unrolled //= len(groups.tables)
+        # A product also loads and permutes, and there is code for every table and part.
+        copies = len(groups.tables) * max(1, len(parts) // 2)
+        unrolled = unrolled * groups.inputs // (groups.cost * copies)
         largest = min(largest, most_accumulators(context.target, sums, 1 + groups.inputs))
+        largest = max(LEAST_TILE, largest // len(groups.tables))
     kernel: DirectConvolution
     if strided:
         columns = g.residues[2].positions(g.residues[2].count - 1)
@@ -169,6 +182,10 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
         else:
             tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
         kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
+        for most, at_once in ((unrolled, inner), (0, inner), (0, min(inner, FEW_CHANNELS))):
+            kernel = replace(kernel, unrolled=most, channels_at_once=at_once)
+            if kernel.written <= MOST_WRITTEN:
+                break
     path = context.node.path
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,10 @@ from striate.codegen.launch import KernelSpec
 from striate.codegen.microkernel import sum_of_lane_products, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import BLOCK, Storage
 from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
-from striate.ops.kernels.grouped import Banded, Lanewise, Reading, Table
+from striate.ops.kernels.grouped import Banded, Lanewise, Reading
 
 LONG_SUM = 8192
 """The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
@@ -44,7 +45,8 @@ class DirectConvolution(KernelSpec):
     grouping: Banded | Lanewise | None
     block_first: bool
     region: Region
-    table: Table | None = field(default=None, kw_only=True)  # while the code of such output blocks is written
+    channels_at_once: int = field(default=BLOCK, kw_only=True)  # of an input block, in the body of a loop
+    reading: Reading | None = field(default=None, kw_only=True)  # while the code of such output blocks is written
 
     @property
     def taps(self) -> int:
@@ -94,8 +96,7 @@ class DirectConvolution(KernelSpec):
         x = k.offset(k.operand(0), origin, self.source.dtype)
 
         def write(reading: Reading) -> None:
-            here = replace(self, channels=reading.channels, table=reading.table)
-            here.write_samples(k, writer, x, weights, block, first, last)
+            replace(self, reading=reading).write_samples(k, writer, x, weights, block, first, last)
 
         if self.grouping:
             self.grouping.each(k, block, write)
@@ -127,34 +128,47 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """``sums`` after ``add`` has added every input block, which has ``packed`` taps in memory; at most
         ``summed`` of them are added."""
-        if self.table is not None:
+        whole, rest = divmod(self.channels, self.inner)
+        reading = self.reading or Reading(whole, int(rest > 0), rest)
+        if reading.table is not None:
             return add(x, weights, sums, self.channels)
         dtype = self.source.dtype
-        whole, rest = divmod(self.channels, self.inner)
         per_input = packed * self.inner * LANES
 
-        def run(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
-            with k.loop(first, last, carry=carry) as block:
-                here = k.offset(x, k.imul(block.index, self.source.strides[1]), dtype)
-                there = k.offset(weights, k.imul(block.index, per_input), dtype)
-                block.carry = add(here, there, block.carry, self.inner)
-            return block.result
+        def block(number: Index, carry: list[Vector], channels: int) -> list[Vector]:
+            here = k.offset(x, k.imul(number, self.source.strides[1]), dtype)
+            there = k.offset(weights, k.imul(number, per_input), dtype)
+            return add(here, there, carry, channels)
 
-        sums = _in_parts(k, whole, summed * self.inner, sums, run) if whole else sums
-        if rest:
-            here = k.offset(x, whole * self.source.strides[1], dtype)
-            there = k.offset(weights, whole * per_input, dtype)
-            sums = add(here, there, sums, rest)
+        def run(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
+            with k.loop(first, last, carry=carry) as number:
+                number.carry = block(number.index, number.carry, self.inner)
+            return number.result
+
+        if whole:
+            sums = _in_parts(k, reading.whole, whole, summed * self.inner, sums, run)
+        if reading.rest:
+            with k.loop(0, reading.partial, carry=sums) as once:
+                once.carry = block(reading.whole, once.carry, reading.rest)
+            sums = once.result
         return sums
 
     def products(
         self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
         """``sums`` of a tile after one tap of one input block."""
-        if self.table is None:
-            return sum_of_products(k, self.source.dtype, sums, weights, x, offsets, channels)
-        apart = self.source.strides[1]
-        return sum_of_lane_products(k, self.source.dtype, sums, weights, x, offsets, self.table, apart)
+        dtype, step = self.source.dtype, self.channels_at_once
+        table = self.reading.table if self.reading else None
+        if table is not None:
+            return sum_of_lane_products(k, dtype, sums, weights, x, offsets, table, self.source.strides[1])
+        whole = channels // step * step
+        if whole > step:
+            with k.loop(0, whole, step, carry=sums) as c:
+                here, there = k.offset(x, c.index, dtype), k.offset(weights, k.imul(c.index, LANES), dtype)
+                c.carry = sum_of_products(k, dtype, c.carry, there, here, offsets, step)
+            sums, channels = c.result, channels - whole
+            x, weights = k.offset(x, whole, dtype), k.offset(weights, whole * LANES, dtype)
+        return sum_of_products(k, dtype, sums, weights, x, offsets, channels)
 
 
 @dataclass(frozen=True)
@@ -177,6 +191,17 @@ class TapConvolution(DirectConvolution):
     @property
     def together(self) -> int:
         return self.abreast
+
+    @property
+    def written(self) -> int:
+        """The products of vectors in the code of the kernel."""
+        whole, rest = divmod(self.channels, self.inner)
+        channels = [*([self.inner] if whole else []), *([rest] if rest else [])]
+        copies = len(self.grouping.tables) if isinstance(self.grouping, Lanewise) else 1
+        return copies * sum(
+            written_products(part, tile, channels, self.unrolled, self.channels_at_once)
+            for part, tile in zip(self.parts, self.tiles, strict=True)
+        )
 
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
@@ -223,7 +248,7 @@ class TapConvolution(DirectConvolution):
                     inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
                 return inputs.result
 
-            sums = _in_parts(k, whole, part.taps * self.inner, sums, run) if whole else sums
+            sums = _in_parts(k, whole, whole, part.taps * self.inner, sums, run) if whole else sums
             if rest:
                 sums = add(image, whole, sums, rest)
             for b, value in enumerate(sums):
@@ -291,14 +316,7 @@ class TapConvolution(DirectConvolution):
     ) -> list[Vector]:
         """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
         dtype, factors = self.source.dtype, self.factors
-        body = channels * len(offsets)
-        unrolled = [False, False, False]
-        for axis in (2, 1, 0):
-            if body * part.spans[axis].count <= self.unrolled:
-                unrolled[axis] = True
-                body *= part.spans[axis].count
-            else:
-                break
+        unrolled = unrolled_axes(part, len(offsets), channels, self.unrolled)
         strides = self.source.strides[2:]
 
         def axis_loop(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
@@ -321,11 +339,40 @@ class TapConvolution(DirectConvolution):
         return axis_loop(0, x, w, sums)
 
 
+def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
+    """Along which axes the loops over taps are unrolled: the inner ones, as long as the body stays small."""
+    body = channels * pixels
+    unrolled = [False, False, False]
+    for axis in (2, 1, 0):
+        body *= part.spans[axis].count
+        if body > most:
+            break
+        unrolled[axis] = True
+    return unrolled
+
+
+def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
+    """The products of vectors in the code of a part: for every size of tiles and every number of ``channels``."""
+    total = 0
+    for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):
+        for count in channels:
+            axes = unrolled_axes(part, rows * columns, count, unrolled)
+            taps = math.prod(span.count for span, whole in zip(part.spans, axes, strict=True) if whole)
+            total += rows * columns * taps * (min(count, at_once) + (count % at_once if count > at_once else 0))
+    return total if part.taps else 0
+
+
 def _in_parts(
-    k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
+    k: Kernel,
+    blocks: Index,
+    most: int,
+    each: int,
+    sums: list[Vector],
+    add: Callable[[Index, Index, list[Vector]], list[Vector]],
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums are split into shorter ones."""
-    if blocks * each <= LONG_SUM:
+    """``add(0, blocks, sums)``, where every one of at most ``most`` blocks adds ``each`` products; long sums are split
+    into shorter ones."""
+    if most * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
     with k.loop(0, blocks, together, carry=sums) as some:

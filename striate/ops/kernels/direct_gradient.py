@@ -120,7 +120,7 @@ class WeightGradient(KernelSpec):
         if isinstance(self.grouping, Lanewise):
             self.grouping.each(k, first_out, sweep)
         else:
-            sweep(Reading(self.channels))
+            sweep(Reading())
 
     def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
         """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row

@@ -33,12 +33,18 @@ Table = tuple[Row, ...]
 MOST_VARIANTS = 4
 """The largest number of different tables for which a kernel has code."""
 
+MOST_ROWS = 24
+"""The largest number of rows of all tables together."""
+
 
 @dataclass(frozen=True)
 class Reading:
-    """What an output block sums over: ``channels`` from the first input block on, or those of a table."""
+    """What an output block sums over, while its code is written: ``whole`` input blocks, and ``partial`` (0 or 1) more
+    blocks of ``rest`` channels; or the channels that a table names."""
 
-    channels: int
+    whole: Index = 0
+    partial: Index = 0
+    rest: int = 0
     table: Table | None = None
 
 
@@ -91,16 +97,10 @@ class Banded(Groups):
         return self.span * BLOCK
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
-        """Writes the code of an output block: of another one where its last input block lacks channels."""
-        lacking = -(self.count * self.inputs) % BLOCK
-        if not lacking or self.span == self.input_blocks:
-            body(Reading(self.span * BLOCK - lacking))
-            return
-        last = self.input_blocks - self.span
-        with k.when(k.compare(self.first(k, block), "<", last)):
-            body(Reading(self.span * BLOCK))
-        with k.when(k.compare(self.first(k, block), "==", last)):
-            body(Reading(self.span * BLOCK - lacking))
+        """Writes the code of an output block."""
+        whole, rest = divmod(self.count * self.inputs, BLOCK)
+        count = k.imin(self.span, k.isub(whole, self.first(k, block))) if rest else self.span
+        body(Reading(count, k.isub(self.span, count), rest))
 
     @property
     def shared(self) -> int:
@@ -130,7 +130,7 @@ class Lanewise(Groups):
     @property
     def possible(self) -> bool:
         """Whether a kernel may have code for every table."""
-        return 0 < len(self.tables) <= MOST_VARIANTS
+        return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
 
     @property
     def cost(self) -> int:
@@ -150,7 +150,7 @@ class Lanewise(Groups):
                 if len(found.tables) > found.period:
                     chosen = k.both(chosen, k.compare(block, "!=", self.output_blocks - 1))
             with k.when(chosen):
-                body(Reading(self.inputs, table))
+                body(Reading(table=table))
 
 
 @dataclass(frozen=True)
