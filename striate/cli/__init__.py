@@ -15,6 +15,7 @@ from striate.cli.bench import bench
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
+from striate.cli.export import export
 from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
@@ -41,6 +42,7 @@ app.command()(doctor)
 app.command()(inspect)
 app.command()(show)
 app.command()(lab)
+app.command()(export)
 app.command()(bench)
 app.command()(experiment)
 
