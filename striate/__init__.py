@@ -8,18 +8,23 @@ The main job in four lines::
     logits = model(x)
 """
 
+from striate.starting import interruptible
+
+interruptible()
+
+# ruff: noqa: E402 - the rest takes a quarter of a second
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import striate.ops
-from striate import nn, optim
+from striate import habits, nn, optim
 from striate.errors import StriateError, opened_room
 from striate.step import TrainingStep
 from striate.tracing import Operations, compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, doctor, insight, models, ops, plot
+    from striate import data, doctor, insight, models, ops, plot, train
     from striate.data.filters import filter
     from striate.export import export_onnx
     from striate.persistence import load, load_torch_state, save, save_torch_state
@@ -33,7 +38,7 @@ __all__ = [
     "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state", "export_onnx",
     "compile", "value_and_grad", "ops",
     "filter",
-    "nn", "optim", "models", "data", "doctor", "insight", "plot",
+    "nn", "optim", "models", "data", "train", "doctor", "insight", "plot",
     "StriateError",
 ]  # fmt: skip
 
@@ -46,7 +51,7 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "doctor", "models", "insight"):
+    if name in ("data", "doctor", "models", "insight", "train"):
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")
@@ -55,7 +60,7 @@ def __getattr__(name: str) -> Any:
     if name in _LATER:
         found = globals()[name] = getattr(import_module(_LATER[name]), name)
         return found
-    raise AttributeError(f"module 'striate' has no attribute {name!r}")
+    raise habits.missing("striate", name, __all__, habits.PACKAGE)
 
 
 def __dir__() -> list[str]:

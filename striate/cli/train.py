@@ -17,7 +17,7 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import print_findings
-from striate.cli.report import INTERRUPTED, output, say_json, say_note
+from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, unknown_option
@@ -29,6 +29,7 @@ from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimize
 from striate.options import seed as checked_seed
 from striate.options import whole_number
 from striate.persistence import save
+from striate.starting import INTERRUPTED
 from striate.step import require_precision
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History

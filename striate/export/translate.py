@@ -16,9 +16,8 @@ from striate.errors import OptionError
 from striate.export.writer import GraphWriter, value_info
 from striate.graph.arithmetic import Add, Reshape
 from striate.graph.graph import Constant, Graph, Input, Parameter, State, topological
-from striate.graph.op import Composite, Node
+from striate.graph.op import Composite, Direction, Kind, Node, Op
 from striate.graph.value import Array, Value
-from striate.ops.convolution import Convolution
 from striate.ops.normalization import NormalizedByStatistics, normalized_by_statistics
 from striate.tracing.trace import KEY
 
@@ -147,7 +146,7 @@ class _Translation:
         biased = self._biased(x.node)
         if biased is not None and self._read_once(x):
             x, bias = biased[0].outputs[0], biased[1]
-        if not isinstance(x.node.op, Convolution) or not self._read_once(x):
+        if not self._read_once(x) or not _convolves(x.node.op):
             return None
         source, weight = x.node.inputs
         if not _is_held(weight) or (bias is not None and not _is_held(bias)):
@@ -182,6 +181,11 @@ def channel_vector(value: Value, like: Value) -> Value | None:
     (vector,) = value.node.inputs
     expected = (1, *like.shape[1:2], *(1,) * (like.type.rank - 2))
     return vector if vector.shape == like.shape[1:2] and value.shape == expected else None
+
+
+def _convolves(op: Op) -> bool:
+    """Whether axis 0 of its second input, the weights, is that of the channels it returns."""
+    return op.kind is Kind.CONTRACTION and op.direction is Direction.FORWARD and op.onnx_takes_bias
 
 
 def _is_held(value: Value) -> bool:

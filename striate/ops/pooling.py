@@ -47,7 +47,7 @@ MOST_UNROLLED = 32
 
 if TYPE_CHECKING:
     from striate.ops.kernels.large_pooling import LargeMaxGradient
-    from striate.ops.kernels.pooling import Entry, Window
+    from striate.ops.kernels.pooling import Prologue, Window
 
 
 def _positions(shape: Shape) -> Sizes:
@@ -149,12 +149,12 @@ class Pooling(Windowed, Anchor):
         return cropped(target, self.padding, size)
 
 
-def _seen(context: LoweringContext, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Operand, ...]]:
+def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
     """How the windows read x, computed on entry or from memory; then the operands before and after the region's."""
     if context.prologue is None:
         return None, (x,), ()
     return (
-        kernels.pooling.Entry(context.prologue, len(context.prologue.instructions) - 1),
+        kernels.pooling.Prologue(context.prologue, len(context.prologue.instructions) - 1),
         (),
         context.prologue_operands,
     )
@@ -190,7 +190,7 @@ class MaxPooling(Pooling):
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
         part = self.windows_of(_positions(x.shape))
-        prologue, given, more = _seen(context, x)
+        prologue, given, more = entering(context, x)
         source, numbers = context.storage(x), context.storage(index)
         kernel = (
             kernels.large_pooling.LargeMaxWindows(source, numbers, part, context.region, prologue)
@@ -324,7 +324,7 @@ class AveragePooling(Averaging):
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
         size = _positions(x.shape)
-        prologue, given, more = _seen(context, x)
+        prologue, given, more = entering(context, x)
         form = kernels.large_pooling.LargeAverageWindows if self.large else kernels.pooling.AverageWindows
         kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
