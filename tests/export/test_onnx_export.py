@@ -102,7 +102,11 @@ class Several(nn.Module):
     def forward(self, x: Any, y: Any) -> Any:
         a = st.ops.exp(self.fc(x)) * np.array([1.0, 2.0, 3.0]) - st.ops.sqrt(abs(y)) / 2
         mean, variance = st.ops.moments(y, 1, keepdims=True)
-        return {"a": st.ops.maximum(a, 0.5) + variance, "b": st.ops.log(st.ops.max(abs(y) + 1, 1, True)) - mean * -x, "x": x}
+        return {
+            "a": st.ops.maximum(a, 0.5) + variance,
+            "b": st.ops.log(st.ops.max(abs(y) + 1, 1, True)) - mean * -x,
+            "x": x,
+        }
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
