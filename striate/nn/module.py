@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
+from striate import habits
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
@@ -50,6 +51,8 @@ class Module:
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
+    classes: tuple[str, ...] = ()
+    """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -108,6 +111,12 @@ class Module:
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
+        if name not in self.__dict__ and _holds_modules(value):  # our own dictionaries exist from the start
+            kind = "ModuleDict" if isinstance(value, Mapping) else "ModuleList"
+            raise OptionError(
+                f"{type(self).__name__}: {name} would hide its modules in a {type(value).__name__}: they would not be "
+                f"trained or saved\n  help: self.{name} = nn.{kind}(…)"
+            )
         self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
@@ -134,7 +143,7 @@ class Module:
             parameter = cast("Parameter", own["_parameters"][name])
             trace = current_trace()
             return parameter.data if trace is None else trace.read(parameter)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise habits.missing(type(self).__name__, name, [*dir(type(self)), *own.get("_modules", ())], habits.MODULE)
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
@@ -446,6 +455,19 @@ class Module:
         """The types of the inputs that the module was last called with; None before the first call."""
         return self._predictor.example
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample of the first input, such as (C, H, W).
+
+        Raises ``ShapeError`` where it is unknown because the module was not called yet.
+        """
+        if not self.input_types:
+            raise ShapeError(
+                "the model has not been called, so the shape of its input is unknown\n"
+                "  help: call the model on data once, or model.infer((3, 32, 32))"
+            )
+        return self.input_types[0].concrete(1)[1:]
+
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """The result of a function of traced values for arrays with N on axis 0, in prediction mode.
 
@@ -512,3 +534,12 @@ def whole_seed(seed: object) -> int:
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
         raise OptionError(f"seed={seed!r} must be a whole number")
     return int(cast("int", seed))
+
+
+def _holds_modules(value: object) -> bool:
+    """Whether this is a list, tuple or dictionary with a module or parameter in it."""
+    if isinstance(value, Mapping):
+        value = tuple(cast("Mapping[object, object]", value).values())
+    return isinstance(value, list | tuple) and any(
+        isinstance(one, Module | Parameter) for one in cast("tuple[object, ...]", value)
+    )

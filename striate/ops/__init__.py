@@ -27,6 +27,7 @@ from striate.ops.convolution import conv
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from striate.ops.normalization import batch_norm
+from striate.ops.padding import pad
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
@@ -38,7 +39,7 @@ __all__ = [
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "linear", "batch_norm", "dropout",
     "max_pool", "avg_pool", "global_avg_pool",
-    "reshape", "flatten", "concat", "broadcast_to",
+    "reshape", "flatten", "concat", "broadcast_to", "pad",
     "sum", "mean", "moments", "max", "numel",
     "softmax", "log_softmax", "cross_entropy", "mse_loss",
 ]  # fmt: skip

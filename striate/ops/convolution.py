@@ -22,6 +22,7 @@ from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
+from striate.graph.onnx import Attribute
 from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
@@ -37,6 +38,7 @@ from striate.ops.window import (
     Sizes,
     Windowed,
     cropped,
+    onnx_pads,
     padded,
     padding_pairs,
     per_axis,
@@ -173,6 +175,8 @@ class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
 
     title: ClassVar[str] = "conv"
+    onnx_operator: ClassVar[str] = "Conv"
+    onnx_takes_bias: ClassVar[bool] = True
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
@@ -198,6 +202,10 @@ class Convolution(Convolutional):
         dx = self.input_gradient(dy, w, x.shape) if needed[0] else None
         dw = self.weight_gradient(x, dy, w.shape) if needed[1] else None
         return dx, dw
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        pads = onnx_pads(self.padding)
+        return {"strides": self.stride, "pads": pads, "dilations": self.dilation, "group": self.groups}
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

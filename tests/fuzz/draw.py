@@ -20,6 +20,7 @@ from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
 from striate.ops.normalization import BatchNormalization
+from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
@@ -152,6 +153,33 @@ def _pooling(name: str, random: Random) -> Sample:
     return Sample(MaxPoolingGradient(*options, positions), (dy, index), differentiable=(False, False))
 
 
+def _padding(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 3))
+    mode = one_of(random, list(PadMode))
+    lengths = tuple(int(random.integers(1, 7 if rank < 3 else 4)) for _ in range(rank))
+    pairs: list[tuple[int, int]] = []
+    for length in lengths:
+        before, after = (int(random.integers(-(length // 2), 5)), int(random.integers(-((length - 1) // 2), 5)))
+        kept = length + min(0, before) + min(0, after)
+        most = {PadMode.reflect: length - 1, PadMode.circular: kept}.get(mode, 5)
+        pairs.append((min(before, most), min(after, most)))
+    op = Pad(tuple(pairs), mode, one_of(random, (0.0, -2.5)) if mode is PadMode.constant else 0.0)
+    x = normal(random, (one_of(random, SAMPLES), size(random, CHANNELS), *lengths))
+    if name == "Pad":
+        return Sample(op, (x,))
+    dy = normal(random, op.infer(TensorType(DType.float64, x.shape))[0].shape)
+    return Sample(PadGradient(op.padding, mode, lengths), (dy,))
+
+
+def _pad_axes(name: str, random: Random) -> Sample:
+    x = normal(random, shape(random, 1))
+    pairs = tuple((int(random.integers(-(n // 2), 4)), int(random.integers(-(n // 2), 4))) for n in x.shape)
+    if chance(random, 0.7):
+        pairs = ((0, 0), *pairs[1:])
+    op = PadAxes(pairs, one_of(random, (0.0, 1.5)))
+    return Sample(op, (x,), batched=not any(pairs[0]))
+
+
 # The others
 
 
@@ -245,6 +273,7 @@ def _reshape(name: str, random: Random) -> Sample:
 
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
     "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "Pad": _padding, "PadGradient": _padding, "PadAxes": _pad_axes,
     "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
