@@ -26,6 +26,7 @@ from striate.version import VERSION
 if TYPE_CHECKING:
     from striate import data, doctor, insight, models, ops, plot, train
     from striate.data.filters import filter
+    from striate.export import export_onnx
     from striate.persistence import load, load_torch_state, save, save_torch_state
     from striate.train import Trainer
 else:
@@ -34,7 +35,7 @@ else:
 __version__ = VERSION
 
 __all__ = [
-    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state",
+    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state", "export_onnx",
     "compile", "value_and_grad", "ops",
     "filter",
     "nn", "optim", "models", "data", "train", "doctor", "insight", "plot",
@@ -54,6 +55,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")
+    if name == "export_onnx":
+        return opened_room("export", "onnx", "onnxruntime", extra="onnx").export_onnx
     if name in _LATER:
         found = globals()[name] = getattr(import_module(_LATER[name]), name)
         return found

@@ -64,7 +64,7 @@ PLACE = {
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
 EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn"}
+ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime"}
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 

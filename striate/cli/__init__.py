@@ -15,6 +15,7 @@ from striate.cli.bench import bench
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
+from striate.cli.export import export
 from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
@@ -43,6 +44,7 @@ app.command(cls=Command)(doctor)
 app.command(cls=Command)(inspect)
 app.command(cls=Command)(show)
 app.command(cls=Command)(lab)
+app.command(cls=Command)(export)
 app.command(cls=Command)(bench)
 app.command(cls=Command)(experiment)
 

@@ -20,6 +20,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value, operators, shape_text
 
@@ -101,6 +102,7 @@ class Binary(Elementwise):
 class Add(Binary):
     """y = a + b"""
 
+    onnx_operator: ClassVar[str] = "Add"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -123,6 +125,7 @@ class Add(Binary):
 class Subtract(Binary):
     """y = a − b"""
 
+    onnx_operator: ClassVar[str] = "Sub"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -166,6 +169,7 @@ class Later(Binary):
 class Multiply(Binary):
     """y = a · b"""
 
+    onnx_operator: ClassVar[str] = "Mul"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -190,6 +194,7 @@ class Multiply(Binary):
 class Divide(Binary):
     """y = a / b"""
 
+    onnx_operator: ClassVar[str] = "Div"
     fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
@@ -230,6 +235,10 @@ class MultiplyAdd(Elementwise):
         (a, b, _), (dy,) = inputs, output_gradients
         return (dy * b if needed[0] else None), (dy * a if needed[1] else None), dy
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        a, b, c = inputs
+        return [to.add("Add", to.add("Mul", a, b), c)]
+
     def emit(self, k: Kernel, a: Vector, b: Vector, c: Vector) -> Vector:
         return k.fma(a, b, c)
 
@@ -243,6 +252,7 @@ class MultiplyAdd(Elementwise):
 class Negative(Elementwise):
     """y = −x"""
 
+    onnx_operator: ClassVar[str] = "Neg"
     fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
@@ -310,6 +320,13 @@ class Reshape(Op):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (reshape(dy, x.shape),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        batched = bool(self.shape) and isinstance(self.shape[0], Batch)
+        known = [dim for dim in self.shape if isinstance(dim, int)]
+        if 0 in known:
+            return [to.add("Reshape", inputs[0], to.shape(self.shape), allowzero=1)]
+        return [to.add("Reshape", inputs[0], to.integers(*([0] if batched else []), *known))]  # 0 keeps N
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

@@ -12,6 +12,7 @@ import numpy as np
 from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError
+from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops import kernels
@@ -27,6 +28,7 @@ from striate.ops.window import (
     Sizes,
     Windowed,
     cropped,
+    onnx_pads,
     padded,
     padding_pairs,
     per_axis,
@@ -97,6 +99,12 @@ class Pooling(Windowed, Anchor):
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {
+            "kernel_shape": self.kernel, "strides": self.stride, "pads": onnx_pads(self.padding),
+            "ceil_mode": int(self.ceil_mode),
+        }  # fmt: skip
 
     def output_sizes(self, size: Sizes) -> Sizes:
         """Number of windows along every axis of positions."""
@@ -191,6 +199,9 @@ class MaxPooling(Pooling):
         )
         operands = (*given, index, *context.region_operands, *more)
         return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("MaxPool", *inputs, **self.onnx_attributes(), dilations=self.dilation), ""]
 
     def reference(self, x: Array) -> tuple[Array, Array]:
         size: Sizes = x.shape[2:]
@@ -318,6 +329,10 @@ class AveragePooling(Averaging):
         kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
         return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        counted = int(self.count_include_pad)
+        return [to.add("AveragePool", *inputs, **self.onnx_attributes(), count_include_pad=counted)]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]

@@ -69,14 +69,10 @@ def graph_document(graph: Graph) -> dict[str, object]:
             }
             for node in nodes
         ],
-        "inputs": [name for name, value in graph.inputs.items() if _is_plain(name, value, graph)],
+        "inputs": list(graph.given()),
         "outputs": {name: place[value] for name, value in graph.outputs.items()},
         "captured": [name for node in nodes if (name := _name(node)) in graph.captured],
     }
-
-
-def _is_plain(name: str, value: Value, graph: Graph) -> bool:
-    return type(value.node.op) is Input and name not in graph.captured
 
 
 def _name(node: Node) -> str:

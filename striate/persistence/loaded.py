@@ -78,11 +78,7 @@ class LoadedModel(Module):
         )
 
     def _plain_inputs(self) -> list[Value]:
-        return [
-            value
-            for name, value in self.graph.inputs.items()
-            if type(value.node.op) is Input and name not in self.graph.captured and name != KEY
-        ]
+        return [value for name, value in self.graph.given().items() if name != KEY]
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
