@@ -122,14 +122,14 @@ from striate.ops.loss import AbsoluteError
 from striate.ops.reduction import mean
 
 
-class L1Loss(MSELoss):
+class DistanceLoss(MSELoss):
     """L = mean |x − y|, y of the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
         return mean(elementwise(AbsoluteError(), x, y))
 ''',
     },
-    {"nn/__init__.py": "from striate.nn.loss import L1Loss\n"},
+    {"nn/__init__.py": "from striate.nn.loss import DistanceLoss\n"},
 )
 POOLING = Addition(
     "pooling",
@@ -302,7 +302,7 @@ def step(model, loss, optimizer, x, y):
 
 class Difference(nn.Module):
     def __init__(self):
-        self.loss = nn.L1Loss()
+        self.loss = nn.DistanceLoss()
 
     def forward(self, x):
         return self.loss(x, x * 0.5)
@@ -319,7 +319,7 @@ rule = chosen_optimizer("sign_sgd", None, None, 0.0, optim.ConstantSchedule())
 found = {
     "losses": [
         step(named, nn.CrossEntropyLoss(), rule, x, y), step(own, nn.CrossEntropyLoss(), rule, x, y),
-        step(line, nn.L1Loss(), rule, x, np.ones((4, 1))),
+        step(line, nn.DistanceLoss(), rule, x, np.ones((4, 1))),
     ],
     "summary": named.summary(shape) + own.summary(shape),
     "show": {
@@ -330,7 +330,7 @@ found = {
         "activations": [one.name for one in structure["named"].activations],
         "saturates": [one.activation.saturation_bounds for one in structure["named"].activations],
         "kinds": {type(one.layer).__name__: one.kind.value for one in structure["own"].passed},
-        "setup": repr(Setup(line, nn.L1Loss(), rule)),
+        "setup": repr(Setup(line, nn.DistanceLoss(), rule)),
     },
     "rule": repr(rule),
     "choices": choices(),
@@ -389,7 +389,7 @@ def test_a_loss_shows_itself(shown: dict[str, Any]) -> None:
     assert "|x − x · 0.5|" in shown["show"]["loss"]["fused"]
     (block,) = [block for block in shown["report"]["loss"] if block["label"] == "absolute error"]
     assert block["lines"] == ["y = |x₁ − x₂|", "y = |a − b|"]
-    assert "L1Loss" in shown["doctor"]["setup"]
+    assert "DistanceLoss" in shown["doctor"]["setup"]
 
 
 def test_a_pooling_shows_itself(shown: dict[str, Any]) -> None:

@@ -24,8 +24,23 @@ from striate.ops.arithmetic import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.element_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_loss, softmax
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -50,7 +65,10 @@ __all__ = [
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "concat", "broadcast_to", "pad",
     "sum", "mean", "moments", "max", "numel",
-    "softmax", "log_softmax", "cross_entropy", "mse_loss",
+    "softmax", "log_softmax",
+    "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

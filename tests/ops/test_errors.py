@@ -78,11 +78,6 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         ShapeError,
         "num_features=3",
     ),
-    "scale without shift": (
-        lambda: ops.batch_norm(value(*IMAGES), None, None, value(3), training=True),
-        OptionError,
-        "both",
-    ),
     "pooling window": (lambda: ops.max_pool(value(*IMAGES), 10), ShapeError, "larger"),
     "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), ShapeError, "only padding"),
     "pooling rank": (lambda: ops.max_pool(value(N, 3), 2), ShapeError, "axes of positions"),
@@ -104,7 +99,7 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         "label_smoothing",
     ),
     "reduction": (
-        lambda: ops.mse_loss(value(N, 1), value(N, 1), "average"),
+        lambda: ops.mse_loss(value(N, 1), value(N, 1), reduction="average"),
         OptionError,
         "known: mean, sum, none",
     ),
