@@ -11,7 +11,8 @@ from typing import ClassVar
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
-from striate.ops.arithmetic import exp, greater, sqrt, where
+from striate.ops.arithmetic import exp, sqrt
+from striate.ops.comparison import greater, where
 from striate.optim.schedule import ConstantSchedule, CosineSchedule, Schedule
 from striate.options import flag, number
 

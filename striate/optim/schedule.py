@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from striate.graph.arithmetic import constant
 from striate.graph.value import Value
-from striate.ops.arithmetic import CosinePi, greater, maximum, minimum, where
+from striate.ops.arithmetic import CosinePi, maximum, minimum
+from striate.ops.comparison import greater, where
 from striate.options import number, whole_number
 
 

@@ -42,6 +42,7 @@ _DTYPES = {
     "I32": DType.int32,
     "I64": DType.int64,
     "U8": DType.uint8,
+    "BOOL": DType.bool,
 }
 # A string that never ends matches too, or every quote in it would be tried as a start: quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)

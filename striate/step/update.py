@@ -12,7 +12,8 @@ from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import reduction
-from striate.ops.arithmetic import IsFinite, Where, greater, sqrt, where
+from striate.ops.arithmetic import sqrt
+from striate.ops.comparison import IsFinite, Where, greater, where
 from striate.ops.reduction import Sum
 from striate.optim.optimizer import Optimizer
 from striate.step.memory import StepMemory
