@@ -46,6 +46,14 @@ from striate.ops.padding import pad
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.sample_normalization import (
+    channel_layer_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from striate.ops.shaping import (
     broadcast_to,
     expand,
@@ -62,6 +70,7 @@ __all__ = [
     "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "linear", "matmul", "batch_norm", "dropout",
+    "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",

@@ -412,12 +412,14 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Whether only the general, slow kernel can sum over the axes of a reduction."""
+    """Whether a reduction reads its operand from memory, in a kernel of its own.
+
+    In a loop over blocks it can sum over all elements, or over samples and positions, but not over channels alone.
+    """
     (x,) = node.inputs
-    rank = x.type.rank
-    axes = reduction_of(node).axes
-    everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
-    return layouts.block[x] != BLOCK and not everything
+    shape, axes = x.shape, reduction_of(node).axes
+    everything = all(size == 1 for axis, size in enumerate(shape) if axis not in axes)
+    return not everything and (layouts.block[x] != BLOCK or (1 in axes and shape[1] != 1))
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:

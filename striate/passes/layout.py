@@ -233,18 +233,23 @@ class _Chooser:
         return y
 
     def _reduction(self, node: Node, x: Value) -> None:
-        axes = reduction_of(node).axes
+        reduction = reduction_of(node)
+        axes = reduction.axes
         rank = x.type.rank
         spatial_axes = tuple(axis for axis in range(2, rank) if x.shape[axis] != 1)
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
         everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
         covers = set(spatial_axes) <= set(moving)
-        if everything:
+        if reduction.channels_together(x.type) > 1:  # the partial sums of each channel and sample are added later
+            self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
+        elif everything:
             self._emit(node, [x], [PLAIN] * len(node.outputs))
         elif rank >= 2 and 1 not in moving and covers and (0 in moving or x.shape[0] == 1):
             self._emit(node, [self._in(x, BLOCK)], [PLAIN] * len(node.outputs))
         elif rank >= 2 and 1 not in moving and covers and spatial_axes:
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
+        elif moving == (1,) and self.layouts.block[x] == BLOCK:  # channels of each position, block by block
+            self._emit(node, [x], [PLAIN] * len(node.outputs))
         else:
             x = self._contiguous(self._plain(x))
             self._emit(node, [x], [PLAIN] * len(node.outputs))
