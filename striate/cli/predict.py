@@ -13,7 +13,8 @@ from striate.cli.evaluate import model_path, warn_of_outliers
 from striate.cli.report import say_error, say_json
 from striate.data.picture import read_picture
 from striate.errors import DataError, OptionError
-from striate.persistence import LoadedModel, load
+from striate.nn.module import Module
+from striate.persistence import load
 from striate.train.evaluation import log_softmax
 
 Array = npt.NDArray[Any]
@@ -50,7 +51,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def ranked(model: LoadedModel, picture: Array) -> list[dict[str, Any]]:
+def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
     """Classes with their probabilities, the most probable first."""
     (logits,) = np.asarray(model(picture[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import print_findings
-from striate.cli.report import INTERRUPTED, output, say_json, say_note
+from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, unknown_option
@@ -29,11 +29,12 @@ from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimize
 from striate.options import seed as checked_seed
 from striate.options import whole_number
 from striate.persistence import save
+from striate.starting import INTERRUPTED
 from striate.step import require_precision
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.record import Record
-from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
+from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
 from striate.train.trainer import Trainer
 
 
@@ -59,7 +60,7 @@ RECIPES = {
     "cifar10": Recipe("vgg_small", 5, 64),
 }
 OTHER = Recipe("lenet5", 5, 64)
-_WIDTH_OF_ALL = 58
+_WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _OF_MODEL = "the model's default"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
@@ -95,7 +96,10 @@ def train(
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
     doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, or runs/DATA-2 and so on")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and evaluate it on held-out data."""
@@ -126,10 +130,12 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
-    folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
+    folder = out or free_folder(Path("runs") / (data if data in RECIPES else Path(data).resolve().name))
     network.infer(train_set.images.shape[1:])
     claim_folder(
-        folder, sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+        folder,
+        sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state()),
+        overwrite=overwrite,
     )
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
@@ -237,14 +243,26 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
-    """Prints the final table with one row per epoch, and the accuracy."""
+    """Prints the final table with one row per epoch, and the accuracy.
+
+    Without the table where the lines of the epochs were printed on the same terminal.
+    """
     console = output()
+    if not (console.is_terminal and sys.stderr.isatty()):
+        print_epochs(console, history)
+    console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
+    console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)
+
+
+def print_epochs(console: Console, history: History) -> None:
+    """Prints one row per epoch."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),
         "loss": lambda epoch: f"{epoch.loss:.4f}",
         "held-out loss": lambda epoch: "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
-        "accuracy": lambda epoch: (
+        "held-out accuracy": lambda epoch: (
             "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %"
         ),
         "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
@@ -252,11 +270,10 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     }
     if console.width < _WIDTH_OF_ALL:
         del columns["held-out loss"], columns["images/s"]
+    if console.width < _WIDTH_OF_NARROW:
+        del columns["seconds"]
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in history:
         table.add_row(*(cell(epoch) for cell in columns.values()))
     console.print(table)
-    console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
-    console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
-    console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)

@@ -22,7 +22,7 @@ from striate.insight import feature_maps, saliency
 from striate.lab.centring import Centring
 from striate.lab.limits import PICTURE_PIXELS
 from striate.locks import Lock
-from striate.persistence import LoadedModel, load
+from striate.persistence import LoadedModel, load_saved
 from striate.report.anatomy import Block, blocks_of
 from striate.report.labels import colour_of, label_of
 from striate.train.evaluation import log_softmax
@@ -131,7 +131,7 @@ class Looking:
 
 def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
     """Reads the model, and measures its data where they are here."""
-    model = load(folder / MODEL_FILE)
+    model = load_saved(folder / MODEL_FILE)
     held_out = centring = None
     try:
         name = read_run(folder).data

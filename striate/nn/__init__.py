@@ -1,13 +1,31 @@
 """Layers: they own parameters and call one operation each; options, defaults and names are PyTorch's."""
 
+from striate import habits
 from striate.nn import initialization as init
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from striate.nn.container import Concat, Residual, Sequential
+from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d
 from striate.nn.linear import Linear
 from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from striate.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from striate.nn.parameter import Parameter
 from striate.nn.pooling import (
     AdaptiveAvgPool2d,
@@ -20,15 +38,34 @@ from striate.nn.pooling import (
     MaxPool3d,
 )
 from striate.nn.random import Dropout
+from striate.nn.sample_normalization import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LayerNorm2d,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from striate.nn.shaping import Flatten, Identity
 from striate.nn.standardization import Standardization
 
 __all__ = [
-    "Module", "Parameter", "Sequential", "Residual", "Concat", "Identity",
+    "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
     "Conv1d", "Conv2d", "Conv3d", "Linear", "Flatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
+    "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
+    "LocalResponseNorm",
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
     "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "AdaptiveAvgPool2d", "GlobalAveragePool",
+    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
+    "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+    "CircularPad1d", "CircularPad2d", "CircularPad3d",
     "Loss", "CrossEntropyLoss", "MSELoss", "init",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise habits.missing("nn", name, __all__, habits.LAYERS)

@@ -10,8 +10,8 @@ from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
 from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.kind import LayerKind
-from striate.nn.module import Module
 from striate.nn.parameter import Parameter
+from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.convolution import conv
 from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
@@ -21,16 +21,16 @@ from striate.tracing import current_trace
 PADDING_MODES = ("zeros",)
 
 
-class Convolution(Module):
+class Convolution(Ranked):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
-    x (N, C, positions…) → y (N, O, positions…); weight (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is
-    not flipped. ``in_channels=None`` is inferred. ``padding`` is a number, one per axis, pairs (before, after),
-    "same" or "valid". Raises ``ShapeError`` for inputs of another rank or channel count, or smaller than the window.
+    x (N, C, positions…) → y (N, O, positions…), or one sample (C, positions…) → (O, positions…); weight
+    (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is not flipped. ``in_channels=None`` is inferred.
+    ``padding`` is a number, one per axis, pairs (before, after), "same" or "valid". Raises ``ShapeError`` for inputs of
+    another rank or channel count, or smaller than the window.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
-    rank: ClassVar[int]
     weight: Value
     bias: Value | None
 

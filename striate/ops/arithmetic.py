@@ -50,6 +50,7 @@ class Positive(Elementwise):
 class Exp(Elementwise):
     """y = eˣ"""
 
+    onnx_operator: ClassVar[str] = "Exp"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -67,6 +68,8 @@ class Exp(Elementwise):
 @dataclass(frozen=True)
 class Log(Positive):
     """y = ln x"""
+
+    onnx_operator: ClassVar[str] = "Log"
 
     def reference(self, x: Array) -> Array:
         return np.log(x)
@@ -87,6 +90,7 @@ class Log(Positive):
 class Sqrt(Positive):
     """y = √x"""
 
+    onnx_operator: ClassVar[str] = "Sqrt"
     arithmetic: ClassVar[bool] = True
     deviation: ClassVar[bool] = True
 
@@ -127,6 +131,7 @@ class CosinePi(Elementwise):
 class Abs(Elementwise):
     """y = |x|; dx = 0 at 0"""
 
+    onnx_operator: ClassVar[str] = "Abs"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -171,6 +176,7 @@ def _share(first: Value, second: Value, dy: Value) -> Value:
 class Maximum(Binary):
     """y = max(a, b); NaN where either operand is; equal operands share the gradient"""
 
+    onnx_operator: ClassVar[str] = "Max"
     fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -193,6 +199,7 @@ class Maximum(Binary):
 class Minimum(Binary):
     """y = min(a, b); NaN where either operand is; equal operands share the gradient"""
 
+    onnx_operator: ClassVar[str] = "Min"
     fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:

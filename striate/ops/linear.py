@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import ATOM, PRODUCT, Expression
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
@@ -23,6 +25,8 @@ _POINT = Convolution(stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)
 @dataclass(frozen=True)
 class Linear(Composite):
     """y[n, k] = Σ_d w[k, d] · x[n, d]"""
+
+    onnx_takes_bias: ClassVar[bool] = True
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, w = inputs
@@ -45,6 +49,9 @@ class Linear(Composite):
 
     def reference(self, x: Array, w: Array) -> Array:
         return np.einsum("nd,kd->nk", x, w)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Gemm", *inputs, transB=1)]
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
         """The same as smaller operations: a convolution with a kernel of size 1 over one position."""

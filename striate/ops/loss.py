@@ -17,6 +17,7 @@ from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, Storage
 from striate.errors import GraphError, LabelError, OptionError, unknown_option
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
+from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops import kernels
@@ -84,7 +85,11 @@ def _log_softmax(x: Array) -> Array:
 class Softmax(Rowwise):
     """y[c] = e^x[c] / Σ_j e^x[j]"""
 
+    onnx_operator: ClassVar[str] = "Softmax"
     gives_probabilities: ClassVar[bool] = True
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"axis": 1}
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         return _phase(
@@ -128,6 +133,11 @@ class SoftmaxGradient(Rowwise):
 @dataclass(frozen=True)
 class LogSoftmax(Rowwise):
     """y[c] = x[c] − ln Σ_j e^x[j]"""
+
+    onnx_operator: ClassVar[str] = "LogSoftmax"
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"axis": 1}
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         return _phase(

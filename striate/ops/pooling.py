@@ -12,6 +12,7 @@ import numpy as np
 from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError
+from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops import kernels
@@ -27,6 +28,7 @@ from striate.ops.window import (
     Sizes,
     Windowed,
     cropped,
+    onnx_pads,
     padded,
     padding_pairs,
     per_axis,
@@ -45,7 +47,7 @@ MOST_UNROLLED = 32
 
 if TYPE_CHECKING:
     from striate.ops.kernels.large_pooling import LargeMaxGradient
-    from striate.ops.kernels.pooling import Entry, Window
+    from striate.ops.kernels.pooling import Prologue, Window
 
 
 def _positions(shape: Shape) -> Sizes:
@@ -98,6 +100,12 @@ class Pooling(Windowed, Anchor):
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
 
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {
+            "kernel_shape": self.kernel, "strides": self.stride, "pads": onnx_pads(self.padding),
+            "ceil_mode": int(self.ceil_mode),
+        }  # fmt: skip
+
     def output_sizes(self, size: Sizes) -> Sizes:
         """Number of windows along every axis of positions."""
         return window_count(self, size, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -141,12 +149,12 @@ class Pooling(Windowed, Anchor):
         return cropped(target, self.padding, size)
 
 
-def _seen(context: LoweringContext, x: Value) -> tuple[Entry | None, tuple[Value, ...], tuple[Operand, ...]]:
+def entering(context: LoweringContext, x: Value) -> tuple[Prologue | None, tuple[Value, ...], tuple[Operand, ...]]:
     """How the windows read x, computed on entry or from memory; then the operands before and after the region's."""
     if context.prologue is None:
         return None, (x,), ()
     return (
-        kernels.pooling.Entry(context.prologue, len(context.prologue.instructions) - 1),
+        kernels.pooling.Prologue(context.prologue, len(context.prologue.instructions) - 1),
         (),
         context.prologue_operands,
     )
@@ -182,7 +190,7 @@ class MaxPooling(Pooling):
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
         part = self.windows_of(_positions(x.shape))
-        prologue, given, more = _seen(context, x)
+        prologue, given, more = entering(context, x)
         source, numbers = context.storage(x), context.storage(index)
         kernel = (
             kernels.large_pooling.LargeMaxWindows(source, numbers, part, context.region, prologue)
@@ -191,6 +199,9 @@ class MaxPooling(Pooling):
         )
         operands = (*given, index, *context.region_operands, *more)
         return [Launch("max pooling", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("MaxPool", *inputs, **self.onnx_attributes(), dilations=self.dilation), ""]
 
     def reference(self, x: Array) -> tuple[Array, Array]:
         size: Sizes = x.shape[2:]
@@ -313,11 +324,15 @@ class AveragePooling(Averaging):
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
         size = _positions(x.shape)
-        prologue, given, more = _seen(context, x)
+        prologue, given, more = entering(context, x)
         form = kernels.large_pooling.LargeAverageWindows if self.large else kernels.pooling.AverageWindows
         kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
         return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        counted = int(self.count_include_pad)
+        return [to.add("AveragePool", *inputs, **self.onnx_attributes(), count_include_pad=counted)]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]

@@ -18,6 +18,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
 from striate.ops.arithmetic import Maximum, Minimum
@@ -36,6 +37,11 @@ class Reduction(Op):
     """The result over 0 elements."""
     axes: tuple[int, ...]
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        if not self.onnx_operator:
+            return None
+        return [to.add(self.onnx_operator, inputs[0], to.integers(*self.axes), keepdims=1)]
+
     def partials(self, dtype: DType) -> int:
         """The number of float64 vectors that hold the partial sums of elements of this type."""
         return 1
@@ -51,6 +57,10 @@ class Reduction(Op):
     def finish(self, k: Kernel, sums: Sequence[Vector], count: Vector) -> list[Vector]:
         """The outputs as float64, from the combined partial sums and the number of elements."""
         return list(sums)
+
+    def channels_together(self, x: TensorType) -> int:
+        """The number of neighbouring channels whose sums are added up, if it is not 1."""
+        return 1
 
     def reduced(self, x: TensorType) -> TensorType:
         """The type of x with the axes reduced to size 1."""
@@ -91,6 +101,8 @@ def reduction_of(node: Node) -> Reduction:
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
+    onnx_operator: ClassVar[str] = "ReduceSum"
+
     def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
         return [k.convert(k.tree(k.add, vectors), DType.float64)]
 
@@ -117,6 +129,7 @@ class Max(Reduction):
     0 elements is −inf.
     """
 
+    onnx_operator: ClassVar[str] = "ReduceMax"
     neutral: ClassVar[float] = -math.inf
     empty_result: ClassVar[float] = -math.inf
 
@@ -213,6 +226,12 @@ class Moments(Reduction):
         # The error of an infinite sum is NaN.
         mean = k.div(k.select(k.is_finite(sum), total, sum), count)
         return [mean, _within(k, variance, DType.float64)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        axes = to.integers(*self.axes)
+        mean = to.add("ReduceMean", inputs[0], axes, keepdims=1)
+        centred = to.add("Sub", inputs[0], mean)
+        return [mean, to.add("ReduceMean", to.add("Mul", centred, centred), axes, keepdims=1)]
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         small = self.reduced(inputs[0])

@@ -72,6 +72,11 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
     return tuple((both[0], both[1]) for one in padding for both in [per_axis("padding", one, 2, least=0)])
 
 
+def onnx_pads(padding: Pairs) -> list[int]:
+    """All paddings before the input, then all paddings after it."""
+    return [before for before, _ in padding] + [after for _, after in padding]
+
+
 @dataclass(frozen=True)
 class Windowed(Op):
     """Base of operations with windows (abstract): every field is one entry for each axis of positions."""

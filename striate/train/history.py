@@ -33,7 +33,7 @@ class Epoch:
     validation_cross_entropy: float | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The finished epochs, and whether the training was completed."""
 
@@ -65,6 +65,22 @@ class History:
         Raises ``MissingExtraError`` without the extra ``plot``, ``DataError`` before the first epoch is finished.
         """
         return opened_room("plot", "matplotlib").curves(self, path)
+
+    def __repr__(self) -> str:
+        """The last epoch, and the best where there was validation."""
+        if not self.epochs:
+            return "History of no epochs"
+        last = self.epochs[-1]
+        text = f"History of {len(self)} epoch{'s' * (len(self) != 1)} in {self.seconds:.1f} s: loss {last.loss:.4f}"
+        if not self.finished:
+            text = text.replace("History", "Unfinished history")
+        scores = [
+            (epoch.validation_accuracy, epoch.number) for epoch in self.epochs if epoch.validation_accuracy is not None
+        ]
+        if not scores:
+            return text
+        best, number = max(scores, key=lambda score: score[0])
+        return f"{text}, held-out accuracy {100 * scores[-1][0]:.2f} %, best {100 * best:.2f} % in epoch {number}"
 
     def _repr_html_(self) -> str:
         """Curves and epochs, as notebooks show them; needs no matplotlib."""

@@ -141,6 +141,13 @@ class Trainer:
         """Loss, by the trainer's loss function, and accuracy on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
+    def __repr__(self) -> str:
+        """What is trained, how, and how far it is."""
+        return (
+            f"Trainer({type(self.model).__name__}, {type(self.step.loss).__name__}, {self.step.optimizer!r}, "
+            f"batch_size={self.batch_size}): {self.history!r}"
+        )
+
     @property
     def findings(self) -> Findings:
         """What the doctor found in the last call of ``fit``, causes before their symptoms."""

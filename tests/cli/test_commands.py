@@ -100,7 +100,7 @@ def test_what_train_prints(data: Path, tmp_path: Path) -> None:
 def test_the_table_fits_a_narrow_terminal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     lines = striate("train", data, "--epochs", 1, "--model", "first_cnn", "--out", tmp_path / "run").stdout.splitlines()
-    assert lines[0].split() == ["epoch", "loss", "accuracy", "seconds"]
+    assert lines[0].split() == ["epoch", "loss", "held-out", "accuracy"]
     assert "…" not in "".join(lines)
 
 

@@ -70,6 +70,9 @@ def test_a_state_of_which_no_name_is_known() -> None:
     state = {f"module.{name}": array for name, array in model().state_dict().items()}
     with pytest.raises(ShapeError, match="none of the 4 names in this state"):
         model().load_state_dict(state, strict=False)
+    for strict in (True, False):
+        with pytest.raises(ShapeError, match="none of the 0 names"):
+            model().load_state_dict({}, strict)
     found = model().load_state_dict({"0.weight": np.zeros((2, 3)), "extra": np.zeros(1)}, strict=False)
     assert (found.missing_keys, found.unexpected_keys) == (["0.bias", "2.weight", "2.bias"], ["extra"])
 

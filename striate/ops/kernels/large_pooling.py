@@ -18,7 +18,7 @@ from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part, forward_part
-from striate.ops.kernels.pooling import Entry, Pixels, Position, Window, walk
+from striate.ops.kernels.pooling import Pixels, Position, Prologue, Window, walk
 
 SEGMENT = 64
 """The number of elements that are added in their own precision before the sum is added in float64."""
@@ -150,7 +150,7 @@ class LargeMaxWindows(KernelSpec):
     index: Storage
     part: Part
     region: Region
-    prologue: Entry | None = None
+    prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
         first = 0 if self.prologue else 1
@@ -195,7 +195,7 @@ class LargeAverageWindows(KernelSpec):
     part: Part
     window: Window
     region: Region
-    prologue: Entry | None = None
+    prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
         first = 0 if self.prologue else 1

@@ -1,0 +1,63 @@
+"""Base of operations that apply a linear map along every axis of positions: padding, resampling, adaptive averages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from striate.codegen.launch import Launch
+from striate.graph.op import Kind, Purpose
+from striate.graph.value import Array, TensorType, Value
+from striate.ops import kernels
+from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.axis_map import AxisMap, applied
+from striate.ops.pooling import entering
+from striate.ops.window import Sizes
+
+Maps = tuple[AxisMap, ...]
+
+
+@dataclass(frozen=True)
+class Mapped(Anchor):
+    """Base of the operations (abstract): x (N, C, positions…) → (N, C, other positions…)"""
+
+    kind: ClassVar[Kind] = Kind.WINDOW
+    has_epilogue: ClassVar[bool] = True
+    reads_once: ClassVar[bool] = False
+    """Whether no position of x is read more often than about once, so that it may be computed where it is read."""
+
+    def maps(self, size: Sizes) -> Maps:
+        """The map along each axis of positions, for an input with these positions."""
+        raise NotImplementedError
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.WINDOW
+
+    def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
+        return True
+
+    def accepts_prologue(self) -> bool:
+        return self.reads_once
+
+    def mapped(self, x: TensorType) -> TensorType:
+        """The type of y."""
+        return x.with_shape((*x.shape[:2], *(axis.count for axis in self.maps(positions(x)))))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        (x,) = context.node.inputs
+        prologue, given, more = entering(context, x)
+        maps = self.maps(positions(x.type))
+        d, h, w = (*(None,) * (3 - len(maps)), *maps)
+        kernel = kernels.resampling.Weighted(context.storage(x), (d, h, w), context.region, prologue)
+        operands = (*given, *context.region_operands, *more)
+        return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
+
+    def reference(self, x: Array) -> Array:
+        return applied(x, self.maps(x.shape[2:]))
+
+
+def positions(x: TensorType) -> Sizes:
+    """The sizes of the axes of positions."""
+    return tuple(dim for dim in x.shape[2:] if isinstance(dim, int))
