@@ -185,7 +185,7 @@ class NormPool2d(AvgPool):
 OPTIMIZER = Addition(
     "optimizer",
     {
-        "optim/optimizer.py": '''
+        "optim/sgd.py": '''
 
 @dataclass(frozen=True)
 class SignSGD(Optimizer):
@@ -198,7 +198,7 @@ class SignSGD(Optimizer):
         return parameters - (greater(gradients, 0.0) - greater(-gradients, 0.0)) * rate, {}
 ''',
     },
-    {"optim/__init__.py": "from striate.optim.optimizer import SignSGD\nOPTIMIZERS['sign_sgd'] = SignSGD\n"},
+    {"optim/__init__.py": "from striate.optim.sgd import SignSGD\nOPTIMIZERS['sign_sgd'] = SignSGD\n"},
 )
 NORMALIZATION = Addition(
     "normalization",
@@ -315,7 +315,7 @@ named = st.models.build("lenet5", channels=1, classes=3, activation="hard_tanh")
 own = nn.Sequential(nn.Conv2d(1, 4, 3), nn.RMSNorm(4), nn.NormPool2d(2), nn.Flatten(), nn.Linear(None, 3))
 line = nn.Sequential(nn.Flatten(), nn.Linear(None, 1))
 structure = {name: Structure.of(model, shape) for name, model in (("named", named), ("own", own))}
-rule = chosen_optimizer("sign_sgd", None, None, 0.0, optim.ConstantSchedule())
+rule = chosen_optimizer("sign_sgd", None, None, None, optim.ConstantSchedule())
 found = {
     "losses": [
         step(named, nn.CrossEntropyLoss(), rule, x, y), step(own, nn.CrossEntropyLoss(), rule, x, y),
