@@ -138,7 +138,12 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["nowhere"], "data set 'nowhere'[\\s\\S]*known: digits, mnist"),
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
-        (["--schedule", "cos"], "known: constant, cosine"),
+        (["--schedule", "cos"], "known: constant, cosine, step, multi_step"),
+        (["--warmup", "-1"], "--warmup=-1; expected a whole number from 0 to"),
+        (
+            ["--optimizer", "adagrad", "--schedule", "one_cycle"],
+            "Adagrad has no momentum that its schedule",
+        ),
         (["--epochs", "0"], "--epochs=0; expected a whole number of 1 or more"),
         (["--batch-size", "0"], "--batch-size=0; expected a whole number of 1 or more"),
         (["--threads", "0"], "--threads=0; expected a whole number from 1 to 1,024"),
