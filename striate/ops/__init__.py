@@ -32,12 +32,13 @@ from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
 from striate.ops.shaping import broadcast_to, concat, flatten
+from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
     "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "linear", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "batch_norm", "dropout",
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "concat", "broadcast_to", "pad",
     "sum", "mean", "moments", "max", "numel",

@@ -32,6 +32,7 @@ if NARROW:
     BATCHES.append(list(NARROW))
 SUBSET = [
     "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
+    "TransposedConvolution",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
     "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
