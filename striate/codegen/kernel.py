@@ -303,6 +303,12 @@ class Kernel:
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
+    def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
+        """Stores lane i, for i < ``count``, to element i · ``stride``."""
+        for lane in range(LANES):
+            with self.when(self.compare(lane, "<", count)):
+                self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
+
     def mask(self, count: Index) -> Any:
         """True in the first ``count`` lanes."""
         if isinstance(count, int):

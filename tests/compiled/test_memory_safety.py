@@ -34,7 +34,8 @@ SUBSET = [
     "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
     "TransposedConvolution",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
-    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
+    "Moments", "Max", "Softmax", "Tanh", "Transpose", "Slice", "SliceGradient", "MatMul", "MatMulSum",
+    "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
 
 
