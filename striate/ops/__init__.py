@@ -64,12 +64,13 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
     "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "linear", "matmul", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
