@@ -103,8 +103,8 @@ def open_regular(path: Path) -> BinaryIO:
 
 _OTHER_FILES = {
     b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "a NumPy array", b"\x89HDF": "an HDF5 file",
-    b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
 """How files begin that people give by mistake; a safetensors file begins with the length of its header."""
 
