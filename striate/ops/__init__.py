@@ -94,6 +94,7 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
@@ -102,7 +103,7 @@ __all__ = [
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "linear", "matmul", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",

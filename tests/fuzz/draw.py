@@ -25,6 +25,7 @@ from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo
+from striate.ops.transposed_convolution import TransposedConvolution, least_sizes
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 
@@ -91,6 +92,17 @@ def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...
     return kernel, stride, padding, dilation
 
 
+def _groups(random: Random) -> tuple[int, int, int]:
+    """(groups, input channels of a group, filters): dense, depthwise with a multiplier, or groups of a few channels."""
+    groups = one_of(random, (1, 1, 1, 2, 3, 5, 16, 17, 33))
+    if groups == 1:
+        return 1, size(random, CHANNELS), size(random, CHANNELS)
+    if chance(random, 0.5):
+        return groups, 1, groups * one_of(random, (1, 1, 2, 3))
+    channels = (1, 2, 3, 4, 6, 8, 12, 16, 20) if groups < 6 else (1, 2, 3, 4)
+    return groups, size(random, channels), groups * size(random, channels)
+
+
 def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     """(operation, x, w, y); one in three suits tiles (3×3 or 5×5 filters, channels from 16)."""
     n = one_of(random, SAMPLES)
@@ -105,9 +117,7 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     else:
         rank = one_of(random, (1, 2, 2, 2, 3))
         kernel, stride, padding, dilation = _geometry(random, rank)
-        groups = one_of(random, (1, 1, 1, 2, 3, 16))
-        depth = size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
-        filters = groups * size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
+        groups, depth, filters = _groups(random)
         positions = tuple(
             max(1, d * (k - 1) + 1 - b - a) + int(random.integers(0, 6 if rank < 3 else 3))
             for k, d, (b, a) in zip(kernel, dilation, padding, strict=True)
@@ -119,6 +129,8 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
 
 
 def _convolutional(name: str, random: Random) -> Sample:
+    if name == "TransposedConvolution":
+        return _transposed(random)
     op, x, w, y = _convolution(random)
     options = (op.stride, op.padding, op.dilation, op.groups)
     if name == "ConvolutionInputGradient":
@@ -126,6 +138,23 @@ def _convolutional(name: str, random: Random) -> Sample:
     if name == "ConvolutionWeightGradient":
         return Sample(ConvolutionWeightGradient(*options, w.shape[2:]), (x, y))
     return Sample(op, (x, w))
+
+
+def _transposed(random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 2, 3))
+    kernel, stride, padding, dilation = _geometry(random, rank)
+    groups, depth, filters = _groups(random)
+    least = [
+        max(1, -(-(b + a + 1 - d * (k - 1)) // s) + 1) for k, s, d, (b, a) in zip(kernel, stride, dilation, padding)
+    ]
+    positions = tuple(one + int(random.integers(0, 5 if rank < 3 else 3)) for one in least)
+    more = tuple(int(random.integers(0, s)) for s in stride)
+    sizes = least_sizes(positions, kernel, stride, padding, dilation)
+    op = TransposedConvolution(
+        stride, padding, dilation, groups, tuple(a + b for a, b in zip(sizes, more, strict=True))
+    )
+    x = normal(random, (one_of(random, SAMPLES), filters, *positions))
+    return Sample(op, (x, normal(random, (filters, depth, *kernel))))
 
 
 def _pooling(name: str, random: Random) -> Sample:
