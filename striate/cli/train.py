@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +18,14 @@ from striate import settings
 from striate.cli.doctor import print_findings
 from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.data.centring import Centring
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, unknown_option
 from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.standardization import Standardization
-from striate.optim import OPTIMIZERS, ConstantSchedule, CosineSchedule, Optimizer, Schedule
+from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
 from striate.options import seed as checked_seed
 from striate.options import whole_number
 from striate.persistence import save
@@ -36,13 +36,6 @@ from striate.train.history import Epoch, History
 from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
 from striate.train.trainer import Trainer
-
-
-class ScheduleName(Enum):
-    """The values of ``--schedule``."""
-
-    constant = "constant"
-    cosine = "cosine"
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,8 @@ MOMENTUM = 0.9
 _OF_MODEL = "the model's default"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
 _NAMES = ", ".join(OPTIMIZERS)
+_OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
+"""Options of every optimizer; errors do not list them, since they are no choices between optimizers."""
 
 
 def train(
@@ -76,11 +71,17 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images per step.", show_default="digits 32, mnist 64")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
-    momentum: Annotated[float | None, typer.Option(help="μ of sgd, 0 to 1.", show_default="0.9")] = None,
+    momentum: Annotated[
+        float | None, typer.Option(help="μ of sgd and rmsprop, 0 to 1.", show_default="sgd 0.9, rmsprop 0")
+    ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="Weight decay λ ≥ 0, which adds λθ to the gradient of a parameter θ.")
-    ] = 0.0,
-    schedule: Annotated[str, typer.Option(help="Schedule of the learning rate: constant or cosine.")] = "cosine",
+        float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")
+    ] = None,
+    decay_norm_and_bias: Annotated[
+        bool, typer.Option(help="Let biases and the weights of normalizations decay, too.")
+    ] = True,
+    schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
+    warmup: Annotated[int, typer.Option(help="Steps of a linear rise of the learning rate before the schedule.")] = 0,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
@@ -116,7 +117,9 @@ def train(
         whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
-    rule = chosen_optimizer(optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps))
+    rule = chosen_optimizer(
+        optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
+    )
     options = chosen_options(
         chosen.model,
         {
@@ -139,11 +142,15 @@ def train(
     )
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
-        "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": weight_decay, "schedule": schedule,
-        **options, "standardize": standardize, "precision": numbers.value, "doctor": doctor,
-        "threads": settings.current().threads,
+        "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
+        "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, **options,
+        "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
     }  # fmt: skip
-    run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
+    form = Centring.of(train_set.images)
+    run = Run(
+        data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
+        centring=None if form is None else form.to_json(),
+    )  # fmt: skip
     trainer = Trainer(
         network,
         CrossEntropyLoss(),
@@ -189,27 +196,35 @@ def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: default for name, default in options_of(model).items() if name in given} | asked
 
 
-def chosen_schedule(name: str, steps: int) -> Schedule:
-    """The schedule with this name, over all steps of the training."""
-    if name not in ScheduleName.__members__:
-        raise unknown_option("schedule", name, ScheduleName.__members__)
-    return CosineSchedule(steps) if ScheduleName[name] is ScheduleName.cosine else ConstantSchedule()
+def chosen_schedule(name: str, steps: int, warmup: int = 0) -> Schedule:
+    """The schedule with this name, over all steps of the training; the first ``warmup`` of them rise to it."""
+    if name not in SCHEDULES:
+        raise unknown_option("schedule", name, SCHEDULES)
+    whole_number("--warmup", warmup, 0, max(steps - 1, 0))
+    schedule = SCHEDULES[name](steps - warmup)
+    return WarmupSchedule(schedule, warmup, 1 / (warmup + 1)) if warmup else schedule
 
 
 def chosen_optimizer(
-    name: str, lr: float | None, momentum: float | None, weight_decay: float, schedule: Schedule
+    name: str,
+    lr: float | None,
+    momentum: float | None,
+    weight_decay: float | None,
+    schedule: Schedule,
+    decay_norm_and_bias: bool = True,
 ) -> Optimizer:
     """The optimizer with this name; raises ``OptionError`` for an option that it does not have."""
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
     known = [one.name for one in fields(kind)]
-    given = {"momentum": momentum, "weight_decay": weight_decay or None}
-    options: dict[str, Any] = {"momentum": MOMENTUM} if "momentum" in known else {}
+    options: dict[str, Any] = {"momentum": MOMENTUM} if issubclass(kind, SGD) else {}
+    given = {"momentum": momentum, "weight_decay": weight_decay}
     options |= {option: value for option, value in given.items() if value is not None}
     if unknown := [option for option in options if option not in known]:
-        raise unknown_option(f"option of {name}", unknown[0], known)
-    return kind(lr=kind.usual_lr if lr is None else lr, schedule=schedule, **options)
+        raise unknown_option(f"option of {name}", unknown[0], [one for one in known if one not in _OF_PYTHON])
+    rate = kind.usual_lr if lr is None else lr
+    return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:

@@ -20,7 +20,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from striate.codegen import vector_math
+from striate.codegen import vector_error_function, vector_math, vector_power, vector_trigonometry
 from striate.dtypes import DType
 
 LANES = 16
@@ -61,6 +61,7 @@ _ELEMENTS: dict[DType, Any] = {
     DType.int32: I32,
     DType.int64: I64,
     DType.uint8: I8,
+    DType.bool: I8,
     DType.bfloat16: _BFloat16(),
 }
 _PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
@@ -303,6 +304,12 @@ class Kernel:
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
 
+    def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
+        """Stores lane i, for i < ``count``, to element i · ``stride``."""
+        for lane in range(LANES):
+            with self.when(self.compare(lane, "<", count)):
+                self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
+
     def mask(self, count: Index) -> Any:
         """True in the first ``count`` lanes."""
         if isinstance(count, int):
@@ -480,7 +487,7 @@ class Kernel:
         if isinstance(x.type, ir.VectorType):
             integral = isinstance(x.type.element, ir.IntType)
             return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, float(number))
+        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """a + b"""
@@ -524,6 +531,14 @@ class Kernel:
         """The nearest whole number, ties to even"""
         return self._intrinsic("llvm.roundeven", a)
 
+    def floor(self, a: Any) -> Any:
+        """The largest whole number that is not above a"""
+        return self._intrinsic("llvm.floor", a)
+
+    def ceil(self, a: Any) -> Any:
+        """The smallest whole number that is not below a"""
+        return self._intrinsic("llvm.ceil", a)
+
     def exp(self, a: Any) -> Any:
         """eᵃ"""
         return vector_math.exp(self.builder, a)
@@ -531,6 +546,38 @@ class Kernel:
     def log(self, a: Any) -> Any:
         """ln a"""
         return vector_math.log(self.builder, a)
+
+    def expm1(self, a: Any) -> Any:
+        """eᵃ − 1"""
+        return vector_math.expm1(self.builder, a)
+
+    def log1p(self, a: Any) -> Any:
+        """ln(1 + a)"""
+        return vector_math.log1p(self.builder, a)
+
+    def power(self, a: Any, b: Any) -> Any:
+        """aᵇ"""
+        return vector_power.power(self.builder, a, b)
+
+    def sin(self, a: Any) -> Any:
+        """sin a"""
+        return vector_trigonometry.sin(self.builder, a)
+
+    def cos(self, a: Any) -> Any:
+        """cos a"""
+        return vector_trigonometry.cos(self.builder, a)
+
+    def tan(self, a: Any) -> Any:
+        """tan a"""
+        return vector_trigonometry.tan(self.builder, a)
+
+    def erf(self, a: Any) -> Any:
+        """erf a"""
+        return vector_error_function.erf(self.builder, a)
+
+    def normal_cdf(self, a: Any) -> Any:
+        """Φ(a), the distribution function of a standard normal variable"""
+        return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
         """tanh a"""
@@ -557,6 +604,22 @@ class Kernel:
     def greater(self, a: Any, b: Any) -> Any:
         """The condition a > b (false for NaN)."""
         return self.builder.fcmp_ordered(">", a, b)
+
+    def compared(self, a: Any, sign: str, b: Any) -> Any:
+        """The condition a ``sign`` b for floats and integers, bools among them; only ``!=`` holds for NaN."""
+        if _integral(a.type):
+            unsigned = _element(a.type).width == 8  # uint8, and bools
+            return (self.builder.icmp_unsigned if unsigned else self.builder.icmp_signed)(sign, a, b)
+        return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
+
+    def holds(self, x: Any) -> Any:
+        """The condition that a bool in memory, one byte, is true."""
+        return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
+
+    def truth(self, condition: Any) -> Any:
+        """A condition as bools in memory: bytes of 0 or 1."""
+        type = condition.type
+        return self.builder.zext(condition, ir.VectorType(I8, type.count) if isinstance(type, ir.VectorType) else I8)
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
         """The condition not (a ≤ b): true for NaN."""
@@ -585,7 +648,9 @@ class Kernel:
         return self.builder.select(condition, a, b)
 
     def convert(self, x: Any, dtype: DType) -> Any:
-        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed."""
+        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed; a bool is whether x is not 0."""
+        if dtype is DType.bool:
+            return self.truth(self.compared(x, "!=", self.constant_like(x, 0)))
         source = x.type.element if isinstance(x.type, ir.VectorType) else x.type
         target = _ELEMENTS[dtype]
         type = ir.VectorType(target, x.type.count) if isinstance(x.type, ir.VectorType) else target
@@ -673,8 +738,12 @@ class Kernel:
 _MASK = ir.VectorType(I1, LANES)
 
 
+def _element(type: Any) -> Any:
+    return type.element if isinstance(type, ir.VectorType) else type
+
+
 def _integral(type: Any) -> bool:
-    return isinstance(type.element if isinstance(type, ir.VectorType) else type, ir.IntType)
+    return isinstance(_element(type), ir.IntType)
 
 
 def _suffix(type: Any) -> str:

@@ -4,7 +4,7 @@ from striate import habits
 from striate.nn import initialization as init
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
-from striate.nn.convolution import Conv1d, Conv2d, Conv3d
+from striate.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from striate.nn.element_loss import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -67,7 +67,7 @@ from striate.nn.standardization import Standardization
 
 __all__ = [
     "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
-    "Conv1d", "Conv2d", "Conv3d", "Linear", "Flatten",
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear", "Flatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
     "LocalResponseNorm",

@@ -189,7 +189,7 @@ class LabelLoss(Loss):
         left_out = y.dtype.kind != "f" and y.size and y.flat[0] == self.ignored
         if left_out and self.reduction == "mean" and (y == self.ignored).all():
             raise LabelError(
-                f"every label of this batch is {self.ignored}, which ignore_index leaves out: a mean of nothing is NaN\n"
+                f"every label of this batch is {self.ignored}, which ignore_index leaves out; a mean of none is NaN\n"
                 '  help: drop such samples, or use reduction="sum"'
             )
 

@@ -503,7 +503,7 @@ class Module:
     def as_input(self, array: Any, first: bool = True) -> Array:
         """An array as the model's programs take it: bytes unchanged, other numbers in the model's dtype.
 
-        Integers and truth values after the ``first`` input are integers, because they may be labels. Raises
+        Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
         ``DTypeError`` for anything that is not an array of real numbers.
         """
         return as_input(self, array, first)

@@ -10,17 +10,32 @@ from striate.ops.arithmetic import (
     abs,
     add,
     cast,
+    clip,
     divide,
     exp,
-    greater,
-    isfinite,
     log,
     maximum,
     minimum,
     multiply,
     negative,
+    sign,
     sqrt,
     subtract,
+)
+from striate.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
     where,
 )
 from striate.ops.convolution import conv
@@ -39,8 +54,38 @@ from striate.ops.element_loss import (
     smooth_l1_loss,
     soft_margin_loss,
 )
+from striate.ops.elementary import (
+    ceil,
+    cos,
+    erf,
+    expm1,
+    floor,
+    log1p,
+    power,
+    reciprocal,
+    round,
+    rsqrt,
+    sin,
+    square,
+    tan,
+)
+from striate.ops.indexing import (
+    chunk,
+    concat,
+    flip,
+    moveaxis,
+    permute,
+    roll,
+    split,
+    stack,
+    swapaxes,
+    take,
+    transpose,
+    unbind,
+)
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_loss, softmax
+from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -54,16 +99,31 @@ from striate.ops.sample_normalization import (
     local_response_norm,
     rms_norm,
 )
-from striate.ops.shaping import broadcast_to, concat, flatten
+from striate.ops.shaping import (
+    broadcast_to,
+    expand,
+    flatten,
+    repeat,
+    squeeze,
+    tile,
+    unflatten,
+    unsqueeze,
+)
+from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
-    "greater", "where", "isfinite", "cast",
+    "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
+    "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
+    "floor", "ceil", "round",
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "linear", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
-    "reshape", "flatten", "concat", "broadcast_to", "pad",
+    "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
+    "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
+    "pad",
     "sum", "mean", "moments", "max", "numel",
     "softmax", "log_softmax",
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",

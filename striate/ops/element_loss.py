@@ -17,7 +17,9 @@ from striate.errors import unknown_option
 from striate.graph.arithmetic import Binary, cast, elementwise
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Value, shape_text
-from striate.ops.arithmetic import abs, exp, greater, log, maximum, minimum, where
+from striate.ops.arithmetic import abs, exp, log, maximum, minimum
+from striate.ops.comparison import equal, greater, less, not_equal, where
+from striate.ops.elementary import log1p
 from striate.ops.loss_reduction import LossReduction, loss_reduction, reduced
 from striate.ops.reduction import mean, sum
 from striate.ops.requirement import dtype_error, shape_error
@@ -81,7 +83,7 @@ def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta
         return l1_loss(input, target, reduction=reduction)
     distance = abs(input - _pair("smooth_l1_loss", input, target))
     square = distance * distance * (0.5 / beta)
-    return reduced(where(greater(beta, distance), square, distance - 0.5 * beta), chosen)
+    return reduced(where(less(distance, beta), square, distance - 0.5 * beta), chosen)
 
 
 def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: float = 1.0) -> Value:
@@ -161,11 +163,7 @@ def binary_cross_entropy_with_logits(
 
 def log_of_sigmoid(x: Value) -> Value:
     """ln σ(x) = min(x, 0) − ln(1 + e^−|x|); no digit of a small result is lost."""
-    power = exp(-abs(x))
-    near = 1 + power
-    # ln(1 + u) = ln(w) · u / (w − 1) for the rounded w = 1 + u, whose rounding errors cancel (Kahan)
-    excess = near - 1
-    return minimum(x, 0.0) - where(greater(excess, 0), log(near) * power / where(greater(excess, 0), excess, 1), power)
+    return minimum(x, 0.0) - log1p(exp(-abs(x)))
 
 
 def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
@@ -197,7 +195,7 @@ def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, re
     """
     chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
     t = _pair("hinge_embedding_loss", input, target)
-    near, far = greater(abs(t + 1), 0), greater(abs(t - 1), 0)  # not −1, not 1: for other t both parts count
+    near, far = not_equal(t, -1), not_equal(t, 1)  # for other t both parts count
     return reduced(where(near, input, 0.0) + where(far, maximum(margin - input, 0.0), 0.0), chosen)
 
 
@@ -223,7 +221,7 @@ def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: 
     if flag("kl_div: log_target", log_target):
         losses = exp(t) * (t - input)
     else:
-        positive = where(greater(abs(t), 0), t, 1.0)  # 0 · ln 0 counts as 0
+        positive = where(equal(t, 0), 1.0, t)  # 0 · ln 0 counts as 0
         losses = t * log(positive) - t * input
     if reduction == BATCH_MEAN:
         return sum(mean(losses, 0)) if input.type.rank else losses
@@ -270,6 +268,6 @@ def gaussian_nll_loss(
         raise shape_error(
             "gaussian_nll_loss", f"var {var.type} for an input {input.type}", f"give shape {shape_text(input.shape)}"
         )
-    variance = where(greater(eps, var), eps, var)
+    variance = where(less(var, eps), eps, var)
     losses = (log(variance) + error * error / variance) * 0.5
     return reduced(losses + 0.5 * math.log(2 * math.pi) if flag("gaussian_nll_loss: full", full) else losses, chosen)

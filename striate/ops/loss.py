@@ -352,6 +352,7 @@ class CrossEntropyGradient(LabelLoss):
     def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
         *weight, dlosses = rest
         target = self.targets(logits, labels, weight[0] if weight else None)
+        dlosses = np.where(labels == self.ignore_index, 0, dlosses)
         return np.expand_dims(dlosses, 1) * (_softmax(logits) * target.sum(axis=1, keepdims=True) - target)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -533,7 +534,7 @@ def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...]
 
 
 def _as_labels(target: Value) -> Value:
-    return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8) else target
+    return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
 
 
 def _as_batch(x: Value) -> Value:

@@ -19,11 +19,13 @@ from striate.graph.value import Array, DType, N, Shape, TensorType, Value
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
+from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
-from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
+from striate.ops.shaping import BroadcastTo
+from striate.ops.transposed_convolution import TransposedConvolution, least_sizes
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 
@@ -90,6 +92,17 @@ def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...
     return kernel, stride, padding, dilation
 
 
+def _groups(random: Random) -> tuple[int, int, int]:
+    """(groups, input channels of a group, filters): dense, depthwise with a multiplier, or groups of a few channels."""
+    groups = one_of(random, (1, 1, 1, 2, 3, 5, 16, 17, 33))
+    if groups == 1:
+        return 1, size(random, CHANNELS), size(random, CHANNELS)
+    if chance(random, 0.5):
+        return groups, 1, groups * one_of(random, (1, 1, 2, 3))
+    channels = (1, 2, 3, 4, 6, 8, 12, 16, 20) if groups < 6 else (1, 2, 3, 4)
+    return groups, size(random, channels), groups * size(random, channels)
+
+
 def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     """(operation, x, w, y); one in three suits tiles (3×3 or 5×5 filters, channels from 16)."""
     n = one_of(random, SAMPLES)
@@ -104,9 +117,7 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     else:
         rank = one_of(random, (1, 2, 2, 2, 3))
         kernel, stride, padding, dilation = _geometry(random, rank)
-        groups = one_of(random, (1, 1, 1, 2, 3, 16))
-        depth = size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
-        filters = groups * size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
+        groups, depth, filters = _groups(random)
         positions = tuple(
             max(1, d * (k - 1) + 1 - b - a) + int(random.integers(0, 6 if rank < 3 else 3))
             for k, d, (b, a) in zip(kernel, dilation, padding, strict=True)
@@ -118,6 +129,8 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
 
 
 def _convolutional(name: str, random: Random) -> Sample:
+    if name == "TransposedConvolution":
+        return _transposed(random)
     op, x, w, y = _convolution(random)
     options = (op.stride, op.padding, op.dilation, op.groups)
     if name == "ConvolutionInputGradient":
@@ -125,6 +138,23 @@ def _convolutional(name: str, random: Random) -> Sample:
     if name == "ConvolutionWeightGradient":
         return Sample(ConvolutionWeightGradient(*options, w.shape[2:]), (x, y))
     return Sample(op, (x, w))
+
+
+def _transposed(random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 2, 3))
+    kernel, stride, padding, dilation = _geometry(random, rank)
+    groups, depth, filters = _groups(random)
+    least = [
+        max(1, -(-(b + a + 1 - d * (k - 1)) // s) + 1) for k, s, d, (b, a) in zip(kernel, stride, dilation, padding)
+    ]
+    positions = tuple(one + int(random.integers(0, 5 if rank < 3 else 3)) for one in least)
+    more = tuple(int(random.integers(0, s)) for s in stride)
+    sizes = least_sizes(positions, kernel, stride, padding, dilation)
+    op = TransposedConvolution(
+        stride, padding, dilation, groups, tuple(a + b for a, b in zip(sizes, more, strict=True))
+    )
+    x = normal(random, (one_of(random, SAMPLES), filters, *positions))
+    return Sample(op, (x, normal(random, (filters, depth, *kernel))))
 
 
 def _pooling(name: str, random: Random) -> Sample:
@@ -252,17 +282,44 @@ def _linear(name: str, random: Random) -> Sample:
     return Sample(OPERATIONS[name](), (normal(random, (n, features)), normal(random, (results, features))))
 
 
-def _channels(name: str, random: Random) -> Sample:
+def _windows(random: Random, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """(axes, starts, counts, steps) of windows of some axes, never the first."""
+    axes = tuple(axis for axis in range(1, len(sizes)) if chance(random, 0.6))
+    starts, counts, steps = [], [], []
+    for axis in axes:
+        step = one_of(random, (1, 1, 1, 2, 3, -1, -2))
+        first, end = sorted(int(one) for one in random.integers(0, sizes[axis] + 1, 2))
+        count = -(-(end - first) // abs(step))
+        if axis == 1 and chance(random, 0.3) and step == 1:
+            first -= first % 16
+            count = end - first
+        starts.append(first if step > 0 else first + (count - 1) * -step if count else 0)
+        counts.append(count)
+        steps.append(step)
+    return axes, tuple(starts), tuple(counts), tuple(steps)
+
+
+def _moved(name: str, random: Random) -> Sample:
     sizes = shape(random, 2)
-    n, channels, *rest = sizes
-    if name == "ChannelPad":
-        return Sample(ChannelPad(one_of(random, (0, 1, 16, 3)), one_of(random, (0, 1, 5))), (normal(random, sizes),))
-    if name == "ChannelSlice":
-        start = int(random.integers(0, max(1, channels)))
-        stop = int(random.integers(start + 1, max(channels, start + 1) + 1))
-        return Sample(ChannelSlice(start, stop), (normal(random, (n, max(channels, stop), *rest)),))
-    parts = tuple(normal(random, (n, size(random, CHANNELS), *rest)) for _ in range(int(random.integers(1, 4))))
-    return Sample(Concat(), parts)
+    if name == "Transpose":
+        order = (0, *(1 + int(axis) for axis in random.permutation(len(sizes) - 1)))
+        return Sample(Transpose(order), (normal(random, sizes),))
+    if name in ("Slice", "SliceGradient"):
+        windows = _windows(random, sizes)
+        if name == "Slice":
+            return Sample(Slice(*windows), (normal(random, sizes),))
+        found = list(sizes)
+        for axis, count in zip(windows[0], windows[2], strict=True):
+            found[axis] = count
+        return Sample(
+            SliceGradient(*windows, tuple(sizes[axis] for axis in windows[0])), (normal(random, tuple(found)),)
+        )
+    axis = int(random.integers(1, len(sizes)))
+    parts = tuple(
+        normal(random, (*sizes[:axis], size(random, CHANNELS), *sizes[axis + 1 :]))
+        for _ in range(int(random.integers(1, 4)))
+    )
+    return Sample(Concat(axis), parts)
 
 
 def _reshape(name: str, random: Random) -> Sample:
@@ -278,7 +335,7 @@ _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
     Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
-    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _channels,
+    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _moved,
 }  # fmt: skip
 
 
