@@ -82,8 +82,8 @@ class Loss(Module):
 class FunctionLoss(Loss):
     """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
 
-    It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model. The loss of an epoch
-    weighs each batch by its number of samples.
+    It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
+    The loss of an epoch weighs each batch by its number of samples.
     """
 
     def __init__(self, function: LossFunction) -> None:
