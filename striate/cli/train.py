@@ -34,7 +34,7 @@ from striate.step import require_precision
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.record import Record
-from striate.train.run import MODEL_FILE, Run, claim_folder, write_run
+from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
 from striate.train.trainer import Trainer
 
 
@@ -96,7 +96,10 @@ def train(
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
     doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/DATA, or runs/DATA-2 and so on")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
 ) -> None:
     """Train a network, save it, and evaluate it on held-out data."""
@@ -127,10 +130,12 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
-    folder = out or Path("runs") / (data if data in RECIPES else Path(data).resolve().name)
+    folder = out or free_folder(Path("runs") / (data if data in RECIPES else Path(data).resolve().name))
     network.infer(train_set.images.shape[1:])
     claim_folder(
-        folder, sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state())
+        folder,
+        sum(4 * math.prod(int(size or 0) for size in parameter.shape) for _, parameter in network.named_state()),
+        overwrite=overwrite,
     )
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -302,6 +302,12 @@ class Kernel:
             element = self.load_scalar(self.offset(pointer, where, dtype), dtype)
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
+
+    def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
+        """Stores lane i, for i < ``count``, to element i · ``stride``."""
+        for lane in range(LANES):
+            with self.when(self.compare(lane, "<", count)):
+                self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
 
     def mask(self, count: Index) -> Any:
         """True in the first ``count`` lanes."""
@@ -630,6 +636,27 @@ class Kernel:
     def lane(self, x: Any, number: int) -> Any:
         """One lane as a scalar."""
         return self.builder.extract_element(x, _lane_number(number))
+
+    def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
+        """A vector whose lane i is the lane of one of the vectors: ``lanes[i]`` is (its number, lane).
+
+        Lanes with None are undefined.
+        """
+        first, *others = sorted({lane[0] for lane in lanes if lane})
+        made = vectors[first]
+        where = [lane[1] if lane and lane[0] == first else None for lane in lanes]
+        if not others and any(place not in (None, i) for i, place in enumerate(where)):
+            made = self._shuffled(made, ir.Constant(made.type, ir.Undefined), where)
+        for number in others:
+            mask = [LANES + lane[1] if lane and lane[0] == number else place for place, lane in zip(where, lanes)]
+            made = self._shuffled(made, vectors[number], mask)
+            where = [None if place is None else i for i, place in enumerate(mask)]
+        return made
+
+    def _shuffled(self, a: Any, b: Any, mask: Sequence[int | None]) -> Any:
+        """Lane i is lane mask[i] of a and b side by side; any lane where that is None."""
+        numbers = [I32(i if place is None else place) for i, place in enumerate(mask)]
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, LANES), numbers))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Prefetches the cache line at ``pointer``; with ``write``, for writing to it."""

@@ -310,7 +310,10 @@ class Reshape(Op):
         (x,) = inputs
         y = x.with_shape(self.shape)
         if x.batched != y.batched or x.size() != y.size():
-            raise ShapeError(f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size")
+            raise ShapeError(
+                f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size\n"
+                "  help: give sizes with the same product, one of them -1 to have it inferred"
+            )
         return (y,)
 
     def reference(self, x: Array) -> Array:
@@ -350,9 +353,50 @@ def checked_shape(what: str, shape: object) -> Shape:
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """``x`` with another shape and the same elements. Raises ``OptionError`` for what is not a shape, ShapeError."""
-    shape = checked_shape("reshape", shape)
-    return x if x.shape == shape else Reshape(shape)(x)
+    """``x`` with another shape and the same elements in the same order; one size may be -1, which is inferred.
+
+    A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises ``OptionError`` for what is
+    not a shape, and ShapeError.
+    """
+    found = _inferred_shape(x, shape)
+    return x if x.shape == found else Reshape(found)(x)
+
+
+def _inferred_shape(x: Value, shape: object) -> Shape:
+    """The shape with a number, or N, in place of -1."""
+    given = cast_type("tuple[object, ...]", tuple(shape)) if isinstance(shape, tuple | list) else (shape,)  # pyright: ignore[reportUnknownArgumentType]
+    open_axes = [axis for axis, size in enumerate(given) if _is_whole(size) and size == -1]
+    if len(open_axes) > 1:
+        raise OptionError(f"reshape: shape={shape!r:.60}; at most one size may be -1")
+    fixed = checked_shape("reshape", [1 if axis in open_axes else size for axis, size in enumerate(given)])
+    sizes: list[Dim] = list(fixed)
+    if x.type.batched and open_axes == [0] and math.prod(cast_type("list[int]", sizes[1:])) == x.type.size():
+        return (x.shape[0], *fixed[1:])
+    if x.type.batched and not (fixed and isinstance(fixed[0], Batch)):
+        raise ShapeError(
+            f"reshape at {current_path()!r}: {x.type} cannot become {_written_shape(given)}: the number of samples N "
+            "is known only when the program runs\n"
+            "  help: keep N on axis 0, (*x.shape[:1], …) or (-1, …) with the sizes of one sample, or compile for a "
+            "fixed size: st.compile(f, batched=False)"
+        )
+    if open_axes:
+        known = TensorType(x.dtype, fixed).size()
+        if not known or x.type.size() % known:
+            each = " per sample" if x.type.batched else ""
+            raise ShapeError(
+                f"reshape at {current_path()!r}: no size in place of -1 makes {x.type} {_written_shape(given)}\n"
+                f"  help: {x.type.size()} elements{each} must be a multiple of {known}"
+            )
+        sizes[open_axes[0]] = x.type.size() // known
+    return tuple(sizes)
+
+
+def _written_shape(shape: tuple[object, ...]) -> str:
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def _is_whole(size: object) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool)
 
 
 def cast(x: Value, dtype: DType) -> Value:
@@ -428,7 +472,40 @@ def elementwise(op: Elementwise, *operands: object) -> Value:
             f"{op} at {current_path()!r}: operands of {', '.join(str(value.type) for value in values)}\n"
             "  help: convert one of them with st.ops.cast"
         )
-    return op(*align(values))
+    aligned = align(values)
+    return op(*aligned) if max(value.type.rank for value in aligned) <= MOST_AXES else _with_joined_axes(op, aligned)
+
+
+MOST_AXES = 5
+"""Axes that loops know: samples, channels, and three of positions."""
+
+
+def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
+    """The operation on values of many axes: neighbouring axes along which the same operands are repeated become one."""
+    result = op.infer(*(value.type for value in values))[0].shape
+    full = [value for value in values if value.type.rank]
+    repeats = [tuple(value.shape[axis] != size for value in full) for axis, size in enumerate(result)]
+    first = 1 if isinstance(result[0], Batch) else 0  # N is not joined with another axis
+    groups: list[list[int]] = [[0]] if first else []
+    for axis in range(first, len(result)):
+        if len(groups) > first and repeats[axis] == repeats[axis - 1]:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    if len(groups) > MOST_AXES:
+        raise ShapeError(
+            f"{op} at {current_path()!r}: more than {MOST_AXES} alternations of repeated axes: "
+            f"{', '.join(str(value.type) for value in values)}\n"
+            "  help: repeat one operand first, with st.ops.broadcast_to"
+        )
+    joined = [reshape(value, joined_sizes(value.shape, groups)) if value.type.rank else value for value in values]
+    return reshape(op(*joined), result)
+
+
+def joined_sizes(shape: Shape, groups: Sequence[Sequence[int]]) -> Shape:
+    """The shape in which each group of neighbouring axes is one axis; N is alone in its group."""
+    sizes = [[shape[axis] for axis in group] for group in groups]
+    return tuple(one[0] if len(one) == 1 else math.prod(cast_type("list[int]", one)) for one in sizes)
 
 
 def _binary(op: Binary) -> Callable[[object, object], Value]:
@@ -461,6 +538,7 @@ def power(x: Value, exponent: object) -> Value:
 
 
 operators.update(
+    reshape=reshape,
     power=power,
     add=_binary(Add()),
     subtract=_binary(Subtract()),

@@ -121,7 +121,7 @@ operators: dict[str, Callable[..., Value]] = {}
 
 _OF_UFUNC = {
     "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
-    "negative": "negative",
+    "negative": "negative", "matmul": "matmul",
 }  # fmt: skip
 
 
@@ -144,6 +144,30 @@ class Value:
     def dtype(self) -> DType:
         """Element type."""
         return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.type.rank
+
+    @property
+    def T(self) -> Value:
+        """The value with its axes in reverse order."""
+        return operators["transpose"](self)
+
+    def reshape(self, *shape: Any) -> Value:
+        """``st.ops.reshape``: ``x.reshape(n, -1)`` or ``x.reshape((n, -1))``."""
+        return operators["reshape"](self, shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+
+    def transpose(self, *axes: Any) -> Value:
+        """``st.ops.transpose``: ``x.transpose(0, 2, 1)`` or ``x.transpose((0, 2, 1))``; no axes reverse them."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+            return operators["transpose"](self, axes[0])
+        return operators["transpose"](self, axes or None)
+
+    def flatten(self, start_dim: int = 1, end_dim: int = -1) -> Value:
+        """``st.ops.flatten``: begins at axis 1 by default."""
+        return operators["flatten"](self, start_dim, end_dim)
 
     def __repr__(self) -> str:
         return f"Value({self.type}, {type(self.node.op).__name__} at {self.node.path!r})"
@@ -174,6 +198,12 @@ class Value:
 
     def __neg__(self) -> Value:
         return operators["negative"](self)
+
+    def __matmul__(self, other: object) -> Value:
+        return operators["matmul"](self, other)
+
+    def __rmatmul__(self, other: object) -> Value:
+        return operators["matmul"](other, self)
 
     def __pos__(self) -> Value:
         return self
@@ -208,13 +238,8 @@ class Value:
 
     __hash__ = object.__hash__
 
-    def __matmul__(self, other: object) -> Value:
-        raise unsupported(self, "matmul", "x @ y")
-
-    __rmatmul__ = __matmul__
-
     def __getitem__(self, index: object) -> Value:
-        raise TracingError(f"{self!r} cannot be indexed inside a traced function\n  help: slice arrays before the call")
+        return operators["index"](self, index)
 
     def __getattr__(self, name: str) -> Any:
         raise missing_attribute(self, name)

@@ -19,8 +19,8 @@ from striate.insight.layers import Layers
 from striate.insight.sample import require_model, require_shape
 from striate.nn.module import Module
 from striate.ops.convolution import Convolutional
+from striate.ops.movement import Movement
 from striate.ops.pooling import Pooling
-from striate.ops.shaping import ChannelMove
 from striate.ops.window import Sizes
 from striate.tracing import Trace
 
@@ -97,7 +97,8 @@ def _read(node: Node, value: Value, region: Region) -> Region:
         if value.type.rank != node.outputs[0].type.rank:
             return whole
         return tuple(every if len(every) == 1 else axis for axis, every in zip(region, whole))
-    if isinstance(op, ChannelMove) or (op.kind is Kind.VIEW and value.shape[2:] == node.outputs[0].shape[2:]):
+    moved = isinstance(op, Movement) and op.keeps_positions()
+    if moved or (op.kind is Kind.VIEW and value.shape[2:] == node.outputs[0].shape[2:]):
         return region
     return whole
 

@@ -38,6 +38,16 @@ from striate.nn.pooling import (
     MaxPool3d,
 )
 from striate.nn.random import Dropout
+from striate.nn.sample_normalization import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LayerNorm2d,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from striate.nn.shaping import Flatten, Identity
 from striate.nn.standardization import Standardization
 
@@ -45,6 +55,8 @@ __all__ = [
     "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
     "Conv1d", "Conv2d", "Conv3d", "Linear", "Flatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
+    "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
+    "LocalResponseNorm",
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
     "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "AdaptiveAvgPool2d", "GlobalAveragePool",

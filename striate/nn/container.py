@@ -9,7 +9,7 @@ from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
-from striate.ops.shaping import concat
+from striate.ops.indexing import concat
 from striate.tracing import current_trace
 
 

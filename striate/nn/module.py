@@ -14,6 +14,7 @@ from striate.graph import arithmetic
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.foreign import ForeignLayer
+from striate.nn.freezing import set_frozen
 from striate.nn.kind import LayerKind
 from striate.nn.parameter import Parameter, Role
 from striate.nn.pickling import packed, unpacked
@@ -246,6 +247,25 @@ class Module:
             parameter.requires_grad = requires_grad and parameter.learned
         self.invalidate()
         return self
+
+    def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
+        """Training no longer changes the parameters whose dotted names match one of the patterns; returns their names.
+
+        "layer1" and "layer1*" match all of that layer, "*.bias" all biases. No gradient is computed for them.
+        ``statistics`` also keeps the running statistics of the batch normalizations inside: training then normalizes by
+        them, as prediction does. Raises ``OptionError`` for a pattern that matches nothing.
+
+            model.freeze("layer1*", "layer2*", statistics=True)
+        """
+        return set_frozen(self, patterns, True, flag("freeze: statistics", statistics))
+
+    def unfreeze(self, *patterns: str, statistics: bool = True) -> list[str]:
+        """Undoes ``freeze`` for the names that match one of the patterns; returns those of the parameters."""
+        return set_frozen(self, patterns, False, flag("unfreeze: statistics", statistics))
+
+    def freeze_statistics(self, frozen: bool) -> bool:
+        """Whether training keeps the running statistics of this layer; returns False for a layer without any."""
+        return False
 
     # Memory
 

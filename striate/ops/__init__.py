@@ -24,22 +24,57 @@ from striate.ops.arithmetic import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.indexing import (
+    chunk,
+    concat,
+    flip,
+    moveaxis,
+    permute,
+    roll,
+    split,
+    stack,
+    swapaxes,
+    take,
+    transpose,
+    unbind,
+)
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
-from striate.ops.shaping import broadcast_to, concat, flatten
+from striate.ops.sample_normalization import (
+    channel_layer_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
+from striate.ops.shaping import (
+    broadcast_to,
+    expand,
+    flatten,
+    repeat,
+    squeeze,
+    tile,
+    unflatten,
+    unsqueeze,
+)
 
 __all__ = [
     "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
     "greater", "where", "isfinite", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "linear", "batch_norm", "dropout",
+    "conv", "linear", "matmul", "batch_norm", "dropout",
+    "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
-    "reshape", "flatten", "concat", "broadcast_to", "pad",
+    "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
+    "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
+    "pad",
     "sum", "mean", "moments", "max", "numel",
     "softmax", "log_softmax", "cross_entropy", "mse_loss",
 ]  # fmt: skip

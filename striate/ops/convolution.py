@@ -149,8 +149,14 @@ class Convolutional(Windowed, Anchor):
         return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """If the value is stored in bfloat16, channels are summed in pairs."""
-        return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
+        """If the value is stored in bfloat16, channels are summed in pairs; groups of few channels are widened."""
+        return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
+
+    def is_lanewise(self, inputs: Sequence[Value]) -> bool:
+        """Whether the groups have so few channels that every lane multiplies those of its own group."""
+        transposed = self.direction is Direction.INPUT_GRADIENT
+        groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
+        return isinstance(groups, kernels.grouped.Lanewise)
 
     def forward(self, x: Value, w: Value) -> Value:
         """The convolution that this operation belongs to."""
@@ -378,6 +384,24 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
         ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
         ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
+        ((2, 35, 5, 4), (35, 1, 3, 3), (2, 1), (one, one), (1, 2), 35),  # depthwise, three blocks
+        ((1, 18, 3, 5), (54, 1, 3, 2), (1, 2), (one, zero), (1, 1), 18),  # three filters each, several blocks
+        ((2, 19, 1, 1), (38, 1, 1, 1), (1, 1), (zero, zero), (1, 1), 19),  # one pixel, two filters each
+        ((2, 40, 4, 3), (40, 4, 3, 1), (1, 1), (one, zero), (1, 1), 10),  # ten groups of four channels
+        ((1, 24, 3, 4), (48, 2, 2, 3), (1, 2), (one, one), (1, 1), 12),  # two channels, four filters each
+        ((2, 66, 3, 2), (66, 3, 1, 2), (1, 1), (zero, one), (1, 1), 22),  # groups of three that no block divides
+        ((1, 60, 3, 3), (36, 20, 3, 3), (1, 1), (one, one), (1, 1), 3),  # bands of blocks, the last one partial
+        ((2, 32, 4, 5), (64, 16, 1, 3), (1, 2), (zero, one), (1, 1), 2),  # groups of whole blocks
+        (
+            (1, 18, 9, 7),
+            (18, 1, 7, 6),
+            (4, 3),
+            ((3, 3), (2, 3)),
+            (1, 1),
+            18,
+        ),  # depthwise in loops over residues and taps
+        ((1, 17, 37), (17, 1, 33), (1,), ((16, 16),), (1,), 17),  # more taps than are unrolled
+        ((1, 18, 3, 4, 2), (18, 1, 3, 2, 2), (2, 1, 1), (one, one, zero), (1, 2, 1), 18),
         ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
         ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
         ((2, 3, 21), (5, 3, 14), (9,), ((4, 1),), (1,), 1),

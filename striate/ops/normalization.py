@@ -18,7 +18,7 @@ from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
 from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
-from striate.ops.shaping import expanded
+from striate.ops.shaping import expanded, filled
 from striate.options import flag, number
 
 
@@ -203,10 +203,13 @@ def _vector(value: Value, like: Value) -> Value | None:
 
 
 def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    if (weight is None) != (bias is None):
-        raise OptionError("batch_norm: give both weight and bias, or neither")
+    """γ and β, or nothing; one that is not given has no effect."""
     number("batch_norm: eps", eps, above=0)
-    return [vector for vector in (weight, bias) if vector is not None]
+    if weight is None and bias is None:
+        return []
+    gamma = filled(1.0, bias.type) if weight is None and bias is not None else weight
+    beta = filled(0.0, weight.type) if bias is None and weight is not None else bias
+    return [vector for vector in (gamma, beta) if vector is not None]
 
 
 def batch_norm_with_statistics(
@@ -236,13 +239,16 @@ def batch_norm(
     weight: Value | None = None,
     bias: Value | None = None,
     training: bool = False,
+    momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
     """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or when training with those of the batch.
 
-    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
-    are not updated; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError, OptionError.
+    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state: it does not update the
+    running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError,
+    OptionError.
     """
+    number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):
         return batch_norm_with_statistics(input, weight, bias, eps)[0]
     if running_mean is None or running_var is None:

@@ -57,6 +57,10 @@ class Reduction(Op):
         """The outputs as float64, from the combined partial sums and the number of elements."""
         return list(sums)
 
+    def channels_together(self, x: TensorType) -> int:
+        """The number of neighbouring channels whose sums are added up, if it is not 1."""
+        return 1
+
     def reduced(self, x: TensorType) -> TensorType:
         """The type of x with the axes reduced to size 1."""
         require_floats(self, [x])

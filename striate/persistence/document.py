@@ -28,6 +28,8 @@ from striate.ops import (
     convolution,
     linear,
     loss,
+    matmul,
+    movement,
     normalization,
     padding,
     pooling,
@@ -37,7 +39,10 @@ from striate.ops import (
 )
 from striate.persistence.container import LONGEST_NAME, list_of, names_of, numbers_of, object_of
 
-FAMILIES = (activation, convolution, linear, loss, normalization, padding, pooling, random, reduction, shaping)
+FAMILIES = (
+    activation, convolution, linear, loss, matmul, movement, normalization, padding, pooling, random, reduction,
+    shaping,
+)  # fmt: skip
 """Importing them registers what a file may name."""
 
 MOST_NODES = 100_000

@@ -23,6 +23,7 @@ from striate.version import VERSION
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
+_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # what a training leaves that was killed before it was saved
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
@@ -56,19 +57,32 @@ class Run:
         return {"format": _FORMAT, **asdict(self)}
 
 
-def claim_folder(folder: Path, room: int = 0) -> None:
-    """Makes the folder, or checks that it is empty or that of an earlier run, which is replaced.
+def free_folder(folder: Path) -> Path:
+    """The folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none."""
+    tried, number = folder, 1
+    while (tried / RUN_FILE).exists():
+        number += 1
+        tried = folder.with_name(f"{folder.name}-{number}")
+    return tried
 
-    Raises ``OptionError`` for a folder that holds something else, so that other files are never overwritten, and for
-    one where ``room`` bytes cannot be written, before time is spent on training.
+
+def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> None:
+    """Makes the folder of a run. One in which a training was killed before it was saved is used again.
+
+    Raises ``OptionError`` for a folder that holds a run, unless ``overwrite``; for one that holds other files, which
+    are never overwritten; and for one where ``room`` bytes cannot be written, before time is spent on training.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
-    if names and RUN_FILE not in names:
-        shown = ", ".join(sorted(names)[:5])
+    if RUN_FILE in names and not overwrite:
+        raise OptionError(
+            f"{folder}: holds a run already\n  help: --overwrite replaces it; or give --out another folder, or no --out"
+        )
+    if RUN_FILE not in names and (others := names - _OF_A_RUN):
+        shown = ", ".join(sorted(others)[:5])
         raise OptionError(
             f"{folder}: holds {shown}, but no {RUN_FILE}; it is not the folder of a run and is not overwritten\n"
             "  help: give --out a new or empty folder"

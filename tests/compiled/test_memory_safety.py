@@ -33,7 +33,8 @@ if NARROW:
 SUBSET = [
     "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
-    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
+    "Moments", "Max", "Softmax", "Tanh", "Transpose", "Slice", "SliceGradient", "MatMul", "MatMulSum",
+    "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
 
 

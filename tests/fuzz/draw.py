@@ -19,11 +19,12 @@ from striate.graph.value import Array, DType, N, Shape, TensorType, Value
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
+from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
-from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
+from striate.ops.shaping import BroadcastTo
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 
@@ -252,17 +253,44 @@ def _linear(name: str, random: Random) -> Sample:
     return Sample(OPERATIONS[name](), (normal(random, (n, features)), normal(random, (results, features))))
 
 
-def _channels(name: str, random: Random) -> Sample:
+def _windows(random: Random, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """(axes, starts, counts, steps) of windows of some axes, never the first."""
+    axes = tuple(axis for axis in range(1, len(sizes)) if chance(random, 0.6))
+    starts, counts, steps = [], [], []
+    for axis in axes:
+        step = one_of(random, (1, 1, 1, 2, 3, -1, -2))
+        first, end = sorted(int(one) for one in random.integers(0, sizes[axis] + 1, 2))
+        count = -(-(end - first) // abs(step))
+        if axis == 1 and chance(random, 0.3) and step == 1:
+            first -= first % 16
+            count = end - first
+        starts.append(first if step > 0 else first + (count - 1) * -step if count else 0)
+        counts.append(count)
+        steps.append(step)
+    return axes, tuple(starts), tuple(counts), tuple(steps)
+
+
+def _moved(name: str, random: Random) -> Sample:
     sizes = shape(random, 2)
-    n, channels, *rest = sizes
-    if name == "ChannelPad":
-        return Sample(ChannelPad(one_of(random, (0, 1, 16, 3)), one_of(random, (0, 1, 5))), (normal(random, sizes),))
-    if name == "ChannelSlice":
-        start = int(random.integers(0, max(1, channels)))
-        stop = int(random.integers(start + 1, max(channels, start + 1) + 1))
-        return Sample(ChannelSlice(start, stop), (normal(random, (n, max(channels, stop), *rest)),))
-    parts = tuple(normal(random, (n, size(random, CHANNELS), *rest)) for _ in range(int(random.integers(1, 4))))
-    return Sample(Concat(), parts)
+    if name == "Transpose":
+        order = (0, *(1 + int(axis) for axis in random.permutation(len(sizes) - 1)))
+        return Sample(Transpose(order), (normal(random, sizes),))
+    if name in ("Slice", "SliceGradient"):
+        windows = _windows(random, sizes)
+        if name == "Slice":
+            return Sample(Slice(*windows), (normal(random, sizes),))
+        found = list(sizes)
+        for axis, count in zip(windows[0], windows[2], strict=True):
+            found[axis] = count
+        return Sample(
+            SliceGradient(*windows, tuple(sizes[axis] for axis in windows[0])), (normal(random, tuple(found)),)
+        )
+    axis = int(random.integers(1, len(sizes)))
+    parts = tuple(
+        normal(random, (*sizes[:axis], size(random, CHANNELS), *sizes[axis + 1 :]))
+        for _ in range(int(random.integers(1, 4)))
+    )
+    return Sample(Concat(axis), parts)
 
 
 def _reshape(name: str, random: Random) -> Sample:
@@ -278,7 +306,7 @@ _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
     Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
-    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _channels,
+    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _moved,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ striate`` does not wait for them.
 from importlib import import_module
 from types import ModuleType
 
-MODULES = ("algorithm", "convolution", "large_pooling", "pooling", "resampling", "rowwise")
+MODULES = ("algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise")
 """The modules that operations use; they import the others."""
 
 

@@ -7,9 +7,11 @@ replaced by neutral values.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from striate.codegen.elementwise import TILE
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Domain
@@ -124,6 +126,36 @@ def log_sum(k: Kernel, row: Row, operand: int) -> tuple[Vector, Vector, Vector]:
 
     total = row.total(add)
     return peak, total, k.log(total)
+
+
+@dataclass(frozen=True)
+class RowReduction(RowKernel):
+    """A reduction over the channels of each position. Operands: x, then the outputs, one number for each position."""
+
+    reduction: Any
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        dtype = self.dtype.computed
+        whole, rest = divmod(self.storage.channels, LANES)
+        tiles = whole // TILE * TILE
+        sums = [k.constant(self.reduction.neutral, DType.float64) for _ in range(self.reduction.partials(dtype))]
+
+        def merged(sums: list[Vector], blocks: Sequence[Index], count: int = LANES) -> list[Vector]:
+            vectors = [row.load(0, block, count, self.reduction.neutral) for block in blocks]
+            return self.reduction.merge(k, sums, self.reduction.partial(k, vectors))
+
+        with k.loop(0, tiles, TILE, carry=sums) as at:
+            at.carry = merged(at.carry, [k.iadd(at.index, block) for block in range(TILE)])
+        sums = at.result
+        for block in range(tiles, whole):
+            sums = merged(sums, [block])
+        if rest:
+            sums = merged(sums, [whole], rest)
+        folded = k.fold_lanes_together(sums, lambda a, b: self.reduction.merge(k, a, b))
+        count = k.constant(self.storage.channels, DType.float64)
+        item = k.iadd(k.imul(n, self.storage.pixels), pixel)
+        for number, result in enumerate(self.reduction.finish(k, [k.splat(one) for one in folded], count)):
+            k.store_scalar(k.lane(k.convert(result, dtype), 0), k.offset(k.operand(1 + number), item, dtype))
 
 
 @dataclass(frozen=True)
