@@ -57,8 +57,10 @@ class Samples:
 
 
 def _whole(number: object) -> int:
-    if isinstance(number, int | np.integer):
-        return int(number)
+    if isinstance(number, int):
+        return number
+    if isinstance(number, np.integer):
+        return int(cast("int", number))
     raise ModelFileError(f"{number!s:.40} is computed with N, the number of samples")
 
 
@@ -251,4 +253,3 @@ def require_small(call: Call, shape: Sequence[int]) -> None:
         count *= size
     if count > LARGEST_FOLDED or len(shape) > 32:
         raise call.error(f"a constant of shape {tuple(shape)!s:.200} has {count:,} elements")
-

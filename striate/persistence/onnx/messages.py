@@ -304,8 +304,7 @@ def _repeated(kind: int, found: list[Field]) -> Attribute:
     parts = [one.floats("<f4") if kind == 6 else one.numbers() for one in found]
     if sum(map(len, parts)) > 1_000_000:
         raise ModelFileError("an attribute of more than a million numbers")
-    numbers = np.concatenate(parts).tolist() if parts else []
-    return cast("tuple[float, ...] | tuple[int, ...]", tuple(numbers))
+    return cast("tuple[float, ...] | tuple[int, ...]", tuple(number for part in parts for number in part.tolist()))
 
 
 def _bytes_text(one: Field) -> str:

@@ -15,15 +15,13 @@ from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.persistence.document import LARGEST_VALUE
+from striate.persistence.onnx import operators
 from striate.persistence.onnx.call import FOLDED, OPERATORS, Call, Operand
 from striate.persistence.onnx.messages import Node
 from striate.persistence.onnx.network import Network, read_network
-from striate.persistence.onnx.operators import FAMILIES
 from striate.persistence.onnx.operators.folding import all_known
 from striate.persistence.onnx.tensors import element_of
 from striate.tracing import Trace, active_trace
-
-assert FAMILIES
 
 _WEIGHTS: Mapping[str, frozenset[int]] = {
     "Conv": frozenset({1, 2}), "ConvTranspose": frozenset({1, 2}), "Gemm": frozenset({0, 1, 2}),
@@ -140,7 +138,9 @@ class _Run:
         found = self._operand(name)
         if isinstance(found, Value):
             return found
-        raise ModelFileError(f"output {name[:80]!r} does not depend on the inputs")
+        if found is None or found.dtype == object:
+            raise ModelFileError(f"output {name[:80]!r} is N, the number of samples, which no array holds")
+        return self._trace.capture(found)
 
     def _compute(self, node: Node, path: str) -> None:
         operands = [self._operand(name) for name in node.inputs]
@@ -161,7 +161,7 @@ class _Run:
                 if isinstance(error, StriateError):
                     raise type(error)(f"{node}: {error}") from error
                 raise call.error(f"cannot be applied: {error}") from error
-        results = [result] if isinstance(result, Value | np.ndarray) else list(result)
+        results = [_operand_of(one) for one in result] if isinstance(result, list | tuple) else [_operand_of(result)]
         for name, one in zip(node.outputs, results):
             if isinstance(one, Value) and one.type.size() > LARGEST_VALUE:
                 raise call.error(f"its output {one.type} is larger than {LARGEST_VALUE:,} elements")
@@ -173,6 +173,11 @@ class _Run:
     def _update(self, name: str, value: Value) -> None:
         if name in self._model.own_state():
             self._trace.update(self._model.parameter(name), value)
+
+
+def _operand_of(found: object) -> Operand:
+    """A value or an array; NumPy returns some arrays without axes as numbers."""
+    return found if isinstance(found, Value) else np.asarray(found)
 
 
 def _path(node: Node) -> str:
@@ -203,12 +208,17 @@ def _roles(network: Network) -> dict[str, Role]:
     return found
 
 
+def known_operators() -> frozenset[str]:
+    """The operators that files may have."""
+    return frozenset(operators.TABLE)
+
+
 def load_onnx(path: Path) -> OnnxModel:
     """The model in an ONNX file; its graph is traced once, where its sizes are known, so that it is known to run.
 
     Raises ``ModelFileError`` for a file that is damaged, or has operators or options that are not computed.
     """
-    network = read_network(path, frozenset(OPERATORS))
+    network = read_network(path, known_operators())
     try:
         model = OnnxModel(network)
         types = model.input_types

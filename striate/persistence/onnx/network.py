@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from striate.errors import ModelFileError, unknown_option
+from striate.errors import ModelFileError
 from striate.graph.value import Array
 from striate.persistence.container import open_regular
 from striate.persistence.onnx.messages import (
@@ -98,18 +99,20 @@ def _classes(model: ModelMessage) -> tuple[str, ...]:
         found = json.loads(model.properties.get("classes", "[]"))
     except (ValueError, RecursionError):
         return ()
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):  # pyright: ignore[reportUnknownVariableType]
+    names = cast("list[object]", found) if isinstance(found, list) else []
+    if not all(isinstance(name, str) for name in names) or len(set(cast("list[str]", names))) != len(names):
         return ()
-    return tuple(found) if len(set(found)) == len(found) else ()  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(cast("list[str]", names))
 
 
 def _check_operators(nodes: tuple[Node, ...], known: frozenset[str]) -> None:
-    unknown = sorted({node.operator for node in nodes if node.domain not in _OURS or node.operator not in known})
+    unknown = {node.operator: node for node in nodes if node.domain not in _OURS or node.operator not in known}
     if unknown:
-        node = next(node for node in nodes if node.operator == unknown[0])
-        others = f" (and {', '.join(unknown[1:9])})"[:200] if len(unknown) > 1 else ""
+        listed = ", ".join(str(node)[:120] for node in list(unknown.values())[:8])
         raise ModelFileError(
-            f"{unknown_option('operator', str(node)[:200], sorted(known))}".replace("\n", f"{others}\n", 1)
+            f"{len(unknown)} of its operators cannot be computed: {listed}\n"
+            "  help: export it with another opset, or without what it computes beside the network; "
+            "docs/doors.md lists the operators"
         )
     for node in nodes:
         for name, value in node.attributes.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import final
 
@@ -69,7 +70,7 @@ class TensorReader:
         self._require(size - offset if length is None else length, expected, tensor, what)
         if offset + expected > size:
             raise ModelFileError(
-                f"{what}: bytes {offset:,} to {offset + expected:,} of {path.name}, which has {size:,}"
+                f"{what}: its data end at byte {offset + expected:,} of {path.name}, which has {size:,}"
             )
         with path.open("rb") as stream:
             stream.seek(offset)
@@ -111,12 +112,11 @@ def _narrowed(numbers: Array, element: Element) -> Array:
     return numbers.astype(element.numpy)
 
 
-def _whole(entries: object, key: str, what: str) -> int | None:
+def _whole(entries: Mapping[str, str], key: str, what: str) -> int | None:
     """A whole number from a text; None where it is missing."""
-    assert isinstance(entries, dict)
     text = entries.get(key)
     if text is None:
         return None
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise ModelFileError(f"{what}: {key} {str(text)[:40]!r} is not a whole number")
     return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast as cast_type
 
 import numpy as np
 
@@ -56,10 +57,15 @@ def _unary(function: Unary) -> Callable[[Call], Value]:
     return lambda call: function(call.value(0))
 
 
-for _name, _single in {
+def _reciprocal(x: Value) -> Value:
+    return 1.0 / x
+
+
+_SINGLE: dict[str, Unary] = {
     "Neg": ops.negative, "Abs": ops.abs, "Exp": ops.exp, "Log": ops.log, "Sqrt": ops.sqrt, "Relu": ops.relu,
-    "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Reciprocal": lambda x: 1.0 / x,
-}.items():  # fmt: skip
+    "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Reciprocal": _reciprocal,
+}  # fmt: skip
+for _name, _single in _SINGLE.items():
     operator(_name)(_unary(_single))
 
 
@@ -107,13 +113,13 @@ def _bound(call: Call, place: int) -> Value | float:
 
 def _extreme(function: Callable[..., Value]) -> Callable[[Call], Value]:
     def computed(call: Call) -> Value:
-        found: Operand | float = call.operand(0)
+        found: Operand = call.operand(0)
         for place in range(1, len(call.operands)):
             other = call.operand(place)
             known = isinstance(other, np.ndarray) and other.size == 1 and isinstance(found, Value)
             found = function(
                 found if isinstance(found, Value) else call.captured(found),
-                _float(call, other) if known else call.value(place),
+                _float(call, cast_type("np.ndarray", other)) if known else call.value(place),
             )
         return found if isinstance(found, Value) else call.captured(found)
 

@@ -233,13 +233,25 @@ def _divided(a: Array, b: Array) -> Array:
     return (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)  # towards 0
 
 
+def _least(*arrays: Array) -> Array:
+    return np.minimum.reduce(np.broadcast_arrays(*arrays))
+
+
+def _greatest(*arrays: Array) -> Array:
+    return np.maximum.reduce(np.broadcast_arrays(*arrays))
+
+
+def _power(a: Array, b: Array) -> Array:
+    return np.power(a, b).astype(a.dtype)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divided, "Neg": np.negative, "Abs": np.abs,
     "Equal": np.equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less,
     "LessOrEqual": np.less_equal, "And": np.logical_and, "Or": np.logical_or, "Not": np.logical_not,
-    "Floor": np.floor, "Ceil": np.ceil, "Sqrt": np.sqrt, "Min": lambda *a: np.minimum.reduce(np.broadcast_arrays(*a)),
-    "Max": lambda *a: np.maximum.reduce(np.broadcast_arrays(*a)), "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
-    "Exp": np.exp, "Log": np.log, "Reciprocal": lambda a: 1 / a, "Sign": np.sign,
+    "Floor": np.floor, "Ceil": np.ceil, "Sqrt": np.sqrt, "Min": _least,
+    "Max": _greatest, "Pow": _power,
+    "Exp": np.exp, "Log": np.log, "Reciprocal": np.reciprocal, "Sign": np.sign,
 }  # fmt: skip
 for _name, _function in _FUNCTIONS.items():
     folded(_name)(_elementwise(_function))

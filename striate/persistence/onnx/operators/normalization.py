@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from striate import ops
 from striate.graph.value import Value
@@ -34,21 +35,10 @@ def batch_normalization(call: Call) -> Result:
     return [y, *new][: max(call.count, 1)]
 
 
-def _standardized(x: Value, axes: tuple[int, ...], eps: float) -> Value:
-    mean, variance = ops.moments(x, axes, keepdims=True)
-    return (x - mean) / ops.sqrt(variance + eps)
-
-
-def _channels(vector: Value, rank: int) -> Value:
-    return ops.reshape(vector, (1, *vector.shape, *(1,) * (rank - 2)))
-
-
 @operator("InstanceNormalization")
 def instance_normalization(call: Call) -> Operand:
     x, weight, bias = (call.value(place) for place in range(3))
-    rank = x.type.rank
-    y = _standardized(x, tuple(range(2, rank)), call.float("epsilon", 1e-5))
-    return y * _channels(weight, rank) + _channels(bias, rank)
+    return ops.instance_norm(x, weight=weight, bias=bias, eps=call.float("epsilon", 1e-5))
 
 
 @operator("LayerNormalization")
@@ -72,20 +62,22 @@ def rms_normalization(call: Call) -> Operand:
 def group_normalization(call: Call) -> Operand:
     """One scale for each group before opset 21, one for each channel from then on."""
     x, weight, bias = (call.value(place) for place in range(3))
-    groups, (channels, *size) = call.int("num_groups"), x.type.concrete(1)[1:]
-    if groups < 1 or channels % groups:
-        raise call.error(f"{channels} channels do not split into {groups} groups")
-    parts = ops.reshape(x, (x.shape[0], groups, channels // groups, *size))
-    y = _standardized(parts, tuple(range(2, parts.type.rank)), call.float("epsilon", 1e-5))
-    if call.opset < 21 and weight.shape == (groups,):
-        shape = (1, groups, *(1,) * (parts.type.rank - 2))
-        return ops.reshape(y * ops.reshape(weight, shape) + ops.reshape(bias, shape), x.shape)
-    return ops.reshape(y, x.shape) * _channels(weight, x.type.rank) + _channels(bias, x.type.rank)
+    groups, channels, eps = call.int("num_groups"), x.type.concrete(1)[1], call.float("epsilon", 1e-5)
+    if call.opset < 21 and groups > 0 and channels % groups == 0 and weight.shape == (groups,):
+        weight, bias = (_repeated(vector, channels // groups) for vector in (weight, bias))
+    return ops.group_norm(x, groups, weight, bias, eps)
+
+
+def _repeated(vector: Value, times: int) -> Value:
+    """Each number of a vector ``times`` times."""
+    (count,) = vector.type.concrete(1)
+    return ops.reshape(ops.broadcast_to(ops.reshape(vector, (count, 1)), (count, times)), (count * times,))
 
 
 @operator("LRN")
-def local_response(call: Call) -> Operand:
-    raise call.error("local response normalization is not computed")
+def local_response_normalization(call: Call) -> Operand:
+    options = (call.int("size", 1), call.float("alpha", 1e-4), call.float("beta", 0.75), call.float("bias", 1.0))
+    return ops.local_response_norm(call.value(0), *options)
 
 
 @operator("Softmax", "LogSoftmax")
@@ -96,18 +88,20 @@ def softmax(call: Call) -> Operand:
     axis = call.axis(call.int("axis", 1 if call.opset < 13 else -1), x.type.rank)
     if call.opset < 13 and axis < x.type.rank - 1:
         sizes = x.type.concrete(1)
-        if axis != 1:
-            raise call.error(f"over the axes from {axis} on; those from 1 on are computed")
-        return ops.reshape(function(ops.reshape(x, (x.shape[0], math.prod(sizes[1:])))), x.shape)
-    return over_axis(call, function, x, axis)
+        if x.type.batched and axis != 1:
+            raise call.error(f"over the axes from {axis} on of {x.type}; those from 1 on are computed")
+        rows = x.shape[0] if x.type.batched else math.prod(sizes[:axis])
+        return ops.reshape(function(ops.reshape(x, (rows, math.prod(sizes[axis:])))), x.shape)
+    return over_axis(function, x, axis)
 
 
-def over_axis(call: Call, function: object, x: Value, axis: int) -> Value:
+def over_axis(function: Callable[[Value], Value], x: Value, axis: int) -> Value:
     """A function of the channels, axis 1, applied over another axis."""
-    assert callable(function)
+    rank = x.type.rank
     if axis == 1:
         return function(x)
-    sizes = x.type.concrete(1)
-    if axis == x.type.rank - 1 and axis > 0 and not x.type.batched:
-        return ops.reshape(function(ops.reshape(x, (math.prod(sizes[:-1]), sizes[-1]))), x.shape)
-    raise call.error(f"over axis {axis} of {x.type}, which is not computed")
+    if axis == 0:
+        return ops.reshape(function(ops.reshape(x, (1, *x.shape))), x.shape)
+    order = [0, axis, *(one for one in range(1, rank) if one != axis)]
+    back = [order.index(one) for one in range(rank)]
+    return ops.transpose(function(ops.transpose(x, order)), back)
