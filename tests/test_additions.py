@@ -45,7 +45,7 @@ ACTIVATION = Addition(
     {
         "ops/activation.py": '''
 from striate.ops.arithmetic import abs as magnitude
-from striate.ops.arithmetic import greater as larger
+from striate.ops.comparison import greater as larger
 
 
 @register
@@ -91,7 +91,7 @@ LOSS = Addition(
         "ops/loss.py": '''
 from striate.graph.arithmetic import Binary
 from striate.graph.notation import Expression
-from striate.ops.arithmetic import greater
+from striate.ops.arithmetic import sign
 
 
 @register
@@ -106,7 +106,7 @@ class Distance(Binary):
 
     def gradient(self, inputs, outputs, output_gradients, needed):
         (a, b), (dy,) = inputs, output_gradients
-        by_a = dy * (greater(a, b) - greater(b, a))
+        by_a = dy * sign(a - b)
         return by_a, -by_a
 
     def emit(self, k, *inputs):
@@ -186,6 +186,7 @@ OPTIMIZER = Addition(
     "optimizer",
     {
         "optim/sgd.py": '''
+from striate.ops.arithmetic import sign
 
 @dataclass(frozen=True)
 class SignSGD(Optimizer):
@@ -195,7 +196,7 @@ class SignSGD(Optimizer):
 
     def update(self, parameters, gradients, kept, t):
         rate = cast(self.schedule.rate(self.lr, t), parameters.dtype)
-        return parameters - (greater(gradients, 0.0) - greater(-gradients, 0.0)) * rate, {}
+        return parameters - sign(gradients) * rate, {}
 ''',
     },
     {"optim/__init__.py": "from striate.optim.sgd import SignSGD\nOPTIMIZERS['sign_sgd'] = SignSGD\n"},

@@ -18,6 +18,7 @@ from striate import settings
 from striate.cli.doctor import print_findings
 from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.data.centring import Centring
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build, options_of
@@ -165,7 +166,11 @@ def train(
         "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
     }  # fmt: skip
-    run = Run(data if data in RECIPES else str(Path(data).resolve()), arguments, seed)
+    form = Centring.of(train_set.images)
+    run = Run(
+        data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
+        centring=None if form is None else form.to_json(),
+    )  # fmt: skip
     trainer = Trainer(
         network,
         loss,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from striate.cli import app
@@ -391,3 +391,19 @@ def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
     assert child.returncode == 130, errors
     assert "Traceback" not in output + errors
     assert time.monotonic() - start < 10
+
+
+def test_an_inverted_picture_is_read_like_the_data(tmp_path: Path) -> None:
+    """As in the lab: light and dark are swapped with a warning, and the figure has its usual place and size."""
+    trained = striate("train", "digits", "--model", "first_cnn", "--epochs", 4, "--out", tmp_path / "run")
+    assert trained.exit_code == 0
+    seven = Image.open(CHECKOUT / "examples" / "seven.png").convert("L")
+    inverted = tmp_path / "inverted.png"
+    ImageOps.invert(seven).save(inverted)
+    upright, swapped = (
+        striate("predict", tmp_path / "run", path) for path in (CHECKOUT / "examples/seven.png", inverted)
+    )
+    assert "swapped" not in upright.stderr
+    assert f"{inverted}: light and dark were swapped" in swapped.stderr
+    assert [result.stdout.split(": ")[1].split(" ")[0] for result in (upright, swapped)] == ["7", "7"]
+    assert striate("predict", tmp_path / "run", inverted, "--no-centre").stderr == ""
