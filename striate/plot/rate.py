@@ -19,7 +19,9 @@ def rates(search: RateSearch, path: str | Path | None = None) -> Figure:
     """
     options.require_instance("search", search, RateSearch, "train.find_rate(model, loss, optimizer, train_set)")
     if not search.rates:
-        raise DataError("the search took no step, so there is nothing to draw\n  help: begin with a smaller learning rate")
+        raise DataError(
+            "the search took no step, so there is nothing to draw\n  help: begin with a smaller learning rate"
+        )
     found = search.suggestion
     title = "no learning rate made the loss fall" if found is None else f"suggested learning rate {found:.2g}"
     figure = new_figure(4.6, 2.9, title, f"{len(search.rates)} steps from {search.rates[0]:.1g}")
