@@ -52,6 +52,14 @@ OPTIMIZERS: Mapping[str, str] = {
     "lr_scheduler": "optim.SGD(lr=0.1, schedule=optim.CosineSchedule(total_steps))",
     "schedules": "optim.SGD(lr=0.1, schedule=optim.CosineSchedule(total_steps))",
     "CosineAnnealingLR": "optim.CosineSchedule(total_steps)",
+    "CosineAnnealingWarmRestarts": "optim.CosineRestartsSchedule(first_steps, factor)",
+    "ExponentialLR": "optim.ExponentialSchedule(gamma)",
+    "LinearLR": "optim.WarmupSchedule(schedule, steps, start_factor)",
+    "MultiStepLR": "optim.MultiStepSchedule(milestones, gamma)",
+    "OneCycleLR": "optim.OneCycleSchedule(total_steps), whose max_lr is the lr of the optimizer",
+    "PolynomialLR": "optim.PolynomialSchedule(total_steps, power)",
+    "SequentialLR": "optim.SequentialSchedule(schedules, milestones)",
+    "StepLR": "optim.StepSchedule(step_size, gamma)",
 }
 PACKAGE: Mapping[str, str] = {
     "tensor": "NumPy arrays: np.asarray(values, np.float32)",

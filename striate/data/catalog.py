@@ -32,6 +32,6 @@ def open_dataset(name: str | Path, split: Split | str = Split.TRAIN) -> Dataset:
         return load_idx_folder(path, part)
     if path.is_file():
         raise DataError(f"{path}: a file, not a folder\n  help: give the folder that holds the four IDX files")
-    if len(path.parts) > 1:
+    if len(path.parts) > 1 or str(name)[:1] in (".", "~", "/"):
         raise DataError(f"{path}: no such folder\n  help: give the folder that holds the four IDX files")
     raise unknown_option("data set", str(name), [*KNOWN, "a folder of IDX files"])

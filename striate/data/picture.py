@@ -73,6 +73,11 @@ def open_picture(path: Path | str, grey: bool = False, largest: int | None = Non
     return pixels_of(picture)
 
 
+def open_upright(path: Path | str) -> Image.Image:
+    """The picture as Pillow has it: 8 bits, turned and laid on white as by ``read_picture``, which says the errors."""
+    return _opened(checked_path("path", path), None)
+
+
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
     """(1, height, width) of a grey picture in memory, (3, height, width) of an RGB one."""
     pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)

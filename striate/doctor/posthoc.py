@@ -19,7 +19,7 @@ from striate.doctor.structure import Structure
 from striate.doctor.training_trace import TrainingTrace
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.optim.optimizer import SGD
+from striate.optim.sgd import SGD
 
 
 def posthoc(

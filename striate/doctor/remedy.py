@@ -140,12 +140,12 @@ def _named(path: str) -> str:
 
 
 def _options(rule: Optimizer) -> list[str]:
-    """The numeric options of an optimizer, besides the learning rate, that differ from their defaults."""
-    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule) if one.name != "lr"}
+    """The options of an optimizer, besides the learning rate and the schedule, that differ from their defaults."""
+    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule)}
     return [
-        f"{name}={value:g}"
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
         for name, (value, default) in options.items()
-        if isinstance(value, int | float) and value != default
+        if name not in ("lr", "schedule") and value != default and value != {}
     ]
 
 

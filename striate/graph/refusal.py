@@ -8,7 +8,7 @@ known_operations: set[str] = set()
 """The functions of ``st.ops``, used only for help texts; ``ops`` fills it in."""
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
-    "negative": "-x", "square": "x * x", "power": "x * x, or st.ops.sqrt",     "dot": "x @ y", "amax": "st.ops.max(x)",
+    "negative": "-x", "dot": "x @ y", "amax": "st.ops.max(x)",
     "ravel": "st.ops.flatten(x)", "concatenate": "st.ops.concat", "astype": "st.ops.cast(x, dtype)",
     "absolute": "st.ops.abs(x)", "fabs": "st.ops.abs(x)",
 }  # fmt: skip

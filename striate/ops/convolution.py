@@ -62,6 +62,8 @@ class Convolutional(Windowed, Anchor):
     kind: ClassVar[Kind] = Kind.CONTRACTION
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     has_epilogue: ClassVar[bool] = True
+    upwards: ClassVar[bool] = False
+    """Whether it leads from y to x in the forward pass of a network."""
     dilation: Sizes
     groups: int
 
@@ -146,7 +148,8 @@ class Convolutional(Windowed, Anchor):
             return ""
         filters, depth, *taps = weights.concrete(1)
         kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
-        return f"{depth * self.groups}→{filters} channels, {kernel}"
+        ends = depth * self.groups, filters
+        return f"{'→'.join(map(str, reversed(ends) if self.upwards else ends))} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         """If the value is stored in bfloat16, channels are summed in pairs; groups of few channels are widened."""
@@ -231,7 +234,7 @@ class Convolution(Convolutional):
 class ConvolutionInputGradient(Convolutional):
     """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
 
-    ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
+    ``size`` is the size of x: with a stride, several sizes give the same dy.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -284,14 +287,6 @@ class ConvolutionWeightGradient(Convolutional):
     has_epilogue: ClassVar[bool] = False
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
-
-    def work_text(self, types: Sequence[TensorType]) -> str:
-        weights = next((type for type in types if not type.batched and type.rank > 2), None)
-        if weights is None:
-            return ""
-        filters, depth, *taps = weights.concrete(1)
-        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
-        return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels

@@ -21,7 +21,8 @@ from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Shape, TensorType, Value
-from striate.ops.arithmetic import Greater, Maximum, Minimum
+from striate.ops.arithmetic import Maximum, Minimum
+from striate.ops.comparison import greater, where
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded, filled
 
@@ -143,7 +144,7 @@ class Max(Reduction):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (y,), (dy,) = inputs, outputs, output_gradients
-        largest = 1 - elementwise(Greater(), y, x)
+        largest = where(greater(y, x), constant(0.0, x.dtype), 1.0)  # also where x is NaN
         bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
         share = dy / Sum(self.axes)(largest) + (bounded - bounded)  # NaN where y is NaN
         return (largest * share,)

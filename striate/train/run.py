@@ -51,6 +51,7 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
+    centring: dict[str, Any] | None = None  # the place and size of figures in the pictures: ``data.centring``
 
     def to_json(self) -> dict[str, Any]:
         """The document that is written."""
@@ -122,10 +123,11 @@ def read_run(folder: Path) -> Run:
     entries = dict(cast("Mapping[str, Any]", document))
     expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
-        "evaluation": (dict, type(None)), "findings": list, "versions": dict,
+        "evaluation": (dict, type(None)), "findings": list, "versions": dict, "centring": (dict, type(None)),
     }  # fmt: skip
     entries.pop("format")
     entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("centring", None)
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")
     return Run(**entries)
