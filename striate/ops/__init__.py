@@ -6,6 +6,7 @@ Arithmetic and shape functions have NumPy's names; all others have those of ``to
 from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
 from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops.adaptive import adaptive_avg_pool, adaptive_max_pool, global_max_pool
 from striate.ops.arithmetic import (
     abs,
     add,
@@ -75,9 +76,11 @@ from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
+from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
     channel_layer_norm,
     group_norm,
@@ -109,7 +112,8 @@ __all__ = [
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
-    "max_pool", "avg_pool", "global_avg_pool",
+    "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",

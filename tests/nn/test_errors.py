@@ -104,7 +104,7 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
         (lambda: nn.Dropout(1.5), "from 0 to 1"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "known: mean, sum"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "from 0 to 1"),
-        (lambda: nn.AdaptiveAvgPool2d(7), "only size 1 is supported"),
+        (lambda: nn.AdaptiveAvgPool2d((7, 7, 7)), "must be one number or 2"),
     ],
 )
 def test_options(make: Callable[[], object], message: str) -> None:
