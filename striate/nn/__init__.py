@@ -58,12 +58,13 @@ from striate.nn.sample_normalization import (
     LocalResponseNorm,
     RMSNorm,
 )
-from striate.nn.shaping import Flatten, Identity
+from striate.nn.shaping import Flatten, Identity, Unflatten
 from striate.nn.standardization import Standardization
 
 __all__ = [
     "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
-    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear", "Flatten",
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Linear", "Flatten", "Unflatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
     "LocalResponseNorm",

@@ -40,6 +40,7 @@ from striate.ops.comparison import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.division import floor_divide, remainder
 from striate.ops.elementary import (
     ceil,
     cos,
@@ -55,6 +56,7 @@ from striate.ops.elementary import (
     square,
     tan,
 )
+from striate.ops.extremes import all, any, argmax, argmin, logsumexp, min, prod
 from striate.ops.indexing import (
     chunk,
     concat,
@@ -97,10 +99,12 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
+    "maximum", "minimum", "clip",
     "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
@@ -113,7 +117,8 @@ __all__ = [
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
-    "sum", "mean", "moments", "max", "numel",
+    "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
+    "numel",
     "softmax", "log_softmax", "cross_entropy", "mse_loss",
 ]  # fmt: skip
 
