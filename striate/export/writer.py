@@ -17,7 +17,7 @@ BATCH = "N"
 
 KINDS = {
     DType.float32: TensorProto.FLOAT, DType.float64: TensorProto.DOUBLE, DType.int32: TensorProto.INT32,
-    DType.int64: TensorProto.INT64, DType.uint8: TensorProto.UINT8,
+    DType.int64: TensorProto.INT64, DType.uint8: TensorProto.UINT8, DType.bool: TensorProto.BOOL,
 }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class Elementwise(Op):
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
+    conditions: ClassVar[int] = 0  # how many operands, the first ones, are bools
     fractional: ClassVar[bool] = False  # whether integers are refused: the tanh of an integer is not an integer
     is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
@@ -71,14 +72,25 @@ class Elementwise(Op):
         return 1.0
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        dtype = self.result_dtype(inputs)
+        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
+        same = shape is inputs[0].shape and dtype is inputs[0].dtype
+        return (inputs[0] if same else TensorType(dtype, shape),)
+
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        """The dtype of the result; raises ``DTypeError`` for dtypes that the operation does not take."""
         same_dtype(self, inputs)
-        if self.fractional and not inputs[0].dtype.is_float:
+        self.require_numbers(inputs[0])
+        return inputs[0].dtype
+
+    def require_numbers(self, x: TensorType) -> None:
+        """Raises ``DTypeError`` for bools, and for integers where the operation needs floats."""
+        if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
+            needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
-                f"{self} at {current_path()!r}: needs floating point numbers, got {inputs[0]}\n"
+                f"{self} at {current_path()!r}: needs {needed}, got {x}\n"
                 '  help: st.ops.cast(x, "float32"), or arrays of float32'
             )
-        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
-        return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
         """Writes the code that computes the result vector from the operand vectors."""
@@ -149,6 +161,9 @@ class Later(Binary):
     """y = a, computed in the loop that computes b: the compiler uses it to fix an order"""
 
     arithmetic: ClassVar[bool] = True
+
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        return inputs[0].dtype
 
     def reference(self, a: Array, b: Array) -> Array:
         return a
@@ -421,27 +436,40 @@ def as_value(x: object, like: Value) -> Value:
     kind = type(x).__name__
     if isinstance(x, Value):
         return x
-    if isinstance(x, Real):  # also NumPy's
-        try:
-            number = float(x)
-        except OverflowError as error:
-            raise OptionError(
-                f"{x!s:.20}… exceeds {like.dtype.value}\n  help: float('inf'), or a smaller number"
-            ) from error
-        if not like.dtype.is_float:
-            _require_whole(x, number, like)
-        return constant(number, like.dtype)
+    if isinstance(x, Real | np.bool_):  # also NumPy's numbers
+        return constant(_number(x, like), like.dtype)
     take = capture.get()
     if isinstance(x, np.ndarray) and take is not None:
         array = cast_type("Array", x)
         # Values that an integer type cannot hold would be cut off, so such an array keeps its type and is refused.
-        fits = like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy)
+        # Bools keep their type too: they may be conditions.
+        fits = array.dtype.kind != "b" and (like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy))
         return take(array, like.dtype if fits else None)
     raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
 
 
+def _number(x: Real | np.bool_, like: Value) -> float:
+    """The number in the dtype of ``like``; raises ``OptionError`` or ``DTypeError`` where it does not fit."""
+    if like.dtype is DType.bool and not isinstance(x, bool | np.bool_):
+        raise DTypeError(
+            f"{x!r} and {like.type}: their result could be float32 or float64\n"
+            '  help: st.ops.cast(x, "float32") turns false into 0 and true into 1'
+        )
+    try:
+        number = float(x)
+    except OverflowError as error:
+        raise OptionError(
+            f"{x!s:.20}… exceeds {like.dtype.value}\n  help: float('inf'), or a smaller number"
+        ) from error
+    if not like.dtype.is_float and isinstance(x, Real):
+        _require_whole(x, number, like)
+    return number
+
+
 def _require_whole(given: Real, number: float, like: Value) -> None:
     """Raises ``DTypeError`` for a number that an integer type does not hold: it would be cut off."""
+    if like.dtype is DType.bool:
+        return
     limits = np.iinfo(like.dtype.numpy)
     if not (number.is_integer() and number == given and limits.min <= number <= limits.max and abs(number) <= 2**53):
         raise DTypeError(
@@ -460,14 +488,22 @@ def align(values: list[Value]) -> list[Value]:
 
 
 def elementwise(op: Elementwise, *operands: object) -> Value:
-    """Applies an elementwise operation after aligning ranks and dtypes."""
-    like = next((x for x in operands if isinstance(x, Value)), None)
-    if like is None:
+    """Applies an elementwise operation after aligning ranks and dtypes.
+
+    Bools that are not conditions count as 0 and 1 beside numbers, as in NumPy.
+    """
+    given = [x for x in operands if isinstance(x, Value)]
+    if not given:
         got = ", ".join(type(x).__name__ for x in operands)
         raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
-    values = [as_value(x, like) for x in operands]
-    floats = {value.dtype for value in values}
-    if len(floats) > 1:
+    like = next((x for x in given if x.dtype is not DType.bool), given[0])
+    truth = next((x for x in given if x.dtype is DType.bool), like)
+    values = [as_value(x, truth if place < op.conditions else like) for place, x in enumerate(operands)]
+    numbers = values[op.conditions :]
+    dtype = next((x.dtype for x in numbers if x.dtype is not DType.bool), DType.bool)
+    numbers = [cast(x, dtype) if x.dtype is DType.bool else x for x in numbers]
+    values = [*values[: op.conditions], *numbers]
+    if len({value.dtype for value in numbers}) > 1:
         raise DTypeError(
             f"{op} at {current_path()!r}: operands of {', '.join(str(value.type) for value in values)}\n"
             "  help: convert one of them with st.ops.cast"
@@ -516,30 +552,8 @@ def _negated(x: object) -> Value:
     return elementwise(Negative(), x)
 
 
-_HIGHEST_POWER = 16
-
-
-def power(x: Value, exponent: object) -> Value:
-    """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; otherwise raises ``TracingError``."""
-    if isinstance(exponent, Real) and not isinstance(exponent, bool):
-        number = float(exponent)
-        if number < 0:
-            return 1.0 / power(x, -number)
-        if number == 0.5:
-            return operators["sqrt"](x)
-        if number.is_integer() and 1 <= number <= _HIGHEST_POWER:
-            half = power(x, number // 2) if number > 1 else None
-            square = x if half is None else half * half
-            return square * x if half is not None and number % 2 else square
-    raise TracingError(
-        f"{x!r} ** {exponent!r}: only whole exponents up to {_HIGHEST_POWER} and 0.5, and their negatives\n"
-        "  help: st.ops.exp(k * st.ops.log(x)) is x ** k for positive x"
-    )
-
-
 operators.update(
     reshape=reshape,
-    power=power,
     add=_binary(Add()),
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),

@@ -503,8 +503,8 @@ class Module:
     def as_input(self, array: Any, first: bool = True) -> Array:
         """An array as the model's programs take it: bytes unchanged, other numbers in the model's dtype.
 
-        Integers after the ``first`` input stay integers, because they may be labels. Raises ``DTypeError`` for anything
-        that is not an array of real numbers.
+        Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
+        ``DTypeError`` for anything that is not an array of real numbers.
         """
         return as_input(self, array, first)
 

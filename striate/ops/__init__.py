@@ -6,24 +6,57 @@ Arithmetic and shape functions have NumPy's names; all others have those of ``to
 from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
 from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops.adaptive import adaptive_avg_pool, adaptive_max_pool, global_max_pool
 from striate.ops.arithmetic import (
     abs,
     add,
     cast,
+    clip,
     divide,
     exp,
-    greater,
-    isfinite,
     log,
     maximum,
     minimum,
     multiply,
     negative,
+    sign,
     sqrt,
     subtract,
+)
+from striate.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.division import floor_divide, remainder
+from striate.ops.elementary import (
+    ceil,
+    cos,
+    erf,
+    expm1,
+    floor,
+    log1p,
+    power,
+    reciprocal,
+    round,
+    rsqrt,
+    sin,
+    square,
+    tan,
+)
+from striate.ops.extremes import all, any, argmax, argmin, logsumexp, min, prod
 from striate.ops.indexing import (
     chunk,
     concat,
@@ -43,9 +76,11 @@ from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
+from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
     channel_layer_norm,
     group_norm,
@@ -64,19 +99,26 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "exp", "log", "sqrt", "maximum", "minimum",
-    "greater", "where", "isfinite", "cast",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
+    "maximum", "minimum", "clip",
+    "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
+    "floor", "ceil", "round",
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
-    "max_pool", "avg_pool", "global_avg_pool",
+    "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
-    "sum", "mean", "moments", "max", "numel",
+    "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
+    "numel",
     "softmax", "log_softmax", "cross_entropy", "mse_loss",
 ]  # fmt: skip
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
-from striate.ops.arithmetic import exp, greater, log, maximum, sqrt, where
+from striate.ops.arithmetic import exp, log, maximum, sqrt
+from striate.ops.comparison import greater, where
 from striate.optim.optimizer import Optimizer, coupled
 from striate.options import flag
 
@@ -221,4 +222,4 @@ class RAdam(AdaptiveMoments):
         square = (rho - 4.0) * (rho - 2.0) * limit / (rho * ((limit - 4) * (limit - 2)))
         factor = cast(sqrt(square) * sqrt(left), dtype)
         adapted = plain * factor / self.denominator(sqrt(v))
-        return start - where(cast(known, dtype), adapted, plain), new
+        return start - where(known, adapted, plain), new

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from striate.errors import OptionError
 from striate.graph.value import Value
-from striate.ops.arithmetic import minimum, where
+from striate.ops.arithmetic import minimum
+from striate.ops.comparison import where
 from striate.optim.schedule import Schedule, reached, require_milestones
 from striate.options import number, whole_number
 

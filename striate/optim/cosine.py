@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from striate.graph.value import Value
-from striate.ops.arithmetic import CosinePi, greater, log, maximum, minimum, where
+from striate.ops.arithmetic import CosinePi, log, maximum, minimum
+from striate.ops.comparison import greater, where
 from striate.optim.schedule import Schedule, raised, reached, whole_part
 from striate.options import choice, flag, number, whole_number
 

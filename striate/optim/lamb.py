@@ -9,7 +9,8 @@ from typing import ClassVar
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
 from striate.ops import reduction
-from striate.ops.arithmetic import greater, sqrt, where
+from striate.ops.arithmetic import sqrt
+from striate.ops.comparison import greater, logical_and, where
 from striate.optim.adam import AdaptiveMoments, correction
 
 
@@ -45,7 +46,7 @@ class LAMB(AdaptiveMoments):
         if self.weight_decay:
             u = u + parameters * self.weight_decay
         length, size = _norm(u), _norm(parameters)
-        both = greater(length, 0.0) * greater(size, 0.0)
+        both = logical_and(greater(length, 0.0), greater(size, 0.0))
         trust = where(both, size / where(both, length, 1.0), 1.0)
         return parameters - u * (trust * cast(self.rate(t), dtype)), {"exp_avg": m, "exp_avg_sq": v}
 

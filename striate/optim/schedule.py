@@ -13,7 +13,8 @@ from typing import cast as cast_type
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import DType, Value
-from striate.ops.arithmetic import exp, greater, log, maximum, minimum
+from striate.ops.arithmetic import exp, log, maximum, minimum
+from striate.ops.comparison import greater
 from striate.options import number, whole_number
 
 
@@ -146,7 +147,7 @@ class PolynomialSchedule(Schedule):
 
 
 def reached(t: Value, step: float) -> Value:
-    """1 from the given step on, else 0."""
+    """Whether the given step is reached."""
     return greater(t, step - 0.5)
 
 

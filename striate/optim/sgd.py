@@ -9,7 +9,8 @@ from typing import ClassVar
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import Value
-from striate.ops.arithmetic import greater, where
+from striate.ops.arithmetic import sign
+from striate.ops.comparison import greater, where
 from striate.optim.optimizer import Optimizer, coupled
 from striate.options import flag
 
@@ -113,6 +114,5 @@ class Lion(Optimizer):
             c = m * cast(beta1, dtype) + gradients * cast(1.0 - beta1, dtype)
         else:
             c = m * beta1 + gradients * (1 - beta1)
-        sign = greater(c, 0.0) - greater(-c, 0.0)
-        new = self.decayed(parameters, self.weight_decay, t) - sign * cast(self.rate(t), dtype)
+        new = self.decayed(parameters, self.weight_decay, t) - sign(c) * cast(self.rate(t), dtype)
         return new, {"exp_avg": m * beta2 + gradients * (1 - beta2)}

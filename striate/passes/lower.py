@@ -240,7 +240,7 @@ class _RegionBuilder:
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 
     def path(self) -> str:
-        """The layer path of most of the work."""
+        """The layer path of most of the work; conversions are not counted."""
         return max(self.paths, key=self.paths.count) if self.paths else ""
 
     def _place(self, what: Operand) -> int:
@@ -275,7 +275,8 @@ class _RegionBuilder:
         if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
             raise GraphError(f"{op} at {value.node.path!r} is not in memory where group {self.group.index} needs it")
         arguments = tuple(self._value(operand) for operand in self._arguments(value.node))
-        self.paths.append(value.node.path)
+        if not op.is_cast:
+            self.paths.append(value.node.path)
         placed = value.dtype if kind is Kind.RANDOM else None
         return self._add(value, Apply(op, arguments, placed, foreign_code(type(op))))
 

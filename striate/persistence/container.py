@@ -101,19 +101,31 @@ def open_regular(path: Path) -> BinaryIO:
         raise ModelFileError(f"{path}: {reason}\n  help: {cure}") from error
 
 
+_OTHER_FILES = {
+    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
+}  # fmt: skip
+"""How files begin that people give by mistake; a safetensors file begins with the length of its header."""
+
+
 def read_header(path: Path, stream: BinaryIO) -> Header:
     """Reads and checks everything but the tensors; raises ``ModelFileError``."""
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
     if size < 10:
         raise ModelFileError(f"{foreign}: only {size} bytes\n  help: the file is truncated or foreign; save it again")
-    length = int.from_bytes(stream.read(8), "little")
+    start = stream.read(8)
+    known = next((kind for magic, kind in _OTHER_FILES.items() if start.startswith(magic)), None)
+    if known is not None:
+        raise ModelFileError(f"{path}: {known}, not a model\n  help: give a run folder, or a file that st.save wrote")
+    length = int.from_bytes(start, "little")
     if length > size - 8 or length > LARGEST_HEADER:
         limit = "the file has" if length > size - 8 else "the limit is"
         raise ModelFileError(
             f"{foreign} that can be read: it declares a header of {length:,} bytes, "
             f"{limit} {min(size - 8, LARGEST_HEADER):,}\n"
-            "  help: the file is truncated, foreign or hostile; save the model again with st.save"
+            "  help: the file is cut off, or not a model; give a run folder, or a file that st.save wrote"
         )
     document = parse_json(stream.read(length), f"{path}: the header")
     entries = object_of(document, f"{path}: the header")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from striate.graph.value import Value
 from striate.ops import reduction
-from striate.ops.arithmetic import greater, maximum, minimum, sqrt, where
+from striate.ops.arithmetic import maximum, minimum, sqrt
+from striate.ops.comparison import greater, where
 from striate.options import number
 
 

@@ -22,7 +22,7 @@ from striate.graph.check import check
 from striate.graph.graph import Graph, OutputKind, OutputRole, State
 from striate.graph.value import Array, DType, Value
 from striate.ops import reduction
-from striate.ops.arithmetic import IsFinite, Where, greater, where
+from striate.ops.comparison import IsFinite, Where, greater, where
 from striate.optim.groups import Assignment
 from striate.runtime.state import Companion, StateArena
 from striate.step.clipping import Clipping
@@ -99,7 +99,7 @@ class _Update:
         ok = IsFinite()(finite)
         for name, value in new.items():
             before = self.inputs[name]
-            self.updates[name] = Where()(cast(ok, value.dtype), value, before)
+            self.updates[name] = Where()(ok, value, before)
         if statistics:
             self.updates["buffers"] = Where()(ok, statistics["pending"], statistics["buffers"])
             if memory.average is not None:
@@ -163,7 +163,7 @@ class _Update:
         return found
 
     def _belongs(self, place: int, dtype: DType) -> Value:
-        """1 for the elements of this rule or a later one, which then selects again; else 0."""
+        """Whether elements are of this rule or a later one, which then selects again."""
         if "group" not in self.inputs:
             self._state("group", _places(self.memory.arena, self.rules))
         return greater(cast(self.inputs["group"], dtype), place - 0.5)
@@ -171,7 +171,7 @@ class _Update:
     def _average(self, name: str, average: Value, new: Value, ok: Value) -> None:
         assert self.ema is not None
         mean = average * self.ema + new * (1 - self.ema)
-        first = cast(greater(0.5, self.time), new.dtype)
+        first = greater(0.5, self.time)
         self.updates[name] = Where()(ok, where(first, new, mean), average)
 
 

@@ -29,7 +29,7 @@ BYTES = np.arange(6, dtype=np.uint8)
         lambda x: -x,
         lambda x: abs(x),
         lambda x: st.ops.maximum(x, 1),
-        lambda x: st.ops.where(st.ops.greater(x, 1), x, 0),
+        lambda x: st.ops.where(st.ops.greater(x, 1), x, 0.5),
         lambda x: st.ops.relu(x),
     ],
 )

@@ -92,9 +92,18 @@ def test_missing_folder_and_pipe(tmp_path: Path) -> None:
         load("nul\0byte")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(60), b"{}" * 40])
-def test_foreign_files(content: bytes, tmp_path: Path) -> None:
-    refused(tmp_path, content, "not a safetensors file")
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "not a safetensors file"),
+        (b"\x80\x04K\x01.", "not a safetensors file"),
+        (b"{}" * 40, "not a safetensors file"),
+        (b"PK\x03\x04" + bytes(60), "a zip archive, not a model"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "a PNG picture, not a model"),
+    ],
+)
+def test_foreign_files(content: bytes, kind: str, tmp_path: Path) -> None:
+    refused(tmp_path, content, kind)
 
 
 def test_a_safetensors_file_of_somebody_else(tmp_path: Path) -> None:
