@@ -15,7 +15,7 @@ import numpy as np
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.op import Op, Positions
-from striate.graph.value import Array
+from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
 Sizes = tuple[int, ...]
