@@ -20,17 +20,20 @@ from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
 from striate.data.centring import Centring
 from striate.dtypes import precision_of
-from striate.errors import NonFiniteError, unknown_option
+from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
-from striate.nn.loss import CrossEntropyLoss
+from striate.nn.loss import CrossEntropyLoss, Loss
 from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
+from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
-from striate.options import whole_number
 from striate.persistence import save
 from striate.starting import INTERRUPTED
-from striate.step import require_precision
+from striate.step import Clipping, require_precision
+from striate.train.balance import balanced_weights
+from striate.train.callback import Callback
+from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.record import Record
@@ -82,6 +85,18 @@ def train(
     ] = True,
     schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
     warmup: Annotated[int, typer.Option(help="Steps of a linear rise of the learning rate before the schedule.")] = 0,
+    max_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
+    clip_value: Annotated[float | None, typer.Option(help="Limit each element of the gradients.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Parts in which a batch is computed, to save memory.")] = 1,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999, which is saved.")
+    ] = None,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
+    class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss; keep the best weights.")
+    ] = None,
+    min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
@@ -116,6 +131,9 @@ def train(
         whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
         whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
+    loss = chosen_loss(class_weights, label_smoothing, train_set)
+    callbacks = chosen_callbacks(patience, min_delta)
+    require_step_options(max_norm, clip_value, accumulate, ema)
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(
         optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
@@ -143,7 +161,9 @@ def train(
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
-        "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, **options,
+        "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
+        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "label_smoothing": label_smoothing,
+        "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
@@ -153,11 +173,16 @@ def train(
     )  # fmt: skip
     trainer = Trainer(
         network,
-        CrossEntropyLoss(),
+        loss,
         rule,
         seed=seed,
         batch_size=chosen.batch_size,
+        max_norm=max_norm,
+        clip_value=clip_value,
+        accumulate=accumulate,
+        ema=ema,
         precision=numbers,
+        callbacks=callbacks,
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
@@ -227,6 +252,31 @@ def chosen_optimizer(
     return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
 
 
+def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Dataset) -> Loss:
+    """Cross entropy, with the class weights and the label smoothing that were asked for."""
+    if class_weights is not None:
+        choice("--class-weights", class_weights, ("balanced",))
+    weight = None if class_weights is None else balanced_weights(train_set)
+    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
+
+
+def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
+    """Early stopping, if it was asked for."""
+    if patience is None:
+        if min_delta:
+            raise OptionError("--min-delta has no effect without --patience")
+        return ()
+    return (EarlyStopping(patience, min_delta=min_delta),)
+
+
+def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
+    """Raises ``OptionError`` for what a training step refuses, before a folder is created."""
+    Clipping(max_norm, clip_value)
+    whole_number("accumulate", accumulate, 1)
+    if ema is not None:
+        number("ema", ema, 0, below=1)
+
+
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
     """Trains and writes the run folder, even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
@@ -266,6 +316,10 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     if not (console.is_terminal and sys.stderr.isatty()):
         print_epochs(console, history)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    if history.stopped:
+        console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
+    if history.kept is not None:
+        console.print(f"the weights are those of epoch {history.kept}, the best one", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
     console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)
 

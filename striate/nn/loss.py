@@ -23,7 +23,7 @@ LossFunction = Callable[[Value, Value], Value]
 
 
 class Loss(Module):
-    """Base of losses (abstract): ``forward(prediction, target)`` returns one number, or with "none" those of all items."""
+    """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
 
     takes_labels: ClassVar[bool] = False
     """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""

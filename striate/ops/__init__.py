@@ -6,6 +6,7 @@ Arithmetic and shape functions have NumPy's names; all others have those of ``to
 from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
 from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops.adaptive import adaptive_avg_pool, adaptive_max_pool, global_max_pool
 from striate.ops.arithmetic import (
     abs,
     add,
@@ -39,6 +40,7 @@ from striate.ops.comparison import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.division import floor_divide, remainder
 from striate.ops.element_loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -69,6 +71,7 @@ from striate.ops.elementary import (
     square,
     tan,
 )
+from striate.ops.extremes import all, any, argmax, argmin, logsumexp, min, prod
 from striate.ops.indexing import (
     chunk,
     concat,
@@ -88,9 +91,11 @@ from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
+from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
     channel_layer_norm,
     group_norm,
@@ -109,10 +114,12 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
+    "maximum", "minimum", "clip",
     "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
@@ -120,11 +127,13 @@ __all__ = [
     "tanh", "sigmoid", "relu", "leaky_relu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
-    "max_pool", "avg_pool", "global_avg_pool",
+    "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
-    "sum", "mean", "moments", "max", "numel",
+    "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
+    "numel",
     "softmax", "log_softmax",
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",

@@ -331,4 +331,4 @@ def cast(x: Value, dtype: object) -> Value:
     return cast_to(x, dtype_of(dtype))
 
 
-operators.update(abs=abs, sqrt=sqrt)  # abs(x) and x ** 0.5
+operators.update(abs=abs, sqrt=sqrt, cast=cast)  # abs(x) and x ** 0.5

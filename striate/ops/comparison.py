@@ -17,7 +17,7 @@ from striate.errors import DTypeError
 from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix
 from striate.graph.op import Gradients, Needed, Sample, Values, current_path, register, same_dtype
-from striate.graph.value import Array, DType, TensorType, Value
+from striate.graph.value import Array, DType, TensorType, Value, operators
 
 
 @dataclass(frozen=True)
@@ -378,3 +378,8 @@ def where(condition: Value, a: Operand, b: Operand) -> Value:
     from library to library. ``not_equal(x, 0)`` makes a bool of numbers.
     """
     return elementwise(Where(), condition, a, b)
+
+
+operators.update(
+    greater=greater, greater_equal=greater_equal, less=less, less_equal=less_equal, equal=equal, not_equal=not_equal
+)

@@ -154,6 +154,11 @@ class TrainingStep:
         return self._seed
 
     @property
+    def ema(self) -> float | None:
+        """The decay of the moving average; None if none is kept."""
+        return self._ema
+
+    @property
     def rules(self) -> Assignment:
         """Which rule updates which parameter: the optimizer, with its groups matched."""
         return self._rules

@@ -139,6 +139,8 @@ def test_average_pooling(data: Any, rank: int, include: bool, seed: int) -> None
     x, options = pooling_case(data, rank, seed)
     pool = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][rank - 1]
     options["count_include_pad"] = include
+    if rank > 1:
+        options["divisor_override"] = data.draw(st.sampled_from([None, 3, -2]))
     if rank == 3:  # PyTorch's third dimension refuses what its padding would make room for
         assume(all(n >= k for n, k in zip(x.shape[2:], options["kernel_size"])))
     agree(lambda v: ops.avg_pool(v, **options), lambda v: pool(v, **options), x)
