@@ -93,7 +93,7 @@ from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
-from striate.ops.random import dropout
+from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
 from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
@@ -125,7 +125,8 @@ __all__ = [
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm",
+    "dropout", "feature_dropout", "alpha_dropout", "drop_path",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
     "interpolate", "pixel_shuffle", "pixel_unshuffle",
