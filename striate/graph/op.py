@@ -80,6 +80,8 @@ class Sample:
 
 _REGISTRY: dict[str, type[Op]] = {}
 Values = tuple[Value, ...]
+Positions = tuple[frozenset[int], ...]
+"""Positions of (N, C, positions…) along each axis; there may be gaps between them."""
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
 OpClass = TypeVar("OpClass", bound="type[Op]")
@@ -155,6 +157,13 @@ class Op:
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
         """Raises where the array of a checked input holds what the operation cannot take."""
+
+    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
+        """The positions of one of its inputs that some positions of its first output depend on; None for all.
+
+        Positions may lie beyond the input, in padding. Elementwise operations and views are not asked.
+        """
+        return None
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """The outputs where an input has no elements (a size is 0) but the outputs have some.

@@ -12,12 +12,12 @@ import numpy as np
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
-from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
-from striate.ops.mapped import Mapped, Maps, three_axes
+from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
 from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
@@ -177,9 +177,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         y = x.with_shape((*x.shape[:2], *self.windows))
         return y, y.with_dtype(DType.int32)
 
-    def maps(self, size: Sizes) -> Maps:
-        """The windows along each axis."""
-        return _axes(size, self.windows)
+    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions:
+        return rows_read(_axes(positions(inputs[0]), self.windows), region)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
@@ -196,7 +195,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         axes = _axes(x.shape[2:], self.windows)
         for p in itertools.product(*map(range, self.windows)):
             window = tuple(slice(*axis.span(one)) for axis, one in zip(axes, p, strict=True))
-            held = x[(..., *window)].reshape(*x.shape[:2], -1)
+            held = x[(..., *window)].reshape(*x.shape[:2], places[window].size)
             first = np.argmax(held, axis=-1)  # the first NaN, where there is one
             y[(..., *p)] = np.take_along_axis(held, first[..., None], -1)[..., 0]
             index[(..., *p)] = places[window].ravel()[first]
@@ -227,10 +226,6 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         if index.shape != dy.shape:
             raise shape_error(self, f"got dy {dy}, index {index}", "give the shapes of the forward pass")
         return (_input_of(self, dy, self.windows, self.size),)
-
-    def maps(self, size: Sizes) -> Maps:
-        """Which windows hold each position."""
-        return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         dy, index = context.node.inputs

@@ -23,7 +23,7 @@ from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
-from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.op import Direction, Gradients, Kind, Needed, Positions, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -48,6 +48,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
+    windows_read,
 )
 
 
@@ -215,8 +216,9 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return _fixed(inputs[1].shape[2:])
+    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
+        kernel = _fixed(inputs[1].shape[2:])
+        return None if place else windows_read(region, kernel, self.stride, self.padding, self.dilation)
 
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands

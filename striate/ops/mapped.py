@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from striate.codegen.launch import Launch
-from striate.graph.op import Kind, Purpose
+from striate.graph.op import Kind, Positions, Purpose
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -54,8 +54,19 @@ class Mapped(Anchor):
         operands = (*given, *context.region_operands, *more)
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
+    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions:
+        return rows_read(self.maps(positions(inputs[0])), region)
+
     def reference(self, x: Array) -> Array:
         return applied(x, self.maps(x.shape[2:]))
+
+
+def rows_read(maps: Maps, region: Positions) -> Positions:
+    """The elements that rows consist of."""
+    return tuple(
+        frozenset(i for p in places for i, weight in axis.row(p) if weight)
+        for axis, places in zip(maps, region, strict=True)
+    )
 
 
 def three_axes(maps: Sequence[Map]) -> tuple[Map | None, Map | None, Map | None]:

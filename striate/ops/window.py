@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.op import Op
+from striate.graph.op import Op, Positions
 from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
@@ -92,10 +92,6 @@ class Windowed(Op):
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
-        """Taps along each axis, if an output position reads a window of the first input; None for gradients."""
-        return None
-
     def options(self) -> dict[str, str]:
         texts = {name: _brief(value) for name, value in vars(self).items()}
         return {name: text for name, text in texts.items() if text != _DEFAULTS.get(name)}
@@ -131,6 +127,14 @@ def stride_text(stride: Sizes) -> str:
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
     """How many input positions a window spans: dilation · (kernel − 1) + 1."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def windows_read(region: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
+    """The input positions that windows hold."""
+    return tuple(
+        frozenset(p * step - before + k * apart for p in axis for k in range(taps))
+        for axis, taps, step, apart, (before, _) in zip(region, kernel, stride, dilation, padding, strict=True)
+    )
 
 
 def window_count(

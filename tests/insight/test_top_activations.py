@@ -28,22 +28,50 @@ def strided() -> nn.Sequential:
 
 @pytest.mark.parametrize("layer", ["a", "b", "c", "c.0", "d", "pool", "norm"])
 def test_a_receptive_field_is_what_moves_the_unit_and_no_more(layer: str) -> None:
-    model, shape = strided(), (2, 13, 11)
+    _assert_exact(strided(), layer, (2, 13, 11))
+
+
+def _assert_exact(model: nn.Sequential, layer: str, shape: tuple[int, int, int]) -> None:
+    _, height, width = shape
     x = np.random.default_rng(0).standard_normal(shape)
-    moved = np.repeat(x[np.newaxis], 143, axis=0)
-    for number, (row, column) in enumerate(np.ndindex(13, 11)):
+    moved = np.repeat(x[np.newaxis], height * width, axis=0)
+    for number, (row, column) in enumerate(np.ndindex(height, width)):
         moved[number, :, row, column] += 1.0
     before, after = feature_maps(model, x[np.newaxis], layer)[layer], feature_maps(model, moved, layer)[layer]
-    changed = (np.abs(after - before) > 1e-9).any(axis=1).reshape(13, 11, *before.shape[2:])
+    changed = (np.abs(after - before) > 1e-9).any(axis=1).reshape(height, width, *before.shape[2:])
     for position in np.ndindex(*before.shape[2:]):
         rows, columns = receptive_field(model, layer, shape, position)
         seen = changed[(slice(None), slice(None), *position)]
+        if not seen.any():  # only padding
+            assert rows == columns == slice(0, 0), position
+            continue
         outside = seen.copy()
         outside[rows, columns] = False
         assert not outside.any(), position
         touched_rows, touched_columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         assert (touched_rows[0], touched_rows[-1] + 1) == (rows.start, rows.stop)
         assert (touched_columns[0], touched_columns[-1] + 1) == (columns.start, columns.stop)
+
+
+def moving() -> nn.Sequential:
+    """Padding with copies, transposed convolution, resampling, adaptive averages, channels that become positions."""
+    return nn.Sequential({
+        "pad": nn.ReflectionPad2d((1, 0, 2, 3)),
+        "up": nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1),
+        "crop": nn.ZeroPad2d((-2, 1, 0, -3)),
+        "linear": nn.Upsample((9, 13), mode="bilinear"),
+        "ends": nn.Upsample((17, 5), mode="bilinear", align_corners=True),
+        "nearest": nn.Upsample(scale_factor=(0.6, 2.0)),
+        "adaptive": nn.AdaptiveAvgPool2d((7, 6)),
+        "wide": nn.Conv2d(3, 4, 1),
+        "shuffle": nn.PixelShuffle(2),
+        "back": nn.PixelUnshuffle(2),
+    }).infer((2, 6, 5)).initialize(0).double()  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", ["pad", "up", "crop", "linear", "ends", "nearest", "adaptive", "shuffle", "back"])
+def test_the_receptive_field_of_layers_that_move_positions(layer: str) -> None:
+    _assert_exact(moving(), layer, (2, 6, 5))
 
 
 def test_what_mixes_positions_sees_everything() -> None:
