@@ -80,10 +80,10 @@ class Sample:
 
 _REGISTRY: dict[str, type[Op]] = {}
 Values = tuple[Value, ...]
-Positions = tuple[frozenset[int], ...]
-"""Positions of (N, C, positions…) along each axis; there may be gaps between them."""
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
+Positions = tuple[frozenset[int], ...]
+"""Positions along each axis of positions. With dilation there are gaps between them."""
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
@@ -158,19 +158,19 @@ class Op:
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
         """Raises where the array of a checked input holds what the operation cannot take."""
 
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
-        """The positions of one of its inputs that some positions of its first output depend on; None for all.
-
-        Positions may lie beyond the input, in padding. Elementwise operations and views are not asked.
-        """
-        return None
-
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """The outputs where an input has no elements (a size is 0) but the outputs have some.
 
         A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        """The positions of input ``number`` on which the outputs at some positions depend; None for all of them.
+
+        ``types`` are those of the inputs. Positions outside the input, in its padding, may be among them.
+        """
+        return None
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

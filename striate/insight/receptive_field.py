@@ -18,6 +18,7 @@ from striate.graph.value import DType, N, TensorType, Value
 from striate.insight.layers import Layers
 from striate.insight.sample import require_model, require_shape
 from striate.nn.module import Module
+from striate.ops.movement import Movement
 from striate.tracing import Trace
 
 
@@ -49,8 +50,8 @@ class ReceptiveField:
             if not regions:
                 continue
             region = _union(regions)
-            for number, value in enumerate(node.inputs):
-                part = _clipped(_read(node, number, region), value)
+            for value in node.inputs:
+                part = _clipped(_read(node, value, region), value)
                 if part is not None:
                     seen[value] = _union([part, seen[value]]) if value in seen else part
         found = seen.get(self._x)
@@ -78,18 +79,21 @@ def _as_position(position: object) -> tuple[int, ...]:
     return tuple(options.whole_number("position", one, 0) for one in cast("Sequence[object]", position))
 
 
-def _read(node: Node, place: int, region: Positions) -> Positions:
+def _read(node: Node, value: Value, region: Positions) -> Positions:
     """The region of one of its inputs that a node reads for a region of its output."""
-    op, value = node.op, node.inputs[place]
+    op = node.op
     whole = _whole(value)
+    read = op.positions_read([one.type for one in node.inputs], node.inputs.index(value), region)
+    if read is not None:
+        return read
     if op.kind in (Kind.ELEMENTWISE, Kind.RANDOM):
         if value.type.rank != node.outputs[0].type.rank:
             return whole
         return tuple(every if len(every) == 1 else axis for axis, every in zip(region, whole))
-    if op.kind is Kind.VIEW:
-        return region if value.shape[2:] == node.outputs[0].shape[2:] else whole
-    read = op.read_positions(place, region, [one.type for one in node.inputs])
-    return whole if read is None else read
+    moved = isinstance(op, Movement) and op.keeps_positions()
+    if moved or (op.kind is Kind.VIEW and value.shape[2:] == node.outputs[0].shape[2:]):
+        return region
+    return whole
 
 
 def _whole(value: Value) -> Positions:

@@ -48,7 +48,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
-    windows_read,
+    window_positions,
 )
 
 
@@ -216,9 +216,9 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
-        kernel = _fixed(inputs[1].shape[2:])
-        return None if place else windows_read(region, kernel, self.stride, self.padding, self.dilation)
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        kernel = _fixed(types[1].shape[2:])
+        return None if number else window_positions(positions, kernel, self.stride, self.padding, self.dilation)
 
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands
@@ -269,6 +269,15 @@ class ConvolutionInputGradient(Convolutional):
         (dy, w), g = inputs, expanded(output_gradients[0], outputs[0])
         return (self.forward(g, w) if needed[0] else None), (
             self.weight_gradient(g, dy, w.shape) if needed[1] else None
+        )
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        if number:
+            return None
+        axes = zip(positions, types[1].concrete(1)[2:], self.stride, self.padding, self.dilation, strict=True)
+        return tuple(
+            frozenset((i + before - k * d) // s for i in axis for k in range(taps) if (i + before - k * d) % s == 0)
+            for axis, taps, s, (before, _), d in axes
         )
 
     @classmethod

@@ -42,6 +42,9 @@ class Mapped(Anchor):
     def accepts_prologue(self) -> bool:
         return self.reads_once
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return rows_read(self.maps(types[0].concrete(1)[2:]), positions)
+
     def mapped(self, x: TensorType) -> TensorType:
         """The type of y."""
         return x.with_shape((*x.shape[:2], *(axis.count for axis in self.maps(positions(x)))))
@@ -54,18 +57,15 @@ class Mapped(Anchor):
         operands = (*given, *context.region_operands, *more)
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions:
-        return rows_read(self.maps(positions(inputs[0])), region)
-
     def reference(self, x: Array) -> Array:
         return applied(x, self.maps(x.shape[2:]))
 
 
-def rows_read(maps: Maps, region: Positions) -> Positions:
-    """The elements that rows consist of."""
+def rows_read(maps: Maps, positions: Positions) -> Positions:
+    """The elements of x that the rows at some positions of y consist of."""
     return tuple(
-        frozenset(i for p in places for i, weight in axis.row(p) if weight)
-        for axis, places in zip(maps, region, strict=True)
+        frozenset(i for p in axis for i, weight in along.row(p) if weight)
+        for axis, along in zip(positions, maps, strict=True)
     )
 
 

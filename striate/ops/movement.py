@@ -19,7 +19,7 @@ from striate.codegen.region import FLAT_CHUNK, AnchorResult, Domain, Load, Numbe
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, Storage, spatial
 from striate.graph.notation import ATOM, Expression
 from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.requirement import N_STAYS, shape_error
@@ -43,9 +43,6 @@ class Movement(Anchor):
     def keeps_positions(self) -> bool:
         """Whether every element keeps its place along the axes after the channels."""
         return False
-
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
-        return region if self.keeps_positions() else None
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm

@@ -45,7 +45,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
-    windows_read,
+    window_positions,
 )
 from striate.options import flag, number, whole_number
 
@@ -183,8 +183,8 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions:
-        return windows_read(region, self.kernel, self.stride, self.padding, self.dilation)
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
@@ -332,8 +332,8 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions:
-        return windows_read(region, self.kernel, self.stride, self.padding, self.dilation)
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""

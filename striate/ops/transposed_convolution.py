@@ -17,7 +17,7 @@ import numpy as np
 from striate.errors import OptionError
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Positions, Sample, register
+from striate.graph.op import Sample, register
 from striate.graph.value import TensorType, Value
 from striate.ops.convolution import ConvolutionInputGradient, channel_vector
 from striate.ops.padding import pad
@@ -33,21 +33,6 @@ class TransposedConvolution(ConvolutionInputGradient):
 
     title: ClassVar[str] = "transposed conv"
     upwards: ClassVar[bool] = True
-
-    def read_positions(self, place: int, region: Positions, inputs: Sequence[TensorType]) -> Positions | None:
-        if place:
-            return None
-        kernel = inputs[1].concrete(1)[2:]
-        axes = zip(region, kernel, self.stride, self.padding, self.dilation, strict=True)
-        return tuple(
-            frozenset(
-                (p + before - k * apart) // step
-                for p in axis
-                for k in range(taps)
-                if (p + before - k * apart) % step == 0
-            )
-            for axis, taps, step, (before, _), apart in axes
-        )
 
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands

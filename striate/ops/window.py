@@ -117,6 +117,14 @@ def _brief(value: object) -> str:
     return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
 
 
+def window_positions(positions: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
+    """The input positions of the windows at some output positions, those in the padding included."""
+    return tuple(
+        frozenset(p * s + k * d - before for p in axis for k in range(taps))
+        for axis, taps, s, (before, _), d in zip(positions, kernel, stride, padding, dilation, strict=True)
+    )
+
+
 def stride_text(stride: Sizes) -> str:
     """`` /2`` as the end of a label; empty for a stride of 1."""
     if all(step == 1 for step in stride):
@@ -127,14 +135,6 @@ def stride_text(stride: Sizes) -> str:
 def reach(kernel: Sizes, dilation: Sizes) -> Sizes:
     """How many input positions a window spans: dilation · (kernel − 1) + 1."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-
-
-def windows_read(region: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
-    """The input positions that windows hold."""
-    return tuple(
-        frozenset(p * step - before + k * apart for p in axis for k in range(taps))
-        for axis, taps, step, apart, (before, _) in zip(region, kernel, stride, dilation, padding, strict=True)
-    )
 
 
 def window_count(
