@@ -40,6 +40,22 @@ from striate.ops.comparison import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.division import floor_divide, remainder
+from striate.ops.element_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
 from striate.ops.elementary import (
     ceil,
     cos,
@@ -55,6 +71,7 @@ from striate.ops.elementary import (
     square,
     tan,
 )
+from striate.ops.extremes import all, any, argmax, argmin, logsumexp, min, prod
 from striate.ops.indexing import (
     chunk,
     concat,
@@ -70,7 +87,7 @@ from striate.ops.indexing import (
     unbind,
 )
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_loss, softmax
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
@@ -97,10 +114,12 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
+    "maximum", "minimum", "clip",
     "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
@@ -113,8 +132,12 @@ __all__ = [
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
-    "sum", "mean", "moments", "max", "numel",
-    "softmax", "log_softmax", "cross_entropy", "mse_loss",
+    "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
+    "numel",
+    "softmax", "log_softmax",
+    "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

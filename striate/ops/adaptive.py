@@ -12,6 +12,7 @@ import numpy as np
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
@@ -103,6 +104,25 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
 
     def maps(self, size: Sizes) -> Maps:
         return _axes(size, self.windows)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        """An average over equal windows; where the sizes do not divide, a product with the shares of each axis."""
+        size = positions(types[0])
+        if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
+            kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
+            return [to.add("AveragePool", inputs[0], kernel_shape=kernel, strides=kernel)]
+        x, rank = inputs[0], types[0].rank
+        for axis, one in enumerate(self.maps(size), 2):
+            shares = np.zeros((one.size, one.count), types[0].dtype.numpy)
+            for p in range(one.count):
+                for i, share in one.row(p):
+                    shares[i, p] = share
+            order = [*range(axis), *range(axis + 1, rank), axis]
+            back = [order.index(place) for place in range(rank)]
+            x = to.add(
+                "Transpose", to.add("MatMul", to.add("Transpose", x, perm=order), to.constant(shares)), perm=back
+            )
+        return [x]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
@@ -201,6 +221,13 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
             y[(..., *p)] = np.take_along_axis(held, first[..., None], -1)[..., 0]
             index[(..., *p)] = places[window].ravel()[first]
         return y, index
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        size = positions(types[0])
+        if any(length % count for length, count in zip(size, self.windows, strict=True)):
+            return None
+        kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
+        return [to.add("MaxPool", inputs[0], kernel_shape=kernel, strides=kernel), ""]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (y, index), (dy, _) = inputs, outputs, output_gradients

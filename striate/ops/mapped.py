@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from striate.codegen.launch import Launch
-from striate.graph.op import Kind, Purpose
+from striate.graph.op import Kind, Positions, Purpose
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -41,6 +41,11 @@ class Mapped(Anchor):
 
     def accepts_prologue(self) -> bool:
         return self.reads_once
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        maps = self.maps(types[0].concrete(1)[2:])
+        read = zip(positions, maps, strict=True)
+        return tuple(frozenset(i for p in axis for i, _ in along.row(p)) for axis, along in read)
 
     def mapped(self, x: TensorType) -> TensorType:
         """The type of y."""

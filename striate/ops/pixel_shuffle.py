@@ -128,6 +128,13 @@ class PixelUnshuffle(PixelMove):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (PixelShuffle(self.factor)(expanded(output_gradients[0], outputs[0])),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        channels, height, width = self.sizes(types[0])
+        f = self.factor
+        parts = to.add("Reshape", inputs[0], to.integers(0, channels, height // f, f, width // f, f))  # 0 keeps N
+        moved = to.add("Transpose", parts, perm=(0, 1, 3, 5, 2, 4))
+        return [to.add("Reshape", moved, to.integers(0, channels * f**2, height // f, width // f))]
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for factor, shape in ((2, (2, 3, 6, 10)), (3, (1, 17, 3, 6)), (1, (2, 3, 2, 2)), (2, (1, 1, 2, 2))):

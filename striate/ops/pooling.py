@@ -13,7 +13,7 @@ from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -45,6 +45,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
+    window_positions,
 )
 from striate.options import flag, number, whole_number
 
@@ -182,8 +183,8 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return self.kernel
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
@@ -331,8 +332,8 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return self.kernel
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.op import Op
+from striate.graph.op import Op, Positions
 from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
@@ -92,10 +92,6 @@ class Windowed(Op):
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
-        """Taps along each axis, if an output position reads a window of the first input; None for gradients."""
-        return None
-
     def options(self) -> dict[str, str]:
         texts = {name: _brief(value) for name, value in vars(self).items()}
         return {name: text for name, text in texts.items() if text != _DEFAULTS.get(name)}
@@ -119,6 +115,14 @@ def _brief(value: object) -> str:
     if any(isinstance(one, tuple) for one in entries):
         return str(given)
     return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
+
+
+def window_positions(positions: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
+    """The input positions of the windows at some output positions, those in the padding included."""
+    return tuple(
+        frozenset(p * s + k * d - before for p in axis for k in range(taps))
+        for axis, taps, s, (before, _), d in zip(positions, kernel, stride, padding, dilation, strict=True)
+    )
 
 
 def stride_text(stride: Sizes) -> str:
