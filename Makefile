@@ -17,8 +17,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
 train: $(BIN)/python
 	@$(BIN)/pip install --quiet .
-	rm -rf $(RUN)
-	$(BIN)/striate train digits --out $(RUN)
+	$(BIN)/striate train digits --out $(RUN) --overwrite
 	$(BIN)/striate evaluate $(RUN) | tee $(RUN)/evaluation.txt
 	$(BIN)/striate predict $(RUN) examples/seven.png
 	tail -n 1 $(RUN)/evaluation.txt

@@ -193,7 +193,7 @@ class Comparing(nn.Module):
 
     def forward(self, x: Any) -> Any:
         h = self.hidden(self.flatten(x))
-        return self.out(st.ops.tanh(h) if self.smooth else st.ops.greater(h, 0.0 * h))
+        return self.out(st.ops.tanh(h) if self.smooth else st.ops.cast(st.ops.greater(h, 0), "float32"))
 
 
 # Faults that are planted

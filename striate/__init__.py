@@ -8,20 +8,26 @@ The main job in four lines::
     logits = model(x)
 """
 
+from striate.starting import interruptible
+
+interruptible()
+
+# ruff: noqa: E402 - the rest takes a quarter of a second
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import striate.ops
-from striate import nn, optim
+from striate import habits, nn, optim
 from striate.errors import StriateError, opened_room
 from striate.step import TrainingStep
 from striate.tracing import Operations, compile, value_and_grad
 from striate.version import VERSION
 
 if TYPE_CHECKING:
-    from striate import data, doctor, insight, models, ops, plot
+    from striate import data, doctor, insight, models, ops, plot, train
     from striate.data.filters import filter
-    from striate.persistence import load, save
+    from striate.export import export_onnx
+    from striate.persistence import load, load_torch_state, save, save_torch_state
     from striate.train import Trainer
 else:
     ops = Operations(striate.ops)  # takes arrays too
@@ -29,29 +35,32 @@ else:
 __version__ = VERSION
 
 __all__ = [
-    "TrainingStep", "Trainer", "save", "load",
+    "TrainingStep", "Trainer", "save", "load", "load_torch_state", "save_torch_state", "export_onnx",
     "compile", "value_and_grad", "ops",
     "filter",
-    "nn", "optim", "models", "data", "doctor", "insight", "plot",
+    "nn", "optim", "models", "data", "train", "doctor", "insight", "plot",
     "StriateError",
 ]  # fmt: skip
 
 _LATER = {
     "Trainer": "striate.train", "save": "striate.persistence", "load": "striate.persistence",
+    "load_torch_state": "striate.persistence", "save_torch_state": "striate.persistence",
     "filter": "striate.data.filters",
 }  # fmt: skip
 """Names whose modules are opened when they are first asked for: scripts that only predict do not load the trainer."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "doctor", "models", "insight"):
+    if name in ("data", "doctor", "models", "insight", "train"):
         return import_module(f"striate.{name}")
     if name == "plot":
         return opened_room("plot", "matplotlib")
+    if name == "export_onnx":
+        return opened_room("export", "onnx", "onnxruntime", extra="onnx").export_onnx
     if name in _LATER:
         found = globals()[name] = getattr(import_module(_LATER[name]), name)
         return found
-    raise AttributeError(f"module 'striate' has no attribute {name!r}")
+    raise habits.missing("striate", name, __all__, habits.PACKAGE)
 
 
 def __dir__() -> list[str]:

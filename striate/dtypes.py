@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from enum import Enum
 from typing import Any
 
@@ -18,6 +19,8 @@ class DType(Enum):
     int32 = "int32"
     int64 = "int64"
     uint8 = "uint8"
+    bool = "bool"
+    """One byte, 0 or 1: the results of comparisons, and conditions."""
     bfloat16 = "bfloat16"
     """The upper half of a float32, used only in memory: loads widen and stores round. No value of a graph has it."""
 
@@ -33,15 +36,17 @@ class DType(Enum):
         return DType.float32 if self is DType.bfloat16 else self
 
     @property
-    def is_float(self) -> bool:
+    def is_float(self) -> builtins.bool:
         """Whether gradients can flow through values of this type."""
         return self in (DType.float32, DType.float64)
 
     @property
     def short(self) -> str:
-        """The name in graph text: f32, i64, u8 or bf16."""
+        """The name in graph text: f32, i64, u8, bool or bf16."""
         if self is DType.bfloat16:
             return "bf16"
+        if self is DType.bool:
+            return "bool"
         return f"{self.value.rstrip('0123456789')[0]}{8 * self.numpy.itemsize}"
 
 

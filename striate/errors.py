@@ -72,8 +72,11 @@ class MissingExtraError(StriateError, ImportError):
     """An optional package that this feature needs is not installed."""
 
 
-def opened_room(room: str, *packages: str) -> ModuleType:
-    """Imports ``striate.room``, which needs the extra of its name; ``MissingExtraError`` if a package is absent."""
+def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
+    """Imports ``striate.room``, which needs an extra, that of its name unless ``extra`` is given.
+
+    Raises ``MissingExtraError`` if one of its packages is absent.
+    """
     try:
         return import_module(f"striate.{room}")
     except ModuleNotFoundError as error:
@@ -81,7 +84,7 @@ def opened_room(room: str, *packages: str) -> ModuleType:
         if package not in packages:
             raise
         raise MissingExtraError(
-            f"striate.{room} needs {package}, which is not installed\n  help: pip install 'striate[{room}]'"
+            f"striate.{room} needs {package}, which is not installed\n  help: pip install 'striate[{extra or room}]'"
         ) from error
 
 

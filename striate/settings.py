@@ -22,6 +22,7 @@ from enum import Enum
 from pathlib import Path
 
 from striate.errors import OptionError, unknown_option
+from striate.quota import cpu_quota
 
 MOST_THREADS = 1024
 
@@ -46,22 +47,9 @@ class Settings:
 
 
 def available_threads() -> int:
-    """Cores ∩ affinity ∩ cgroup quota, at least 1."""
+    """Cores ∩ affinity ∩ the CPU quota of the process's control groups, rounded up; at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _cgroup_quota()))
-
-
-def _cgroup_quota() -> int:
-    """The CPU quota of this process's cgroup (version 2 or 1) in whole cores; a huge number if there is none."""
-    for path in (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")):
-        try:
-            words = path.read_text().split()
-            period = words[1] if len(words) > 1 else path.with_name("cpu.cfs_period_us").read_text()
-            if words[0] not in ("max", "-1"):
-                return max(1, math.ceil(int(words[0]) / int(period)))
-        except (OSError, ValueError, IndexError):
-            continue
-    return sys.maxsize
+    return max(1, math.ceil(min(allowed, cpu_quota())))
 
 
 def _default_cache(environment: Mapping[str, str]) -> Path:

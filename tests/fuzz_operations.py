@@ -197,8 +197,8 @@ def _gradient_graph(problem: Problem, loss: object, moved: list[int]) -> Graph:
 
 
 def _native(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """The dtype that an array enters kernels with: small whole numbers and bools as uint8 or int32, float16 wider."""
-    wider = {"float16": "float32", "bool": "uint8", "int8": "int32"}
+    """The dtype that an array enters kernels with: small whole numbers as int32, float16 wider."""
+    wider = {"float16": "float32", "int8": "int32"}
     return np.dtype(wider.get(dtype.name, dtype.newbyteorder("=")))
 
 

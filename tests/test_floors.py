@@ -24,7 +24,7 @@
     ────────────────────────────────────────
     codegen  ∥  runtime
     ────────────────────────────────────────
-    errors  settings  dtypes  options  version  locks
+    errors  settings  quota  dtypes  options  version  locks  starting  habits
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -45,7 +45,7 @@ import striate
 
 PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
-    [{"errors", "settings", "dtypes", "options", "version", "locks"}],
+    [{"errors", "settings", "quota", "dtypes", "options", "version", "locks", "starting", "habits"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],
@@ -64,7 +64,7 @@ PLACE = {
 }
 CORE = {"numpy", "llvmlite", "PIL", "safetensors", "typer", "rich"}
 EXTRAS = {"matplotlib", "torch", "onnx", "onnxruntime", "sklearn", "scipy", "starlette", "uvicorn", "mpi4py"}
-ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn"}
+ROOMS_OF_EXTRAS = {"plot": "matplotlib", "lab": "starlette uvicorn", "export": "onnx onnxruntime"}
 """Rooms that nobody enters without the extra: there it is imported as everything else is."""
 
 

@@ -15,17 +15,20 @@ from striate.cli.bench import bench
 from striate.cli.doctor import doctor
 from striate.cli.evaluate import evaluate
 from striate.cli.experiment import experiment
+from striate.cli.export import export
 from striate.cli.filter import filter
 from striate.cli.inspect import inspect
 from striate.cli.lab import lab
 from striate.cli.predict import predict
-from striate.cli.report import Reporting
+from striate.cli.report import Command, Commands
 from striate.cli.show import show
+from striate.cli.streams import prepare_streams, written
 from striate.cli.train import train
+from striate.starting import started
 from striate.version import VERSION
 
 app = typer.Typer(
-    cls=Reporting,
+    cls=Commands,
     name="striate",
     help="Convolutional networks, compiled for this very CPU.",
     no_args_is_help=True,
@@ -33,20 +36,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train)
-app.command()(evaluate)
-app.command()(predict)
-app.command()(filter)
-app.command()(doctor)
-app.command()(inspect)
-app.command()(show)
-app.command()(lab)
-app.command()(bench)
-app.command()(experiment)
+app.command(cls=Command)(train)
+app.command(cls=Command)(evaluate)
+app.command(cls=Command)(predict)
+app.command(cls=Command)(filter)
+app.command(cls=Command)(doctor)
+app.command(cls=Command)(inspect)
+app.command(cls=Command)(show)
+app.command(cls=Command)(lab)
+app.command(cls=Command)(export)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(experiment)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"striate {VERSION}")
         raise typer.Exit
 
@@ -62,4 +66,6 @@ def options(
 
 def main() -> None:
     """The entry point."""
-    app(prog_name="striate")
+    started()
+    prepare_streams()
+    written(lambda: app(prog_name="striate"))

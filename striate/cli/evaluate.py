@@ -12,8 +12,10 @@ from rich.table import Table
 from striate.cli.report import output, say_json, say_warning
 from striate.data import Dataset, Split, open_dataset
 from striate.errors import OptionError
+from striate.nn.module import Module
 from striate.options import whole_number
-from striate.persistence import LoadedModel, load
+from striate.persistence import load
+from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
 from striate.train.outliers import outlier_warning
@@ -34,8 +36,10 @@ def evaluate(
     if data is None:
         if run.is_file():
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
-        data = read_run(run).data
-    dataset = open_dataset(data, Split.TEST)
+        found = read_run(run)
+        data, dataset = found.data, found.dataset(Split.TEST)
+    else:
+        dataset = open_dataset(data, Split.TEST)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
@@ -45,11 +49,11 @@ def evaluate(
 
 
 def model_path(run: Path) -> Path:
-    """The model file of a run folder; a path to a file is returned unchanged."""
-    return run / MODEL_FILE if run.is_dir() else run
+    """The model file of a run folder; a path to a file, or to a folder with ``config.json``, is returned unchanged."""
+    return run / MODEL_FILE if run.is_dir() and not (run / CONFIG).exists() else run
 
 
-def warn_of_outliers(model: LoadedModel, images: Array, name: str) -> None:
+def warn_of_outliers(model: Module, images: Array, name: str) -> None:
     """Prints a one-line warning about inputs that are far from the training data."""
     text = outlier_warning(model, images, name)
     if text is not None:

@@ -158,7 +158,13 @@ def list_experiments(as_json: bool) -> None:
         say_json(
             {
                 "experiments": [
-                    {"experiment": one.name, "title": one.title, "equation": one.equation, "data": one.data}
+                    {
+                        "experiment": one.name,
+                        "title": one.title,
+                        "equation": one.equation,
+                        "data": one.data,
+                        "seconds": one.usual_seconds,
+                    }
                     for one in EXPERIMENTS.values()
                 ]
             }
@@ -166,7 +172,7 @@ def list_experiments(as_json: bool) -> None:
         return
     console, wide = output(), max(map(len, EXPERIMENTS))
     for name, one in EXPERIMENTS.items():
-        console.print(Text(f"{name:{wide}}  {one.title}", style="bold"), soft_wrap=True)
+        console.print(Text(f"{name:{wide}}  {one.title}, {duration(one.usual_seconds)}", style="bold"), soft_wrap=True)
         console.print(Text(f"{'':{wide}}  {one.equation}", style="dim"), soft_wrap=True)
     console.print("\nstriate experiment M5   runs one; `all` runs all of them", markup=False, soft_wrap=True)
 
@@ -183,7 +189,8 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
         f"{samples:,} training images and {held_out:,} held-out images; "
         f"{counted(size.epochs, 'epoch')}; {counted(size.seeds, 'seed')}."
     )
-    console.print(paragraph(f"{given.train_set.name}: {counts}"), markup=False, soft_wrap=True)
+    time = f"About {duration(one.expected_seconds(size))} on two cores, and longer while kernels are compiled."
+    console.print(paragraph(f"{given.train_set.name}: {counts} {time}"), markup=False, soft_wrap=True)
     if given.note:
         console.print(Text(paragraph(f"note: {given.note}"), style="yellow"), soft_wrap=True)
     console.print(Text("\nPredicted", style="bold"))
@@ -191,6 +198,11 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
         limit = "(limit) " if prediction.condition else ""
         console.print(paragraph(f"{limit}{prediction.text}", f"{number:3}. ", " " * 5), markup=False, soft_wrap=True)
     console.file.flush()
+
+
+def duration(seconds: float) -> str:
+    """``8 seconds``, ``3 minutes``"""
+    return counted(max(1, round(seconds)), "second") if seconds < 100 else counted(round(seconds / 60), "minute")
 
 
 def counted(count: int, word: str) -> str:

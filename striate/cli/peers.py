@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from striate import nn
 from striate.dtypes import Precision
-from striate.errors import MissingExtraError, OptionError
+from striate.errors import MissingExtraError, OptionError, opened_room
 from striate.graph.value import Array
 from striate.nn.module import Module
 
@@ -28,8 +28,8 @@ def imported(name: str, needed: Sequence[str]) -> Any:
         ) from None
 
 
-def _cannot(what: str, layer: Module) -> OptionError:
-    return OptionError(f"{layer.describe()} cannot be rebuilt for {what}; use `striate bench` without --against")
+def _cannot(layer: Module) -> OptionError:
+    return OptionError(f"{layer.describe()} cannot be rebuilt for PyTorch; use `striate bench` without --against")
 
 
 def _children(model: Module) -> dict[str, Module]:
@@ -69,7 +69,7 @@ def torch_twin(model: Module) -> Any:
             case _:
                 found = layer.torch_layer()
                 if found is None:
-                    raise _cannot("PyTorch", layer)
+                    raise _cannot(layer)
                 return getattr(torch.nn, found.name)(**found.options)
 
     made = twin(model)
@@ -129,64 +129,10 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
     """Predictions by onnxruntime, with all of its graph optimizations."""
     needed = ["onnx", "onnxruntime"]
-    runtime, onnx = imported("onnxruntime", needed), imported("onnx", needed)
+    runtime = imported("onnxruntime", needed)
+    content = opened_room("export", *needed, extra="onnx").onnx_bytes(model, shape)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    session = runtime.InferenceSession(
-        _Translation(onnx, model, shape).serialized(), options, providers=["CPUExecutionProvider"]
-    )
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return {"onnxruntime": lambda x: cast("Array", session.run(None, {"x": x})[0])}
-
-
-class _Translation:
-    """The network as an ONNX graph."""
-
-    def __init__(self, onnx: Any, model: Module, shape: tuple[int, ...]) -> None:
-        self._onnx = onnx
-        self._nodes: list[Any] = []
-        self._state = model.state_dict()
-        self._used: set[str] = set()
-        end = self._layer(model, "", "x")
-        sizes = ["N", *shape]
-        helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-        graph = helper.make_graph(
-            self._nodes,
-            "network",
-            [helper.make_tensor_value_info("x", kind, sizes)],
-            [helper.make_tensor_value_info(end, kind, ["N", None])],
-            [onnx.numpy_helper.from_array(self._state[name], name) for name in sorted(self._used)],
-        )
-        # Every onnxruntime of recent years reads version 17 of the operators and version 8 of the format.
-        self._model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-    def serialized(self) -> bytes:
-        """The model in the form that onnxruntime reads."""
-        self._onnx.checker.check_model(self._model)
-        return self._model.SerializeToString()
-
-    def _add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        output = f"v{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def _slots(self, path: str, *names: str) -> list[str]:
-        found = [name for name in (f"{path}{each}" for each in names) if name in self._state]
-        self._used.update(found)
-        return found
-
-    def _layer(self, layer: Module, path: str, x: str) -> str:
-        match layer:
-            case nn.Sequential():
-                for name, child in _children(layer).items():
-                    x = self._layer(child, f"{path}{name}.", x)
-                return x
-            case nn.Residual():
-                shortcut = layer.shortcut
-                skip = x if shortcut is None else self._layer(shortcut, f"{path}shortcut.", x)
-                return self._add("Add", [self._layer(layer.body, f"{path}body.", x), skip])
-            case _:
-                found = layer.onnx_node()
-                if found is None:
-                    raise _cannot("ONNX", layer)
-                return self._add(found.name, [x, *self._slots(path, *found.parameters)], **found.options)

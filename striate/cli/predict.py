@@ -10,11 +10,14 @@ import numpy.typing as npt
 import typer
 
 from striate.cli.evaluate import model_path, warn_of_outliers
-from striate.cli.report import say_error, say_json
-from striate.data.picture import read_picture
+from striate.cli.report import say_error, say_json, say_warning
+from striate.data.centring import Centring, read_centred
+from striate.data.reading import Reading
 from striate.errors import DataError, OptionError
-from striate.persistence import LoadedModel, load
+from striate.nn.module import Module
+from striate.persistence import load
 from striate.train.evaluation import log_softmax
+from striate.train.run import RUN_FILE, read_run
 
 Array = npt.NDArray[Any]
 _SHOWN = 3
@@ -22,23 +25,31 @@ _SHOWN = 3
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG pictures.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM.")],
+    centre: Annotated[
+        bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print all classes as JSON.")] = False,
 ) -> None:
     """Classify pictures: the most probable classes of each."""
     model = load(model_path(run))
+    found = read_run(run) if (run / RUN_FILE).is_file() else None
+    form = Centring.from_json(found.centring) if found and centre else None
     channels, *size = model.input_shape
     if len(size) != 2:
         raise OptionError(f"{run}: this model takes samples of shape {model.input_shape}, not pictures")
+    reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
     rows: list[dict[str, Any]] = []
     failed = False
     for path in images:
         try:
-            picture = read_picture(path, channels, (size[0], size[1]))
+            picture, swapped = read_centred(path, reading, form)
         except DataError as error:
             failed = True
             say_error(error)
             continue
+        if swapped:
+            say_warning(f"{path}: light and dark were swapped, as the training data have it; --no-centre leaves them")
         warn_of_outliers(model, picture[np.newaxis], str(path))
         rows.append({"image": str(path), "classes": ranked(model, picture)})
     if as_json:
@@ -50,7 +61,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def ranked(model: LoadedModel, picture: Array) -> list[dict[str, Any]]:
+def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
     """Classes with their probabilities, the most probable first."""
     (logits,) = np.asarray(model(picture[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]

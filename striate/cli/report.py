@@ -8,11 +8,11 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
+from striate.starting import INTERRUPTED
 
-INTERRUPTED = 130
 _OURS = (NonFiniteError, EngineError, GraphError)
 
 
@@ -46,11 +46,29 @@ def say_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
-class Reporting(TyperGroup):
+class Command(TyperCommand):
+    """A command whose help shows no type beside a flag."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_type_of_flags(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
     """Turns exceptions of commands into messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         return reported(super().invoke, ctx)
+
+    def get_params(self, ctx: Any) -> Any:
+        return _without_type_of_flags(super().get_params(ctx))
+
+
+def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
+    """``--version``, not ``--version <bool>``."""
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+    return parameters
 
 
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.persistence import LoadedModel, load
 from striate.show import Stage, stage_of, stage_text
+from striate.show.loops import WIDTH
 from striate.step import batch_type, training_graph
 
 _GREY = ("first_cnn", "lenet5")
@@ -46,12 +48,23 @@ def show(
     trained = () if chosen is Stage.traced else None
     graph = training_graph(network, CrossEntropyLoss(), x, trained=trained).graph
     layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
-    text = stage_text(graph, chosen, batch_size, layers, precision_of(precision))
     console = output()
+    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    text = stage_text(graph, chosen, batch_size, layers, precision_of(precision), width)
     if console.is_terminal:
-        console.print(coloured(text), soft_wrap=True, end="")
+        console.print(coloured(wrapped(text, console.width)), soft_wrap=True, end="")
     else:
         typer.echo(text, nl=False)
+
+
+def wrapped(text: str, width: int) -> str:
+    """The text with longer lines broken between words, and their rest indented below."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 4)
+        long = len(line) > width > 2 * len(indent)
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) if long else [line]
+    return "\n".join(lines)
 
 
 def coloured(text: str) -> Text:

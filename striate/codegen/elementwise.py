@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,12 @@ from striate.dtypes import DType
 
 TILE = 4
 """Vectors that a kernel handles together: enough independent work to hide the latency of loads and additions."""
+
+PLAIN_CHUNK = 16384
+"""Elements of a plain reduction that one chunk takes."""
+
+_ASSUMED_SAMPLES = 16
+"""The number of samples that is assumed where a chunk reads all of them and N is known only at run time."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,38 @@ class PendingReduction:
 
 
 @dataclass(frozen=True)
+class ChannelMerge(KernelSpec):
+    """Replaces the partial sums of each channel of a sample by the sums over the channels of its group.
+
+    The operand is the partial sums of a reduction that keeps samples separate, [sample][block][partials][16] float64.
+    A chunk is a sample; ``together`` channels are a group.
+    """
+
+    reduction: Any
+    dtype: DType
+    channels: int
+    together: int
+
+    def write(self, k: Kernel) -> None:
+        partials = self.reduction.partials(self.dtype)
+        sample = k.imul(k.chunk, -(-self.channels // LANES) * partials * LANES)
+
+        def places(channel: Index) -> list[Any]:
+            block, lane = k.idiv(channel, LANES), k.imod(channel, LANES)
+            first = k.iadd(sample, k.imul(block, partials * LANES), lane)
+            return [k.offset(k.operand(0), k.iadd(first, j * LANES), DType.float64) for j in range(partials)]
+
+        neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(partials)]
+        with k.loop(0, self.channels, self.together) as group:
+            last = k.iadd(group.index, self.together)
+            with k.loop(group.index, last, carry=neutral) as at:
+                at.carry = self.reduction.merge(k, at.carry, [k.broadcast(p, DType.float64) for p in places(at.index)])
+            with k.loop(group.index, last) as channel:
+                for total, place in zip(at.result, places(channel.index), strict=True):
+                    k.store_scalar(k.lane(total, 0), place)
+
+
+@dataclass(frozen=True)
 class FinalizeReduction(KernelSpec):
     """Adds the partial sums of reductions in a fixed order, then runs a region on the results.
 
@@ -183,10 +222,12 @@ class FinalizeReduction(KernelSpec):
 
 
 @dataclass(frozen=True)
-class StridedReduction(KernelSpec):
-    """A reduction over any axes of a plain array: slow but general, for reductions that cannot be fused.
+class PlainReduction(KernelSpec):
+    """A reduction over any axes of a plain array, for reductions that cannot be fused.
 
-    Operands: x, then the outputs. A chunk is one sample if the result has the axis N; otherwise there is one chunk.
+    Operands: x, then the outputs. Neighbouring axes are first merged where all of them are reduced, or none. If the
+    last axis is reduced, its elements fill the vectors, and their lanes are combined at the end; if it is kept, a
+    vector holds 16 neighbouring results. A chunk is a few results, of one sample if the result has the axis N.
     """
 
     reduction: Any
@@ -195,48 +236,149 @@ class StridedReduction(KernelSpec):
     axes: tuple[int, ...]
     batched: bool
 
+    @property
+    def per_sample(self) -> bool:
+        """Whether the result has the axis N."""
+        return self.batched and 0 not in self.axes
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """(per, group) of all chunks."""
+        return -(-self._units // self._units_of_chunk), int(self.per_sample)
+
+    @property
+    def _fixed(self) -> list[_Run]:
+        """The axes except N, merged, with their strides in x and in the result."""
+        runs: list[_Run] = []
+        read = written = 1
+        for axis in range(len(self.shape) - 1, int(self.batched) - 1, -1):
+            size, kept = self.shape[axis], axis not in self.axes
+            if size != 1 and runs and runs[0].kept is kept:
+                runs[0] = _Run(runs[0].size * size, kept, runs[0].read, runs[0].written)
+            elif size != 1:
+                runs.insert(0, _Run(size, kept, read, written))
+            read *= size
+            written *= size if kept else 1
+        return runs
+
+    @property
+    def _columns(self) -> bool:
+        """Whether a vector holds neighbouring results."""
+        return bool(self._fixed) and self._fixed[-1].kept
+
+    @property
+    def _outer(self) -> list[_Run]:
+        """The kept axes except N, and except the last axis where it fills the vectors."""
+        runs = self._fixed[:-1] if self._columns else self._fixed
+        return [run for run in runs if run.kept]
+
+    @property
+    def _vectors(self) -> int:
+        """The vectors along the last axis where they hold results."""
+        return -(-self._fixed[-1].size // LANES) if self._columns else 1
+
+    @property
+    def _units(self) -> int:
+        """The number of results, or of vectors of results, apart from N."""
+        return math.prod(run.size for run in self._outer) * self._vectors
+
+    @property
+    def _units_of_chunk(self) -> int:
+        elements = math.prod(run.size for run in self._fixed if not run.kept) * (LANES if self._columns else 1)
+        if self.batched and not self.per_sample:
+            elements *= _ASSUMED_SAMPLES
+        return max(1, min(self._units, PLAIN_CHUNK // max(1, elements)))
+
     def write(self, k: Kernel) -> None:
-        sizes: list[Index] = list(self.shape)
-        if self.batched:
-            sizes[0] = k.n
-        kept = [axis for axis in range(len(self.shape)) if axis not in self.axes]
-        count: Index = 1
-        for axis in self.axes:
-            count = k.imul(count, sizes[axis])
-        x = k.operand(0)
-        total: Index = 1
-        strides: list[Index] = []
-        for size in reversed(sizes):
-            strides.insert(0, total)
-            total = k.imul(total, size)
+        per, _ = self.chunks
+        sample: Index = k.idiv(k.chunk, per) if self.per_sample else 0
+        read = k.imul(sample, math.prod(self.shape[1:]))
+        written = k.imul(sample, math.prod(run.size for run in self._fixed if run.kept))
+        start = k.imul(k.imod(k.chunk, per), self._units_of_chunk) if per > 1 else 0
+        stop = k.imin(self._units, k.iadd(start, self._units_of_chunk)) if per > 1 else self._units
+        with k.loop(start, stop) as at:
+            self._unit(k, at.index, read, written)
 
-        def outputs(axes: list[int], read: Index, written: Index) -> None:
-            if axes:
-                axis, *rest = axes
-                own = self.batched and axis == 0
-                with k.loop(k.chunk if own else 0, k.iadd(k.chunk, 1) if own else sizes[axis]) as at:
-                    where = k.iadd(k.imul(written, sizes[axis]), at.index)
-                    outputs(rest, k.iadd(read, k.imul(at.index, strides[axis])), where)
-                return
-            partials = self.reduction.partials(self.dtype)
-            neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(partials)]
-            sums = reduced(list(self.axes), read, neutral)
-            number = k.splat(k.convert(k.as_index(count), DType.float64))
-            for position, result in enumerate(self.reduction.finish(k, sums, number)):
-                scalar = k.lane(k.convert(result, self.dtype), 0)
-                k.store_scalar(scalar, k.offset(k.operand(1 + position), written, self.dtype))
+    def _unit(self, k: Kernel, unit: Index, read: Index, written: Index) -> None:
+        """One result, or a vector of them, of the sample at ``read``."""
+        count: Index = LANES
+        if self._columns:
+            vector = k.imul(k.imod(unit, self._vectors), LANES)
+            unit, width = k.idiv(unit, self._vectors), self._fixed[-1].size
+            read, written = k.iadd(read, vector), k.iadd(written, vector)
+            count = LANES if width % LANES == 0 else k.imin(LANES, k.isub(width, vector))
+        for run in reversed(self._outer):
+            index = k.imod(unit, run.size)
+            unit = k.idiv(unit, run.size)
+            read = k.iadd(read, k.imul(index, run.read))
+            written = k.iadd(written, k.imul(index, run.written))
+        partials = self.reduction.partials(self.dtype)
+        neutral = [k.constant(self.reduction.neutral, DType.float64) for _ in range(partials)]
+        reduced = [run for run in self._fixed if not run.kept]
+        number: Index = math.prod(run.size for run in reduced)
+        if self.batched and not self.per_sample:
+            number = k.imul(k.n, number)
+            with k.loop(0, k.n, carry=neutral) as at:
+                row = k.iadd(read, k.imul(at.index, math.prod(self.shape[1:])))
+                at.carry = self._reduced(k, reduced, row, at.carry, count)
+            sums = at.result
+        else:
+            sums = self._reduced(k, reduced, read, neutral, count)
+        if not self._columns:
+            merged = k.fold_lanes_together(sums, lambda a, b: self.reduction.merge(k, a, b))
+            sums = [k.splat(total) for total in merged]
+        width = k.splat(k.convert(k.as_index(number), DType.float64))
+        for position, result in enumerate(self.reduction.finish(k, sums, width)):
+            place = k.offset(k.operand(1 + position), written, self.dtype)
+            if self._columns:
+                k.store_masked(k.convert(result, self.dtype), place, self.dtype, count)
+            else:
+                k.store_scalar(k.lane(k.convert(result, self.dtype), 0), place, self.dtype)
 
-        def reduced(axes: list[int], read: Index, carry: list[Any]) -> list[Any]:
-            if axes:
-                axis, *rest = axes
-                with k.loop(0, sizes[axis], carry=carry) as at:
-                    at.carry = reduced(rest, k.iadd(read, k.imul(at.index, strides[axis])), at.carry)
-                return at.result
-            element = k.broadcast(k.offset(x, read, self.dtype), self.dtype)
-            parts = self.reduction.partial(k, [element])
-            return self.reduction.merge(k, carry, parts)
+    def _reduced(self, k: Kernel, runs: list[_Run], read: Index, carry: list[Any], count: Index) -> list[Any]:
+        """The sums of the elements at ``read`` over the axes of ``runs``, merged into ``carry``."""
+        if not runs or (len(runs) == 1 and not self._columns):
+            return self._along(k, runs[0].size if runs else 1, read, carry, count)
+        run, *inner = runs
+        with k.loop(0, run.size, carry=carry) as at:
+            place = k.iadd(read, k.imul(at.index, run.read))
+            at.carry = self._reduced(k, inner, place, at.carry, count)
+        return at.result
 
-        outputs(kept, 0, 0)
+    def _along(self, k: Kernel, size: int, read: Index, carry: list[Any], count: Index) -> list[Any]:
+        """One vector of ``count`` neighbouring results; or the elements of the last axis, in tiles of vectors."""
+
+        def merged(carry: list[Any], vectors: list[Any]) -> list[Any]:
+            return self.reduction.merge(k, carry, self.reduction.partial(k, vectors))
+
+        def place(element: Index) -> Any:
+            return k.offset(k.operand(0), k.iadd(read, element), self.dtype)
+
+        if self._columns:
+            return merged(carry, [k.load_masked(place(0), self.dtype, count)])
+        tile = TILE * LANES
+        whole, rest = size // tile * tile, size % LANES
+        with k.loop(0, whole, tile, carry=carry) as at:
+            loads = [k.load(place(k.iadd(at.index, j * LANES)), self.dtype) for j in range(TILE)]
+            at.carry = merged(at.carry, loads)
+        carry = at.result
+        for first in range(whole, size - rest, LANES):
+            carry = merged(carry, [k.load(place(first), self.dtype)])
+        if rest:
+            last = k.load_masked(place(size - rest), self.dtype, rest)
+            neutral = k.constant_like(last, self.reduction.neutral)
+            carry = merged(carry, [k.select(k.mask(rest), last, neutral)])
+        return carry
 
 
-__all__ = ["ElementwiseKernel", "FinalizeReduction", "PendingReduction", "StridedReduction"]
+@dataclass(frozen=True)
+class _Run:
+    """Merged axes of a plain array: how many positions, whether the result has them, and the strides in both."""
+
+    size: int
+    kept: bool
+    read: int
+    written: int
+
+
+__all__ = ["ChannelMerge", "ElementwiseKernel", "FinalizeReduction", "PendingReduction", "PlainReduction"]

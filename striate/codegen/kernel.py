@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from llvmlite import ir
 
-from striate.codegen import vector_math
+from striate.codegen import vector_error_function, vector_math, vector_power, vector_trigonometry
 from striate.dtypes import DType
 
 LANES = 16
@@ -61,6 +61,7 @@ _ELEMENTS: dict[DType, Any] = {
     DType.int32: I32,
     DType.int64: I64,
     DType.uint8: I8,
+    DType.bool: I8,
     DType.bfloat16: _BFloat16(),
 }
 _PAIRS = ir.VectorType(_BFloat16(), 2 * LANES)
@@ -140,6 +141,7 @@ class Kernel:
         self._streams = False
         self._entry = self.builder.block
         self._narrowed: dict[int, Any] = {}
+        self._tables: dict[tuple[DType, tuple[str, ...]], Any] = {}
 
     # -- operands and memory ------------------------------------------------------------------------------------
 
@@ -168,6 +170,25 @@ class Kernel:
             slot = self.builder.alloca(type, name=name)
             slot.align = 64
         return slot
+
+    def table(self, numbers: Sequence[float], dtype: DType) -> Any:
+        """The address of numbers that are part of the kernel's code; equal tables of a kernel share memory."""
+        element = _ELEMENTS[dtype]
+        values = [float(number) if dtype.is_float else int(number) for number in numbers]
+        key = (dtype, tuple(map(repr, values)))
+        if key not in self._tables:
+            type = ir.ArrayType(element, len(values))
+            constant = ir.GlobalVariable(self.module, type, f"{self.function.name}_table{len(self._tables)}")
+            constant.global_constant = True
+            constant.linkage = "private"
+            constant.initializer = ir.Constant(type, [ir.Constant(element, value) for value in values])
+            self._tables[key] = constant
+        return self._tables[key]
+
+    def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
+        """One entry of a table as a scalar; a whole number becomes an index."""
+        found = self.load_scalar(self.offset(table, index, dtype), dtype)
+        return found if dtype.is_float else self.convert(found, DType.int64)
 
     def offset(self, pointer: Any, elements: Index, dtype: DType) -> Any:
         """``pointer`` moved by a number of elements."""
@@ -302,6 +323,12 @@ class Kernel:
             element = self.load_scalar(self.offset(pointer, where, dtype), dtype)
             vector = self.builder.insert_element(vector, element, _lane_number(lane))
         return vector
+
+    def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
+        """Stores lane i, for i < ``count``, to element i · ``stride``."""
+        for lane in range(LANES):
+            with self.when(self.compare(lane, "<", count)):
+                self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
 
     def mask(self, count: Index) -> Any:
         """True in the first ``count`` lanes."""
@@ -480,7 +507,7 @@ class Kernel:
         if isinstance(x.type, ir.VectorType):
             integral = isinstance(x.type.element, ir.IntType)
             return ir.Constant(x.type, [int(number) if integral else float(number)] * x.type.count)
-        return ir.Constant(x.type, float(number))
+        return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
         """a + b"""
@@ -524,6 +551,14 @@ class Kernel:
         """The nearest whole number, ties to even"""
         return self._intrinsic("llvm.roundeven", a)
 
+    def floor(self, a: Any) -> Any:
+        """The largest whole number that is not above a"""
+        return self._intrinsic("llvm.floor", a)
+
+    def ceil(self, a: Any) -> Any:
+        """The smallest whole number that is not below a"""
+        return self._intrinsic("llvm.ceil", a)
+
     def exp(self, a: Any) -> Any:
         """eᵃ"""
         return vector_math.exp(self.builder, a)
@@ -531,6 +566,38 @@ class Kernel:
     def log(self, a: Any) -> Any:
         """ln a"""
         return vector_math.log(self.builder, a)
+
+    def expm1(self, a: Any) -> Any:
+        """eᵃ − 1"""
+        return vector_math.expm1(self.builder, a)
+
+    def log1p(self, a: Any) -> Any:
+        """ln(1 + a)"""
+        return vector_math.log1p(self.builder, a)
+
+    def power(self, a: Any, b: Any) -> Any:
+        """aᵇ"""
+        return vector_power.power(self.builder, a, b)
+
+    def sin(self, a: Any) -> Any:
+        """sin a"""
+        return vector_trigonometry.sin(self.builder, a)
+
+    def cos(self, a: Any) -> Any:
+        """cos a"""
+        return vector_trigonometry.cos(self.builder, a)
+
+    def tan(self, a: Any) -> Any:
+        """tan a"""
+        return vector_trigonometry.tan(self.builder, a)
+
+    def erf(self, a: Any) -> Any:
+        """erf a"""
+        return vector_error_function.erf(self.builder, a)
+
+    def normal_cdf(self, a: Any) -> Any:
+        """Φ(a), the distribution function of a standard normal variable"""
+        return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
         """tanh a"""
@@ -557,6 +624,22 @@ class Kernel:
     def greater(self, a: Any, b: Any) -> Any:
         """The condition a > b (false for NaN)."""
         return self.builder.fcmp_ordered(">", a, b)
+
+    def compared(self, a: Any, sign: str, b: Any) -> Any:
+        """The condition a ``sign`` b for floats and integers, bools among them; only ``!=`` holds for NaN."""
+        if _integral(a.type):
+            unsigned = _element(a.type).width == 8  # uint8, and bools
+            return (self.builder.icmp_unsigned if unsigned else self.builder.icmp_signed)(sign, a, b)
+        return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
+
+    def holds(self, x: Any) -> Any:
+        """The condition that a bool in memory, one byte, is true."""
+        return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
+
+    def truth(self, condition: Any) -> Any:
+        """A condition as bools in memory: bytes of 0 or 1."""
+        type = condition.type
+        return self.builder.zext(condition, ir.VectorType(I8, type.count) if isinstance(type, ir.VectorType) else I8)
 
     def not_less_equal(self, a: Any, b: Any) -> Any:
         """The condition not (a ≤ b): true for NaN."""
@@ -585,7 +668,9 @@ class Kernel:
         return self.builder.select(condition, a, b)
 
     def convert(self, x: Any, dtype: DType) -> Any:
-        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed."""
+        """``x`` converted to ``dtype``; uint8 is unsigned, int32 and int64 are signed; a bool is whether x is not 0."""
+        if dtype is DType.bool:
+            return self.truth(self.compared(x, "!=", self.constant_like(x, 0)))
         source = x.type.element if isinstance(x.type, ir.VectorType) else x.type
         target = _ELEMENTS[dtype]
         type = ir.VectorType(target, x.type.count) if isinstance(x.type, ir.VectorType) else target
@@ -631,6 +716,27 @@ class Kernel:
         """One lane as a scalar."""
         return self.builder.extract_element(x, _lane_number(number))
 
+    def permuted(self, vectors: Mapping[int, Any], lanes: Sequence[tuple[int, int] | None]) -> Any:
+        """A vector whose lane i is the lane of one of the vectors: ``lanes[i]`` is (its number, lane).
+
+        Lanes with None are undefined.
+        """
+        first, *others = sorted({lane[0] for lane in lanes if lane})
+        made = vectors[first]
+        where = [lane[1] if lane and lane[0] == first else None for lane in lanes]
+        if not others and any(place not in (None, i) for i, place in enumerate(where)):
+            made = self._shuffled(made, ir.Constant(made.type, ir.Undefined), where)
+        for number in others:
+            mask = [LANES + lane[1] if lane and lane[0] == number else place for place, lane in zip(where, lanes)]
+            made = self._shuffled(made, vectors[number], mask)
+            where = [None if place is None else i for i, place in enumerate(mask)]
+        return made
+
+    def _shuffled(self, a: Any, b: Any, mask: Sequence[int | None]) -> Any:
+        """Lane i is lane mask[i] of a and b side by side; any lane where that is None."""
+        numbers = [I32(i if place is None else place) for i, place in enumerate(mask)]
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, LANES), numbers))
+
     def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Prefetches the cache line at ``pointer``; with ``write``, for writing to it."""
         function = self._declare("llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
@@ -652,8 +758,12 @@ class Kernel:
 _MASK = ir.VectorType(I1, LANES)
 
 
+def _element(type: Any) -> Any:
+    return type.element if isinstance(type, ir.VectorType) else type
+
+
 def _integral(type: Any) -> bool:
-    return isinstance(type.element if isinstance(type, ir.VectorType) else type, ir.IntType)
+    return isinstance(_element(type), ir.IntType)
 
 
 def _suffix(type: Any) -> str:

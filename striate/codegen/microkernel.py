@@ -81,6 +81,50 @@ def sum_of_products(
     return sums
 
 
+def sum_of_lane_products(
+    k: Kernel,
+    dtype: DType,
+    sums: list[Any],
+    weights: Any,
+    inputs: Any,
+    offsets: Sequence[int],
+    table: Sequence[Sequence[tuple[int, int] | None]],
+    apart: int,
+) -> list[Any]:
+    """sums[p][lane] += Σ_c x_p[lane of table[c]] · weights[c][lane], where x_p are the blocks from inputs[offsets[p]]
+    on, ``apart`` elements from one block to the next.
+
+    bfloat16 inputs are widened; the weights have the dtype of the sums.
+    """
+    factors = [k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64) for c in range(len(table))]
+    return [
+        add_lane_products(k, dtype, acc, factors, k.offset(inputs, offset, dtype), table, apart)
+        for offset, acc in zip(offsets, sums, strict=True)
+    ]
+
+
+def add_lane_products(
+    k: Kernel,
+    dtype: DType,
+    total: Any,
+    factors: Sequence[Any],
+    pixel: Any,
+    table: Sequence[Sequence[tuple[int, int] | None]],
+    apart: int,
+) -> Any:
+    """total[lane] + Σ_c x[lane of table[c]] · factors[c][lane] for the blocks x of one pixel."""
+    for factor, row in zip(factors, table, strict=True):
+        total = k.fma(lanes_of(k, dtype, pixel, row, apart), factor, total)
+    return total
+
+
+def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:
+    """The vector whose lanes come from the blocks of one pixel as ``row`` says."""
+    blocks = sorted({source[0] for source in row if source})
+    vectors = {number: k.load(k.offset(pixel, number * apart, dtype), dtype, 64) for number in blocks}
+    return k.permuted(vectors, row)
+
+
 def sum_of_outer_products(
     k: Kernel, dtype: DType, sums: list[Any], vector: Any, inputs: Any, offsets: Sequence[int]
 ) -> list[Any]:

@@ -151,6 +151,7 @@ class Store:
     halo: Halo = NO_HALO
     exact: bool = False  # an array of exactly its channels: the last block must be masked
     streams: bool = False  # bypassing the caches: for arrays that no cache would keep until they are read
+    lane_stride: int = 1  # the distance between neighbouring lanes
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from llvmlite import ir
@@ -57,12 +58,39 @@ def sample_major(region: Region) -> Region:
     )
 
 
+class Rows(Enum):
+    """The axis of a planar domain along which the rows of a tile run: matrices may lie along any."""
+
+    HEIGHT = "height"
+    CHANNELS = "channels"
+    SAMPLES = "samples"
+
+
+def along(region: Region, rows: Rows) -> Region:
+    """A planar region whose images have one row, with the strides of channels or samples in place of those of h."""
+
+    def turn(item: Any) -> Any:
+        if isinstance(item, Load | Store):
+            n, c, d, _, w = item.strides
+            return replace(item, strides=(n, 0, d, c, w) if rows is Rows.CHANNELS else (0, c, d, n, w))
+        return item
+
+    return replace(
+        region,
+        instructions=tuple(turn(item) for item in region.instructions),
+        stores=tuple(turn(item) for item in region.stores),
+    )
+
+
 class RegionWriter:
     """Writes a region into a kernel: ``begin_chunk``, then for each sample ``begin_block``, ``row``, ``tile``."""
 
-    def __init__(self, k: Kernel, region: Region, first_operand: int) -> None:
+    def __init__(self, k: Kernel, region: Region, first_operand: int, rows: Rows = Rows.HEIGHT) -> None:
         self.k = k
+        self.rows = rows
         self.region = sample_major(region) if region.domain.sample_major else region
+        if rows is not Rows.HEIGHT:
+            self.region = along(region, rows)
         self._around = [store for store in region.stores if store.halo != NO_HALO]  # with strides as they were
         self.first = first_operand
         self.sums: dict[int, list[Any]] = {}
@@ -152,7 +180,9 @@ class RegionWriter:
                 limit = count
                 if item.exact and region.domain.space is Space.BLOCKED:
                     limit = k.imin(LANES, k.isub(region.domain.channels, k.imul(self.block, LANES)))
-                if isinstance(limit, int) and limit == LANES:
+                if item.lane_stride != 1:
+                    k.store_strided(values[item.value], pointer, item.dtype, item.lane_stride, limit)
+                elif isinstance(limit, int) and limit == LANES:
                     aligned = 64 if region.domain.space is Space.BLOCKED and not item.exact else 0
                     if aligned and item.streams:
                         k.stream(values[item.value], pointer, item.dtype)
@@ -189,6 +219,15 @@ class RegionWriter:
         if not self.region.domain.sample_major:
             for item in self._around:
                 zero_halo(k, self._bases[id(item)], item, self.region.domain.sizes)
+
+    def end_rows(self, first: Index, last: Index) -> None:
+        """Leaves a sample whose rows ``first`` … ``last`` were channels, and writes the halos of these channels."""
+        k = self.k
+        stores = [store for store in self.region.stores if store.halo != NO_HALO]
+        for item, original in zip(stores, self._around, strict=True):
+            with k.loop(first, last) as channel:
+                plane = k.offset(self._bases[id(item)], k.imul(channel.index, original.strides[1]), item.dtype)
+                zero_halo(k, plane, original, self.region.domain.sizes)
 
     def _zero_turned(self, samples: int) -> None:
         """Writes the halos where rows are samples, each with a plane of its own."""
@@ -260,6 +299,11 @@ class RegionWriter:
         step = 1 if domain.space is Space.BLOCKED else LANES
         if domain.sample_major:
             return Place(k.iadd(self.h, row), k.imul(self.block, LANES), 0, domain, dtype)
+        if self.rows is not Rows.HEIGHT:
+            pixel = k.imul(k.iadd(w, column), LANES)
+            if self.rows is Rows.CHANNELS:
+                return Place(self.n, k.iadd(self.h, row), pixel, domain, dtype)
+            return Place(k.iadd(self.h, row), self.block, pixel, domain, dtype)
         line = k.iadd(k.imul(self.d, height), self.h, row)
         pixel = k.iadd(k.imul(line, width), k.imul(k.iadd(w, column), step))
         channel = k.imul(self.block, LANES) if domain.space is Space.BLOCKED else self.block

@@ -81,6 +81,12 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
     return d, h, w
 
 
+def joined_spatial(values: Sequence[int]) -> Three:
+    """Values of the spatial axes as three; the first of more than three are joined into one."""
+    extra = max(0, len(values) - 2)
+    return spatial((math.prod(values[:extra]), *values[extra:]) if extra > 1 else values)
+
+
 def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
     """A halo from its widths before and after each of the three spatial axes."""
     d, h, w = zip(before, after, strict=True)

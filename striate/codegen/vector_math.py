@@ -1,4 +1,4 @@
-"""exp, log, tanh, sigmoid and cos(πt) of float32 or float64, for scalars and for vectors of any width.
+"""exp, log and their relatives, tanh, sigmoid and cos(πt) of float32 or float64, for scalars and vectors of any width.
 
 Every function takes an ``ir.IRBuilder`` and a value and returns a value of the same type. All steps are elementwise
 additions, multiplications, fused multiply-adds, divisions and integer operations, which every processor rounds alike.
@@ -15,6 +15,7 @@ Tang (1990), as in fdlibm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +132,7 @@ def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return _intrinsic(builder, "sqrt", x)
 
 
-class _Math:
+class Steps:
     """The steps that the functions share, for the type of one argument."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
@@ -157,6 +158,37 @@ class _Math:
     def from_bits(self, x: ir.Value) -> Any:
         return self.builder.bitcast(x, self.type)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether the type is float64."""
+        return self.format is _DOUBLE
+
+    def widened(self, x: ir.Value) -> Any:
+        """x in float64."""
+        if self.is_wide:
+            return x
+        wide = ir.VectorType(ir.DoubleType(), x.type.count) if isinstance(x.type, ir.VectorType) else ir.DoubleType()
+        return self.builder.fpext(x, wide)
+
+    def absolute(self, x: ir.Value) -> Any:
+        """|x|"""
+        return absolute(self.builder, x)
+
+    def floor(self, x: ir.Value) -> Any:
+        """The largest whole number that is not above x."""
+        return _intrinsic(self.builder, "floor", x)
+
+    def add_exactly(self, a: ir.Value, b: ir.Value) -> tuple[Any, Any]:
+        """(s, e) with s = a + b rounded and s + e = a + b exactly (Knuth, 1969)."""
+        total = self.builder.fadd(a, b)
+        second = self.builder.fsub(total, a)
+        first = self.builder.fsub(total, second)
+        return total, self.builder.fadd(self.builder.fsub(a, first), self.builder.fsub(b, second))
+
+    def hexadecimal(self, coefficients: Sequence[str], x: ir.Value) -> Any:
+        """``polynomial`` of coefficients in hexadecimal notation."""
+        return self.polynomial(tuple(float.fromhex(text) for text in coefficients), x)
+
     def polynomial(self, coefficients: tuple[float, ...], x: ir.Value) -> Any:
         """Horner's rule, lowest power first in ``coefficients``."""
         *lower, result = [self.constant(value) for value in coefficients]
@@ -177,16 +209,37 @@ class _Math:
             x = self.select(">", x, high, self.constant(high), x)
         return x
 
-    def reduce_exponent(self, x: ir.Value) -> tuple[Any, Any, Any]:
-        """x = n ln 2 + r with |r| ≤ ½ ln 2: (n, n + magic, eʳ - 1)."""
+    def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
+        """x (+ ``low``) = n ln 2 + r with |r| ≤ ½ ln 2: (n, n + magic, eʳ - 1)."""
         magic = self.constant(self.format.magic)
         shifted = self.fma(x, self.constant(_LOG2_E), magic)
         n = self.builder.fsub(shifted, magic)
-        high, low = self.format.ln2
+        high, small = self.format.ln2
         r = self.fma(n, self.constant(-high), x)
-        r = self.fma(n, self.constant(-low), r)
+        r = self.fma(n, self.constant(-small), r)
+        if low is not None:
+            r = self.builder.fadd(r, low)
         square = self.builder.fmul(r, r)
         return n, shifted, self.fma(self.polynomial(self.format.exp, r), square, r)
+
+    def split(self, x: ir.Value) -> tuple[Any, Any]:
+        """x = 2ᵏ (1 + f) with √½ ≤ 1 + f < √2, for positive and finite x: (k, f)."""
+        builder, form = self.builder, self.format
+        # Denormals have no exponent of their own: they are scaled up first.
+        tiny = builder.fcmp_ordered("<", x, self.constant(form.smallest))
+        scale = form.mantissa + 2
+        scaled = builder.select(tiny, builder.fmul(x, self.constant(2.0**scale)), x)
+        offset = form.bias + scale
+        # The exponent of (bits - bits of √½ + bits of 1) is k + bias; no sign bit is involved for positive x.
+        shifted = builder.add(self.bits(scaled), self.whole((form.bias << form.mantissa) - form.sqrt_half))
+        mantissa = builder.and_(shifted, self.whole((1 << form.mantissa) - 1))
+        f = builder.fsub(self.from_bits(builder.add(mantissa, self.whole(form.sqrt_half))), self.constant(1.0))
+        # An integer below 2^mantissa becomes a float by standing in the mantissa of 2^mantissa: no slow conversion.
+        exponent = builder.lshr(shifted, self.whole(form.mantissa))
+        anchor = 2.0**form.mantissa
+        anchored = self.from_bits(builder.or_(exponent, self.whole((form.bias + form.mantissa) << form.mantissa)))
+        start = builder.select(tiny, self.constant(anchor + offset), self.constant(anchor + form.bias))
+        return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
         """2ⁿ from n + magic: the shift moves n from the lowest bits to the exponent, and adding 1.0 adds the bias."""
@@ -195,14 +248,16 @@ class _Math:
         return self.from_bits(self.builder.add(self.builder.shl(self.bits(shifted), width), one))
 
 
-def exp(builder: ir.IRBuilder, x: ir.Value) -> Any:
+def exp(builder: ir.IRBuilder, x: ir.Value, low: ir.Value | None = None) -> Any:
     """eˣ; error ≤ 1.1 ulp (float32 and float64); overflows to infinity, underflows through denormals to 0.
+
+    ``low`` is added to x where x alone is too coarse.
 
     x = n ln 2 + r; eˣ = 2ⁿ · eʳ. 2ⁿ is multiplied as two factors, because 2¹²⁸ is not a float32. Only the last
     multiplication rounds a denormal result.
     """
-    m = _Math(builder, x)
-    n, _, r = m.reduce_exponent(m.clamp(x, *m.format.exp_range))
+    m = Steps(builder, x)
+    n, _, r = m.reduce_exponent(m.clamp(x, *m.format.exp_range), low)
     magic = m.constant(m.format.magic)
     half = m.fma(n, m.constant(0.5), magic)
     rest = builder.fadd(builder.fsub(n, builder.fsub(half, magic)), magic)
@@ -210,39 +265,61 @@ def exp(builder: ir.IRBuilder, x: ir.Value) -> Any:
     return builder.fmul(builder.fmul(result, m.power_of_two(half)), m.power_of_two(rest))
 
 
+def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
+    """eˣ - 1; error ≤ 2 ulp (float32 and float64), near 0 too; -1 at -infinity, -0 at -0.
+
+    eˣ - 1 = 2 (2ⁿ⁻¹ (eʳ - 1) + (2ⁿ⁻¹ - ½)), which neither cancels nor overflows before the result does.
+    """
+    m = Steps(builder, x)
+    clamped = m.clamp(x, -m.format.tanh_range, m.format.exp_range[1])
+    n, _, r = m.reduce_exponent(clamped)
+    power = m.power_of_two(builder.fadd(builder.fsub(n, m.constant(1.0)), m.constant(m.format.magic)))
+    half = m.fma(power, r, builder.fsub(power, m.constant(0.5)))
+    result = m.select("==", n, 0.0, r, builder.fmul(half, m.constant(2.0)))  # half of a denormal would round
+    return copysign(builder, result, x)
+
+
 def log(builder: ir.IRBuilder, x: ir.Value) -> Any:
     """ln x; error ≤ 1 ulp (float32 and float64); -infinity at ±0, NaN below 0, infinity at infinity.
 
     x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; s = f / (2 + f); ln(1 + f) = 2 artanh s = f - f²/2 + s (f²/2 + z·P(z)).
     """
-    m = _Math(builder, x)
+    return _log(builder, x, None)
+
+
+def log1p(builder: ir.IRBuilder, x: ir.Value) -> Any:
+    """ln(1 + x); error ≤ 1 ulp (float32 and float64), near 0 too; -infinity at -1, NaN below, -0 at -0.
+
+    With u = 1 + x rounded and e what the rounding lost, ln(1 + x) = ln u + e / u up to e². Where u is in the reduced
+    range, 1 + f is 1 + x itself.
+    """
+    return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
+
+
+def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
+    """ln x, or ln(1 + ``above_one``) for x = 1 + ``above_one`` rounded."""
+    m = Steps(builder, x)
     form = m.format
-    # Denormals have no exponent of their own: they are scaled up first.
-    tiny = builder.fcmp_ordered("<", x, m.constant(form.smallest))
-    scale = form.mantissa + 2
-    scaled = builder.select(tiny, builder.fmul(x, m.constant(2.0**scale)), x)
-    offset = form.bias + scale
-    # The exponent of (bits - bits of √½ + bits of 1) is k + bias; no sign bit is involved for positive x.
-    shifted = builder.add(m.bits(scaled), m.whole((form.bias << form.mantissa) - form.sqrt_half))
-    mantissa = builder.and_(shifted, m.whole((1 << form.mantissa) - 1))
-    f = builder.fsub(m.from_bits(builder.add(mantissa, m.whole(form.sqrt_half))), m.constant(1.0))
-    # An integer below 2^mantissa becomes a float by standing in the mantissa of 2^mantissa: no slow conversion.
-    exponent = builder.lshr(shifted, m.whole(form.mantissa))
-    anchor = 2.0**form.mantissa
-    anchored = m.from_bits(builder.or_(exponent, m.whole((form.bias + form.mantissa) << form.mantissa)))
-    k = builder.fsub(anchored, builder.select(tiny, m.constant(anchor + offset), m.constant(anchor + form.bias)))
+    k, f = m.split(x)
+    lost: Any = None
+    if above_one is not None:
+        error = m.add_exactly(above_one, m.constant(1.0))[1]
+        lost = m.select("==", k, 0.0, m.constant(0.0), builder.fdiv(error, x))
+        f = m.select("==", k, 0.0, above_one, f)
     s = builder.fdiv(f, builder.fadd(f, m.constant(2.0)))
     z = builder.fmul(s, s)
     half_square = builder.fmul(builder.fmul(f, m.constant(0.5)), f)
     tail = builder.fadd(half_square, builder.fmul(z, m.polynomial(form.log, z)))
     high, low = form.ln2
-    small = m.fma(s, tail, builder.fmul(k, m.constant(low)))
+    rest = builder.fmul(k, m.constant(low))
+    small = m.fma(s, tail, rest if lost is None else builder.fadd(rest, lost))
     result = m.fma(k, m.constant(high), builder.fadd(f, builder.fsub(small, half_square)))
     infinity = float("inf")
     result = m.select("==", x, infinity, x, result)
     result = m.select("==", x, 0.0, m.constant(-infinity), result)
     # Also NaN: it is not ≥ 0.
-    return m.select(">=", x, 0.0, result, m.constant(float("nan")))
+    result = m.select(">=", x, 0.0, result, m.constant(float("nan")))
+    return result if above_one is None else m.select("==", above_one, 0.0, above_one, result)
 
 
 def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
@@ -250,7 +327,7 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
     t = e^(-2|x|) - 1, formed as 2ⁿ (eʳ - 1) + (2ⁿ - 1) without cancellation; tanh |x| = -t / (2 + t).
     """
-    m = _Math(builder, x)
+    m = Steps(builder, x)
     argument = builder.fmul(absolute(builder, x), m.constant(-2.0))
     _, shifted, r = m.reduce_exponent(m.clamp(argument, -m.format.tanh_range, None))
     power = m.power_of_two(shifted)
@@ -264,7 +341,7 @@ def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
     With z = e^(-|x|) ≤ 1 nothing overflows: 1 / (1 + z) for x ≥ 0, z / (1 + z) below.
     """
-    m = _Math(builder, x)
+    m = Steps(builder, x)
     one = m.constant(1.0)
     z = exp(builder, builder.fmul(absolute(builder, x), m.constant(-1.0)))
     return builder.fdiv(m.select(">=", x, 0.0, one, z), builder.fadd(z, one))
@@ -275,7 +352,7 @@ def cos_pi(builder: ir.IRBuilder, t: ir.Value) -> Any:
 
     cos(πt) = sin(πu) with u = ½ - t, which is exact where the cosine is small.
     """
-    m = _Math(builder, t)
+    m = Steps(builder, t)
     u = builder.fsub(m.constant(0.5), t)
     square = builder.fmul(u, u)
     high, low = m.format.pi

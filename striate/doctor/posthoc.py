@@ -24,7 +24,7 @@ from striate.doctor.setup import Setup
 from striate.doctor.training_trace import Silence, TrainingTrace
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
-from striate.optim.optimizer import SGD
+from striate.optim.sgd import SGD
 
 UNWATCHED = 0.7
 """The most that a finding about the course of a training is sure of, where no step was read."""

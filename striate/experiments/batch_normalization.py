@@ -133,6 +133,7 @@ class BatchNormalization(Experiment):
     )
     data = "mnist"
     size = Size(seeds=3, samples=6000, held_out=2000, epochs=1)
+    usual_seconds = 16
     quantities = (Quantity("accuracy"), Quantity("agreement"), Quantity("recount", Form.POWER, spread=False))
     predictions = (
         Prediction(

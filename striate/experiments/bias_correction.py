@@ -69,6 +69,7 @@ class BiasCorrection(Experiment):
     )
     data = "digits"
     size = Size(seeds=5, samples=1442, held_out=355, epochs=1)
+    usual_seconds = 6
     quantities = (Quantity("accuracy"), Quantity("first step", Form.PLAIN), Quantity("later steps", Form.PLAIN))
     predictions = (
         Prediction(

@@ -66,6 +66,7 @@ class ConvolutionPrior(Experiment):
     )
     data = "mnist"
     size = Size(seeds=3, samples=2000, held_out=2000, epochs=10)
+    usual_seconds = 8
     quantities = (Quantity("accuracy"),)
     predictions = (
         Prediction(

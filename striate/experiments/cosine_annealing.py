@@ -55,6 +55,7 @@ class CosineAnnealing(Experiment):
     )
     data = "digits"
     size = Size(seeds=5, samples=500, held_out=355, epochs=8)
+    usual_seconds = 3
     quantities = (Quantity("loss", Form.POWER), Quantity("accuracy"), Quantity("off", Form.POWER, spread=False))
     predictions = (
         Prediction(

@@ -69,6 +69,7 @@ class DeadUnits(Experiment):
     )
     data = "digits"
     size = Size(seeds=7, samples=1442, held_out=355, epochs=20)
+    usual_seconds = 23
     quantities = (
         Quantity("accuracy"),
         Quantity("dead units"),

@@ -37,6 +37,11 @@ class Size:
             # With fewer than 20 samples most classes would be missing.
             options.whole_number(name, number, 20 if name == "samples" else 1)
 
+    @property
+    def work(self) -> int:
+        """Seeds × samples × epochs."""
+        return self.seeds * self.samples * self.epochs
+
 
 class Work:
     """One run of an experiment: its data, its size, its seeds, and its progress."""
@@ -90,6 +95,7 @@ class Experiment(ABC):
     setup                   data, networks and training in a few sentences
     data                    the data set it is meant for: "mnist", or "digits", which is part of the package
     predictions             what is expected, stated before the run
+    usual_seconds           how long it takes at its default size on two cores, with cached kernels
     """
 
     name: ClassVar[str]
@@ -98,8 +104,13 @@ class Experiment(ABC):
     setup: ClassVar[str]
     data: ClassVar[str]
     size: ClassVar[Size]
+    usual_seconds: ClassVar[int]
     quantities: ClassVar[tuple[Quantity, ...]]
     predictions: ClassVar[tuple[Prediction, ...]]
+
+    def expected_seconds(self, size: Size) -> float:
+        """How long a run of another size takes, roughly: in proportion to its seeds, samples and epochs."""
+        return self.usual_seconds * size.work / self.size.work
 
     @abstractmethod
     def measure(self, work: Work) -> Measurement:

@@ -47,6 +47,7 @@ class FirstNetwork(Experiment):
     )
     data = "mnist"
     size = Size(seeds=3, samples=4000, held_out=2000, epochs=4)
+    usual_seconds = 5
     quantities = (Quantity("accuracy"), Quantity("recount", Form.POWER, spread=False))
     predictions = (
         Prediction(

@@ -74,6 +74,7 @@ class Flattening(Experiment):
     )
     data = "mnist"
     size = Size(seeds=3, samples=2000, held_out=2000, epochs=4)
+    usual_seconds = 1
     quantities = (
         Quantity("right"),
         Quantity("features", Form.COUNT, spread=False),

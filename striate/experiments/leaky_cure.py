@@ -48,6 +48,7 @@ class LeakyCure(Experiment):
     )
     data = "digits"
     size = Size(seeds=7, samples=1442, held_out=355, epochs=20)
+    usual_seconds = 45
     quantities = (Quantity("accuracy"), Quantity("first gradient", Form.POWER))
     predictions = (
         Prediction(

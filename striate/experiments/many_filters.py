@@ -45,6 +45,7 @@ class ManyFilters(Experiment):
     )
     data = "mnist"
     size = Size(seeds=3, samples=2000, held_out=2000, epochs=8)
+    usual_seconds = 7
     quantities = (Quantity("accuracy"), Quantity("distinct", Form.COUNT), Quantity("parameters", Form.COUNT))
     predictions = (
         Prediction(

@@ -56,6 +56,7 @@ class Momentum(Experiment):
     )
     data = "digits"
     size = Size(seeds=3, samples=1442, held_out=355, epochs=3)
+    usual_seconds = 1
     quantities = (Quantity("loss", Form.POWER), Quantity("accuracy"), Quantity("recount", Form.POWER, spread=False))
     predictions = (
         Prediction(

@@ -47,6 +47,7 @@ class NormalizationPlacement(Experiment):
     )
     data = "digits"
     size = Size(seeds=5, samples=1442, held_out=355, epochs=15)
+    usual_seconds = 24
     quantities = (
         Quantity("accuracy"),
         Quantity("ratio", Form.POWER, spread=False),

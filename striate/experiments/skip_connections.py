@@ -61,6 +61,7 @@ class SkipConnections(Experiment):
     )
     data = "digits"
     size = Size(seeds=3, samples=1442, held_out=355, epochs=10)
+    usual_seconds = 37
     quantities = (
         Quantity("accuracy"),
         Quantity("ratio", Form.POWER, spread=False),

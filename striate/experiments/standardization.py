@@ -80,6 +80,7 @@ class Standardization(Experiment):
     )
     data = "digits"
     size = Size(seeds=3, samples=1442, held_out=355, epochs=10)
+    usual_seconds = 4
     quantities = (Quantity("accuracy"), Quantity("recount", Form.POWER, spread=False), Quantity("constant", Form.COUNT))
     predictions = (
         Prediction(

@@ -65,6 +65,7 @@ class VanishingGradients(Experiment):
     )
     data = "digits"
     size = Size(seeds=3, samples=1442, held_out=355, epochs=20)
+    usual_seconds = 26
     quantities = (
         Quantity("first to last", Form.POWER),
         Quantity("a layer", Form.PLAIN, spread=False),

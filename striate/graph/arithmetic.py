@@ -20,6 +20,7 @@ from striate.codegen.kernel import Kernel, Vector
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph.graph import Constant
 from striate.graph.notation import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Expression, infix, prefix
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, current_path, register, same_dtype
 from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value, operators, shape_text
 
@@ -48,6 +49,7 @@ class Elementwise(Op):
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     arity: ClassVar[int] = 1
+    conditions: ClassVar[int] = 0  # how many operands, the first ones, are bools
     fractional: ClassVar[bool] = False  # whether integers are refused: the tanh of an integer is not an integer
     is_activation: ClassVar[bool] = False  # whether it is an activation function; a unit fires where it is above 0
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
@@ -70,14 +72,25 @@ class Elementwise(Op):
         return 1.0
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        dtype = self.result_dtype(inputs)
+        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
+        same = shape is inputs[0].shape and dtype is inputs[0].dtype
+        return (inputs[0] if same else TensorType(dtype, shape),)
+
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        """The dtype of the result; raises ``DTypeError`` for dtypes that the operation does not take."""
         same_dtype(self, inputs)
-        if self.fractional and not inputs[0].dtype.is_float:
+        self.require_numbers(inputs[0])
+        return inputs[0].dtype
+
+    def require_numbers(self, x: TensorType) -> None:
+        """Raises ``DTypeError`` for bools, and for integers where the operation needs floats."""
+        if x.dtype is DType.bool or (self.fractional and not x.dtype.is_float):
+            needed = "floating point numbers" if self.fractional else "numbers"
             raise DTypeError(
-                f"{self} at {current_path()!r}: needs floating point numbers, got {inputs[0]}\n"
+                f"{self} at {current_path()!r}: needs {needed}, got {x}\n"
                 '  help: st.ops.cast(x, "float32"), or arrays of float32'
             )
-        shape = broadcast_shapes([type.shape for type in inputs], lambda: f"{self} at {current_path()!r}")
-        return (inputs[0] if shape is inputs[0].shape else TensorType(inputs[0].dtype, shape),)
 
     def emit(self, k: Kernel, *inputs: Any, **_: Any) -> Vector:
         """Writes the code that computes the result vector from the operand vectors."""
@@ -101,6 +114,7 @@ class Binary(Elementwise):
 class Add(Binary):
     """y = a + b"""
 
+    onnx_operator: ClassVar[str] = "Add"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -123,6 +137,7 @@ class Add(Binary):
 class Subtract(Binary):
     """y = a − b"""
 
+    onnx_operator: ClassVar[str] = "Sub"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -147,12 +162,18 @@ class Later(Binary):
 
     arithmetic: ClassVar[bool] = True
 
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        return inputs[0].dtype
+
     def reference(self, a: Array, b: Array) -> Array:
         return a
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (dy,) = output_gradients
         return dy, None
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [inputs[0]]
 
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return a
@@ -166,6 +187,7 @@ class Later(Binary):
 class Multiply(Binary):
     """y = a · b"""
 
+    onnx_operator: ClassVar[str] = "Mul"
     arithmetic: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -190,6 +212,7 @@ class Multiply(Binary):
 class Divide(Binary):
     """y = a / b"""
 
+    onnx_operator: ClassVar[str] = "Div"
     fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
@@ -230,6 +253,10 @@ class MultiplyAdd(Elementwise):
         (a, b, _), (dy,) = inputs, output_gradients
         return (dy * b if needed[0] else None), (dy * a if needed[1] else None), dy
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        a, b, c = inputs
+        return [to.add("Add", to.add("Mul", a, b), c)]
+
     def emit(self, k: Kernel, a: Vector, b: Vector, c: Vector) -> Vector:
         return k.fma(a, b, c)
 
@@ -243,6 +270,7 @@ class MultiplyAdd(Elementwise):
 class Negative(Elementwise):
     """y = −x"""
 
+    onnx_operator: ClassVar[str] = "Neg"
     fractional: ClassVar[bool] = True
     arithmetic: ClassVar[bool] = True
 
@@ -279,6 +307,9 @@ class Cast(Elementwise):
         (x,), (dy,) = inputs, output_gradients
         return (cast(dy, x.dtype),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.cast(inputs[0], self.dtype)]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.convert(x, self.dtype)
 
@@ -300,7 +331,10 @@ class Reshape(Op):
         (x,) = inputs
         y = x.with_shape(self.shape)
         if x.batched != y.batched or x.size() != y.size():
-            raise ShapeError(f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size")
+            raise ShapeError(
+                f"{self} at {current_path()!r}: {x} and {shape_text(self.shape)} differ in size\n"
+                "  help: give sizes with the same product, one of them -1 to have it inferred"
+            )
         return (y,)
 
     def reference(self, x: Array) -> Array:
@@ -310,6 +344,13 @@ class Reshape(Op):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (reshape(dy, x.shape),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        batched = bool(self.shape) and isinstance(self.shape[0], Batch)
+        known = [dim for dim in self.shape if isinstance(dim, int)]
+        if 0 in known:
+            return [to.add("Reshape", inputs[0], to.shape(self.shape), allowzero=1)]
+        return [to.add("Reshape", inputs[0], to.integers(*([0] if batched else []), *known))]  # 0 keeps N
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -333,9 +374,50 @@ def checked_shape(what: str, shape: object) -> Shape:
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """``x`` with another shape and the same elements. Raises ``OptionError`` for what is not a shape, ShapeError."""
-    shape = checked_shape("reshape", shape)
-    return x if x.shape == shape else Reshape(shape)(x)
+    """``x`` with another shape and the same elements in the same order; one size may be -1, which is inferred.
+
+    A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises ``OptionError`` for what is
+    not a shape, and ShapeError.
+    """
+    found = _inferred_shape(x, shape)
+    return x if x.shape == found else Reshape(found)(x)
+
+
+def _inferred_shape(x: Value, shape: object) -> Shape:
+    """The shape with a number, or N, in place of -1."""
+    given = cast_type("tuple[object, ...]", tuple(shape)) if isinstance(shape, tuple | list) else (shape,)  # pyright: ignore[reportUnknownArgumentType]
+    open_axes = [axis for axis, size in enumerate(given) if _is_whole(size) and size == -1]
+    if len(open_axes) > 1:
+        raise OptionError(f"reshape: shape={shape!r:.60}; at most one size may be -1")
+    fixed = checked_shape("reshape", [1 if axis in open_axes else size for axis, size in enumerate(given)])
+    sizes: list[Dim] = list(fixed)
+    if x.type.batched and open_axes == [0] and math.prod(cast_type("list[int]", sizes[1:])) == x.type.size():
+        return (x.shape[0], *fixed[1:])
+    if x.type.batched and not (fixed and isinstance(fixed[0], Batch)):
+        raise ShapeError(
+            f"reshape at {current_path()!r}: {x.type} cannot become {_written_shape(given)}: the number of samples N "
+            "is known only when the program runs\n"
+            "  help: keep N on axis 0, (*x.shape[:1], …) or (-1, …) with the sizes of one sample, or compile for a "
+            "fixed size: st.compile(f, batched=False)"
+        )
+    if open_axes:
+        known = TensorType(x.dtype, fixed).size()
+        if not known or x.type.size() % known:
+            each = " per sample" if x.type.batched else ""
+            raise ShapeError(
+                f"reshape at {current_path()!r}: no size in place of -1 makes {x.type} {_written_shape(given)}\n"
+                f"  help: {x.type.size()} elements{each} must be a multiple of {known}"
+            )
+        sizes[open_axes[0]] = x.type.size() // known
+    return tuple(sizes)
+
+
+def _written_shape(shape: tuple[object, ...]) -> str:
+    return f"({', '.join(str(size) for size in shape)})"
+
+
+def _is_whole(size: object) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool)
 
 
 def cast(x: Value, dtype: DType) -> Value:
@@ -360,27 +442,40 @@ def as_value(x: object, like: Value) -> Value:
     kind = type(x).__name__
     if isinstance(x, Value):
         return x
-    if isinstance(x, Real):  # also NumPy's
-        try:
-            number = float(x)
-        except OverflowError as error:
-            raise OptionError(
-                f"{x!s:.20}… exceeds {like.dtype.value}\n  help: float('inf'), or a smaller number"
-            ) from error
-        if not like.dtype.is_float:
-            _require_whole(x, number, like)
-        return constant(number, like.dtype)
+    if isinstance(x, Real | np.bool_):  # also NumPy's numbers
+        return constant(_number(x, like), like.dtype)
     take = capture.get()
     if isinstance(x, np.ndarray) and take is not None:
         array = cast_type("Array", x)
         # Values that an integer type cannot hold would be cut off, so such an array keeps its type and is refused.
-        fits = like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy)
+        # Bools keep their type too: they may be conditions.
+        fits = array.dtype.kind != "b" and (like.dtype.is_float or np.can_cast(array.dtype, like.dtype.numpy))
         return take(array, like.dtype if fits else None)
     raise TracingError(f"cannot combine a traced value with {kind}: {x!r}")
 
 
+def _number(x: Real | np.bool_, like: Value) -> float:
+    """The number in the dtype of ``like``; raises ``OptionError`` or ``DTypeError`` where it does not fit."""
+    if like.dtype is DType.bool and not isinstance(x, bool | np.bool_):
+        raise DTypeError(
+            f"{x!r} and {like.type}: their result could be float32 or float64\n"
+            '  help: st.ops.cast(x, "float32") turns false into 0 and true into 1'
+        )
+    try:
+        number = float(x)
+    except OverflowError as error:
+        raise OptionError(
+            f"{x!s:.20}… exceeds {like.dtype.value}\n  help: float('inf'), or a smaller number"
+        ) from error
+    if not like.dtype.is_float and isinstance(x, Real):
+        _require_whole(x, number, like)
+    return number
+
+
 def _require_whole(given: Real, number: float, like: Value) -> None:
     """Raises ``DTypeError`` for a number that an integer type does not hold: it would be cut off."""
+    if like.dtype is DType.bool:
+        return
     limits = np.iinfo(like.dtype.numpy)
     if not (number.is_integer() and number == given and limits.min <= number <= limits.max and abs(number) <= 2**53):
         raise DTypeError(
@@ -399,19 +494,60 @@ def align(values: list[Value]) -> list[Value]:
 
 
 def elementwise(op: Elementwise, *operands: object) -> Value:
-    """Applies an elementwise operation after aligning ranks and dtypes."""
-    like = next((x for x in operands if isinstance(x, Value)), None)
-    if like is None:
+    """Applies an elementwise operation after aligning ranks and dtypes.
+
+    Bools that are not conditions count as 0 and 1 beside numbers, as in NumPy.
+    """
+    given = [x for x in operands if isinstance(x, Value)]
+    if not given:
         got = ", ".join(type(x).__name__ for x in operands)
         raise TracingError(f"{op} needs an array, got {got}\n  help: np.asarray(x, np.float32)")
-    values = [as_value(x, like) for x in operands]
-    floats = {value.dtype for value in values}
-    if len(floats) > 1:
+    like = next((x for x in given if x.dtype is not DType.bool), given[0])
+    truth = next((x for x in given if x.dtype is DType.bool), like)
+    values = [as_value(x, truth if place < op.conditions else like) for place, x in enumerate(operands)]
+    numbers = values[op.conditions :]
+    dtype = next((x.dtype for x in numbers if x.dtype is not DType.bool), DType.bool)
+    numbers = [cast(x, dtype) if x.dtype is DType.bool else x for x in numbers]
+    values = [*values[: op.conditions], *numbers]
+    if len({value.dtype for value in numbers}) > 1:
         raise DTypeError(
             f"{op} at {current_path()!r}: operands of {', '.join(str(value.type) for value in values)}\n"
             "  help: convert one of them with st.ops.cast"
         )
-    return op(*align(values))
+    aligned = align(values)
+    return op(*aligned) if max(value.type.rank for value in aligned) <= MOST_AXES else _with_joined_axes(op, aligned)
+
+
+MOST_AXES = 5
+"""Axes that loops know: samples, channels, and three of positions."""
+
+
+def _with_joined_axes(op: Elementwise, values: list[Value]) -> Value:
+    """The operation on values of many axes: neighbouring axes along which the same operands are repeated become one."""
+    result = op.infer(*(value.type for value in values))[0].shape
+    full = [value for value in values if value.type.rank]
+    repeats = [tuple(value.shape[axis] != size for value in full) for axis, size in enumerate(result)]
+    first = 1 if isinstance(result[0], Batch) else 0  # N is not joined with another axis
+    groups: list[list[int]] = [[0]] if first else []
+    for axis in range(first, len(result)):
+        if len(groups) > first and repeats[axis] == repeats[axis - 1]:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    if len(groups) > MOST_AXES:
+        raise ShapeError(
+            f"{op} at {current_path()!r}: more than {MOST_AXES} alternations of repeated axes: "
+            f"{', '.join(str(value.type) for value in values)}\n"
+            "  help: repeat one operand first, with st.ops.broadcast_to"
+        )
+    joined = [reshape(value, joined_sizes(value.shape, groups)) if value.type.rank else value for value in values]
+    return reshape(op(*joined), result)
+
+
+def joined_sizes(shape: Shape, groups: Sequence[Sequence[int]]) -> Shape:
+    """The shape in which each group of neighbouring axes is one axis; N is alone in its group."""
+    sizes = [[shape[axis] for axis in group] for group in groups]
+    return tuple(one[0] if len(one) == 1 else math.prod(cast_type("list[int]", one)) for one in sizes)
 
 
 def _binary(op: Binary) -> Callable[[object, object], Value]:
@@ -422,29 +558,8 @@ def _negated(x: object) -> Value:
     return elementwise(Negative(), x)
 
 
-_HIGHEST_POWER = 16
-
-
-def power(x: Value, exponent: object) -> Value:
-    """x to a whole exponent of 1 … 16 by multiplications, its reciprocal, or √x; otherwise raises ``TracingError``."""
-    if isinstance(exponent, Real) and not isinstance(exponent, bool):
-        number = float(exponent)
-        if number < 0:
-            return 1.0 / power(x, -number)
-        if number == 0.5:
-            return operators["sqrt"](x)
-        if number.is_integer() and 1 <= number <= _HIGHEST_POWER:
-            half = power(x, number // 2) if number > 1 else None
-            square = x if half is None else half * half
-            return square * x if half is not None and number % 2 else square
-    raise TracingError(
-        f"{x!r} ** {exponent!r}: only whole exponents up to {_HIGHEST_POWER} and 0.5, and their negatives\n"
-        "  help: st.ops.exp(k * st.ops.log(x)) is x ** k for positive x"
-    )
-
-
 operators.update(
-    power=power,
+    reshape=reshape,
     add=_binary(Add()),
     subtract=_binary(Subtract()),
     multiply=_binary(Multiply()),

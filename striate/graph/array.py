@@ -3,11 +3,10 @@
 Arguments, arrays that a function closes over, parameters, buffers, labels and state dicts all pass through ``native``.
 Programs read aligned, C-contiguous arrays in the byte order of this machine, of the types that graphs know:
 
-    float32, float64, int32, int64, uint8          as they are
+    float32, float64, int32, int64, uint8, bool    as they are
     float16                                        widened to float32
     int8, int16, uint16                            widened to int32
     uint32, and uint64 where every number fits     widened to int64
-    bool                                           uint8, 0 or 1
     everything else                                refused with a ``DTypeError``
 
 Strides of any sign, strides of zero, Fortran order, foreign byte order, read-only and memory-mapped arrays hold the
@@ -26,7 +25,6 @@ from striate.graph.value import Array
 
 _WIDENED = {
     "float16": np.float32, "int8": np.int32, "int16": np.int32, "uint16": np.int32, "uint32": np.int64,
-    "bool": np.uint8,
 }  # fmt: skip
 _LARGEST = np.iinfo(np.int64).max
 

@@ -112,6 +112,14 @@ class Graph:
         """The names of the outputs of one kind."""
         return [name for name, role in self.roles.items() if role.kind is kind and name in self.outputs]
 
+    def given(self) -> dict[str, Value]:
+        """The inputs that a caller gives: neither parameters, nor states, nor captured arrays."""
+        return {
+            name: value
+            for name, value in self.inputs.items()
+            if type(value.node.op) is Input and name not in self.captured
+        }
+
     @property
     def results(self) -> tuple[Value, ...]:
         """Outputs, then updates."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from striate.errors import GraphError
 from striate.graph.notation import Expression, call, number_text, with_numbers
+from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.value import Array, DType, TensorType, Value
 
 
@@ -81,6 +82,8 @@ _REGISTRY: dict[str, type[Op]] = {}
 Values = tuple[Value, ...]
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
+Positions = tuple[frozenset[int], ...]
+"""Positions along each axis of positions. With dilation there are gaps between them."""
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
@@ -124,6 +127,10 @@ class Op:
     """Places of inputs whose contents have a rule, which ``require_contents`` holds them to before anything runs."""
     is_cast: ClassVar[bool] = False
     """Whether the output holds the input's numbers in another dtype."""
+    onnx_operator: ClassVar[str] = ""
+    """The ONNX operator that computes the same from the same inputs, such as "Tanh"; "" if there is none."""
+    onnx_takes_bias: ClassVar[bool] = False
+    """Whether ``onnx`` also takes, as its last input, a vector (C,) that is added to each channel of the output."""
     gives_probabilities: ClassVar[bool] = False
     """Whether the outputs are positive and add up to 1 over the channels, axis 1."""
 
@@ -158,6 +165,13 @@ class Op:
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        """The positions of input ``number`` on which the outputs at some positions depend; None for all of them.
+
+        ``types`` are those of the inputs. Positions outside the input, in its padding, may be among them.
+        """
+        return None
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         """Examples for the test that runs over all operations; it fails for an operation without examples."""
@@ -167,6 +181,20 @@ class Op:
         """Adds a node; returns its output, or a tuple of its outputs."""
         node = Node(self, inputs, current_path())
         return node.outputs[0] if len(node.outputs) == 1 else node.outputs
+
+    # Other frameworks
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        """Adds the ONNX operators that compute the same; returns the names of their outputs, "" for unused ones.
+
+        ``inputs`` are the names of its inputs and ``types`` their types. None where ONNX has no such operator; a
+        composite operation is then exported as the operations that it consists of.
+        """
+        return [to.add(self.onnx_operator, *inputs, **self.onnx_attributes())] if self.onnx_operator else None
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        """The attributes of ``onnx_operator`` that its options give; None for one to be left out."""
+        return {}
 
     # How it is shown
 

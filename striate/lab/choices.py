@@ -20,7 +20,7 @@ from striate.lab.requests import NORMS
 from striate.models import MODELS, options_of
 from striate.models.block import STARTS
 from striate.nn.activation import ACTIVATION_LAYERS
-from striate.optim import OPTIMIZERS
+from striate.optim import OPTIMIZERS, SCHEDULES
 
 _REACH = 4.2
 _POINTS = 169
@@ -29,7 +29,7 @@ _STEEPEST = 10.0
 
 
 def choices() -> dict[str, Any]:
-    """Models with their options, activations, placements of normalization, initializations and optimizers."""
+    """Models with their options, activations, norms, initializations, optimizers and schedules."""
     return {
         "models": {name: options_of(name) for name in MODELS},
         "activations": {name: _described(operation_of(name)) for name in ACTIVATION_LAYERS},
@@ -39,6 +39,7 @@ def choices() -> dict[str, Any]:
             name: {"title": kind.__name__, "about": kind.summary(), "options": [one.name for one in fields(kind)]}
             for name, kind in OPTIMIZERS.items()
         },
+        "schedules": list(SCHEDULES),
     }
 
 

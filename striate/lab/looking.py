@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data import Dataset, Split, open_dataset
+from striate.data import Dataset, Split
+from striate.data.centring import Centring
 from striate.data.picture import decoded, fitted_pixels
 from striate.errors import OptionError, StriateError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.op import Op
 from striate.insight import feature_maps, saliency
-from striate.lab.centring import Centring
 from striate.lab.limits import PICTURE_PIXELS
 from striate.locks import Lock
-from striate.persistence import LoadedModel, load
+from striate.persistence import LoadedModel, load_saved
 from striate.report.anatomy import Block, blocks_of
 from striate.report.labels import colour_of, label_of
 from striate.train.evaluation import log_softmax
@@ -71,7 +71,7 @@ class Looking:
             found = self._opened(folder)
         channels, size = picture_shape(found.model)
         with io.BytesIO(content) as stream:
-            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS)
+            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS, formats=("PNG", "JPEG"))
         swapped = False
         if centred and found.centring is not None:
             picture, swapped = found.centring.apply(picture, size)
@@ -131,14 +131,14 @@ class Looking:
 
 def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
     """Reads the model, and measures its data where they are here."""
-    model = load(folder / MODEL_FILE)
+    model = load_saved(folder / MODEL_FILE)
     held_out = centring = None
     try:
-        name = read_run(folder).data
-        held_out = _fitting(open_dataset(name, Split.TEST), model)
-        centring = None if held_out is None else Centring.of(open_dataset(name, Split.TRAIN).images)
+        run = read_run(folder)
+        centring = Centring.from_json(run.centring)
+        held_out = _fitting(run.dataset(Split.TEST), model)
     except StriateError:
-        pass  # a run from elsewhere: its pictures are not here, and drawings are taken as they are
+        pass  # a run from elsewhere: its pictures are not here
     return Opened(model, version, held_out, centring, {block.path: block for block in blocks_of(model.graph)})
 
 

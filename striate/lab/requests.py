@@ -14,7 +14,7 @@ from striate.data.catalog import KNOWN
 from striate.errors import OptionError, unknown_option
 from striate.models import MODELS, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
-from striate.optim import OPTIMIZERS
+from striate.optim import OPTIMIZERS, SCHEDULES
 
 NORMS = tuple(placement.value for placement in NormPlacement)
 
@@ -73,7 +73,7 @@ FIELDS: dict[str, Field] = {
     "lr": Field("--lr", _number(1e-8, 1e4)),
     "momentum": Field("--momentum", _number(0, 0.9999)),
     "weight_decay": Field("--weight-decay", _number(0, 10)),
-    "schedule": Field("--schedule", _among("constant", "cosine")),
+    "schedule": Field("--schedule", _among(*SCHEDULES)),
     "epochs": Field("--epochs", _whole(1, 1000)),
     "batch_size": Field("--batch-size", _whole(2, 4096)),
     "seed": Field("--seed", _whole(0, 2**31 - 1)),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
 
-from striate.errors import OptionError
+from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
 from striate.nn.module import Module
 from striate.nn.trail import layer_error
-from striate.ops.shaping import concat
+from striate.ops.indexing import concat
 from striate.tracing import current_trace
 
 
@@ -46,7 +46,14 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return (self._modules[name] for name in self._chain)
 
-    def __getitem__(self, index: int) -> Module:
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module | Sequential:
+        """One module, or a chain of several that shares their weights and keeps their names."""
+        if isinstance(index, slice):
+            return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]
 
 
@@ -94,6 +101,81 @@ class Concat(Module):
 
     def describe(self) -> str:
         return "Concat"
+
+
+class ModuleList(Module):
+    """A list of modules for a ``forward`` of one's own: ``for layer in self.layers: x = layer(x)``"""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._count = 0
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        """Adds a module at the end."""
+        _require_module("ModuleList", module)
+        setattr(self, str(self._count), module)
+        self._count += 1
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Adds modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Module]:
+        return (self._modules[str(index)] for index in range(self._count))
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Module]: ...
+    def __getitem__(self, index: int | slice) -> Module | list[Module]:
+        return list(self)[index]
+
+
+class ModuleDict(Module):
+    """Modules under names, for a ``forward`` of one's own: ``x = self.branches["left"](x)``"""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self._names: list[str] = []
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        _require_module("ModuleDict", module)
+        setattr(self, name, module)
+        if name not in self._names:
+            self._names.append(name)
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self._names:
+            raise unknown_option("module", name, self._names)
+        return self._modules[name]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._names))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def keys(self) -> list[str]:
+        """The names, in the order in which they were added."""
+        return list(self._names)
+
+    def values(self) -> list[Module]:
+        """The modules."""
+        return [self._modules[name] for name in self._names]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Names and modules."""
+        return [(name, self._modules[name]) for name in self._names]
 
 
 def _require_module(container: str, module: object) -> None:

@@ -1,36 +1,45 @@
-"""Convolution layers for 1, 2 and 3 axes of positions."""
+"""Convolution layers for 1, 2 and 3 axes of positions, and their transposed forms."""
 
 from __future__ import annotations
 
 import math
 from typing import ClassVar
 
-from striate.errors import OptionError, unknown_option
+from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
 from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.kind import LayerKind
-from striate.nn.module import Module
 from striate.nn.parameter import Parameter
+from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.convolution import conv
-from striate.ops.window import Padding, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
-from striate.options import flag
+from striate.ops.padding import pad
+from striate.ops.transposed_convolution import conv_transpose, output_paddings
+from striate.ops.window import (
+    Padding,
+    PerAxis,
+    Sizes,
+    brief,
+    padding_pairs,
+    per_axis,
+    reach,
+    times,
+    windows_that_fit,
+)
+from striate.options import choice, flag
 from striate.tracing import current_trace
 
-PADDING_MODES = ("zeros",)
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class Convolution(Module):
-    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
+class FilterBank(Ranked):
+    """Base of layers with a bank of filters (abstract).
 
-    x (N, C, positions…) → y (N, O, positions…); weight (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is
-    not flipped. ``in_channels=None`` is inferred. ``padding`` is a number, one per axis, pairs (before, after),
-    "same" or "valid". Raises ``ShapeError`` for inputs of another rank or channel count, or smaller than the window.
+    ``in_channels=None`` is inferred from the first input.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
-    rank: ClassVar[int]
     weight: Value
     bias: Value | None
 
@@ -39,37 +48,45 @@ class Convolution(Module):
         in_channels: int | None,
         out_channels: int,
         kernel_size: PerAxis,
-        stride: PerAxis = 1,
-        padding: Padding = 0,
-        dilation: PerAxis = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        *,
-        init: str | Initializer = "torch",
+        stride: PerAxis,
+        dilation: PerAxis,
+        groups: int,
+        bias: bool,
+        init: str | Initializer,
     ) -> None:
-        if padding_mode not in PADDING_MODES:
-            raise unknown_option("padding_mode", padding_mode, PADDING_MODES)
         self.in_channels = None if in_channels is None else per_axis("in_channels", in_channels, 1)[0]
         self.out_channels = per_axis("out_channels", out_channels, 1)[0]
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
         self.stride = per_axis("stride", stride, self.rank)
         self.dilation = per_axis("dilation", dilation, self.rank)
         self.groups = per_axis("groups", groups, 1)[0]
-        self.padding = padding
-        self.padding_pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
-        if out_channels % self.groups or (in_channels or 0) % self.groups:
-            raise OptionError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        within = None if in_channels is None else in_channels // self.groups
-        self.register_parameter("weight", Parameter((self.out_channels, within, *self.kernel_size), init))
+        if self.out_channels % self.groups or (self.in_channels or 0) % self.groups:
+            raise OptionError(
+                f"{type(self).__name__}: groups={groups} must divide in_channels={in_channels} and "
+                f"out_channels={out_channels}\n  help: groups=in_channels is a depthwise convolution"
+            )
+        self.register_parameter("weight", Parameter(self.weight_shape(self.in_channels), init))
         has_bias = flag(f"{type(self).__name__}: bias", bias)
         self.register_parameter("bias", Parameter((self.out_channels,), bias_initializer(init)) if has_bias else None)
         self._know_fan_in()
+
+    def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
+        """The shape of the filters for a number of input channels."""
+        raise NotImplementedError
+
+    def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
+        """The number of input channels of filters of a shape."""
+        raise NotImplementedError
 
     def _know_fan_in(self) -> None:
         within = self.parameter("weight").shape[1]
         if within is not None and self.bias_parameter is not None:
             self.bias_parameter.fan_in = within * math.prod(self.kernel_size)
+
+    def _know(self, in_channels: int | None) -> None:
+        self.__dict__["in_channels"] = in_channels
+        self.parameter("weight").shape = self.weight_shape(in_channels)
+        self._know_fan_in()
 
     @property
     def bias_parameter(self) -> Parameter | None:
@@ -78,49 +95,33 @@ class Convolution(Module):
 
     def infer_sizes(self, x: Value) -> None:
         """Sets the number of input channels from the input if it was None."""
-        if self.in_channels is not None or x.type.rank != self.rank + 2:
+        if self.in_channels is not None or x.type.rank != self.rank + 2 or x.type.channels % self.groups:
             return
-        channels = int(x.type.concrete(1)[1])
-        if channels % self.groups:
-            return
-        parameter = self.parameter("weight")
         trace = current_trace()
         if trace is not None:
             trace.undo.append(self._forget)
-        self.__dict__["in_channels"] = channels
-        parameter.shape = (self.out_channels, channels // self.groups, *self.kernel_size)
-        self._know_fan_in()
+        self._know(x.type.channels)
 
     def _forget(self) -> None:
-        parameter = self.parameter("weight")
-        if parameter.array is None:
-            self.__dict__["in_channels"] = None
-            parameter.shape = (self.out_channels, None, *self.kernel_size)
+        if self.parameter("weight").array is None:
+            self._know(None)
 
     def forget_inputs(self) -> None:
         if self.groups != 1:
             super().forget_inputs()
-        self.__dict__["in_channels"] = None
-        self.parameter("weight").shape = (self.out_channels, None, *self.kernel_size)
+        self._know(None)
         for parameter in self._parameters.values():
             parameter.array = parameter.initial = None
         self.invalidate()
 
     def adopt_sizes(self) -> None:
-        within = self.parameter("weight").shape[1]
-        if self.in_channels is None and within is not None:
-            self.__dict__["in_channels"] = within * self.groups
+        if self.in_channels is None:
+            self.__dict__["in_channels"] = self.channels_of(self.parameter("weight").shape)
         self._know_fan_in()
 
-    def forward(self, x: Value) -> Value:
-        self._require(x)
-        self.infer_sizes(x)
-        return conv(x, self.weight, self.bias, self.stride, self.padding_pairs, self.dilation, self.groups)
-
-    def _require(self, x: Value) -> None:
-        trace, channels = current_trace(), self.in_channels
-        positions = ("L",) if self.rank == 1 else ("H", "W") if self.rank == 2 else ("D", "H", "W")
-        expected = f"(N, {channels or 'C'}, {', '.join(positions)})"
+    def require(self, x: Value) -> None:
+        """Raises ``ShapeError`` for an input of another rank or number of channels."""
+        trace, channels, expected = current_trace(), self.in_channels, self.expected_input()
         if x.type.rank != self.rank + 2:
             lacks = x.type.rank == self.rank + 1
             raise layer_error(
@@ -142,17 +143,98 @@ class Convolution(Module):
                 what = f"its input has {given[0]} channels"
                 cure = f"{type(self).__name__}({given[0]}, {self.out_channels}, …), or None to have it inferred"
             raise layer_error(trace, self.where(), what, [f"expected {expected}, got {shape_text(x.shape)}"], cure)
-        counts = windows_that_fit(given[1:], self.kernel_size, self.stride, self.padding_pairs, self.dilation)
-        if min(counts) < 1:
-            window = reach(self.kernel_size, self.dilation)
-            room = [size + sum(pair) for size, pair in zip(given[1:], self.padding_pairs)]
-            looks_last = channels is None and given[-1] in (1, 3)
+        if channels is None and given[0] % self.groups:
             raise layer_error(
                 trace,
                 self.where(),
-                f"its window of {times(window)} is larger than its input of {times(given[1:])}"
-                + (f", {times(room)} with padding" if tuple(room) != given[1:] else ""),
-                [f"expected {expected}, got {shape_text(x.shape)}"],
+                f"the {given[0]} channels of its input do not split into {self.groups} groups",
+                [f"got {shape_text(x.shape)}"],
+                "choose groups that divide the number of channels",
+            )
+
+    def expected_input(self) -> str:
+        """The shape that the layer takes: ``(N, 3, H, W)``."""
+        positions = ("L",) if self.rank == 1 else ("H", "W") if self.rank == 2 else ("D", "H", "W")
+        return f"(N, {self.in_channels or 'C'}, {', '.join(positions)})"
+
+    def foreign_options(self, padding: Sizes) -> dict[str, object]:
+        """The options of PyTorch's layer."""
+        return {
+            "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
+            "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
+            "bias": self.bias_parameter is not None,
+        }  # fmt: skip
+
+    def described(self, *options: str) -> str:
+        """The options as ``repr`` shows them, with ``options`` after the stride."""
+        parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]
+        parts += [f"stride={brief(self.stride)}"] if any(s != 1 for s in self.stride) else []
+        parts += options
+        parts += [f"dilation={brief(self.dilation)}"] if any(d != 1 for d in self.dilation) else []
+        parts += [f"groups={self.groups}"] if self.groups != 1 else []
+        parts += ["bias=False"] if self.bias_parameter is None else []
+        return ", ".join(parts)
+
+
+class Convolution(FilterBank):
+    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
+
+    x (N, C, positions…) → y (N, O, positions…), or one sample (C, positions…) → (O, positions…); weight
+    (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is not flipped. ``in_channels=None`` is inferred.
+    ``padding`` is a number, one per axis, pairs (before, after), "same" or "valid"; ``padding_mode`` says what it
+    consists of: zeros, or copies of the input (reflect, replicate, circular). Raises ``ShapeError`` for inputs of
+    another rank or channel count, or smaller than the window.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | None,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        init: str | Initializer = "torch",
+    ) -> None:
+        self.padding_mode = choice("padding_mode", padding_mode, PADDING_MODES)
+        super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, init)
+        self.padding = padding
+        self.padding_pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
+
+    def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
+        within = None if in_channels is None else in_channels // self.groups
+        return self.out_channels, within, *self.kernel_size
+
+    def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
+        return None if weight_shape[1] is None else weight_shape[1] * self.groups
+
+    def forward(self, x: Value) -> Value:
+        self.require(x)
+        self.infer_sizes(x)
+        padding = self.padding_pairs
+        if self.padding_mode != "zeros" and any(map(any, padding)):
+            x = pad(x, [number for pair in reversed(padding) for number in pair], self.padding_mode)
+            padding = ((0, 0),) * self.rank
+        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def require(self, x: Value) -> None:
+        super().require(x)
+        given = x.type.concrete(0)[2:]
+        counts = windows_that_fit(given, self.kernel_size, self.stride, self.padding_pairs, self.dilation)
+        if min(counts) < 1:
+            window = reach(self.kernel_size, self.dilation)
+            room = tuple(size + sum(pair) for size, pair in zip(given, self.padding_pairs))
+            looks_last = self.in_channels is None and given[-1] in (1, 3)
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its window of {times(window)} is larger than its input of {times(given)}"
+                + (f", {times(room)} with padding" if room != given else ""),
+                [f"expected {self.expected_input()}, got {shape_text(x.shape)}"],
                 "the array looks channels-last; put the channels on axis 1"
                 if looks_last
                 else "use a smaller kernel, more padding, or less pooling before it",
@@ -166,14 +248,11 @@ class Convolution(Module):
         padding = symmetric(self.padding_pairs)
         if padding is None:
             return None
-        options = {
-            "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
-            "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
-            "bias": self.bias_parameter is not None,
-        }  # fmt: skip
-        return ForeignLayer(f"Conv{self.rank}d", options)
+        return ForeignLayer(f"Conv{self.rank}d", {**self.foreign_options(padding), "padding_mode": self.padding_mode})
 
-    def onnx_node(self) -> ForeignLayer:
+    def onnx_node(self) -> ForeignLayer | None:
+        if self.padding_mode != "zeros":
+            return None
         options = {
             "kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation, "group": self.groups,
             "pads": onnx_pads(self.padding_pairs),
@@ -181,13 +260,72 @@ class Convolution(Module):
         return ForeignLayer("Conv", options, ("weight", "bias"))
 
     def extra_repr(self) -> str:
-        parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]
-        parts += [f"stride={brief(self.stride)}"] if any(s != 1 for s in self.stride) else []
-        parts += [f"padding={self.padding!r}"] if self.padding not in (0, "valid") else []
-        parts += [f"dilation={brief(self.dilation)}"] if any(d != 1 for d in self.dilation) else []
-        parts += [f"groups={self.groups}"] if self.groups != 1 else []
-        parts += ["bias=False"] if self.bias_parameter is None else []
-        return ", ".join(parts)
+        parts = [f"padding={self.padding!r}"] if self.padding not in (0, "valid") else []
+        parts += [f"padding_mode={self.padding_mode!r}"] if self.padding_mode != "zeros" else []
+        return self.described(*parts)
+
+
+class ConvolutionTranspose(FilterBank):
+    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o] (abstract)
+
+    x (N, C, positions…) → y (N, O, positions…), or one sample (C, positions…) → (O, positions…); weight
+    (C, O / groups, taps…), bias (O,), as in PyTorch. Along each axis the output has
+    (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding + 1 positions. ``in_channels=None`` is
+    inferred. Raises ``ShapeError`` for inputs of another rank or channel count.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | None,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        padding: PerAxis = 0,
+        output_padding: PerAxis = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: PerAxis = 1,
+        padding_mode: str = "zeros",
+        *,
+        init: str | Initializer = "torch",
+    ) -> None:
+        choice(f"{type(self).__name__}: padding_mode", padding_mode, ("zeros",))
+        super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, init)
+        self.padding = per_axis("padding", padding, self.rank, least=0)
+        self.output_padding = output_paddings(output_padding, self.stride, self.dilation)
+
+    def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
+        return in_channels, self.out_channels // self.groups, *self.kernel_size
+
+    def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
+        return weight_shape[0]
+
+    def forward(self, x: Value) -> Value:
+        self.require(x)
+        self.infer_sizes(x)
+        return conv_transpose(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+    def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
+        weight = self.parameter("weight")
+        return inputs[0].type.size(1) * math.prod(size or 0 for size in weight.shape[1:])
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {**self.foreign_options(self.padding), "output_padding": self.output_padding}
+        return ForeignLayer(f"ConvTranspose{self.rank}d", options)
+
+    def onnx_node(self) -> ForeignLayer:
+        options = {
+            "kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation, "group": self.groups,
+            "pads": [*self.padding, *self.padding], "output_padding": self.output_padding,
+        }  # fmt: skip
+        return ForeignLayer("ConvTranspose", options, ("weight", "bias"))
+
+    def extra_repr(self) -> str:
+        parts = [f"padding={brief(self.padding)}"] if any(self.padding) else []
+        parts += [f"output_padding={brief(self.output_padding)}"] if any(self.output_padding) else []
+        return self.described(*parts)
 
 
 class Conv1d(Convolution):
@@ -204,5 +342,23 @@ class Conv2d(Convolution):
 
 class Conv3d(Convolution):
     """Convolution over (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class ConvTranspose1d(ConvolutionTranspose):
+    """Transposed convolution of (N, C, L)."""
+
+    rank = 1
+
+
+class ConvTranspose2d(ConvolutionTranspose):
+    """Transposed convolution of (N, C, H, W)."""
+
+    rank = 2
+
+
+class ConvTranspose3d(ConvolutionTranspose):
+    """Transposed convolution of (N, C, D, H, W)."""
 
     rank = 3

@@ -8,11 +8,13 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 
+from striate import habits
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, N, TensorType, Value, dtype_of
 from striate.nn.foreign import ForeignLayer
+from striate.nn.freezing import set_frozen
 from striate.nn.kind import LayerKind
 from striate.nn.parameter import Parameter, Role
 from striate.nn.pickling import packed, unpacked
@@ -50,6 +52,8 @@ class Module:
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
+    classes: tuple[str, ...] = ()
+    """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -79,6 +83,10 @@ class Module:
         """The computation of the module, from traced values to traced values."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
+    def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
+        """``forward`` of traced inputs; ``Ranked`` layers also take a sample without the axis of samples here."""
+        return self.forward(*inputs)
+
     # Other frameworks
 
     def torch_layer(self) -> ForeignLayer | None:
@@ -104,6 +112,12 @@ class Module:
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
+        if name not in self.__dict__ and _holds_modules(value):  # our own dictionaries exist from the start
+            kind = "ModuleDict" if isinstance(value, Mapping) else "ModuleList"
+            raise OptionError(
+                f"{type(self).__name__}: {name} would hide its modules in a {type(value).__name__}: they would not be "
+                f"trained or saved\n  help: self.{name} = nn.{kind}(…)"
+            )
         self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
@@ -130,7 +144,7 @@ class Module:
             parameter = cast("Parameter", own["_parameters"][name])
             trace = current_trace()
             return parameter.data if trace is None else trace.read(parameter)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise habits.missing(type(self).__name__, name, [*dir(type(self)), *own.get("_modules", ())], habits.MODULE)
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
@@ -233,6 +247,25 @@ class Module:
             parameter.requires_grad = requires_grad and parameter.learned
         self.invalidate()
         return self
+
+    def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
+        """Training no longer changes the parameters whose dotted names match one of the patterns; returns their names.
+
+        "layer1" and "layer1*" match all of that layer, "*.bias" all biases. No gradient is computed for them.
+        ``statistics`` also keeps the running statistics of the batch normalizations inside: training then normalizes by
+        them, as prediction does. Raises ``OptionError`` for a pattern that matches nothing.
+
+            model.freeze("layer1*", "layer2*", statistics=True)
+        """
+        return set_frozen(self, patterns, True, flag("freeze: statistics", statistics))
+
+    def unfreeze(self, *patterns: str, statistics: bool = True) -> list[str]:
+        """Undoes ``freeze`` for the names that match one of the patterns; returns those of the parameters."""
+        return set_frozen(self, patterns, False, flag("unfreeze: statistics", statistics))
+
+    def freeze_statistics(self, frozen: bool) -> bool:
+        """Whether training keeps the running statistics of this layer; returns False for a layer without any."""
+        return False
 
     # Memory
 
@@ -419,7 +452,7 @@ class Module:
             if inputs and isinstance(inputs[0], Value):
                 inputs = (self._preprocessed(inputs[0]), *inputs[1:])
             try:
-                output = self.forward(*inputs)
+                output = self.traced_forward(inputs)
             except ShapeError as error:
                 if any(error is known for known in trace.explained):
                     raise
@@ -442,6 +475,19 @@ class Module:
         """The types of the inputs that the module was last called with; None before the first call."""
         return self._predictor.example
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample of the first input, such as (C, H, W).
+
+        Raises ``ShapeError`` where it is unknown because the module was not called yet.
+        """
+        if not self.input_types:
+            raise ShapeError(
+                "the model has not been called, so the shape of its input is unknown\n"
+                "  help: call the model on data once, or model.infer((3, 32, 32))"
+            )
+        return self.input_types[0].concrete(1)[1:]
+
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
         """The result of a function of traced values for arrays with N on axis 0, in prediction mode.
 
@@ -457,8 +503,8 @@ class Module:
     def as_input(self, array: Any, first: bool = True) -> Array:
         """An array as the model's programs take it: bytes unchanged, other numbers in the model's dtype.
 
-        Integers after the ``first`` input stay integers, because they may be labels. Raises ``DTypeError`` for anything
-        that is not an array of real numbers.
+        Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
+        ``DTypeError`` for anything that is not an array of real numbers.
         """
         return as_input(self, array, first)
 
@@ -508,3 +554,12 @@ def whole_seed(seed: object) -> int:
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
         raise OptionError(f"seed={seed!r} must be a whole number")
     return int(cast("int", seed))
+
+
+def _holds_modules(value: object) -> bool:
+    """Whether this is a list, tuple or dictionary with a module or parameter in it."""
+    if isinstance(value, Mapping):
+        value = tuple(cast("Mapping[object, object]", value).values())
+    return isinstance(value, list | tuple) and any(
+        isinstance(one, Module | Parameter) for one in cast("tuple[object, ...]", value)
+    )

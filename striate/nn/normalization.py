@@ -49,17 +49,14 @@ class Normalization(Module):
         return None
 
 
-class BatchNorm(Normalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
+class ChannelNormalization(Normalization):
+    """Base of layers that normalize each channel and may keep running statistics of it (abstract)
 
-    In training μ and the biased σ² are those of this batch, and the running statistics are updated by
-    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction uses the running ones.
-    ``momentum=None`` averages over all batches seen. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
-    Raises ``ShapeError`` if training would see only one value per channel.
+    ``frozen_statistics`` makes training, too, normalize by the running statistics and leave them as they are.
     """
 
-    ranks: ClassVar[tuple[int, ...]]
-    expected: ClassVar[str]
+    defaults: ClassVar[tuple[bool, bool]]
+    """The defaults of ``affine`` and ``track_running_stats``."""
     weight: Value | None
     bias: Value | None
     running_mean: Value
@@ -67,12 +64,7 @@ class BatchNorm(Normalization):
     num_batches_tracked: Value
 
     def __init__(
-        self,
-        num_features: int | None,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
+        self, num_features: int | None, eps: float, momentum: float | None, affine: bool, track_running_stats: bool
     ) -> None:
         self.num_features = None if num_features is None else per_axis("num_features", num_features, 1)[0]
         name = type(self).__name__
@@ -80,6 +72,7 @@ class BatchNorm(Normalization):
         self.momentum = None if momentum is None else number(f"{name}: momentum", momentum, 0.0, 1.0)
         self.affine = flag(f"{name}: affine", affine)
         self.track_running_stats = flag(f"{name}: track_running_stats", track_running_stats)
+        self.frozen_statistics = False
         shape = (self.num_features,)
         self.register_parameter("weight", Parameter(shape, "ones") if affine else None)
         self.register_parameter("bias", Parameter(shape, "zeros") if affine else None)
@@ -92,6 +85,11 @@ class BatchNorm(Normalization):
         if not self.track_running_stats:
             return None
         return RunningStatistics(self.parameter("running_mean").data, self.parameter("running_var").data, self.momentum)
+
+    def freeze_statistics(self, frozen: bool) -> bool:
+        if self.track_running_stats:
+            self.frozen_statistics = frozen
+        return self.track_running_stats
 
     def _know(self, features: int | None) -> None:
         self.__dict__["num_features"] = features
@@ -110,9 +108,8 @@ class BatchNorm(Normalization):
             ]
             self._know(next(iter(known), None))
 
-    def forward(self, x: Value) -> Value:
-        trace = active_trace("BatchNorm")
-        self._require(x)
+    def require_features(self, trace: Trace, x: Value) -> None:
+        """Infers ``num_features`` where it is None; raises ``ShapeError`` for another number of channels."""
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:
             trace.undo.append(self._forget)
@@ -125,7 +122,50 @@ class BatchNorm(Normalization):
                 [f"expected {self.num_features} on axis 1, got {shape_text(x.shape)}"],
                 f"{type(self).__name__}({channels}), or {type(self).__name__}(None) to have it inferred",
             )
-        if trace.training or not self.track_running_stats:
+
+    def by_batch(self, trace: Trace) -> bool:
+        """Whether the statistics are those of the input, not the running ones."""
+        return not self.track_running_stats or (trace.training and not self.frozen_statistics)
+
+    def extra_repr(self) -> str:
+        affine, track = self.defaults
+        parts = [str(self.num_features)]
+        parts += [f"eps={self.eps:g}"] if self.eps != 1e-5 else []
+        parts += [f"momentum={self.momentum}"] if self.momentum != 0.1 else []
+        parts += [f"affine={self.affine}"] if self.affine is not affine else []
+        parts += [f"track_running_stats={self.track_running_stats}"] if self.track_running_stats is not track else []
+        return ", ".join(parts)
+
+
+class BatchNorm(ChannelNormalization):
+    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
+
+    In training μ and the biased σ² are those of this batch, and the running statistics are updated by
+    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction uses the running ones.
+    ``momentum=None`` averages over all batches seen. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    ``model.freeze("layer1*", statistics=True)`` lets training, too, use the running statistics, and keep them.
+    Raises ``ShapeError`` if training would see only one value per channel.
+    """
+
+    ranks: ClassVar[tuple[int, ...]]
+    expected: ClassVar[str]
+    defaults: ClassVar[tuple[bool, bool]] = (True, True)
+
+    def __init__(
+        self,
+        num_features: int | None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+
+    def forward(self, x: Value) -> Value:
+        trace = active_trace("BatchNorm")
+        self._require(x)
+        self.require_features(trace, x)
+        if self.by_batch(trace):
             return self._by_batch(trace, x)
         return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
@@ -186,14 +226,6 @@ class BatchNorm(Normalization):
         return ForeignLayer(
             "BatchNormalization", {"epsilon": self.eps}, ("weight", "bias", "running_mean", "running_var")
         )
-
-    def extra_repr(self) -> str:
-        parts = [str(self.num_features)]
-        parts += [f"eps={self.eps:g}"] if self.eps != 1e-5 else []
-        parts += [f"momentum={self.momentum}"] if self.momentum != 0.1 else []
-        parts += ["affine=False"] if not self.affine else []
-        parts += ["track_running_stats=False"] if not self.track_running_stats else []
-        return ", ".join(parts)
 
 
 class BatchNorm1d(BatchNorm):

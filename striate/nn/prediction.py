@@ -157,8 +157,8 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
     """An array as the module's programs take it: bytes unchanged, other numbers in the module's dtype.
 
-    Integers after the ``first`` input stay integers, because they may be labels. Raises ``DTypeError`` for anything
-    that is not an array of real numbers.
+    Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
+    ``DTypeError`` for anything that is not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":
@@ -168,7 +168,7 @@ def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
     if kind == "f":
         # A module without parameters computes in the dtype of its input.
         return found if module.dtype is None else found.astype(dtype.numpy, copy=False)
-    if array.dtype.kind == "b" or (first and found.dtype != np.uint8):
+    if first and found.dtype != np.uint8:
         return found.astype(dtype.numpy)
     return found
 

@@ -83,35 +83,49 @@ def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, 
 def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
     """Writes arrays into the parameters of the same names; nothing is written unless all of them are valid.
 
-    Returns the names that were skipped. Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong
-    shapes and contents that are not numbers. Without ``strict`` it still raises if no name at all is known.
+    Returns the names that were skipped. Raises ``ShapeError`` that counts the names that matched and lists the missing
+    and unexpected ones (``strict``), those of another shape, and contents that are not numbers. Without ``strict`` it
+    still raises if no name at all is known.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]
     unexpected = [name for name in arrays if name not in parameters]
-    problems: list[str] = []
-    if strict:
-        problems += [f"missing: {', '.join(missing)}"] if missing else []
-        problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-    elif arrays and len(unexpected) == len(arrays):
+    matched = len(arrays) - len(unexpected)
+    if parameters and not matched:
         raise ShapeError(
             f"none of the {len(arrays)} names in this state is among the {len(parameters)} of the model\n"
             f"  state: {_listed(unexpected)}\n  model: {_listed(missing)}\n"
             "  help: rename the keys, as in {key.removeprefix('module.'): array for key, array in state.items()}"
         )
+    shapes: list[str] = []
+    problems: list[str] = []
     contents: dict[str, Array] = {}
     for name, parameter in parameters.items():
         if name in arrays:
             array = arrays[name]
             if not _same_shape(array.shape, parameter.shape):
-                problems.append(f"{name}: shape {array.shape}, the model has {parameter.shape}")
+                shapes.append(f"{name} {array.shape}, the model has {_shape_text(parameter.shape)}")
                 continue
             try:
                 contents[name] = parameter.contents(array, name)
             except StriateError as error:
-                problems += str(error).splitlines()
+                problems += [line.strip() for line in str(error).splitlines()]
+    if shapes:
+        problems = [_counted("of another shape", shapes, "; "), *problems]
+    if strict:
+        problems = [
+            *([_counted("missing", missing)] if missing else []),
+            *([_counted("unexpected", unexpected)] if unexpected else []),
+            *problems,
+        ]
     if problems:
-        raise ShapeError("this state does not fit the model\n  " + "\n  ".join(line.strip() for line in problems))
+        loose = strict and (missing or unexpected) and not shapes
+        cure = "strict=False takes the names that match" if loose else "build the model with the sizes of the state"
+        raise ShapeError(
+            f"this state does not fit the model: {len(contents)} of its {len(parameters)} names matched\n  "
+            + "\n  ".join(problems)
+            + ("" if any(line.startswith("help:") for line in problems) else f"\n  help: {cure}")
+        )
     for name, array in contents.items():
         parameter = parameters[name]
         if parameter.array is None:
@@ -144,8 +158,16 @@ def _arrays_of(state: object) -> dict[str, Array]:
     return found
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+def _listed(names: list[str], separator: str = ", ") -> str:
+    return separator.join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def _counted(what: str, names: list[str], separator: str = ", ") -> str:
+    return f"{what} ({len(names)}): {_listed(names, separator)}"
+
+
+def _shape_text(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
 
 
 def _same_shape(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

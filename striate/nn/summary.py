@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import math
 import operator
+import shutil
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from striate.nn.module import Module
 
 _LONGEST = 48  # columns of a layer's description
+_SHORTEST = 14  # columns that a description or a path keeps on a narrow terminal
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ class Summary:
         return cls(rows, problem)
 
     def text(self) -> str:
-        """The table as text."""
-        return summary_table(self.rows) + self.problem
+        """The table as text, in the width of the terminal where standard output is one."""
+        width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+        return summary_table(self.rows, width) + self.problem
 
     def html(self) -> str:
         """The table as HTML for notebooks."""
@@ -97,10 +101,14 @@ def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
     return table + (f"<pre>{html.escape(problem.strip())}</pre>" if problem else "")
 
 
-def summary_table(rows: list[tuple[str, ...]]) -> str:
-    """The rows as text."""
-    rows = [(*row[:1], row[1] if len(row[1]) <= _LONGEST else f"{row[1][: _LONGEST - 1]}…", *row[2:]) for row in rows]
+def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
+    """The rows as text; where ``width`` is too small, descriptions of layers are shortened first, then their paths."""
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths[1] = min(widths[1], _LONGEST)
+    for column in (1, 0):
+        too_many = sum(widths) + 8 - (width or math.inf)
+        widths[column] = max(min(widths[column], _SHORTEST), int(widths[column] - max(0, too_many)))
+    rows = [(shortened_path(row[0], widths[0]), shortened(row[1], widths[1]), *row[2:]) for row in rows]
     lines = [
         "  ".join(
             text.rjust(width) if column > 2 else text.ljust(width)
@@ -110,3 +118,13 @@ def summary_table(rows: list[tuple[str, ...]]) -> str:
     ]
     rule = "─" * (sum(widths) + 8)
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def shortened_path(path: str, most: int) -> str:
+    """The path, or its end after an ellipsis, which tells layers apart."""
+    return path if len(path) <= most else f"…{path[len(path) - most + 1 :]}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning with an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -15,6 +15,7 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import Binary, Elementwise, elementwise
 from striate.graph.notation import Expression
+from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 from striate.options import number
@@ -25,6 +26,7 @@ from striate.options import number
 class Tanh(Elementwise):
     """y = tanh(x)"""
 
+    onnx_operator: ClassVar[str] = "Tanh"
     is_activation: ClassVar[bool] = True
     effect: ClassVar[str] = (
         "Between −1 and 1. It is flat at both ends, so long chains of tanh layers shrink the gradient."
@@ -53,6 +55,7 @@ class Tanh(Elementwise):
 class Sigmoid(Elementwise):
     """y = 1 / (1 + e⁻ˣ)"""
 
+    onnx_operator: ClassVar[str] = "Sigmoid"
     is_activation: ClassVar[bool] = True
     effect: ClassVar[str] = (
         "Between 0 and 1. Its derivative is never above ¼, so each layer passes on at most a quarter of the gradient."
@@ -85,6 +88,7 @@ class Relu(Elementwise):
     NaN stays NaN.
     """
 
+    onnx_operator: ClassVar[str] = "Relu"
     fractional: ClassVar[bool] = True
     title: ClassVar[str] = "ReLU"
     is_activation: ClassVar[bool] = True
@@ -137,6 +141,7 @@ class LeakyRelu(Elementwise):
     For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
     """
 
+    onnx_operator: ClassVar[str] = "LeakyRelu"
     fractional: ClassVar[bool] = True
     title: ClassVar[str] = "leaky ReLU"
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
@@ -154,6 +159,9 @@ class LeakyRelu(Elementwise):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (LeakyReluGradient(self.negative_slope)(x, dy),)
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"alpha": self.negative_slope}
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
         slope = k.constant_like(x, self.negative_slope)

@@ -34,6 +34,11 @@ class Algorithm:
     batch_specialized: bool = False
 
     @property
+    def sums(self) -> bool:
+        """Whether a reduction may run in the epilogue."""
+        return True
+
+    @property
     def sums_per_sample(self) -> bool:
         """Whether a reduction that keeps samples separate may run in the epilogue."""
         return True
@@ -89,6 +94,10 @@ class Anchor(Op):
 
     has_epilogue: ClassVar[bool] = False
     """Whether elementwise work on the first output may run in the kernel's loop."""
+    planar_outputs: ClassVar[bool] = False
+    """Whether the kernel writes plain outputs row by row instead of as one run of elements."""
+    contiguous_inputs: ClassVar[bool] = False
+    """Whether the kernel reads plain inputs as one run of elements, which cannot have a halo."""
 
     def accepts_prologue(self) -> bool:
         """Whether the only input may be computed where the kernel loads it, once or little more per element."""

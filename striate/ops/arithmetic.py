@@ -5,9 +5,11 @@ Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+from typing import cast as cast_type
 
 import numpy as np
 
@@ -24,9 +26,12 @@ from striate.graph.arithmetic import (
     elementwise,
 )
 from striate.graph.arithmetic import cast as cast_to
-from striate.graph.notation import ATOM, COMPARISON, Expression, call, infix
+from striate.graph.notation import ATOM, Expression, call
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
-from striate.graph.value import Array, Value, dtype_of, operators
+from striate.graph.value import Array, TensorType, Value, dtype_of, operators
+from striate.ops.comparison import greater, greater_equal, less_equal, logical_and, where
+from striate.options import number
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Positive(Elementwise):
 class Exp(Elementwise):
     """y = eˣ"""
 
+    onnx_operator: ClassVar[str] = "Exp"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -63,6 +69,8 @@ class Exp(Elementwise):
 @dataclass(frozen=True)
 class Log(Positive):
     """y = ln x"""
+
+    onnx_operator: ClassVar[str] = "Log"
 
     def reference(self, x: Array) -> Array:
         return np.log(x)
@@ -83,6 +91,7 @@ class Log(Positive):
 class Sqrt(Positive):
     """y = √x"""
 
+    onnx_operator: ClassVar[str] = "Sqrt"
     arithmetic: ClassVar[bool] = True
     deviation: ClassVar[bool] = True
 
@@ -113,6 +122,9 @@ class CosinePi(Elementwise):
         (x,), (dy,) = inputs, output_gradients
         return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Cos", to.add("Mul", inputs[0], to.constant(np.array(np.pi, types[0].dtype.numpy))))]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         half = k.round(k.mul(x, k.constant_like(x, 0.5)))
         return k.cos_pi(k.abs(k.fma(k.constant_like(x, -2.0), half, x)))  # cos(πx) has period 2 and is even
@@ -123,6 +135,7 @@ class CosinePi(Elementwise):
 class Abs(Elementwise):
     """y = |x|; dx = 0 at 0"""
 
+    onnx_operator: ClassVar[str] = "Abs"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -130,7 +143,7 @@ class Abs(Elementwise):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
-        return (dy * (greater(x, 0) - greater(-x, 0)),)
+        return (dy * sign(x),)
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.abs(x)
@@ -141,9 +154,35 @@ class Abs(Elementwise):
 
 @register
 @dataclass(frozen=True)
+class Sign(Elementwise):
+    """y = −1 where x < 0, 1 where x > 0, 0 at 0, NaN at NaN; dx = 0"""
+
+    onnx_operator: ClassVar[str] = "Sign"
+
+    def reference(self, x: Array) -> Array:
+        return np.sign(x)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return (None,)
+
+    def emit(self, k: Kernel, x: Vector) -> Vector:
+        zero, one, below = (k.constant_like(x, number) for number in (0, 1, -1))
+        positive = k.select(k.compared(x, ">", zero), one, x)  # 0 and NaN stay
+        return k.select(k.compared(x, "<", zero), below, positive)
+
+
+def _share(first: Value, second: Value, dy: Value) -> Value:
+    """The share of the gradient: 1 where the first condition holds, 0 where the second does, ½ where neither does."""
+    half = constant(0.5, dy.dtype)
+    return where(first, 1.0, where(second, 0.0, half))
+
+
+@register
+@dataclass(frozen=True)
 class Maximum(Binary):
     """y = max(a, b); NaN where either operand is; equal operands share the gradient"""
 
+    onnx_operator: ClassVar[str] = "Max"
     fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -151,7 +190,7 @@ class Maximum(Binary):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
-        larger = (1 + greater(a, b) - greater(b, a)) * 0.5  # 1, ½ or 0
+        larger = _share(greater(a, b), greater(b, a), dy)
         return (dy * larger if needed[0] else None), (dy * (1 - larger) if needed[1] else None)
 
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
@@ -166,6 +205,7 @@ class Maximum(Binary):
 class Minimum(Binary):
     """y = min(a, b); NaN where either operand is; equal operands share the gradient"""
 
+    onnx_operator: ClassVar[str] = "Min"
     fractional: ClassVar[bool] = True
 
     def reference(self, a: Array, b: Array) -> Array:
@@ -173,7 +213,7 @@ class Minimum(Binary):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
-        smaller = (1 + greater(b, a) - greater(a, b)) * 0.5
+        smaller = _share(greater(b, a), greater(a, b), dy)
         return (dy * smaller if needed[0] else None), (dy * (1 - smaller) if needed[1] else None)
 
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
@@ -185,75 +225,33 @@ class Minimum(Binary):
 
 @register
 @dataclass(frozen=True)
-class Greater(Binary):
-    """y = 1 where a > b, else 0 (also where either is NaN)"""
+class Clip(Elementwise):
+    """y = min(max(x, a), b); dx = dy where a ≤ x ≤ b, else 0"""
 
     fractional: ClassVar[bool] = True
-
-    def reference(self, a: Array, b: Array) -> Array:
-        return (a > b).astype(a.dtype)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        return None, None
-
-    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
-        return k.select(k.greater(a, b), k.constant_like(a, 1.0), k.constant_like(a, 0.0))
-
-    def notation(self, *operands: Expression) -> Expression:
-        a, b = operands
-        return infix(" > ", COMPARISON, a, b)
-
-
-@register
-@dataclass(frozen=True)
-class IsFinite(Elementwise):
-    """y = 1 where x is a finite number, 0 where it is NaN or infinite"""
-
-    fractional: ClassVar[bool] = True
+    letters: ClassVar[Mapping[str, str]] = {"a": "low", "b": "high"}
+    low: float = -math.inf
+    high: float = math.inf
 
     def reference(self, x: Array) -> Array:
-        return np.isfinite(x).astype(x.dtype)
+        return np.minimum(np.maximum(x, self.low), self.high).astype(x.dtype)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        return (None,)
+        (x,), (dy,) = inputs, output_gradients
+        inside = logical_and(greater_equal(x, self.low), less_equal(x, self.high))
+        return (where(inside, dy, constant(0.0, dy.dtype)),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        limits = (to.constant(np.array(limit, types[0].dtype.numpy)) for limit in (self.low, self.high))
+        return [to.add("Clip", inputs[0], *limits)]
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
-        return k.select(k.is_finite(x), k.constant_like(x, 1.0), k.constant_like(x, 0.0))
-
-
-@register
-@dataclass(frozen=True)
-class Where(Elementwise):
-    """y = a where c > 0, else b; c holds 0 and 1"""
-
-    fractional: ClassVar[bool] = True
-    arity: ClassVar[int] = 3
-
-    def reference(self, c: Array, a: Array, b: Array) -> Array:
-        return np.where(c > 0, a, b)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        (c, _, _), (dy,) = inputs, output_gradients
-        zero = constant(0.0, dy.dtype)
-        return (
-            None,
-            (elementwise(Where(), c, dy, zero) if needed[1] else None),
-            (elementwise(Where(), c, zero, dy) if needed[2] else None),
-        )
-
-    def emit(self, k: Kernel, c: Vector, a: Vector, b: Vector) -> Vector:
-        return k.select(k.greater(c, k.constant_like(c, 0.0)), a, b)
+        return k.min(k.max(x, k.constant_like(x, self.low)), k.constant_like(x, self.high))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape in ((2, 3, 4, 1), (3, 17), (1, 1)):
-            a, b = random.standard_normal(shape), random.standard_normal(shape)
-            condition = random.integers(0, 2, shape).astype(np.float64)
-            yield Sample(cls(), (condition, a, b), differentiable=(False, True, True))
-
-    def notation(self, *operands: Expression) -> Expression:
-        condition, a, b = operands
-        return Expression(f"({a.text} where {condition.text}, else {b.text})")
+        for low, high in ((-0.5, 1.0), (-math.inf, 0.3), (0.0, math.inf), (1.0, -1.0)):
+            yield Sample(cls(low, high), (random.standard_normal((3, 17, 2, 1)),))
 
 
 Operand = Value | float
@@ -279,6 +277,11 @@ def abs(x: Value) -> Value:
     return elementwise(Abs(), x)
 
 
+def sign(x: Value) -> Value:
+    """−1 where x < 0, 0 at 0, 1 where x > 0, NaN at NaN. Its gradient is 0. Any shape; numbers."""
+    return elementwise(Sign(), x)
+
+
 def maximum(a: Operand, b: Operand) -> Value:
     """The larger of a and b, elementwise; shapes broadcast; NaN where either is NaN. Raises ShapeError, DTypeError."""
     return elementwise(Maximum(), a, b)
@@ -289,19 +292,23 @@ def minimum(a: Operand, b: Operand) -> Value:
     return elementwise(Minimum(), a, b)
 
 
-def greater(a: Operand, b: Operand) -> Value:
-    """1 where a > b, else 0, in the operands' dtype; shapes broadcast. Raises ShapeError, DTypeError."""
-    return elementwise(Greater(), a, b)
+def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Value:
+    """x limited to [min, max], numbers or arrays, either of which may be None; where min > max, it is max.
+
+    The gradient passes where x is within the limits, at the limits too; beyond, an array of limits receives it. NaN
+    stays NaN. Any shape; float32 or float64. Raises OptionError for limits that are NaN or no numbers.
+    """
+    if not isinstance(min, Value | np.ndarray) and not isinstance(max, Value | np.ndarray):
+        return elementwise(Clip(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
+    if min is not None:
+        x = where(greater_equal(x, min), x, maximum(x, min))  # the maximum alone would share the gradient of a tie
+    return x if max is None else where(less_equal(x, max), x, minimum(x, max))
 
 
-def isfinite(x: Value) -> Value:
-    """1 where x is a finite number, 0 where it is NaN or infinite, in x's dtype."""
-    return elementwise(IsFinite(), x)
-
-
-def where(condition: Value, a: Operand, b: Operand) -> Value:
-    """a where the condition (0 or 1, as ``greater`` returns it) is 1, else b; shapes broadcast. Raises ShapeError."""
-    return elementwise(Where(), condition, a, b)
+def _limit(name: str, value: object, otherwise: float) -> float:
+    if value is None or value in (-math.inf, math.inf):
+        return otherwise if value is None else float(cast_type("float", value))
+    return number(f"clip: {name}", value)
 
 
 def add(a: Operand, b: Operand) -> Value:
@@ -334,4 +341,4 @@ def cast(x: Value, dtype: object) -> Value:
     return cast_to(x, dtype_of(dtype))
 
 
-operators.update(abs=abs, sqrt=sqrt)  # abs(x) and x ** 0.5
+operators.update(abs=abs, sqrt=sqrt, cast=cast)  # abs(x) and x ** 0.5

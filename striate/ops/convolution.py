@@ -22,13 +22,15 @@ from striate.codegen.storage import BLOCK, PLAIN, InputLayout, spatial
 from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
-from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.onnx import Attribute
+from striate.graph.op import Direction, Gradients, Kind, Needed, Positions, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
+from striate.ops.unbatched import is_sample, over_samples
 from striate.ops.window import (
     Padding,
     Pairs,
@@ -36,6 +38,7 @@ from striate.ops.window import (
     Sizes,
     Windowed,
     cropped,
+    onnx_pads,
     padded,
     padding_pairs,
     per_axis,
@@ -45,6 +48,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
+    window_positions,
 )
 
 
@@ -59,6 +63,8 @@ class Convolutional(Windowed, Anchor):
     kind: ClassVar[Kind] = Kind.CONTRACTION
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     has_epilogue: ClassVar[bool] = True
+    upwards: ClassVar[bool] = False
+    """Whether it leads from y to x in the forward pass of a network."""
     dilation: Sizes
     groups: int
 
@@ -143,11 +149,18 @@ class Convolutional(Windowed, Anchor):
             return ""
         filters, depth, *taps = weights.concrete(1)
         kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
-        return f"{depth * self.groups}→{filters} channels, {kernel}"
+        ends = depth * self.groups, filters
+        return f"{'→'.join(map(str, reversed(ends) if self.upwards else ends))} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """If the value is stored in bfloat16, channels are summed in pairs."""
-        return value is inputs[0] and value.type.concrete(1)[1] // self.groups % 2 == 0
+        """If the value is stored in bfloat16, channels are summed in pairs; groups of few channels are widened."""
+        return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
+
+    def is_lanewise(self, inputs: Sequence[Value]) -> bool:
+        """Whether the groups have so few channels that every lane multiplies those of its own group."""
+        transposed = self.direction is Direction.INPUT_GRADIENT
+        groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
+        return isinstance(groups, kernels.grouped.Lanewise)
 
     def forward(self, x: Value, w: Value) -> Value:
         """The convolution that this operation belongs to."""
@@ -166,6 +179,8 @@ class Convolution(Convolutional):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
 
     title: ClassVar[str] = "conv"
+    onnx_operator: ClassVar[str] = "Conv"
+    onnx_takes_bias: ClassVar[bool] = True
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.output_type(*inputs),)
@@ -192,13 +207,18 @@ class Convolution(Convolutional):
         dw = self.weight_gradient(x, dy, w.shape) if needed[1] else None
         return dx, dw
 
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        pads = onnx_pads(self.padding)
+        return {"strides": self.stride, "pads": pads, "dilations": self.dilation, "group": self.groups}
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return _fixed(inputs[1].shape[2:])
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        kernel = _fixed(types[1].shape[2:])
+        return None if number else window_positions(positions, kernel, self.stride, self.padding, self.dilation)
 
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands
@@ -216,7 +236,7 @@ class Convolution(Convolutional):
 class ConvolutionInputGradient(Convolutional):
     """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
 
-    ``size`` is the size of x: with a stride, several sizes give the same dy. Also known as transposed convolution.
+    ``size`` is the size of x: with a stride, several sizes give the same dy.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -251,6 +271,15 @@ class ConvolutionInputGradient(Convolutional):
             self.weight_gradient(g, dy, w.shape) if needed[1] else None
         )
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        if number:
+            return None
+        axes = zip(positions, types[1].concrete(1)[2:], self.stride, self.padding, self.dilation, strict=True)
+        return tuple(
+            frozenset((i + before - k * d) // s for i in axis for k in range(taps) if (i + before - k * d) % s == 0)
+            for axis, taps, s, (before, _), d in axes
+        )
+
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for op, x, w, y in _examples(random):
@@ -269,14 +298,6 @@ class ConvolutionWeightGradient(Convolutional):
     has_epilogue: ClassVar[bool] = False
     direction: ClassVar[Direction] = Direction.WEIGHT_GRADIENT
     size: Sizes
-
-    def work_text(self, types: Sequence[TensorType]) -> str:
-        weights = next((type for type in types if not type.batched and type.rank > 2), None)
-        if weights is None:
-            return ""
-        filters, depth, *taps = weights.concrete(1)
-        kernel = times(taps) if len(taps) > 1 else f"{taps[0]} tap{'s' * (taps[0] > 1)}"
-        return f"{depth * self.groups}→{filters} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
         return True  # sums over pixels
@@ -369,6 +390,24 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array,
         ((2, 3, 4, 5), (3, 1, 3, 3), (1, 1), (one, one), (1, 1), 3),  # depthwise
         ((1, 3, 4, 4), (6, 1, 2, 3), (2, 1), (zero, one), (1, 1), 3),  # depthwise, two filters each
         ((2, 6, 4, 3), (4, 3, 3, 3), (1, 1), (one, one), (1, 1), 2),  # two groups of three channels
+        ((2, 35, 5, 4), (35, 1, 3, 3), (2, 1), (one, one), (1, 2), 35),  # depthwise, three blocks
+        ((1, 18, 3, 5), (54, 1, 3, 2), (1, 2), (one, zero), (1, 1), 18),  # three filters each, several blocks
+        ((2, 19, 1, 1), (38, 1, 1, 1), (1, 1), (zero, zero), (1, 1), 19),  # one pixel, two filters each
+        ((2, 40, 4, 3), (40, 4, 3, 1), (1, 1), (one, zero), (1, 1), 10),  # ten groups of four channels
+        ((1, 24, 3, 4), (48, 2, 2, 3), (1, 2), (one, one), (1, 1), 12),  # two channels, four filters each
+        ((2, 66, 3, 2), (66, 3, 1, 2), (1, 1), (zero, one), (1, 1), 22),  # groups of three that no block divides
+        ((1, 60, 3, 3), (36, 20, 3, 3), (1, 1), (one, one), (1, 1), 3),  # bands of blocks, the last one partial
+        ((2, 32, 4, 5), (64, 16, 1, 3), (1, 2), (zero, one), (1, 1), 2),  # groups of whole blocks
+        (
+            (1, 18, 9, 7),
+            (18, 1, 7, 6),
+            (4, 3),
+            ((3, 3), (2, 3)),
+            (1, 1),
+            18,
+        ),  # depthwise in loops over residues and taps
+        ((1, 17, 37), (17, 1, 33), (1,), ((16, 16),), (1,), 17),  # more taps than are unrolled
+        ((1, 18, 3, 4, 2), (18, 1, 3, 2, 2), (2, 1, 1), (one, one, zero), (1, 2, 1), 18),
         ((2, 3, 9), (5, 3, 3), (2,), (one,), (1,), 1),
         ((3, 17, 5), (1, 17, 2), (1,), ((0, 1),), (2,), 1),
         ((2, 3, 21), (5, 3, 14), (9,), ((4, 1),), (1,), 1),
@@ -392,28 +431,38 @@ def conv(
 ) -> Value:
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o]; the filter is not flipped.
 
-    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…);
-    all float32 or all float64. ``stride``, ``padding`` and ``dilation`` are one number or one per axis; ``padding``
-    may also be pairs (before, after), "same" (stride 1; an even window gets its extra zero after) or "valid".
+    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…),
+    or one sample (C, positions…) → (O, positions…); all float32 or all float64. ``stride``, ``padding`` and
+    ``dilation`` are one number or one per axis; ``padding`` may also be pairs (before, after), "same" (stride 1; an
+    even window gets its extra zero after) or "valid".
 
     Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
 
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
     (groups,) = per_axis("groups", groups, 1)
-    require_positions("conv", input.type)
-    rank = input.type.rank - 2
-    if weight.type.rank != rank + 2:
-        one_image = weight.type.rank == input.type.rank + 1
+    rank = weight.type.rank - 2
+    if not 1 <= rank <= 3:
+        raise shape_error(
+            "conv",
+            f"its filters are {weight.type}",
+            "the filters are (out, in / groups, taps…), with 1 to 3 axes of taps",
+        )
+    if input.type.rank != rank + 2 and not is_sample(input.type, rank):
         raise shape_error(
             "conv",
             f"filters {weight.type} for an input {input.type}",
-            "give one image as a batch of one, x[None]" if one_image else "the filters are (out, in / groups, taps…)",
+            f"with {rank} axes of taps, the input is (N, C, positions…) with {rank} axes of positions; "
+            "give grey images their channel axis, x[:, None]",
         )
     strides, dilations = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
-    y = Convolution(strides, pairs, dilations, groups)(input, weight)
-    return y if bias is None else y + channel_vector("conv", bias, y)
+
+    def of_batch(x: Value) -> Value:
+        y = Convolution(strides, pairs, dilations, groups)(x, weight)
+        return y if bias is None else y + channel_vector("conv", bias, y)
+
+    return over_samples(of_batch, input, rank)
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:

@@ -10,14 +10,15 @@ from typing import ClassVar
 import numpy as np
 
 from striate.errors import OptionError
-from striate.graph.arithmetic import elementwise, reshape
+from striate.graph.arithmetic import Add, Binary, Divide, Multiply, Reshape, Subtract, elementwise, reshape
+from striate.graph.graph import Constant
 from striate.graph.op import Composite, Gradients, Needed, Purpose, Sample, Values, register
 from striate.graph.value import Array, Batch, Shape, TensorType, Value
 from striate.ops.arithmetic import Sqrt
 from striate.ops.convolution import channel_vector
 from striate.ops.reduction import Moments, Sum, average_and_variance, numel
 from striate.ops.requirement import require_floats, shape_error
-from striate.ops.shaping import expanded
+from striate.ops.shaping import expanded, filled
 from striate.options import flag, number
 
 
@@ -147,11 +148,68 @@ def _normalized(x: Value, mean: Value, variance: Value, affine: list[Value], eps
     return (x - mean) * (scale * reshape(gamma, mean.shape)) + reshape(beta, mean.shape)
 
 
+@dataclass(frozen=True)
+class NormalizedByStatistics:
+    """y = γ · (x − μ) / √(σ² + ε) + β with given μ and σ² (C,), which a graph holds as arithmetic."""
+
+    x: Value
+    mean: Value
+    variance: Value
+    weight: Value | None
+    bias: Value | None
+    epsilon: float
+
+
+def normalized_by_statistics(y: Value) -> NormalizedByStatistics | None:
+    """What ``batch_norm`` computed without training; None for a value of another form."""
+    product, shift = y, None
+    if isinstance(y.node.op, Add):
+        product, shift = y.node.inputs
+    scaled = _operands(product, Multiply)
+    centred = scaled and _operands(scaled[0], Subtract)
+    if not scaled or not centred:
+        return None
+    x, mean = centred
+    weighted = _operands(scaled[1], Multiply)
+    inverse, weight = weighted or (scaled[1], None)
+    root = _operands(inverse, Divide)
+    shifted = root and isinstance(root[1].node.op, Sqrt) and _operands(root[1].node.inputs[0], Add)
+    if not root or not shifted or _number(root[0]) != 1.0:
+        return None
+    epsilon = _number(shifted[1])
+    vectors = [_vector(one, x) for one in (mean, shifted[0])]
+    affine = [None if one is None else _vector(one, x) for one in (weight, shift)]
+    if epsilon is None or vectors[0] is None or vectors[1] is None or (weight is None) != (shift is None):
+        return None
+    if weight is not None and None in affine:
+        return None
+    return NormalizedByStatistics(x, vectors[0], vectors[1], affine[0], affine[1], epsilon)
+
+
+def _operands(value: Value, kind: type[Binary]) -> tuple[Value, Value] | None:
+    return (value.node.inputs[0], value.node.inputs[1]) if type(value.node.op) is kind else None
+
+
+def _number(value: Value) -> float | None:
+    return value.node.op.number if isinstance(value.node.op, Constant) else None
+
+
+def _vector(value: Value, like: Value) -> Value | None:
+    """The vector (C,) that is viewed as (1, C, 1…)."""
+    if not isinstance(value.node.op, Reshape) or value.shape != _channel_shape(like.shape):
+        return None
+    (vector,) = value.node.inputs
+    return vector if vector.shape == like.shape[1:2] else None
+
+
 def _affine(weight: Value | None, bias: Value | None, eps: float) -> list[Value]:
-    if (weight is None) != (bias is None):
-        raise OptionError("batch_norm: give both weight and bias, or neither")
+    """γ and β, or nothing; one that is not given has no effect."""
     number("batch_norm: eps", eps, above=0)
-    return [vector for vector in (weight, bias) if vector is not None]
+    if weight is None and bias is None:
+        return []
+    gamma = filled(1.0, bias.type) if weight is None and bias is not None else weight
+    beta = filled(0.0, weight.type) if bias is None and weight is not None else bias
+    return [vector for vector in (gamma, beta) if vector is not None]
 
 
 def batch_norm_with_statistics(
@@ -181,13 +239,16 @@ def batch_norm(
     weight: Value | None = None,
     bias: Value | None = None,
     training: bool = False,
+    momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
     """y = γ · (x − μ) / √(σ² + ε) + β with the running statistics μ and σ², or when training with those of the batch.
 
-    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state, so the running statistics
-    are not updated; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError, OptionError.
+    x (N, C) or (N, C, positions…), everything else (C,) → y like x. A function has no state: it does not update the
+    running statistics, and ``momentum`` has no effect; ``nn.BatchNorm2d`` updates them. Raises ShapeError, DTypeError,
+    OptionError.
     """
+    number("batch_norm: momentum", momentum, 0, 1)
     if flag("batch_norm: training", training):
         return batch_norm_with_statistics(input, weight, bias, eps)[0]
     if running_mean is None or running_var is None:

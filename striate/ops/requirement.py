@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import cast
 
-from striate.errors import DTypeError, ShapeError
+from striate.errors import DTypeError, OptionError, ShapeError
 from striate.graph.op import Op, current_path
 from striate.graph.value import TensorType
 
@@ -33,6 +35,35 @@ def require_floats(op: Op, inputs: Sequence[TensorType]) -> None:
     if len({type.dtype for type in inputs}) > 1:
         got = ", ".join(str(type) for type in inputs)
         raise dtype_error(op, f"mixes dtypes: {got}", "convert one of them with st.ops.cast")
+
+
+N_STAYS = (
+    "the number of samples N is known only when the program runs; leave axis 0 as it is, or compile for a fixed size: "
+    "st.compile(f, batched=False)"
+)
+"""The help for a change of axis 0 of a batch."""
+
+Axes = int | tuple[int, ...] | None
+"""One axis, several, or all of them (None); negative numbers count from the last."""
+
+
+def require_axis(what: Op | str, x: TensorType, axis: int) -> int:
+    """The axis as a number of 0 or more; raises ``OptionError`` and ``ShapeError`` for one that x does not have."""
+    if not isinstance(cast("object", axis), Integral) or isinstance(axis, bool):
+        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number")
+    if not -x.rank <= axis < x.rank:
+        raise shape_error(what, f"axis {axis} does not exist in {x}", f"axes run from 0 to {x.rank - 1}")
+    return int(axis) % x.rank
+
+
+def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
+    """The axes in order, from 0; raises ``OptionError`` and ``ShapeError`` for some that x does not have."""
+    if axis is None:
+        return tuple(range(x.rank))
+    given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    if any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
+        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
+    return tuple(sorted({require_axis(what, x, cast("int", one)) for one in given}))
 
 
 def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:

@@ -1,27 +1,24 @@
-"""Operations that move elements: broadcasting, concatenating, slicing and padding channels, flattening."""
+"""Operations that keep the order of the elements, and that repeat them: flattening, squeezing, broadcasting, tiling."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from numbers import Integral
+from typing import ClassVar, cast
 
 import numpy as np
 
-from striate.codegen.elementwise import ElementwiseKernel
+from striate import options
 from striate.codegen.kernel import Kernel, Vector
-from striate.codegen.launch import Launch
-from striate.codegen.region import Domain, Load, Number, Region, Space, Store
-from striate.codegen.storage import BLOCK, PLAIN, InputLayout
 from striate.errors import GraphError, ShapeError
-from striate.graph.arithmetic import Elementwise, checked_shape, constant, reshape
+from striate.graph.arithmetic import MOST_AXES, Elementwise, checked_shape, constant, joined_sizes, reshape
 from striate.graph.notation import Expression
-from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
-from striate.graph.value import Array, Batch, Shape, TensorType, Value, shape_text
-from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.requirement import place, shape_error
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators, shape_text
+from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
 
 
 @register
@@ -44,6 +41,9 @@ class BroadcastTo(Elementwise):
         if not fits:
             raise ShapeError(f"{place(self)}: {x} cannot be repeated to {shape_text(self.shape)}")
         return (x.with_shape(self.shape),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Expand", inputs[0], to.shape(self.shape))]
 
     def reference(self, x: Array) -> Array:
         free = bool(self.shape) and isinstance(self.shape[0], Batch)
@@ -73,7 +73,24 @@ class BroadcastTo(Elementwise):
 
 def expanded(gradient: Value, like: Value) -> Value:
     """``gradient`` with the full shape of ``like``: the gradient of a single number may be a scalar."""
-    return gradient if gradient.shape == like.shape else BroadcastTo(like.shape)(gradient)
+    return _repeated(gradient, like.shape)
+
+
+def _repeated(x: Value, shape: Shape) -> Value:
+    """x repeated to a shape of equal rank; of more axes than loops know, one axis at a time."""
+    if x.shape == shape:
+        return x
+    if x.type.rank <= MOST_AXES or len(shape) != x.type.rank:
+        return BroadcastTo(shape)(x)
+    for axis, size in enumerate(shape):
+        if x.shape[axis] == 1 and size != 1:
+            lead, inner = product(x.shape[1:axis]), product(x.shape[axis + 1 :])
+            if axis == 0:
+                wide = BroadcastTo((size, inner))(reshape(x, (1, inner)))
+            else:
+                wide = BroadcastTo((x.shape[0], lead, size, inner))(reshape(x, (x.shape[0], lead, 1, inner)))
+            x = reshape(wide, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+    return x if x.shape == shape else BroadcastTo(shape)(x)
 
 
 def filled(number: float, type: TensorType) -> Value:
@@ -82,209 +99,124 @@ def filled(number: float, type: TensorType) -> Value:
     return BroadcastTo(type.shape)(scalar) if type.rank else scalar
 
 
-@dataclass(frozen=True)
-class ChannelMove(Anchor):
-    """Base of operations that move whole channels (abstract): copies between parts of arrays.
+def product(sizes: Sequence[object]) -> int:
+    """The product of sizes that are numbers."""
+    return math.prod(cast("Sequence[int]", sizes))
 
-    Blocked arrays are moved block by block if every part begins at a block; otherwise the arrays are plain.
+
+def flatten(x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
+    """x with the axes from ``start_dim`` to ``end_dim`` joined into one: (N, C, positions…) → (N, C · Π positions).
+
+    Unlike ``torch.flatten``, it begins at axis 1 by default, as ``nn.Flatten`` does. Raises ShapeError for a scalar,
+    for axes that x does not have, and where N would be joined with another axis.
     """
-
-    kind: ClassVar[Kind] = Kind.GATHER
-
-    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
-        """The channels at which the parts begin."""
-        raise NotImplementedError
-
-    def input_layouts(
-        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
-    ) -> tuple[InputLayout, ...]:
-        """Blocked if the input is already blocked and its blocks can be moved."""
-        whole = all(start % BLOCK == 0 for start in self.starts(inputs)) and BLOCK in blocks
-        return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
-
-    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """What was read."""
-        return (blocks[0],)
-
-
-def _copy(context: LoweringContext, name: str, x: Value | None, start: int, onto: int, channels: int) -> Launch:
-    """Copies ``channels`` of x from ``start`` to the output from ``onto``; writes zeros if there is no x."""
-    y = context.node.outputs[0]
-    samples = y.type.samples
-    target = replace(context.storage(y).shifted(onto), channels=channels)
-    space = Space.BLOCKED if target.block == BLOCK else Space.PLANAR
-    domain = Domain(space, samples, channels, target.sizes)
-    store = Store(0, 0, y.dtype, target.strides, target.origin)
-    if x is None:
-        region = Region(domain, (Number(0.0, y.dtype),), (store,))
-        return Launch(name, context.node.path, ElementwiseKernel(region), (y,), domain.chunks)
-    source = context.storage(x).shifted(start)
-    load = Load(1, x.dtype, source.strides, source.origin, True)
-    return Launch(name, context.node.path, ElementwiseKernel(Region(domain, (load,), (store,))), (y, x), domain.chunks)
-
-
-def _require_channels(op: Op, x: TensorType) -> int:
-    if x.rank < 2 or not isinstance(x.shape[1], int):
-        raise shape_error(op, f"expected an input (N, C, …), got {x}", "add the channel axis with st.ops.reshape")
-    return x.shape[1]
-
-
-@register
-@dataclass(frozen=True)
-class Concat(ChannelMove):
-    """y = [x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …)
-
-    Raises ShapeError if any other axis differs, DTypeError if the dtypes differ.
-    """
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        if not inputs:
-            raise shape_error(self, "got no values to concatenate", "give at least one value")
-        channels = [_require_channels(self, x) for x in inputs]
-        first = inputs[0]
-        for x in inputs:
-            if x.shape[:1] + x.shape[2:] != first.shape[:1] + first.shape[2:] or x.dtype != first.dtype:
-                raise shape_error(
-                    self,
-                    f"inputs may differ only in their channels (axis 1), got {', '.join(map(str, inputs))}",
-                    "bring them to one size with stride, padding, pooling or st.ops.cast",
-                )
-        return (first.with_shape((first.shape[0], sum(channels), *first.shape[2:])),)
-
-    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
-        return tuple(itertools.accumulate((_require_channels(self, x) for x in inputs[:-1]), initial=0))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        inputs = context.node.inputs
-        starts = self.starts([x.type for x in inputs])
-        return [
-            _copy(context, "concatenate", x, 0, onto, x.type.channels) for x, onto in zip(inputs, starts, strict=True)
-        ]
-
-    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The concatenated inputs that have channels."""
-        return (concat([x for x in inputs if x.shape[1] != 0]),)
-
-    def reference(self, *xs: Array) -> Array:
-        return np.concatenate(xs, axis=1)
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        dy = expanded(output_gradients[0], outputs[0])
-        found: list[Value | None] = []
-        start = 0
-        for x, is_needed in zip(inputs, needed, strict=True):
-            stop = start + x.type.channels
-            found.append(ChannelSlice(start, stop)(dy) if is_needed else None)
-            start = stop
-        return tuple(found)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for shape, channels in (((2, 3, 4), (1, 3, 17)), ((3,), (17, 1)), ((1, 1, 1), (3, 3)), ((2, 5), (3,))):
-            yield Sample(cls(), tuple(random.standard_normal((shape[0], c, *shape[1:])) for c in channels))
-
-    def notation(self, *operands: Expression) -> Expression:
-        return Expression(f"[{', '.join(one.text for one in operands)}]")
-
-
-@register
-@dataclass(frozen=True)
-class ChannelSlice(ChannelMove):
-    """y[n, c] = x[n, start + c] for start + c < stop"""
-
-    start: int
-    stop: int
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        (x,) = inputs
-        channels = _require_channels(self, x)
-        if not 0 <= self.start < self.stop <= channels:
-            raise shape_error(self, f"its input has {channels} channels: {x}", f"0 ≤ start < stop ≤ {channels}")
-        return (x.with_shape((x.shape[0], self.stop - self.start, *x.shape[2:])),)
-
-    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
-        return (self.start,)
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        return [_copy(context, "slice", context.node.inputs[0], self.start, 0, self.stop - self.start)]
-
-    def reference(self, x: Array) -> Array:
-        return x[:, self.start : self.stop].copy()
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        return (ChannelPad(self.start, x.type.channels - self.stop)(dy),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(2, 17), (random.standard_normal((2, 17, 3, 1)),))
-        yield Sample(cls(0, 1), (random.standard_normal((3, 3)),))
-        yield Sample(cls(1, 2), (random.standard_normal((1, 3, 2, 3, 2)),))
-
-
-@register
-@dataclass(frozen=True)
-class ChannelPad(ChannelMove):
-    """y = x with ``before`` channels of zeros before it and ``after`` after it"""
-
-    before: int
-    after: int
-
-    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        (x,) = inputs
-        channels = _require_channels(self, x)
-        if self.before < 0 or self.after < 0:
-            raise shape_error(self, "cannot add a negative number of channels", "use ChannelSlice to drop channels")
-        return (x.with_shape((x.shape[0], self.before + channels + self.after, *x.shape[2:])),)
-
-    def starts(self, inputs: Sequence[TensorType]) -> tuple[int, ...]:
-        return (self.before, self.before + _require_channels(self, inputs[0]))
-
-    def lower(self, context: LoweringContext) -> list[Launch]:
-        (x,) = context.node.inputs
-        channels = x.type.channels
-        phases = [_copy(context, "pad", x, 0, self.before, channels)]
-        if self.before:
-            phases.append(_copy(context, "pad", None, 0, 0, self.before))
-        if self.after:
-            phases.append(_copy(context, "pad", None, 0, self.before + channels, self.after))
-        return phases
-
-    def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only zeros."""
-        return (filled(0.0, self.infer(inputs[0].type)[0]),)
-
-    def reference(self, x: Array) -> Array:
-        return np.pad(x, [(0, 0), (self.before, self.after), *[(0, 0)] * (x.ndim - 2)])
-
-    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        return (ChannelSlice(self.before, self.before + x.type.channels)(dy),)
-
-    @classmethod
-    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(2, 3), (random.standard_normal((2, 3, 3, 1)),))
-        yield Sample(cls(0, 1), (random.standard_normal((3, 17)),))
-        yield Sample(cls(1, 0), (random.standard_normal((1, 1, 2, 3, 2)),))
-
-
-def concat(values: Sequence[Value]) -> Value:
-    """[x₁, x₂, …] along the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
-
-    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError if another axis differs.
-    """
-    return values[0] if len(values) == 1 else Concat()(*values)
-
-
-def flatten(x: Value) -> Value:
-    """(N, C, positions…) → (N, C · Π positions), in row-major order. Raises ShapeError for a scalar."""
     if x.type.rank < 1:
         raise shape_error("flatten", f"expected a batch of samples, got {x.type}", "flatten values of shape (N, …)")
-    sizes = [dim for dim in x.shape[1:] if isinstance(dim, int)]
-    return reshape(x, (x.shape[0], math.prod(sizes)))
+    if x.type.rank == 1 and (start_dim, end_dim) == (1, -1):
+        return reshape(x, (x.shape[0], 1))
+    first, last = (require_axis("flatten", x.type, axis) for axis in (start_dim, end_dim))
+    if first > last:
+        raise shape_error("flatten", f"start_dim={start_dim} comes after end_dim={end_dim} in {x.type}", "swap them")
+    if x.type.batched and first == 0 and last > 0:
+        raise shape_error("flatten", f"the samples of {x.type} must stay on axis 0", N_STAYS)
+    joined = [*([axis] for axis in range(first)), list(range(first, last + 1))]
+    return reshape(x, joined_sizes(x.shape, [*joined, *([axis] for axis in range(last + 1, x.type.rank))]))
+
+
+def unflatten(x: Value, axis: int, sizes: Sequence[int]) -> Value:
+    """x with one axis divided into several, whose sizes have its size as their product; one of them may be -1.
+
+    Raises ShapeError for sizes that do not fit, and for axis 0 of a batch.
+    """
+    at = require_axis("unflatten", x.type, axis)
+    size = x.shape[at]
+    if isinstance(size, Batch):
+        raise shape_error("unflatten", f"the samples of {x.type} must stay on axis 0", N_STAYS)
+    parts = [options.whole_number("unflatten: sizes", one, -1) for one in sizes]
+    known = math.prod(part for part in parts if part != -1)
+    if parts.count(-1) > 1 or (known != size if -1 not in parts else not known or size % known != 0):
+        raise shape_error("unflatten", f"axis {axis} of {x.type} is not {tuple(parts)}", f"sizes with product {size}")
+    found = tuple(size // known if part == -1 else part for part in parts)
+    return reshape(x, (*x.shape[:at], *found, *x.shape[at + 1 :]))
+
+
+def squeeze(x: Value, axis: Axes = None) -> Value:
+    """x without the given axes of size 1, or without all of them. Raises ShapeError for an axis of another size."""
+    if axis is None:
+        chosen = tuple(one for one, size in enumerate(x.shape) if size == 1)
+    else:
+        chosen = require_axes("squeeze", x.type, axis)
+    if wrong := [one for one in chosen if x.shape[one] != 1]:
+        raise shape_error("squeeze", f"axis {wrong[0]} of {x.type} does not have size 1", "st.ops.squeeze(x) drops all")
+    return reshape(x, tuple(size for one, size in enumerate(x.shape) if one not in chosen))
+
+
+def unsqueeze(x: Value, axis: int) -> Value:
+    """x with a new axis of size 1 at ``axis``. Raises ShapeError, for axis 0 of a batch too."""
+    at = require_axis("unsqueeze", x.type.with_shape((*x.shape, 1)), axis)
+    if x.type.batched and at == 0:
+        raise shape_error("unsqueeze", f"the samples of {x.type} must stay on axis 0", N_STAYS)
+    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
 def broadcast_to(x: Value, shape: Shape) -> Value:
-    """``x`` repeated along its axes of size 1 (a scalar along all) until it has ``shape``. Raises ShapeError."""
+    """x repeated along its axes of size 1, and along new axes before its first, until it has ``shape``, as in NumPy.
+
+    Raises ShapeError.
+    """
     shape = checked_shape("broadcast_to", shape)
-    return x if x.shape == shape else BroadcastTo(shape)(x)
+    if 0 < x.type.rank < len(shape):
+        x = reshape(x, (*(1,) * (len(shape) - x.type.rank), *x.shape))
+    return _repeated(x, shape)
+
+
+def expand(x: Value, *sizes: int | Batch) -> Value:
+    """As ``broadcast_to``; a size of -1 is that of x. Raises ShapeError."""
+    given: tuple[object, ...] = sizes
+    if len(sizes) == 1 and isinstance(given[0], tuple | list):
+        sizes = cast("tuple[int, ...]", given[0])
+    missing = len(sizes) - x.type.rank
+    found = [x.shape[axis - missing] if axis >= missing and size == -1 else size for axis, size in enumerate(sizes)]
+    return broadcast_to(x, tuple(found))
+
+
+def tile(x: Value, reps: int | Sequence[int]) -> Value:
+    """[x, x, …] along each axis, as ``np.tile``; ``reps`` counts for the last axes of x.
+
+    Raises ShapeError where the samples would be repeated.
+    """
+    counts = [options.whole_number("tile: reps", one, 0) for one in ([reps] if isinstance(reps, Integral) else reps)]
+    if len(counts) > x.type.rank:
+        if x.type.batched:
+            raise shape_error("tile", f"the samples of {x.type} must stay on axis 0", N_STAYS)
+        x = reshape(x, (*(1,) * (len(counts) - x.type.rank), *x.shape))
+    for axis, count in enumerate(counts, x.type.rank - len(counts)):
+        x = _multiplied("tile", x, axis, count, before=True)
+    return x
+
+
+def repeat(x: Value, repeats: int, axis: int) -> Value:
+    """Each element ``repeats`` times in succession along an axis: ``np.repeat``, ``torch.repeat_interleave``.
+
+    Raises ShapeError for an axis that x does not have, and for axis 0 of a batch.
+    """
+    count = options.whole_number("repeat: repeats", repeats, 0)
+    return _multiplied("repeat", x, require_axis("repeat", x.type, axis), count, before=False)
+
+
+def _multiplied(what: str, x: Value, axis: int, count: int, before: bool) -> Value:
+    """x with ``count`` times the elements of an axis: all of them again (``before``), or each of them again."""
+    size = x.shape[axis]
+    if count == 1:
+        return x
+    if isinstance(size, Batch):
+        raise shape_error(what, f"the samples of {x.type} must stay on axis 0", N_STAYS)
+    kept = 1 if x.type.batched else 0
+    lead, inner = x.shape[kept:axis], x.shape[axis + 1 :]
+    left, right = product(lead), product(inner)
+    parts = (left, 1, size * right) if before else (left * size, 1, right)
+    wide = BroadcastTo((*x.shape[:kept], parts[0], count, parts[2]))(reshape(x, (*x.shape[:kept], *parts)))
+    return reshape(wide, (*x.shape[:kept], *lead, size * count, *inner))
+
+
+operators.update(flatten=flatten, squeeze=squeeze)

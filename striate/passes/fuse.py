@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from striate.codegen.options import CompileOptions
 from striate.codegen.region import Domain, Space
-from striate.codegen.storage import BLOCK, spatial
+from striate.codegen.storage import BLOCK, joined_spatial
 from striate.graph.graph import Constant, Input
 from striate.graph.op import Kind, Node
 from striate.graph.value import Value
@@ -72,6 +73,14 @@ class Plan:
     groups: list[Group]
     in_memory: dict[Value, int]
     in_place: dict[str, bool]
+
+
+class Sums(Enum):
+    """Whether a value is summed in the loop that computes it."""
+
+    NONE = "none"
+    TOGETHER = "together"
+    PER_SAMPLE = "per sample"
 
 
 @dataclass
@@ -265,7 +274,8 @@ class _Fuser:
 
     def _reduction(self, node: Node) -> None:
         (x,) = node.inputs
-        group = self._home(x, domain_of(self.layouts, x), per_sample=reduction_mode(self.layouts, node)[1])
+        per_sample = reduction_mode(self.layouts, node)[1]
+        group = self._home(x, domain_of(self.layouts, x), Sums.PER_SAMPLE if per_sample else Sums.TOGETHER)
         group.reductions.append(node)
         result = domain_of(self.layouts, node.outputs[0])
         for later in self.groups[group.index + 1 :]:
@@ -297,13 +307,13 @@ class _Fuser:
         group.stores.append(value)
         self.memory[value] = group.index
 
-    def _home(self, root: Value, domain: Domain, per_sample: bool = False) -> Group:
+    def _home(self, root: Value, domain: Domain, sums: Sums = Sums.NONE) -> Group:
         """The group whose loop computes the root; whatever it needs from the registers of other groups is stored.
 
-        ``per_sample`` says that the root feeds a reduction that keeps samples separate.
+        ``sums`` says whether the root feeds a reduction.
         """
         cone = self._visit(root, domain, {})
-        group = self._candidate(self._ready(cone), domain, cone, per_sample) or self._group(domain)
+        group = self._candidate(self._ready(cone), domain, cone, sums) or self._group(domain)
         self._store_for(group, cone)
         for value in cone.inside:
             self.computed.setdefault(value, group.index)
@@ -321,11 +331,11 @@ class _Fuser:
                 self.memory[value] = owner
         group.reads.update(cone.memory)
 
-    def _candidate(self, ready: int, domain: Domain, cone: _Cone, per_sample: bool = False) -> Group | None:
+    def _candidate(self, ready: int, domain: Domain, cone: _Cone, sums: Sums = Sums.NONE) -> Group | None:
         """The existing group that can hold a root, if there is one."""
 
         def matches(group: Group) -> bool:
-            return group.domain == domain and (not per_sample or self._sums_per_sample(group))
+            return group.domain == domain and self._can_sum(group, sums)
 
         if ready >= 0 and matches(self.groups[ready]) and self._has(self.groups[ready], cone, ready):
             return self.groups[ready]
@@ -335,9 +345,12 @@ class _Fuser:
                 return group
         return None
 
-    def _sums_per_sample(self, group: Group) -> bool:
-        """Whether the group's kernel can keep the sums of different samples separate."""
-        return group.anchor is None or self.layouts.algorithms[group.anchor].sums_per_sample
+    def _can_sum(self, group: Group, sums: Sums) -> bool:
+        """Whether the group's kernel can hold a reduction."""
+        if group.anchor is None or sums is Sums.NONE:
+            return True
+        algorithm = self.layouts.algorithms[group.anchor]
+        return algorithm.sums and (sums is Sums.TOGETHER or algorithm.sums_per_sample)
 
     def _has(self, group: Group, cone: _Cone, ready: int) -> bool:
         """Whether the group has in registers every value of the cone that it stores or computes itself."""
@@ -350,13 +363,14 @@ class _Fuser:
 
         A view is free in registers only if the group iterates over exactly that run of elements. Where its value is
         broadcast in a larger domain, its axes differ from those of the value that it views, and it must be read from
-        memory.
+        memory. Random numbers depend on their position, so they are computed in their own domain, too.
         """
         if value in seen:
             return seen[value]
         cone = _Cone()
         kind = value.node.op.kind
-        if kind is Kind.VIEW and value not in self.memory and domain_of(self.layouts, value) != domain:
+        placed = kind in (Kind.VIEW, Kind.RANDOM)
+        if placed and value not in self.memory and domain_of(self.layouts, value) != domain:
             self._keep(value)
         if value in self.memory:
             cone.memory.add(value)
@@ -399,12 +413,14 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Whether only the general, slow kernel can sum over the axes of a reduction."""
+    """Whether a reduction reads its operand from memory, in a kernel of its own.
+
+    In a loop over blocks it can sum over all elements, or over samples and positions, but not over channels alone.
+    """
     (x,) = node.inputs
-    rank = x.type.rank
-    axes = reduction_of(node).axes
-    everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
-    return layouts.block[x] != BLOCK and not everything
+    shape, axes = x.shape, reduction_of(node).axes
+    everything = all(size == 1 for axis, size in enumerate(shape) if axis not in axes)
+    return not everything and (layouts.block[x] != BLOCK or (1 in axes and shape[1] != 1))
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
@@ -419,9 +435,9 @@ def domain_of(layouts: Layouts, value: Value) -> Domain:
     shape = value.type.concrete(1)
     samples = value.type.samples
     if layouts.block[value] == BLOCK:
-        return Domain(Space.BLOCKED, samples, shape[1], spatial(shape[2:]))
+        return Domain(Space.BLOCKED, samples, shape[1], joined_spatial(shape[2:]))
     if value in layouts.planar and len(shape) >= 2:
         if len(shape) == 2:
             return Domain(Space.PLANAR, samples, 1, (1, 1, shape[1]))
-        return Domain(Space.PLANAR, samples, shape[1], spatial(shape[2:]))
+        return Domain(Space.PLANAR, samples, shape[1], joined_spatial(shape[2:]))
     return Domain(Space.FLAT, 0 if samples == 0 else 1, 1, (1, 1, value.type.size()))

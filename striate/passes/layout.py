@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 
 from striate.codegen.kernel import Kernel, Vector
 from striate.codegen.options import CompileOptions
-from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, Storage, make_storage, spatial
+from striate.codegen.storage import BLOCK, NO_HALO, PLAIN, Halo, InputLayout, Storage, joined_spatial, make_storage
 from striate.dtypes import DType
 from striate.errors import GraphError
 from striate.graph.arithmetic import Elementwise
@@ -32,6 +32,9 @@ class Convert(Elementwise):
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     block: int = BLOCK
+
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        return inputs[0].dtype
 
     def reference(self, x: Array) -> Array:
         return x
@@ -72,10 +75,8 @@ class Layouts:
         """Where the value's elements lie."""
         shape = value.type.concrete(1)
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
-        if len(sizes) > 3:
-            raise GraphError(f"{value}: more than three spatial axes")
         return make_storage(
-            self.dtype(value), self.block[value], channels, spatial(sizes), self.halo.get(value, NO_HALO)
+            self.dtype(value), self.block[value], channels, joined_spatial(sizes), self.halo.get(value, NO_HALO)
         )
 
     def base(self, value: Value) -> Value:
@@ -160,8 +161,13 @@ class _Chooser:
         algorithm = op.algorithm(types, [self.layouts.dtype(value) for value in inputs], self.options)
         layouts = op.input_layouts(types, blocks, algorithm)
         inputs = [self._for(value, required) for value, required in zip(inputs, layouts, strict=True)]
+        if op.contiguous_inputs:
+            inputs = [self._contiguous(value) for value in inputs]
         blocks = [self.layouts.block[value] for value in inputs]
         made = self._emit(node, inputs, list(op.output_layouts(types, blocks)))
+        if op.planar_outputs:
+            rows = (y for y in made.outputs if self.layouts.block[y] == PLAIN and y.type.rank >= 2)
+            self.layouts.planar.update(rows)
         self.layouts.algorithms[made] = algorithm
 
     def _emit(self, node: Node, inputs: Sequence[Value], blocks: Sequence[int], keep: bool = False) -> Node:
@@ -213,6 +219,14 @@ class _Chooser:
         self.layouts.alias[made.outputs[0]] = x
         self.viewed.add(x)
 
+    def _contiguous(self, x: Value) -> Value:
+        """A plain value whose elements are contiguous now and stay so; a blocked value as it is."""
+        if self.layouts.block[x] == PLAIN:
+            if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
+                x = self._without_halo(x)
+            self.viewed.add(x)
+        return x
+
     def _without_halo(self, x: Value) -> Value:
         """A copy whose elements are contiguous."""
         y = Node(Convert(self.layouts.block[x]), (x,), x.node.path).outputs[0]
@@ -222,24 +236,26 @@ class _Chooser:
         return y
 
     def _reduction(self, node: Node, x: Value) -> None:
-        axes = reduction_of(node).axes
+        reduction = reduction_of(node)
+        axes = reduction.axes
         rank = x.type.rank
         spatial_axes = tuple(axis for axis in range(2, rank) if x.shape[axis] != 1)
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
         everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
         covers = set(spatial_axes) <= set(moving)
-        if everything:
+        if reduction.channels_together(x.type) > 1:  # the partial sums of each channel and sample are added later
+            self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
+        elif everything:
             self._emit(node, [x], [PLAIN] * len(node.outputs))
         elif rank >= 2 and 1 not in moving and covers and (0 in moving or x.shape[0] == 1):
             self._emit(node, [self._in(x, BLOCK)], [PLAIN] * len(node.outputs))
         elif rank >= 2 and 1 not in moving and covers and spatial_axes:
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
-        else:
-            x = self._plain(x)
-            if self.layouts.halo.get(x, NO_HALO) != NO_HALO:
-                x = self._without_halo(x)
+        elif moving == (1,) and self.layouts.block[x] == BLOCK:  # channels of each position, block by block
             self._emit(node, [x], [PLAIN] * len(node.outputs))
-            self.viewed.add(x)  # read contiguously, too
+        else:
+            x = self._contiguous(self._plain(x))
+            self._emit(node, [x], [PLAIN] * len(node.outputs))
 
     # -- conversions --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from striate.codegen.elementwise import ElementwiseKernel, FinalizeReduction, PendingReduction, StridedReduction
+from striate.codegen.elementwise import (
+    ChannelMerge,
+    ElementwiseKernel,
+    FinalizeReduction,
+    PendingReduction,
+    PlainReduction,
+)
 from striate.codegen.kernel import LANES
 from striate.codegen.launch import Buffer, Launch, Operand
 from striate.codegen.options import CompileOptions
@@ -31,6 +37,7 @@ from striate.graph.graph import Constant
 from striate.graph.op import Kind, Node, foreign_code
 from striate.graph.value import Value
 from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.kernels import rowwise
 from striate.ops.reduction import reduction_of
 from striate.passes.fuse import Group, Plan, domain_of, reduction_mode
 from striate.passes.layout import Layouts
@@ -97,7 +104,7 @@ class _Lowerer:
         if group.anchor is not None and group.domain is None:
             empty = Region(Domain(Space.FLAT, 1, 1, (1, 1, 1)))
             if group.anchor.op.kind is Kind.REDUCTION:
-                return [_strided_phase(self.layouts, group.anchor)]
+                return [_reduction_phase(self.layouts, group.anchor)]
             return self._anchor(group, empty, ())
         builder = _RegionBuilder(self, group)
         region, operands = builder.build()
@@ -109,7 +116,8 @@ class _Lowerer:
             partials = tuple(self.done.partials[node] for node in group.finishes)
             domain = region.domain
             chunks = domain.chunks if domain.space is Space.BLOCKED else (-(-domain.pixels // LANES), 0)
-            return [Launch("finish", path, FinalizeReduction(items, region), (*partials, *operands), chunks)]
+            finish = Launch("finish", path, FinalizeReduction(items, region), (*partials, *operands), chunks)
+            return [*self._channel_merges(group), finish]
         writes = tuple(item.operand for item in (*region.stores, *region.accumulations))
         return [Launch("map", path, ElementwiseKernel(region), operands, region.domain.chunks, writes=writes)]
 
@@ -123,12 +131,25 @@ class _Lowerer:
         )  # fmt: skip
         return node.op.lower(context)
 
+    def _channel_merges(self, group: Group) -> list[Launch]:
+        """For reductions over groups of channels: the kernels that add the partial sums of the channels of a group."""
+        merges: list[Launch] = []
+        for node in group.finishes:
+            (x,) = node.inputs
+            reduction = reduction_of(node)
+            together = reduction.channels_together(x.type)
+            if together > 1:
+                kernel = ChannelMerge(reduction, x.dtype, x.type.channels, together)
+                chunks = (1, 1) if x.type.batched else (x.type.samples, 0)
+                merges.append(Launch("merge channels", node.path, kernel, (self.done.partials[node],), chunks))
+        return merges
+
     def _finished(self, node: Node) -> PendingReduction:
         (x,) = node.inputs
         domain = domain_of(self.layouts, x)
         everything, per_sample = reduction_mode(self.layouts, node)
         result = node.outputs[0].type
-        count = x.type.size() // result.size()
+        count = x.type.size() // result.size() * reduction_of(node).channels_together(x.type)
         batched = x.type.batched and not result.batched
         groups = self.partial_groups[node]
         return PendingReduction(
@@ -219,7 +240,7 @@ class _RegionBuilder:
         return Region(self.domain, tuple(self.instructions), tuple(stores), tuple(sums)), tuple(self.operands)
 
     def path(self) -> str:
-        """The layer path of most of the work."""
+        """The layer path of most of the work; conversions are not counted."""
         return max(self.paths, key=self.paths.count) if self.paths else ""
 
     def _place(self, what: Operand) -> int:
@@ -254,7 +275,8 @@ class _RegionBuilder:
         if kind not in (Kind.ELEMENTWISE, Kind.RANDOM):
             raise GraphError(f"{op} at {value.node.path!r} is not in memory where group {self.group.index} needs it")
         arguments = tuple(self._value(operand) for operand in self._arguments(value.node))
-        self.paths.append(value.node.path)
+        if not op.is_cast:
+            self.paths.append(value.node.path)
         placed = value.dtype if kind is Kind.RANDOM else None
         return self._add(value, Apply(op, arguments, placed, foreign_code(type(op))))
 
@@ -320,10 +342,13 @@ class _RegionBuilder:
         return Load(operand, storage.dtype, (n, c, d, h, w), storage.origin, lanes, 0, w or 1)
 
 
-def _strided_phase(layouts: Layouts, node: Node) -> Launch:
-    """A reduction over any axes of a plain array, element by element."""
+def _reduction_phase(layouts: Layouts, node: Node) -> Launch:
+    """A reduction of an operand in memory: over the channels of blocks, or over any axes of a plain array."""
     (x,) = node.inputs
-    shape = x.type.concrete(1)
-    kernel = StridedReduction(reduction_of(node), x.dtype, shape, reduction_of(node).axes, x.type.batched)
-    kept = x.type.batched and 0 not in kernel.axes
-    return Launch("reduction", node.path, kernel, (x, *node.outputs), (1, 1) if kept else (1, 0))
+    reduction, operands = reduction_of(node), (x, *node.outputs)
+    if layouts.block[x] == BLOCK:
+        storage = layouts.storage(x)
+        domain = Domain(Space.BLOCKED, x.type.samples, storage.channels, storage.sizes)
+        return Launch("reduction", node.path, rowwise.RowReduction(domain, storage, reduction), operands, domain.groups)
+    kernel = PlainReduction(reduction, x.dtype, x.type.concrete(1), reduction.axes, x.type.batched)
+    return Launch("reduction", node.path, kernel, operands, kernel.chunks)

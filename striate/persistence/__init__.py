@@ -37,11 +37,18 @@ from striate.persistence.container import (
     read_tensor,
 )
 from striate.persistence.document import graph_document, graph_from_document
+from striate.persistence.folder import CONFIG, load_folder
 from striate.persistence.loaded import LoadedModel
+from striate.persistence.onnx import load_onnx
+from striate.persistence.weights import load_torch_state, save_torch_state
 from striate.tracing import Trace
 from striate.version import VERSION
 
-__all__ = ["LoadedModel", "load", "predict_graph", "save", "write_atomically"]
+__all__ = [
+    "LoadedModel", "load", "load_saved", "save",
+    "load_torch_state", "save_torch_state",
+    "predict_graph", "write_atomically",
+]  # fmt: skip
 
 ENTRY = "striate"
 """The name of our metadata. There is one entry, since the container's writer gives several an order by chance."""
@@ -110,7 +117,7 @@ def save(
     state = model.state_dict()
     if clash := [name for name in graph.captured if name in state]:
         raise ModelFileError(f"the name {clash[0]!r} is used twice")
-    names = _names_of_outputs(graph, classes if classes is not None else getattr(model, "classes", ()))
+    names = _names_of_outputs(graph, classes if classes is not None else model.classes)
     standardizer = standardizer_of(model)
     document = {
         "version": FORMAT_VERSION,
@@ -147,13 +154,22 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def load(path: str | Path) -> LoadedModel:
-    """The model in a file that ``save`` wrote: it predicts, without the source that defined it.
+def load(path: str | Path) -> Module:
+    """The model in a file that ``save`` wrote, in an ONNX file, or in a folder with ``config.json`` (see ``folder``).
 
-    Raises ``ModelFileError`` naming the path, what is wrong with the file, and the cure; ``OptionError`` for what is
-    not a path.
+    A model from a file predicts without the source that defined it. Raises ``ModelFileError`` naming the path, what is
+    wrong with the file, and the cure; ``OptionError`` for what is not a path.
     """
     path = checked_path("path", path)
+    if path.is_dir() and (path / CONFIG).exists():
+        return load_folder(path)
+    if path.suffix.lower() == ".onnx":
+        return load_onnx(path)
+    return load_saved(path)
+
+
+def load_saved(path: Path) -> LoadedModel:
+    """The model in a file that ``save`` wrote; raises as ``load`` does."""
     with open_regular(path) as stream:
         try:
             header = read_header(path, stream)
@@ -183,8 +199,7 @@ def _model_document(path: Path, header: Header) -> dict[str, object]:
     if text is None:
         raise ModelFileError(
             f"{path}: a safetensors file that striate did not write: it holds weights without a network\n"
-            "  help: build the network and give it the weights: "
-            "model.load_state_dict(safetensors.numpy.load_file(path))"
+            "  help: build the network and give it the weights: st.load_torch_state(model, path)"
         )
     document = object_of(parse_json(text.encode(), f"{path}: the model"), f"{path}: the model")
     if document.get("version") != FORMAT_VERSION:
@@ -205,12 +220,14 @@ def _check_tensors(path: Path, graph: Graph, header: Header, state: list[str]) -
             f"{path}: tensor {min(strange)[:80]!r} is missing or unknown\n  help: the file is damaged; save it again"
         )
     places = [header.places[name] for name in state]
-    floats = {place.dtype for place in places if place.dtype.is_float}
+    floats = {place.dtype for place in places if place.dtype is not None and place.dtype.is_float}
     if len(floats) > 1:
         raise ModelFileError(f"{path}: its tensors mix {', '.join(sorted(dtype.value for dtype in floats))}")
     for name, place in zip(state, places):
-        if not place.dtype.is_float and (place.dtype is not DType.int64 or place.shape):
-            raise ModelFileError(f"{path}: tensor {name[:80]!r} is {place.dtype.value} {place.shape}, expected floats")
+        if place.dtype not in floats and (place.dtype is not DType.int64 or place.shape):
+            raise ModelFileError(
+                f"{path}: tensor {name[:80]!r} is {place.element.value} {place.shape}, expected floats"
+            )
     for node in graph.sources():
         op = node.op
         assert isinstance(op, Input)
@@ -221,7 +238,7 @@ def _check_tensors(path: Path, graph: Graph, header: Header, state: list[str]) -
             raise ModelFileError(
                 f"{path}: tensor {op.name[:80]!r} is missing\n  help: the file is damaged; save it again"
             )
-        if TensorType(place.dtype, place.shape) != op.type:
+        if place.dtype is not op.type.dtype or place.shape != op.type.shape:
             raise ModelFileError(
-                f"{path}: tensor {op.name[:80]!r} is {TensorType(place.dtype, place.shape)}, its graph reads {op.type}"
+                f"{path}: tensor {op.name[:80]!r} is {place.element.value} {place.shape}, its graph reads {op.type}"
             )

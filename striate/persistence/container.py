@@ -23,8 +23,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from safetensors.numpy import save as to_safetensors
 
+from striate.dtypes import KNOWN
 from striate.errors import ModelFileError
 from striate.graph.value import Array, DType
+from striate.persistence.element import Element
 
 LARGEST_HEADER = 16_000_000
 """Bytes. The format allows 100 MB; a thousand layers need less than one, and parsed JSON is many times its text."""
@@ -36,13 +38,11 @@ MOST_TENSORS = 100_000
 MOST_AXES = 16
 LONGEST_NAME = 1000
 _KEYS = {"dtype", "shape", "data_offsets"}
-_DTYPES = {
-    "F32": DType.float32,
-    "F64": DType.float64,
-    "I32": DType.int32,
-    "I64": DType.int64,
-    "U8": DType.uint8,
-}
+_ELEMENTS = {
+    "F64": Element.float64, "F32": Element.float32, "F16": Element.float16, "BF16": Element.bfloat16,
+    "I64": Element.int64, "I32": Element.int32, "I16": Element.int16, "I8": Element.int8,
+    "U64": Element.uint64, "U32": Element.uint32, "U16": Element.uint16, "U8": Element.uint8, "BOOL": Element.bool,
+}  # fmt: skip
 # A string that never ends matches too, or every quote in it would be tried as a start: quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -52,10 +52,15 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 class Place:
     """Where a tensor lies: bytes ``start`` to ``stop`` of the file."""
 
-    dtype: DType
+    element: Element
     shape: tuple[int, ...]
     start: int
     stop: int
+
+    @property
+    def dtype(self) -> DType | None:
+        """The dtype that a graph gives such a tensor; None where it has none."""
+        return DType[self.element.value] if self.element.value in KNOWN else None
 
 
 @dataclass(frozen=True)
@@ -96,19 +101,31 @@ def open_regular(path: Path) -> BinaryIO:
         raise ModelFileError(f"{path}: {reason}\n  help: {cure}") from error
 
 
+_OTHER_FILES = {
+    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture", b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "a NumPy array",
+    b"\x89HDF": "an HDF5 file", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
+}  # fmt: skip
+"""How files begin that people give by mistake; a safetensors file begins with the length of its header."""
+
+
 def read_header(path: Path, stream: BinaryIO) -> Header:
     """Reads and checks everything but the tensors; raises ``ModelFileError``."""
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
     if size < 10:
         raise ModelFileError(f"{foreign}: only {size} bytes\n  help: the file is truncated or foreign; save it again")
-    length = int.from_bytes(stream.read(8), "little")
+    start = stream.read(8)
+    known = next((kind for magic, kind in _OTHER_FILES.items() if start.startswith(magic)), None)
+    if known is not None:
+        raise ModelFileError(f"{path}: {known}, not a model\n  help: give a run folder, or a file that st.save wrote")
+    length = int.from_bytes(start, "little")
     if length > size - 8 or length > LARGEST_HEADER:
         limit = "the file has" if length > size - 8 else "the limit is"
         raise ModelFileError(
             f"{foreign} that can be read: it declares a header of {length:,} bytes, "
             f"{limit} {min(size - 8, LARGEST_HEADER):,}\n"
-            "  help: the file is truncated, foreign or hostile; save the model again with st.save"
+            "  help: the file is cut off, or not a model; give a run folder, or a file that st.save wrote"
         )
     document = parse_json(stream.read(length), f"{path}: the header")
     entries = object_of(document, f"{path}: the header")
@@ -130,8 +147,8 @@ def _place(where: str, entry: object, base: int, size: int) -> Place:
     if set(fields) != _KEYS:
         raise ModelFileError(f"{where}: expected dtype, shape and data_offsets, found {sorted(fields)[:8]}")
     dtype, shape, offsets = fields["dtype"], numbers_of(fields["shape"], where), fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise ModelFileError(f"{where}: dtype {str(dtype)[:40]!r} is unknown\n  known: {', '.join(_DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in _ELEMENTS:
+        raise ModelFileError(f"{where}: dtype {str(dtype)[:40]!r} is unknown\n  known: {', '.join(_ELEMENTS)}")
     if len(shape) > MOST_AXES:
         raise ModelFileError(f"{where}: {len(shape)} axes; the limit is {MOST_AXES}")
     ends = numbers_of(offsets, where)
@@ -140,8 +157,8 @@ def _place(where: str, entry: object, base: int, size: int) -> Place:
             f"{where}: its bytes {list(ends)[:4]} lie outside of the file, which has {size - base:,} bytes of tensors\n"
             "  help: the file is truncated or hostile; save the model again, or copy it again"
         )
-    found = _DTYPES[dtype]
-    expected = math.prod(shape) * found.numpy.itemsize
+    found = _ELEMENTS[dtype]
+    expected = math.prod(shape) * found.size
     if expected != ends[1] - ends[0]:
         raise ModelFileError(
             f"{where}: {dtype} {list(shape)} are {expected:,} bytes, but {ends[1] - ends[0]:,} are there"
@@ -171,8 +188,7 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
         raise ModelFileError(f"{path}: tensor {name!r} of {count:,} bytes exceeds the memory") from error
     if len(content) != count:
         raise ModelFileError(f"{path}: tensor {name!r} ends early\n  help: the file changed while it was read")
-    stored = place.dtype.numpy.newbyteorder("<")
-    return content.view(stored).astype(place.dtype.numpy, copy=False).reshape(place.shape)
+    return place.element.decoded(content).reshape(place.shape)
 
 
 # Guarded JSON

@@ -23,10 +23,29 @@ from striate.graph.check import check
 from striate.graph.graph import Graph, Input
 from striate.graph.op import Node, Op, registry
 from striate.graph.value import Array, Batch, DType, N, TensorType, Value
-from striate.ops import activation, convolution, linear, loss, normalization, pooling, random, reduction, shaping
+from striate.ops import (
+    activation,
+    adaptive,
+    convolution,
+    linear,
+    loss,
+    matmul,
+    movement,
+    normalization,
+    padding,
+    pixel_shuffle,
+    pooling,
+    random,
+    reduction,
+    resampling,
+    shaping,
+)
 from striate.persistence.container import LONGEST_NAME, list_of, names_of, numbers_of, object_of
 
-FAMILIES = (activation, convolution, linear, loss, normalization, pooling, random, reduction, shaping)
+FAMILIES = (
+    activation, adaptive, convolution, linear, loss, matmul, movement, normalization, padding, pixel_shuffle, pooling,
+    random, reduction, resampling, shaping,
+)  # fmt: skip
 """Importing them registers what a file may name."""
 
 MOST_NODES = 100_000
@@ -58,14 +77,10 @@ def graph_document(graph: Graph) -> dict[str, object]:
             }
             for node in nodes
         ],
-        "inputs": [name for name, value in graph.inputs.items() if _is_plain(name, value, graph)],
+        "inputs": list(graph.given()),
         "outputs": {name: place[value] for name, value in graph.outputs.items()},
         "captured": [name for node in nodes if (name := _name(node)) in graph.captured],
     }
-
-
-def _is_plain(name: str, value: Value, graph: Graph) -> bool:
-    return type(value.node.op) is Input and name not in graph.captured
 
 
 def _name(node: Node) -> str:

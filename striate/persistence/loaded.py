@@ -78,21 +78,12 @@ class LoadedModel(Module):
         )
 
     def _plain_inputs(self) -> list[Value]:
-        return [
-            value
-            for name, value in self.graph.inputs.items()
-            if type(value.node.op) is Input and name not in self.graph.captured and name != KEY
-        ]
+        return [value for name, value in self.graph.given().items() if name != KEY]
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
         """Types of the inputs, in the order of the call."""
         return tuple(value.type for value in self._plain_inputs())
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample of the first input: (C, H, W)."""
-        return self.input_types[0].concrete(1)[1:]
 
     def extra_repr(self) -> str:
         outputs = ", ".join(str(value.type) for value in self.graph.outputs.values())

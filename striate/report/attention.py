@@ -11,7 +11,7 @@ from striate.report.features import no_examples
 from striate.report.html import Markup, element, joined
 from striate.report.material import Array, Example, Material
 from striate.report.page import Section, absent
-from striate.report.pixels import enlarged, over, picture, shown, stretched
+from striate.report.pixels import data_uri, enlarged, over, picture, shown, stretched
 from striate.train.evaluation import log_softmax
 
 EXAMPLES = 8
@@ -35,7 +35,7 @@ def section(material: Material) -> Section:
         tiles = [_looked(material, example) for example in examples]
     except StriateError as error:  # a network that keeps no positions
         return Section("attention", "Where it looks", lead, absent(f"No map: {str(error).splitlines()[0]}"))
-    parts = [element("div", *tiles, class_="tiles")]
+    parts = [element("div", *tiles, class_="tiles"), _key()]
     mistakes = [] if material.pictures else material.mistakes[:MISTAKES]
     if mistakes:
         pairs = [
@@ -55,6 +55,20 @@ def section(material: Material) -> Section:
             element("div", *pairs, class_="tiles pairs"),
         ]
     return Section("attention", "Where it looks", lead, element("div", *parts))
+
+
+def _key() -> Markup:
+    """The colours from no evidence to the strongest of a picture."""
+    steps = np.linspace(0, 1, 64)[np.newaxis]
+    bar = element(
+        "img",
+        src=data_uri(over(np.zeros((1, 64, 3), np.uint8), steps)),
+        alt="from dark to bright",
+        width=96,
+        height=10,
+        class_="scale",
+    )
+    return element("p", "no evidence ", bar, " the strongest of that picture", class_="note")
 
 
 def _looked(material: Material, example: Example) -> Markup:

@@ -25,10 +25,13 @@ class Series:
     dots: bool = False
 
 
-def line_chart(series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False) -> Markup:
+def line_chart(
+    series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False, bottom: float | None = None
+) -> Markup:
     """The chart and its key. Points that are not numbers (or not positive, on a logarithmic axis) are left out.
 
-    ``shares`` are numbers from 0 to 1, shown as percent.
+    ``shares`` are numbers from 0 to 1, shown as percent. The axis begins at ``bottom`` where that is given; lines
+    below it run along the axis.
     """
     kept = [
         Series(one.name, _thinned([p for p in one.points if _usable(p, log)]), one.tone, one.style, one.dots)
@@ -37,7 +40,7 @@ def line_chart(series: Sequence[Series], x: str, label: str, log: bool = False, 
     kept = [one for one in kept if one.points]
     if not kept:
         return Markup("")
-    plane = Plane(kept, log, 1.0 if shares else math.inf)
+    plane = Plane(kept, log, 1.0 if shares else math.inf, bottom)
     parts = [*plane.grid(_share if shares else number, x), *(plane.line(one) for one in kept)]
     chart = element("svg", *parts, viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}", class_="chart", role="img", aria_label=label)
     if len(kept) < 2:
@@ -110,7 +113,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 class Plane:
     """The mapping from numbers to positions in the picture."""
 
-    def __init__(self, series: Sequence[Series], log: bool, top: float) -> None:
+    def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log
         self.whole = all(point[0] == round(point[0]) for one in series for point in one.points)
         xs = [point[0] for one in series for point in one.points]
@@ -123,6 +126,8 @@ class Plane:
         self.y = (low - room if log or low != 0 else 0.0, min(high + room, top))
         if not log and low >= 0:
             self.y = (max(0.0, self.y[0]), self.y[1])
+        if bottom is not None and bottom < self.y[1]:
+            self.y = (max(bottom, self.y[0]), self.y[1])
 
     def _scale(self, y: float) -> float:
         return math.log10(y) if self.log else y
@@ -130,7 +135,7 @@ class Plane:
     def place(self, x: float, y: float) -> tuple[float, float]:
         """The position of a point in the picture."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0])
+        up = max(0.0, (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0]))
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, format: Callable[[float], str], x_label: str) -> list[Markup]:

@@ -86,7 +86,21 @@ def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | No
     if not any(one.points for one in series):
         return None
     label = f"Accuracy over {len(epochs)} epochs. {_from_to('Held-out accuracy', series[1].points)}"
-    return figure(line_chart(series, "epoch", label, shares=True), "", "Accuracy")
+    bottom = _where_it_ends(series[1].points)
+    note = "" if bottom is None else f"The axis begins at {percent(bottom)}; lines run along it while they are below."
+    return figure(line_chart(series, "epoch", label, shares=True, bottom=bottom), note, "Accuracy")
+
+
+def _where_it_ends(points: Points) -> float | None:
+    """Where an axis begins on which 95 % and 99 % can be told apart; None where it may begin at 0.
+
+    That is below all accuracies of the second half, with as much room below them as there is above.
+    """
+    late = [y for _, y in points[len(points) // 2 :]]
+    if not late or min(late) < 0.5:
+        return None
+    room = max(1 - min(late), 0.01)
+    return math.floor(100 * max(0.0, min(late) - room)) / 100
 
 
 def _speed(epochs: list[dict[str, Any]]) -> Markup | None:

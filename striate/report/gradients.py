@@ -53,7 +53,12 @@ def section(material: Material) -> Section:
     if flow is None:
         why = "No gradients were recorded: a training with a record writes them into progress.jsonl beside the model."
         return Section("gradients", "Gradient flow", lead, absent(material.unread or why))
-    charts = [chart for chart in (_norms(flow), _ratio(flow), _updates(flow), _silent(flow), _saturated(flow)) if chart]
+    falling = material.run is not None and material.run.arguments.get("schedule", "constant") != "constant"
+    charts = [
+        chart
+        for chart in (_norms(flow), _ratio(flow), _updates(flow, falling), _silent(flow), _saturated(flow))
+        if chart
+    ]
     return Section(
         "gradients", "Gradient flow", lead, element("div", element("div", *charts, class_="charts"), _last(flow))
     )
@@ -119,7 +124,7 @@ def _ratio(flow: Flow) -> Markup | None:
     return figure(chart, caption, "First layer over last") if chart else None
 
 
-def _updates(flow: Flow) -> Markup | None:
+def _updates(flow: Flow, falling: bool) -> Markup | None:
     rows = flow.rows("update_ratio")
     ends = list(dict.fromkeys([*rows[:1], *rows[-1:]]))
     series = [
@@ -132,6 +137,8 @@ def _updates(flow: Flow) -> Markup | None:
     ]
     chart = line_chart(series, flow.axis, "Size of the last update over the size of the weights", log=True)
     caption = "Around a thousandth is usual; a tenth is a learning rate that is too high, a millionth one too low."
+    if falling:
+        caption += " It falls with the schedule of the learning rate, so judge it by the first half."
     return figure(chart, caption, "Update over weight") if chart else None
 
 

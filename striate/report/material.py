@@ -23,7 +23,7 @@ from striate.models import MODELS, build
 from striate.nn.loss import CrossEntropyLoss
 from striate.nn.module import Module
 from striate.nn.standardization import Standardization
-from striate.persistence import LoadedModel, load, predict_graph
+from striate.persistence import LoadedModel, load_saved, predict_graph
 from striate.report.anatomy import Block, blocks_of
 from striate.step import batch_type, training_graph
 from striate.train.record import read_progress
@@ -128,7 +128,7 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
     ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
     run = read_run(path) if ours else None
     say("reading the model")
-    model = load(path / MODEL_FILE if folder else path)
+    model = load_saved(path / MODEL_FILE if folder else path)
     material = Material(path.resolve().name or str(path), model, run, say=say)
     wanted = data or (run.data if run else None)
     if wanted is None:
@@ -136,7 +136,8 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
     else:
         say(f"opening {wanted}")
         try:
-            material.data = _fitting(open_dataset(wanted, Split.TEST), material)
+            found = run.dataset(Split.TEST) if run and not data else open_dataset(wanted, Split.TEST)
+            material.data = _fitting(found, material)
         except StriateError as error:
             if data is not None:
                 raise

@@ -13,7 +13,7 @@ from striate.dtypes import Precision
 from striate.errors import unknown_option
 from striate.graph.graph import Graph
 from striate.graph.text import graph_text
-from striate.show.loops import loops_text
+from striate.show.loops import WIDTH, loops_text
 from striate.show.running import memory_text, program_text
 
 
@@ -42,8 +42,11 @@ def stage_text(
     samples: int = 128,
     layers: Mapping[str, str] | None = None,
     precision: Precision = Precision.full,
+    width: int = WIDTH,
 ) -> str:
     """The graph after a stage. ``samples`` is the N for which memory is planned; ``layers`` names the layer at a path.
+
+    Loops and phases are wrapped to lines of ``width`` characters; a node stays one line, however long.
 
     The first two stages are the graph as it was traced, with or without gradients: the same text for both.
     """
@@ -55,8 +58,8 @@ def stage_text(
     if stage is Stage.layout:
         return graph_text(compiled.layouts.graph, compiled.layouts.note)
     if stage is Stage.fused:
-        return loops_text(compiled.plan, layers or {})
-    return memory_text(compiled, samples) if stage is Stage.memory else program_text(compiled, samples)
+        return loops_text(compiled.plan, layers or {}, width)
+    return memory_text(compiled, samples) if stage is Stage.memory else program_text(compiled, samples, width)
 
 
 __all__ = ["Stage", "stage_of", "stage_text"]

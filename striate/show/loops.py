@@ -66,15 +66,15 @@ def loops_of(plan: Plan) -> list[Loop]:
     return _Page(plan).loops()
 
 
-def loops_text(plan: Plan, layers: Mapping[str, str]) -> str:
-    """All groups of a plan; ``layers`` names the layer at a path."""
+def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str:
+    """All groups of a plan, in lines of up to ``width`` characters; ``layers`` names the layer at a path."""
     page = _Page(plan)
-    lines = _lines(page.loops(), layers)
+    lines = _lines(page.loops(), layers, width)
     kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
     rides = any(group.reductions for group in plan.groups if group.anchor is not None)
     hint = HINT if rides else ""
     legend = "\n".join(
-        "\n".join(textwrap.wrap(line, WIDTH)) if line.startswith("In this") else line
+        "\n".join(textwrap.wrap(line, width)) if line.startswith("In this") else line
         for line in LEGEND.format(count=len(plan.groups), kinds=kinds, hint=hint).splitlines()
     ).replace("\u00a0", " ")
     return f"{legend}\n\n" + "\n".join(lines) + "\n"
@@ -106,19 +106,19 @@ FORWARD = "forward: from the input to the loss"
 BACKWARD = "backward: from the loss to the gradients"
 
 
-def _lines(loops: Sequence[Loop], layers: Mapping[str, str]) -> list[str]:
+def _lines(loops: Sequence[Loop], layers: Mapping[str, str], width: int) -> list[str]:
     lines: list[str] = []
     section = ""
     for loop in loops:
         now = BACKWARD if loop.backward else FORWARD
         if now != section:
-            lines += [f"──── {now} ".ljust(WIDTH, "─"), ""]
+            lines += [f"──── {now} ".ljust(width, "─"), ""]
             section = now
         start = f"loop {loop.index}  "
-        lines += textwrap.wrap(loop.title, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        lines += textwrap.wrap(loop.title, width, initial_indent=start, subsequent_indent=" " * len(start))
         named = [f"{path} {layers[path]}" if path in layers else path for path in loop.paths]
-        lines += row("layers", [", ".join(named)] if named else [])
-        lines += [line for label, texts in loop.rows for line in row(label, texts)]
+        lines += row("layers", [", ".join(named)] if named else [], width)
+        lines += [line for label, texts in loop.rows for line in row(label, texts, width)]
         lines.append("")
     return lines[:-1]
 
@@ -240,12 +240,12 @@ class _Page:
         return ", ".join(texts)
 
 
-def row(label: str, texts: Sequence[str]) -> list[str]:
+def row(label: str, texts: Sequence[str], width: int = WIDTH) -> list[str]:
     """``  label     text``, wrapped; further texts below without the label."""
     lines: list[str] = []
     for text in texts:
         lines += textwrap.wrap(
-            text, WIDTH, initial_indent=f"  {'' if lines else label:<11}", subsequent_indent=" " * 15,
+            text, width, initial_indent=f"  {'' if lines else label:<11}", subsequent_indent=" " * 15,
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
     return lines

@@ -73,7 +73,7 @@ def memory_text(compiled: Compilation, samples: int) -> str:
     return head + "\n".join(lines) + "\n"
 
 
-def program_text(compiled: Compilation, samples: int) -> str:
+def program_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
     """Phases with their chunks, kernels and operands, then the traffic of each layer."""
     board = _Board(compiled, samples)
     phases = compiled.lowered.phases
@@ -86,7 +86,7 @@ def program_text(compiled: Compilation, samples: int) -> str:
             loop = compiled.lowered.group_of[number]
             lines += ["", f"loop {loop}"]
         written = board.written(phase, loop)
-        lines += board.phase(number, phase, written)
+        lines += board.phase(number, phase, written, columns)
         board.count(phase, written, layers.setdefault(phase.path or "(no layer)", Traffic()))
     head = PROGRAM.format(phases=len(phases), kernels=kernels, samples=samples)
     return head + "\n".join(lines[1:]) + "\n\n" + _traffic_text(layers, samples) + board.passes(layers)
@@ -166,7 +166,7 @@ class _Board:
         self._seen |= things
         return written
 
-    def phase(self, number: int, phase: Launch, written: set[Operand]) -> list[str]:
+    def phase(self, number: int, phase: Launch, written: set[Operand], columns: int) -> list[str]:
         """One phase, in two lines or more."""
         per, group = phase.chunks
         chunks = per * -(-self.samples // group) if group else per
@@ -177,7 +177,7 @@ class _Board:
             f"  phase {number}  {phase.name}  {phase.path}".rstrip(),
             f"    {phase.spec.symbol}, {chunks} chunk{'s' * (chunks != 1)}{share}",
             *textwrap.wrap(
-                ", ".join(operands), WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 6,
+                ", ".join(operands), columns, initial_indent=" " * 4, subsequent_indent=" " * 6,
                 break_long_words=False, break_on_hyphens=False,
             ),
         ]  # fmt: skip

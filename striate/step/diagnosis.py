@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +25,17 @@ class RefusedStep:
     number: int
     memory: StepMemory
     optimizer: Optimizer
+    bounded: bool
     gradient_norm: float
 
     def error_of_gradients(self) -> StriateError:
         """The error if the caller gave the gradients."""
         return NonFiniteError(f"step {self.number}: the given gradients are not finite; nothing was changed")
 
-    def error(self, program: GradientProgram, arrays: Mapping[str, Array], n: int) -> StriateError:
-        """The error that names the data, or the first layer and tensor."""
+    def error(
+        self, program: GradientProgram, arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Array]]
+    ) -> StriateError:
+        """The error that names the data, or the first layer and tensor; ``parts`` are the parts of the batch."""
         for name in ("x", "y"):
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
@@ -40,7 +43,8 @@ class RefusedStep:
                     f"step {self.number}: {name}{list(place)} is {arrays[name][place]}; nothing was changed\n"
                     f"  help: sample {place[0]} of this batch holds NaN or infinity; repair or drop it"
                 )
-        where = _first_not_finite(program, arrays, n) or self._too_large()
+        found = (_first_not_finite(program, part, len(part["x"])) for part in parts)
+        where = next((text for text in found if text), "") or self._too_large()
         return NonFiniteError(
             f"step {self.number}: {where}; nothing was changed\n"
             "  help: use a smaller learning rate, standardized data, batch normalization, or max_norm= to clip them"
@@ -55,11 +59,7 @@ class RefusedStep:
         }
         kind, name = max(largest, key=lambda one: largest[one])
         dtype = memory.arena.dtype.value
-        if (
-            not self.optimizer.bounded
-            and math.isfinite(self.gradient_norm)
-            and math.isfinite(float(memory.pending.flat.sum()))
-        ):
+        if not self.bounded and math.isfinite(self.gradient_norm) and math.isfinite(float(memory.pending.flat.sum())):
             return f'the update of "{name}" and others would exceed {dtype} with lr={self.optimizer.lr:g}'
         reached = f'the {kind} of "{name}" reaches {largest[kind, name]:.3g}'
         return f"the numbers are too large: {reached}, whose square or sum exceeds {dtype}"

@@ -11,7 +11,8 @@ programs, and a step that failed can be replayed to find the layer where it went
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,16 +24,20 @@ from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
 from striate.errors import DataError, OptionError
 from striate.graph.value import Array, DType
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction, as_loss
 from striate.nn.module import Module
+from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
 from striate.options import number, whole_number
 from striate.options import seed as checked_seed
 from striate.runtime.state import StateArena
 from striate.settings import Engine
+from striate.step.accumulation import Sum, parts_of
+from striate.step.clipping import Clipping
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
+from striate.step.state import require_possible, state_places
 from striate.step.update import prepare_update
 from striate.step.writing import write_all
 from striate.tracing import KEY
@@ -43,19 +48,20 @@ if TYPE_CHECKING:
 
 _PROGRAMS = 8
 """The number of gradient programs kept for batches of different shapes; the oldest is dropped first."""
-_MOST_STEPS = 2**53  # float64 holds every whole number up to here
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
+_SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
 
 
 class _Batch(NamedTuple):
     """The batch whose gradients were computed last, and the program that computed them.
 
-    ``arena`` and ``version`` are those of the model's memory at that time.
+    ``parts`` are its parts, as the program took them one after the other; ``arena`` and ``version`` are those of the
+    model's memory at that time.
     """
 
     program: GradientProgram
     arrays: dict[str, Array]
-    n: int
+    parts: list[dict[str, Array]]
     arena: StateArena
     version: int
 
@@ -67,11 +73,19 @@ class _Batch(NamedTuple):
 class TrainingStep:
     """One training step of a model, compiled: ``loss = step(x, y)``.
 
-    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, (N, …) numbers for ``MSELoss``.
+    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, or (N, …) for predictions of each
+    position, (N, …) numbers for ``MSELoss``. The loss may be any function of (prediction, target) that returns one
+    number, such as lambda x, y: st.ops.mean(abs(x - y)).
     ``seed`` seeds dropout and parameters that have no values yet. ``capacity`` is the largest N that memory is planned
-    for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm.
-    ``precision="bfloat16"`` stores activations in half the memory and multiplies rounded operands; sums, statistics,
-    parameters, their gradients and their updates stay float32.
+    for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm; ``clip_value``
+    first limits each element of them to −clip_value … clip_value. ``precision="bfloat16"`` stores activations in half
+    the memory and multiplies rounded operands; sums, statistics, parameters, their gradients and their updates stay
+    float32.
+
+    ``accumulate=k`` computes each batch in k parts, one after the other, and updates once with the gradients of the
+    whole batch: activations take a k-th of the memory. Batch normalization uses the statistics of each part.
+    ``ema=d`` keeps an exponential moving average of parameters and running statistics, θ̄ ← d θ̄ + (1 − d) θ after each
+    step; see ``averaged``.
 
         step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9))
         loss = step(x, y)
@@ -83,21 +97,27 @@ class TrainingStep:
     def __init__(
         self,
         model: Module,
-        loss: Loss,
+        loss: Loss | LossFunction,
         optimizer: Optimizer,
         *,
         seed: int = 0,
         capacity: int | None = None,
         max_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
         precision: str | Precision = Precision.full,
     ) -> None:
-        _require(model, loss, optimizer)
+        _require(model, optimizer)
         self._model = model
-        self._loss = loss
+        self._loss = loss = as_loss(loss)
         self._optimizer = optimizer
         self._seed = checked_seed(seed)
         self._capacity = None if capacity is None else whole_number("capacity", capacity, 1)
-        self._max_norm = None if max_norm is None else number("max_norm", max_norm, above=0)
+        self._clipping = Clipping(max_norm, clip_value)
+        self._accumulate = whole_number("accumulate", accumulate, 1)
+        self._ema = None if ema is None else number("ema", ema, 0, below=1)
+        self._uses_average = np.zeros((), np.float64)  # 1 while the model holds the averages
         self._precision = precision_of(precision)
         self._clock = np.zeros((), np.float64)  # number of committed steps
         self._programs: dict[object, GradientProgram] = {}
@@ -106,6 +126,7 @@ class TrainingStep:
         self._watches: list[Watch] = []
         self._last: _Batch | None = None
         self.gradient_norm = math.nan
+        self._rules = self._assigned()
         model.seed(seed)
         loss.to(model.dtype or DType.float32)
         require_precision(self.precision, model.dtype)
@@ -133,6 +154,16 @@ class TrainingStep:
         return self._seed
 
     @property
+    def ema(self) -> float | None:
+        """The decay of the moving average; None if none is kept."""
+        return self._ema
+
+    @property
+    def rules(self) -> Assignment:
+        """Which rule updates which parameter: the optimizer, with its groups matched."""
+        return self._rules
+
+    @property
     def precision(self) -> Precision:
         """The form in which activations are stored and contractions multiply."""
         return self._precision
@@ -157,6 +188,7 @@ class TrainingStep:
         changed since. Raises ``OptionError`` if no gradients were computed or given, and for names that are not theirs,
         ``ShapeError`` and ``DTypeError`` for unsuitable arrays; then nothing is written.
         """
+        self.use_average(False)
         memory = self._ensure_memory()
         if gradients is not None:
             write_all(memory.gradients.views, gradients, "gradients")
@@ -231,13 +263,43 @@ class TrainingStep:
             self.model.load_state_dict(model)
             self.load_state_dict(state)
 
+    # The moving average
+
+    def use_average(self, use: bool) -> None:
+        """Gives the model the averages (True), or the parameters and statistics that are trained (False).
+
+        A step gives it the latter first. Raises ``OptionError`` without ``ema``.
+        """
+        if bool(self._uses_average) is use:
+            return
+        if self._ema is None:
+            raise OptionError("no moving average is kept\n  help: st.TrainingStep(…, ema=0.999)")
+        memory = self._ensure_memory()
+        assert memory.average is not None
+        memory.average.swap(memory.arena)
+        self._uses_average[...] = use
+
+    @contextmanager
+    def averaged(self) -> Generator[Module]:
+        """A ``with`` block in which the model holds the averages, to be evaluated or saved. Raises ``OptionError``."""
+        before = bool(self._uses_average)
+        self.use_average(True)
+        try:
+            yield self.model
+        finally:
+            self.use_average(before)
+
     # What a checkpoint holds besides the model
 
     def state_dict(self) -> dict[str, Array]:
-        """The number of the step and the optimizer's vectors: ``step``, ``momentum_buffer.conv1.weight`` …"""
+        """The number of the step and the optimizer's vectors: ``step``, ``momentum_buffer.conv1.weight`` …
+
+        With ``ema`` also ``average.conv1.weight`` … and ``uses_average``: 1 while the model holds the averages, and
+        these arrays the parameters that are trained.
+        """
         state: dict[str, Array] = {"step": np.array(self._clock)}
         if self._memory is not None or self.model.initialized():
-            state |= {name: np.array(view) for name, view in self._optimizer_views().items()}
+            state |= {name: np.array(view) for name, view in self._places().items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -247,33 +309,19 @@ class TrainingStep:
         ``DataError`` for contents that no training produces: a step that is not a whole number of 0 or more, vectors
         with NaN or infinity, and negative averages of squares.
         """
-        write_all({"step": self._clock, **self._optimizer_views()}, state, "optimizer state", self._require_possible)
+        write_all(
+            self._places(), state, "optimizer state", lambda name, array: require_possible(self._rules, name, array)
+        )
 
-    def _require_possible(self, name: str, array: Array) -> None:
-        """Raises ``DataError`` for contents from which the next update would not be finite."""
-        if name == "step":
-            if not (array >= 0 and array == np.floor(array) and array < _MOST_STEPS):
-                raise DataError(f"optimizer state: step={array}; expected a whole number of 0 or more")
-            return
-        positive = name.partition(".")[0] in self.optimizer.squares
-        wrong = ~np.isfinite(array) | ((array < 0) if positive else False)
-        if wrong.any():
-            raise DataError(
-                f"optimizer state: {name} holds {array[wrong].flat[0]:g}; "
-                f"expected finite numbers{' of 0 or more' if positive else ''}"
-            )
-
-    def _optimizer_views(self) -> dict[str, Array]:
-        return {
-            f"{vector}.{name}": view
-            for vector, companion in self._ensure_memory().optimizer.items()
-            for name, view in companion.views.items()
-        }
+    def _places(self) -> dict[str, Array]:
+        places = state_places(self._ensure_memory(), self._clock)
+        return places | ({} if self._ema is None else {"uses_average": self._uses_average})
 
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a pickle: model, loss, optimizer, options and the state; no programs, memory or watches."""
         options = {
-            "seed": self.seed, "capacity": self._capacity, "max_norm": self._max_norm,
+            "seed": self.seed, "capacity": self._capacity, "max_norm": self._clipping.max_norm,
+            "clip_value": self._clipping.clip_value, "accumulate": self._accumulate, "ema": self._ema,
             "precision": self.precision.value,
         }  # fmt: skip
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
@@ -288,6 +336,7 @@ class TrainingStep:
     # Internal
 
     def _compute_gradients(self, x: Any, y: Any) -> float:
+        self.use_average(False)
         images = self.model.as_input(x)
         if images.ndim == 0 or len(images) == 0:
             raise DataError(
@@ -296,28 +345,52 @@ class TrainingStep:
             )
         n = len(images)
         target = self.loss.target(y, n, (self.model.dtype or DType.float32).numpy)
-        program = self._program_for(images, target, n)
+        arrays = {"x": images, "y": target}
+        parts = parts_of(arrays, self._accumulate)
+        program = self._program_for(images, target, len(parts[0]["x"]))
         self.loss.check_target(target, program.prediction)
         for verify in program.checks:
-            verify(n)
+            for size in {len(part["x"]) for part in parts}:
+                verify(size)
         memory = self._ensure_memory()
         memory.pending.flat[...] = (
             memory.arena.flat_buffers
         )  # statistics that this step does not update stay as they are
-        arrays = {"x": images, "y": target}
-        if program.random:
-            arrays[KEY] = self._key()
-        for name, require in program.contents:
-            require(arrays[name])
-        program.executable.run(arrays, n)
-        self._last = _Batch(program, arrays, n, memory.arena, memory.arena.version)
-        if program.observation is not None:
-            for watch in self._watches:
-                watch.receive(program.observation, n)
+        for place, part in enumerate(parts):
+            if program.random:
+                part[KEY] = self._key(place)
+            for name, require in program.contents:
+                require(part[name])
+        if len(parts) == 1:
+            program.executable.run(parts[0], n)
+        else:
+            self._accumulated(program, memory, parts)
+        self._last = _Batch(program, arrays, parts, memory.arena, memory.arena.version)
+        if program.observation is not None and len(parts) == 1:
+            self._observed(program, n)
         return float(memory.loss)
 
-    def _key(self) -> Array:
-        mixed = (self.seed * _GOLDEN + self.step_number + 1) * _GOLDEN
+    def _accumulated(self, program: GradientProgram, memory: StepMemory, parts: list[dict[str, Array]]) -> None:
+        """Runs the parts of a batch; gradients and loss become those of the whole batch."""
+        total = Sum(self.loss, memory)
+        with memory.arena_kept():
+            for part in parts:
+                program.executable.run(part, len(part["x"]))
+                total.add(part["y"])
+                if program.observation is not None:
+                    self._observed(program, len(part["x"]))
+                memory.arena.flat_buffers[...] = memory.pending.flat
+                for name in program.counters:
+                    memory.arena.counters[name][...] += 1
+        total.finish()
+
+    def _observed(self, program: GradientProgram, n: int) -> None:
+        assert program.observation is not None
+        for watch in self._watches:
+            watch.receive(program.observation, n)
+
+    def _key(self, part: int = 0) -> Array:
+        mixed = (self.seed * _GOLDEN + self.step_number + 1) * _GOLDEN + part * _SILVER
         return np.array(mixed & (2**63 - 1), np.int64)
 
     def _update(self) -> None:
@@ -330,11 +403,15 @@ class TrainingStep:
         found = self._update_program.run({}, 1)
         self.gradient_norm = float(found["norm"])
         if not found["ok"]:
-            refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self.gradient_norm)
-            raise refused.error_of_gradients() if batch is None else refused.error(batch.program, batch.arrays, batch.n)
+            refused = RefusedStep(self.step_number + 1, memory, self.optimizer, self._rules.bounded, self.gradient_norm)
+            raise (
+                refused.error_of_gradients()
+                if batch is None
+                else refused.error(batch.program, batch.arrays, batch.parts)
+            )
         if batch is not None:
             for name in batch.program.counters:
-                arena.counters[name][...] += 1
+                arena.counters[name][...] += len(batch.parts)
         arena.changed()
 
     def _ensure_memory(self) -> StepMemory:
@@ -344,12 +421,18 @@ class TrainingStep:
         if former is not None and former.arena is arena:
             return former
         self._programs.clear()
-        return self._keep(StepMemory.beside(arena, self.optimizer.kept(), former))
+        self._rules = self._assigned()
+        return self._keep(StepMemory.beside(arena, self._rules, former, averages=self._ema is not None))
+
+    def _assigned(self) -> Assignment:
+        learned = {name: parameter for name, parameter in self.model.named_state() if parameter.learned}
+        ranks = {name: len(parameter.shape) for name, parameter in learned.items() if parameter.requires_grad}
+        return assign(self.optimizer, ranks, learned)
 
     def _keep(self, memory: StepMemory) -> StepMemory:
         """Adopts memory and compiles its update; during a watch, the update also returns what it adds."""
         memory = replace(memory, moved=memory.arena.like_parameters() if self._watches else None)
-        self._update_program = prepare_update(memory, self.optimizer, self._clock, self._max_norm)
+        self._update_program = prepare_update(memory, self._rules, self._clock, self._clipping, self._ema)
         self._memory = memory
         return memory
 
@@ -367,7 +450,7 @@ class TrainingStep:
                 x,
                 y,
                 watch=[watch.pattern for watch in self._watches],
-                capacity=max(n, self._capacity or 0),
+                capacity=max(n, -(-(self._capacity or 0) // self._accumulate)),
                 precision=self.precision,
             )
             while len(self._programs) >= _PROGRAMS:
@@ -396,11 +479,10 @@ def require_precision(precision: Precision, dtype: DType | None = None) -> None:
             targets.require_bfloat16(target)
 
 
-def _require(model: object, loss: object, optimizer: object) -> None:
+def _require(model: object, optimizer: object) -> None:
     """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
     for name, given, kind, example in (
         ("model", model, Module, "nn.Sequential(…)"),
-        ("loss", loss, Loss, "nn.CrossEntropyLoss()"),
         ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
     ):
         if not isinstance(given, kind):

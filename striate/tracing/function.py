@@ -66,7 +66,7 @@ class CompiledFunction:
 
     def _captured(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The same call with arrays as constants of the trace, in the dtype of its floats; integers that the function
-        expects stay integers."""
+        expects stay integers, and bools bools."""
         leaves = flatten_tree((arguments, options), "")
         if not any(_is_array(leaf) for _, leaf in leaves):
             return arguments, options
@@ -75,7 +75,10 @@ class CompiledFunction:
         bound = signature(self._function).bind(*arguments, **options)
         for name, tree in bound.arguments.items():
             chosen = None if self._function.__annotations__.get(name) == "Integers" else dtype
-            items = [trace.capture(leaf, chosen) if _is_array(leaf) else leaf for _, leaf in flatten_tree(tree, "")]
+            items = [
+                trace.capture(leaf, None if leaf.dtype.kind == "b" else chosen) if _is_array(leaf) else leaf
+                for _, leaf in flatten_tree(tree, "")
+            ]
             bound.arguments[name] = rebuild_tree(tree, items)
         return bound.args, bound.kwargs
 

@@ -12,21 +12,22 @@ from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan, epoch_line
 
-_NARROW = 72
+_OTHERS = 44  # columns of the epoch, the bar and the remaining time, at least
 
 
 class _Numbers(ProgressColumn):
-    """Loss, last accuracy and speed: what fits."""
+    """Loss, speed and accuracy on recent training batches: what fits beside the bar."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self._width = width
 
     def render(self, task: Task) -> Text:
-        parts = [f"loss {task.fields['loss']}"]
-        if self._width >= _NARROW:
-            parts += [f"accuracy {task.fields['accuracy']}", f"{task.fields['speed']} images/s"]
-        return Text("  ".join(parts), no_wrap=True)
+        text = f"loss {task.fields['loss']}"
+        for part in (f"{task.fields['speed']} images/s", f"training accuracy {task.fields['accuracy']}"):
+            if len(text) + 2 + len(part) <= self._width - _OTHERS:
+                text += f"  {part}"
+        return Text(text, no_wrap=True)
 
 
 class Live:

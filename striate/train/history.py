@@ -33,12 +33,18 @@ class Epoch:
     validation_cross_entropy: float | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
-    """The finished epochs, and whether the training was completed."""
+    """The finished epochs, and whether the training was completed.
+
+    ``stopped`` says why it ended before its last epoch, if a callback stopped it; ``kept`` is the number of the epoch
+    whose weights the model was given in the end, if ``EarlyStopping`` chose one.
+    """
 
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     finished: bool = False
+    stopped: str = ""
+    kept: int | None = None
 
     @property
     def losses(self) -> list[float]:
@@ -57,7 +63,9 @@ class History:
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers, lists and objects."""
-        return {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+        found: dict[str, object] = {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+        found |= {"stopped": self.stopped} if self.stopped else {}
+        return found | ({} if self.kept is None else {"kept": self.kept})
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Loss and held-out accuracy as a matplotlib figure, also written to ``path`` where one is given.
@@ -65,6 +73,22 @@ class History:
         Raises ``MissingExtraError`` without the extra ``plot``, ``DataError`` before the first epoch is finished.
         """
         return opened_room("plot", "matplotlib").curves(self, path)
+
+    def __repr__(self) -> str:
+        """The last epoch, and the best where there was validation."""
+        if not self.epochs:
+            return "History of no epochs"
+        last = self.epochs[-1]
+        text = f"History of {len(self)} epoch{'s' * (len(self) != 1)} in {self.seconds:.1f} s: loss {last.loss:.4f}"
+        if not self.finished:
+            text = text.replace("History", "Unfinished history")
+        scores = [
+            (epoch.validation_accuracy, epoch.number) for epoch in self.epochs if epoch.validation_accuracy is not None
+        ]
+        if not scores:
+            return text
+        best, number = max(scores, key=lambda score: score[0])
+        return f"{text}, held-out accuracy {100 * scores[-1][0]:.2f} %, best {100 * best:.2f} % in epoch {number}"
 
     def _repr_html_(self) -> str:
         """Curves and epochs, as notebooks show them; needs no matplotlib."""

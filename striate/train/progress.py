@@ -168,16 +168,18 @@ def counted(count: int, one: str, several: str = "") -> str:
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """``epoch  2/10  loss 0.0312  accuracy 98.59 %  41,022 images/s  1.2 s``
+    """``epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s``
 
     With class weights, label smoothing or a summed loss the plain cross entropy stands beside:
-    ``loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425)  accuracy …``
+    ``loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …``
     """
     number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
-    accuracy = "" if epoch.validation_accuracy is None else f"  accuracy {100 * epoch.validation_accuracy:.2f} %"
     plain = epoch.validation_cross_entropy
-    held_out = "" if plain is None else f"  held-out loss {epoch.validation_loss:.4f} (cross entropy {plain:.4f})"
+    parts = [] if plain is None else [f"loss {epoch.validation_loss:.4f} (cross entropy {plain:.4f})"]
+    if epoch.validation_accuracy is not None:
+        parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
+    held_out = f"  held-out {', '.join(parts)}" if parts else ""
     return (
-        f"epoch {number}  loss {epoch.loss:.4f}{held_out}{accuracy}"
+        f"epoch {number}  loss {epoch.loss:.4f}{held_out}"
         f"  {epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
     )

@@ -17,12 +17,15 @@ from typing import Any, cast
 
 import numpy as np
 
+from striate.data import Dataset, PictureOptions, Split, open_dataset
+from striate.data.reading import Reading
 from striate.errors import ModelFileError, OptionError
 from striate.persistence import write_atomically
 from striate.version import VERSION
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
+_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # what a training leaves that was killed before it was saved
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
@@ -50,25 +53,49 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how pictures were read: ``PictureOptions``
+    centring: dict[str, Any] | None = None  # the place and size of figures in the pictures: ``data.centring``
+
+    def dataset(self, split: Split) -> Dataset:
+        """A part of its data, read as they were for the training; raises as ``open_dataset``."""
+        return open_dataset(self.data, split, self.data_options)
+
+    @property
+    def reading(self) -> Reading | None:
+        """How its pictures were read from files; None for other data."""
+        return PictureOptions.from_json(self.data_options).reading if self.data_options else None
 
     def to_json(self) -> dict[str, Any]:
         """The document that is written."""
         return {"format": _FORMAT, **asdict(self)}
 
 
-def claim_folder(folder: Path, room: int = 0) -> None:
-    """Makes the folder, or checks that it is empty or that of an earlier run, which is replaced.
+def free_folder(folder: Path) -> Path:
+    """The folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none."""
+    tried, number = folder, 1
+    while (tried / RUN_FILE).exists():
+        number += 1
+        tried = folder.with_name(f"{folder.name}-{number}")
+    return tried
 
-    Raises ``OptionError`` for a folder that holds something else, so that other files are never overwritten, and for
-    one where ``room`` bytes cannot be written, before time is spent on training.
+
+def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> None:
+    """Makes the folder of a run. One in which a training was killed before it was saved is used again.
+
+    Raises ``OptionError`` for a folder that holds a run, unless ``overwrite``; for one that holds other files, which
+    are never overwritten; and for one where ``room`` bytes cannot be written, before time is spent on training.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
-    if names and RUN_FILE not in names:
-        shown = ", ".join(sorted(names)[:5])
+    if RUN_FILE in names and not overwrite:
+        raise OptionError(
+            f"{folder}: holds a run already\n  help: --overwrite replaces it; or give --out another folder, or no --out"
+        )
+    if RUN_FILE not in names and (others := names - _OF_A_RUN):
+        shown = ", ".join(sorted(others)[:5])
         raise OptionError(
             f"{folder}: holds {shown}, but no {RUN_FILE}; it is not the folder of a run and is not overwritten\n"
             "  help: give --out a new or empty folder"
@@ -108,10 +135,13 @@ def read_run(folder: Path) -> Run:
     entries = dict(cast("Mapping[str, Any]", document))
     expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
-        "evaluation": (dict, type(None)), "findings": list, "versions": dict,
+        "evaluation": (dict, type(None)), "findings": list, "versions": dict, "centring": (dict, type(None)),
+        "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
     entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("centring", None)
+    entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")
     return Run(**entries)

@@ -29,7 +29,7 @@ from striate.graph.arithmetic import Elementwise, cast, constant
 from striate.graph.graph import OutputKind, OutputRole, topological
 from striate.graph.op import Kind, at_path
 from striate.graph.value import Array, DType, Value
-from striate.ops.arithmetic import greater
+from striate.ops.comparison import greater, logical_or
 from striate.ops.reduction import Moments, Sum
 from striate.runtime.state import Section, aligned_zeros
 from striate.tracing import LayerCall
@@ -172,9 +172,9 @@ def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
     op = y.node.op
     if not (isinstance(op, Elementwise) and (counted or op.is_activation)):
         return found
-    found["firing"] = Sum(axes)(greater(y, constant(0.0, y.dtype)))
-    found["zeros"] = Sum(axes)(greater(smallest, abs(y)))
+    found["firing"] = Sum(axes)(cast(greater(y, constant(0.0, y.dtype)), y.dtype))
+    found["zeros"] = Sum(axes)(cast(greater(smallest, abs(y)), y.dtype))
     if op.saturation_bounds is not None:
         low, high = (constant(end, y.dtype) for end in op.saturation_bounds)
-        found["saturated"] = Sum(axes)(greater(y, high) + greater(low, y))
+        found["saturated"] = Sum(axes)(cast(logical_or(greater(y, high), greater(low, y)), y.dtype))
     return found

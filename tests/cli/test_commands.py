@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 from striate.cli import app
@@ -100,7 +100,7 @@ def test_what_train_prints(data: Path, tmp_path: Path) -> None:
 def test_the_table_fits_a_narrow_terminal(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     lines = striate("train", data, "--epochs", 1, "--model", "first_cnn", "--out", tmp_path / "run").stdout.splitlines()
-    assert lines[0].split() == ["epoch", "loss", "accuracy", "seconds"]
+    assert lines[0].split() == ["epoch", "loss", "held-out", "accuracy"]
     assert "…" not in "".join(lines)
 
 
@@ -125,6 +125,26 @@ def test_the_network_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -
     assert not any("running_mean" in name for name in names)
 
 
+def test_everything_about_the_optimizer_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    options = [
+        "--optimizer", "adamw", "--weight-decay", 0.05, "--no-decay-norm-and-bias", "--schedule", "one_cycle",
+        "--warmup", 1, "--max-norm", 1, "--clip-value", 0.5, "--accumulate", 2, "--ema", 0.9, "--label-smoothing", 0.1,
+        "--class-weights", "balanced", "--patience", 1, "--min-delta", 1e6,
+    ]  # fmt: skip
+    result = striate("train", data, "--epochs", 9, *options, "--out", tmp_path / "run")
+    assert "stopped after epoch 2: validation_loss has not improved for 1 epoch\n" in result.stdout
+    assert re.search(r"the weights are those of epoch [12], the best one", result.stdout)
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["finished"] is True
+    assert document["history"]["stopped"] == "validation_loss has not improved for 1 epoch"
+    given = {
+        "optimizer": "adamw", "weight_decay": 0.05, "decay_norm_and_bias": False, "schedule": "one_cycle", "warmup": 1,
+        "max_norm": 1.0, "clip_value": 0.5, "accumulate": 2, "ema": 0.9, "label_smoothing": 0.1,
+        "class_weights": "balanced", "patience": 1, "min_delta": 1e6,
+    }  # fmt: skip
+    assert {name: document["arguments"][name] for name in given} == given
+
+
 def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         striate("train", data, "--epochs", 1, "--seed", 3, "--out", tmp_path / name)
@@ -138,7 +158,18 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["nowhere"], "data set 'nowhere'[\\s\\S]*known: digits, mnist"),
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
-        (["--schedule", "cos"], "known: constant, cosine"),
+        (["--schedule", "cos"], "known: constant, cosine, step, multi_step"),
+        (["--class-weights", "even"], "unknown --class-weights 'even'"),
+        (["--label-smoothing", "2"], "label_smoothing=2.0; expected a finite number from 0 to 1"),
+        (["--patience", "0"], "patience=0; expected a whole number of 1 or more"),
+        (["--min-delta", "0.1"], "--min-delta has no effect without --patience"),
+        (["--accumulate", "0"], "accumulate=0; expected a whole number of 1 or more"),
+        (["--ema", "1"], "ema=1.0; expected a finite number of 0 or more and below 1"),
+        (["--warmup", "-1"], "--warmup=-1; expected a whole number from 0 to"),
+        (
+            ["--optimizer", "adagrad", "--schedule", "one_cycle"],
+            "Adagrad has no momentum that its schedule",
+        ),
         (["--epochs", "0"], "--epochs=0; expected a whole number of 1 or more"),
         (["--batch-size", "0"], "--batch-size=0; expected a whole number of 1 or more"),
         (["--threads", "0"], "--threads=0; expected a whole number from 1 to 1,024"),
@@ -244,7 +275,7 @@ def test_a_picture_that_is_none_is_named_and_the_others_are_predicted(run: Path,
     (tmp_path / "bad.png").write_bytes(b"no picture")
     result = striate("predict", run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png")
     assert result.exit_code == 2
-    assert "bad.png: not a PNG or JPEG" in result.stderr
+    assert "bad.png: not a picture that can be read" in result.stderr
     assert "none.png: no such file" in result.stderr
     assert result.stdout.splitlines()[0].split(": ")[0].endswith("good.png")
 
@@ -360,3 +391,19 @@ def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
     assert child.returncode == 130, errors
     assert "Traceback" not in output + errors
     assert time.monotonic() - start < 10
+
+
+def test_an_inverted_picture_is_read_like_the_data(tmp_path: Path) -> None:
+    """As in the lab: light and dark are swapped with a warning, and the figure has its usual place and size."""
+    trained = striate("train", "digits", "--model", "first_cnn", "--epochs", 4, "--out", tmp_path / "run")
+    assert trained.exit_code == 0
+    seven = Image.open(CHECKOUT / "examples" / "seven.png").convert("L")
+    inverted = tmp_path / "inverted.png"
+    ImageOps.invert(seven).save(inverted)
+    upright, swapped = (
+        striate("predict", tmp_path / "run", path) for path in (CHECKOUT / "examples/seven.png", inverted)
+    )
+    assert "swapped" not in upright.stderr
+    assert f"{inverted}: light and dark were swapped" in swapped.stderr
+    assert [result.stdout.split(": ")[1].split(" ")[0] for result in (upright, swapped)] == ["7", "7"]
+    assert striate("predict", tmp_path / "run", inverted, "--no-centre").stderr == ""

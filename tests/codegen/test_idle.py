@@ -58,3 +58,24 @@ def test_pages_that_were_written_are_kept() -> None:
     }
     assert written
     assert not dropped & {(start, size) for start, size in dropped for other, _ in written if start == other}
+
+
+def test_freed_memory_is_returned_to_the_system() -> None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "malloc_trim"):
+        pytest.skip("this C library returns freed memory in its own way")
+    library.malloc.restype = ctypes.c_void_p
+    size = 1 << 16  # below the size from which glibc asks the system for each allocation
+    blocks = [library.malloc(ctypes.c_size_t(size)) for _ in range(512)]
+    above = library.malloc(ctypes.c_size_t(size))
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+        library.free(ctypes.c_void_p(block))
+    freed = _resident_bytes()
+    idle.give_back()
+    library.free(ctypes.c_void_p(above))
+    assert _resident_bytes() < freed - 256 * size
+
+
+def _resident_bytes() -> int:
+    return 1024 * int(re.findall(r"(?m)^VmRSS:\s+(\d+) kB$", Path("/proc/self/status").read_text())[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import ir
 
-from striate.codegen import jit, target, vector_math
+from striate.codegen import jit, target, vector_error_function, vector_math, vector_power, vector_trigonometry
 
 ARM = target.host().triple.startswith(("aarch64", "arm64"))
 NARROW = "generic" if ARM else "x86-64"
@@ -21,7 +22,20 @@ DTYPES = [np.float32, np.float64]
 PI = np.longdouble("3.14159265358979323846264338327950288")
 _loaded: list[jit.Library] = []
 # The bounds that the docstrings state, in ulp.
-BOUNDS = {"exp": 1.1, "log": 1.0, "tanh": 3.0, "sigmoid": 2.5, "cos_pi": 2.5, "sqrt": 0.5}
+BOUNDS = {
+    "exp": 1.1, "expm1": 2.0, "log": 1.0, "log1p": 1.0, "tanh": 3.0, "sigmoid": 2.5, "cos_pi": 2.5, "sqrt": 0.5,
+    "sin": 1.5, "cos": 1.5, "tan": 3.0, "erf": 1.3, "erfc": 5.0, "normal_cdf": 5.0,
+}  # fmt: skip
+FUNCTIONS = {
+    name: getattr(module, name)
+    for module in (vector_math, vector_trigonometry, vector_error_function)
+    for name in BOUNDS
+    if hasattr(module, name)
+}
+FUNCTIONS["square_power"] = lambda builder, x: vector_power.power(builder, x, vector_math.splat(x.type, 2.0))
+FUNCTIONS["root_power"] = lambda builder, x: vector_power.power(builder, x, vector_math.splat(x.type, 1 / 3))
+FUNCTIONS["base_power"] = lambda builder, x: vector_power.power(builder, vector_math.splat(x.type, 1.25), x)
+BOUNDS |= {"square_power": 1.2, "root_power": 1.2, "base_power": 1.2}
 
 extended = pytest.mark.skipif(
     np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps, reason="no longer type than float64 to compare with"
@@ -42,7 +56,7 @@ def _compiled(name: str, dtype: Any, width: int, cpu: str) -> Any:
     index = builder.phi(integer)
     index.add_incoming(integer(0), entry)
     x = builder.load(builder.gep(function.args[0], [index], source_etype=element), typ=type_, align=4)
-    y = getattr(vector_math, name)(builder, x)
+    y = FUNCTIONS[name](builder, x)
     builder.store(y, builder.gep(function.args[1], [index], source_etype=element), align=4)
     following = builder.add(index, integer(max(width, 1)))
     index.add_incoming(following, loop)
@@ -69,7 +83,74 @@ def _reference(name: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             return np.where(w >= 0, 1, z) / (1 + z)
         if name == "cos_pi":
             return np.sin(PI * (np.longdouble(0.5) - w))
+        if name in ("sin", "cos", "tan"):
+            return np.where(abs(w) <= vector_trigonometry.LARGEST, _trigonometric(name, w), np.nan)
+        if name in ("erf", "erfc", "normal_cdf"):
+            return _error_function(name, w)
+        if name.endswith("_power"):
+            third = np.longdouble(x.dtype.type(1 / 3))
+            return {"square_power": w**2, "root_power": w**third, "base_power": np.longdouble(1.25) ** w}[name]
         return getattr(np, name)(w)
+
+
+_PI_DIGITS = 1200
+"""Bits after the point: enough to subtract a multiple of π/2 from any argument."""
+
+
+@functools.cache
+def _pi_integer() -> int:
+    """⌊π · 2¹²⁰⁰⌋ by Machin's formula."""
+
+    def arctan_inverse(n: int) -> int:
+        total = term = (1 << (_PI_DIGITS + 32)) // n
+        k, sign = 1, 1
+        while term:
+            term //= n * n
+            k, sign = k + 2, -sign
+            total += sign * (term // k)
+        return total
+
+    return (16 * arctan_inverse(5) - 4 * arctan_inverse(239)) >> 32
+
+
+def _trigonometric(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """sin, cos or tan in extended precision, of float64 numbers: x - n π/2 is formed with whole numbers."""
+    quarter, residual = np.zeros(w.shape, int), np.zeros(w.shape, np.longdouble)
+    half_pi = _pi_integer() >> 1
+    for place, value in enumerate(w):
+        if not np.isfinite(value) or abs(value) > vector_trigonometry.LARGEST:
+            residual[place] = np.nan
+        elif abs(value) < 0.75:
+            residual[place] = value
+        else:
+            above, below = float(value).as_integer_ratio()
+            scaled = (above << _PI_DIGITS) // below
+            n = (2 * scaled + half_pi) // (2 * half_pi)
+            rest = Fraction(scaled - n * half_pi, 1 << _PI_DIGITS)
+            upper = float(rest)
+            quarter[place], residual[place] = n % 4, np.longdouble(upper) + np.longdouble(float(rest - Fraction(upper)))
+    s, c = np.sin(residual), np.cos(residual)
+    sines, cosines = np.choose(quarter, [s, c, -s, -c]), np.choose(quarter, [c, -s, -c, s])
+    return {"sin": sines, "cos": cosines, "tan": sines / cosines}[name]
+
+
+def _error_function(name: str, w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """erf, erfc or Φ in extended precision: a series near 0, a continued fraction beyond."""
+    if name == "normal_cdf":
+        return _error_function("erfc", -w / np.sqrt(np.longdouble(2))) / 2
+    a = np.minimum(abs(w), 200)
+    total = term = np.where(a < 1.25, a, 0)
+    for k in range(1, 80):
+        term = -term * np.where(a < 1.25, a, 0) ** 2 / k
+        total = total + term / (2 * k + 1)
+    near = 2 / np.sqrt(PI) * total
+    fraction = np.zeros_like(a)
+    for k in range(400, 0, -1):
+        fraction = k / 2 / (np.where(a < 1.25, 1.25, a) + fraction)
+    tail = np.exp(-a * a) / np.sqrt(PI) / (np.where(a < 1.25, 1.25, a) + fraction)
+    erf = np.copysign(np.where(a < 1.25, near, 1 - tail), w)
+    erfc = np.where(a < 1.25, 1 - erf, np.where(w < 0, 2 - tail, tail))
+    return np.where(np.isnan(w), np.nan, erf if name == "erf" else erfc)
 
 
 def _error(y: np.ndarray[Any, Any], exact: np.ndarray[Any, Any]) -> float:
@@ -94,6 +175,12 @@ def _sweep(name: str, dtype: Any) -> np.ndarray[Any, Any]:
         x = np.concatenate([np.linspace(low - 2, high + 2, 2 * count), random.uniform(-1, 1, count)])
     elif name == "cos_pi":
         x = np.linspace(0, 1, 2 * count)
+    elif name in ("sin", "cos", "tan"):
+        near = np.round(random.uniform(-1e6, 1e6, 1024)) * np.pi / 2  # multiples of π/2, where digits cancel
+        wide = np.exp(random.uniform(low, np.log(vector_trigonometry.LARGEST), 4096))
+        x = np.concatenate([random.uniform(-10, 10, 8192), random.uniform(-1e5, 1e5, 4096), near, wide, -wide])
+    elif name == "root_power":
+        x = np.exp(np.linspace(low, high, 2 * count)[1:-1])
     else:
         size = np.exp(random.uniform(low, 3, count))
         x = np.concatenate([np.linspace(low - 2, -low, count), random.uniform(-10, 10, count), size, -size])
@@ -158,6 +245,17 @@ def test_special_values(dtype: Any) -> None:
     big, tiny = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_subnormal)
     check("exp", [0.0, -0.0, inf, -inf, nan, big, -big, tiny], [1, 1, inf, 0, nan, inf, 0, 1])
     check("log", [1.0, 0.0, -0.0, inf, -inf, nan, -1.0, -tiny], [0, -inf, -inf, inf, nan, nan, nan, nan])
+    check("expm1", [0.0, -0.0, inf, -inf, nan, big, -big, -tiny], [0, -0.0, inf, -1, nan, inf, -1, -tiny])
+    check("log1p", [0.0, -0.0, inf, -1.0, -2.0, nan, -tiny], [0, -0.0, inf, -inf, nan, nan, -tiny])
+    check("sin", [0.0, -0.0, inf, -inf, nan, big, -tiny], [0, -0.0, nan, nan, nan, nan, -tiny])
+    check("cos", [0.0, -0.0, inf, -inf, nan, big], [1, 1, nan, nan, nan, nan])
+    check("tan", [0.0, -0.0, inf, nan, tiny], [0, -0.0, nan, nan, tiny])
+    check("erf", [0.0, -0.0, inf, -inf, nan, big, -big], [0, -0.0, 1, -1, nan, 1, -1])
+    check("erfc", [0.0, -0.0, inf, -inf, nan, big, -big], [1, 1, 0, 2, nan, 0, 2])
+    check("normal_cdf", [0.0, -0.0, inf, -inf, nan, big, -big], [0.5, 0.5, 1, 0, nan, 1, 0])
+    check("square_power", [0.0, -0.0, inf, -inf, nan, big, -3.0], [0, 0, inf, inf, nan, inf, 9])
+    check("root_power", [0.0, -0.0, inf, -inf, nan, -1.0, 1.0], [0, 0, inf, inf, nan, nan, 1])
+    check("base_power", [0.0, inf, -inf, nan, big, -big], [1, inf, 0, nan, inf, 0])
     check("tanh", [0.0, -0.0, inf, -inf, nan, big, -big, tiny, -tiny], [0, -0.0, 1, -1, nan, 1, -1, tiny, -tiny])
     check("sigmoid", [0.0, -0.0, inf, -inf, nan, big, -big, tiny], [0.5, 0.5, 1, 0, nan, 1, 0, 0.5])
     check("cos_pi", [0.0, 0.5, 1.0, nan], [1, 0, -1, nan])
@@ -168,3 +266,23 @@ def test_splat_rounds_to_the_type() -> None:
     third = float(np.float32(1 / 3))
     assert vector_math.splat(ir.FloatType(), 1 / 3).get_reference() == ir.FloatType()(third).get_reference()
     assert str(vector_math.splat(ir.VectorType(ir.IntType(32), 2), 7)) == "<2 x i32> <i32 7, i32 7>"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_of_special_numbers_are_those_of_c(dtype: Any) -> None:
+    inf, nan, tiny = float("inf"), float("nan"), float(np.finfo(dtype).tiny)
+    numbers = np.array(
+        [0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, -3.0, tiny, 1e30, inf, -inf, nan, -1e30], dtype
+    )
+    for exponent in numbers:
+        FUNCTIONS["special_power"] = lambda b, x, e=float(exponent): vector_power.power(
+            b, x, vector_math.splat(x.type, e)
+        )
+        _compiled.cache_clear()
+        with np.errstate(all="ignore"):
+            expected = np.power(numbers, np.full_like(numbers, exponent))
+        got = _run("special_power", numbers)
+        np.testing.assert_allclose(got, expected, rtol=3e-7 if dtype is np.float32 else 4e-16, err_msg=str(exponent))
+        signs = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(got[signs]), np.signbit(expected[signs]), err_msg=str(exponent))
+    del FUNCTIONS["special_power"]

@@ -91,6 +91,9 @@ LAYERS: dict[str, tuple[int, int, tuple[int, ...], dict[str, object]]] = {
     "dilation": (16, 16, (3, 3), {"dilation": 2, "padding": 2}),
     "groups": (32, 32, (3, 3), {"groups": 2, "padding": 1}),
     "small groups": (16, 16, (3, 3), {"groups": 4, "padding": 1}),
+    "groups of three": (48, 48, (3, 3), {"groups": 16, "stride": 2, "padding": 1}),
+    "depthwise": (40, 40, (3, 3), {"groups": 40, "padding": 1}),
+    "depthwise, two filters each": (19, 38, (3, 2), {"groups": 19, "stride": 2}),
     "odd channels": (17, 19, (3, 3), {"padding": 1}),
 }
 WINOGRAD = {"3×3": (32, 48, (3, 3), {"padding": 1}), "5×5, many channels": (64, 64, (5, 5), {"padding": 2})}

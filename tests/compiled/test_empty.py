@@ -17,12 +17,12 @@ from striate.graph.arithmetic import cast, reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.ops.convolution import conv
+from striate.ops.indexing import concat
 from striate.ops.linear import linear
 from striate.ops.loss import cross_entropy, softmax
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.reduction import max, mean, moments, numel, sum
-from striate.ops.shaping import concat
 from tests.compiled.cases import OPERATIONS, Problem
 
 NAMES = list(OPERATIONS)

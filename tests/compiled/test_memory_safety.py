@@ -32,8 +32,10 @@ if NARROW:
     BATCHES.append(list(NARROW))
 SUBSET = [
     "BatchNormalization", "Concat", "Convolution", "ConvolutionInputGradient", "ConvolutionWeightGradient",
+    "TransposedConvolution",
     "CrossEntropy", "DropoutMask", "MaxPooling", "MaxPoolingGradient", "AveragePooling", "AveragePoolingGradient",
-    "Moments", "Max", "Softmax", "Tanh", "ChannelSlice", "ChannelPad", "BroadcastTo", "Convert", *NETWORKS,
+    "Moments", "Max", "Softmax", "Tanh", "Transpose", "Slice", "SliceGradient", "MatMul", "MatMulSum",
+    "BroadcastTo", "Convert", *NETWORKS,
 ]  # fmt: skip
 
 

@@ -19,10 +19,10 @@ from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.ops.activation import Relu
 from striate.ops.convolution import Convolution
 from striate.ops.linear import Linear
+from striate.ops.movement import Concat, Slice, SliceGradient
 from striate.ops.normalization import BatchNormalization
 from striate.ops.pooling import AveragePooling, MaxPooling
 from striate.ops.reduction import Max, Moments, Sum
-from striate.ops.shaping import ChannelPad, ChannelSlice, Concat
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import TOLERANCE, Problem, assert_same_bits, total
 
@@ -196,9 +196,9 @@ def test_concatenate_slice_and_pad(size: Shape, parts: list[int], aligned: bool,
 
     def build(x: Value) -> Value:
         ends = np.cumsum([0, *parts])
-        slices = [ChannelSlice(int(a), int(b))(x) for a, b in itertools.pairwise(ends)]
+        slices = [Slice((1,), (int(a),), (int(b - a),), (1,))(x) for a, b in itertools.pairwise(ends)]
         joined = Concat()(*[s * float(i + 1) for i, s in enumerate(reversed(slices))])
-        return ChannelPad(2, 1)(Relu()(joined))
+        return SliceGradient((1,), (2,), (sum(parts),), (1,), (sum(parts) + 3,))(Relu()(joined))
 
     check(build, (sum(parts), *size), [], dtype, 4)
 

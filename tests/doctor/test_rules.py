@@ -256,7 +256,7 @@ class Dropped(nn.Module):
     def forward(self, x: Any) -> Any:
         h = self.first(x)
         self.dropped(h)
-        return self.last(st.ops.greater(h, 0.0 * h))
+        return self.last(st.ops.cast(st.ops.greater(h, 0), "float32"))
 
 
 def test_layers_that_are_not_connected() -> None:

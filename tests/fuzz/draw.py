@@ -17,12 +17,22 @@ from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind, Op, Sample
 from striate.graph.value import Array, DType, N, Shape, TensorType, Value
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
+from striate.ops.adaptive import (
+    AdaptiveAveragePooling,
+    AdaptiveAveragePoolingGradient,
+    AdaptiveMaxPooling,
+    AdaptiveMaxPoolingGradient,
+)
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
+from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
+from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
+from striate.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
-from striate.ops.shaping import BroadcastTo, ChannelPad, ChannelSlice, Concat
+from striate.ops.shaping import BroadcastTo
+from striate.ops.transposed_convolution import TransposedConvolution, least_sizes
 from striate.passes.differentiate import differentiate
 from tests.compiled.cases import OPERATIONS, Problem, total
 
@@ -89,6 +99,17 @@ def _geometry(random: Random, rank: int, dilated: bool = True) -> tuple[Any, ...
     return kernel, stride, padding, dilation
 
 
+def _groups(random: Random) -> tuple[int, int, int]:
+    """(groups, input channels of a group, filters): dense, depthwise with a multiplier, or groups of a few channels."""
+    groups = one_of(random, (1, 1, 1, 2, 3, 5, 16, 17, 33))
+    if groups == 1:
+        return 1, size(random, CHANNELS), size(random, CHANNELS)
+    if chance(random, 0.5):
+        return groups, 1, groups * one_of(random, (1, 1, 2, 3))
+    channels = (1, 2, 3, 4, 6, 8, 12, 16, 20) if groups < 6 else (1, 2, 3, 4)
+    return groups, size(random, channels), groups * size(random, channels)
+
+
 def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     """(operation, x, w, y); one in three suits tiles (3×3 or 5×5 filters, channels from 16)."""
     n = one_of(random, SAMPLES)
@@ -103,9 +124,7 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
     else:
         rank = one_of(random, (1, 2, 2, 2, 3))
         kernel, stride, padding, dilation = _geometry(random, rank)
-        groups = one_of(random, (1, 1, 1, 2, 3, 16))
-        depth = size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
-        filters = groups * size(random, (1, 1, 2, 3, 16) if groups > 1 else CHANNELS)
+        groups, depth, filters = _groups(random)
         positions = tuple(
             max(1, d * (k - 1) + 1 - b - a) + int(random.integers(0, 6 if rank < 3 else 3))
             for k, d, (b, a) in zip(kernel, dilation, padding, strict=True)
@@ -117,6 +136,8 @@ def _convolution(random: Random) -> tuple[Convolution, Array, Array, Array]:
 
 
 def _convolutional(name: str, random: Random) -> Sample:
+    if name == "TransposedConvolution":
+        return _transposed(random)
     op, x, w, y = _convolution(random)
     options = (op.stride, op.padding, op.dilation, op.groups)
     if name == "ConvolutionInputGradient":
@@ -124,6 +145,23 @@ def _convolutional(name: str, random: Random) -> Sample:
     if name == "ConvolutionWeightGradient":
         return Sample(ConvolutionWeightGradient(*options, w.shape[2:]), (x, y))
     return Sample(op, (x, w))
+
+
+def _transposed(random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 2, 3))
+    kernel, stride, padding, dilation = _geometry(random, rank)
+    groups, depth, filters = _groups(random)
+    least = [
+        max(1, -(-(b + a + 1 - d * (k - 1)) // s) + 1) for k, s, d, (b, a) in zip(kernel, stride, dilation, padding)
+    ]
+    positions = tuple(one + int(random.integers(0, 5 if rank < 3 else 3)) for one in least)
+    more = tuple(int(random.integers(0, s)) for s in stride)
+    sizes = least_sizes(positions, kernel, stride, padding, dilation)
+    op = TransposedConvolution(
+        stride, padding, dilation, groups, tuple(a + b for a, b in zip(sizes, more, strict=True))
+    )
+    x = normal(random, (one_of(random, SAMPLES), filters, *positions))
+    return Sample(op, (x, normal(random, (filters, depth, *kernel))))
 
 
 def _pooling(name: str, random: Random) -> Sample:
@@ -139,7 +177,8 @@ def _pooling(name: str, random: Random) -> Sample:
     options: tuple[Any, ...] = (stride, padding, kernel, dilation, ceil_mode)
     if average:
         options += (chance(random, 0.5),)
-        op: Any = AveragePooling(*options)
+        divisor = one_of(random, (None, None, 5, -2))
+        op: Any = AveragePooling(*options, divisor_override=divisor)
     else:
         op = MaxPooling(*options)
     if not name.endswith("Gradient"):
@@ -147,9 +186,76 @@ def _pooling(name: str, random: Random) -> Sample:
     kind = TensorType(DType.float64, x.shape)
     dy = normal(random, op.infer(kind)[0].shape)
     if average:
-        return Sample(AveragePoolingGradient(*options, positions), (dy,))
+        return Sample(AveragePoolingGradient(*options, positions, divisor_override=op.divisor_override), (dy,))
     index = op.reference(x)[1]
     return Sample(MaxPoolingGradient(*options, positions), (dy, index), differentiable=(False, False))
+
+
+def _padding(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 3))
+    mode = one_of(random, list(PadMode))
+    lengths = tuple(int(random.integers(1, 7 if rank < 3 else 4)) for _ in range(rank))
+    pairs: list[tuple[int, int]] = []
+    for length in lengths:
+        before, after = (int(random.integers(-(length // 2), 5)), int(random.integers(-((length - 1) // 2), 5)))
+        kept = length + min(0, before) + min(0, after)
+        most = {PadMode.reflect: length - 1, PadMode.circular: kept}.get(mode, 5)
+        pairs.append((min(before, most), min(after, most)))
+    op = Pad(tuple(pairs), mode, one_of(random, (0.0, -2.5)) if mode is PadMode.constant else 0.0)
+    x = normal(random, (one_of(random, SAMPLES), size(random, CHANNELS), *lengths))
+    if name == "Pad":
+        return Sample(op, (x,))
+    dy = normal(random, op.infer(TensorType(DType.float64, x.shape))[0].shape)
+    return Sample(PadGradient(op.padding, mode, lengths), (dy,))
+
+
+def _adaptive(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 3))
+    lengths = tuple(int(random.integers(1, 12 if rank < 3 else 5)) for _ in range(rank))
+    windows = tuple(int(random.integers(1, 8 if rank < 3 else 5)) for _ in range(rank))
+    lead = (one_of(random, SAMPLES), size(random, CHANNELS))
+    x, dy = normal(random, (*lead, *lengths)), normal(random, (*lead, *windows))
+    if name == "AdaptiveAveragePooling":
+        return Sample(AdaptiveAveragePooling(windows), (x,))
+    if name == "AdaptiveAveragePoolingGradient":
+        return Sample(AdaptiveAveragePoolingGradient(windows, lengths), (dy,))
+    op = AdaptiveMaxPooling(windows)
+    if name == "AdaptiveMaxPooling":
+        return Sample(op, (x,))
+    index = op.reference(x)[1]
+    return Sample(AdaptiveMaxPoolingGradient(windows, lengths), (dy, index), differentiable=(False, False))
+
+
+def _resampling(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 1, 2, 2, 3))
+    lengths = tuple(int(random.integers(1, 9 if rank < 3 else 4)) for _ in range(rank))
+    count = tuple(int(random.integers(1, 15 if rank < 3 else 6)) for _ in range(rank))
+    if rank == 1 and chance(random, 0.2):
+        lengths = (int(random.integers(1, 4100)),)
+    steps = tuple(n / c * one_of(random, (1.0, 1.0, 0.9, 1.1)) for n, c in zip(lengths, count, strict=True))
+    option = chance(random, 0.5)
+    lead = (one_of(random, SAMPLES), one_of(random, (1, 3, 17)))
+    cls: Any = OPERATIONS[name]
+    if name.endswith("Gradient"):
+        return Sample(cls(count, steps, option, lengths), (normal(random, (*lead, *count)),))
+    return Sample(cls(count, steps, option), (normal(random, (*lead, *lengths)),))
+
+
+def _pixels(name: str, random: Random) -> Sample:
+    factor, n, channels = int(random.integers(1, 4)), one_of(random, SAMPLES), size(random, (1, 2, 3, 17))
+    height, width = int(random.integers(1, 6)), int(random.integers(1, 6))
+    if name == "PixelShuffle":
+        return Sample(PixelShuffle(factor), (normal(random, (n, channels * factor**2, height, width)),))
+    return Sample(PixelUnshuffle(factor), (normal(random, (n, channels, height * factor, width * factor)),))
+
+
+def _pad_axes(name: str, random: Random) -> Sample:
+    x = normal(random, shape(random, 1))
+    pairs = tuple((int(random.integers(-(n // 2), 4)), int(random.integers(-(n // 2), 4))) for n in x.shape)
+    if chance(random, 0.7):
+        pairs = ((0, 0), *pairs[1:])
+    op = PadAxes(pairs, one_of(random, (0.0, 1.5)))
+    return Sample(op, (x,), batched=not any(pairs[0]))
 
 
 # The others
@@ -224,17 +330,44 @@ def _linear(name: str, random: Random) -> Sample:
     return Sample(OPERATIONS[name](), (normal(random, (n, features)), normal(random, (results, features))))
 
 
-def _channels(name: str, random: Random) -> Sample:
+def _windows(random: Random, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """(axes, starts, counts, steps) of windows of some axes, never the first."""
+    axes = tuple(axis for axis in range(1, len(sizes)) if chance(random, 0.6))
+    starts, counts, steps = [], [], []
+    for axis in axes:
+        step = one_of(random, (1, 1, 1, 2, 3, -1, -2))
+        first, end = sorted(int(one) for one in random.integers(0, sizes[axis] + 1, 2))
+        count = -(-(end - first) // abs(step))
+        if axis == 1 and chance(random, 0.3) and step == 1:
+            first -= first % 16
+            count = end - first
+        starts.append(first if step > 0 else first + (count - 1) * -step if count else 0)
+        counts.append(count)
+        steps.append(step)
+    return axes, tuple(starts), tuple(counts), tuple(steps)
+
+
+def _moved(name: str, random: Random) -> Sample:
     sizes = shape(random, 2)
-    n, channels, *rest = sizes
-    if name == "ChannelPad":
-        return Sample(ChannelPad(one_of(random, (0, 1, 16, 3)), one_of(random, (0, 1, 5))), (normal(random, sizes),))
-    if name == "ChannelSlice":
-        start = int(random.integers(0, max(1, channels)))
-        stop = int(random.integers(start + 1, max(channels, start + 1) + 1))
-        return Sample(ChannelSlice(start, stop), (normal(random, (n, max(channels, stop), *rest)),))
-    parts = tuple(normal(random, (n, size(random, CHANNELS), *rest)) for _ in range(int(random.integers(1, 4))))
-    return Sample(Concat(), parts)
+    if name == "Transpose":
+        order = (0, *(1 + int(axis) for axis in random.permutation(len(sizes) - 1)))
+        return Sample(Transpose(order), (normal(random, sizes),))
+    if name in ("Slice", "SliceGradient"):
+        windows = _windows(random, sizes)
+        if name == "Slice":
+            return Sample(Slice(*windows), (normal(random, sizes),))
+        found = list(sizes)
+        for axis, count in zip(windows[0], windows[2], strict=True):
+            found[axis] = count
+        return Sample(
+            SliceGradient(*windows, tuple(sizes[axis] for axis in windows[0])), (normal(random, tuple(found)),)
+        )
+    axis = int(random.integers(1, len(sizes)))
+    parts = tuple(
+        normal(random, (*sizes[:axis], size(random, CHANNELS), *sizes[axis + 1 :]))
+        for _ in range(int(random.integers(1, 4)))
+    )
+    return Sample(Concat(axis), parts)
 
 
 def _reshape(name: str, random: Random) -> Sample:
@@ -245,11 +378,16 @@ def _reshape(name: str, random: Random) -> Sample:
 
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
     "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "Pad": _padding, "PadGradient": _padding, "PadAxes": _pad_axes,
+    "AdaptiveAveragePooling": _adaptive, "AdaptiveAveragePoolingGradient": _adaptive, "AdaptiveMaxPooling": _adaptive,
+    "AdaptiveMaxPoolingGradient": _adaptive, "NearestResampling": _resampling, "NearestResamplingGradient": _resampling,
+    "LinearResampling": _resampling, "LinearResamplingGradient": _resampling, "PixelShuffle": _pixels,
+    "PixelUnshuffle": _pixels,
     "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
     Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
-    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _channels,
+    Kind.CONTRACTION: _convolutional, Kind.WINDOW: _pooling, Kind.ROWWISE: _rowwise, Kind.GATHER: _moved,
 }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 
 from striate.data import load_digits
+from striate.data.centring import Centring
 from striate.errors import OptionError
-from striate.lab.centring import Centring
 from striate.lab.looking import Looking, encoded
 from striate.persistence import load
 from tests.lab.conftest import Front

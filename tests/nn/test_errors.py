@@ -54,6 +54,11 @@ def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
         (nn.Sequential(nn.Conv2d(3, 4, 3)), (2, 1, 8, 8), ["its input has 1 channels", r"help: Conv2d\(1, 4"]),
         (nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 8, 8), ["has 3 axes, not 4", r"x\[None\]"]),
         (nn.Sequential(nn.Conv1d(3, 4, 3)), (2, 3, 8, 8), ["has 4 axes, not 3"]),
+        (nn.Sequential(nn.ConvTranspose1d(3, 4, 3)), (2, 3, 8, 8), ["has 4 axes, not 3"]),
+        (nn.Sequential(nn.ConvTranspose2d(3, 4, 3)), (2, 5, 8, 8), ["has 5 channels", r"ConvTranspose2d\(5, 4"]),
+        (nn.Sequential(nn.ConvTranspose2d(3, 4, 1, padding=9)), (2, 3, 8, 8), ["leaves no positions", 'at "0"']),
+        (nn.Sequential(nn.Conv2d(None, 4, 3, groups=2)), (2, 3, 8, 8), ["do not split into 2 groups"]),
+        (nn.Sequential(nn.Conv2d(3, 4, 3, padding=8, padding_mode="reflect")), (2, 3, 8, 8), ['at "0" Conv2d']),
         (nn.Sequential(nn.MaxPool2d(9)), (2, 3, 8, 8), ["window of 9×9 is larger than its input of 8×8"]),
         (nn.Sequential(nn.Flatten(), nn.MaxPool2d(2)), (2, 3, 8, 8), ["a Flatten too early"]),
         (nn.Sequential(nn.BatchNorm2d(3)), (2, 4, 8, 8), ["its input has 4 channels", r"BatchNorm2d\(4\)"]),
@@ -68,7 +73,12 @@ def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
             (2, 3, 8, 8),
             [r'at "0" Concat', r"→ 0\.0 \(N, 4, 6, 6\)"],
         ),
-        (nn.Linear(3, 2), (3,), ["is not flat", r"x\[None\]"]),
+        (nn.Sequential(nn.Linear(3, 2)), (3,), ["no axis of features", r"x\[:, None\]"]),
+        (nn.Sequential(nn.Linear(3, 2)), (2, 5, 4), ["its input has 4 features", r"help: Linear\(4, 2\)"]),
+        (nn.Sequential(nn.Linear(20, 2)), (2, 5, 4), ["is not flat", "5·4 = 20", r"help: put Flatten\(\)"]),
+        (nn.Sequential(nn.Flatten(0)), (2, 5, 4), [r'at "0" Flatten', "axis 0", "batched=False"]),
+        (nn.Sequential(nn.Flatten(3)), (2, 5, 4), [r'at "0" Flatten', "axis 3 does not exist"]),
+        (nn.Sequential(nn.Unflatten(1, (2, 2))), (2, 5), [r'at "0" Unflatten', r"product 5"]),
     ],
 )
 def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -> None:
@@ -80,7 +90,11 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflect"), "unknown padding_mode 'reflect'\n  known: zeros"),
+        (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflct"), "did you mean 'reflect'"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding_mode="reflect"), "padding_mode 'reflect'\n  known: zeros"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, output_padding=1), "must be smaller than stride"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), "padding must be one number"),
+        (lambda: nn.ConvTranspose2d(4, 3, 3, groups=2), "groups=2 must divide"),
         (lambda: nn.Conv2d(3, 4, 3, padding="sam"), "did you mean 'same'"),
         (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), "needs stride 1"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups=2 must divide"),
@@ -90,7 +104,7 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
         (lambda: nn.Dropout(1.5), "from 0 to 1"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "known: mean, sum"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "from 0 to 1"),
-        (lambda: nn.AdaptiveAvgPool2d(7), "only size 1 is supported"),
+        (lambda: nn.AdaptiveAvgPool2d((7, 7, 7)), "must be one number or 2"),
     ],
 )
 def test_options(make: Callable[[], object], message: str) -> None:

@@ -17,8 +17,11 @@ REFUSED: dict[str, Callable[[], object]] = {
     "momentum NaN": lambda: nn.BatchNorm1d(3, momentum=float("nan")),
     "eps below 0": lambda: nn.BatchNorm2d(3, eps=-1e-5),
     "affine": lambda: nn.BatchNorm2d(3, affine=cast("bool", "no")),
-    "start_dim": lambda: nn.Flatten(start_dim=2),
-    "end_dim": lambda: nn.Flatten(1, 2),
+    "start_dim": lambda: nn.Flatten(start_dim=True),
+    "end_dim": lambda: nn.Flatten(1, 2.0),
+    "the axis of Unflatten": lambda: nn.Unflatten("C", (2, 3)),
+    "unflattened_size": lambda: nn.Unflatten(1, 6),
+    "unflattened sizes": lambda: nn.Unflatten(1, (2, 1.5)),
     "p": lambda: nn.Dropout(1.5),
     "p as text": lambda: nn.Dropout(cast("float", "0.5")),
     "slope": lambda: nn.LeakyReLU(float("inf")),
@@ -70,6 +73,9 @@ def test_a_state_of_which_no_name_is_known() -> None:
     state = {f"module.{name}": array for name, array in model().state_dict().items()}
     with pytest.raises(ShapeError, match="none of the 4 names in this state"):
         model().load_state_dict(state, strict=False)
+    for strict in (True, False):
+        with pytest.raises(ShapeError, match="none of the 0 names"):
+            model().load_state_dict({}, strict)
     found = model().load_state_dict({"0.weight": np.zeros((2, 3)), "extra": np.zeros(1)}, strict=False)
     assert (found.missing_keys, found.unexpected_keys) == (["0.bias", "2.weight", "2.bias"], ["extra"])
 

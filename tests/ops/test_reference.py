@@ -152,6 +152,11 @@ def test_composites_expand_to_themselves(name: str) -> None:
             np.testing.assert_allclose(found[f"y{i}"], expected, rtol=1e-9, atol=1e-9)
 
 
+COMPARED = {
+    ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal,
+}  # fmt: skip
+
+
 class Scalars:
     """Stands for a kernel: ``emit`` over NumPy arrays."""
 
@@ -160,8 +165,13 @@ class Scalars:
             "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative,
             "fma": lambda a, b, c: a * b + c, "abs": np.abs, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
             "tanh": np.tanh, "cos_pi": lambda x: np.cos(np.pi * x), "round": np.rint,
+            "expm1": np.expm1, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan, "power": np.power,
+            "erf": np.vectorize(math.erf), "normal_cdf": np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2))),
+            "floor": np.floor, "ceil": np.ceil,
             "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "max": np.maximum, "min": np.minimum,
-            "greater": np.greater, "select": np.where, "is_finite": np.isfinite,
+            "greater": np.greater, "select": np.where, "is_finite": np.isfinite, "is_nan": np.isnan,
+            "compared": lambda a, sign, b: COMPARED[sign](a, b), "truth": np.asarray, "holds": np.asarray,
+            "both": np.logical_and, "either": np.logical_or, "negation": np.logical_not,
             "constant_like": lambda x, number: np.full_like(x, number),
             "convert": lambda x, dtype: x.astype(dtype.numpy),
         }[name]  # fmt: skip

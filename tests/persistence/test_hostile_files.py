@@ -92,14 +92,23 @@ def test_missing_folder_and_pipe(tmp_path: Path) -> None:
         load("nul\0byte")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04" + bytes(60), b"{}" * 40])
-def test_foreign_files(content: bytes, tmp_path: Path) -> None:
-    refused(tmp_path, content, "not a safetensors file")
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "not a safetensors file"),
+        (b"\x80\x04K\x01.", "not a safetensors file"),
+        (b"{}" * 40, "not a safetensors file"),
+        (b"PK\x03\x04" + bytes(60), "a zip archive, not a model"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "a PNG picture, not a model"),
+    ],
+)
+def test_foreign_files(content: bytes, kind: str, tmp_path: Path) -> None:
+    refused(tmp_path, content, kind)
 
 
 def test_a_safetensors_file_of_somebody_else(tmp_path: Path) -> None:
     content = encode({"w": np.zeros(2, np.float32)}, {"format": "pt"})
-    refused(tmp_path, content, "striate did not write[\\s\\S]*load_state_dict")
+    refused(tmp_path, content, "striate did not write[\\s\\S]*load_torch_state")
 
 
 def test_every_truncation_is_refused(good: bytes, tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_overlapping_tensors_and_gaps(good: bytes, tmp_path: Path) -> None:
 
 
 def test_dtypes(good: bytes, tmp_path: Path) -> None:
-    refused(tmp_path, with_header(good, lambda h: h["0.weight"].update(dtype="F8_E4M3")), "known: F32")
+    refused(tmp_path, with_header(good, lambda h: h["0.weight"].update(dtype="F8_E4M3")), "known: F64, F32")
     refused(tmp_path, with_header(good, lambda h: h["0.weight"].update(dtype=["F32"])), "unknown")
     refused(tmp_path, with_header(good, lambda h: h["0.weight"].update(extra=1)), "expected dtype, shape")
     refused(tmp_path, with_header(good, lambda h: h["0.weight"].update(dtype="I32")), "i32|int32")

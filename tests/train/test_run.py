@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from striate.errors import ModelFileError, OptionError
-from striate.train.run import RUN_FILE, Run, claim_folder, read_run, write_run
+from striate.train.run import RUN_FILE, Run, claim_folder, free_folder, read_run, write_run
 
 
 def run() -> Run:
@@ -20,8 +20,26 @@ def test_it_comes_back(tmp_path: Path) -> None:
     claim_folder(tmp_path / "new" / "run")
     write_run(tmp_path / "new" / "run", run())
     assert read_run(tmp_path / "new" / "run") == run()
-    claim_folder(tmp_path / "new" / "run")  # ours may be replaced
+    with pytest.raises(OptionError, match=r"holds a run already[\s\S]*--overwrite"):
+        claim_folder(tmp_path / "new" / "run")
+    claim_folder(tmp_path / "new" / "run", overwrite=True)
     assert [entry.name for entry in (tmp_path / "new" / "run").iterdir()] == [RUN_FILE]
+
+
+def test_a_killed_training_does_not_block_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "progress.jsonl").write_text("{}")
+    claim_folder(tmp_path)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OptionError, match=r"holds thesis.tex, but no"):
+        claim_folder(tmp_path)
+
+
+def test_the_next_free_folder(tmp_path: Path) -> None:
+    for expected in ("digits", "digits-2", "digits-3"):
+        folder = free_folder(tmp_path / "digits")
+        assert folder.name == expected
+        claim_folder(folder)
+        write_run(folder, run())
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_the_plain_cross_entropy_stands_beside_a_weighted_loss() -> None:
     history = one.fit(data, data, epochs=1)
     (epoch,) = history
     shown = f"held-out loss {epoch.validation_loss:.4f} (cross entropy {epoch.validation_cross_entropy:.4f})"
-    assert f"epoch 1/1  loss {epoch.loss:.4f}  {shown}  accuracy" in stream.getvalue()
+    assert f"epoch 1/1  loss {epoch.loss:.4f}  {shown}, accuracy" in stream.getvalue()
     assert "held-out cross entropy" in history_html(history)
 
 

@@ -17,12 +17,12 @@ from striate.optim.schedule import Schedule
 
 
 def _options(rule: Optimizer, without: str = "") -> list[str]:
-    """The numeric options of an optimizer, besides the learning rate and another one, that are not the defaults."""
-    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule) if one.name not in ("lr", without)}
+    """The options of an optimizer that differ from their defaults, but for its rate, schedule, and another one."""
+    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule)}
     return [
-        f"{name}={value:g}"
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
         for name, (value, default) in options.items()
-        if isinstance(value, int | float) and value != default
+        if name not in ("lr", "schedule", without) and value != default and value != {}
     ]
 
 

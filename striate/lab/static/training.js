@@ -86,7 +86,7 @@ export class TrainingDialog {
       el("p", { className: "explains" }, "Start from an experiment, or choose for yourself. Change one thing at a time and compare."),
       this.presets,
       el("fieldset", {}, el("legend", {}, "Network"), this.#choice("data", choices.data), this.#choice("model", Object.keys(choices.models)), this.#choice("activation", Object.keys(choices.activations)), this.picture, this.#slope(), this.#choice("norm", choices.norms), this.#choice("init", choices.starts), el("div", { className: "two" }, this.#number("depth"), this.#number("width"))),
-      el("fieldset", {}, el("legend", {}, "Learning"), this.#rate(), this.#choice("optimizer", Object.keys(choices.optimizers)), this.#number("momentum"), el("div", { className: "two" }, this.#number("epochs"), this.#number("batch_size")), this.#choice("schedule", ["cosine", "constant"]), this.#number("seed"), this.#tick("standardize")),
+      el("fieldset", {}, el("legend", {}, "Learning"), this.#rate(), this.#choice("optimizer", Object.keys(choices.optimizers)), this.#number("momentum"), el("div", { className: "two" }, this.#number("epochs"), this.#number("batch_size")), this.#choice("schedule", choices.schedules), this.#number("seed"), this.#tick("standardize")),
       this.problem,
       el("footer", {}, this.each, this.submit),
     );

@@ -6,19 +6,21 @@ Every choice depends on the shapes and the target, never on the number of thread
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from striate.codegen.launch import Launch
 from striate.codegen.microkernel import most_accumulators, registers_per_vector, tile_shape
 from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, PLAIN, Storage
 from striate.dtypes import DType
-from striate.graph.op import Direction
+from striate.graph.op import Direction, Node
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
 from striate.ops.kernels.direct import DirectConvolution, TapConvolution
 from striate.ops.kernels.direct_gradient import Unpack, WeightGradient
 from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_outputs, pairing
 from striate.ops.kernels.geometry import Geometry
+from striate.ops.kernels.grouped import Banded, Lanewise, grouping
 from striate.ops.kernels.packing import Pack
 from striate.ops.kernels.strided import MOST_PARTS, StridedGradient
 from striate.ops.kernels.winograd import WinogradPack
@@ -29,6 +31,15 @@ from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradI
 LARGEST_TILE, NARROW_TILE = 24, 16
 """Pixels of a register tile. The taps of narrow inputs are unrolled, and LLVM keeps the pixels that neighbouring taps
 share, which takes registers too."""
+
+MOST_WRITTEN = 2600
+"""The largest number of multiply-adds in the code of a kernel, which compiles in some 0.5 s, if it can be kept to."""
+
+FEW_CHANNELS = 4
+"""Channels in the body of a loop over the channels of a block, where a body for all of them would be too much code."""
+
+LEAST_TILE = 8
+"""Pixels of a tile that keep the multiply-add units busy."""
 
 UNROLLED = 320
 """The largest number of multiply-adds in the body of an unrolled loop over taps: some 2 KiB of code."""
@@ -54,8 +65,9 @@ SINGLE_SHARES = 4
 """The largest number of shares into which a program for one sample splits the output channels."""
 
 
-def _called(direction: Direction) -> str:
-    return "convolution" if direction is Direction.FORWARD else direction.value
+def _called(node: Node) -> str:
+    """``convolution``, ``input gradient``, ``transposed convolution``"""
+    return node.op.words().removeprefix("convolution ")
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
@@ -112,7 +124,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
         kernel = WinogradConvolution(*common, context.region, shares)
     launches.append(
         Launch(
-            f"{_called(direction)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
+            f"{_called(context.node)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip
@@ -131,23 +143,31 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     source = context.storage(x)
     strided = transposed and math.prod(axis.count for axis in g.residues) > MOST_PARTS
     parts = g.backward if transposed and not strided else (g.forward,)
-    lanes = g.depth if transposed else g.filters // g.groups
-    summed = g.filters // g.groups if transposed else g.depth
-    channels = summed if g.aligned else summed * g.groups
+    groups = grouping(g, transposed) if source.block == BLOCK else None
+    lanewise = isinstance(groups, Lanewise)
+    channels, inner = (g.filters if transposed else g.depth * g.groups), source.block
+    if isinstance(groups, Lanewise):
+        channels = inner = groups.inputs
+    elif groups:
+        channels = groups.span * BLOCK
     sums = source.dtype.computed
-    pack = Pack(
-        sums, source.dtype, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, source.block, g.aligned
-    )
+    factors = sums if lanewise else source.dtype
+    pack = Pack(sums, factors, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, inner, groups)
     blocks = context.domain.blocks
-    packed = context.buffer("packed weights", fixed=blocks * pack.per_block * source.dtype.numpy.itemsize)
+    packed = context.buffer("packed weights", fixed=blocks * pack.per_block * factors.numpy.itemsize)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps these loads from tap to tap, and spills;
     # it keeps pairs of bfloat16 even with many registers.
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
-    unrolled = UNROLLED if one_register else 0
+    unrolled = UNROLLED if one_register or lanewise else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
-    group_blocks = lanes // BLOCK if g.aligned else 0
-    common = (source, channels, group_blocks, block_first, context.region)
+    common = (source, channels, groups, block_first, context.region)
     largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
+    if isinstance(groups, Lanewise):
+        # A product also loads and permutes, and there is code for every table and part.
+        copies = len(groups.tables) * max(1, len(parts) // 2)
+        unrolled = unrolled * groups.inputs // (groups.cost * copies)
+        largest = min(largest, most_accumulators(context.target, sums, 1 + groups.inputs))
+        largest = max(LEAST_TILE, largest // len(groups.tables))
     kernel: DirectConvolution
     if strided:
         columns = g.residues[2].positions(g.residues[2].count - 1)
@@ -156,19 +176,23 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
         abreast = 1
         if context.domain.sample_major:
             tiles: tuple[tuple[int, int], ...] = ((min(16, most_accumulators(context.target, sums, 2)), 1),)
-            if not g.aligned and not context.region.accumulations and blocks % ABREAST[-1] == 0:
+            if not groups and not context.region.accumulations and blocks % ABREAST[-1] == 0:
                 context.batch_specialized.append(context.node)
                 if context.options.single_sample:
                     abreast = next(count for count in ABREAST if blocks % count == 0)
         else:
             tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
         kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
+        for most, at_once in ((unrolled, inner), (0, inner), (0, min(inner, FEW_CHANNELS))):
+            kernel = replace(kernel, unrolled=most, channels_at_once=at_once)
+            if kernel.written <= MOST_WRITTEN:
+                break
     path = context.node.path
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
         Launch(
-            _called(direction), path, kernel, (x, packed, *context.region_operands), kernel.chunks,
-            flops_per_sample=g.work,
+            _called(context.node) + " (lanewise)" * lanewise, path, kernel, (x, packed, *context.region_operands),
+            kernel.chunks, flops_per_sample=g.work,
         ),
     ]  # fmt: skip
 
@@ -220,28 +244,37 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
     winograd = chosen(context).winograd
     if winograd:
         return lower_winograd_gradient(context, g, winograd)
-    planar = source.block == PLAIN
-    into = 1 if planar else (g.depth // BLOCK if g.aligned else source.blocks)
-    group_blocks = g.filters // g.groups // BLOCK if g.aligned else 0
+    groups = grouping(g, transposed=False) if source.block == BLOCK else None
+    lanewise = isinstance(groups, Lanewise)
+    if isinstance(groups, Banded):
+        into, shared = groups.span, groups.shared
+    else:
+        into, shared = (1 if source.block == PLAIN or lanewise else source.blocks), (1 if lanewise else 0)
     units = arriving.blocks * into
-    outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and group_blocks % count == 0)
+    outs = next(count for count in (4, 2, 1) if arriving.blocks % count == 0 and shared % count == 0)
     shares = max(1, min(UNITS, -(-UNITS * outs // units)))
     accumulators = min(28, most_accumulators(context.target, source.dtype.computed, 2))
     samples = x.type.samples
-    part, before, paired = g.forward, list[Launch](), _operands(source, arriving) is DType.bfloat16
+    part, before = g.forward, list[Launch]()
+    paired = _operands(source, arriving) is DType.bfloat16 and not lanewise
     if paired:
         inputs, outputs = paired_inputs(source, part), paired_outputs(arriving)
         (pair_x, x), (pair_dy, dy) = pairing(context, inputs, x), pairing(context, outputs, dy)
         source, arriving, part, before = inputs.pairs, outputs.pairs, over_pairs(part), [pair_x, pair_dy]
-    kernel = WeightGradient(
-        source, arriving, part, shares, outs, into, group_blocks, accumulators, samples, paired
-    )  # fmt: skip
-    unpack = Unpack(kernel, g.filters, g.depth, g.groups, g.aligned)
+    kernel = WeightGradient(source, arriving, part, shares, outs, into, groups, accumulators, samples, paired)
+    unpack = Unpack(kernel, g.filters, g.depth, g.groups)
     size = shares * units * kernel.per_unit * kernel.kept.numpy.itemsize
     sums = context.buffer("weight gradient sums", fixed=size)
     path = context.node.path
     return [
         *before,
-        Launch("weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work),
+        Launch(
+            "weight gradient" + " (lanewise)" * lanewise,
+            path,
+            kernel,
+            (x, dy, sums),
+            (shares * units // outs, 0),
+            flops_per_sample=g.work,
+        ),
         Launch("unpack", path, unpack, (sums, context.node.outputs[0]), (units, 0)),
     ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from striate.codegen.elementwise import Domain
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.microkernel import sum_of_products
+from striate.codegen.microkernel import sum_of_lane_products, sum_of_products
 from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter, samples_of
-from striate.codegen.storage import Storage
+from striate.codegen.storage import BLOCK, Storage
+from striate.dtypes import DType
 from striate.ops.kernels.geometry import Part
+from striate.ops.kernels.grouped import Banded, Lanewise, Reading
 
 LONG_SUM = 8192
 """The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
@@ -39,9 +42,11 @@ class DirectConvolution(KernelSpec):
 
     source: Storage
     channels: int  # summed over for each output block
-    group_blocks: int  # output blocks that see the same channels (0: all see all)
+    grouping: Banded | Lanewise | None
     block_first: bool
     region: Region
+    channels_at_once: int = field(default=BLOCK, kw_only=True)  # of an input block, in the body of a loop
+    reading: Reading | None = field(default=None, kw_only=True)  # while the code of such output blocks is written
 
     @property
     def taps(self) -> int:
@@ -66,7 +71,12 @@ class DirectConvolution(KernelSpec):
     @property
     def inner(self) -> int:
         """Channels of an input block."""
-        return self.source.block
+        return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
+
+    @property
+    def factors(self) -> DType:
+        """The dtype of the packed weights."""
+        return self.source.dtype.computed if isinstance(self.grouping, Lanewise) else self.source.dtype
 
     @property
     def padded(self) -> int:
@@ -79,13 +89,19 @@ class DirectConvolution(KernelSpec):
         writer.begin_chunk()
         group, block = self._place(k, domain)
         first, last = samples_of(k, domain, group)
-        weights = k.offset(k.operand(1), k.imul(block, self.taps * self.padded * LANES), self.source.dtype)
-        origin = self.source.origin
-        if self.group_blocks:
-            shift = k.imul(k.idiv(block, self.group_blocks), self.padded // self.inner * self.source.strides[1])
-            origin = k.iadd(origin, shift)
+        weights = k.offset(k.operand(1), k.imul(block, self.taps * self.padded * LANES), self.factors)
+        origin: Index = self.source.origin
+        if self.grouping:
+            origin = k.iadd(origin, k.imul(self.grouping.first(k, block), self.source.strides[1]))
         x = k.offset(k.operand(0), origin, self.source.dtype)
-        self.write_samples(k, writer, x, weights, block, first, last)
+
+        def write(reading: Reading) -> None:
+            replace(self, reading=reading).write_samples(k, writer, x, weights, block, first, last)
+
+        if self.grouping:
+            self.grouping.each(k, block, write)
+        else:
+            self.write_samples(k, writer, x, weights, block, first, last)
         if self.together == 1:  # with several blocks at a time, the region has no running sums
             writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
@@ -112,23 +128,47 @@ class DirectConvolution(KernelSpec):
     ) -> list[Vector]:
         """``sums`` after ``add`` has added every input block, which has ``packed`` taps in memory; at most
         ``summed`` of them are added."""
-        dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
+        reading = self.reading or Reading(whole, int(rest > 0), rest)
+        if reading.table is not None:
+            return add(x, weights, sums, self.channels)
+        dtype = self.source.dtype
         per_input = packed * self.inner * LANES
 
-        def run(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
-            with k.loop(first, last, carry=carry) as block:
-                here = k.offset(x, k.imul(block.index, self.source.strides[1]), dtype)
-                there = k.offset(weights, k.imul(block.index, per_input), dtype)
-                block.carry = add(here, there, block.carry, self.inner)
-            return block.result
+        def block(number: Index, carry: list[Vector], channels: int) -> list[Vector]:
+            here = k.offset(x, k.imul(number, self.source.strides[1]), dtype)
+            there = k.offset(weights, k.imul(number, per_input), dtype)
+            return add(here, there, carry, channels)
 
-        sums = _in_parts(k, whole, summed * self.inner, sums, run) if whole else sums
-        if rest:
-            here = k.offset(x, whole * self.source.strides[1], dtype)
-            there = k.offset(weights, whole * per_input, dtype)
-            sums = add(here, there, sums, rest)
+        def run(first: Index, last: Index, carry: list[Vector]) -> list[Vector]:
+            with k.loop(first, last, carry=carry) as number:
+                number.carry = block(number.index, number.carry, self.inner)
+            return number.result
+
+        if whole:
+            sums = _in_parts(k, reading.whole, whole, summed * self.inner, sums, run)
+        if reading.rest:
+            with k.loop(0, reading.partial, carry=sums) as once:
+                once.carry = block(reading.whole, once.carry, reading.rest)
+            sums = once.result
         return sums
+
+    def products(
+        self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
+    ) -> list[Vector]:
+        """``sums`` of a tile after one tap of one input block."""
+        dtype, step = self.source.dtype, self.channels_at_once
+        table = self.reading.table if self.reading else None
+        if table is not None:
+            return sum_of_lane_products(k, dtype, sums, weights, x, offsets, table, self.source.strides[1])
+        whole = channels // step * step
+        if whole > step:
+            with k.loop(0, whole, step, carry=sums) as c:
+                here, there = k.offset(x, c.index, dtype), k.offset(weights, k.imul(c.index, LANES), dtype)
+                c.carry = sum_of_products(k, dtype, c.carry, there, here, offsets, step)
+            sums, channels = c.result, channels - whole
+            x, weights = k.offset(x, whole, dtype), k.offset(weights, whole * LANES, dtype)
+        return sum_of_products(k, dtype, sums, weights, x, offsets, channels)
 
 
 @dataclass(frozen=True)
@@ -152,6 +192,17 @@ class TapConvolution(DirectConvolution):
     def together(self) -> int:
         return self.abreast
 
+    @property
+    def written(self) -> int:
+        """The products of vectors in the code of the kernel."""
+        whole, rest = divmod(self.channels, self.inner)
+        channels = [*([self.inner] if whole else []), *([rest] if rest else [])]
+        copies = len(self.grouping.tables) if isinstance(self.grouping, Lanewise) else 1
+        return copies * sum(
+            written_products(part, tile, channels, self.unrolled, self.channels_at_once)
+            for part, tile in zip(self.parts, self.tiles, strict=True)
+        )
+
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
@@ -167,7 +218,7 @@ class TapConvolution(DirectConvolution):
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
         start = 0
         for part, tile in zip(self.parts, self.tiles, strict=True):
-            self._part(k, writer, part, tile, image, k.offset(weights, start, self.source.dtype))
+            self._part(k, writer, part, tile, image, k.offset(weights, start, self.factors))
             start += part.taps * self.padded * LANES
 
     def _abreast(
@@ -197,7 +248,7 @@ class TapConvolution(DirectConvolution):
                     inputs.carry = add(image, inputs.index, inputs.carry, self.inner)
                 return inputs.result
 
-            sums = _in_parts(k, whole, part.taps * self.inner, sums, run) if whole else sums
+            sums = _in_parts(k, whole, whole, part.taps * self.inner, sums, run) if whole else sums
             if rest:
                 sums = add(image, whole, sums, rest)
             for b, value in enumerate(sums):
@@ -264,20 +315,13 @@ class TapConvolution(DirectConvolution):
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
         """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
-        dtype = self.source.dtype
-        body = channels * len(offsets)
-        unrolled = [False, False, False]
-        for axis in (2, 1, 0):
-            if body * part.spans[axis].count <= self.unrolled:
-                unrolled[axis] = True
-                body *= part.spans[axis].count
-            else:
-                break
+        dtype, factors = self.source.dtype, self.factors
+        unrolled = unrolled_axes(part, len(offsets), channels, self.unrolled)
         strides = self.source.strides[2:]
 
         def axis_loop(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
             if axis == 3:
-                return sum_of_products(k, dtype, sums, w, x, offsets, channels)
+                return self.products(k, x, w, offsets, sums, channels)
             span = part.spans[axis]
             inner_taps = math.prod(s.count for s in part.spans[axis + 1 :])
             hop = inner_taps * self.inner * LANES
@@ -285,21 +329,50 @@ class TapConvolution(DirectConvolution):
             if unrolled[axis]:
                 for j in range(span.count):
                     moved = k.offset(x, j * span.stride * strides[axis], dtype)
-                    sums = axis_loop(axis + 1, moved, k.offset(w, j * hop, dtype), sums)
+                    sums = axis_loop(axis + 1, moved, k.offset(w, j * hop, factors), sums)
                 return sums
             with k.loop(0, span.count, carry=sums) as at:
                 moved = k.offset(x, k.imul(at.index, span.stride * strides[axis]), dtype)
-                at.carry = axis_loop(axis + 1, moved, k.offset(w, k.imul(at.index, hop), dtype), at.carry)
+                at.carry = axis_loop(axis + 1, moved, k.offset(w, k.imul(at.index, hop), factors), at.carry)
             return at.result
 
         return axis_loop(0, x, w, sums)
 
 
+def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
+    """Along which axes the loops over taps are unrolled: the inner ones, as long as the body stays small."""
+    body = channels * pixels
+    unrolled = [False, False, False]
+    for axis in (2, 1, 0):
+        body *= part.spans[axis].count
+        if body > most:
+            break
+        unrolled[axis] = True
+    return unrolled
+
+
+def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
+    """The products of vectors in the code of a part: for every size of tiles and every number of ``channels``."""
+    total = 0
+    for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):
+        for count in channels:
+            axes = unrolled_axes(part, rows * columns, count, unrolled)
+            taps = math.prod(span.count for span, whole in zip(part.spans, axes, strict=True) if whole)
+            total += rows * columns * taps * (min(count, at_once) + (count % at_once if count > at_once else 0))
+    return total if part.taps else 0
+
+
 def _in_parts(
-    k: Kernel, blocks: int, each: int, sums: list[Vector], add: Callable[[Index, Index, list[Vector]], list[Vector]]
+    k: Kernel,
+    blocks: Index,
+    most: int,
+    each: int,
+    sums: list[Vector],
+    add: Callable[[Index, Index, list[Vector]], list[Vector]],
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every block adds ``each`` products; long sums are split into shorter ones."""
-    if blocks * each <= LONG_SUM:
+    """``add(0, blocks, sums)``, where every one of at most ``most`` blocks adds ``each`` products; long sums are split
+    into shorter ones."""
+    if most * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
     with k.loop(0, blocks, together, carry=sums) as some:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
 from striate.codegen.launch import KernelSpec
+from striate.codegen.microkernel import lanes_of
 from striate.codegen.storage import BLOCK, Storage, Three
 from striate.dtypes import DType
 from striate.ops.kernels.direct import MOST_UNROLLED
 from striate.ops.kernels.geometry import Part
+from striate.ops.kernels.grouped import Banded, Lanewise, Reading, Row, Table
 
 LONG_MAP = 4096
 """The number of pixels from which the products of a map are added up in strips, and the strips' sums in float64."""
@@ -23,7 +25,15 @@ STRIP = 512
 of a sum grows with its length."""
 
 
+SAMPLES = 128
+"""The samples of one pixel that are added up in registers: linear layers sum over millions of them, and where all
+products are alike their rounding errors are, too."""
+
+
 Item = TypeVar("Item")
+
+TapPlace = tuple[int, Row | None]
+"""The offset of a tap and channel from an output's first input; lanewise, also where each lane's input lies."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,11 @@ class WeightGradient(KernelSpec):
     shares: int
     outs: int  # output blocks of a chunk
     input_blocks: int  # per output block
-    group_blocks: int
+    grouping: Banded | Lanewise | None
     accumulators: int
     samples: int  # 0: the run-time N
     paired: bool = False
+    table: Table | None = None  # while the code of such output blocks is written
 
     @property
     def sums(self) -> DType:
@@ -60,11 +71,18 @@ class WeightGradient(KernelSpec):
     @property
     def kept(self) -> DType:
         """The type of the partial sums in memory."""
-        return DType.float64 if self.is_long else self.sums
+        return DType.float64 if self.is_long or self.has_one_pixel else self.sums
+
+    @property
+    def has_one_pixel(self) -> bool:
+        """Whether the map is one pixel, as that of a linear layer."""
+        return math.prod(self.part.sizes) == 1
 
     @property
     def channels(self) -> int:
-        """Channels of one input block; for a planar input, all channels."""
+        """Channels of one input block; for a planar input, all channels; lanewise, those of a group."""
+        if isinstance(self.grouping, Lanewise):
+            return self.grouping.inputs
         return self.source.channels if self.source.block == 1 else BLOCK
 
     @property
@@ -81,8 +99,8 @@ class WeightGradient(KernelSpec):
         first = k.idiv(k.imul(total, share), self.shares)
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
         inside = into
-        if self.group_blocks:
-            into = k.iadd(into, k.imul(k.idiv(first_out, self.group_blocks), self.input_blocks))
+        if self.grouping:
+            into = k.iadd(into, self.grouping.first(k, first_out))
         where = k.iadd(self.source.origin, k.imul(into, self.source.strides[1]))
         x = k.offset(k.operand(0), where, self.source.dtype)
 
@@ -96,15 +114,23 @@ class WeightGradient(KernelSpec):
         with k.loop(first_out, k.iadd(first_out, self.outs)) as out, k.loop(0, self.per_unit, LANES) as at:
             k.store(k.constant(0, dtype), k.offset(own(out.index)[1], at.index, dtype), dtype, 64)
         batch = max(1, 1024 // math.prod(self.part.sizes))
-        with k.loop(first, last, batch) as some:
-            stop = k.imin(k.iadd(some.index, batch), last)
-            with k.loop(first_out, k.iadd(first_out, self.outs)) as out:
-                dy, sums = own(out.index)
-                if self.part.taps <= MOST_UNROLLED:
-                    for pairs in self._pair_groups():
-                        self._sweep(k, x, dy, sums, some.index, stop, pairs)
-                else:
-                    self._sweep_in_loops(k, x, dy, sums, some.index, stop)
+
+        def sweep(reading: Reading) -> None:
+            here = replace(self, table=reading.table)
+            with k.loop(first, last, batch) as some:
+                stop = k.imin(k.iadd(some.index, batch), last)
+                with k.loop(first_out, k.iadd(first_out, self.outs)) as out:
+                    dy, sums = own(out.index)
+                    if self.part.taps <= MOST_UNROLLED:
+                        for pairs in self._pair_groups():
+                            here._sweep(k, x, dy, sums, some.index, stop, pairs)
+                    else:
+                        here._sweep_in_loops(k, x, dy, sums, some.index, stop)
+
+        if isinstance(self.grouping, Lanewise):
+            self.grouping.each(k, first_out, sweep)
+        else:
+            sweep(Reading())
 
     def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
         """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row
@@ -131,6 +157,8 @@ class WeightGradient(KernelSpec):
     @property
     def _filled_channels(self) -> int:
         """Channels of an input block that are not padding."""
+        if isinstance(self.grouping, Lanewise):
+            return self.channels
         limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
         return limit or self.channels
 
@@ -168,20 +196,22 @@ class WeightGradient(KernelSpec):
         part = self.part
         _, _, sd, sh, sw = self.source.strides
         depth, height, width = part.sizes
-        inner = 1  # the distance of neighbouring channels of a block
-        channel_step = self.source.strides[1] if self.source.block == 1 else inner
+        # From one channel to the next; lanewise, the lanes of all channels are loaded at the same place.
+        apart = self.source.strides[1] if self.source.block == 1 else 0 if self.table else 1
         offsets = [
-            c * channel_step
+            c * apart
             + sum((s.first + j * s.stride) * st for s, j, st in zip(part.spans, tap, (sd, sh, sw), strict=True))
             for c, tap in pairs
         ]
+        rows_of = [self.table[c] for c, _ in pairs] if self.table else [None for _ in pairs]
+        places = list(zip(offsets, rows_of, strict=True))
         zero = [k.constant(0, self.sums) for _ in pairs]
 
         def rows(
             n: Index, plane: Index, lines: tuple[Index, Index], columns: tuple[Index, Index], carry: list[Vector]
         ) -> list[Vector]:
             with k.loop(*lines, carry=carry) as line:
-                line.carry = self._row(k, x, dy, (n, plane, line.index), columns, offsets, line.carry)
+                line.carry = self._row(k, x, dy, (n, plane, line.index), columns, places, line.carry)
             return line.result
 
         def keep(values: Sequence[Vector]) -> None:
@@ -192,12 +222,19 @@ class WeightGradient(KernelSpec):
                 total = k.add(k.load(place, self.kept, 64), k.convert(value, self.kept))
                 k.store(total, place, self.kept, 64)
 
-        if not self.is_long:
+        def samples(first: Index, last: Index) -> None:
             with k.loop(first, last, carry=zero) as n:
                 with k.loop(0, depth, carry=n.carry) as plane:
                     plane.carry = rows(n.index, plane.index, (0, height), (0, width), plane.carry)
                 n.carry = plane.result
             keep(n.result)
+
+        if self.has_one_pixel:
+            with k.loop(first, last, SAMPLES) as some:
+                samples(some.index, k.imin(k.iadd(some.index, SAMPLES), last))
+            return
+        if not self.is_long:
+            samples(first, last)
             return
         across = min(width, STRIP)
         down = STRIP // across
@@ -209,7 +246,7 @@ class WeightGradient(KernelSpec):
 
     def _row(
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
-        offsets: list[int], carry: list[Vector],
+        places: list[TapPlace], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
         """Adds the products of some pixels of one row."""
         part = self.part
@@ -221,21 +258,23 @@ class WeightGradient(KernelSpec):
         with k.loop(*columns, carry=carry) as column:
             pixel = k.offset(xrow, k.imul(column.index, part.step[2] * sw), self.source.dtype)
             arrived = k.offset(drow, k.imul(column.index, aw), self.arriving.dtype)
-            column.carry = self._products(k, pixel, arrived, offsets, column.carry)
+            column.carry = self._products(k, pixel, arrived, places, column.carry)
         return column.result
 
     def _products(
-        self, k: Kernel, pixel: Pointer, arrived: Vector, offsets: list[int], sums: list[Vector]
+        self, k: Kernel, pixel: Pointer, arrived: Vector, places: list[TapPlace], sums: list[Vector]
     ) -> list[Vector]:
         """Adds the products of one pixel, or of one pair of pixels, to the sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
-        def add_product(offset: int, acc: Vector) -> Vector:
+        def add_product(offset: int, row: Row | None, acc: Vector) -> Vector:
             place = k.offset(pixel, offset, dtype)
+            if row is not None:
+                return k.fma(lanes_of(k, dtype, place, row, self.source.strides[1]), g, acc)
             return k.dot(k.broadcast_pair(place), g, acc) if self.paired else k.fma(k.broadcast(place, dtype), g, acc)
 
-        return [add_product(offset, acc) for offset, acc in zip(offsets, sums, strict=True)]
+        return [add_product(offset, row, acc) for (offset, row), acc in zip(places, sums, strict=True)]
 
 
 def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int, int]) -> Index:
@@ -261,7 +300,6 @@ class Unpack(KernelSpec):
     filters: int
     depth: int
     groups: int
-    aligned: bool
 
     def write(self, k: Kernel) -> None:
         g = self.gradient
@@ -271,7 +309,10 @@ class Unpack(KernelSpec):
         base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), kept)
         taps = g.part.taps
         group_outputs = self.filters // self.groups
-        limit = self.depth if self.aligned else g.source.channels
+        lanewise = isinstance(g.grouping, Lanewise)  # channels then count from the first of the lane's group
+        limit = self.depth if lanewise else g.source.channels
+        if isinstance(g.grouping, Banded):
+            into = k.iadd(into, g.grouping.first(k, out))
         first = k.imul(into, g.channels)
         with k.loop(0, k.imin(g.channels, k.isub(limit, first))) as channel, k.loop(0, taps) as tap:
             where = k.imul(k.iadd(k.imul(channel.index, taps), tap.index), LANES)
@@ -287,7 +328,7 @@ class Unpack(KernelSpec):
                 o = k.iadd(k.imul(out, LANES), lane.index)
                 inside = k.compare(o, "<", self.filters)
                 mine = True
-                if not self.aligned and self.groups > 1:
+                if not lanewise and self.groups > 1:
                     mine = k.compare(k.idiv(o, group_outputs), "==", k.idiv(c, self.depth))
                 with k.when(k.both(inside, mine)):
                     index = k.iadd(k.imul(k.iadd(k.imul(o, self.depth), k.imod(c, self.depth)), taps), tap.index)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from striate.codegen.storage import BLOCK, NO_HALO, Halo, Three, three_pairs
+from striate.codegen.storage import NO_HALO, Halo, Three, three_pairs
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,6 @@ class Geometry:
     dilation: Three
     size: Three  # of x
     count: Three  # of y
-
-    @property
-    def aligned(self) -> bool:
-        """Whether groups consist of whole channel blocks; other groups run as dense, with zeros between them."""
-        return self.groups > 1 and self.depth % BLOCK == 0 and (self.filters // self.groups) % BLOCK == 0
 
     @property
     def forward(self) -> Part:

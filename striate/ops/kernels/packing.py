@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from striate.codegen.kernel import LANES, Index, Kernel, Vector
 from striate.codegen.launch import KernelSpec
-from striate.codegen.storage import Three
+from striate.codegen.storage import BLOCK, Three
 from striate.dtypes import DType
 from striate.ops.kernels.direct import MOST_UNROLLED
 from striate.ops.kernels.geometry import Part
+from striate.ops.kernels.grouped import Banded, Lanewise
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Pack(KernelSpec):
     parts: tuple[Part, ...]
     transposed: bool
     channels: int  # that are summed over, per output block
-    inner: int  # channels of an input block: 16, or 1 for planar inputs
-    aligned: bool  # groups are whole blocks: each output block sees only the channels of its own group
+    inner: int  # channels of an input block: 16, or 1 for planar inputs; lanewise, those of a group
+    grouping: Banded | Lanewise | None
 
     @property
     def outputs(self) -> int:
@@ -99,9 +100,10 @@ class Pack(KernelSpec):
             place = k.offset(target, k.imul(lane.index, paired), self.operands)
             k.store_scalar(k.constant_like(_scalar(k, self.dtype), 0.0), place, self.operands)
             summed = channel
-            if self.aligned:
-                group = k.idiv(out, group_outputs)
-                summed = k.iadd(k.imul(group, group_inputs), channel)
+            if isinstance(self.grouping, Lanewise):
+                summed = k.iadd(k.imul(k.idiv(out, group_outputs), group_inputs), channel)
+            elif self.grouping:
+                summed = k.iadd(k.imul(self.grouping.first(k, k.chunk), BLOCK), channel)
             same = k.compare(k.idiv(out, group_outputs), "==", k.idiv(summed, group_inputs))
             inside = k.compare(out, "<", outputs)
             with k.when(k.both(inside, same)):

@@ -28,7 +28,7 @@ Position = tuple[Index, Index, Index]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Prologue:
     """The input of windows that is not in memory: ``value`` of a region over the input's pixels."""
 
     region: Region
@@ -45,10 +45,13 @@ class Window:
     after: Three
     size: Three  # of x
     count_include_pad: bool
+    override: int = 0  # the divisor of every window, if it is not 0
 
     @property
     def constant(self) -> int:
-        """The area if it is the same for all windows, else 0."""
+        """The divisor if it is the same for all windows, else 0."""
+        if self.override:
+            return self.override
         total = 1
         for axis in range(3):
             found = {self._axis(axis, p) for p in range(self.windows(axis))}
@@ -132,7 +135,7 @@ class _Reader:
 class Pixels:
     """The input's vectors, by sample, block and position: from memory, or computed."""
 
-    def __init__(self, k: Kernel, source: Storage, prologue: Entry | None, first_operand: int) -> None:
+    def __init__(self, k: Kernel, source: Storage, prologue: Prologue | None, first_operand: int) -> None:
         self.k, self.source, self.prologue = k, source, prologue
         self.writer = RegionWriter(k, prologue.region, first_operand) if prologue else None
         self.base: Pointer | None = None
@@ -180,9 +183,12 @@ def walk(
     parts: tuple[Part, ...],
     emit: Emit,
     begin: Callable[[Index, Index], None] | None = None,
+    enter: Callable[[Index, Index], None] | None = None,
 ) -> None:
-    """Runs ``emit`` for every output position, and the region on its results; ``begin(n, block)`` runs before the
-    positions of each sample and block."""
+    """Runs ``emit`` for every output position, and the region on its results.
+
+    ``begin(n, block)`` runs before the positions of each sample and block, ``enter(d, h)`` before those of each row.
+    """
     group, block = k.idiv(k.chunk, domain.blocks), k.imod(k.chunk, domain.blocks)
     first, last = samples_of(k, domain, group)
     writer.begin_chunk()
@@ -191,6 +197,8 @@ def walk(
         with k.loop(first, last) as n:
             if begin:
                 begin(n.index, block)
+            if enter:
+                enter(0, 0)
             writer.row(0, n.index)
             writer.tile(0, [(0, 0)], [emit(parts[0], n.index, block, (0, 0, 0), 1)])
         writer.end_block()
@@ -200,12 +208,20 @@ def walk(
             if begin:
                 begin(n.index, block)
             for _, alike in itertools.groupby(parts, key=lambda part: part.sizes):
-                _positions(k, writer, list(alike), n.index, block, emit)
+                _positions(k, writer, list(alike), n.index, block, emit, enter)
             writer.end_block()
     writer.end_chunk(k.iadd(k.imul(group, domain.blocks), block))
 
 
-def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, block: Index, emit: Emit) -> None:
+def _positions(
+    k: Kernel,
+    writer: RegionWriter,
+    parts: list[Part],
+    n: Index,
+    block: Index,
+    emit: Emit,
+    enter: Callable[[Index, Index], None] | None,
+) -> None:
     """All positions of parts with the same sizes, row by row, so that parts find shared rows in the L1 cache."""
     depth, height, width = parts[0].sizes
 
@@ -215,6 +231,8 @@ def _positions(k: Kernel, writer: RegionWriter, parts: list[Part], n: Index, blo
     tile = min(COLUMNS, width)
     with k.loop(0, depth) as d, k.loop(0, height) as h:
         for part in parts:
+            if enter:
+                enter(d.index, h.index)
             writer.row(place(part, 0, d.index), place(part, 1, h.index))
             for first, last, step in ((0, width // tile * tile, tile), (width // tile * tile, width, width % tile)):
                 if last > first:
@@ -236,7 +254,7 @@ class MaxWindows(KernelSpec):
     part: Part
     kernel: Three
     region: Region
-    prologue: Entry | None = None
+    prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
         index = 0 if self.prologue else 1
@@ -290,7 +308,7 @@ class AverageWindows(KernelSpec):
     part: Part
     window: Window
     region: Region
-    prologue: Entry | None = None
+    prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
         first = 0 if self.prologue else 1

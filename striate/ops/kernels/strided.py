@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from striate.codegen.kernel import LANES, Index, Kernel, Pointer, Vector
-from striate.codegen.microkernel import sum_of_products
 from striate.codegen.region_writer import RegionWriter
 from striate.ops.kernels.direct import DirectConvolution
 from striate.ops.kernels.geometry import Residues
@@ -69,7 +68,7 @@ class StridedGradient(DirectConvolution):
                 corner = k.offset(image, k.iadd(*places), dtype)
                 row = k.iadd(k.imul(planes.first, height.kernel), rows.first)
                 number = k.iadd(k.imul(row, width.kernel), taps[2].first)
-                filters = k.offset(weights, k.imul(number, self.inner * LANES), dtype)
+                filters = k.offset(weights, k.imul(number, self.inner * LANES), self.factors)
                 for begin, end, step in self._runs(k, start.index):
                     with k.loop(begin, end, step) as column:
                         x = k.offset(corner, k.imul(column.index, strides[2]), dtype)
@@ -102,14 +101,14 @@ class StridedGradient(DirectConvolution):
         def add(x: Pointer, w: Pointer, sums: list[Vector], channels: int) -> list[Vector]:
             def along(axis: int, x: Pointer, w: Pointer, sums: list[Vector]) -> list[Vector]:
                 if axis == 3:
-                    return sum_of_products(k, dtype, sums, w, x, offsets, channels)
+                    return self.products(k, x, w, offsets, sums, channels)
                 residues = self.residues[axis]
                 inside = math.prod(other.kernel for other in self.residues[axis + 1 :])
                 hop = residues.hop * inside * self.inner * LANES
                 back = residues.apart * self.source.strides[2 + axis]
                 with k.loop(0, taps[axis].count, carry=sums) as tap:
                     earlier = k.offset(x, k.imul(tap.index, -back), dtype)
-                    tap.carry = along(axis + 1, earlier, k.offset(w, k.imul(tap.index, hop), dtype), tap.carry)
+                    tap.carry = along(axis + 1, earlier, k.offset(w, k.imul(tap.index, hop), self.factors), tap.carry)
                 return tap.result
 
             return along(0, x, w, sums)

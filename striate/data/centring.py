@@ -1,4 +1,5 @@
-"""Drawings are centred and scaled like the data: a network only recognizes digits of the size and place it has seen.
+"""Pictures are centred and scaled like the training data: a network only recognizes digits of the size and place that
+it has seen. The command line and the lab bring pictures into that form in the same way.
 
 The training pictures are measured for it: the shade of the background, the size of the figures, and whether they are
 centred by their outline or by their mass (MNIST is centred by mass, the digits of the package fill
@@ -7,12 +8,16 @@ their frame). Pictures without a plain background, such as photographs, are left
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from striate.data.picture import open_upright
+from striate.data.reading import Reading
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +55,20 @@ class Centring:
         mass = np.array([mass_of(abs(f - background)) / f.shape for f, _ in figures])
         steadier = bool(mass.std(axis=0).sum() < outline.std(axis=0).sum())
         return cls(round(background), float(np.median(extents)), steadier)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers, for ``run.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: object) -> Centring | None:
+        """What ``to_json`` gave; None for anything else."""
+        match document:
+            case {"background": int(shade), "extent": float(extent), "by_mass": bool(by_mass)}:
+                usable = 0 <= shade <= 255 and 0 < extent <= 1
+                return cls(shade, extent, by_mass) if usable else None
+            case _:
+                return None
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
         """The figure, scaled and placed as in the data, and whether light and dark were swapped.
@@ -104,3 +123,15 @@ def mass_of(ink: Array) -> Array:
     down = float(np.einsum("yx,y->", weights, rows)) / total
     across = float(np.einsum("yx,x->", weights, columns)) / total
     return np.array([down, across])
+
+
+def read_centred(path: Path, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
+    """(C, H, W) of a picture file, brought into the form of the data, and whether light and dark were swapped.
+
+    Without a form it is only fitted to the size. Raises ``DataError`` as ``read_picture``.
+    """
+    picture = open_upright(path, reading.most)
+    if form is None:
+        return reading.fitted(picture), False
+    placed, swapped = form.apply(picture, reading.size)
+    return reading.fitted(placed), swapped

@@ -1,0 +1,80 @@
+"""What an ONNX file must pass before it counts as exported: ONNX's own checker, and two judges of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+from onnx import ModelProto, checker
+from onnx.reference import ReferenceEvaluator
+
+from striate.errors import ModelFileError
+from striate.graph.value import Array
+
+TOLERANCE = 1e-4
+"""The largest difference of an output, relative to the largest output of its array, or to 1 if that is larger."""
+
+REFERENCE_SAMPLES = 4
+"""How many samples the reference evaluator computes, which is slow: it is plain NumPy."""
+
+Run = Callable[[Mapping[str, Array]], Sequence[Array]]
+
+
+def require_valid(model: ModelProto) -> bytes:
+    """The bytes of a model that ONNX's checker accepts, with types that follow from its inputs' types."""
+    try:
+        content = model.SerializeToString()
+        checker.check_model(content, full_check=True)
+    except (ValueError, checker.ValidationError, RuntimeError) as error:  # a message of over 2 GB is a ValueError
+        raise ModelFileError(f"not exported: ONNX's checker refuses it: {error}") from error
+    return content
+
+
+def differences(
+    content: bytes, model: ModelProto, inputs: Mapping[str, Array], expected: Sequence[Array]
+) -> dict[str, float]:
+    """The largest difference by judge: onnxruntime (also for one sample) and ONNX's reference evaluator.
+
+    Raises ``ModelFileError`` for one above ``TOLERANCE``, or where a judge fails.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    evaluator: Any = ReferenceEvaluator(model)
+    judges: dict[str, tuple[Run, Sequence[int]]] = {
+        "onnxruntime": (lambda given: cast("list[Array]", session.run(None, dict(given))), (len(expected[0]), 1)),
+        "reference": (
+            lambda given: cast("list[Array]", evaluator.run(None, dict(given))),
+            (min(REFERENCE_SAMPLES, len(expected[0])),),
+        ),
+    }
+    return {
+        name: max(_difference(name, run, inputs, expected, count) for count in counts)
+        for name, (run, counts) in judges.items()
+    }
+
+
+def _difference(name: str, run: Run, inputs: Mapping[str, Array], expected: Sequence[Array], count: int) -> float:
+    try:
+        found = run({key: array[:count] for key, array in inputs.items()})
+    except Exception as error:
+        raise ModelFileError(f"not exported: {name} cannot run it: {str(error)[:500]}") from error
+    largest = 0.0
+    for theirs, ours in zip(found, expected, strict=True):
+        ours = ours[:count]
+        if theirs.shape != ours.shape:
+            raise ModelFileError(f"not exported: {name} returns {theirs.shape}, expected {ours.shape}")
+        difference = np.abs(theirs.astype(np.float64) - ours)
+        if not np.array_equal(np.isnan(theirs), np.isnan(ours)):
+            raise ModelFileError(f"not exported: {name} returns NaN where striate does not, or the other way round")
+        difference = float(np.nanmax(difference, initial=0.0))
+        scale = max(1.0, float(np.nanmax(np.abs(ours), initial=0.0)))
+        if difference > TOLERANCE * scale:
+            raise ModelFileError(
+                f"not exported: {name} differs by {difference:.3g} from striate, whose largest output is {scale:.3g}\n"
+                f"  help: samples that are not what the network was trained on make a network imprecise; give others"
+            )
+        largest = max(largest, difference)
+    return largest

@@ -1,0 +1,171 @@
+"""``export_onnx``: a model as an ONNX file, which is written only after it was checked and run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from striate.data.dataset import class_names
+from striate.data.standardizer import Standardizer, standardizer_of
+from striate.errors import DTypeError, OptionError, ShapeError
+from striate.export.check import differences, require_valid
+from striate.export.translate import translate
+from striate.graph.graph import Graph, rewrite
+from striate.graph.op import at_path
+from striate.graph.value import Array, DType, TensorType
+from striate.nn.module import Module
+from striate.nn.normalization import Normalization
+from striate.ops.loss import softmax as softmax_of
+from striate.options import flag, require_instance
+from striate.options import path as checked_path
+from striate.persistence import LoadedModel, predict_graph, write_atomically
+from striate.version import VERSION
+
+OPSET = 20
+IR_VERSION = 10
+_SAMPLES = 16
+_STANDARDIZER = "standardizer"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An ONNX file that agrees with the model: the largest difference of its outputs, by judge."""
+
+    path: Path
+    operators: int
+    samples: int
+    differences: Mapping[str, float]
+
+    @property
+    def difference(self) -> float:
+        """The largest of them."""
+        return max(self.differences.values())
+
+    def __str__(self) -> str:
+        judged = ", ".join(f"{difference:.2g} in {name}" for name, difference in self.differences.items())
+        return (
+            f"exported {self.path}: opset {OPSET}, {self.operators} operators; "
+            f"largest difference over {self.samples} samples {judged}"
+        )
+
+
+def export_onnx(
+    model: Module,
+    path: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    samples: Array | Sequence[Array] | None = None,
+    standardizer: bool = True,
+    softmax: bool = False,
+    fold: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Exported:
+    """Writes the prediction of a float32 model as an ONNX file of opset 20, IR version 10, for any number of samples.
+
+    st.export_onnx(model, "net.onnx", samples=test_images[:100])
+
+    ``input_shape`` is that of one sample, by default the one that the model was called with last. ``standardizer``
+    keeps the model's standardizer inside; without it the file takes standardized inputs. ``softmax`` turns the last
+    outputs into probabilities over axis 1. ``fold`` multiplies batch normalizations into the convolutions before them.
+    ``classes``, by default the model's, go into the metadata.
+
+    ONNX's checker, its reference evaluator and onnxruntime must accept the file and agree with the model on
+    ``samples`` (by default, random ones) before it is written. Raises ``ModelFileError`` where they do not,
+    ``OptionError`` for an operation without ONNX form, ``DTypeError`` for a model of float64.
+    """
+    require_instance("model", model, Module, "nn.Sequential(…)")
+    target = checked_path("path", path)
+    if target.suffix != ".onnx":
+        raise OptionError(f"{target}: a file of ONNX ends with .onnx")
+    if model.dtype is DType.float64:
+        raise DTypeError("onnxruntime convolves float32 only\n  help: model.float() converts it")
+    graph = predict_graph(model, input_shape)
+    inside = standardizer_of(model)
+    if inside is not None and not flag("standardizer", standardizer):
+        graph, inside = _without_standardizer(graph), None
+    if flag("softmax", softmax):
+        graph = _with_softmax(graph)
+    state = model.state_dict()
+    names = class_names(model.classes if classes is None else classes)
+    built = _built(graph, state, flag("fold", fold), names, _momenta(model))
+    content = require_valid(built)
+    given = _inputs(graph, samples, inside)
+    outputs = LoadedModel(graph, state, (), None)(*given.values())
+    expected = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+    found = differences(content, built, given, expected)
+    write_atomically(target, content)
+    return Exported(target, len(built.graph.node), len(expected[0]), found)
+
+
+def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes:
+    """The prediction of a model as ONNX, checked but not run."""
+    return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
+
+
+def _momenta(model: Module) -> dict[str, float]:
+    """The momenta of the layers that track statistics, by path."""
+    layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, Normalization)}
+    found = {path: layer.running_statistics() for path, layer in layers.items()}
+    return {path: one.momentum for path, one in found.items() if one is not None and one.momentum is not None}
+
+
+def _built(
+    graph: Graph, state: Mapping[str, Array], fold: bool, classes: Sequence[str], momenta: Mapping[str, float]
+) -> ModelProto:
+    model = helper.make_model(
+        translate(graph, state, fold, momenta),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="striate",
+        producer_version=VERSION,
+    )
+    if classes:
+        helper.set_model_props(model, {"classes": json.dumps(list(classes), ensure_ascii=False)})
+    return model
+
+
+def _without_standardizer(graph: Graph) -> Graph:
+    """The graph whose first input is already standardized."""
+    inside = [node for node in graph.nodes if node.path.rpartition(".")[2] == _STANDARDIZER]
+    if not inside:
+        return graph
+    x, last = next(iter(graph.inputs.values())), inside[-1]
+    return rewrite(graph, lambda node, _: (x,) if node is last else None)
+
+
+def _with_softmax(graph: Graph) -> Graph:
+    (*others, (name, value)) = graph.outputs.items()
+    if value.type.rank < 2:
+        raise ShapeError(f"softmax=True: the last output {value.type} has no axis of classes")
+    with at_path("softmax"):
+        return replace(graph, outputs={**dict(others), name: softmax_of(value)})
+
+
+def _inputs(graph: Graph, samples: object, inside: Standardizer | None) -> dict[str, Array]:
+    """The arrays for the graph's inputs, by name; raises ``ShapeError`` where the samples are others."""
+    types = {name: value.type for name, value in graph.given().items()}
+    if samples is None:
+        return {name: _drawn(type, inside if not i else None) for i, (name, type) in enumerate(types.items())}
+    arrays = list(samples) if isinstance(samples, tuple | list) else [samples]
+    if len(arrays) != len(types):
+        raise ShapeError(f"samples: {len(arrays)} arrays for a model of {len(types)} inputs")
+    found: dict[str, Array] = {}
+    for (name, type), array in zip(types.items(), arrays):
+        given = np.asarray(array).astype(type.dtype.numpy)
+        if given.ndim != type.rank or given.shape[1:] != type.concrete(1)[1:] or len(given) == 0:
+            raise ShapeError(f"samples of shape {given.shape} for an input {type}\n  help: give one sample or more")
+        found[name] = given
+    return found
+
+
+def _drawn(type: TensorType, inside: Standardizer | None) -> Array:
+    numbers = np.random.default_rng(0).standard_normal(type.concrete(_SAMPLES))
+    if inside is not None:
+        shape = (1, -1, *(1,) * (numbers.ndim - 2))
+        numbers = numbers * inside.sigma.reshape(shape) + inside.mean.reshape(shape)
+    return numbers.astype(type.dtype.numpy)

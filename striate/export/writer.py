@@ -1,0 +1,109 @@
+"""An ONNX graph while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from striate.dtypes import DType
+from striate.graph.onnx import Attribute
+from striate.graph.value import Array, Batch, Shape, TensorType
+
+BATCH = "N"
+"""The name of the size of axis 0, which is given when the network runs."""
+
+KINDS = {
+    DType.float32: TensorProto.FLOAT, DType.float64: TensorProto.DOUBLE, DType.int32: TensorProto.INT32,
+    DType.int64: TensorProto.INT64, DType.uint8: TensorProto.UINT8, DType.bool: TensorProto.BOOL,
+}  # fmt: skip
+
+
+@final
+class GraphWriter:
+    """Collects operators and constants; implements ``graph.onnx.OnnxWriter``.
+
+    ``path`` is the layer that the operators being added belong to: it names them, as in "layer1.conv1/Conv".
+    """
+
+    def __init__(self, batched_input: str) -> None:
+        self.path = ""
+        self._batched_input = batched_input
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, Array] = {}
+        self._taken: set[str] = set()
+        self._outputs: set[str] = set()
+
+    def claim(self, name: str) -> str:
+        """The name, or one with a number behind it if it is taken."""
+        found, count = name, 1
+        while found in self._taken:
+            count += 1
+            found = f"{name}_{count}"
+        self._taken.add(found)
+        return found
+
+    def add(self, operator: str, *inputs: str, **attributes: Attribute | None) -> str:
+        given: dict[str, Any] = {
+            name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            for name, value in attributes.items()
+            if value is not None
+        }
+        output = self.claim(f"{self.path}/{operator}")
+        self._nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **given))
+        return output
+
+    def cast(self, x: str, dtype: DType) -> str:
+        return self.add("Cast", x, to=KINDS[dtype])
+
+    def hold(self, name: str, array: Array) -> str:
+        """A named array, such as a parameter; one name may be held once."""
+        found = self.claim(name)
+        self._constants[found] = array
+        return found
+
+    def constant(self, array: Array) -> str:
+        return self.hold(f"{self.path}/constant", array)
+
+    def integers(self, *numbers: int) -> str:
+        return self.constant(np.array(numbers, np.int64))
+
+    def shape(self, shape: Shape) -> str:
+        known = [dim for dim in shape if not isinstance(dim, Batch)]
+        if len(known) == len(shape):
+            return self.integers(*known)
+        count = self.add("Shape", self._batched_input, start=0, end=1)
+        return self.add("Concat", count, self.integers(*known), axis=0) if known else count
+
+    def rename(self, name: str, output: str) -> None:
+        """Gives a value the name of an output of the graph. Inputs, constants and other outputs are copied."""
+        if name in self._outputs or not any(name in node.output for node in self._nodes):
+            self._nodes.append(helper.make_node("Identity", [name], [output], name=f"{output}/Identity"))
+        else:
+            for node in self._nodes:
+                for names in (node.input, node.output):
+                    names[:] = [output if one == name else one for one in names]
+        self._outputs.add(output)
+
+    def graph(self, name: str, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
+        """The finished graph, without operators and constants that no output needs."""
+        needed = {output.name for output in outputs}
+        kept: list[NodeProto] = []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        arrays = [
+            numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+            for name, array in self._constants.items()
+            if name in needed
+        ]
+        return helper.make_graph(list(reversed(kept)), name, list(inputs), list(outputs), arrays)
+
+
+def value_info(name: str, type: TensorType) -> ValueInfoProto:
+    """The type of an input or output, with N by name."""
+    shape = [BATCH if isinstance(dim, Batch) else dim for dim in type.shape]
+    return helper.make_tensor_value_info(name, KINDS[type.dtype], shape)

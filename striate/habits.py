@@ -1,0 +1,93 @@
+"""Names that people know from PyTorch and Keras, and what to write here instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+LAYERS: Mapping[str, str] = {
+    "Dense": "nn.Linear(in_features, out_features), followed by its activation as a layer",
+    "Conv1D": "nn.Conv1d(in_channels, out_channels, kernel_size)",
+    "Conv2D": "nn.Conv2d(in_channels, out_channels, kernel_size)",
+    "Conv3D": "nn.Conv3d(in_channels, out_channels, kernel_size)",
+    "MaxPooling1D": "nn.MaxPool1d(kernel_size)",
+    "MaxPooling2D": "nn.MaxPool2d(kernel_size)",
+    "MaxPool2D": "nn.MaxPool2d(kernel_size)",
+    "AveragePooling2D": "nn.AvgPool2d(kernel_size)",
+    "GlobalAveragePooling2D": "nn.GlobalAveragePool()",
+    "GlobalAvgPool2d": "nn.GlobalAveragePool()",
+    "BatchNormalization": "nn.BatchNorm2d(num_features)",
+    "Activation": "a layer for each activation, such as nn.ReLU()",
+    "Input": "no layer: shapes are inferred from the data, or by model.infer((3, 32, 32))",
+    "Lambda": "a nn.Module with a forward method",
+    "Model": "nn.Module or nn.Sequential",
+    "ModuleList": "a list or tuple of modules as an attribute",
+    "ModuleDict": "a dict of modules as an attribute",
+    "functional": "st.ops",
+    "Tensor": "NumPy arrays",
+}
+MODULE: Mapping[str, str] = {
+    "fit": "st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05)).fit(train_set, epochs=10)",
+    "compile": "st.Trainer(model, loss, optimizer), or st.TrainingStep(model, loss, optimizer)",
+    "evaluate": "st.train.evaluate(model, dataset)",
+    "predict": "model(x)",
+    "predict_proba": "st.ops.softmax(model(x))",
+    "eval": "model(x) predicts; nothing has to be switched",
+    "train": "st.Trainer(…).fit(…) or st.TrainingStep(…) trains; model(x, training=True) shows what training sees",
+    "training": "model(x) predicts; model(x, training=True) shows what training sees",
+    "backward": "step = st.TrainingStep(model, loss, optimizer); step(x, y), or step.gradients(x, y)",
+    "zero_grad": "nothing: gradients do not accumulate",
+    "cuda": "nothing: striate runs on the CPU",
+    "cpu": "nothing: striate runs on the CPU",
+    "half": "st.TrainingStep(…, precision='bfloat16')",
+    "save": "st.save(model, 'model.safetensors')",
+    "load_weights": "st.load('model.safetensors'), or model.load_state_dict(state)",
+    "save_weights": "st.save(model, 'model.safetensors')",
+    "get_weights": "model.state_dict()",
+    "set_weights": "model.load_state_dict(state)",
+    "add": "nn.Sequential(first, second, …)",
+    "requires_grad_": "model.parameter('weight').requires_grad = False",
+}
+OPTIMIZERS: Mapping[str, str] = {
+    "lr_scheduler": "optim.SGD(lr=0.1, schedule=optim.CosineSchedule(total_steps))",
+    "schedules": "optim.SGD(lr=0.1, schedule=optim.CosineSchedule(total_steps))",
+    "CosineAnnealingLR": "optim.CosineSchedule(total_steps)",
+    "CosineAnnealingWarmRestarts": "optim.CosineRestartsSchedule(first_steps, factor)",
+    "ExponentialLR": "optim.ExponentialSchedule(gamma)",
+    "LinearLR": "optim.WarmupSchedule(schedule, steps, start_factor)",
+    "MultiStepLR": "optim.MultiStepSchedule(milestones, gamma)",
+    "OneCycleLR": "optim.OneCycleSchedule(total_steps), whose max_lr is the lr of the optimizer",
+    "PolynomialLR": "optim.PolynomialSchedule(total_steps, power)",
+    "SequentialLR": "optim.SequentialSchedule(schedules, milestones)",
+    "StepLR": "optim.StepSchedule(step_size, gamma)",
+}
+PACKAGE: Mapping[str, str] = {
+    "tensor": "NumPy arrays: np.asarray(values, np.float32)",
+    "Tensor": "NumPy arrays",
+    "from_numpy": "NumPy arrays as they are",
+    "no_grad": "nothing: model(x) computes no gradients",
+    "grad": "st.value_and_grad(function)",
+    "Sequential": "st.nn.Sequential",
+    "Module": "st.nn.Module",
+    "functional": "st.ops",
+    "manual_seed": "the seed= of models.build, nn.Sequential and st.Trainer",
+    "set_num_threads": "the environment variable STRIATE_THREADS",
+    "device": "nothing: striate runs on the CPU",
+    "cuda": "nothing: striate runs on the CPU",
+    "jit": "st.compile(function)",
+    "keras": "st.nn, st.optim and st.Trainer",
+    "evaluate": "st.train.evaluate(model, dataset)",
+}
+
+
+def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
+    """The error for a name that ``place`` does not have: what to write here, or the nearest name that exists."""
+    text = f"{place} has no attribute {name!r}"
+    if name in habits:
+        return AttributeError(f"{text}\n  help: here it is {habits[name]}")
+    names = [one for one in known if not one.startswith("_")]
+    by_letters = {one.lower().replace("_", ""): one for one in names}
+    near = by_letters.get(name.lower().replace("_", "")) or next(
+        iter(difflib.get_close_matches(name, names, n=1)), None
+    )
+    return AttributeError(f"{text}; did you mean {near!r}?" if near else text)

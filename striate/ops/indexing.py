@@ -1,0 +1,330 @@
+"""Functions that move elements: transposing, indexing, joining, splitting, flipping, rolling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import cast
+
+from striate import options
+from striate.errors import OptionError, TracingError
+from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
+from striate.graph.value import Batch, Dim, Shape, Value, operators
+from striate.ops.movement import Concat, Slice, Transpose, Window
+from striate.ops.requirement import N_STAYS, Axes, place, require_axes, require_axis, shape_error
+from striate.ops.shaping import product, unsqueeze
+
+# Transposing
+
+
+def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
+    """x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j; None reverses them.
+
+    Any number of axes, any dtype. Raises ShapeError for axes that are not those of x, and where N would move.
+    """
+    return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
+
+
+def permute(x: Value, dims: Sequence[int]) -> Value:
+    """x with its axes in another order, as ``torch.permute``: the same as ``transpose(x, dims)``."""
+    return _permuted("permute", x, dims)
+
+
+def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Value:
+    """x with some axes at other places and the others in order, as ``np.moveaxis``. Raises ShapeError."""
+    given = [source if isinstance(source, tuple) else (source,)]
+    given.append(destination if isinstance(destination, tuple) else (destination,))
+    taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
+    if len(taken) != len(placed) or len(set(taken)) != len(taken) or len(set(placed)) != len(placed):
+        raise OptionError(f"moveaxis: source={source!r}, destination={destination!r}; give each axis one place")
+    rest = iter(axis for axis in range(x.type.rank) if axis not in taken)
+    order = [taken[placed.index(place)] if place in placed else next(rest) for place in range(x.type.rank)]
+    return _permuted("moveaxis", x, order)
+
+
+def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
+    """x with two axes exchanged, as ``np.swapaxes``. Raises ShapeError."""
+    a, b = (require_axis("swapaxes", x.type, one) for one in (axis0, axis1))
+    order = list(range(x.type.rank))
+    order[a], order[b] = b, a
+    return _permuted("swapaxes", x, order)
+
+
+def _permuted(what: str, x: Value, axes: Sequence[int]) -> Value:
+    order = [require_axis(what, x.type, one) for one in axes]
+    if sorted(order) != list(range(x.type.rank)):
+        raise shape_error(what, f"axes {tuple(axes)} are not those of {x.type}", "name each axis once")
+    if x.type.batched and order[0] != 0:
+        raise shape_error(what, f"the samples of {x.type} must stay on axis 0", N_STAYS)
+    moved = tuple(x.shape[axis] for axis in order)
+    long = [axis for axis in order if x.shape[axis] != 1]
+    if long == sorted(long):
+        return reshape(x, moved)
+    if x.type.rank <= MOST_AXES:
+        return Transpose(tuple(order))(x)
+    # Axes that stay together become one. If there are still too many, they move to their places one by one.
+    groups: list[list[int]] = []
+    for axis in order:
+        if groups and axis == groups[-1][-1] + 1 and not (x.type.batched and axis == 1):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    found = sorted(groups)
+    y = reshape(x, joined_sizes(x.shape, found))
+    wanted = [found.index(group) for group in groups]
+    if len(wanted) <= MOST_AXES:
+        return reshape(Transpose(tuple(wanted))(y), moved)
+    current = list(range(len(wanted)))
+    for target, axis in enumerate(wanted):
+        source = current.index(axis)
+        if source != target:
+            y = _moved_before(y, source, target)
+            current.insert(target, current.pop(source))
+    return reshape(y, moved)
+
+
+def _moved_before(x: Value, source: int, target: int) -> Value:
+    """x with axis ``source`` moved to the earlier place ``target``."""
+    kept = 1 if x.type.batched else 0
+    lead, middle, own, inner = x.shape[kept:target], x.shape[target:source], x.shape[source], x.shape[source + 1 :]
+    sizes = (product(lead), product(middle), cast("int", own), product(inner))
+    order = (*range(kept), *(kept + axis for axis in (0, 2, 1, 3)))
+    y = Transpose(order)(reshape(x, (*x.shape[:kept], *sizes)))
+    return reshape(y, (*x.shape[:target], own, *middle, *inner))
+
+
+# Indexing
+
+
+def index(x: Value, key: object) -> Value:
+    """x[key] for whole numbers, slices with any step, ``...``, None, and one list of whole numbers, as in NumPy.
+
+    Raises ShapeError for a place that does not exist and for samples of a batch, TracingError for traced indices.
+    """
+    keys: list[object] = list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else [key]
+    keys = _without_ellipsis(x, keys)
+    windows: dict[int, Window] = {}
+    shape: list[Dim] = []
+    listed: list[tuple[int, list[int]]] = []
+    axis = 0
+    for one in keys:
+        if one is None:
+            if x.type.batched and axis == 0:
+                raise shape_error("indexing", f"the samples of {x.type} must stay on axis 0", N_STAYS)
+            shape.append(1)
+            continue
+        size = x.shape[axis]
+        if isinstance(one, slice) and one == slice(None):
+            shape.append(size)
+        elif isinstance(size, Batch):
+            raise shape_error("indexing", f"cannot take some of the samples of {x.type}", N_STAYS)
+        elif isinstance(one, slice):
+            places = range(*_bounds(one).indices(size))
+            windows[axis] = Window(places.start if places else 0, len(places), places.step)
+            shape.append(len(places))
+        elif isinstance(one, list):
+            listed.append((len(shape), _places(x, axis, cast("list[object]", one))))
+            shape.append(size)
+        else:
+            windows[axis] = Window(_places(x, axis, [one])[0], 1, 1)
+        axis += 1
+    if len(listed) > 1:
+        raise TracingError(f"{x!r}: only one of the indices may be a list\n  help: index one axis after the other")
+    y = reshape(_sliced(x, windows), tuple(shape))
+    return take(y, listed[0][1], listed[0][0]) if listed else y
+
+
+def _without_ellipsis(x: Value, keys: list[object]) -> list[object]:
+    """The indices, one for each axis and for each None."""
+    dots = [place for place, one in enumerate(keys) if one is Ellipsis]
+    given = sum(one is not None and one is not Ellipsis for one in keys)
+    if len(dots) > 1 or given > x.type.rank:
+        what = "more than one ..." if len(dots) > 1 else f"{given} indices for {x.type.rank} axes"
+        raise shape_error("indexing", f"{what} of {x.type}", f"x[i] takes up to {x.type.rank} indices")
+    at = dots[0] if dots else len(keys)
+    return [*keys[:at], *[slice(None)] * (x.type.rank - given), *keys[at + 1 :]]
+
+
+def _bounds(key: slice) -> slice:
+    for one in (key.start, key.stop, key.step):
+        if one is not None and (not isinstance(one, Integral) or isinstance(one, bool)):
+            raise _not_static(one)
+    if key.step is not None and key.step == 0:
+        raise OptionError("indexing: the step of a slice is 0; expected another whole number")
+    return slice(*(None if one is None else int(one) for one in (key.start, key.stop, key.step)))
+
+
+def _places(x: Value, axis: int, given: Sequence[object]) -> list[int]:
+    """Places along an axis, from 0."""
+    size = cast("int", x.shape[axis])
+    found: list[int] = []
+    for one in given:
+        if not isinstance(one, Integral) or isinstance(one, bool):
+            raise _not_static(one)
+        if not -size <= int(one) < size:
+            raise shape_error(
+                "indexing", f"place {int(one)} does not exist on axis {axis} of {x.type}", f"-{size} to {size - 1}"
+            )
+        found.append(int(one) % size)
+    return found
+
+
+def _not_static(key: object) -> TracingError:
+    return TracingError(
+        f"{place('indexing')}: {key!r:.60} is not a static index\n"
+        "  help: index with whole numbers, slices, None, ... or a list of whole numbers; "
+        "st.ops.where(condition, a, b) chooses element by element"
+    )
+
+
+def _sliced(x: Value, windows: dict[int, Window]) -> Value:
+    """The elements in windows of some axes."""
+    changed = {axis: w for axis, w in windows.items() if w != Window(0, cast("int", x.shape[axis]), 1)}
+    if not changed:
+        return x
+    if x.type.rank <= MOST_AXES:
+        return _slice(x, changed)
+    for axis, window in sorted(changed.items()):
+        kept = 1 if x.type.batched else 0
+        parts = (product(x.shape[kept:axis]), cast("int", x.shape[axis]), product(x.shape[axis + 1 :]))
+        y = _slice(reshape(x, (*x.shape[:kept], *parts)), {kept + 1: window})
+        x = reshape(y, (*x.shape[:axis], window.count, *x.shape[axis + 1 :]))
+    return x
+
+
+def _slice(x: Value, windows: dict[int, Window]) -> Value:
+    axes = tuple(sorted(windows))
+    parts = [windows[axis] for axis in axes]
+    return Slice(axes, tuple(w.start for w in parts), tuple(w.count for w in parts), tuple(w.step for w in parts))(x)
+
+
+def take(x: Value, indices: Sequence[int], axis: int) -> Value:
+    """The elements at some places of an axis, which are known when the function is traced, as ``np.take``.
+
+    Raises ShapeError for a place that does not exist, and for axis 0 of a batch.
+    """
+    at = require_axis("take", x.type, axis)
+    if isinstance(x.shape[at], Batch):
+        raise shape_error("take", f"cannot take some of the samples of {x.type}", N_STAYS)
+    places = _places(x, at, list(indices))
+    runs: list[Window] = []
+    for one in places:  # neighbouring places with one distance are one slice
+        last = runs[-1] if runs else None
+        if last and last.count == 1 and one != last.start:
+            runs[-1] = Window(last.start, 2, one - last.start)
+        elif last and last.count > 1 and one == last.start + last.count * last.step:
+            runs[-1] = Window(last.start, last.count + 1, last.step)
+        else:
+            runs.append(Window(one, 1, 1))
+    if not runs:
+        return _sliced(x, {at: Window(0, 0, 1)})
+    return concat([_sliced(x, {at: run}) for run in runs], at)
+
+
+def flip(x: Value, axis: Axes = None) -> Value:
+    """x with the elements of the axes (None: of all) in reverse order, as ``np.flip``. Raises ShapeError."""
+    axes = require_axes("flip", x.type, axis)
+    if x.type.batched and 0 in axes:
+        raise shape_error("flip", f"cannot reverse the samples of {x.type}", N_STAYS)
+    sizes = {one: cast("int", x.shape[one]) for one in axes if x.shape[one] != 0}
+    return _sliced(x, {one: Window(size - 1, size, -1) for one, size in sizes.items() if size > 1})
+
+
+def roll(x: Value, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> Value:
+    """x with its elements moved ``shift`` places along an axis, the last ones to the front, as ``np.roll``.
+
+    Raises ShapeError for an axis that x does not have, and for axis 0 of a batch.
+    """
+    shifts = shift if isinstance(shift, tuple) else (shift,)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if len(shifts) != len(axes):
+        raise OptionError(f"roll: shift={shift!r}, axis={axis!r}; give a shift for each axis")
+    for by, one in zip(shifts, axes, strict=True):
+        at, by = require_axis("roll", x.type, one), options.whole_number("roll: shift", by, -(2**62))
+        size = x.shape[at]
+        if isinstance(size, Batch):
+            raise shape_error("roll", f"cannot move the samples of {x.type}", N_STAYS)
+        if size and by % size:
+            cut = size - by % size
+            x = concat([_sliced(x, {at: Window(cut, size - cut, 1)}), _sliced(x, {at: Window(0, cut, 1)})], at)
+    return x
+
+
+# Joining and splitting
+
+
+def concat(values: Sequence[Value], axis: int = 1) -> Value:
+    """[x₁, x₂, …] along an axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
+
+    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError if another axis differs.
+    """
+    if not values:
+        raise shape_error("concat", "got no values to concatenate", "give at least one value")
+    first = values[0]
+    if axis == 1 and first.type.rank < 2:
+        cure = "add the channel axis with st.ops.reshape"
+        raise shape_error("concat", f"axis 1 does not exist in {first.type}", cure)
+    at = require_axis("concat", first.type, axis)
+    if len(values) == 1:
+        return first
+    if first.type.rank <= MOST_AXES:
+        return Concat(at)(*values)
+    joined = Concat(at).infer(*(value.type for value in values))[0]
+    kept = 1 if first.type.batched else 0
+    flat = [reshape(x, (*x.shape[:kept], product(x.shape[kept:at]), product(x.shape[at:]))) for x in values]
+    return reshape(Concat(kept + 1)(*flat), joined.shape)
+
+
+def stack(values: Sequence[Value], axis: int = 0) -> Value:
+    """The values along a new axis, as ``np.stack``. Raises ShapeError unless all have one shape."""
+    if not values:
+        raise shape_error("stack", "got no values to stack", "give at least one value")
+    if any(value.type != values[0].type for value in values):
+        got = ", ".join(str(value.type) for value in values)
+        raise shape_error("stack", f"the values differ: {got}", "give values of one shape and dtype")
+    at = require_axis("stack", values[0].type.with_shape((*values[0].shape, 1)), axis)
+    return concat([unsqueeze(value, at) for value in values], at)
+
+
+def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Value, ...]:
+    """x in parts of one size (the last may be smaller), or of the given sizes, along an axis, as ``torch.split``.
+
+    Raises ShapeError for sizes that do not add up, and for axis 0 of a batch.
+    """
+    at, size = _divided("split", x, axis)
+    sizes: list[int]
+    if isinstance(split_size_or_sections, Integral):
+        each = options.whole_number("split: split_size_or_sections", split_size_or_sections, 1)
+        sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
+    else:
+        sizes = [options.whole_number("split: split_size_or_sections", one, 0) for one in split_size_or_sections]
+    if sum(sizes) != size:
+        raise shape_error("split", f"sizes {sizes} add up to {sum(sizes)}, not to axis {axis} of {x.type}", f"{size}")
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    return tuple(_sliced(x, {at: Window(start, count, 1)}) for start, count in zip(starts, sizes, strict=True))
+
+
+def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
+    """x in at most ``chunks`` parts of equal size (the last may be smaller) along an axis, as ``torch.chunk``."""
+    _, size = _divided("chunk", x, axis)
+    count = options.whole_number("chunk: chunks", chunks, 1)
+    return split(x, max(1, -(-size // count)), axis)
+
+
+def unbind(x: Value, axis: int = 0) -> tuple[Value, ...]:
+    """The slices of x along an axis, which they do not have, as ``torch.unbind``. Raises ShapeError."""
+    at, size = _divided("unbind", x, axis)
+    rest: Shape = (*x.shape[:at], *x.shape[at + 1 :])
+    return tuple(reshape(_sliced(x, {at: Window(place, 1, 1)}), rest) for place in range(size))
+
+
+def _divided(what: str, x: Value, axis: int) -> tuple[int, int]:
+    """The axis and its size."""
+    at = require_axis(what, x.type, axis)
+    size = x.shape[at]
+    if isinstance(size, Batch):
+        raise shape_error(what, f"cannot divide the samples of {x.type}", N_STAYS)
+    return at, size
+
+
+operators.update(index=index, transpose=transpose)

@@ -1,0 +1,214 @@
+"""Grouped convolutions in direct form: which input channels the 16 output channels of a block read.
+
+    banded      A block of outputs reads a few consecutive blocks of inputs; the packed weights between groups are 0.
+                This suits groups of many channels. Groups of whole blocks waste nothing.
+    lanewise    Every lane multiplies an input channel of its own group, so a product of vectors is 16 products without
+                zeros. Where a group has several channels, the input vector is permuted once for each of them. This
+                suits depthwise convolutions and groups of few channels.
+
+"Inputs" and "outputs" are those of a kernel: in the input gradient, the inputs are dy and the outputs dx. Planar inputs
+of up to four channels are computed as if all outputs read all inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from striate.codegen.kernel import LANES, Index, Kernel
+from striate.codegen.storage import BLOCK
+from striate.ops.kernels.geometry import Geometry
+
+Source = tuple[int, int]
+"""(input block after the first that an output block reads, lane)."""
+
+Row = tuple[Source | None, ...]
+"""For each lane of an output block, where its input channel lies; None in lanes that only pad the last block."""
+
+Table = tuple[Row, ...]
+"""A row for each input channel of a group."""
+
+MOST_VARIANTS = 4
+"""The largest number of different tables for which a kernel has code."""
+
+MOST_ROWS = 24
+"""The largest number of rows of all tables together."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an output block sums over, while its code is written: ``whole`` input blocks, and ``partial`` (0 or 1) more
+    blocks of ``rest`` channels; or the channels that a table names."""
+
+    whole: Index = 0
+    partial: Index = 0
+    rest: int = 0
+    table: Table | None = None
+
+
+Body = Callable[[Reading], None]
+"""Writes the code of output blocks that read in the same way."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of ``inputs`` channels that are summed over, and of ``outputs`` channels (abstract)."""
+
+    count: int
+    inputs: int
+    outputs: int
+
+    @property
+    def input_blocks(self) -> int:
+        """Blocks of all inputs."""
+        return -(-self.count * self.inputs // BLOCK)
+
+    @property
+    def output_blocks(self) -> int:
+        """Blocks of all outputs."""
+        return -(-self.count * self.outputs // BLOCK)
+
+    def needed(self, block: int) -> tuple[int, int]:
+        """The first and the last input block of which an output block needs a channel."""
+        last = min((block + 1) * BLOCK, self.count * self.outputs) - 1
+        low = block * BLOCK // self.outputs * self.inputs
+        return low // BLOCK, ((last // self.outputs + 1) * self.inputs - 1) // BLOCK
+
+
+@dataclass(frozen=True)
+class Banded(Groups):
+    """Every output block reads ``span`` consecutive input blocks, in which the weights of other groups are 0."""
+
+    @property
+    def span(self) -> int:
+        """Input blocks that an output block reads."""
+        return _span(self)
+
+    def first(self, k: Kernel, block: Index) -> Index:
+        """The first input block that an output block reads."""
+        first = k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
+        return k.imin(first, self.input_blocks - self.span)
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds of vectors for one tap."""
+        return self.span * BLOCK
+
+    def each(self, k: Kernel, block: Index, body: Body) -> None:
+        """Writes the code of an output block."""
+        whole, rest = divmod(self.count * self.inputs, BLOCK)
+        count = k.imin(self.span, k.isub(whole, self.first(k, block))) if rest else self.span
+        body(Reading(count, k.isub(self.span, count), rest))
+
+    @property
+    def shared(self) -> int:
+        """Output blocks that read the same inputs, if groups consist of whole blocks; else 1."""
+        return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
+
+
+@functools.cache
+def _span(groups: Banded) -> int:
+    return max(last - first + 1 for first, last in map(groups.needed, range(groups.output_blocks)))
+
+
+@dataclass(frozen=True)
+class Lanewise(Groups):
+    """Every lane reads the channels of its own group, as a table says. Tables repeat with a period, but for the last
+    block, which may lack lanes."""
+
+    def first(self, k: Kernel, block: Index) -> Index:
+        """The input block from which the table of an output block counts."""
+        return k.idiv(k.imul(k.idiv(k.imul(block, BLOCK), self.outputs), self.inputs), BLOCK)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The different tables: those of a period, then that of the last block if it differs."""
+        return _variants(self).tables
+
+    @property
+    def possible(self) -> bool:
+        """Whether a kernel may have code for every table."""
+        return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds and permutations of vectors for one tap."""
+        return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
+
+    def each(self, k: Kernel, block: Index, body: Body) -> None:
+        """Writes the code for every table, under the condition that it is the table of the block."""
+        found = _variants(self)
+        for number, table in enumerate(found.tables):
+            special = number == found.period
+            chosen: Any = True
+            if special:
+                chosen = k.compare(block, "==", self.output_blocks - 1)
+            elif len(found.tables) > 1:
+                chosen = k.compare(k.imod(block, found.period), "==", number)
+                if len(found.tables) > found.period:
+                    chosen = k.both(chosen, k.compare(block, "!=", self.output_blocks - 1))
+            with k.when(chosen):
+                body(Reading(table=table))
+
+
+@dataclass(frozen=True)
+class _Variants:
+    tables: tuple[Table, ...]
+    period: int
+
+
+def _table(groups: Lanewise, block: int) -> Table:
+    """Where every lane of an output block finds the channels of its group."""
+    base = groups.needed(block)[0]
+
+    def source(lane: int, channel: int) -> Source | None:
+        output = block * BLOCK + lane
+        if output >= groups.count * groups.outputs:
+            return None
+        where = output // groups.outputs * groups.inputs + channel
+        return where // BLOCK - base, where % BLOCK
+
+    return tuple(tuple(source(lane, channel) for lane in range(LANES)) for channel in range(groups.inputs))
+
+
+@functools.cache
+def _variants(groups: Lanewise) -> _Variants:
+    """The tables of all blocks; none if there are too many."""
+    none = _Variants((), 0)
+    if groups.inputs > BLOCK:
+        return none
+    count = groups.output_blocks
+    whole, last = [_table(groups, block) for block in range(count - 1)], _table(groups, count - 1)
+    for period in range(1, MOST_VARIANTS + 1):
+        if all(table == whole[block % period] for block, table in enumerate(whole)):
+            break
+    else:
+        return none
+    if count <= period:
+        return _Variants((*whole, last), count)
+    same = whole[(count - 1) % period]
+    fits = all(
+        b is None or a == b for one, other in zip(same, last, strict=True) for a, b in zip(one, other, strict=True)
+    )
+    reach = max(source[0] for row in same for source in row if source)
+    fits = fits and groups.needed(count - 1)[0] + reach < groups.input_blocks
+    return _Variants(tuple(whole[:period]) if fits else (*whole[:period], last), period)
+
+
+def _permutations(row: Row) -> int:
+    """The permutations that bring the lanes of a row together."""
+    blocks = {source[0] for source in row if source}
+    in_place = all(source is None or source[1] == lane for lane, source in enumerate(row))
+    return 0 if in_place and len(blocks) == 1 else max(1, len(blocks) - 1)
+
+
+def grouping(g: Geometry, transposed: bool) -> Banded | Lanewise | None:
+    """How the outputs of y, or of dx if ``transposed``, read blocked inputs; None if all of them read all inputs."""
+    if g.groups == 1:
+        return None
+    depth, filters = g.depth, g.filters // g.groups
+    sizes = (g.groups, filters, depth) if transposed else (g.groups, depth, filters)
+    lanewise, banded = Lanewise(*sizes), Banded(*sizes)
+    return lanewise if lanewise.possible and lanewise.cost <= banded.cost else banded

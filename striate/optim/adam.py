@@ -1,0 +1,236 @@
+"""Adam and its relatives: steps by the ratio of two running averages, of the gradient and of its square."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.graph.arithmetic import cast, constant
+from striate.graph.value import Value
+from striate.ops.arithmetic import exp, log, maximum, sqrt
+from striate.ops.comparison import greater, where
+from striate.optim.optimizer import Optimizer, coupled
+from striate.options import flag
+
+
+@dataclass(frozen=True)
+class AdaptiveMoments(Optimizer):
+    """Base of optimizers with running averages m of the gradient and v of its square (abstract)
+
+    m ← β₁ m + (1 − β₁) g
+    v ← β₂ v + (1 − β₂) g²
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq",)
+    has_momentum: ClassVar[bool] = True
+    usual_lr: ClassVar[float] = 0.002
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_betas(self.betas)
+        self.require("eps", self.eps, 0)
+        self.require("weight_decay", self.weight_decay, 0)
+
+    @property
+    def bounded(self) -> bool:
+        """|m| / √v has a bound if β₁² is well below β₂ (Cauchy and Schwarz); without ε, 0 would be divided by 0."""
+        beta1, beta2 = self.schedule.largest_momentum(self.betas[0]), self.betas[1]
+        return self.eps >= 1e-12 and beta1 * beta1 <= 0.98 * beta2 and self._is_bounded(self.weight_decay)
+
+    def beta1(self, t: Value) -> Value | float:
+        """β₁ at step t: a float64 scalar if the schedule cycles it."""
+        return self.schedule.momentum(self.betas[0], t)
+
+    def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
+        """θ and g after the weight decay, which changes θ where it is decoupled, else g."""
+        if decoupled:
+            return self.decayed(parameters, self.weight_decay, t), gradients
+        return parameters, coupled(gradients, parameters, self.weight_decay)
+
+    def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
+        """The new m and v."""
+        beta1, beta2 = self.beta1(t), self.betas[1]
+        if isinstance(beta1, Value):
+            m = kept["exp_avg"] * cast(beta1, g.dtype) + g * cast(1.0 - beta1, g.dtype)
+        else:
+            m = kept["exp_avg"] * beta1 + g * (1 - beta1)
+        return m, kept["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
+
+    def denominator(self, root: Value) -> Value:
+        """√v̂ + ε. Without ε it is at least the least normal number, so that 0 / 0 is 0, and not NaN."""
+        return root + self.eps if self.eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))
+
+
+def correction(beta: Value | float, step: Value) -> Value:
+    """1 − β^step, by which an average that began at 0 is divided"""
+    if isinstance(beta, Value):
+        return 1.0 - exp(step * log(beta))
+    return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)
+
+
+@dataclass(frozen=True)
+class LargestMoments(AdaptiveMoments):
+    """Base of the forms of Adam that ``amsgrad`` changes: v̂ is then made of the largest v so far (abstract)"""
+
+    slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq", "max_exp_avg_sq")
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag(f"{type(self).__name__}: amsgrad", self.amsgrad)
+
+    def kept(self) -> tuple[str, ...]:
+        return self.slots if self.amsgrad else self.slots[:2]
+
+    def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
+        """``start`` − η m̂ / (√v̂ + ε), and the new averages."""
+        m, v = self.averages(g, kept, t)
+        new = {"exp_avg": m, "exp_avg_sq": v}
+        if self.amsgrad:
+            v = maximum(kept["max_exp_avg_sq"], v)
+            new["max_exp_avg_sq"] = v
+        step = t + 1.0
+        rate = self.rate(t) / correction(self.beta1(t), step)
+        root = sqrt(v) / cast(sqrt(correction(self.betas[1], step)), g.dtype)
+        return start - m * cast(rate, g.dtype) / self.denominator(root), new
+
+
+@dataclass(frozen=True)
+class Adam(LargestMoments):
+    """Adam with bias correction (Kingma and Ba, arXiv:1412.6980), as PyTorch writes it
+
+    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    θ ← θ − η m̂ / (√v̂ + ε)
+
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
+    """
+
+    decoupled_weight_decay: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag(f"{type(self).__name__}: decoupled_weight_decay", self.decoupled_weight_decay)
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        return self.moved(*self.decays(parameters, gradients, t, self.decoupled_weight_decay), kept, t)
+
+
+@dataclass(frozen=True)
+class AdamW(LargestMoments):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101)
+
+    θ ← θ − η λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    θ ← θ − η m̂ / (√v̂ + ε)
+
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
+    """
+
+    weight_decay: float = 1e-2
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        return self.moved(*self.decays(parameters, gradients, t, True), kept, t)
+
+
+@dataclass(frozen=True)
+class NAdam(AdaptiveMoments):
+    """Adam with Nesterov's momentum (Dozat, 2016), as PyTorch writes it
+
+    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
+    μₜ = β₁ (1 − ½ · 0.96^(t ψ)),  Mₜ = Π μᵢ for i ≤ t
+    m ← β₁ m + (1 − β₁) g          m̂ = μₜ₊₁ m / (1 − Mₜ₊₁) + (1 − μₜ) g / (1 − Mₜ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    θ ← θ − η m̂ / (√v̂ + ε)
+
+    t = 1, 2, …; ψ is ``momentum_decay`` ≥ 0; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    """
+
+    products: ClassVar[tuple[str, ...]] = ("mu_product",)
+    lr: float = 2e-3
+    momentum_decay: float = 4e-3
+    decoupled_weight_decay: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("momentum_decay", self.momentum_decay, 0)
+        flag("NAdam: decoupled_weight_decay", self.decoupled_weight_decay)
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        dtype = parameters.dtype
+        start, g = self.decays(parameters, gradients, t, self.decoupled_weight_decay)
+        m, v = self.averages(g, kept, t)
+        rate, step = self.rate(t), t + 1.0
+        mu, ahead = (self._mu(one) * self.beta1(t) for one in (step, step + 1.0))
+        product = kept["mu_product"] * mu
+        by_g = cast(rate * (1.0 - mu) / (1.0 - product), dtype)
+        by_m = cast(rate * ahead / (1.0 - product * ahead), dtype)
+        root = sqrt(v / cast(correction(self.betas[1], step), dtype))
+        moved = start - (g * by_g + m * by_m) / self.denominator(root)
+        return moved, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
+
+    def _mu(self, step: Value) -> Value:
+        """μ / β₁"""
+        return 1.0 - exp(step * (self.momentum_decay * math.log(0.96))) * 0.5
+
+
+@dataclass(frozen=True)
+class RAdam(AdaptiveMoments):
+    """Adam that waits until the variance of its step is known (Liu et al., arXiv:1908.03265), as PyTorch writes it
+
+    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
+    θ ← θ − η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ),  where ρ > 5
+    θ ← θ − η m̂  before
+
+    t = 1, 2, …; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
+    """
+
+    usual_lr: ClassVar[float] = 0.005
+    decoupled_weight_decay: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag("RAdam: decoupled_weight_decay", self.decoupled_weight_decay)
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        dtype = parameters.dtype
+        start, g = self.decays(parameters, gradients, t, self.decoupled_weight_decay)
+        m, v = self.averages(g, kept, t)
+        new = {"exp_avg": m, "exp_avg_sq": v}
+        step = t + 1.0
+        rate = self.rate(t) / correction(self.beta1(t), step)
+        plain = m * cast(rate, dtype)
+        limit = 2 / (1 - self.betas[1]) - 1
+        if limit <= 5:
+            return start - plain, new
+        left = correction(self.betas[1], step)
+        rho = limit - step * 2.0 * (1.0 - left) / left
+        known = greater(rho, 5.0)
+        rho = maximum(rho, 5.0)  # the root of a negative number would be NaN
+        square = (rho - 4.0) * (rho - 2.0) * limit / (rho * ((limit - 4) * (limit - 2)))
+        factor = cast(sqrt(square) * sqrt(left), dtype)
+        adapted = plain * factor / self.denominator(sqrt(v))
+        return start - where(known, adapted, plain), new

@@ -1,0 +1,59 @@
+"""LAMB: Adam's direction with a length that follows the norm of each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from striate.graph.arithmetic import cast
+from striate.graph.value import Value
+from striate.ops import reduction
+from striate.ops.arithmetic import sqrt
+from striate.ops.comparison import greater, logical_and, where
+from striate.optim.adam import AdaptiveMoments, correction
+
+
+@dataclass(frozen=True)
+class LAMB(AdaptiveMoments):
+    """Adam with the step of each parameter in proportion to its norm (You et al., arXiv:1904.00962)
+
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    u = m̂ / (√v̂ + ε) + λ θ
+    θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
+
+    The norms are those of one parameter, such as the weight of a layer. 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is
+    ``weight_decay`` ≥ 0.
+    """
+
+    layerwise: ClassVar[bool] = True
+    usual_lr: ClassVar[float] = 0.005
+    eps: float = 1e-6
+
+    @property
+    def bounded(self) -> bool:
+        return False  # steps in proportion to the parameter may let it grow exponentially
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        dtype = parameters.dtype
+        m, v = self.averages(gradients, kept, t)
+        step = t + 1.0
+        root = sqrt(v) / cast(sqrt(correction(self.betas[1], step)), dtype)
+        u = m / cast(correction(self.beta1(t), step), dtype) / self.denominator(root)
+        if self.weight_decay:
+            u = u + parameters * self.weight_decay
+        length, size = _norm(u), _norm(parameters)
+        both = logical_and(greater(length, 0.0), greater(size, 0.0))
+        trust = where(both, size / where(both, length, 1.0), 1.0)
+        return parameters - u * (trust * cast(self.rate(t), dtype)), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def _norm(x: Value) -> Value:
+    """√Σx², computed from x / max |x| so that no square overflows or vanishes"""
+    largest = reduction.max(abs(x))
+    scale = where(greater(largest, 0.0), largest, 1.0)
+    q = x / scale
+    return scale * sqrt(reduction.sum(q * q))

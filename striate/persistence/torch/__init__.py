@@ -1,0 +1,6 @@
+"""The door to PyTorch: states in the files that it reads and writes."""
+
+from striate.persistence.torch.file import read_state
+from striate.persistence.torch.pickle_writer import encode_state
+
+__all__ = ["encode_state", "read_state"]

@@ -1,0 +1,105 @@
+"""Weights from PyTorch and for PyTorch: ``.safetensors`` with equal names, and ``.pth``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from striate.errors import ModelFileError, OptionError
+from striate.graph.value import Array
+from striate.nn.module import Module
+from striate.nn.parameter import Role
+from striate.nn.state import StateMismatch
+from striate.options import path as checked_path
+from striate.options import require_instance
+from striate.persistence.atomic import write_atomically
+from striate.persistence.container import encode, open_regular, read_header, read_tensor
+from striate.persistence.torch import encode_state, read_state
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What ``DataParallel`` and ``torch.compile`` put before every name."""
+
+_PICKLED = (".pth", ".pt", ".bin", ".ckpt")
+
+
+def load_torch_state(
+    model: Module, path: str | Path, *, strict: bool = True, entry: str | None = None
+) -> StateMismatch:
+    """Gives a model the weights that PyTorch saved: ``.safetensors``, or ``torch.save(model.state_dict(), FILE)``.
+
+    st.load_torch_state(model, "resnet18.pth")
+
+    The names must be those of ``model.state_dict()``; ``module.`` before all of them (DataParallel) is dropped. A
+    checkpoint of several dictionaries gives the one under ``entry``, by default "state_dict", "model" or the like. A
+    file without ``num_batches_tracked`` (PyTorch before 0.4.1) leaves the counters at 0. float16 and bfloat16 become
+    the model's dtype. Nothing in the file is executed.
+
+    Returns the skipped names, as ``model.load_state_dict`` does. Raises ``ModelFileError`` for a file that cannot be
+    read or holds more than tensors, numbers, strings and dictionaries, ``ShapeError`` where the state does not fit.
+    """
+    require_instance("model", model, Module, "nn.Sequential(…)")
+    if entry is not None and not isinstance(entry, str):
+        raise OptionError(f'entry={entry!r:.60}; expected the name of a dictionary in the file, such as "state_dict"')
+    file = checked_path("path", path)
+    state = _without_prefix(_read_any(file, entry), model)
+    for name, parameter in model.named_state():
+        if parameter.role is Role.COUNTER and name not in state and _siblings(name) & state.keys():
+            state[name] = np.zeros((), np.int64)
+    return model.load_state_dict(state, strict=strict)
+
+
+def _siblings(counter: str) -> set[str]:
+    """The names of the statistics that a counter counts the updates of."""
+    layer = counter.rpartition(".")[0]
+    return {f"{layer}.{name}" if layer else name for name in ("running_mean", "running_var")}
+
+
+def _read_any(path: Path, entry: str | None) -> dict[str, Array]:
+    with open_regular(path) as stream:
+        start = stream.read(9)
+    if start[8:] == b"{" or path.suffix == ".safetensors":
+        return read_weights(path)
+    return read_state(path, entry)
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """All tensors of a safetensors file; raises ``ModelFileError``."""
+    with open_regular(path) as stream:
+        try:
+            header = read_header(path, stream)
+            return {name: read_tensor(path, stream, name, place) for name, place in header.places.items()}
+        except OSError as error:
+            raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _without_prefix(state: Mapping[str, Array], model: Module) -> dict[str, Array]:
+    """The state without a prefix that all of its names have and none of the model's."""
+    own = [name for name, _ in model.named_state()]
+    found = dict(state)
+    for prefix in PREFIXES:
+        if (
+            found
+            and all(name.startswith(prefix) for name in found)
+            and not any(name.startswith(prefix) for name in own)
+        ):
+            found = {name.removeprefix(prefix): array for name, array in found.items()}
+    return found
+
+
+def save_torch_state(model: Module, path: str | Path) -> None:
+    """Writes ``model.state_dict()`` for PyTorch; the old file stays until the new one is complete.
+
+    ``.safetensors`` is read by ``safetensors.torch.load_file``, ``.pth`` and ``.pt`` by ``torch.load``. Raises
+    ``OptionError`` for another suffix, ``ModelFileError`` where the file cannot be written.
+    """
+    require_instance("model", model, Module, "nn.Sequential(…)")
+    file = checked_path("path", path)
+    state = model.state_dict()
+    if file.suffix == ".safetensors":
+        write_atomically(file, encode(state, {"format": "pt"}))
+    elif file.suffix in _PICKLED:
+        write_atomically(file, encode_state(state))
+    else:
+        raise OptionError(f"{file}: unknown suffix {file.suffix!r}\n  known: .safetensors, {', '.join(_PICKLED)}")

@@ -1,0 +1,83 @@
+"""The CPU quota of the control groups that this process is in: Linux's version 1 and 2, nested or not.
+
+A quota is set on any group from the process's own up to the root, and the tightest one holds. In a container, the
+folder of the root that is mounted is often not the root of the hierarchy; ``/proc/self/mountinfo`` says which it is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+_PROCESS = Path("/proc/self")
+
+
+class _Mount(NamedTuple):
+    """A mounted hierarchy: which of its groups is mounted, and where."""
+
+    group: PurePosixPath
+    folder: Path
+
+
+def cpu_quota(process: Path = _PROCESS) -> float:
+    """The number of CPUs that this process may use at a time, such as 1.5; infinity where there is no quota."""
+    return min((quota for folder in _folders(process) if (quota := _quota(folder)) is not None), default=math.inf)
+
+
+def _folders(process: Path) -> Iterator[Path]:
+    """The folders of the process's groups, from its own up to the mounted root, for each version."""
+    try:
+        groups = (process / "cgroup").read_text().splitlines()
+        mounts = (process / "mountinfo").read_text().splitlines()
+    except (OSError, ValueError):
+        return
+    for line in groups:
+        _, controllers, name = [*line.split(":", 2), "", ""][:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = _mount(mounts, version=1 if controllers else 2)
+        if mount is None:
+            continue
+        inside = PurePosixPath(name)
+        # In a namespace of its own, the group is named from a root that the mount does not know.
+        below = inside.relative_to(mount.group) if inside.is_relative_to(mount.group) else inside.relative_to("/")
+        parts = [part for part in below.parts if part != ".."]
+        for count in range(len(parts), -1, -1):
+            yield mount.folder.joinpath(*parts[:count])
+
+
+def _mount(lines: list[str], version: int) -> _Mount | None:
+    """Where the CPU controller is mounted.
+
+    A line is: number, parent, device, root, mount point, options, optional fields, "-", type, source, options.
+    """
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        right = kind[0] == "cgroup2" if version == 2 else kind[0] == "cgroup" and "cpu" in kind[2].split(",")
+        if right:
+            return _Mount(PurePosixPath(_unescaped(fields[3])), Path(_unescaped(fields[4])))
+    return None
+
+
+def _unescaped(text: str) -> str:
+    r"""Spaces and the like are written as octal numbers: ``\040``."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _quota(folder: Path) -> float | None:
+    """Time per period in one group; None where it sets no quota."""
+    try:
+        if (folder / "cpu.max").exists():
+            words = (folder / "cpu.max").read_text().split()
+        else:
+            words = [(folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")]
+        time, period = words[0], int(words[1])
+        return int(time) / period if time not in ("max", "-1") and period > 0 else None
+    except (OSError, ValueError, IndexError):
+        return None
