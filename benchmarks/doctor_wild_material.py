@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,13 @@ class LogSoftmaxInForward(SoftmaxInForward):
         return st.ops.log_softmax(self.out(st.ops.relu(self.hidden(self.flatten(x)))))
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A list of layers in an object of another kind; a list as an attribute is refused by ``nn.Module``."""
+
+    layers: list[nn.Module]
+
+
 class Listed(nn.Module):
     """Hidden layers in a Python list, which no module knows of; ``known`` keeps them in a ``Sequential``."""
 
@@ -205,12 +213,12 @@ class Listed(nn.Module):
         if known:
             self.body = nn.Sequential(*layers)
         else:
-            self.layers = layers
+            self.held = Holder(layers)
         self.known = known
         self.out = nn.Linear(width, classes)
 
     def forward(self, x: Any) -> Any:
-        for layer in list(self.body) if self.known else self.layers:
+        for layer in list(self.body) if self.known else self.held.layers:
             x = layer(x)
         return self.out(x)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -158,14 +158,21 @@ def test_units_that_start_as_copies(number: float) -> None:
     assert not trained(setup_of(alone))[0], "a last layer of zeros is usual"
 
 
+@dataclass(frozen=True)
+class Holder:
+    """An object that a module does not look into."""
+
+    layers: list[nn.Module]
+
+
 def test_layers_that_no_module_holds() -> None:
     class Listed(nn.Module):
         def __init__(self) -> None:
-            self.hidden = [nn.Linear(6, 8), nn.Tanh()]
+            self.hidden = Holder([nn.Linear(6, 8), nn.Tanh()])
             self.last = nn.Linear(8, 4)
 
         def forward(self, x: Any) -> Any:
-            for layer in self.hidden:
+            for layer in self.hidden.layers:
                 x = layer(x)
             return self.last(x)
 

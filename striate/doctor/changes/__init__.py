@@ -2,7 +2,7 @@
 
 from striate.doctor.changes.data import (
     AffineValidation,
-    Clip,
+    ClipInputs,
     DropFeatures,
     DropLeaked,
     DropSamples,
@@ -32,7 +32,7 @@ from striate.doctor.changes.training import (
 )
 
 __all__ = [
-    "Activation", "AffineValidation", "ClassWeights", "Clip", "DropFeatures", "DropLeaked", "DropSamples", "Epochs",
+    "Activation", "AffineValidation", "ClassWeights", "ClipInputs", "DropFeatures", "DropLeaked", "DropSamples", "Epochs",
     "Initialization", "LearningRate", "MeanLoss", "NormOptions", "Normalize", "OptimizerOption", "Outputs", "Remove",
     "Renumber", "ReorderValidation", "Resplit", "RollLabels", "ScheduleLength", "Shuffle", "Standardize", "Unfreeze",
 ]  # fmt: skip

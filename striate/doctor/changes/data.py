@@ -42,7 +42,7 @@ class Standardize(Change):
 
 
 @dataclass(frozen=True)
-class Clip(Change):
+class ClipInputs(Change):
     """Inputs clipped to low … high in both sets; the standardizer is fitted again."""
 
     low: float
