@@ -439,6 +439,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         "remedies change layers; what is standardized, and whether labels are compared with scores, is asked for",
         {"CrossEntropyLoss", "Identity", "Sequential", "Standardization"},
     ),
+    "doctor/rules/extremes.py": ("the change that clips the inputs has the name of the operation", {"Clip"}),
     "export/": ("operators of ONNX that have our names", {"BatchNormalization", "Concat", "Identity"}),
     "habits.py": (
         "names from elsewhere are answered with those to write here",

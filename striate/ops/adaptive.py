@@ -12,12 +12,13 @@ import numpy as np
 from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
-from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
-from striate.ops.mapped import Mapped, Maps, three_axes
+from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
 from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
@@ -104,6 +105,25 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
     def maps(self, size: Sizes) -> Maps:
         return _axes(size, self.windows)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        """An average over equal windows; where the sizes do not divide, a product with the shares of each axis."""
+        size = positions(types[0])
+        if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
+            kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
+            return [to.add("AveragePool", inputs[0], kernel_shape=kernel, strides=kernel)]
+        x, rank = inputs[0], types[0].rank
+        for axis, one in enumerate(self.maps(size), 2):
+            shares = np.zeros((one.size, one.count), types[0].dtype.numpy)
+            for p in range(one.count):
+                for i, share in one.row(p):
+                    shares[i, p] = share
+            order = [*range(axis), *range(axis + 1, rank), axis]
+            back = [order.index(place) for place in range(rank)]
+            x = to.add(
+                "Transpose", to.add("MatMul", to.add("Transpose", x, perm=order), to.constant(shares)), perm=back
+            )
+        return [x]
+
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
         return (AdaptiveAveragePoolingGradient(self.windows, positions(x.type))(dy),)
@@ -177,9 +197,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         y = x.with_shape((*x.shape[:2], *self.windows))
         return y, y.with_dtype(DType.int32)
 
-    def maps(self, size: Sizes) -> Maps:
-        """The windows along each axis."""
-        return _axes(size, self.windows)
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return rows_read(_axes(types[0].concrete(1)[2:], self.windows), positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
@@ -196,11 +215,18 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         axes = _axes(x.shape[2:], self.windows)
         for p in itertools.product(*map(range, self.windows)):
             window = tuple(slice(*axis.span(one)) for axis, one in zip(axes, p, strict=True))
-            held = x[(..., *window)].reshape(*x.shape[:2], -1)
+            held = x[(..., *window)].reshape(*x.shape[:2], places[window].size)
             first = np.argmax(held, axis=-1)  # the first NaN, where there is one
             y[(..., *p)] = np.take_along_axis(held, first[..., None], -1)[..., 0]
             index[(..., *p)] = places[window].ravel()[first]
         return y, index
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        size = positions(types[0])
+        if any(length % count for length, count in zip(size, self.windows, strict=True)):
+            return None
+        kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
+        return [to.add("MaxPool", inputs[0], kernel_shape=kernel, strides=kernel), ""]
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
@@ -227,10 +253,6 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         if index.shape != dy.shape:
             raise shape_error(self, f"got dy {dy}, index {index}", "give the shapes of the forward pass")
         return (_input_of(self, dy, self.windows, self.size),)
-
-    def maps(self, size: Sizes) -> Maps:
-        """Which windows hold each position."""
-        return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         dy, index = context.node.inputs

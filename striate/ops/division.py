@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,8 +11,9 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import Binary, elementwise
 from striate.graph.notation import PRODUCT, Expression, infix
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
-from striate.graph.value import Array, Value, operators
+from striate.graph.value import Array, TensorType, Value, operators
 from striate.ops.elementary import floor
 
 
@@ -52,6 +53,9 @@ class FloorDivide(WholeDivision):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return None, None
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        return [to.add("Floor", to.add("Div", *inputs))] if types[0].dtype.is_float else None
+
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return self.parts(k, a, b)[0]
 
@@ -71,6 +75,12 @@ class Remainder(WholeDivision):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (a, b), (dy,) = inputs, output_gradients
         return dy, (-(dy * floor(a / b)) if needed[1] else None)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        if not types[0].dtype.is_float:
+            return [to.add("Mod", *inputs)]
+        a, b = inputs
+        return [to.add("Sub", a, to.add("Mul", to.add("Floor", to.add("Div", a, b)), b))]
 
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return self.parts(k, a, b)[1]

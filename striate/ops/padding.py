@@ -186,9 +186,22 @@ class Pad(PositionPadding):
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        pads = onnx_pads(((0, 0), (0, 0), *self.padding))
+        """ONNX crops before it copies; reflected and replicated elements are cut off after it, circular ones before."""
+        cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
+        added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
         value = to.constant(np.asarray(self.value, types[0].dtype.numpy)) if self.value else ""
-        return [to.add("Pad", *inputs, to.integers(*pads), value, mode=_ONNX_MODES[self.mode])]
+
+        def padded(x: str, padding: Pairs, mode: PadMode) -> str:
+            if not any(map(any, padding)):
+                return x
+            pads = onnx_pads(((0, 0), (0, 0), *padding))
+            return to.add("Pad", x, to.integers(*pads), value, mode=_ONNX_MODES[mode])
+
+        if self.mode in (PadMode.constant, PadMode.circular):
+            y = padded(padded(inputs[0], cuts, PadMode.constant), added, self.mode)
+        else:
+            y = padded(padded(inputs[0], added, self.mode), cuts, PadMode.constant)
+        return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Only the constant."""
@@ -369,7 +382,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
     """Raises ``ShapeError`` for padding of an axis that the mode does not have."""
     count, kept = length + before + after, length + min(0, before) + min(0, after)
     most = max(before, after)
-    if count < 0 or (count < 1 and mode is not PadMode.constant):
+    if kept < 0 or (count < 1 and mode is not PadMode.constant):
         raise shape_error(op, f"padding ({before}, {after}) leaves nothing of {length} elements: {x}", "crop less")
     if mode is PadMode.reflect and most >= max(1, length):
         raise shape_error(

@@ -12,7 +12,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Positions, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -83,6 +83,9 @@ class PixelShuffle(PixelMove):
             )
         return (x.with_shape((x.shape[0], channels // self.factor**2, height * self.factor, width * self.factor)),)
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return tuple(frozenset(p // self.factor for p in axis) for axis in positions)
+
     def lower(self, context: LoweringContext) -> list[Launch]:
         return self.launch(context, context.node.inputs[0], context.node.outputs[0])
 
@@ -116,6 +119,9 @@ class PixelUnshuffle(PixelMove):
             raise shape_error(self, f"{height}×{width} are no multiples of {self.factor}: {x}", "st.ops.pad(x, pad)")
         return (x.with_shape((x.shape[0], channels * self.factor**2, height // self.factor, width // self.factor)),)
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return tuple(frozenset(p * self.factor + i for p in axis for i in range(self.factor)) for axis in positions)
+
     def lower(self, context: LoweringContext) -> list[Launch]:
         return self.launch(context, context.node.outputs[0], context.node.inputs[0])
 
@@ -127,6 +133,13 @@ class PixelUnshuffle(PixelMove):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return (PixelShuffle(self.factor)(expanded(output_gradients[0], outputs[0])),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        channels, height, width = self.sizes(types[0])
+        f = self.factor
+        parts = to.add("Reshape", inputs[0], to.integers(0, channels, height // f, f, width // f, f))  # 0 keeps N
+        moved = to.add("Transpose", parts, perm=(0, 1, 3, 5, 2, 4))
+        return [to.add("Reshape", moved, to.integers(0, channels * f**2, height // f, width // f))]
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

@@ -268,6 +268,10 @@ class Numel(Reduction):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        sizes = to.shape(tuple(types[0].shape[axis] for axis in self.axes))
+        return [to.cast(to.add("ReduceProd", sizes, keepdims=0), types[0].dtype)]
+
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
         known, batched = self.elements(x.type)

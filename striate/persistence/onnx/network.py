@@ -111,8 +111,7 @@ def _check_operators(nodes: tuple[Node, ...], known: frozenset[str]) -> None:
         listed = ", ".join(str(node)[:120] for node in list(unknown.values())[:8])
         raise ModelFileError(
             f"{len(unknown)} of its operators cannot be computed: {listed}\n"
-            "  help: export it with another opset, or without what it computes beside the network; "
-            "docs/doors.md lists the operators"
+            "  help: export it with another opset, or only the network, without what prepares or selects its data"
         )
     for node in nodes:
         for name, value in node.attributes.items():
