@@ -16,9 +16,12 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import print_findings
+from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
-from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
+from striate.data.reading import size_of
+from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build, options_of
@@ -67,7 +70,10 @@ _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 
 def train(
     data: Annotated[
-        str, typer.Argument(help="digits (in the package), mnist, cifar10, or a folder of IDX files.")
+        str,
+        typer.Argument(
+            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; or a folder of IDX files."
+        ),
     ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
@@ -110,6 +116,21 @@ def train(
     init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Size of pictures: 64, or 48x64.", show_default="theirs, if all have one")
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Pictures of other proportions: stretch, crop or pad.", show_default="stretch")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 grey, 3 colours.", show_default="1 if no picture has colours")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of pictures held out where no parts are given.", show_default="0.2")
+    ] = None,
+    on_error: Annotated[
+        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
+    ] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
     doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
     out: Annotated[
@@ -125,7 +146,8 @@ def train(
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     recipe = RECIPES.get(data, OTHER)
-    train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
+    opened = opened_data(data, size, resize, channels, held_out, on_error, seed)
+    train_set, validation = opened.train, opened.held_out
     chosen = Chosen(
         model or recipe.model,
         whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
@@ -145,13 +167,13 @@ def train(
             "depth": depth, "width": width,
         },
     )  # fmt: skip
-    channels, classes = train_set.images.shape[1], len(train_set.classes)
-    network = build(chosen.model, channels=channels, classes=classes, seed=seed, **options)
+    planes, classes = train_set.images.shape[1], len(train_set.classes)
+    network = build(chosen.model, channels=planes, classes=classes, seed=seed, **options)
     if standardize:
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
-    folder = out or free_folder(Path("runs") / (data if data in RECIPES else Path(data).resolve().name))
+    folder = out or free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))))
     network.infer(train_set.images.shape[1:])
     claim_folder(
         folder,
@@ -170,6 +192,7 @@ def train(
     run = Run(
         data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
+        data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
     trainer = Trainer(
         network,
@@ -187,13 +210,42 @@ def train(
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
     )
-    evaluation = fitted(trainer, train_set, held_out, run, folder)
+    evaluation = fitted(trainer, train_set, validation, run, folder)
     if as_json:
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder)
         if trainer.findings:
             print_findings(trainer.findings)
+
+
+def data_name(path: Path) -> str:
+    """The name of a folder or archive, without the ending of an archive."""
+    name = path.resolve().name
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] or "data"
+
+
+def opened_data(
+    data: str,
+    size: str | None,
+    resize: str | None,
+    channels: int | None,
+    held_out: float | None,
+    on_error: str | None,
+    seed: int,
+) -> Opened:
+    """The data with the options that were given; prints what deserves a note."""
+    given = {
+        "size": None if size is None else list(size_of(size)), "resize": resize, "channels": channels,
+        "held_out": held_out, "on_error": on_error,
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    with Steps("train") as steps:
+        opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
+    for note in opened.notes:
+        say_note(f"note: {note}")
+    return opened
 
 
 def leave_at_once() -> None:

@@ -5,8 +5,22 @@ from striate.nn import initialization as init
 from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from striate.nn.element_loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MarginRankingLoss,
+    MultiLabelSoftMarginLoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+    SoftMarginLoss,
+)
 from striate.nn.linear import Linear
-from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
+from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss, MultiMarginLoss, NLLLoss
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.padding import (
@@ -46,7 +60,15 @@ from striate.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
-from striate.nn.random import Dropout
+from striate.nn.random import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    DropPath,
+    FeatureAlphaDropout,
+)
 from striate.nn.resampling import PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from striate.nn.sample_normalization import (
     GroupNorm,
@@ -66,6 +88,7 @@ __all__ = [
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
     "Linear", "Flatten", "Unflatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
+    "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", "DropPath",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
     "LocalResponseNorm",
     "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
@@ -77,7 +100,9 @@ __all__ = [
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
     "CircularPad1d", "CircularPad2d", "CircularPad3d",
-    "Loss", "CrossEntropyLoss", "MSELoss", "init",
+    "Loss", "CrossEntropyLoss", "NLLLoss", "MultiMarginLoss", "BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss",
+    "SmoothL1Loss", "HuberLoss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "SoftMarginLoss",
+    "MultiLabelSoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "init",
 ]  # fmt: skip
 
 

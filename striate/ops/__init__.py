@@ -41,6 +41,21 @@ from striate.ops.comparison import (
 )
 from striate.ops.convolution import conv
 from striate.ops.division import floor_divide, remainder
+from striate.ops.element_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
 from striate.ops.elementary import (
     ceil,
     cos,
@@ -72,13 +87,13 @@ from striate.ops.indexing import (
     unbind,
 )
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_loss, softmax
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
 from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
-from striate.ops.random import dropout
+from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
 from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
@@ -110,7 +125,8 @@ __all__ = [
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
     "tanh", "sigmoid", "relu", "leaky_relu",
-    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm",
+    "dropout", "feature_dropout", "alpha_dropout", "drop_path",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
     "interpolate", "pixel_shuffle", "pixel_unshuffle",
@@ -119,7 +135,10 @@ __all__ = [
     "pad",
     "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
     "numel",
-    "softmax", "log_softmax", "cross_entropy", "mse_loss",
+    "softmax", "log_softmax",
+    "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

@@ -275,7 +275,7 @@ def test_a_picture_that_is_none_is_named_and_the_others_are_predicted(run: Path,
     (tmp_path / "bad.png").write_bytes(b"no picture")
     result = striate("predict", run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png")
     assert result.exit_code == 2
-    assert "bad.png: not a PNG or JPEG" in result.stderr
+    assert "bad.png: not a picture that can be read" in result.stderr
     assert "none.png: no such file" in result.stderr
     assert result.stdout.splitlines()[0].split(": ")[0].endswith("good.png")
 

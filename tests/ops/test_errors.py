@@ -78,11 +78,6 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         ShapeError,
         "num_features=3",
     ),
-    "scale without shift": (
-        lambda: ops.batch_norm(value(*IMAGES), None, None, value(3), training=True),
-        OptionError,
-        "both",
-    ),
     "pooling window": (lambda: ops.max_pool(value(*IMAGES), 10), ShapeError, "larger"),
     "pooling of padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=1, dilation=9), ShapeError, "only padding"),
     "much padding": (lambda: ops.max_pool(value(*IMAGES), 2, padding=3), OptionError, "more than half"),
@@ -105,7 +100,7 @@ BAD: dict[str, tuple[Callable[[], object], type[StriateError], str]] = {
         "label_smoothing",
     ),
     "reduction": (
-        lambda: ops.mse_loss(value(N, 1), value(N, 1), "average"),
+        lambda: ops.mse_loss(value(N, 1), value(N, 1), reduction="average"),
         OptionError,
         "known: mean, sum, none",
     ),
