@@ -32,7 +32,8 @@ from striate.doctor.changes.training import (
 )
 
 __all__ = [
-    "Activation", "AffineValidation", "ClassWeights", "ClipInputs", "DropFeatures", "DropLeaked", "DropSamples", "Epochs",
+    "Activation", "AffineValidation", "ClassWeights", "ClipInputs", "DropFeatures", "DropLeaked", "DropSamples",
+    "Epochs",
     "Initialization", "LearningRate", "MeanLoss", "NormOptions", "Normalize", "OptimizerOption", "Outputs", "Remove",
     "Renumber", "ReorderValidation", "Resplit", "RollLabels", "ScheduleLength", "Shuffle", "Standardize", "Unfreeze",
 ]  # fmt: skip

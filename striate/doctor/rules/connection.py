@@ -52,8 +52,8 @@ def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
             "no_gradient", Severity.ERROR, "model", (), 0.98, {"layers": count},
             f"{count} layer{'s' if count > 1 else ''} that forward calls ({kinds}) "
             f"{'are' if count > 1 else 'is'} not part of the model",
-            "What an object holds that is not a module is not part of the model: its parameters are neither "
-            "learned nor saved, and it stays the random map that it was.",
+            "Layers that a list or another object holds are not part of the model: their parameters are neither "
+            "learned nor saved, and they stay the random maps that they were.",
             Remedy("hold layers as attributes, or in a Sequential", "self.layers = nn.Sequential(*layers)"),
             "unregistered",
         )  # fmt: skip
