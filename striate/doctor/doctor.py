@@ -243,6 +243,9 @@ class Doctor:
     def _note_labels(self, y: Array) -> None:
         trace = self.trace
         if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
+            y = y[y >= 0]  # others are left out by the loss
+            if not len(y):
+                return
             counts = np.bincount(y, minlength=len(trace.labels_seen))
             trace.labels_seen = counts + np.pad(trace.labels_seen, (0, len(counts) - len(trace.labels_seen)))
             if len(trace.mixtures) < 200:

@@ -20,7 +20,10 @@ Batch = tuple[Array, Array]
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
     """Figures about predictions (n, C) and their labels; None for outputs that are not scores of these classes."""
-    if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all() or y.max() >= outputs.shape[1]:
+    if outputs.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
+        return None
+    outputs, y = outputs[y >= 0], y[y >= 0]  # others are left out by the loss
+    if len(outputs) < 2 or not np.isfinite(outputs).all() or y.max() >= outputs.shape[1]:
         return None
     z = outputs.astype(np.float64).clip(-1e30, 1e30)
     losses = entropies(z, y)
@@ -93,8 +96,9 @@ def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) ->
 
 def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
     """The loss of predictions, on arrays."""
-    if loss.takes_logits and outputs.ndim == 2:
-        return float(entropies(outputs, y).mean())
+    if loss.takes_logits and outputs.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu":
+        known = y >= 0
+        return float(entropies(outputs[known], y[known]).mean())
     return float(np.asarray(loss(outputs, loss.target(y, len(outputs), outputs.dtype))))
 
 

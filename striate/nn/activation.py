@@ -49,9 +49,6 @@ class Sigmoid(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("Sigmoid")
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Sigmoid")
-
 
 class Tanh(Activation):
     """y = tanh(x)"""
@@ -61,9 +58,6 @@ class Tanh(Activation):
         return ops.Tanh()
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Tanh")
-
-    def onnx_node(self) -> ForeignLayer:
         return ForeignLayer("Tanh")
 
 
@@ -79,9 +73,6 @@ class ReLU(Activation):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("ReLU", {"inplace": True})
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Relu")
 
 
 class LeakyReLU(Activation):
@@ -105,9 +96,6 @@ class LeakyReLU(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("LeakyReLU", {"negative_slope": self.negative_slope, "inplace": True})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("LeakyRelu", {"alpha": self.negative_slope})
-
 
 class Softmax(Module):
     """y = eˣ / Σ eˣ over the channels, axis 1"""
@@ -121,9 +109,6 @@ class Softmax(Module):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("Softmax", {"dim": 1})
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Softmax", {"axis": 1})
 
 
 ACTIVATION_LAYERS: dict[str, type[Activation]] = {

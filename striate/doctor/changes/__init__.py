@@ -7,6 +7,7 @@ from striate.doctor.changes.data import (
     DropLeaked,
     DropSamples,
     Renumber,
+    RenumberValidation,
     ReorderValidation,
     Resplit,
     RollLabels,
@@ -35,5 +36,5 @@ __all__ = [
     "Activation", "AffineValidation", "ClassWeights", "ClipInputs", "DropFeatures", "DropLeaked", "DropSamples",
     "Epochs",
     "Initialization", "LearningRate", "MeanLoss", "NormOptions", "Normalize", "OptimizerOption", "Outputs", "Remove",
-    "Renumber", "ReorderValidation", "Resplit", "RollLabels", "ScheduleLength", "Shuffle", "Standardize", "Unfreeze",
+    "Renumber", "RenumberValidation", "ReorderValidation", "Resplit", "RollLabels", "ScheduleLength", "Shuffle", "Standardize", "Unfreeze",
 ]  # fmt: skip

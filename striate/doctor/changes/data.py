@@ -142,6 +142,24 @@ class Renumber(Change):
         return replace(setup, train_set=replace(one, labels=np.array(self.numbers)[one.labels]))
 
 
+@dataclass(frozen=True)
+class RenumberValidation(Change):
+    """Validation labels numbered as in the training set: new = numbers[old]."""
+
+    numbers: tuple[int, ...]
+
+    def code(self, setup: Setup) -> str:
+        shown = ", ".join(map(str, self.numbers[:12])) + (", …" if len(self.numbers) > 12 else "")
+        return f"labels = np.array([{shown}])[labels]   # of the validation set"
+
+    def apply(self, setup: Setup) -> Setup:
+        one, ours = setup.validation, setup.train_set
+        if one is None or ours is None:
+            return setup
+        labels = np.array(self.numbers)[one.labels]
+        return replace(setup, validation=replace(one, labels=labels, classes=ours.classes))
+
+
 # Both sets
 
 

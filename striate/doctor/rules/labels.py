@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from striate.doctor.changes import Renumber, RollLabels
+from striate.doctor.changes import Renumber, RenumberValidation, RollLabels
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Remedy
+from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import NEIGHBOURS, Array, Sample, nearest
 from striate.doctor.training_trace import TrainingTrace
@@ -23,6 +23,7 @@ FARTHEST = 5
 LEAST = 200
 MEMORIZED = 0.1
 APART = 1.5
+TWICE = 2.0
 
 PAIRS = """order = np.random.default_rng(0).permutation(len(labels))
 images, labels = images[order], labels[order]   # one order for both"""
@@ -126,28 +127,39 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     equal = float(np.trace(counts)) / total
     shift = max(range(classes), key=lambda k: np.trace(np.roll(counts, -k, axis=1)))
     shifted = float(np.trace(np.roll(counts, -shift, axis=1))) / total
-    present = np.flatnonzero(counts.sum(axis=1))
-    numbers = np.arange(classes)
-    numbers[present] = counts[present].argmax(axis=1)
-    matched = float(counts[np.arange(classes), numbers].sum()) / total
-    one_to_one = len(set(numbers[present].tolist())) == len(present)
-    if equal > chance + BLIND * error:
+    # Row: label of training; column: label of validation. Classes that validation lacks have no column.
+    present = (
+        np.flatnonzero(theirs.class_shares[:classes] > 0) if len(theirs.class_shares) <= classes else np.zeros(0, int)
+    )
+    numbers = counts.argmax(axis=0)
+    matched = float(counts[numbers[present], present].sum()) / total
+    one_to_one = len(present) > 1 and len(set(numbers[present].tolist())) == len(present)
+    whole = len(present) == classes
+    # A renumbering may leave some classes where they were: folders that are sorted as text keep 0 and 1.
+    if equal > chance + BLIND * error and not (matched > TWICE * equal and one_to_one):
         return
-    if shift and shifted > chance + SURE * error:
-        rule_of, numbers, agreement = f"+ {shift}", (np.arange(classes) + shift) % classes, shifted
+    if shift and whole and shifted > chance + SURE * error and shifted >= 0.9 * matched:
+        rule_of, numbers, agreement = f"+ {shift}", (np.arange(classes) - shift) % classes, shifted
     elif one_to_one and matched > chance + SURE * error * 2:
         rule_of, agreement = "renumbered", matched
     else:
         return
+    if whole:
+        text = "number the training labels as the validation set does (or the other way round)"
+        change: Change = Renumber(tuple(int(i) for i in np.argsort(numbers)))
+    else:
+        text = "number the validation labels as the training set does: list the classes once, for both"
+        change = RenumberValidation(tuple(int(i) for i in numbers))
+    missing = "" if whole else f"; validation lacks {classes - len(present)} of the {classes} classes"
     yield Finding(
         "labels_shifted", Severity.ERROR, "labels", (), 0.9,
         {"agreement with validation": equal, "after renumbering": agreement, "by chance": chance},
         "training and validation number the classes differently"
-        + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else ""),
+        + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else missing),
         "Samples of the two sets that look alike hardly ever have the same label, but the same pair of labels. Classes "
-        "counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
-        Remedy.of(trace.setup, "number the training labels as the validation set does (or the other way round)",
-                  Renumber(tuple(int(i) for i in numbers))),
+        "counted from 1 in one file and from 0 in the other look like this, folders listed in another order, and a "
+        "class that one of the sets lacks.",
+        Remedy.of(trace.setup, text, change),
         "numbers",
     )  # fmt: skip
 
