@@ -205,3 +205,41 @@ def test_standardized_in_training_only() -> None:
 )
 def test_inputs_that_differ_as_data_do(change: Any) -> None:
     assert not before(setup_of(mlp(8), validation=with_inputs(standardized(200, 1), change)))
+
+
+# Numbers of the classes
+
+
+def test_classes_that_are_sorted_as_text_keep_some_of_their_numbers() -> None:
+    random = np.random.default_rng(8)
+    centres = random.normal(0, 1, (12, 6))
+
+    def draw(count: int) -> Dataset:
+        labels = random.integers(0, 12, count)
+        x = centres[labels] + random.normal(0, 0.25, (count, 6))
+        return Dataset(x.astype(np.float32), labels, tuple(map(str, range(12))))
+
+    ours, theirs = draw(900), draw(400)
+    as_text = np.array([sorted(range(12), key=str).index(k) for k in range(12)])
+    setup = setup_of(mlp(24, classes=12), train_set=ours, validation=with_labels(theirs, as_text[theirs.labels]))
+    (found,) = before(setup)
+    assert (found.kind, found.cause) == ("labels_shifted", "numbers")
+    cured = found.remedy.apply(setup)
+    assert cured.train_set is not None
+    np.testing.assert_array_equal(cured.train_set.labels, as_text[ours.labels])
+    assert not before(cured)
+
+
+def test_a_class_that_validation_lacks_moves_the_others() -> None:
+    ours, theirs = standardized(600), standardized(300, 1)
+    left = theirs.subset(theirs.labels != 1)
+    moved = Dataset(left.images, np.array([0, 9, 1, 2])[left.labels], ("a", "c", "d"))
+    setup = setup_of(mlp(16), train_set=ours, validation=moved)
+    (found,) = before(setup)
+    assert (found.kind, found.cause) == ("labels_shifted", "numbers")
+    assert "validation lacks 1 of the 4 classes" in found.message
+    cured = found.remedy.apply(setup)
+    assert cured.validation is not None
+    np.testing.assert_array_equal(cured.validation.labels, left.labels)
+    assert not before(cured)
+    assert not before(setup_of(mlp(16), train_set=ours, validation=left)), "a class less is no other numbering"

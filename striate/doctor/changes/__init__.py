@@ -33,8 +33,29 @@ from striate.doctor.changes.training import (
 )
 
 __all__ = [
-    "Activation", "AffineValidation", "ClassWeights", "ClipInputs", "DropFeatures", "DropLeaked", "DropSamples",
+    "Activation",
+    "AffineValidation",
+    "ClassWeights",
+    "ClipInputs",
+    "DropFeatures",
+    "DropLeaked",
+    "DropSamples",
     "Epochs",
-    "Initialization", "LearningRate", "MeanLoss", "NormOptions", "Normalize", "OptimizerOption", "Outputs", "Remove",
-    "Renumber", "RenumberValidation", "ReorderValidation", "Resplit", "RollLabels", "ScheduleLength", "Shuffle", "Standardize", "Unfreeze",
-]  # fmt: skip
+    "Initialization",
+    "LearningRate",
+    "MeanLoss",
+    "NormOptions",
+    "Normalize",
+    "OptimizerOption",
+    "Outputs",
+    "Remove",
+    "Renumber",
+    "RenumberValidation",
+    "ReorderValidation",
+    "Resplit",
+    "RollLabels",
+    "ScheduleLength",
+    "Shuffle",
+    "Standardize",
+    "Unfreeze",
+]

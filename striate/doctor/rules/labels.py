@@ -122,15 +122,14 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     counts = np.zeros((classes, classes))
     np.add.at(counts, (ours.y[found].ravel(), np.repeat(theirs.y, found.shape[1])), 1)
     total = counts.sum()
-    chance = float(np.sum(ours.class_shares * theirs.class_shares[:classes])) if classes else 1.0
+    shares = np.pad(theirs.class_shares[:classes], (0, max(0, classes - len(theirs.class_shares))))
+    chance = float(np.sum(ours.class_shares * shares)) if classes else 1.0
     error = 2 * np.sqrt(max(chance * (1 - chance), 1e-9) / total)
     equal = float(np.trace(counts)) / total
     shift = max(range(classes), key=lambda k: np.trace(np.roll(counts, -k, axis=1)))
     shifted = float(np.trace(np.roll(counts, -shift, axis=1))) / total
     # Row: label of training; column: label of validation. Classes that validation lacks have no column.
-    present = (
-        np.flatnonzero(theirs.class_shares[:classes] > 0) if len(theirs.class_shares) <= classes else np.zeros(0, int)
-    )
+    present = np.flatnonzero(shares)
     numbers = counts.argmax(axis=0)
     matched = float(counts[numbers[present], present].sum()) / total
     one_to_one = len(present) > 1 and len(set(numbers[present].tolist())) == len(present)

@@ -104,9 +104,9 @@ def in_time_order(sample: Sample) -> bool:
     "leakage",
     When.ONCE,
     looks_for="validation samples that the training set holds too, exactly, nearly, or in part",
-    threshold="1 % of the validation set are equal to a training sample; or 3 and 1 % are nearer to one, "
-    "whatever their brightness, than a tenth of the usual distance between classes; or 5 % of the windows of a signal share a piece with a training window. "
-    "Tables of few different numbers, where equal rows are usual, are left out",
+    threshold="1 % of the validation set are equal to a training sample; or 3 and 1 % are nearer to one, whatever "
+    "their brightness, than a tenth of the usual distance between classes; or 5 % of the windows of a signal share "
+    "a piece with a training window. Tables of few different numbers, where equal rows are usual, are left out",
     source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
     why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
     remedy="leave the samples out of the validation set; split before copying, augmenting, or cutting into windows",
@@ -143,7 +143,7 @@ def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> 
     if cause == "overlap":
         text = "divide the recordings first, then cut windows; or leave a gap of one window between the parts"
         remedy = Remedy(text)
-    elif share > 0.9:
+    elif share > (0.9 if cause == "exact" else 0.3):
         remedy = Remedy("validate on data of its own: split once, before anything is copied or augmented")
     else:
         text = "leave them out of the validation set (or split before copying, augmenting)"
