@@ -19,7 +19,7 @@ from striate.graph.graph import Graph, rewrite
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, TensorType
 from striate.nn.module import Module
-from striate.ops.loss import softmax as softmax_of
+from striate.ops.axis_softmax import softmax as softmax_of
 from striate.options import flag, require_instance
 from striate.options import path as checked_path
 from striate.persistence import LoadedModel, predict_graph, write_atomically

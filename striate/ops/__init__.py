@@ -22,6 +22,7 @@ from striate.ops.arithmetic import (
     sqrt,
     subtract,
 )
+from striate.ops.axis_softmax import glu, log_softmax, softmax, softmin
 from striate.ops.comparison import (
     equal,
     greater,
@@ -69,10 +70,20 @@ from striate.ops.indexing import (
     unbind,
 )
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, mse_loss, softmax
+from striate.ops.loss import cross_entropy, mse_loss
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
+from striate.ops.piecewise_activation import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    prelu,
+    relu6,
+    softshrink,
+    threshold,
+)
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
@@ -94,6 +105,18 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.smooth_activation import (
+    celu,
+    elu,
+    gelu,
+    logsigmoid,
+    mish,
+    selu,
+    silu,
+    softplus,
+    softsign,
+    tanhshrink,
+)
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
@@ -102,7 +125,9 @@ __all__ = [
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
-    "tanh", "sigmoid", "relu", "leaky_relu",
+    "tanh", "sigmoid", "relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+    "softplus", "softsign", "logsigmoid", "relu6", "hardtanh", "hardsigmoid", "hardswish",
+    "hardshrink", "softshrink", "tanhshrink", "threshold", "glu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "global_avg_pool",
@@ -110,7 +135,7 @@ __all__ = [
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
     "sum", "mean", "moments", "max", "numel",
-    "softmax", "log_softmax", "cross_entropy", "mse_loss",
+    "softmax", "log_softmax", "softmin", "cross_entropy", "mse_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)
