@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from striate.cli.report import output, say_json, say_note
-from striate.data import Split, open_dataset
+from striate.data import Split
 from striate.data.standardizer import standardizer_of
 from striate.doctor import Finding, Findings, posthoc
 from striate.errors import OptionError, StriateError
@@ -46,7 +46,7 @@ def recorded(document: Run) -> Findings:
 def examined(folder: Path, document: Run) -> Findings:
     """The findings that do not need a watch. Raises ``OptionError`` if the data can no longer be found."""
     try:
-        train_set, held_out = open_dataset(document.data, Split.TRAIN), open_dataset(document.data, Split.TEST)
+        train_set, held_out = document.dataset(Split.TRAIN), document.dataset(Split.TEST)
     except StriateError as error:
         raise OptionError(f"the data of this run can no longer be read: {error}") from error
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]

@@ -36,8 +36,10 @@ def evaluate(
     if data is None:
         if run.is_file():
             raise OptionError(f"{run} is a model file, which does not record its training data\n  help: give DATA too")
-        data = read_run(run).data
-    dataset = open_dataset(data, Split.TEST)
+        found = read_run(run)
+        data, dataset = found.data, found.dataset(Split.TEST)
+    else:
+        dataset = open_dataset(data, Split.TEST)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:

@@ -52,7 +52,7 @@ def _held_out(run: Path, data: str | None, count: int, shape: tuple[int, ...]) -
     """The first held-out samples; None where the run's data are not here."""
     if data is None:
         try:
-            images = open_dataset(read_run(run).data, Split.TEST).images
+            images = read_run(run).dataset(Split.TEST).images
         except StriateError:
             return None
     else:

@@ -37,7 +37,9 @@ _SHEET = (
 
 
 def filter(
-    image: Annotated[Path | None, typer.Argument(help="PNG or JPEG picture.", show_default=False)] = None,
+    image: Annotated[
+        Path | None, typer.Argument(help="Picture: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM.", show_default=False)
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="Name of a filter (see --list).", show_default=False)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="PNG or JPEG to write.", show_default="IMAGE-NAME.png here")

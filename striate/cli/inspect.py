@@ -17,7 +17,7 @@ def inspect(
     out: Annotated[Path, typer.Option("--out", "-o", help="Path of the page.")] = Path("report.html"),
     image: Annotated[
         list[Path] | None,
-        typer.Option(help="PNG or JPEG picture to examine; repeatable.", show_default="held-out samples"),
+        typer.Option(help="Picture to examine; repeatable.", show_default="held-out samples"),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Data set.", show_default="the run's data set")] = None,
     speed: Annotated[bool, typer.Option(help="Measure the speed of training steps now.")] = True,

@@ -12,6 +12,7 @@ import typer
 from striate.cli.evaluate import model_path, warn_of_outliers
 from striate.cli.report import say_error, say_json, say_warning
 from striate.data.centring import Centring, read_centred
+from striate.data.reading import Reading
 from striate.errors import DataError, OptionError
 from striate.nn.module import Module
 from striate.persistence import load
@@ -24,7 +25,7 @@ _SHOWN = 3
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder that `striate train` created, or a model file.")],
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG pictures.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures: PNG, JPEG, BMP, GIF, TIFF, WebP, PPM.")],
     centre: Annotated[
         bool, typer.Option(help="Centre and scale figures as in the training data, if those have a plain background.")
     ] = True,
@@ -32,15 +33,17 @@ def predict(
 ) -> None:
     """Classify pictures: the most probable classes of each."""
     model = load(model_path(run))
-    form = Centring.from_json(read_run(run).centring) if centre and (run / RUN_FILE).is_file() else None
+    found = read_run(run) if (run / RUN_FILE).is_file() else None
+    form = Centring.from_json(found.centring) if found and centre else None
     channels, *size = model.input_shape
     if len(size) != 2:
         raise OptionError(f"{run}: this model takes samples of shape {model.input_shape}, not pictures")
+    reading = (found.reading if found else None) or Reading(channels, (size[0], size[1]))
     rows: list[dict[str, Any]] = []
     failed = False
     for path in images:
         try:
-            picture, swapped = read_centred(path, channels, (size[0], size[1]), form)
+            picture, swapped = read_centred(path, reading, form)
         except DataError as error:
             failed = True
             say_error(error)

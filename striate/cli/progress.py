@@ -12,6 +12,8 @@ from rich.status import Status
 
 from striate.codegen import jit
 
+_QUIET = 2.0  # seconds between two lines without a terminal
+
 
 class Steps:
     """``say`` names the part that begins; kernels compiled during it are counted."""
@@ -19,7 +21,7 @@ class Steps:
     def __init__(self, command: str) -> None:
         self.command = command
         self._text = ""
-        self._start = time.perf_counter()
+        self._start = self._said = time.perf_counter()
         self._live: Status | None = None
 
     def __enter__(self) -> Steps:
@@ -43,6 +45,15 @@ class Steps:
             self._live.update(_plain(text))
         else:
             typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
+
+    def count(self, text: str, done: int, total: int) -> None:
+        """How far a part is: live on a terminal, and elsewhere a line every few seconds once it takes that long."""
+        now = time.perf_counter()
+        if self._live is not None:
+            self._live.update(_plain(f"{text}: {done:,} of {total:,}"))
+        elif now - self._said > _QUIET:
+            self._said = now
+            typer.echo(f"{self.command}: {text}: {done:,} of {total:,}", err=True)
 
     def _compiling(self, done: int, count: int) -> None:
         if self._live is not None:

@@ -16,21 +16,27 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import print_findings
+from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
-from striate.data import Dataset, Split, Standardizer, batch_count, open_dataset
+from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
+from striate.data.reading import size_of
+from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
-from striate.errors import NonFiniteError, unknown_option
+from striate.errors import NonFiniteError, OptionError, unknown_option
 from striate.models import MODELS, build, options_of
 from striate.models.block import ACTIVATIONS, STARTS, NormPlacement
-from striate.nn.loss import CrossEntropyLoss
+from striate.nn.loss import CrossEntropyLoss, Loss
 from striate.nn.standardization import Standardization
 from striate.optim import OPTIMIZERS, SCHEDULES, SGD, Optimizer, Schedule, WarmupSchedule
+from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
-from striate.options import whole_number
 from striate.persistence import save
 from striate.starting import INTERRUPTED
-from striate.step import require_precision
+from striate.step import Clipping, require_precision
+from striate.train.balance import balanced_weights
+from striate.train.callback import Callback
+from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
 from striate.train.record import Record
@@ -64,7 +70,10 @@ _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
 
 def train(
     data: Annotated[
-        str, typer.Argument(help="digits (in the package), mnist, cifar10, or a folder of IDX files.")
+        str,
+        typer.Argument(
+            help="digits (in the package), mnist, cifar10; a folder, zip or tar of pictures; or a folder of IDX files."
+        ),
     ] = "digits",
     model: Annotated[str | None, typer.Option(help=f"{', '.join(MODELS)}.", show_default="lenet5")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", show_default="digits 20, mnist 3")] = None,
@@ -82,6 +91,18 @@ def train(
     ] = True,
     schedule: Annotated[str, typer.Option(help=f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = "cosine",
     warmup: Annotated[int, typer.Option(help="Steps of a linear rise of the learning rate before the schedule.")] = 0,
+    max_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
+    clip_value: Annotated[float | None, typer.Option(help="Limit each element of the gradients.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Parts in which a batch is computed, to save memory.")] = 1,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999, which is saved.")
+    ] = None,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target that all classes have, 0 to 1.")] = 0.0,
+    class_weights: Annotated[str | None, typer.Option(help="balanced: rare classes count as much as others.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss; keep the best weights.")
+    ] = None,
+    min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
@@ -95,6 +116,21 @@ def train(
     init: Annotated[str | None, typer.Option(help=f"{', '.join(STARTS)}.", show_default=_OF_MODEL)] = None,
     depth: Annotated[int | None, typer.Option(help="Hidden layers of mlp.", show_default="12")] = None,
     width: Annotated[int | None, typer.Option(help="Units in each hidden layer of mlp.", show_default="64")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Size of pictures: 64, or 48x64.", show_default="theirs, if all have one")
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Pictures of other proportions: stretch, crop or pad.", show_default="stretch")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 grey, 3 colours.", show_default="1 if no picture has colours")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of pictures held out where no parts are given.", show_default="0.2")
+    ] = None,
+    on_error: Annotated[
+        str | None, typer.Option(help="Pictures that cannot be read: raise or skip.", show_default="raise")
+    ] = None,
     standardize: Annotated[bool, typer.Option(help="Standardize the data, inside the model.")] = True,
     doctor: Annotated[bool, typer.Option(help="Report problems during training.")] = True,
     out: Annotated[
@@ -110,12 +146,16 @@ def train(
     numbers = precision_of(precision)
     require_precision(numbers)  # before data are read and a folder is created
     recipe = RECIPES.get(data, OTHER)
-    train_set, held_out = open_dataset(data, Split.TRAIN), open_dataset(data, Split.TEST)
+    opened = opened_data(data, size, resize, channels, held_out, on_error, seed)
+    train_set, validation = opened.train, opened.held_out
     chosen = Chosen(
         model or recipe.model,
         whole_number("--epochs", recipe.epochs if epochs is None else epochs, 1),
         whole_number("--batch-size", recipe.batch_size if batch_size is None else batch_size, 1),
     )
+    loss = chosen_loss(class_weights, label_smoothing, train_set)
+    callbacks = chosen_callbacks(patience, min_delta)
+    require_step_options(max_norm, clip_value, accumulate, ema)
     steps = chosen.epochs * batch_count(len(train_set), chosen.batch_size)
     rule = chosen_optimizer(
         optimizer, lr, momentum, weight_decay, chosen_schedule(schedule, steps, warmup), decay_norm_and_bias
@@ -127,13 +167,13 @@ def train(
             "depth": depth, "width": width,
         },
     )  # fmt: skip
-    channels, classes = train_set.images.shape[1], len(train_set.classes)
-    network = build(chosen.model, channels=channels, classes=classes, seed=seed, **options)
+    planes, classes = train_set.images.shape[1], len(train_set.classes)
+    network = build(chosen.model, channels=planes, classes=classes, seed=seed, **options)
     if standardize:
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
-    folder = out or free_folder(Path("runs") / (data if data in RECIPES else Path(data).resolve().name))
+    folder = out or free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))))
     network.infer(train_set.images.shape[1:])
     claim_folder(
         folder,
@@ -143,32 +183,69 @@ def train(
     arguments = {
         "model": chosen.model, "epochs": chosen.epochs, "batch_size": chosen.batch_size, "optimizer": optimizer,
         "lr": rule.lr, "momentum": asdict(rule).get("momentum"), "weight_decay": asdict(rule).get("weight_decay"),
-        "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, **options,
+        "decay_norm_and_bias": decay_norm_and_bias, "schedule": schedule, "warmup": warmup, "max_norm": max_norm,
+        "clip_value": clip_value, "accumulate": accumulate, "ema": ema, "label_smoothing": label_smoothing,
+        "class_weights": class_weights, "patience": patience, "min_delta": min_delta, **options,
         "standardize": standardize, "precision": numbers.value, "doctor": doctor, "threads": settings.current().threads,
     }  # fmt: skip
     form = Centring.of(train_set.images)
     run = Run(
         data if data in RECIPES else str(Path(data).resolve()), arguments, seed,
         centring=None if form is None else form.to_json(),
+        data_options={} if opened.options is None else opened.options.to_json(),
     )  # fmt: skip
     trainer = Trainer(
         network,
-        CrossEntropyLoss(),
+        loss,
         rule,
         seed=seed,
         batch_size=chosen.batch_size,
+        max_norm=max_norm,
+        clip_value=clip_value,
+        accumulate=accumulate,
+        ema=ema,
         precision=numbers,
+        callbacks=callbacks,
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
     )
-    evaluation = fitted(trainer, train_set, held_out, run, folder)
+    evaluation = fitted(trainer, train_set, validation, run, folder)
     if as_json:
         say_json(run.to_json())
     else:
         print_result(run, trainer.history, evaluation, folder)
         if trainer.findings:
             print_findings(trainer.findings)
+
+
+def data_name(path: Path) -> str:
+    """The name of a folder or archive, without the ending of an archive."""
+    name = path.resolve().name
+    ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] or "data"
+
+
+def opened_data(
+    data: str,
+    size: str | None,
+    resize: str | None,
+    channels: int | None,
+    held_out: float | None,
+    on_error: str | None,
+    seed: int,
+) -> Opened:
+    """The data with the options that were given; prints what deserves a note."""
+    given = {
+        "size": None if size is None else list(size_of(size)), "resize": resize, "channels": channels,
+        "held_out": held_out, "on_error": on_error,
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}
+    with Steps("train") as steps:
+        opened = open_data(data, options, lambda done, count: steps.count("reading pictures", done, count))
+    for note in opened.notes:
+        say_note(f"note: {note}")
+    return opened
 
 
 def leave_at_once() -> None:
@@ -227,6 +304,31 @@ def chosen_optimizer(
     return kind(lr=rate, schedule=schedule, decay_norm_and_bias=decay_norm_and_bias, **options)
 
 
+def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Dataset) -> Loss:
+    """Cross entropy, with the class weights and the label smoothing that were asked for."""
+    if class_weights is not None:
+        choice("--class-weights", class_weights, ("balanced",))
+    weight = None if class_weights is None else balanced_weights(train_set)
+    return CrossEntropyLoss(weight, label_smoothing=label_smoothing)
+
+
+def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
+    """Early stopping, if it was asked for."""
+    if patience is None:
+        if min_delta:
+            raise OptionError("--min-delta has no effect without --patience")
+        return ()
+    return (EarlyStopping(patience, min_delta=min_delta),)
+
+
+def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
+    """Raises ``OptionError`` for what a training step refuses, before a folder is created."""
+    Clipping(max_norm, clip_value)
+    whole_number("accumulate", accumulate, 1)
+    if ema is not None:
+        number("ema", ema, 0, below=1)
+
+
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
     """Trains and writes the run folder, even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
@@ -266,6 +368,10 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
     if not (console.is_terminal and sys.stderr.isatty()):
         print_epochs(console, history)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
+    if history.stopped:
+        console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
+    if history.kept is not None:
+        console.print(f"the weights are those of epoch {history.kept}, the best one", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
     console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)
 

@@ -141,6 +141,7 @@ class Kernel:
         self._streams = False
         self._entry = self.builder.block
         self._narrowed: dict[int, Any] = {}
+        self._tables: dict[tuple[DType, tuple[str, ...]], Any] = {}
 
     # -- operands and memory ------------------------------------------------------------------------------------
 
@@ -169,6 +170,25 @@ class Kernel:
             slot = self.builder.alloca(type, name=name)
             slot.align = 64
         return slot
+
+    def table(self, numbers: Sequence[float], dtype: DType) -> Any:
+        """The address of numbers that are part of the kernel's code; equal tables of a kernel share memory."""
+        element = _ELEMENTS[dtype]
+        values = [float(number) if dtype.is_float else int(number) for number in numbers]
+        key = (dtype, tuple(map(repr, values)))
+        if key not in self._tables:
+            type = ir.ArrayType(element, len(values))
+            constant = ir.GlobalVariable(self.module, type, f"{self.function.name}_table{len(self._tables)}")
+            constant.global_constant = True
+            constant.linkage = "private"
+            constant.initializer = ir.Constant(type, [ir.Constant(element, value) for value in values])
+            self._tables[key] = constant
+        return self._tables[key]
+
+    def look_up(self, table: Any, index: Index, dtype: DType = DType.int32) -> Any:
+        """One entry of a table as a scalar; a whole number becomes an index."""
+        found = self.load_scalar(self.offset(table, index, dtype), dtype)
+        return found if dtype.is_float else self.convert(found, DType.int64)
 
     def offset(self, pointer: Any, elements: Index, dtype: DType) -> Any:
         """``pointer`` moved by a number of elements."""

@@ -37,6 +37,14 @@ class Word:
     def __rshift__(self, count: int) -> Word:
         return Word(self.k, self.k.builder.lshr(self.value, self._operand(count)))
 
+    def divided(self, number: int) -> Word:
+        """The unsigned quotient by a constant, rounded down."""
+        return self if number == 1 else Word(self.k, self.k.builder.udiv(self.value, self._operand(number)))
+
+    def modulo(self, number: int) -> Word:
+        """The unsigned remainder of the division by a constant."""
+        return Word(self.k, self.k.builder.urem(self.value, self._operand(number)))
+
     def below(self, limit: int) -> Any:
         """The unsigned comparison self < limit."""
         return self.k.builder.icmp_unsigned("<", self.value, self._operand(limit))

@@ -1,11 +1,12 @@
 """Data sets, batches, and standardization. Pictures are read by ``striate.data.picture``."""
 
-from striate.data.catalog import open_dataset
+from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split, check_labels
 from striate.data.digits import load_digits
 from striate.data.loader import Batch, batch_count, batches
 from striate.data.mnist import load_idx_folder, load_mnist
+from striate.data.pictures import Opened, PictureOptions
 from striate.data.standardizer import Outlier, Standardizer
 
 __all__ = [
@@ -21,5 +22,8 @@ __all__ = [
     "load_digits",
     "load_idx_folder",
     "load_mnist",
+    "open_data",
     "open_dataset",
+    "Opened",
+    "PictureOptions",
 ]

@@ -1,15 +1,18 @@
-"""Data sets by name, as the command line takes them."""
+"""Data sets by name or path, as the command line takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from striate.data.cifar import load_cifar10
 from striate.data.dataset import Dataset, Split
+from striate.data.decoding import Progress
 from striate.data.digits import load_digits
-from striate.data.mnist import load_idx_folder, load_mnist
-from striate.errors import DataError, unknown_option
+from striate.data.mnist import holds_idx, load_idx_folder, load_mnist
+from striate.data.pictures import Opened, PictureOptions, open_pictures
+from striate.errors import OptionError, unknown_option
 from striate.options import path as checked_path
 
 KNOWN: dict[str, Callable[[Split], Dataset]] = {
@@ -19,19 +22,46 @@ KNOWN: dict[str, Callable[[Split], Dataset]] = {
 }
 
 
-def open_dataset(name: str | Path, split: Split | str = Split.TRAIN) -> Dataset:
-    """The data set of that name, or in the folder of IDX files at that path.
+def open_data(
+    name: str | Path,
+    options: PictureOptions | Mapping[str, Any] | None = None,
+    progress: Progress = lambda done, count: None,
+) -> Opened:
+    """Both parts of the data set of that name, or at that path.
 
-    Raises ``OptionError`` for what is neither a known name nor a path, ``DataError`` for data that cannot be read.
+    name     digits, mnist or cifar10; a folder of IDX files; or pictures: a folder of class folders, given train and
+             test (or val) folders, or a CSV table of files and labels, also inside of a zip or tar archive
+    options  how pictures are read and split: ``PictureOptions``, or its fields as a dictionary
+
+    Raises ``OptionError`` for what is neither a known name nor a path, and for options that the data do not take;
+    ``DataError`` for data that cannot be read, naming file or line.
     """
+    chosen = options if isinstance(options, PictureOptions) else PictureOptions.from_json(options or {})
+    path = checked_path("data set", name).expanduser()
+    if str(name) in KNOWN or holds_idx(path):
+        if chosen != PictureOptions(held_out=chosen.held_out, seed=chosen.seed):
+            raise OptionError(f"{name}: its pictures are read as they are; size, channels and the like are for files")
+        train, held_out = (_fixed(name, path, split) for split in (Split.TRAIN, Split.TEST))
+        return Opened(train, held_out, (), (), None, ())
+    if path.exists():
+        return open_pictures(path, chosen, progress)
+    if len(path.parts) > 1 or str(name)[:1] in (".", "~", "/"):
+        raise OptionError(f"{name}: no such file or folder\n  known by name: {', '.join(KNOWN)}")
+    raise unknown_option("data set", str(name), [*KNOWN, "a folder or archive of pictures", "a folder of IDX files"])
+
+
+def open_dataset(
+    name: str | Path, split: Split | str = Split.TRAIN, options: PictureOptions | Mapping[str, Any] | None = None
+) -> Dataset:
+    """One part of what ``open_data`` opens, which says the rest."""
     part = Split.parse(split)
     path = checked_path("data set", name).expanduser()
-    if str(name) in KNOWN:
-        return KNOWN[str(name)](part)
-    if path.is_dir():
-        return load_idx_folder(path, part)
-    if path.is_file():
-        raise DataError(f"{path}: a file, not a folder\n  help: give the folder that holds the four IDX files")
-    if len(path.parts) > 1 or str(name)[:1] in (".", "~", "/"):
-        raise DataError(f"{path}: no such folder\n  help: give the folder that holds the four IDX files")
-    raise unknown_option("data set", str(name), [*KNOWN, "a folder of IDX files"])
+    if str(name) in KNOWN or holds_idx(path):
+        return _fixed(name, path, part)
+    opened = open_data(name, options)
+    return opened.train if part is Split.TRAIN else opened.held_out
+
+
+def _fixed(name: str | Path, path: Path, split: Split) -> Dataset:
+    """A data set whose parts are given by its authors."""
+    return KNOWN[str(name)](split) if str(name) in KNOWN else load_idx_folder(path, split)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from striate.data.picture import fitted_pixels, open_upright, read_picture
+from striate.data.picture import open_upright
+from striate.data.reading import Reading
 
 Array = npt.NDArray[Any]
 
@@ -124,16 +125,13 @@ def mass_of(ink: Array) -> Array:
     return np.array([down, across])
 
 
-def read_centred(
-    path: Path, channels: int, size: tuple[int, int], form: Centring | None
-) -> tuple[npt.NDArray[np.uint8], bool]:
-    """A picture file as ``read_picture`` gives it, brought into the form of the data, and whether light and dark were
-    swapped. A picture that is in that form already, or data without one, is only fitted to the size.
+def read_centred(path: Path, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
+    """(C, H, W) of a picture file, brought into the form of the data, and whether light and dark were swapped.
 
-    Raises ``DataError`` as ``read_picture``.
+    Without a form it is only fitted to the size. Raises ``DataError`` as ``read_picture``.
     """
+    picture = open_upright(path, reading.most)
     if form is None:
-        return read_picture(path, channels, size), False
-    picture = open_upright(path)
-    placed, swapped = form.apply(picture, size)
-    return fitted_pixels(placed, channels, size), swapped
+        return reading.fitted(picture), False
+    placed, swapped = form.apply(picture, reading.size)
+    return reading.fitted(placed), swapped

@@ -141,4 +141,4 @@ def _pixels(content: bytes, name: str) -> Array:
     except DataError:
         raise
     except (*_BROKEN, TypeError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: not a PNG or JPEG picture that can be read: {error}") from error
+        raise DataError(f"{name}: not a picture that can be read: {error}") from error

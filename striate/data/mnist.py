@@ -44,6 +44,11 @@ def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dat
     return _load(path, part, tuple(str(number) for number in range(largest + 1)), path.name)
 
 
+def holds_idx(folder: Path) -> bool:
+    """Whether a folder has a file that is named like one of the four."""
+    return folder.is_dir() and any("ubyte" in entry.name and "idx" in entry.name for entry in folder.iterdir())
+
+
 def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Dataset:
     pictures, answers = _find(folder, split, "images-idx3-ubyte"), _find(folder, split, "labels-idx1-ubyte")
     images, labels = read_idx(pictures, 3), read_idx(answers, 1).astype(np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,11 @@ from striate.options import whole_number
 
 _MOST_PIXELS = 64_000_000  # 256 MB as RGBA
 _MODES = {1: "L", 3: "RGB"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm",
+    ".pnm",
+}  # fmt: skip
 _GREY = ("1", "L", "LA", "La", "F")
 _FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"}, ".jpg": {"format": "JPEG", "quality": 95}, ".jpeg": {"format": "JPEG", "quality": 95},
@@ -38,7 +44,7 @@ _BROKEN = (
 
 
 def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(channels, height, width) uint8, 0 … 255, from a PNG or JPEG; ``size`` is (height, width).
+    """(channels, height, width) uint8, 0 … 255, from a picture file; ``size`` is (height, width).
 
     Turned as its EXIF orientation says, laid on white where it is transparent, made grey (1 channel) or colour (3),
     shrunk by averaging areas or enlarged linearly. Its proportions are not kept.
@@ -73,9 +79,12 @@ def open_picture(path: Path | str, grey: bool = False, largest: int | None = Non
     return pixels_of(picture)
 
 
-def open_upright(path: Path | str) -> Image.Image:
-    """The picture as Pillow has it: 8 bits, turned and laid on white as by ``read_picture``, which says the errors."""
-    return _opened(checked_path("path", path), None)
+def open_upright(path: Path | str, most: int = 65535) -> Image.Image:
+    """The picture as Pillow has it: 8 bits, turned and laid on white as by ``read_picture``, which says the errors.
+
+    ``most`` becomes 255 in grey pictures of 16 bits.
+    """
+    return _opened(checked_path("path", path), None, most)
 
 
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -99,38 +108,45 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
     return stream.getvalue()
 
 
-def _opened(path: Path, mode: str | None) -> Image.Image:
+def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
     """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. Raises ``DataError``."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
-    return decoded(path, str(path), mode)
+    return decoded(path, str(path), mode, most=most)
 
 
 def decoded(
-    source: Path | BinaryIO, name: str, mode: str | None = None, most_pixels: int = _MOST_PIXELS
+    source: Path | BinaryIO,
+    name: str,
+    mode: str | None = None,
+    most_pixels: int = _MOST_PIXELS,
+    formats: Sequence[str] = FORMATS,
+    most: int = 65535,
 ) -> Image.Image:
     """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. ``name`` is for errors.
 
-    Its size is read from its header before memory is allocated. Raises ``DataError`` as ``read_picture`` does.
+    ``most`` becomes 255 in grey pictures of 16 bits. Of a file with several pictures it is the first. The size is read
+    from the header before memory is allocated. Raises ``DataError`` as ``read_picture`` does.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is stricter
-            with Image.open(source, formats=("PNG", "JPEG")) as file:
+            with Image.open(source, formats=formats) as file:
                 if file.width * file.height > most_pixels:
                     raise DataError(f"{name}: {file.width}×{file.height} is more than {most_pixels:,} pixels")
                 own = _MODES[1] if file.mode in _GREY or file.mode.startswith("I") else _MODES[3]
-                return _on_white(ImageOps.exif_transpose(file)).convert(mode or own)
+                return _on_white(ImageOps.exif_transpose(file), most).convert(mode or own)
     except DataError:
         raise
     except _BROKEN as error:
-        raise DataError(f"{name}: not a PNG or JPEG picture that can be read: {error}") from error
+        raise DataError(f"{name}: not a picture that can be read ({', '.join(formats)}): {error}") from error
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _on_white(picture: Image.Image, most: int) -> Image.Image:
     """8 bits a channel, without transparency."""
     if picture.mode.startswith("I"):  # 16-bit grey, which ``convert`` would clip at 255
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+        levels = np.asarray(picture).astype(np.int64).clip(0, most)
+        return Image.fromarray(((levels * 255 + most // 2) // most).astype(np.uint8))
     if not picture.has_transparency_data:
         return picture
     sheet = Image.new("RGBA", picture.size, "white")

@@ -19,6 +19,7 @@ from striate.graph.graph import Graph, rewrite
 from striate.graph.op import at_path
 from striate.graph.value import Array, DType, TensorType
 from striate.nn.module import Module
+from striate.nn.normalization import Normalization
 from striate.ops.axis_softmax import softmax as softmax_of
 from striate.options import flag, require_instance
 from striate.options import path as checked_path
@@ -90,7 +91,8 @@ def export_onnx(
     if flag("softmax", softmax):
         graph = _with_softmax(graph)
     state = model.state_dict()
-    built = _built(graph, state, flag("fold", fold), class_names(model.classes if classes is None else classes))
+    names = class_names(model.classes if classes is None else classes)
+    built = _built(graph, state, flag("fold", fold), names, _momenta(model))
     content = require_valid(built)
     given = _inputs(graph, samples, inside)
     outputs = LoadedModel(graph, state, (), None)(*given.values())
@@ -102,12 +104,21 @@ def export_onnx(
 
 def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes:
     """The prediction of a model as ONNX, checked but not run."""
-    return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, ()))
+    return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
 
 
-def _built(graph: Graph, state: Mapping[str, Array], fold: bool, classes: Sequence[str]) -> ModelProto:
+def _momenta(model: Module) -> dict[str, float]:
+    """The momenta of the layers that track statistics, by path."""
+    layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, Normalization)}
+    found = {path: layer.running_statistics() for path, layer in layers.items()}
+    return {path: one.momentum for path, one in found.items() if one is not None and one.momentum is not None}
+
+
+def _built(
+    graph: Graph, state: Mapping[str, Array], fold: bool, classes: Sequence[str], momenta: Mapping[str, float]
+) -> ModelProto:
     model = helper.make_model(
-        translate(graph, state, fold),
+        translate(graph, state, fold, momenta),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="striate",

@@ -22,18 +22,21 @@ from striate.ops.normalization import NormalizedByStatistics, normalized_by_stat
 from striate.tracing.trace import KEY
 
 
-def translate(graph: Graph, state: Mapping[str, Array], fold: bool) -> GraphProto:
+def translate(graph: Graph, state: Mapping[str, Array], fold: bool, momenta: Mapping[str, float]) -> GraphProto:
     """The ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
+
+    ``momenta`` are those of batch normalization layers by their paths. ONNX's momentum is the share of the old
+    statistics, PyTorch's that of the new ones.
 
     Raises ``OptionError`` for an operation that has no ONNX form.
     """
-    return _Translation(graph, state, fold).graph()
+    return _Translation(graph, state, fold, momenta).graph()
 
 
 @final
 class _Translation:
-    def __init__(self, graph: Graph, state: Mapping[str, Array], fold: bool) -> None:
-        self._graph, self._state, self._fold = graph, state, fold
+    def __init__(self, graph: Graph, state: Mapping[str, Array], fold: bool, momenta: Mapping[str, float]) -> None:
+        self._graph, self._state, self._fold, self._momenta = graph, state, fold, momenta
         self._readers = graph.consumers()
         self._inputs = graph.given()
         if KEY in self._inputs:
@@ -75,7 +78,7 @@ class _Translation:
         (y, *_) = node.outputs
         normalized = normalized_by_statistics(y)
         if normalized is not None:
-            self._names[y] = self._folded(y, normalized) or self._normalization(normalized)
+            self._names[y] = self._folded(y, normalized) or self._normalization(normalized, node.path)
             return
         biased = self._biased(node)
         if biased is not None:
@@ -127,15 +130,15 @@ class _Translation:
 
     # Batch normalization
 
-    def _normalization(self, found: NormalizedByStatistics) -> str:
+    def _normalization(self, found: NormalizedByStatistics, path: str) -> str:
         count = found.x.type.channels
         dtype = found.x.dtype.numpy
         scale = self._writer.constant(np.ones(count, dtype)) if found.weight is None else self._names[found.weight]
         shift = self._writer.constant(np.zeros(count, dtype)) if found.bias is None else self._names[found.bias]
         statistics = (self._names[found.mean], self._names[found.variance])
-        return self._writer.add(
-            "BatchNormalization", self._names[found.x], scale, shift, *statistics, epsilon=found.epsilon
-        )
+        kept = 1 - self._momenta[path] if path in self._momenta else None
+        operands = (self._names[found.x], scale, shift, *statistics)
+        return self._writer.add("BatchNormalization", *operands, epsilon=found.epsilon, momentum=kept)
 
     def _folded(self, y: Value, found: NormalizedByStatistics) -> str | None:
         """The convolution before it with other weights; None where there is none that nothing else reads."""

@@ -55,6 +55,9 @@ class GraphWriter:
         self._nodes.append(helper.make_node(operator, list(inputs), [output], name=output, **given))
         return output
 
+    def cast(self, x: str, dtype: DType) -> str:
+        return self.add("Cast", x, to=KINDS[dtype])
+
     def hold(self, name: str, array: Array) -> str:
         """A named array, such as a parameter; one name may be held once."""
         found = self.claim(name)

@@ -172,6 +172,9 @@ class Later(Binary):
         (dy,) = output_gradients
         return dy, None
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [inputs[0]]
+
     def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
         return a
 
@@ -303,6 +306,9 @@ class Cast(Elementwise):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (cast(dy, x.dtype),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.cast(inputs[0], self.dtype)]
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.convert(x, self.dtype)

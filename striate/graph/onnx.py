@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from striate.graph.value import Array, Shape
+from striate.graph.value import Array, DType, Shape
 
 Attribute = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 """What an attribute of an ONNX operator holds."""
@@ -19,6 +19,10 @@ class OnnxWriter(Protocol):
 
         An input "" is left out, and so is an attribute that is None.
         """
+        ...
+
+    def cast(self, x: str, dtype: DType) -> str:
+        """The name of a value in another dtype."""
         ...
 
     def constant(self, array: Array) -> str:

@@ -82,6 +82,8 @@ _REGISTRY: dict[str, type[Op]] = {}
 Values = tuple[Value, ...]
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
+Positions = tuple[frozenset[int], ...]
+"""Positions along each axis of positions. With dilation there are gaps between them."""
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
 
@@ -162,6 +164,13 @@ class Op:
         A sum over nothing is 0, a mean NaN. Only operations that add up or join axes can meet this.
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        """The positions of input ``number`` on which the outputs at some positions depend; None for all of them.
+
+        ``types`` are those of the inputs. Positions outside the input, in its padding, may be among them.
+        """
+        return None
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:

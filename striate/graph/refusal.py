@@ -9,26 +9,13 @@ known_operations: set[str] = set()
 
 _INSTEAD = {  # names that differ between NumPy or Python and st.ops
     "negative": "-x", "dot": "x @ y", "amax": "st.ops.max(x)",
-    "ravel": "st.ops.flatten(x)", "concatenate": "st.ops.concat", "astype": "st.ops.cast(x, dtype)",
-    "absolute": "st.ops.abs(x)", "fabs": "st.ops.abs(x)",
+    "ravel": "st.ops.flatten(x)", "concatenate": "st.ops.concat", "amin": "st.ops.min(x)", "view": "x.reshape(…)",
+    "fabs": "st.ops.abs(x)", "size": "x.shape", "dim": "x.ndim",
 }  # fmt: skip
-_COMPARISONS = {
-    "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!=",
-}  # fmt: skip
-
-
-def compared(value: object, sign: str) -> TracingError:
-    """The error for comparisons such as ``x > 0``."""
-    return TracingError(
-        f"{value!r} cannot be compared ({sign}): its elements are known only when the compiled program runs\n"
-        "  help: st.ops.where(st.ops.greater(x, y), a, b) chooses element by element; branch on shapes or Python values"
-    )
 
 
 def unsupported(value: object, name: str, spelled: str) -> TracingError:
     """The error for ``np.tanh(x)``, ``x @ w`` and the like; it names the operation to use, if there is one."""
-    if name in _COMPARISONS:
-        return compared(value, _COMPARISONS[name])
     return TracingError(f"{spelled} does not take the traced {value!r}\n  help: {instead(name)}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from striate.dtypes import DType, dtype_of
 from striate.errors import TracingError
-from striate.graph.refusal import compared, missing_attribute, unsupported
+from striate.graph.refusal import missing_attribute, unsupported
 
 if TYPE_CHECKING:
     from striate.graph.op import Node
@@ -111,22 +112,33 @@ __all__ = [
     "TensorType",
     "Value",
     "dtype_of",
+    "in_trace",
     "operators",
     "shape_text",
 ]
 
 
 operators: dict[str, Callable[..., Value]] = {}
-"""The functions behind ``+ - * / **`` and ``abs`` of values; ``arithmetic`` and ``ops`` fill it in."""
+"""The functions behind the operators and methods of values, by name; ``arithmetic`` and ``ops`` fill it in."""
+
+in_trace: ContextVar[bool] = ContextVar("striate_in_trace", default=False)
+"""Whether a user's function is being traced: ``a == b`` of two values then compares their elements."""
 
 _OF_UFUNC = {
-    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide", "true_divide": "divide",
-    "negative": "negative", "matmul": "matmul",
+    **{name: name for name in (
+        "add", "subtract", "multiply", "divide", "negative", "matmul", "power", "floor_divide", "remainder", "greater",
+        "greater_equal", "less", "less_equal", "equal", "not_equal",
+    )},
+    "true_divide": "divide", "absolute": "abs",
 }  # fmt: skip
 
 
 class Value:
-    """One array that a graph computes: an output of a node. Compared by identity."""
+    """One array that a graph computes: an output of a node.
+
+    Operators broadcast as NumPy's, with numbers and arrays on either side. ``==`` and ``!=`` between two values compare
+    elements in a function that is being traced, and identity elsewhere, where the compiler itself compares them.
+    """
 
     __slots__ = ("index", "node", "type")
 
@@ -168,6 +180,30 @@ class Value:
     def flatten(self, start_dim: int = 1, end_dim: int = -1) -> Value:
         """``st.ops.flatten``: begins at axis 1 by default."""
         return operators["flatten"](self, start_dim, end_dim)
+
+    def squeeze(self, axis: Any = None) -> Value:
+        """``st.ops.squeeze``."""
+        return operators["squeeze"](self, axis)
+
+    def astype(self, dtype: object) -> Value:
+        """``st.ops.cast``."""
+        return operators["cast"](self, dtype)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Value:
+        """``st.ops.sum``."""
+        return operators["sum"](self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Value:
+        """``st.ops.mean``."""
+        return operators["mean"](self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Value:
+        """``st.ops.max``."""
+        return operators["max"](self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Value:
+        """``st.ops.min``."""
+        return operators["min"](self, axis, keepdims)
 
     def __repr__(self) -> str:
         return f"Value({self.type}, {type(self.node.op).__name__} at {self.node.path!r})"
@@ -215,31 +251,47 @@ class Value:
         return operators["power"](self, exponent)
 
     def __rpow__(self, base: object) -> Value:
-        raise TracingError(f"cannot compute {base!r} ** {self!r}\n  help: st.ops.exp(x * math.log(a)) for a positive a")
+        return operators["power"](base, self)
 
-    # What only Python and NumPy have: each error says what to write instead
+    def __floordiv__(self, other: object) -> Value:
+        return operators["floor_divide"](self, other)
 
-    def __lt__(self, other: object) -> bool:
-        raise compared(self, "<")
+    def __rfloordiv__(self, other: object) -> Value:
+        return operators["floor_divide"](other, self)
 
-    def __le__(self, other: object) -> bool:
-        raise compared(self, "<=")
+    def __mod__(self, other: object) -> Value:
+        return operators["remainder"](self, other)
 
-    def __gt__(self, other: object) -> bool:
-        raise compared(self, ">")
+    def __rmod__(self, other: object) -> Value:
+        return operators["remainder"](other, self)
 
-    def __ge__(self, other: object) -> bool:
-        raise compared(self, ">=")
+    def __lt__(self, other: object) -> Value:
+        return operators["less"](self, other)
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, (numbers.Number, np.ndarray)):  # would otherwise be False without an error
-            raise compared(self, "==")
-        return self is other
+    def __le__(self, other: object) -> Value:
+        return operators["less_equal"](self, other)
+
+    def __gt__(self, other: object) -> Value:
+        return operators["greater"](self, other)
+
+    def __ge__(self, other: object) -> Value:
+        return operators["greater_equal"](self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return operators["equal"](self, other) if self._compares_elements(other) else self is other
+
+    def __ne__(self, other: object) -> Any:
+        return operators["not_equal"](self, other) if self._compares_elements(other) else self is not other
+
+    def _compares_elements(self, other: object) -> bool:
+        return isinstance(other, numbers.Number | np.ndarray) or (isinstance(other, Value) and in_trace.get())
 
     __hash__ = object.__hash__
 
     def __getitem__(self, index: object) -> Value:
         return operators["index"](self, index)
+
+    # What only Python and NumPy have: each error says what to write instead
 
     def __getattr__(self, name: str) -> Any:
         raise missing_attribute(self, name)
@@ -248,7 +300,7 @@ class Value:
         name = _OF_UFUNC.get(ufunc.__name__)
         if method == "__call__" and name is not None and not options:  # ``array * value`` comes here too
             return operators[name](*inputs)
-        if method == "reduce":
+        if method == "reduce":  # np.sum(x)
             raise unsupported(self, {"add": "sum", "maximum": "max"}.get(ufunc.__name__, ""), f"np.{ufunc.__name__}")
         raise unsupported(self, ufunc.__name__, f"np.{ufunc.__name__}")
 
@@ -273,10 +325,19 @@ class Value:
         raise TracingError(f"{self!r} cannot become a NumPy array inside a traced function; use st.ops instead")
 
     def __len__(self) -> int:
-        raise TracingError(f"{self!r} has no length in Python; its shape is {shape_text(self.shape)}")
+        shape = shape_text(self.shape)
+        raise TracingError(f"{self!r} has no length in Python; its shape is {shape}\n  help: x.shape[1]")
 
     def __iter__(self) -> Any:
-        raise TracingError(f"{self!r} cannot be looped over inside a traced function")
+        raise TracingError(
+            f"{self!r} cannot be looped over inside a traced function\n"
+            "  help: st.ops.unbind(x, axis) is a tuple of slices"
+        )
+
+    def __contains__(self, item: object) -> bool:
+        raise TracingError(
+            f"{self!r} cannot be searched inside a traced function\n  help: st.ops.any(x == {item!r:.40})"
+        )
 
 
 Integers = Value

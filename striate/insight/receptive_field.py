@@ -13,19 +13,13 @@ from typing import cast
 from striate import options
 from striate.errors import OptionError
 from striate.graph.graph import topological
-from striate.graph.op import Kind, Node
+from striate.graph.op import Kind, Node, Positions
 from striate.graph.value import DType, N, TensorType, Value
 from striate.insight.layers import Layers
 from striate.insight.sample import require_model, require_shape
 from striate.nn.module import Module
-from striate.ops.convolution import Convolutional
 from striate.ops.movement import Movement
-from striate.ops.pooling import Pooling
-from striate.ops.window import Sizes
 from striate.tracing import Trace
-
-Region = tuple[frozenset[int], ...]
-"""The positions along each axis. With dilation there are gaps between them."""
 
 
 class ReceptiveField:
@@ -50,7 +44,7 @@ class ReceptiveField:
         place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
             raise OptionError(f"position {place} does not exist: layer {self.layer!r} has {self.positions} positions")
-        seen: dict[Value, Region] = {self._value: tuple(frozenset((p,)) for p in place)}
+        seen: dict[Value, Positions] = {self._value: tuple(frozenset((p,)) for p in place)}
         for node in reversed(self._nodes):
             regions = [seen[value] for value in node.outputs if value in seen]
             if not regions:
@@ -85,14 +79,13 @@ def _as_position(position: object) -> tuple[int, ...]:
     return tuple(options.whole_number("position", one, 0) for one in cast("Sequence[object]", position))
 
 
-def _read(node: Node, value: Value, region: Region) -> Region:
+def _read(node: Node, value: Value, region: Positions) -> Positions:
     """The region of one of its inputs that a node reads for a region of its output."""
     op = node.op
     whole = _whole(value)
-    if isinstance(op, Convolutional | Pooling) and value is node.inputs[0]:
-        kernel = op.kernel_of([one.type for one in node.inputs])
-        if kernel is not None:
-            return _windows(op, region, kernel)
+    read = op.positions_read([one.type for one in node.inputs], node.inputs.index(value), region)
+    if read is not None:
+        return read
     if op.kind in (Kind.ELEMENTWISE, Kind.RANDOM):
         if value.type.rank != node.outputs[0].type.rank:
             return whole
@@ -103,24 +96,15 @@ def _read(node: Node, value: Value, region: Region) -> Region:
     return whole
 
 
-def _windows(op: Convolutional | Pooling, region: Region, kernel: Sizes) -> Region:
-    return tuple(
-        frozenset(p * stride - before + k * dilation for p in axis for k in range(taps))
-        for axis, taps, stride, dilation, (before, _) in zip(
-            region, kernel, op.stride, op.dilation, op.padding, strict=True
-        )
-    )
-
-
-def _whole(value: Value) -> Region:
+def _whole(value: Value) -> Positions:
     return tuple(frozenset(range(size)) for size in value.type.concrete(1)[2:])
 
 
-def _clipped(region: Region, value: Value) -> Region | None:
+def _clipped(region: Positions, value: Value) -> Positions | None:
     """The part of a region inside the value; None where there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 
 
-def _union(regions: Sequence[Region]) -> Region:
+def _union(regions: Sequence[Positions]) -> Positions:
     return tuple(frozenset[int]().union(*axis) for axis in zip(*regions))

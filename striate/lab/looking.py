@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from striate.data import Dataset, Split, open_dataset
+from striate.data import Dataset, Split
 from striate.data.centring import Centring
 from striate.data.picture import decoded, fitted_pixels
 from striate.errors import OptionError, StriateError
@@ -71,7 +71,7 @@ class Looking:
             found = self._opened(folder)
         channels, size = picture_shape(found.model)
         with io.BytesIO(content) as stream:
-            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS)
+            picture = decoded(stream, "the picture", most_pixels=PICTURE_PIXELS, formats=("PNG", "JPEG"))
         swapped = False
         if centred and found.centring is not None:
             picture, swapped = found.centring.apply(picture, size)
@@ -136,7 +136,7 @@ def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
     try:
         run = read_run(folder)
         centring = Centring.from_json(run.centring)
-        held_out = _fitting(open_dataset(run.data, Split.TEST), model)
+        held_out = _fitting(run.dataset(Split.TEST), model)
     except StriateError:
         pass  # a run from elsewhere: its pictures are not here
     return Opened(model, version, held_out, centring, {block.path: block for block in blocks_of(model.graph)})

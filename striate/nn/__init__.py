@@ -28,8 +28,22 @@ from striate.nn.activation import (
 )
 from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from striate.nn.element_loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MarginRankingLoss,
+    MultiLabelSoftMarginLoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+    SoftMarginLoss,
+)
 from striate.nn.linear import Linear
-from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss
+from striate.nn.loss import CrossEntropyLoss, Loss, MSELoss, MultiMarginLoss, NLLLoss
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from striate.nn.padding import (
@@ -51,16 +65,26 @@ from striate.nn.padding import (
 )
 from striate.nn.parameter import Parameter
 from striate.nn.pooling import (
+    AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
     GlobalAveragePool,
+    GlobalMaxPool,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
 )
 from striate.nn.random import Dropout
+from striate.nn.resampling import PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from striate.nn.sample_normalization import (
     GroupNorm,
     InstanceNorm1d,
@@ -71,13 +95,14 @@ from striate.nn.sample_normalization import (
     LocalResponseNorm,
     RMSNorm,
 )
-from striate.nn.shaping import Flatten, Identity
+from striate.nn.shaping import Flatten, Identity, Unflatten
 from striate.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from striate.nn.standardization import Standardization
 
 __all__ = [
     "Module", "Parameter", "Sequential", "ModuleList", "ModuleDict", "Residual", "Concat", "Identity",
-    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear", "Flatten",
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Linear", "Flatten", "Unflatten",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Standardization",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
     "LocalResponseNorm",
@@ -85,11 +110,16 @@ __all__ = [
     "Softplus", "Softsign", "LogSigmoid", "ReLU6", "Hardtanh", "Hardsigmoid", "Hardswish",
     "Hardshrink", "Softshrink", "Tanhshrink", "Threshold", "GLU", "Softmax", "LogSoftmax", "Softmin", "Softmax2d",
     "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
-    "AdaptiveAvgPool2d", "GlobalAveragePool",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d",
+    "LPPool1d", "LPPool2d", "LPPool3d", "GlobalAveragePool", "GlobalMaxPool",
+    "Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "PixelShuffle", "PixelUnshuffle",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
     "CircularPad1d", "CircularPad2d", "CircularPad3d",
-    "Loss", "CrossEntropyLoss", "MSELoss", "init",
+    "Loss", "CrossEntropyLoss", "NLLLoss", "MultiMarginLoss", "BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss",
+    "SmoothL1Loss", "HuberLoss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "SoftMarginLoss",
+    "MultiLabelSoftMarginLoss", "HingeEmbeddingLoss", "MarginRankingLoss", "init",
 ]  # fmt: skip
 
 

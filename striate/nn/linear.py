@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer
@@ -20,8 +22,9 @@ from striate.tracing import current_trace
 class Linear(Module):
     """y = x Wᵀ + b
 
-    x (N, in_features) → y (N, out_features); weight (out_features, in_features), bias (out_features,), as in PyTorch.
-    ``in_features=None`` is inferred. Raises ``ShapeError`` for the wrong number of features or a missing Flatten.
+    x (N, …, in_features) → y (N, …, out_features); weight (out_features, in_features), bias (out_features,), as in
+    PyTorch; one sample is (in_features,). ``in_features=None`` is inferred, but not from images, whose Flatten is more
+    likely to be missing. Raises ``ShapeError`` for the wrong number of features, and names a missing Flatten.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -37,13 +40,18 @@ class Linear(Module):
         start, has_bias = bias_initializer(init), flag("Linear: bias", bias)
         self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if has_bias else None)
 
+    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+        if len(inputs) == 1 and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == 1:
+            return super().__call__(inputs[0][None], training=training)[0]
+        return super().__call__(*inputs, training=training)
+
     def infer_sizes(self, x: Value) -> None:
         """Sets the number of input features from the input if it was None."""
         if self.in_features is None:
             trace = current_trace()
             if trace is not None:
                 trace.undo.append(self._forget)
-            self._know(int(x.type.concrete(1)[1]))
+            self._know(int(x.type.concrete(1)[-1]))
 
     def _know(self, features: int | None) -> None:
         self.__dict__["in_features"] = features
@@ -66,19 +74,17 @@ class Linear(Module):
 
     def forward(self, x: Value) -> Value:
         trace = current_trace()
-        if x.type.rank != 2:
-            flat = x.type.size(1)
-            raise layer_error(
-                trace,
-                self.where(),
-                f"its input {shape_text(x.shape)} is not flat",
-                [f"{product_text(x.shape)} = {flat}"] if x.type.rank > 2 else ["expected (N, features)"],
-                f"put Flatten() before it; its input then has {flat} features"
-                if x.type.rank > 2
-                else "give one sample as a batch of one, x[None]",
-            )
+        if x.type.rank == 0 or (x.type.rank == 1 and x.type.batched):
+            what, help = f"its input {shape_text(x.shape)} has no axis of features", "give (N, features), x[:, None]"
+            raise layer_error(trace, self.where(), what, ["expected (N, features)"], help)
+        features, flat = int(x.type.concrete(1)[-1]), x.type.size(1)
+        if (x.type.rank > 2 and self.in_features == flat != features) or (x.type.rank > 3 and self.in_features is None):
+            help = f"put Flatten() before it; its input then has {flat} features"
+            if self.in_features is None:
+                help += f"; Linear({features}, {self.out_features}) maps the last axis alone"
+            what = f"its input {shape_text(x.shape)} is not flat"
+            raise layer_error(trace, self.where(), what, [f"{product_text(x.shape)} = {flat}"], help)
         self.infer_sizes(x)
-        features = int(x.type.concrete(1)[1])
         if features != self.in_features:
             product = before_flattening(trace, x)
             raise layer_error(
@@ -91,7 +97,7 @@ class Linear(Module):
         return linear(x, self.weight, self.bias)
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
-        return (self.in_features or 0) * self.out_features
+        return (self.in_features or 0) * output.type.size(1)
 
     def describe(self) -> str:
         if current_trace() is not None and self.in_features is not None:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, cast
 
 import numpy as np
 
 from striate.errors import DTypeError, LabelError, OptionError, ShapeError, unknown_option
 from striate.graph.array import unmasked
-from striate.graph.value import Array, DType, Shape, TensorType, Value, shape_text
+from striate.graph.value import Array, DType, Shape, TensorType, Value, dtype_of, shape_text
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
-from striate.ops.loss import LossReduction, cross_entropy, mse_loss
-from striate.options import number
+from striate.ops.element_loss import mse_loss, shape_cure
+from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
+from striate.ops.loss_reduction import LossReduction
+from striate.options import number, whole_number
+
+LossFunction = Callable[[Value, Value], Value]
+"""A loss of the user's own: a function of (prediction, target) that returns one number."""
 
 
 class Loss(Module):
-    """Base of losses (abstract): ``forward(prediction, target)`` returns one number."""
+    """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
 
+    takes_labels: ClassVar[bool] = False
+    """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
     takes_logits: ClassVar[bool] = False
-    """Whether predictions are unnormalized class scores on axis 1, and targets are class numbers."""
+    """Whether these scores are logits: their softmax is the prediction."""
+    reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
 
     def __init__(self, *, reduction: str = "mean") -> None:
-        known = [one.name for one in LossReduction if one is not LossReduction.none]  # a loss is one number
-        if reduction not in known:
-            raise unknown_option("reduction", reduction, known)
+        if reduction not in self.reductions:
+            raise unknown_option("reduction", reduction, self.reductions)
         self.reduction = reduction
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -36,12 +44,12 @@ class Loss(Module):
         """The type of the target for a prediction."""
         return prediction
 
-    def check_shape(self, y: Shape, prediction: Shape) -> None:
-        """Raises if the shape of the targets does not match the shape of the prediction."""
+    def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
+        """Raises if the shape of the targets, which are of the given dtype, does not match that of the prediction."""
 
     def check_target(self, y: Array, prediction: Shape) -> None:
         """Raises if the shape or the contents of a target do not match the prediction."""
-        self.check_shape(y.shape, prediction)
+        self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
@@ -64,35 +72,96 @@ class Loss(Module):
 
     @property
     def is_plain_cross_entropy(self) -> bool:
-        """Whether this is the mean cross entropy without class weights and label smoothing."""
+        """Whether this is the mean cross entropy without class weights, ignored labels and label smoothing."""
         return False
 
+    def extra_repr(self) -> str:
+        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
-class CrossEntropyLoss(Loss):
-    """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
 
-    x (N, C, positions…) are logits, y (N, positions…) integers in 0 … C − 1. ``label_smoothing`` ε mixes the target
-    with the uniform distribution. Raises ``LabelError`` naming the first label that is not whole or out of range.
+class FunctionLoss(Loss):
+    """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
+
+    It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
+    The loss of an epoch weighs each batch by its number of samples.
     """
 
-    takes_logits: ClassVar[bool] = True
+    def __init__(self, function: LossFunction) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return self.function(x, y)
+
+    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
+        values = real_targets(y, n)
+        return np.ascontiguousarray(values, np.int64 if values.dtype.kind in "iub" else dtype)
+
+    def mean_weight(self, target: Array) -> float:
+        return float(len(target))
+
+    def extra_repr(self) -> str:
+        return "" if isinstance(self.function, Module) else str(getattr(self.function, "__qualname__", self.function))
+
+
+def as_loss(loss: object) -> Loss:
+    """The loss for training that a Loss, a function or a module of (prediction, target) is; else ``OptionError``."""
+    if isinstance(loss, Loss):
+        if loss.reduction == "none":
+            raise OptionError(
+                f"loss={loss!r} returns a number for each item, and training needs one\n"
+                '  help: reduction="mean", or a function such as lambda x, y: st.ops.mean(loss(x, y))'
+            )
+        return loss
+    if callable(loss) and not isinstance(loss, type):
+        return FunctionLoss(cast("LossFunction", loss))
+    raise OptionError(
+        f"loss={loss!r:.200}: expected an object of Loss, or a function of (prediction, target)\n"
+        "  help: for example nn.CrossEntropyLoss()"
+    )
+
+
+def real_targets(y: object, n: int) -> Array:
+    """Targets as an array of real numbers, one row for each sample; raises ``DTypeError`` or ``ShapeError``."""
+    values = unmasked(y, "y")
+    if values.dtype.kind not in "fiub":
+        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
+    if values.ndim == 0 or len(values) != n:
+        raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample")
+    return values
+
+
+class LabelLoss(Loss):
+    """Base of losses of class numbers (abstract).
+
+    Predictions are (N, C, positions…), labels (N, positions…) from 0 to C − 1. ``weight`` (C,) weighs the classes.
+    Truth values count as the numbers 0 and 1.
+    """
+
+    takes_labels: ClassVar[bool] = True
+    takes_probabilities: ClassVar[bool] = False
+    """Whether targets may also be probabilities in the shape of the prediction."""
     weight: Value | None
 
-    def __init__(self, weight: Array | None = None, *, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
+    def __init__(self, weight: Array | None, *, reduction: str) -> None:
         super().__init__(reduction=reduction)
-        self.label_smoothing = number("CrossEntropyLoss: label_smoothing", label_smoothing, 0.0, 1.0)
         buffer = None if weight is None else Parameter(_class_weights(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
 
-    def forward(self, x: Value, y: Value) -> Value:
-        return cross_entropy(x, y, self.weight, self.reduction, self.label_smoothing)
+    @property
+    def ignored(self) -> int | None:
+        """The label of samples and positions that do not count; None if all count."""
+        return None
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = unmasked(y, "y")
-        if labels.dtype.kind not in "iu":
-            raise LabelError(_no_integers(labels))
+        probabilities = self.takes_probabilities and labels.dtype.kind == "f" and labels.ndim > 1
+        if labels.dtype.kind not in "iub" and not probabilities:
+            raise LabelError(_no_integers(labels, self.takes_probabilities))
         if labels.ndim == 0 or len(labels) != n:
             raise LabelError(f"{n} samples but labels of shape {labels.shape}\n  help: give one label for each sample")
+        if probabilities:
+            return np.ascontiguousarray(labels, dtype)
         if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
             raise LabelError(f"label {labels.max()} at index {int(labels.argmax())} is out of range")
         return np.ascontiguousarray(labels, np.int64)
@@ -100,8 +169,13 @@ class CrossEntropyLoss(Loss):
     def target_type(self, prediction: TensorType) -> TensorType:
         return TensorType(DType.int64, (*prediction.shape[:1], *prediction.shape[2:]))
 
-    def check_shape(self, y: Shape, prediction: Shape) -> None:
-        if len(prediction) < 2 or y[1:] != prediction[2:]:
+    def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
+        if dtype.is_float and y[1:] != prediction[1:]:
+            raise LabelError(
+                f"probabilities of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
+                "  help: probabilities have the shape of the predictions; class numbers are integers"
+            )
+        if not dtype.is_float and (len(prediction) < 2 or y[1:] != prediction[2:]):
             expected = "(N" + "".join(f", {size}" for size in prediction[2:]) + ")"
             fewer = len(y) == len(prediction) and y[2:] == prediction[2:]
             cure = "y[:, 0]" if len(y) > 1 and y[1] == 1 else "y.argmax(axis=1) if they are one-hot"
@@ -110,9 +184,72 @@ class CrossEntropyLoss(Loss):
                 f"  help: labels are class numbers of shape {expected}" + (f": {cure}" if fewer else "")
             )
 
+    def check_target(self, y: Array, prediction: Shape) -> None:
+        super().check_target(y, prediction)
+        left_out = y.dtype.kind != "f" and y.size and y.flat[0] == self.ignored
+        if left_out and self.reduction == "mean" and (y == self.ignored).all():
+            raise LabelError(
+                f"every label of this batch is {self.ignored}, which ignore_index leaves out; a mean of none is NaN\n"
+                '  help: drop such samples, or use reduction="sum"'
+            )
+
+    def mean_weight(self, target: Array) -> float:
+        """Σ w[y_n] over the labels that count, the divisor of the mean; for probabilities, the number of items."""
+        if target.dtype.kind == "f":
+            return float(target.size / max(1, target.shape[1]))
+        counted = target if self.ignored is None else target[target != self.ignored]
+        weight = self.own_state().get("weight")
+        return float(counted.size) if weight is None else float(weight.data.astype(np.float64)[counted].sum())
+
+    def extra_repr(self) -> str:
+        parts = [f"weight=({self.parameter('weight').shape[0]},)"] if "weight" in self.own_state() else []
+        return ", ".join([*parts, *self.options()])
+
+    def options(self) -> list[str]:
+        """The options besides ``weight`` that are not the defaults, as text."""
+        return [super().extra_repr()] if super().extra_repr() else []
+
+
+class CrossEntropyLoss(LabelLoss):
+    """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
+
+    x (N, C, positions…) are logits, y (N, positions…) integers in 0 … C − 1, or probabilities in the shape of x, such
+    as one-hot rows. Labels of ``ignore_index`` do not count; if all of a batch are left out, the mean is NaN, as in
+    PyTorch, and a training step raises ``LabelError``. ``label_smoothing`` ε mixes the target with the uniform
+    distribution. Raises ``LabelError`` naming the first label that is not whole or out of range.
+    """
+
+    takes_logits: ClassVar[bool] = True
+    takes_probabilities: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        weight: Array | None = None,
+        *,
+        ignore_index: int = IGNORED,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, reduction=reduction)
+        self.ignore_index = whole_number("CrossEntropyLoss: ignore_index", ignore_index, -(2**63), 2**63 - 1)
+        self.label_smoothing = number("CrossEntropyLoss: label_smoothing", label_smoothing, 0.0, 1.0)
+
+    @property
+    def ignored(self) -> int | None:
+        return self.ignore_index
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return cross_entropy(
+            x, y, self.weight, ignore_index=self.ignore_index, reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )  # fmt: skip
+
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """The entropy of the labels, with class weights and smoothing taken into account."""
-        p = np.bincount(targets, weights).astype(np.float64)
+        """The entropy of the labels, with class weights and smoothing taken into account; NaN for probabilities."""
+        if targets.dtype.kind == "f" or targets.ndim != 1:
+            return math.nan
+        counted = targets != self.ignore_index
+        p = np.bincount(targets[counted], weights[counted]).astype(np.float64)
         weight = self._parameters.get("weight")
         if weight is not None and weight.initial is not None and weight.initial.shape == p.shape:
             p = p * weight.initial
@@ -121,22 +258,63 @@ class CrossEntropyLoss(Loss):
         p = p[p > 0]
         return float(-(p * np.log(p)).sum())
 
-    def mean_weight(self, target: Array) -> float:
-        """Σ w[y_n], the divisor of the mean."""
-        weight = self.own_state().get("weight")
-        return float(target.size) if weight is None else float(weight.data.astype(np.float64)[target].sum())
-
     @property
     def is_plain_cross_entropy(self) -> bool:
-        plain = self.reduction == "mean" and not self.label_smoothing
+        plain = self.reduction == "mean" and not self.label_smoothing and self.ignore_index < 0
         return plain and "weight" not in self.own_state()
 
-    def extra_repr(self) -> str:
-        weighted = "weight" in self.own_state()
-        parts = [f"weight=({self.parameter('weight').shape[0]},)"] if weighted else []
-        parts += [f"reduction={self.reduction!r}"] if self.reduction != "mean" else []
-        parts += [f"label_smoothing={self.label_smoothing:g}"] if self.label_smoothing else []
-        return ", ".join(parts)
+    def options(self) -> list[str]:
+        parts = [f"ignore_index={self.ignore_index}"] if self.ignore_index != IGNORED else []
+        return [
+            *super().options(), *parts, *([f"label_smoothing={self.label_smoothing:g}"] if self.label_smoothing else [])
+        ]  # fmt: skip
+
+
+class NLLLoss(LabelLoss):
+    """L = −Σ_n w[y_n] x_n[y_n] / Σ_n w[y_n]
+
+    x (N, C, positions…) are logarithms of probabilities, y (N, positions…) integers in 0 … C − 1; labels of
+    ``ignore_index`` do not count. After a log-softmax this is ``CrossEntropyLoss`` of its input.
+    """
+
+    def __init__(self, weight: Array | None = None, *, ignore_index: int = IGNORED, reduction: str = "mean") -> None:
+        super().__init__(weight, reduction=reduction)
+        self.ignore_index = whole_number("NLLLoss: ignore_index", ignore_index, -(2**63), 2**63 - 1)
+
+    @property
+    def ignored(self) -> int | None:
+        return self.ignore_index
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return nll_loss(x, y, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+    def options(self) -> list[str]:
+        parts = [f"ignore_index={self.ignore_index}"] if self.ignore_index != IGNORED else []
+        return [*super().options(), *parts]
+
+
+class MultiMarginLoss(LabelLoss):
+    """L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
+
+    x (N, C) are scores, y (N,) integers in 0 … C − 1; p is 1 or 2.
+    """
+
+    def __init__(
+        self, p: int = 1, margin: float = 1.0, weight: Array | None = None, *, reduction: str = "mean"
+    ) -> None:
+        super().__init__(weight, reduction=reduction)
+        self.p = whole_number("MultiMarginLoss: p", p, 1, 2)
+        self.margin = number("MultiMarginLoss: margin", margin)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return multi_margin_loss(x, y, self.p, self.margin, self.weight, reduction=self.reduction)
+
+    def mean_weight(self, target: Array) -> float:
+        return float(len(target))
+
+    def options(self) -> list[str]:
+        parts = [f"p={self.p}"] if self.p != 1 else []
+        return [*super().options(), *parts, *([f"margin={self.margin:g}"] if self.margin != 1.0 else [])]
 
 
 def _class_weights(weight: object) -> Array:
@@ -148,12 +326,11 @@ def _class_weights(weight: object) -> Array:
         if np.isfinite(single).all() and single.min() >= 0 < single.max():
             return array
     raise OptionError(
-        f"CrossEntropyLoss: weight={weight!r:.200}; "
-        "expected one number for each class, finite in float32, not negative, and not all zero"
+        f"weight={weight!r:.200}; expected one number for each class, finite in float32, not negative, and not all zero"
     )
 
 
-def _no_integers(labels: Array) -> str:
+def _no_integers(labels: Array, probabilities: bool) -> str:
     """The error for labels that are not integers: it names the first that is not a whole number, else their dtype."""
     if labels.dtype.kind == "f":
         fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
@@ -163,8 +340,9 @@ def _no_integers(labels: Array) -> str:
             return (
                 f"label {labels[place]} at index {shown} is not a whole number ({labels.dtype})\n"
                 "  help: give class numbers, or use MSELoss for measured targets"
+                + ("; probabilities have the shape of the predictions" if probabilities else "")
             )
-    if labels.dtype.kind in "fb":
+    if labels.dtype.kind == "f":
         cure = "y.argmax(axis=1), because they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
         return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
     return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
@@ -178,28 +356,28 @@ def _are_one_hot(labels: Array) -> bool:
     return bool((ones | (labels == 0)).all() and (ones.sum(axis=1) == 1).all())
 
 
-class MSELoss(Loss):
+class ElementLoss(Loss):
+    """Base of losses that compare prediction and target element by element (abstract): both have one shape.
+
+    Integers and truth values become numbers of the model's dtype.
+    """
+
+    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
+        return np.ascontiguousarray(real_targets(y, n), dtype)
+
+    def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
+        if y[1:] != prediction[1:]:
+            raise ShapeError(
+                f"targets of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
+                f"  help: {shape_cure(('N', *prediction[1:]), ('N', *y[1:]))}"
+            )
+
+
+class MSELoss(ElementLoss):
     """L = mean (x − y)², y in the shape of x"""
 
     def forward(self, x: Value, y: Value) -> Value:
         return mse_loss(x, y, reduction=self.reduction)
-
-    def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        values = unmasked(y, "y")
-        if values.dtype.kind not in "fiub":
-            raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
-        if values.ndim == 0 or len(values) != n:
-            raise ShapeError(
-                f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample"
-            )
-        return np.ascontiguousarray(values, dtype)
-
-    def check_shape(self, y: Shape, prediction: Shape) -> None:
-        if y[1:] != prediction[1:]:
-            raise ShapeError(
-                f"targets of shape {shape_text(y)} do not fit predictions of shape {shape_text(prediction)}\n"
-                "  help: targets have the shape of the predictions"
-            )
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """The variance of the targets, which is the loss of their mean."""

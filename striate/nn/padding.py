@@ -7,17 +7,15 @@ from numbers import Integral
 from typing import ClassVar
 
 from striate.errors import OptionError
-from striate.graph.value import Value, shape_text
+from striate.graph.value import Value
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
-from striate.nn.module import Module
-from striate.nn.trail import layer_error
+from striate.nn.pooling import Positional
 from striate.ops.padding import PadMode, pad
 from striate.options import number
-from striate.tracing import current_trace
 
 
-class Padding(Module):
+class Padding(Positional):
     """Base of padding layers (abstract): (N, C, positions…) or (C, positions…), with more positions around them.
 
     ``padding`` is one number for all sides, or (before, after) of the last axis, then of the one before it, and so on.
@@ -25,7 +23,6 @@ class Padding(Module):
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
-    rank: ClassVar[int]
     mode: ClassVar[PadMode]
     value: float = 0.0
 
@@ -39,15 +36,7 @@ class Padding(Module):
         self.padding = tuple(int(side) for side in sides)
 
     def forward(self, x: Value) -> Value:
-        if x.type.rank not in (self.rank + 1, self.rank + 2):
-            axes = ", ".join(("L", "HW", "DHW")[self.rank - 1])
-            raise layer_error(
-                current_trace(),
-                self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes; expected (N, C, {axes}) or (C, {axes})",
-                [],
-                "is there a Flatten too early?" if x.type.rank < self.rank + 1 else "",
-            )
+        self.require_rank(x)
         return pad(x, self.padding, self.mode.value, self.value)
 
     def torch_layer(self) -> ForeignLayer:

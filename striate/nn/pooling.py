@@ -9,18 +9,35 @@ from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
+from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
+from striate.ops.adaptive import AdaptiveSizes, adaptive_avg_pool, adaptive_max_pool, global_max_pool, output_sizes
+from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool, require_divisor, require_half
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
-from striate.options import flag
+from striate.options import flag, number
 from striate.tracing import current_trace
 
 
-class Pooling(Module):
-    """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…)"""
+class Positional(Ranked):
+    """Base of layers that summarize or move the positions of each channel (abstract)."""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
-    rank: ClassVar[int]
+
+    def require_rank(self, x: Value) -> None:
+        """Raises ``ShapeError`` unless x is (N, C, positions…) with the layer's number of axes of positions."""
+        if x.type.rank != self.rank + 2:
+            axes = ", ".join(("L", "HW", "DHW")[self.rank - 1])
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}: (N, C, {axes})",
+                [],
+                "is there a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
+            )
+
+
+class Pooling(Positional):
+    """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…), or one sample"""
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
@@ -29,19 +46,11 @@ class Pooling(Module):
         self.dilation = (1,) * self.rank
         self.ceil_mode = flag(f"{type(self).__name__}: ceil_mode", ceil_mode)
         pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
-        if any(max(pair) > size // 2 for pair, size in zip(pairs, self.kernel_size)):
-            raise OptionError(f"padding={padding} is more than half of kernel_size={kernel_size}")
+        require_half(type(self).__name__, self.kernel_size, pairs)
 
     def require(self, x: Value) -> None:
         """Raises ``ShapeError`` for an input of another rank or smaller than the window."""
-        if x.type.rank != self.rank + 2:
-            raise layer_error(
-                current_trace(),
-                self.where(),
-                f"its input {shape_text(x.shape)} has {x.type.rank} axes, not {self.rank + 2}",
-                [],
-                "is there a Flatten too early?" if x.type.rank == 2 else "give one sample as a batch of one, x[None]",
-            )
+        self.require_rank(x)
         size = x.type.concrete(1)[2:]
         counts = windows_that_fit(size, self.kernel_size, self.stride, self._pairs(), self.dilation, self.ceil_mode)
         if min(counts) < 1:
@@ -122,22 +131,105 @@ class AvgPool(Pooling):
         padding: Padding = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = flag(f"{type(self).__name__}: count_include_pad", count_include_pad)
+        name = type(self).__name__
+        self.count_include_pad = flag(f"{name}: count_include_pad", count_include_pad)
+        self.divisor_override = None if divisor_override is None else require_divisor(name, divisor_override)
 
     def forward(self, x: Value) -> Value:
         self.require(x)
-        return avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        counts, divisor = self.count_include_pad, self.divisor_override
+        return avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, counts, divisor)
 
     def torch_layer(self) -> ForeignLayer | None:
         options = self.foreign_options()
-        if options is None:
+        if options is None or (self.rank == 1 and self.divisor_override is not None):
             return None
-        return ForeignLayer(f"AvgPool{self.rank}d", {**options, "count_include_pad": self.count_include_pad})
+        divisor = {"divisor_override": self.divisor_override} if self.rank > 1 else {}
+        name = f"AvgPool{self.rank}d"
+        return ForeignLayer(name, {**options, "count_include_pad": self.count_include_pad, **divisor})
 
-    def onnx_node(self) -> ForeignLayer:
+    def onnx_node(self) -> ForeignLayer | None:
+        if self.divisor_override is not None:
+            return None
         return ForeignLayer("AveragePool", {**self.onnx_attributes(), "count_include_pad": int(self.count_include_pad)})
+
+    def extra_repr(self) -> str:
+        parts = [super().extra_repr()]
+        parts += ["count_include_pad=False"] if not self.count_include_pad else []
+        parts += [f"divisor_override={self.divisor_override}"] if self.divisor_override is not None else []
+        return ", ".join(parts)
+
+
+class LPPool(Pooling):
+    """y = (Σ xᵖ)^(1/p) over each window: its sum for p = 1, its length for p = 2 (abstract)"""
+
+    def __init__(
+        self, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
+    ) -> None:
+        super().__init__(kernel_size, stride, 0, ceil_mode)
+        self.norm_type = number(f"{type(self).__name__}: norm_type", norm_type, above=0.0)
+
+    def forward(self, x: Value) -> Value:
+        self.require(x)
+        return lp_pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+    def torch_layer(self) -> ForeignLayer:
+        options = {"kernel_size": self.kernel_size, "stride": self.stride, "ceil_mode": self.ceil_mode}
+        return ForeignLayer(f"LPPool{self.rank}d", {"norm_type": self.norm_type, **options})
+
+    def extra_repr(self) -> str:
+        return f"{self.norm_type:g}, {super().extra_repr()}"
+
+
+class AdaptivePool(Positional):
+    """Base of pooling to ``output_size`` windows along each axis (abstract); None keeps the size of the input.
+
+    Window p holds the positions from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉.
+    """
+
+    def __init__(self, output_size: AdaptiveSizes) -> None:
+        self.output_size = output_sizes(type(self).__name__, output_size, self.rank)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether there is one window."""
+        return all(size == 1 for size in self.output_size)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer(type(self).__name__, {"output_size": self.output_size})
+
+    def extra_repr(self) -> str:
+        return brief(self.output_size)
+
+
+class AdaptiveAvgPool(AdaptivePool):
+    """y = the mean of each window (abstract)"""
+
+    def forward(self, x: Value) -> Value:
+        self.require_rank(x)
+        return adaptive_avg_pool(x, self.output_size)
+
+    def onnx_node(self) -> ForeignLayer | None:
+        return ForeignLayer("GlobalAveragePool") if self.is_global else None
+
+
+class AdaptiveMaxPool(AdaptivePool):
+    """y = the largest element of each window (abstract)"""
+
+    def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
+        if return_indices is not False:
+            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is supported")
+        super().__init__(output_size)
+
+    def forward(self, x: Value) -> Value:
+        self.require_rank(x)
+        return adaptive_max_pool(x, self.output_size)
+
+    def onnx_node(self) -> ForeignLayer | None:
+        return ForeignLayer("GlobalMaxPool") if self.is_global else None
 
 
 class MaxPool1d(MaxPool):
@@ -176,11 +268,69 @@ class AvgPool3d(AvgPool):
     rank = 3
 
 
-class GlobalAveragePool(Module):
+class LPPool1d(LPPool):
+    """Power-average pooling of (N, C, L)."""
+
+    rank = 1
+
+
+class LPPool2d(LPPool):
+    """Power-average pooling of (N, C, H, W)."""
+
+    rank = 2
+
+
+class LPPool3d(LPPool):
+    """Power-average pooling of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class AdaptiveAvgPool1d(AdaptiveAvgPool):
+    """Average pooling to a given size of (N, C, L)."""
+
+    rank = 1
+
+
+class AdaptiveAvgPool2d(AdaptiveAvgPool):
+    """Average pooling to a given size of (N, C, H, W)."""
+
+    rank = 2
+
+
+class AdaptiveAvgPool3d(AdaptiveAvgPool):
+    """Average pooling to a given size of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPool):
+    """Max pooling to a given size of (N, C, L)."""
+
+    rank = 1
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPool):
+    """Max pooling to a given size of (N, C, H, W)."""
+
+    rank = 2
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPool):
+    """Max pooling to a given size of (N, C, D, H, W)."""
+
+    rank = 3
+
+
+class GlobalPool(Module):
+    """Base of pooling over all positions of any input (abstract): (N, C, positions…) → (N, C, 1…)"""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
+
+
+class GlobalAveragePool(GlobalPool):
     """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
 
-    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
-
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
 
@@ -191,26 +341,14 @@ class GlobalAveragePool(Module):
         return ForeignLayer("GlobalAveragePool")
 
 
-class AdaptiveAvgPool2d(Module):
-    """The mean over all positions, like PyTorch's ``AdaptiveAvgPool2d(1)``; other output sizes are not supported."""
-
-    layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
-
-    def __init__(self, output_size: int | tuple[int, int] = 1) -> None:
-        if isinstance(output_size, bool) or output_size not in (1, (1, 1)):
-            raise OptionError(
-                f"AdaptiveAvgPool2d({output_size}): only size 1 is supported\n  help: AvgPool2d(kernel_size)"
-            )
-        self.output_size = output_size
+class GlobalMaxPool(GlobalPool):
+    """(N, C, positions…) → (N, C, 1…): the maximum over all positions"""
 
     def forward(self, x: Value) -> Value:
-        return global_avg_pool(x)
+        return global_max_pool(x)
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
+        return ForeignLayer("AdaptiveMaxPool2d", {"output_size": 1})
 
     def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("GlobalAveragePool")
-
-    def extra_repr(self) -> str:
-        return str(self.output_size)
+        return ForeignLayer("GlobalMaxPool")

@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, cast
 
 from striate.errors import OptionError
 from striate.graph.value import Value
 from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
-from striate.ops.shaping import flatten
+from striate.ops.shaping import flatten, unflatten
+from striate.options import whole_number
+
+_LARGEST_AXIS = 2**31
 
 
 class Flatten(Module):
-    """(N, C, positions…) → (N, C · positions)"""
+    """Joins the axes from ``start_dim`` to ``end_dim`` into one: (N, C, positions…) → (N, C · positions)"""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        if (start_dim, end_dim) != (1, -1) or isinstance(start_dim, bool):
-            raise OptionError(
-                f"Flatten(start_dim={start_dim!r}, end_dim={end_dim!r}): only all axes after the batch, (1, -1)\n"
-                "  help: st.ops.reshape(x, shape) in a forward of your own"
-            )
+        self.start_dim = whole_number("Flatten: start_dim", start_dim, -_LARGEST_AXIS)
+        self.end_dim = whole_number("Flatten: end_dim", end_dim, -_LARGEST_AXIS)
 
     def forward(self, x: Value) -> Value:
-        return flatten(x)
+        return flatten(x, self.start_dim, self.end_dim)
+
+    @property
+    def _usual(self) -> bool:
+        return (self.start_dim, self.end_dim) == (1, -1)
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Flatten")
+        return ForeignLayer("Flatten", {} if self._usual else {"start_dim": self.start_dim, "end_dim": self.end_dim})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Flatten")
+    def onnx_node(self) -> ForeignLayer | None:
+        return ForeignLayer("Flatten") if self._usual else None
+
+    def extra_repr(self) -> str:
+        return "" if self._usual else f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Divides axis ``dim`` into axes of the sizes ``unflattened_size``, one of which may be -1: (N, C·H) → (N, C, H)"""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        self.dim = whole_number("Unflatten: dim", dim, -_LARGEST_AXIS)
+        if not isinstance(cast("object", unflattened_size), tuple | list) or not unflattened_size:
+            raise OptionError(f"Unflatten: unflattened_size={unflattened_size!r:.60}; expected sizes, such as (3, -1)")
+        sizes = tuple(whole_number("Unflatten: unflattened_size", size, -1) for size in unflattened_size)
+        self.unflattened_size = sizes
+
+    def forward(self, x: Value) -> Value:
+        return unflatten(x, self.dim, self.unflattened_size)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Unflatten", {"dim": self.dim, "unflattened_size": self.unflattened_size})
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Identity(Module):

@@ -6,6 +6,7 @@ Arithmetic and shape functions have NumPy's names; all others have those of ``to
 from striate.graph.arithmetic import reshape
 from striate.graph.refusal import known_operations
 from striate.ops.activation import leaky_relu, relu, sigmoid, tanh
+from striate.ops.adaptive import adaptive_avg_pool, adaptive_max_pool, global_max_pool
 from striate.ops.arithmetic import (
     abs,
     add,
@@ -40,6 +41,22 @@ from striate.ops.comparison import (
     where,
 )
 from striate.ops.convolution import conv
+from striate.ops.division import floor_divide, remainder
+from striate.ops.element_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
 from striate.ops.elementary import (
     ceil,
     cos,
@@ -55,6 +72,7 @@ from striate.ops.elementary import (
     square,
     tan,
 )
+from striate.ops.extremes import all, any, argmax, argmin, logsumexp, min, prod
 from striate.ops.indexing import (
     chunk,
     concat,
@@ -70,7 +88,7 @@ from striate.ops.indexing import (
     unbind,
 )
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, mse_loss
+from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
@@ -84,9 +102,11 @@ from striate.ops.piecewise_activation import (
     softshrink,
     threshold,
 )
-from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
+from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
+from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
     channel_layer_norm,
     group_norm,
@@ -117,10 +137,12 @@ from striate.ops.smooth_activation import (
     softsign,
     tanhshrink,
 )
+from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
 __all__ = [
-    "add", "subtract", "multiply", "divide", "negative", "abs", "sign", "maximum", "minimum", "clip",
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "negative", "abs", "sign",
+    "maximum", "minimum", "clip",
     "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "power", "sin", "cos", "tan", "erf",
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
@@ -130,12 +152,17 @@ __all__ = [
     "hardshrink", "softshrink", "tanhshrink", "threshold", "glu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
-    "max_pool", "avg_pool", "global_avg_pool",
+    "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
+    "interpolate", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "moveaxis", "swapaxes",
     "concat", "stack", "split", "chunk", "unbind", "take", "flip", "roll", "broadcast_to", "expand", "tile", "repeat",
     "pad",
-    "sum", "mean", "moments", "max", "numel",
-    "softmax", "log_softmax", "softmin", "cross_entropy", "mse_loss",
+    "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
+    "numel",
+    "softmax", "log_softmax", "softmin",
+    "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
 ]  # fmt: skip
 
 known_operations.update(__all__)

@@ -6,7 +6,7 @@ Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from typing import cast as cast_type
@@ -27,8 +27,9 @@ from striate.graph.arithmetic import (
 )
 from striate.graph.arithmetic import cast as cast_to
 from striate.graph.notation import ATOM, Expression, call
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
-from striate.graph.value import Array, Value, dtype_of, operators
+from striate.graph.value import Array, TensorType, Value, dtype_of, operators
 from striate.ops.comparison import greater, greater_equal, less_equal, logical_and, where
 from striate.options import number
 
@@ -121,6 +122,9 @@ class CosinePi(Elementwise):
         (x,), (dy,) = inputs, output_gradients
         return (dy * CosinePi()(x - 0.5) * -np.pi,)  # sin(πx) = cos(π(x − ½))
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Cos", to.add("Mul", inputs[0], to.constant(np.array(np.pi, types[0].dtype.numpy))))]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         half = k.round(k.mul(x, k.constant_like(x, 0.5)))
         return k.cos_pi(k.abs(k.fma(k.constant_like(x, -2.0), half, x)))  # cos(πx) has period 2 and is even
@@ -152,6 +156,8 @@ class Abs(Elementwise):
 @dataclass(frozen=True)
 class Sign(Elementwise):
     """y = −1 where x < 0, 1 where x > 0, 0 at 0, NaN at NaN; dx = 0"""
+
+    onnx_operator: ClassVar[str] = "Sign"
 
     def reference(self, x: Array) -> Array:
         return np.sign(x)
@@ -234,6 +240,10 @@ class Clamp(Elementwise):
         (x,), (dy,) = inputs, output_gradients
         inside = logical_and(greater_equal(x, self.low), less_equal(x, self.high))
         return (where(inside, dy, constant(0.0, dy.dtype)),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        limits = (to.constant(np.array(limit, types[0].dtype.numpy)) for limit in (self.low, self.high))
+        return [to.add("Clip", inputs[0], *limits)]
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.min(k.max(x, k.constant_like(x, self.low)), k.constant_like(x, self.high))
@@ -331,4 +341,4 @@ def cast(x: Value, dtype: object) -> Value:
     return cast_to(x, dtype_of(dtype))
 
 
-operators.update(abs=abs, sqrt=sqrt)  # abs(x) and x ** 0.5
+operators.update(abs=abs, sqrt=sqrt, cast=cast)  # abs(x) and x ** 0.5

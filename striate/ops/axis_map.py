@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from striate.codegen.kernel import Condition, Index, Kernel
+from striate.dtypes import DType
 from striate.graph.value import Array
 
 Row = tuple[tuple[int, float], ...]
@@ -32,11 +33,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """The terms from ``first`` to before ``stop``; ``weight(i)`` is that of x[i], None means 1."""
+    """The terms from ``first`` to before ``stop``.
+
+    ``weight(i)`` is the weight of x[i], ``share`` that of all terms; None means 1.
+    """
 
     first: Index
     stop: Index
     weight: Callable[[Index], Scalar] | None = None
+    share: Scalar | None = None
 
 
 Terms = list[Entry] | Run
@@ -67,11 +72,11 @@ class AxisMap:
         """What y[p] consists of."""
         raise NotImplementedError
 
-    def terms(self, k: Kernel, p: Index) -> Terms:
-        """Row p in a kernel."""
+    def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
+        """Row p in a kernel, with weights of this dtype."""
         raise NotImplementedError
 
-    def transposed_terms(self, k: Kernel, i: Index) -> Terms:
+    def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
         """Row i of the transposed map in a kernel."""
         raise NotImplementedError
 
@@ -97,11 +102,11 @@ class Transposed(AxisMap):
     def row(self, p: int) -> Row:
         return _columns(self.original)[p]
 
-    def terms(self, k: Kernel, p: Index) -> Terms:
-        return self.original.transposed_terms(k, p)
+    def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
+        return self.original.transposed_terms(k, p, dtype)
 
-    def transposed_terms(self, k: Kernel, i: Index) -> Terms:
-        return self.original.terms(k, i)
+    def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
+        return self.original.terms(k, i, dtype)
 
 
 @functools.lru_cache(512)

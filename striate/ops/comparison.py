@@ -16,8 +16,9 @@ from striate.codegen.kernel import Condition, Kernel, Vector
 from striate.errors import DTypeError
 from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
 from striate.graph.notation import COMPARISON, Expression, infix
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, current_path, register, same_dtype
-from striate.graph.value import Array, DType, TensorType, Value
+from striate.graph.value import Array, DType, TensorType, Value, operators
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Comparison(Binary):
 class Greater(Comparison):
     """y = [a > b], a bool; false where either is NaN"""
 
+    onnx_operator: ClassVar[str] = "Greater"
     sign: ClassVar[str] = ">"
     written_sign: ClassVar[str] = ">"
     compare: ClassVar[Callable[[Array, Array], Any]] = np.greater
@@ -68,6 +70,7 @@ class Greater(Comparison):
 class GreaterEqual(Comparison):
     """y = [a ≥ b], a bool; false where either is NaN"""
 
+    onnx_operator: ClassVar[str] = "GreaterOrEqual"
     sign: ClassVar[str] = ">="
     written_sign: ClassVar[str] = "≥"
     compare: ClassVar[Callable[[Array, Array], Any]] = np.greater_equal
@@ -78,6 +81,7 @@ class GreaterEqual(Comparison):
 class Less(Comparison):
     """y = [a < b], a bool; false where either is NaN"""
 
+    onnx_operator: ClassVar[str] = "Less"
     sign: ClassVar[str] = "<"
     written_sign: ClassVar[str] = "<"
     compare: ClassVar[Callable[[Array, Array], Any]] = np.less
@@ -88,6 +92,7 @@ class Less(Comparison):
 class LessEqual(Comparison):
     """y = [a ≤ b], a bool; false where either is NaN"""
 
+    onnx_operator: ClassVar[str] = "LessOrEqual"
     sign: ClassVar[str] = "<="
     written_sign: ClassVar[str] = "≤"
     compare: ClassVar[Callable[[Array, Array], Any]] = np.less_equal
@@ -98,6 +103,7 @@ class LessEqual(Comparison):
 class Equal(Comparison):
     """y = [a = b], a bool; false where either is NaN"""
 
+    onnx_operator: ClassVar[str] = "Equal"
     sign: ClassVar[str] = "=="
     written_sign: ClassVar[str] = "="
     compare: ClassVar[Callable[[Array, Array], Any]] = np.equal
@@ -107,6 +113,9 @@ class Equal(Comparison):
 @dataclass(frozen=True)
 class NotEqual(Comparison):
     """y = [a ≠ b], a bool; true where either is NaN"""
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Not", to.add("Equal", *inputs))]
 
     sign: ClassVar[str] = "!="
     written_sign: ClassVar[str] = "≠"
@@ -146,6 +155,9 @@ class Predicate(Elementwise):
 class IsFinite(Predicate):
     """y = [x is a finite number], a bool; false for NaN and ±∞"""
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Not", to.add("Or", to.add("IsNaN", *inputs), to.add("IsInf", *inputs)))]
+
     def reference(self, x: Array) -> Array:
         return np.asarray(np.isfinite(x))
 
@@ -158,6 +170,8 @@ class IsFinite(Predicate):
 class IsNan(Predicate):
     """y = [x is NaN], a bool"""
 
+    onnx_operator: ClassVar[str] = "IsNaN"
+
     def reference(self, x: Array) -> Array:
         return np.asarray(np.isnan(x))
 
@@ -169,6 +183,8 @@ class IsNan(Predicate):
 @dataclass(frozen=True)
 class IsInf(Predicate):
     """y = [|x| = ∞], a bool"""
+
+    onnx_operator: ClassVar[str] = "IsInf"
 
     def reference(self, x: Array) -> Array:
         return np.asarray(np.isinf(x))
@@ -209,6 +225,7 @@ class Logical(Elementwise):
 class LogicalAnd(Logical):
     """y = a and b, of bools"""
 
+    onnx_operator: ClassVar[str] = "And"
     arity: ClassVar[int] = 2
     conditions: ClassVar[int] = 2
 
@@ -224,6 +241,7 @@ class LogicalAnd(Logical):
 class LogicalOr(Logical):
     """y = a or b, of bools"""
 
+    onnx_operator: ClassVar[str] = "Or"
     arity: ClassVar[int] = 2
     conditions: ClassVar[int] = 2
 
@@ -239,6 +257,7 @@ class LogicalOr(Logical):
 class LogicalXor(Logical):
     """y = either a or b, of bools"""
 
+    onnx_operator: ClassVar[str] = "Xor"
     arity: ClassVar[int] = 2
     conditions: ClassVar[int] = 2
 
@@ -255,6 +274,7 @@ class LogicalXor(Logical):
 class LogicalNot(Logical):
     """y = not x, of a bool"""
 
+    onnx_operator: ClassVar[str] = "Not"
     conditions: ClassVar[int] = 1
 
     def reference(self, x: Array) -> Array:
@@ -269,6 +289,7 @@ class LogicalNot(Logical):
 class Where(Elementwise):
     """y = a where c, else b; c is a bool"""
 
+    onnx_operator: ClassVar[str] = "Where"
     arity: ClassVar[int] = 3
     conditions: ClassVar[int] = 1
 
@@ -378,3 +399,8 @@ def where(condition: Value, a: Operand, b: Operand) -> Value:
     from library to library. ``not_equal(x, 0)`` makes a bool of numbers.
     """
     return elementwise(Where(), condition, a, b)
+
+
+operators.update(
+    greater=greater, greater_equal=greater_equal, less=less, less_equal=less_equal, equal=equal, not_equal=not_equal
+)

@@ -23,7 +23,7 @@ from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
-from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.op import Direction, Gradients, Kind, Needed, Positions, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -48,6 +48,7 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
+    window_positions,
 )
 
 
@@ -215,8 +216,9 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return _fixed(inputs[1].shape[2:])
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        kernel = _fixed(types[1].shape[2:])
+        return None if number else window_positions(positions, kernel, self.stride, self.padding, self.dilation)
 
     def notation(self, *operands: Expression) -> Expression:
         x, w = operands
@@ -267,6 +269,15 @@ class ConvolutionInputGradient(Convolutional):
         (dy, w), g = inputs, expanded(output_gradients[0], outputs[0])
         return (self.forward(g, w) if needed[0] else None), (
             self.weight_gradient(g, dy, w.shape) if needed[1] else None
+        )
+
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        if number:
+            return None
+        axes = zip(positions, types[1].concrete(1)[2:], self.stride, self.padding, self.dilation, strict=True)
+        return tuple(
+            frozenset((i + before - k * d) // s for i in axis for k in range(taps) if (i + before - k * d) % s == 0)
+            for axis, taps, s, (before, _), d in axes
         )
 
     @classmethod

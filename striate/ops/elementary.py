@@ -6,7 +6,7 @@ Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as gr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import ClassVar
@@ -16,8 +16,9 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.graph.arithmetic import Binary, Elementwise, constant, elementwise
 from striate.graph.notation import ATOM, Expression
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
-from striate.graph.value import Array, Value, operators
+from striate.graph.value import Array, TensorType, Value, operators
 from striate.ops.arithmetic import Operand, Positive, exp, log, sqrt
 from striate.ops.comparison import equal, greater_equal, logical_and, where
 
@@ -39,6 +40,10 @@ class Expm1(Elementwise):
         (y,), (dy,) = outputs, output_gradients
         return (dy * (y + 1),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        one = to.constant(np.ones((), types[0].dtype.numpy))
+        return [to.add("Sub", to.add("Exp", inputs[0]), one)]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.expm1(x)
 
@@ -55,6 +60,10 @@ class Log1p(Positive):
         (x,), (dy,) = inputs, output_gradients
         return (dy / (1 + x),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        one = to.constant(np.ones((), types[0].dtype.numpy))
+        return [to.add("Log", to.add("Add", inputs[0], one))]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.log1p(x)
 
@@ -64,6 +73,7 @@ class Log1p(Positive):
 class Sin(Elementwise):
     """y = sin x"""
 
+    onnx_operator: ClassVar[str] = "Sin"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -82,6 +92,7 @@ class Sin(Elementwise):
 class Cos(Elementwise):
     """y = cos x"""
 
+    onnx_operator: ClassVar[str] = "Cos"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -100,6 +111,7 @@ class Cos(Elementwise):
 class Tan(Elementwise):
     """y = tan x"""
 
+    onnx_operator: ClassVar[str] = "Tan"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -123,6 +135,7 @@ class Tan(Elementwise):
 class Erf(Elementwise):
     """y = erf x = 2/√π ∫₀ˣ e^(−t²) dt"""
 
+    onnx_operator: ClassVar[str] = "Erf"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array) -> Array:
@@ -150,6 +163,11 @@ class NormalCdf(Elementwise):
         (x,), (dy,) = inputs, output_gradients
         return (dy * normal_density(x),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        root, half, one = (to.constant(np.array(number, types[0].dtype.numpy)) for number in (math.sqrt(0.5), 0.5, 1))
+        error = to.add("Erf", to.add("Mul", inputs[0], root))
+        return [to.add("Mul", to.add("Add", error, one), half)]
+
     def emit(self, k: Kernel, x: Vector) -> Vector:
         return k.normal_cdf(x)
 
@@ -167,6 +185,7 @@ def normal_density(x: Value) -> Value:
 class Power(Binary):
     """y = xᵇ; negative x only with whole b, else NaN"""
 
+    onnx_operator: ClassVar[str] = "Pow"
     fractional: ClassVar[bool] = True
 
     def reference(self, x: Array, b: Array) -> Array:
@@ -220,6 +239,8 @@ class Rounding(Elementwise):
 class Floor(Rounding):
     """y = the largest whole number ≤ x; dx = 0"""
 
+    onnx_operator: ClassVar[str] = "Floor"
+
     def reference(self, x: Array) -> Array:
         return np.floor(x)
 
@@ -232,6 +253,8 @@ class Floor(Rounding):
 class Ceil(Rounding):
     """y = the smallest whole number ≥ x; dx = 0"""
 
+    onnx_operator: ClassVar[str] = "Ceil"
+
     def reference(self, x: Array) -> Array:
         return np.ceil(x)
 
@@ -243,6 +266,8 @@ class Ceil(Rounding):
 @dataclass(frozen=True)
 class Round(Rounding):
     """y = the nearest whole number, ties to even; dx = 0"""
+
+    onnx_operator: ClassVar[str] = "Round"
 
     def reference(self, x: Array) -> Array:
         return np.rint(x)

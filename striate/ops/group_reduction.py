@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 from striate.ops.reduction import Moments, Reduction, Sum, average_and_variance
@@ -28,6 +30,8 @@ class GroupReduction(Reduction):
     channels of a group, which lie in other blocks.
     """
 
+    of_rows: ClassVar[Reduction]
+    """The same reduction of (N, groups, everything else) over its last axis."""
     groups: int = 1
 
     def channels_together(self, x: TensorType) -> int:
@@ -42,6 +46,14 @@ class GroupReduction(Reduction):
         if self.groups < 1 or x.channels % self.groups or (x.channels == self.groups and x.channels > 1):
             raise shape_error(self, f"cannot divide the channels of {x}", "groups divides the channels, and is fewer")
         return small
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        (x,) = types
+        rows = to.add("Reshape", inputs[0], to.integers(0, self.groups, -1))  # 0 keeps N
+        found = self.of_rows.onnx(to, [rows], types)
+        repeats = to.integers(1, 1, self.channels_together(x))
+        shape = to.integers(0, x.channels, *(1,) * (x.rank - 2))
+        return [to.add("Reshape", to.add("Expand", one, repeats), shape) for one in found or []]
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -79,6 +91,8 @@ def channel_sums(x: Value, groups: int) -> Value:
 class GroupSum(GroupReduction, Sum):
     """y = Σ x over the positions and the channels of a group"""
 
+    of_rows: ClassVar[Reduction] = Sum((2,))
+
     def reference(self, x: Array) -> Array:
         return _repeated(_grouped(x.astype(np.float64), self.groups).sum(axis=2, keepdims=True), x)
 
@@ -97,6 +111,8 @@ class GroupSum(GroupReduction, Sum):
 @dataclass(frozen=True)
 class GroupMoments(GroupReduction, Moments):
     """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the positions and the channels of a group"""
+
+    of_rows: ClassVar[Reduction] = Moments((2,))
 
     def reference(self, x: Array) -> tuple[Array, Array]:
         mean, variance = average_and_variance(_grouped(x.astype(np.float64), self.groups), (2,))

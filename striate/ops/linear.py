@@ -14,6 +14,7 @@ from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Composite, Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value, shape_text
 from striate.ops.convolution import Convolution, channel_vector
+from striate.ops.matmul import contract
 from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
@@ -37,7 +38,7 @@ class Linear(Composite):
             raise shape_error(
                 self,
                 f"its input must be (N, in_features), got {x}",
-                "put Flatten() (st.ops.flatten) before it",
+                "give one sample as a batch of one, x[None]",
             )
         if x.shape[1] != w.shape[1]:
             raise shape_error(
@@ -84,9 +85,31 @@ def _with_point(x: Value) -> Value:
 
 
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
-    """y = x wᵀ + b: x (N, D), w (K, D), bias (K,) → (N, K); all float32 or all float64.
+    """y = x wᵀ + b: x (N, …, D), w (K, D), bias (K,) → (N, …, K); one sample is (D,). All float32 or all float64.
 
-    Raises ShapeError if the features do not match or x is not flat, and DTypeError.
+    Raises ShapeError if the features, the last axis of x, do not match, and DTypeError.
     """
-    y = Linear()(input, weight)
-    return y if bias is None else y + channel_vector("linear", bias, y)
+    if input.type.rank == 1 and not input.type.batched:
+        y = linear(reshape(input, (1, *input.shape)), weight, bias)
+        return reshape(y, y.shape[1:])
+    if input.type.rank <= 2:
+        y = Linear()(input, weight)
+        return y if bias is None else y + channel_vector("linear", bias, y)
+    rows = TensorType(input.dtype, (1, input.shape[-1]))
+    if weight.type.rank != 2 or input.shape[-1] != weight.shape[1]:
+        _require_flat(input.type, weight.type)
+    Linear().infer(rows, weight.type)  # the same requirements for its rows
+    y = contract(input, weight, transpose_b=True)
+    if bias is None:
+        return y
+    if bias.shape != weight.shape[:1]:
+        what = f"its bias must have one number for each of the {weight.shape[0]} outputs, got {bias.type}"
+        raise shape_error("linear", what, f"give a bias of shape ({weight.shape[0]})")
+    return y + bias
+
+
+def _require_flat(x: TensorType, w: TensorType) -> None:
+    """Raises ``ShapeError`` where x would have as many features as w takes if it were flat."""
+    if w.rank == 2 and x.size(1) == w.shape[1]:
+        what = f"its last axis has {x.shape[-1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}"
+        raise shape_error("linear", f"{what}: {x} is not flat", "put Flatten() (st.ops.flatten) before it")

@@ -1,4 +1,4 @@
-"""Softmax, cross entropy and mean squared error.
+"""Softmax, and the losses of class numbers: cross entropy, negative log likelihood, multi-class margin.
 
 Softmax and cross entropy combine the channels (axis 1) of each position: logits are (N, C) or (N, C, positions…).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -15,18 +14,20 @@ import numpy as np
 from striate.codegen.launch import Launch
 from striate.codegen.region import Domain, Space
 from striate.codegen.storage import BLOCK, PLAIN, InputLayout, Storage
-from striate.errors import GraphError, LabelError, OptionError, unknown_option
+from striate.errors import GraphError, LabelError, OptionError
 from striate.graph.arithmetic import cast, constant, elementwise, reshape
 from striate.graph.onnx import Attribute
 from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
-from striate.ops.arithmetic import Exp
-from striate.ops.reduction import Sum, mean, sum
+from striate.ops.arithmetic import Exp, maximum
+from striate.ops.convolution import channel_vector
+from striate.ops.loss_reduction import loss_reduction, reduced
+from striate.ops.reduction import Sum, sum
 from striate.ops.requirement import dtype_error, require_floats, shape_error
 from striate.ops.shaping import BroadcastTo, expanded
-from striate.options import number
+from striate.options import number, whole_number
 
 if TYPE_CHECKING:
     from striate.ops.kernels.rowwise import RowKernel
@@ -175,25 +176,40 @@ class LogSoftmaxGradient(Rowwise):
             yield Sample(cls(), (_log_softmax(random.standard_normal(shape)), random.standard_normal(shape)))
 
 
-def require_labels(labels: Array, classes: int) -> None:
-    """Raises ``LabelError`` naming the first label outside 0 … classes − 1."""
+NO_LABEL = -(2**63)
+"""An ``ignore_index`` that no label has."""
+IGNORED = -100
+"""The label of samples and positions that a loss leaves out, unless another one is given: PyTorch's."""
+
+
+def require_labels(labels: Array, classes: int, ignored: int | None = None) -> None:
+    """Raises ``LabelError`` naming the first label outside 0 … classes − 1 that is not the ``ignored`` one."""
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        bad = np.argwhere((labels < 0) | (labels >= classes))[0]
+        wrong = ((labels < 0) | (labels >= classes)) & (True if ignored is None else labels != ignored)
+        if not wrong.any():
+            return
+        bad = np.argwhere(wrong)[0]
         place = int(bad[0]) if len(bad) == 1 else tuple(int(i) for i in bad)
         raise LabelError(
             f"label {int(labels[tuple(bad)])} at index {place} is out of range: there are {classes} classes, "
             f"0 … {classes - 1}\n  help: give the last layer more outputs, or number the labels from 0"
+            + ("" if ignored is None else f"; ignore_index={ignored} leaves labels of {ignored} out")
         )
 
 
 @dataclass(frozen=True)
 class LabelLoss(Anchor):
-    """Base of cross entropy and its gradient (abstract): inputs are logits, labels and optionally class weights."""
+    """Base of losses of class numbers and their gradients (abstract).
+
+    The inputs are logits (N, C, positions…), labels int64 (N, positions…) and optionally class weights (C,). Where the
+    label is ``ignore_index`` the loss is 0, and so is the share of the sample in a weighted mean.
+    """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     letters: ClassVar[Mapping[str, str]] = {"ε": "label_smoothing"}
     checked_inputs: ClassVar[tuple[int, ...]] = (1,)
     label_smoothing: float = 0.0
+    ignore_index: int = IGNORED
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
@@ -208,7 +224,9 @@ class LabelLoss(Anchor):
             raise OptionError(f"{self}: label_smoothing must be in [0, 1]")
         if labels.dtype is not DType.int64:
             raise dtype_error(
-                self, f"labels must be integers (the number of a class), got {labels}", "labels.astype(numpy.int64)"
+                self,
+                f"labels must be integers (the number of a class), got {labels} for logits {logits}",
+                "labels.astype(numpy.int64); or give probabilities in the shape of the logits",
             )
         if logits.rank < 2:
             raise shape_error(self, f"logits are (N, C, …), got {logits}", "give one logit for each class")
@@ -231,16 +249,34 @@ class LabelLoss(Anchor):
         return logits.with_shape(expected)
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        require_labels(array, inputs[0].concrete(1)[1])
+        require_labels(array, inputs[0].concrete(1)[1], self.ignore_index)
 
     def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
-        """The weights of the logarithms, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), in the shape of the logits."""
+        """The weights of the logarithms, t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), in the shape of the logits.
+
+        They are 0 where the label is ignored.
+        """
         classes = logits.shape[1]
-        require_labels(labels, classes)
-        hot = np.moveaxis(np.eye(classes, dtype=logits.dtype)[labels], -1, 1)
+        require_labels(labels, classes, self.ignore_index)
+        kept = labels != self.ignore_index
+        hot = np.moveaxis(np.eye(classes, dtype=logits.dtype)[np.where(kept, labels, 0)], -1, 1)
         smooth = (1 - self.label_smoothing) * hot + self.label_smoothing / classes
         weights = np.ones(classes, logits.dtype) if weight is None else weight
-        return smooth * weights.reshape(1, -1, *(1,) * (logits.ndim - 2))
+        return smooth * weights.reshape(1, -1, *(1,) * (logits.ndim - 2)) * np.expand_dims(kept, 1)
+
+    def shares(self, logits: Array, labels: Array, weight: Array | None) -> Array:
+        """w[label], or 1 without weights; 0 where the label is ignored."""
+        kept = labels != self.ignore_index
+        chosen = np.ones(labels.shape) if weight is None else weight[np.where(kept, labels, 0)]
+        return np.where(kept, chosen, 0).astype(logits.dtype)
+
+    def losses(self, logits: Array, labels: Array, weight: Array | None) -> Array:
+        """−Σ_c t[c] · logarithm[c]; a logarithm that is not weighed counts as 0, whatever it is."""
+        target = self.targets(logits, labels, weight)
+        with np.errstate(invalid="ignore"):
+            products = target * _log_softmax(logits)
+        kept = np.expand_dims(labels != self.ignore_index, 1)
+        return -np.where(kept, products, 0).sum(axis=1)
 
 
 @register
@@ -248,25 +284,26 @@ class LabelLoss(Anchor):
 class CrossEntropy(LabelLoss):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
 
-    Inputs logits (N, C, positions…), labels int64 (N, positions…) and optionally weight (C,). Returns the losses
-    (N, positions…) and, with a weight, also w[label], whose sum a weighted mean divides by.
+    Returns the losses and the shares w[label], both (N, positions…). A mean divides by the sum of the shares.
     """
+
+    results: ClassVar[tuple[str, ...]] = ("losses", "shares")
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         logits, labels, *weight = inputs
         losses = self.losses_type(logits, labels, weight[0] if weight else None)
-        return (losses, losses) if weight else (losses,)
+        return losses, losses
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        return (PLAIN,) * (len(inputs) - 1)
+        return PLAIN, PLAIN
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         weighted = len(context.node.inputs) == 3
-        return _phase(context, kernels.rowwise.CrossEntropyRows(*_walked(context), self.label_smoothing, weighted))
+        rows = kernels.rowwise.CrossEntropyRows(*_walked(context), self.label_smoothing, weighted, self.ignore_index)
+        return _phase(context, rows)
 
-    def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> Array | tuple[Array, ...]:
-        losses = -(self.targets(logits, labels, weight) * _log_softmax(logits)).sum(axis=1)
-        return losses if weight is None else (losses, weight[labels])
+    def reference(self, logits: Array, labels: Array, weight: Array | None = None) -> tuple[Array, ...]:
+        return self.losses(logits, labels, weight).astype(logits.dtype), self.shares(logits, labels, weight)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
         if any(needed[2:]):
@@ -274,13 +311,15 @@ class CrossEntropy(LabelLoss):
         dlosses = output_gradients[0]
         if dlosses is None:
             return (None,) * len(inputs)
-        dlogits = CrossEntropyGradient(self.label_smoothing)(*inputs, expanded(dlosses, outputs[0]))
+        rule = CrossEntropyGradient(self.label_smoothing, self.ignore_index)
+        dlogits = rule(*inputs, expanded(dlosses, outputs[0]))
         return (dlogits, *(None,) * (len(inputs) - 1))
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
-        for op, logits, labels, weight in _examples(random):
-            yield Sample(cls(op), (logits, labels, *weight), differentiable=(True, False, *(False for _ in weight)))
+        for smoothing, logits, labels, weight in _examples(random):
+            movable = (True, False, *(False for _ in weight))
+            yield Sample(cls(smoothing), (logits, labels, *weight), differentiable=movable)
 
 
 @register
@@ -304,12 +343,16 @@ class CrossEntropyGradient(LabelLoss):
         weighted = len(context.node.inputs) == 4
         result = context.storage(context.node.outputs[0])
         return _phase(
-            context, kernels.rowwise.CrossEntropyGradientRows(*_walked(context), self.label_smoothing, weighted, result)
+            context,
+            kernels.rowwise.CrossEntropyGradientRows(
+                *_walked(context), self.label_smoothing, weighted, self.ignore_index, result
+            ),
         )
 
     def reference(self, logits: Array, labels: Array, *rest: Array) -> Array:
         *weight, dlosses = rest
         target = self.targets(logits, labels, weight[0] if weight else None)
+        dlosses = np.where(labels == self.ignore_index, 0, dlosses)
         return np.expand_dims(dlosses, 1) * (_softmax(logits) * target.sum(axis=1, keepdims=True) - target)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -319,14 +362,17 @@ class CrossEntropyGradient(LabelLoss):
         by_logits = by_losses = None
         if needed[0]:
             by_logits = SoftmaxGradient()(Softmax()(logits), g * reshape(dlosses, column))
-            if weight:  # Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w; without weights it is 1
-                chosen = CrossEntropy()(logits, labels, weight[0])[1]
+            # Σ_j t[j] = (1 − ε) · w[label] + ε / C · Σ w; without weights it is 1, and it is 0 for ignored labels
+            kept = CrossEntropy(ignore_index=self.ignore_index)(logits, labels)[1]
+            total = kept
+            if weight:
+                chosen = CrossEntropy(ignore_index=self.ignore_index)(logits, labels, weight[0])[1]
                 share = self.label_smoothing / weight[0].type.size()
-                total = chosen * (1 - self.label_smoothing) + sum(weight[0]) * share
-                by_logits = by_logits * reshape(total, column)
+                total = chosen * (1 - self.label_smoothing) + kept * (sum(weight[0]) * share)
+            by_logits = by_logits * reshape(total, column)
         if needed[-1]:
             one = BroadcastTo(dlosses.shape)(constant(1.0, dlosses.dtype))
-            slope = CrossEntropyGradient(self.label_smoothing)(logits, labels, *weight, one)
+            slope = CrossEntropyGradient(self.label_smoothing, self.ignore_index)(logits, labels, *weight, one)
             by_losses = sum(g * slope, axis=1)
         return (by_logits, None, *(None for _ in weight), by_losses)
 
@@ -338,69 +384,202 @@ class CrossEntropyGradient(LabelLoss):
             yield Sample(cls(smoothing), (logits, labels, *weight, dlosses), differentiable=movable)
 
 
+@register
+@dataclass(frozen=True)
+class NegativeLogLikelihood(LabelLoss):
+    """loss = −w[label] · x[label]
+
+    Returns the losses and the shares w[label], both (N, positions…). A mean divides by the sum of the shares.
+    """
+
+    results: ClassVar[tuple[str, ...]] = ("losses", "shares")
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        logits, labels, *weight = inputs
+        losses = self.losses_type(logits, labels, weight[0] if weight else None)
+        return losses, losses
+
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return PLAIN, PLAIN
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        weighted = len(context.node.inputs) == 3
+        return _phase(context, kernels.rowwise.LikelihoodRows(*_walked(context), 0.0, weighted, self.ignore_index))
+
+    def reference(self, x: Array, labels: Array, weight: Array | None = None) -> tuple[Array, ...]:
+        require_labels(labels, x.shape[1], self.ignore_index)
+        kept, shares = labels != self.ignore_index, self.shares(x, labels, weight)
+        chosen = np.take_along_axis(x, np.expand_dims(np.where(kept, labels, 0), 1), axis=1).squeeze(1)
+        return np.where(kept, -chosen * shares, 0).astype(x.dtype), shares
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Gradients, needed: Needed) -> Gradients:
+        if any(needed[2:]):
+            raise GraphError(f"{self}: class weights are constants and have no gradient")
+        (x, labels, *weight), dlosses = inputs, output_gradients[0]
+        if dlosses is None:
+            return (None,) * len(inputs)
+        slope = -(expanded(dlosses, outputs[0]) * outputs[1])
+        return (OneHot(ignore_index=self.ignore_index)(x, labels, slope), None, *(None for _ in weight))
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for smoothing, logits, labels, weight in _examples(random):
+            if not smoothing or weight:
+                yield Sample(cls(), (logits, labels, *weight), differentiable=(True, False, *(False for _ in weight)))
+
+
+@register
+@dataclass(frozen=True)
+class OneHot(LabelLoss):
+    """y[c] = a where c = label, else 0
+
+    Inputs: x (N, C, positions…), of which only the shape matters, labels and a (N, positions…). Returns y like x.
+    """
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        x, labels, a = inputs
+        if a != self.losses_type(x, labels, None):
+            raise shape_error(self, f"expected a value for each of {labels}, got {a}", "give the shape of the labels")
+        return (x,)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        result = context.storage(context.node.outputs[0])
+        return _phase(context, kernels.rowwise.OneHotRows(*_walked(context), 0.0, False, self.ignore_index, result))
+
+    def reference(self, x: Array, labels: Array, a: Array) -> Array:
+        require_labels(labels, x.shape[1], self.ignore_index)
+        kept = labels != self.ignore_index
+        y = np.zeros_like(x)
+        chosen = np.where(kept, a, 0).astype(x.dtype)
+        np.put_along_axis(y, np.expand_dims(np.where(kept, labels, 0), 1), np.expand_dims(chosen, 1), axis=1)
+        return y
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (_, labels, _), dy = inputs, expanded(output_gradients[0], outputs[0])
+        chosen = NegativeLogLikelihood(ignore_index=self.ignore_index)(dy, labels)[0]
+        return None, None, (-chosen if needed[2] else None)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for smoothing, logits, labels, _ in _examples(random):
+            if smoothing:
+                a = random.standard_normal(labels.shape)
+                yield Sample(cls(), (logits, labels, a), differentiable=(False, False, True))
+
+
 def _examples(random: np.random.Generator) -> Iterator[tuple[float, Array, Array, tuple[Array, ...]]]:
     """(label smoothing, logits, labels, weight or nothing)"""
     for shape in _example_shapes():
         for smoothing, weighted in ((0.0, False), (0.1, True)):
             labels = random.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.int64)
+            if weighted and labels.size > 1:
+                labels.flat[labels.size // 2] = IGNORED
             weight = (0.5 + random.random(shape[1]),) if weighted else ()
             yield smoothing, 3 * random.standard_normal(shape), labels, weight
-
-
-class LossReduction(Enum):
-    """How the losses of the samples are reduced to one number."""
-
-    mean = "mean"
-    sum = "sum"
-    none = "none"
-
-
-def _reduction(name: str) -> LossReduction:
-    if not isinstance(name, str) or name not in LossReduction.__members__:
-        raise unknown_option("reduction", name, LossReduction.__members__)
-    return LossReduction[name]
 
 
 def cross_entropy(
     input: Value,
     target: Integers,
     weight: Value | None = None,
+    *,
+    ignore_index: int = IGNORED,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Value:
-    """−Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c], averaged over samples and positions.
+    """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c], averaged over samples and positions → scalar.
 
-    ``input`` holds logits (N, C, positions…) in float32 or float64, ``target`` labels (N, positions…) as integers,
-    ``weight`` (C,) → scalar; with reduction="none" (N, positions…), or "sum". A weighted mean divides by Σ w[label], as
-    PyTorch does. Raises ShapeError, DTypeError (labels that are not integers), OptionError, and, before anything runs,
-    LabelError for labels outside 0 … C − 1.
+    ``input`` holds logits (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds labels
+    (N, positions…) as integers, where t[c] = [c = label], or the probabilities t in the shape of the logits.
+    ``weight`` is (C,). With reduction="none" the losses (N, positions…) are returned, with "sum" their sum.
+
+    Labels of ``ignore_index`` are left out. A mean over labels divides by the sum of their w, as PyTorch does; it is
+    NaN if all are left out. A mean over probabilities divides by the number of samples and positions.
+    Raises ShapeError, DTypeError, OptionError, and, before anything runs, LabelError for other labels outside
+    0 … C − 1.
     """
-    chosen = _reduction(reduction)
-    if target.dtype in (DType.int32, DType.uint8):
-        target = cast(target, DType.int64)
-    found = CrossEntropy(number("cross_entropy: label_smoothing", label_smoothing, 0, 1))(
-        input, target, *(() if weight is None else (weight,))
-    )
-    losses, shares = (found, None) if weight is None else found
-    if chosen is LossReduction.none:
-        return losses
-    if chosen is LossReduction.sum:
-        return sum(losses)
-    return mean(losses) if shares is None else sum(losses) / sum(shares)
+    chosen = loss_reduction(reduction)
+    smoothing = number("cross_entropy: label_smoothing", label_smoothing, 0, 1)
+    ignored = whole_number("cross_entropy: ignore_index", ignore_index, -(2**63), 2**63 - 1)
+    weights = () if weight is None else (weight,)
+    if input.type.rank == 1 and not input.type.batched:
+        losses = cross_entropy(
+            _as_batch(input), _as_batch(target), weight, ignore_index=ignored, reduction=reduction,
+            label_smoothing=smoothing,
+        )  # fmt: skip
+        return reshape(losses, ())
+    if target.dtype.is_float and target.shape == input.shape:
+        return reduced(_soft_cross_entropy(input, cast(target, input.dtype), weights, smoothing), chosen)
+    losses, shares = CrossEntropy(smoothing, ignored)(input, _as_labels(target), *weights)
+    return reduced(losses, chosen, shares)
 
 
-def mse_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
-    """(1/n) Σ (input − target)² over all elements; "sum" does not divide, "none" keeps every square.
+def _soft_cross_entropy(logits: Value, target: Value, weights: tuple[Value, ...], smoothing: float) -> Value:
+    """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c] of each sample and position."""
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / logits.type.channels
+    for weight in weights:
+        target = target * channel_vector("cross_entropy", weight, logits)
+    return -sum(target * LogSoftmax()(logits), axis=1)
 
-    Both have the same shape and the same float dtype. Raises ShapeError, DTypeError, OptionError.
+
+def _as_labels(target: Value) -> Value:
+    return cast(target, DType.int64) if target.dtype in (DType.int32, DType.uint8, DType.bool) else target
+
+
+def _as_batch(x: Value) -> Value:
+    return reshape(x, (1, *x.shape))
+
+
+def nll_loss(
+    input: Value,
+    target: Integers,
+    weight: Value | None = None,
+    *,
+    ignore_index: int = IGNORED,
+    reduction: str = "mean",
+) -> Value:
+    """−w[label] · x[label], averaged over samples and positions → scalar; x are the logarithms of probabilities.
+
+    x (N, C, positions…) or (C,), ``target`` labels (N, positions…), ``weight`` (C,). Reductions, ignored labels and
+    errors are those of ``cross_entropy``, which is this loss of ``log_softmax``.
     """
-    chosen = _reduction(reduction)
-    if input.shape != target.shape:
-        raise shape_error(
-            "mse_loss", f"input {input.type} and target {target.type} differ in shape", "reshape one of them"
-        )
-    error = input - target
-    squares = error * error
-    if chosen is LossReduction.none:
-        return squares
-    return sum(squares) if chosen is LossReduction.sum else mean(squares)
+    chosen = loss_reduction(reduction)
+    ignored = whole_number("nll_loss: ignore_index", ignore_index, -(2**63), 2**63 - 1)
+    if input.type.rank == 1 and not input.type.batched:
+        losses = nll_loss(_as_batch(input), _as_batch(target), weight, ignore_index=ignored, reduction=reduction)
+        return reshape(losses, ())
+    op = NegativeLogLikelihood(ignore_index=ignored)
+    losses, shares = op(input, _as_labels(target), *(() if weight is None else (weight,)))
+    return reduced(losses, chosen, shares)
+
+
+def multi_margin_loss(
+    input: Value,
+    target: Integers,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Value | None = None,
+    *,
+    reduction: str = "mean",
+) -> Value:
+    """w[label] / C · Σ_{c ≠ label} max(0, margin − x[label] + x[c])^p of each sample, averaged → scalar.
+
+    x (N, C) or (C,), ``target`` labels (N,), ``weight`` (C,), p 1 or 2. Raises ShapeError, DTypeError, OptionError and,
+    before anything runs, LabelError for labels outside 0 … C − 1.
+    """
+    chosen = loss_reduction(reduction)
+    power, margin = whole_number("multi_margin_loss: p", p, 1, 2), number("multi_margin_loss: margin", margin)
+    if input.type.rank == 1 and not input.type.batched:
+        losses = multi_margin_loss(_as_batch(input), _as_batch(target), p, margin, weight, reduction=reduction)
+        return reshape(losses, ())
+    if input.type.rank != 2:
+        raise shape_error("multi_margin_loss", f"expected scores (N, C), got {input.type}", "flatten the positions")
+    op, labels = NegativeLogLikelihood(ignore_index=NO_LABEL), _as_labels(target)
+    own = reshape(-op(input, labels)[0], (input.shape[0], 1))
+    missing = maximum(input - own + margin, 0.0)
+    least = max(margin, 0.0)  # what the label itself adds, which does not count
+    total = sum(missing if power == 1 else missing * missing, axis=1) - least**power
+    if weight is not None:
+        total = total * op(input, labels, weight)[1]
+    return reduced(total / input.type.channels, chosen)

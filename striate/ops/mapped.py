@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from striate.codegen.launch import Launch
-from striate.graph.op import Kind, Purpose
+from striate.graph.op import Kind, Positions, Purpose
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, applied
 from striate.ops.pooling import entering
-from striate.ops.window import Sizes
+from striate.ops.window import Sizes, positions
 
 Maps = tuple[AxisMap, ...]
+Map = TypeVar("Map", bound=AxisMap)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Mapped(Anchor):
     def accepts_prologue(self) -> bool:
         return self.reads_once
 
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        maps = self.maps(types[0].concrete(1)[2:])
+        read = zip(positions, maps, strict=True)
+        return tuple(frozenset(i for p in axis for i, _ in along.row(p)) for axis, along in read)
+
     def mapped(self, x: TensorType) -> TensorType:
         """The type of y."""
         return x.with_shape((*x.shape[:2], *(axis.count for axis in self.maps(positions(x)))))
@@ -49,8 +55,7 @@ class Mapped(Anchor):
         (x,) = context.node.inputs
         prologue, given, more = entering(context, x)
         maps = self.maps(positions(x.type))
-        d, h, w = (*(None,) * (3 - len(maps)), *maps)
-        kernel = kernels.resampling.Weighted(context.storage(x), (d, h, w), context.region, prologue)
+        kernel = kernels.resampling.Weighted(context.storage(x), three_axes(maps), context.region, prologue)
         operands = (*given, *context.region_operands, *more)
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
@@ -58,6 +63,7 @@ class Mapped(Anchor):
         return applied(x, self.maps(x.shape[2:]))
 
 
-def positions(x: TensorType) -> Sizes:
-    """The sizes of the axes of positions."""
-    return tuple(dim for dim in x.shape[2:] if isinstance(dim, int))
+def three_axes(maps: Sequence[Map]) -> tuple[Map | None, Map | None, Map | None]:
+    """The maps of all three axes of positions; None for those that an input of lower rank does not have."""
+    d, h, w = (*(None,) * (3 - len(maps)), *maps)
+    return d, h, w

@@ -16,16 +16,17 @@ from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
 from striate.graph.arithmetic import reshape
+from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
-from striate.graph.value import Array, Batch, Dim, Shape, TensorType, Value
+from striate.graph.value import Array, Batch, Dim, DType, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Terms, chosen, clamped, transposed
-from striate.ops.mapped import Mapped, Maps, positions
+from striate.ops.mapped import Mapped, Maps, three_axes
 from striate.ops.pooling import entering
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
-from striate.ops.window import LARGEST, Pairs, Sizes, require_geometry
+from striate.ops.window import LARGEST, Pairs, Sizes, onnx_pads, positions, require_geometry
 
 
 class PadMode(Enum):
@@ -35,6 +36,11 @@ class PadMode(Enum):
     reflect = "reflect"  # the array mirrored at its first and at its last element, which are not repeated
     replicate = "replicate"  # the first and the last element
     circular = "circular"  # the other end of the array
+
+
+_ONNX_MODES = {
+    PadMode.constant: "constant", PadMode.reflect: "reflect", PadMode.replicate: "edge", PadMode.circular: "wrap",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class PadAxis(AxisMap):
             i = first + (i - first) % (stop - first)
         return ((i, 1.0),)
 
-    def terms(self, k: Kernel, p: Index) -> Terms:
+    def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
         size = self.size
         i = k.iadd(p, -self.before)
         if self.before <= 0 and self.after <= 0:
@@ -98,7 +104,7 @@ class PadAxis(AxisMap):
             i = chosen(k, k.compare(i, ">=", stop), k.iadd(i, first - stop), i)
         return [Entry(i)]
 
-    def transposed_terms(self, k: Kernel, i: Index) -> Terms:
+    def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
         size, count, (first, stop) = self.size, self.count, self._kept
         home = k.iadd(i, self.before)
         if self.mode is PadMode.replicate:
@@ -174,11 +180,28 @@ class Pad(PositionPadding):
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
         prologue, given, more = entering(context, x)
-        maps = self.maps(positions(x.type))
-        d, h, w = (*(None,) * (3 - len(maps)), *maps)
-        kernel = kernels.resampling.Picked(context.storage(x), (d, h, w), context.region, prologue, self.value)
+        maps = three_axes(self.maps(positions(x.type)))
+        kernel = kernels.resampling.Picked(context.storage(x), maps, context.region, prologue, self.value)
         operands = (*given, *context.region_operands, *more)
         return [Launch("pad", context.node.path, kernel, operands, context.domain.chunks)]
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        """ONNX crops before it copies; reflected and replicated elements are cut off after it, circular ones before."""
+        cuts = tuple((min(0, before), min(0, after)) for before, after in self.padding)
+        added = tuple((max(0, before), max(0, after)) for before, after in self.padding)
+        value = to.constant(np.asarray(self.value, types[0].dtype.numpy)) if self.value else ""
+
+        def padded(x: str, padding: Pairs, mode: PadMode) -> str:
+            if not any(map(any, padding)):
+                return x
+            pads = onnx_pads(((0, 0), (0, 0), *padding))
+            return to.add("Pad", x, to.integers(*pads), value, mode=_ONNX_MODES[mode])
+
+        if self.mode in (PadMode.constant, PadMode.circular):
+            y = padded(padded(inputs[0], cuts, PadMode.constant), added, self.mode)
+        else:
+            y = padded(padded(inputs[0], added, self.mode), cuts, PadMode.constant)
+        return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Only the constant."""
@@ -316,6 +339,10 @@ class PadAxes(Anchor):
         samples = 1 if rank == 1 else y.type.samples
         return [Launch("pad", context.node.path, kernel, (y, x), (samples, 0) if samples else (1, 1))]
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        value = to.constant(np.asarray(self.value, types[0].dtype.numpy)) if self.value else ""
+        return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
+
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Only the constant."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
@@ -338,7 +365,7 @@ class PadAxes(Anchor):
         yield Sample(cls((zero, (1, 2)), 0.5), (random.standard_normal((3, 17)),))
         yield Sample(cls((zero, (-1, -1)), 0.0), (random.standard_normal((2, 3)),))
         yield Sample(cls(((1, 1),)), (random.standard_normal(40),), batched=False)
-        yield Sample(cls(((1, 2), (2, 0), (-1, 1)), -1.0), (random.standard_normal((2, 1, 3)),), batched=False)
+        yield Sample(cls(((1, 2), (2, 0), (-1, 1))), (random.standard_normal((2, 1, 3)),), batched=False)
         yield Sample(cls((zero, (1, -1), (0, 2), (3, 0))), (random.standard_normal((2, 3, 2, 19)),))
         yield Sample(cls((zero, (2, 1), zero, (1, 1), (0, 1)), 3.0), (random.standard_normal((1, 1, 2, 1, 2)),))
         yield Sample(cls((zero, (2, 1), (1, 0)), 7), (random.integers(0, 9, (2, 3, 17)).astype(np.uint8),))

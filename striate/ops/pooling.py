@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
-from striate.errors import GraphError
+from striate.errors import GraphError, OptionError
 from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
-from striate.graph.value import Array, DType, Shape, TensorType, Value
+from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
+from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
+from striate.ops.comparison import greater, less, where
+from striate.ops.elementary import power
 from striate.ops.kernels.geometry import Part, forward_part, gradient_parts
 from striate.ops.reduction import mean
-from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.requirement import place, require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded
+from striate.ops.unbatched import over_samples, position_axes
 from striate.ops.window import (
+    LARGEST,
     Padding,
     Pairs,
     PerAxis,
     Sizes,
     Windowed,
+    brief,
     cropped,
     onnx_pads,
     padded,
     padding_pairs,
     per_axis,
+    positions,
     reach,
     require_geometry,
     stride_text,
@@ -39,8 +45,9 @@ from striate.ops.window import (
     taps,
     times,
     window_count,
+    window_positions,
 )
-from striate.options import flag
+from striate.options import flag, number, whole_number
 
 MOST_UNROLLED = 32
 """The largest number of taps, or of residues modulo the strides, for which a kernel has separate code for each."""
@@ -48,10 +55,6 @@ MOST_UNROLLED = 32
 if TYPE_CHECKING:
     from striate.ops.kernels.large_pooling import LargeMaxGradient
     from striate.ops.kernels.pooling import Prologue, Window
-
-
-def _positions(shape: Shape) -> Sizes:
-    return tuple(dim for dim in shape[2:] if isinstance(dim, int))
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Pooling(Windowed, Anchor):
         require_geometry(
             self, x.rank - 2, kernel=self.kernel, stride=self.stride, padding=self.padding, dilation=self.dilation
         )
-        size = _positions(x.shape)
+        size = positions(x)
         count = self.output_sizes(size)
         for axis, n in enumerate(count):
             if not all(np.any(self.inside(axis, np.arange(n)[:, None], size[axis]), axis=1)):
@@ -180,8 +183,8 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return self.kernel
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
@@ -189,7 +192,7 @@ class MaxPooling(Pooling):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
-        part = self.windows_of(_positions(x.shape))
+        part = self.windows_of(positions(x.type))
         prologue, given, more = entering(context, x)
         source, numbers = context.storage(x), context.storage(index)
         kernel = (
@@ -218,7 +221,7 @@ class MaxPooling(Pooling):
         (x,), (y, index), (dy, _) = inputs, outputs, output_gradients
         if dy is None:
             return (None,)
-        size = _positions(x.shape)
+        size = positions(x.type)
         rule = MaxPoolingGradient(self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, size)
         return (rule(expanded(dy, y), index),)
 
@@ -279,21 +282,36 @@ class MaxPoolingGradient(Pooling):
 
 @dataclass(frozen=True)
 class Averaging(Pooling):
-    """Base of average pooling and its gradient (abstract)."""
+    """Base of average pooling and its gradient (abstract). ``divisor_override`` is the divisor of every window."""
 
     count_include_pad: bool
+    divisor_override: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.divisor_override == 0:
+            raise OptionError(f"{place(self)}: divisor_override must not be 0")
 
     def window(self, size: Sizes) -> Window:
         """The windows and their divisors, as the kernels of average pooling take them."""
         after = spatial([after for _, after in self.padding], 0)
         kernel, stride = spatial(self.kernel), spatial(self.stride)
-        return kernels.pooling.Window(kernel, stride, self._before(), after, spatial(size), self.count_include_pad)
+        return kernels.pooling.Window(
+            kernel, stride, self._before(), after, spatial(size), self.count_include_pad, self.divisor_override or 0
+        )
+
+    @property
+    def geometry(self) -> tuple[Sizes, Pairs, Sizes, Sizes, bool, bool]:
+        """The fields that average pooling and its gradient share."""
+        return self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad
 
     def areas(self, size: Sizes) -> Array:
         """The divisor of each window's sum: (windows…).
 
         ``count_include_pad`` counts the padding too, but never positions beyond it, which ``ceil_mode`` reaches.
         """
+        if self.divisor_override is not None:
+            return np.full(self.output_sizes(size), self.divisor_override)
         area = np.ones((), np.int64)
         for axis, (n, length, (_, after)) in enumerate(zip(self.output_sizes(size), size, self.padding, strict=True)):
             start = np.arange(n) * self.stride[axis] - self.padding[axis][0]
@@ -314,8 +332,8 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes:
-        return self.kernel
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
         """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
@@ -323,7 +341,7 @@ class AveragePooling(Averaging):
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,) = context.node.inputs
-        size = _positions(x.shape)
+        size = positions(x.type)
         prologue, given, more = entering(context, x)
         form = kernels.large_pooling.LargeAverageWindows if self.large else kernels.pooling.AverageWindows
         kernel = form(context.storage(x), self.windows_of(size), self.window(size), context.region, prologue)
@@ -331,8 +349,14 @@ class AveragePooling(Averaging):
         return [Launch("average pooling", context.node.path, kernel, operands, context.domain.chunks)]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        counted = int(self.count_include_pad)
-        return [to.add("AveragePool", *inputs, **self.onnx_attributes(), count_include_pad=counted)]
+        counted = int(self.count_include_pad or self.divisor_override is not None)
+        y = to.add("AveragePool", *inputs, **self.onnx_attributes(), count_include_pad=counted)
+        if self.divisor_override is None:
+            return [y]
+        sizes = positions(types[0])
+        areas = replace(self, count_include_pad=True, divisor_override=None).areas(sizes)
+        scale = np.asarray(areas / self.divisor_override, types[0].dtype.numpy)
+        return [to.add("Mul", y, to.constant(scale))]
 
     def reference(self, x: Array) -> Array:
         size: Sizes = x.shape[2:]
@@ -345,8 +369,7 @@ class AveragePooling(Averaging):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
-        geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
-        return (AveragePoolingGradient(*geometry, _positions(x.shape))(dy),)
+        return (AveragePoolingGradient(*self.geometry, positions(x.type), divisor_override=self.divisor_override)(dy),)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -354,6 +377,9 @@ class AveragePooling(Averaging):
             if all(d == 1 for d in dilation):
                 for include in (True, False):
                     yield Sample(cls(stride, padding, kernel, dilation, ceil_mode, include), (x,))
+                if ceil_mode:
+                    op = cls(stride, padding, kernel, dilation, ceil_mode, False, divisor_override=-3)
+                    yield Sample(op, (x,))
 
 
 @register
@@ -390,17 +416,15 @@ class AveragePoolingGradient(Averaging):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         g = expanded(output_gradients[0], outputs[0])
-        geometry = (self.stride, self.padding, self.kernel, self.dilation, self.ceil_mode, self.count_include_pad)
-        return (AveragePooling(*geometry)(g),)
+        return (AveragePooling(*self.geometry, divisor_override=self.divisor_override)(g),)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for sample in AveragePooling.samples(random):
             (x,), op = sample.arrays, sample.op
             assert isinstance(op, AveragePooling)
-            geometry = (op.stride, op.padding, op.kernel, op.dilation, op.ceil_mode, op.count_include_pad)
             dy = random.standard_normal((*x.shape[:2], *op.output_sizes(x.shape[2:])))
-            yield Sample(cls(*geometry, x.shape[2:]), (dy,))
+            yield Sample(cls(*op.geometry, x.shape[2:], divisor_override=op.divisor_override), (dy,))
 
 
 def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes, Pairs, Sizes, bool]]:
@@ -429,16 +453,30 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[Array, Sizes, Sizes
 def _geometry(
     what: str, x: Value, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, dilation: PerAxis
 ) -> tuple[Sizes, Pairs, Sizes, Sizes]:
+    """(stride, padding, kernel, dilation) of a batch, checked as PyTorch checks them."""
+    require_positions(what, x.type)
     rank = x.type.rank - 2
     if isinstance(kernel_size, Sequence) and len(kernel_size) == rank + 1:
         raise shape_error(
             what,
             f"a window of {times(kernel_size)} needs an input (N, C, {', '.join('DHW'[-rank - 1 :])}), got {x.type}",
-            "give one image as a batch of one, x[None]; give grey images their channel axis, x[:, None]",
+            "give grey images their channel axis, x[:, None]",
         )
     kernel, spread = per_axis("kernel_size", kernel_size, rank), per_axis("dilation", dilation, rank)
     strides = kernel if stride is None else per_axis("stride", stride, rank)
-    return strides, padding_pairs(padding, kernel, strides, spread), kernel, spread
+    pairs = padding_pairs(padding, kernel, strides, spread)
+    require_half(what, kernel, pairs)
+    return strides, pairs, kernel, spread
+
+
+def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
+    """Raises ``OptionError`` for a padding of more than half the kernel: a window could hold nothing else."""
+    if any(max(pair) > size // 2 for pair, size in zip(padding, kernel, strict=True)):
+        shown = tuple(before if before == after else (before, after) for before, after in padding)
+        raise OptionError(
+            f"{what}: padding={brief(shown)} is more than half of kernel_size={brief(kernel)}\n"
+            "  help: st.ops.pad(x, pad) pads by any number"
+        )
 
 
 def max_pool(
@@ -451,14 +489,17 @@ def max_pool(
 ) -> Value:
     """The largest element of every window; NaN where the window holds one; padding is never the maximum.
 
-    x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given;
-    ``ceil_mode`` also counts incomplete windows at the end. Raises ShapeError, DTypeError, OptionError.
+    x (N, C, positions…) → (N, C, windows…), or one sample (C, positions…), which the number of entries of
+    ``kernel_size`` tells from a batch; float32 or float64. ``stride`` is ``kernel_size`` unless given; ``ceil_mode``
+    also counts incomplete windows at the end. If several elements are the largest, the first one gets the gradient.
+    Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions("max_pool", input.type)
-    y, _ = MaxPooling(
-        *_geometry("max_pool", input, kernel_size, stride, padding, dilation), flag("max_pool: ceil_mode", ceil_mode)
-    )(input)
-    return y
+    rounds_up = flag("max_pool: ceil_mode", ceil_mode)
+
+    def of_batch(x: Value) -> Value:
+        return MaxPooling(*_geometry("max_pool", x, kernel_size, stride, padding, dilation), rounds_up)(x)[0]
+
+    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding, dilation))
 
 
 def avg_pool(
@@ -468,19 +509,50 @@ def avg_pool(
     padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Value:
     """The mean of every window; ``count_include_pad`` says whether zeros of the padding count.
 
-    x (N, C, positions…) → (N, C, windows…); float32 or float64. ``stride`` is ``kernel_size`` unless given.
-    Raises ShapeError, DTypeError, OptionError.
+    x (N, C, positions…) → (N, C, windows…), or one sample (C, positions…), which the number of entries of
+    ``kernel_size`` tells from a batch; float32 or float64. ``stride`` is ``kernel_size`` unless given; every sum is
+    divided by ``divisor_override`` if it is given. Raises ShapeError, DTypeError, OptionError.
     """
-    require_positions("avg_pool", input.type)
-    geometry = _geometry("avg_pool", input, kernel_size, stride, padding, 1)
-    return AveragePooling(
-        *geometry,
-        flag("avg_pool: ceil_mode", ceil_mode),
-        flag("avg_pool: count_include_pad", count_include_pad),
-    )(input)
+    rounds_up = flag("avg_pool: ceil_mode", ceil_mode)
+    counts = flag("avg_pool: count_include_pad", count_include_pad)
+    divisor = None if divisor_override is None else require_divisor("avg_pool", divisor_override)
+
+    def of_batch(x: Value) -> Value:
+        geometry = _geometry("avg_pool", x, kernel_size, stride, padding, 1)
+        return AveragePooling(*geometry, rounds_up, counts, divisor_override=divisor)(x)
+
+    return over_samples(of_batch, input, position_axes(input.type, kernel_size, stride, padding))
+
+
+def lp_pool(
+    input: Value, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
+) -> Value:
+    """(Σ xᵖ)^(1/p) over every window: its sum for p = 1, its length for p = 2; p = ``norm_type`` is above 0.
+
+    NaN where a root of a negative number would be taken. Where the sum is 0, so is the gradient. The windows are those
+    of ``avg_pool``; as in PyTorch, an incomplete one (``ceil_mode``) counts as if its mean went on to its end.
+    """
+    p = number("lp_pool: norm_type", norm_type, above=0.0)
+    rank = position_axes(input.type, kernel_size, stride)
+    taps = math.prod(per_axis("kernel_size", kernel_size, rank))
+    total = avg_pool(input if p == 1 else power(input, p), kernel_size, stride, 0, ceil_mode) * taps
+    if p == 1:
+        return total
+    positive = greater(total, 0.0)
+    root = power(where(positive, total, 1.0), 1 / p)
+    return where(positive, root, where(less(total, 0.0), math.nan, total - total))
+
+
+def require_divisor(what: str, divisor: object) -> int:
+    """Checks for a whole number other than 0."""
+    found = whole_number(f"{what}: divisor_override", divisor, -LARGEST, LARGEST)
+    if found == 0:
+        raise OptionError(f"{what}: divisor_override=0; a sum cannot be divided by 0")
+    return found
 
 
 def global_avg_pool(input: Value) -> Value:

@@ -9,22 +9,21 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
 from striate.codegen.kernel import Kernel, Vector
-from striate.errors import OptionError
 from striate.graph.arithmetic import constant, elementwise, reshape
 from striate.graph.notation import PRODUCT, Expression
 from striate.graph.onnx import OnnxWriter
 from striate.graph.op import Gradients, Kind, Needed, Node, Op, Sample, Values, register
-from striate.graph.value import Array, DType, Shape, TensorType, Value
+from striate.graph.value import Array, DType, Shape, TensorType, Value, operators
 from striate.ops.arithmetic import Maximum, Minimum
 from striate.ops.comparison import greater, where
-from striate.ops.requirement import require_floats, shape_error
+from striate.ops.requirement import Axes, require_axes, require_floats, shape_error
 from striate.ops.shaping import expanded, filled
+from striate.options import flag
 
 
 @dataclass(frozen=True)
@@ -144,10 +143,14 @@ class Max(Reduction):
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (y,), (dy,) = inputs, outputs, output_gradients
-        largest = where(greater(y, x), constant(0.0, x.dtype), 1.0)  # also where x is NaN
-        bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
-        share = dy / Sum(self.axes)(largest) + (bounded - bounded)  # NaN where y is NaN
-        return (largest * share,)
+        return (shared_gradient(self.axes, greater(y, x), y, dy),)
+
+
+def shared_gradient(axes: tuple[int, ...], others: Value, y: Value, dy: Value) -> Value:
+    """The gradient of an extreme y, in equal parts for all elements but the ``others``; NaN where y is NaN."""
+    extreme = where(others, constant(0.0, y.dtype), 1.0)  # also where x is NaN
+    bounded = elementwise(Minimum(), elementwise(Maximum(), y, -1.0), 1.0)
+    return extreme * (dy / Sum(axes)(extreme) + (bounded - bounded))
 
 
 @register
@@ -265,6 +268,10 @@ class Numel(Reduction):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.reduced(inputs[0]).with_shape(()),)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        sizes = to.shape(tuple(types[0].shape[axis] for axis in self.axes))
+        return [to.cast(to.add("ReduceProd", sizes, keepdims=0), types[0].dtype)]
+
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         (x,) = inputs
         known, batched = self.elements(x.type)
@@ -298,64 +305,55 @@ def _within(k: Kernel, variance: Vector, dtype: DType) -> Vector:
     return k.select(k.greater(variance, largest), k.constant_like(variance, math.nan), variance)
 
 
-Axis = int | tuple[int, ...] | None
-
-
-def _axes(what: str, x: Value, axis: Axis) -> tuple[int, ...]:
-    rank = x.type.rank
-    given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
-    if axis is not None and any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
-        raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
-    chosen = tuple(range(rank)) if axis is None else tuple(int(cast("int", one)) for one in given)
-    if any(not -rank <= one < rank for one in chosen):
-        raise shape_error(what, f"axis {axis} does not exist in {x.type}", f"axes run from 0 to {rank - 1}")
-    return tuple(sorted({one % rank for one in chosen}))
-
-
-def _dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+def dropped(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+    """x, whose reduced axes have size 1, without them unless they are to be kept."""
+    flag("keepdims", keepdims)
     shape: Shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in axes)
     return x if keepdims else reshape(x, shape)
 
 
-def numel(x: Value, axis: Axis = None) -> Value:
+def numel(x: Value, axis: Axes = None) -> Value:
     """The number of elements over the axes, as a scalar of x's dtype; a constant unless it depends on N."""
-    axes = _axes("numel", x, axis)
+    axes = require_axes("numel", x.type, axis)
     sizes = [x.shape[one] for one in axes]
     known = [size for size in sizes if isinstance(size, int)]
     return constant(math.prod(known), x.dtype) if len(known) == len(sizes) else Numel(axes)(x)
 
 
-def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Σ x over one axis, several, or all; 0 over no elements. The result has the float dtype of x.
 
     Raises ShapeError for an axis that x does not have.
     """
-    axes = _axes("sum", x, axis)
-    return _dropped(Sum(axes)(x) if axes else x, axes, keepdims)
+    axes = require_axes("sum", x.type, axis)
+    return dropped(Sum(axes)(x) if axes else x, axes, keepdims)
 
 
-def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """(1/n) Σ x over one axis, several, or all; NaN over no elements. The result has the float dtype of x.
 
     Raises ShapeError for an axis that x does not have.
     """
-    axes = _axes("mean", x, axis)
-    return _dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
+    axes = require_axes("mean", x.type, axis)
+    return dropped(Sum(axes)(x) / numel(x, axes) if axes else x, axes, keepdims)
 
 
-def moments(x: Value, axis: Axis = None, keepdims: bool = False) -> tuple[Value, Value]:
+def moments(x: Value, axis: Axes = None, keepdims: bool = False) -> tuple[Value, Value]:
     """Mean and biased variance (1/n) Σ (x − μ)² over one axis, several, or all; raises ShapeError."""
-    axes = _axes("moments", x, axis)
+    axes = require_axes("moments", x.type, axis)
     average, variance = Moments(axes)(x)
-    return _dropped(average, axes, keepdims), _dropped(variance, axes, keepdims)
+    return dropped(average, axes, keepdims), dropped(variance, axes, keepdims)
 
 
-def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
+def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """The largest element over one axis, several, or all; NaN if there is a NaN among them.
 
     Raises ShapeError for an axis that x does not have or one of size 0; the maximum over N = 0 samples is −inf.
     """
-    axes = _axes("max", x, axis)
+    axes = require_axes("max", x.type, axis)
     if any(x.shape[one] == 0 for one in axes):
         raise shape_error("max", f"the maximum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
-    return _dropped(Max(axes)(x) if axes else x, axes, keepdims)
+    return dropped(Max(axes)(x) if axes else x, axes, keepdims)
+
+
+operators.update(sum=sum, mean=mean, max=max)

@@ -219,4 +219,4 @@ def _multiplied(what: str, x: Value, axis: int, count: int, before: bool) -> Val
     return reshape(wide, (*x.shape[:kept], *lead, size * count, *inner))
 
 
-operators.update(flatten=flatten)
+operators.update(flatten=flatten, squeeze=squeeze)

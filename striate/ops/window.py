@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.op import Op
+from striate.graph.op import Op, Positions
 from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
@@ -86,22 +86,23 @@ class Windowed(Op):
     padding: Pairs
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():  # stride, and what a subclass adds: kernel, dilation, size, groups
-            if name != "padding" and not isinstance(value, bool) and np.min(value, initial=1) < 1:
+        for name, value in vars(self).items():
+            if name in _COUNTS and np.min(value, initial=1) < 1:
                 raise OptionError(f"{place(self)}: {name} must be at least 1, not {value}")
         if any(len(pair) != 2 or min(pair) < 0 for pair in self.padding):
             raise OptionError(f"{place(self)}: padding must be pairs (before, after) from 0, not {self.padding}")
-
-    def kernel_of(self, inputs: Sequence[TensorType]) -> Sizes | None:
-        """Taps along each axis, if an output position reads a window of the first input; None for gradients."""
-        return None
 
     def options(self) -> dict[str, str]:
         texts = {name: _brief(value) for name, value in vars(self).items()}
         return {name: text for name, text in texts.items() if text != _DEFAULTS.get(name)}
 
 
-_DEFAULTS = {"stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False"}
+_COUNTS = {"stride", "kernel", "dilation", "size", "groups"}
+"""Fields, of subclasses too, that are at least 1."""
+
+_DEFAULTS = {
+    "stride": "1", "padding": "0", "dilation": "1", "groups": "1", "ceil_mode": "False", "divisor_override": "None",
+}  # fmt: skip
 """The default values, which labels leave out."""
 
 
@@ -114,6 +115,14 @@ def _brief(value: object) -> str:
     if any(isinstance(one, tuple) for one in entries):
         return str(given)
     return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
+
+
+def window_positions(positions: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
+    """The input positions of the windows at some output positions, those in the padding included."""
+    return tuple(
+        frozenset(p * s + k * d - before for p in axis for k in range(taps))
+        for axis, taps, s, (before, _), d in zip(positions, kernel, stride, padding, dilation, strict=True)
+    )
 
 
 def stride_text(stride: Sizes) -> str:
@@ -164,7 +173,7 @@ def times(size: Sequence[int]) -> str:
     return "×".join(map(str, size))
 
 
-def brief(sizes: tuple[int, ...]) -> str:
+def brief(sizes: tuple[object, ...]) -> str:
     """3 for (3, 3), else the tuple."""
     return str(sizes[0]) if len(set(sizes)) == 1 else str(sizes)
 
@@ -174,6 +183,11 @@ def require_geometry(op: Op, rank: int, **options: Sequence[object]) -> None:
     for name, entries in options.items():
         if len(entries) != rank:
             raise OptionError(f"{place(op)}: {name} has {len(entries)} entries for {rank} axes of positions")
+
+
+def positions(x: TensorType) -> Sizes:
+    """The sizes of the axes of positions of (N, C, positions…)."""
+    return tuple(dim for dim in x.shape[2:] if isinstance(dim, int))
 
 
 def taps(kernel: Sizes) -> Iterator[tuple[int, Sizes]]:

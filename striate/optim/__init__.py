@@ -7,7 +7,6 @@ from striate.optim.adam import Adam, AdamW, NAdam, RAdam
 from striate.optim.adaptive import Adagrad, RMSprop
 from striate.optim.chain import SequentialSchedule, WarmupSchedule
 from striate.optim.cosine import CosineRestartsSchedule, CosineSchedule, OneCycleSchedule
-from striate.optim.groups import Assignment, assign
 from striate.optim.lamb import LAMB
 from striate.optim.optimizer import Optimizer
 from striate.optim.schedule import (
@@ -43,7 +42,6 @@ __all__ = [
     "SGD", "Adam", "AdamW", "RMSprop", "NAdam", "RAdam", "Adagrad", "Lion", "LAMB", "Optimizer",
     "ConstantSchedule", "CosineSchedule", "CosineRestartsSchedule", "ExponentialSchedule", "MultiStepSchedule",
     "OneCycleSchedule", "PolynomialSchedule", "StepSchedule", "WarmupSchedule", "SequentialSchedule", "Schedule",
-    "Assignment", "assign",
 ]  # fmt: skip
 
 

@@ -50,6 +50,12 @@ class AdaptiveMoments(Optimizer):
         """β₁ at step t: a float64 scalar if the schedule cycles it."""
         return self.schedule.momentum(self.betas[0], t)
 
+    def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
+        """θ and g after the weight decay, which changes θ where it is decoupled, else g."""
+        if decoupled:
+            return self.decayed(parameters, self.weight_decay, t), gradients
+        return parameters, coupled(gradients, parameters, self.weight_decay)
+
     def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
         """The new m and v."""
         beta1, beta2 = self.beta1(t), self.betas[1]
@@ -72,16 +78,8 @@ def correction(beta: Value | float, step: Value) -> Value:
 
 
 @dataclass(frozen=True)
-class Adam(AdaptiveMoments):
-    """Adam with bias correction (Kingma and Ba, arXiv:1412.6980), as PyTorch writes it
-
-    g ← g + λ θ
-    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
-    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
-    θ ← θ − η m̂ / (√v̂ + ε)
-
-    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
-    """
+class LargestMoments(AdaptiveMoments):
+    """Base of the forms of Adam that ``amsgrad`` changes: v̂ is then made of the largest v so far (abstract)"""
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq", "max_exp_avg_sq")
@@ -94,12 +92,7 @@ class Adam(AdaptiveMoments):
     def kept(self) -> tuple[str, ...]:
         return self.slots if self.amsgrad else self.slots[:2]
 
-    def update(
-        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
-    ) -> tuple[Value, dict[str, Value]]:
-        return self._moved(parameters, coupled(gradients, parameters, self.weight_decay), kept, t)
-
-    def _moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
+    def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
         """``start`` − η m̂ / (√v̂ + ε), and the new averages."""
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
@@ -113,7 +106,31 @@ class Adam(AdaptiveMoments):
 
 
 @dataclass(frozen=True)
-class AdamW(Adam):
+class Adam(LargestMoments):
+    """Adam with bias correction (Kingma and Ba, arXiv:1412.6980), as PyTorch writes it
+
+    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
+    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
+    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
+    θ ← θ − η m̂ / (√v̂ + ε)
+
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
+    """
+
+    decoupled_weight_decay: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag(f"{type(self).__name__}: decoupled_weight_decay", self.decoupled_weight_decay)
+
+    def update(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
+    ) -> tuple[Value, dict[str, Value]]:
+        return self.moved(*self.decays(parameters, gradients, t, self.decoupled_weight_decay), kept, t)
+
+
+@dataclass(frozen=True)
+class AdamW(LargestMoments):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101)
 
     θ ← θ − η λ θ
@@ -129,7 +146,7 @@ class AdamW(Adam):
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
     ) -> tuple[Value, dict[str, Value]]:
-        return self._moved(self.decayed(parameters, self.weight_decay, t), gradients, kept, t)
+        return self.moved(*self.decays(parameters, gradients, t, True), kept, t)
 
 
 @dataclass(frozen=True)
@@ -159,10 +176,7 @@ class NAdam(AdaptiveMoments):
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
     ) -> tuple[Value, dict[str, Value]]:
         dtype = parameters.dtype
-        if self.decoupled_weight_decay:
-            start, g = self.decayed(parameters, self.weight_decay, t), gradients
-        else:
-            start, g = parameters, coupled(gradients, parameters, self.weight_decay)
+        start, g = self.decays(parameters, gradients, t, self.decoupled_weight_decay)
         m, v = self.averages(g, kept, t)
         rate, step = self.rate(t), t + 1.0
         mu, ahead = (self._mu(one) * self.beta1(t) for one in (step, step + 1.0))
@@ -203,10 +217,7 @@ class RAdam(AdaptiveMoments):
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
     ) -> tuple[Value, dict[str, Value]]:
         dtype = parameters.dtype
-        if self.decoupled_weight_decay:
-            start, g = self.decayed(parameters, self.weight_decay, t), gradients
-        else:
-            start, g = parameters, coupled(gradients, parameters, self.weight_decay)
+        start, g = self.decays(parameters, gradients, t, self.decoupled_weight_decay)
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
         step = t + 1.0

@@ -29,6 +29,7 @@ class SGD(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     has_momentum: ClassVar[bool] = True
     usual_lr: ClassVar[float] = 0.05
+    lr: float = 1e-3
     momentum: float = 0.0
     dampening: float = 0.0
     weight_decay: float = 0.0

@@ -33,6 +33,9 @@ class Convert(Elementwise):
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     block: int = BLOCK
 
+    def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
+        return inputs[0].dtype
+
     def reference(self, x: Array) -> Array:
         return x
 

@@ -39,6 +39,7 @@ from striate.persistence.container import (
 from striate.persistence.document import graph_document, graph_from_document
 from striate.persistence.folder import CONFIG, load_folder
 from striate.persistence.loaded import LoadedModel
+from striate.persistence.onnx import load_onnx
 from striate.persistence.weights import load_torch_state, save_torch_state
 from striate.tracing import Trace
 from striate.version import VERSION
@@ -154,7 +155,7 @@ def _is_text(name: str) -> bool:
 
 
 def load(path: str | Path) -> Module:
-    """The model in a file that ``save`` wrote, or in a folder with ``config.json``: see ``folder``.
+    """The model in a file that ``save`` wrote, in an ONNX file, or in a folder with ``config.json`` (see ``folder``).
 
     A model from a file predicts without the source that defined it. Raises ``ModelFileError`` naming the path, what is
     wrong with the file, and the cure; ``OptionError`` for what is not a path.
@@ -162,6 +163,8 @@ def load(path: str | Path) -> Module:
     path = checked_path("path", path)
     if path.is_dir() and (path / CONFIG).exists():
         return load_folder(path)
+    if path.suffix.lower() == ".onnx":
+        return load_onnx(path)
     return load_saved(path)
 
 

@@ -25,6 +25,7 @@ from striate.graph.op import Node, Op, registry
 from striate.graph.value import Array, Batch, DType, N, TensorType, Value
 from striate.ops import (
     activation,
+    adaptive,
     convolution,
     linear,
     loss,
@@ -32,16 +33,18 @@ from striate.ops import (
     movement,
     normalization,
     padding,
+    pixel_shuffle,
     pooling,
     random,
     reduction,
+    resampling,
     shaping,
 )
 from striate.persistence.container import LONGEST_NAME, list_of, names_of, numbers_of, object_of
 
 FAMILIES = (
-    activation, convolution, linear, loss, matmul, movement, normalization, padding, pooling, random, reduction,
-    shaping,
+    activation, adaptive, convolution, linear, loss, matmul, movement, normalization, padding, pixel_shuffle, pooling,
+    random, reduction, resampling, shaping,
 )  # fmt: skip
 """Importing them registers what a file may name."""
 

@@ -7,6 +7,7 @@ Every function returns a new ``matplotlib.figure.Figure``, which a notebook show
 from striate.plot.explanation import grad_cam, integrated_gradients, occlusion, saliency
 from striate.plot.judgement import confusion, curves, mistakes
 from striate.plot.network import features, filter, filters, top_activations
+from striate.plot.rate import rates
 
 __all__ = [
     "confusion",
@@ -18,6 +19,7 @@ __all__ = [
     "integrated_gradients",
     "mistakes",
     "occlusion",
+    "rates",
     "saliency",
     "top_activations",
 ]

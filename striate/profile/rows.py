@@ -16,7 +16,7 @@ from enum import Enum
 from striate.codegen.launch import Buffer, Launch, Operand
 from striate.compiler import CompiledExecutable
 from striate.graph.graph import OutputKind, topological
-from striate.graph.op import Kind, Node
+from striate.graph.op import Direction, Kind, Node
 from striate.graph.value import Value
 from striate.passes.fuse import Group
 
@@ -175,9 +175,11 @@ class Board:
             return Pass.UPDATE
         if node is None:
             return Pass.FORWARD
-        if group and group.anchor and group.anchor.op.kind is Kind.CONTRACTION:
-            return Pass(group.anchor.op.direction.value)
-        return Pass.FORWARD if node in self._forward else Pass.BACKWARD
+        contracts = group is not None and group.anchor is not None and group.anchor.op.kind is Kind.CONTRACTION
+        if not contracts or node in self._forward:
+            return Pass.FORWARD if node in self._forward else Pass.BACKWARD
+        # A gradient may have the form of a forward operation, as that of a transposed convolution.
+        return Pass.WEIGHT_GRADIENT if node.op.direction is Direction.WEIGHT_GRADIENT else Pass.INPUT_GRADIENT
 
     def _base(self, operand: Operand) -> Operand:
         return self.layouts.base(operand) if isinstance(operand, Value) else operand

@@ -136,7 +136,8 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
     else:
         say(f"opening {wanted}")
         try:
-            material.data = _fitting(open_dataset(wanted, Split.TEST), material)
+            found = run.dataset(Split.TEST) if run and not data else open_dataset(wanted, Split.TEST)
+            material.data = _fitting(found, material)
         except StriateError as error:
             if data is not None:
                 raise

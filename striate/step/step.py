@@ -24,7 +24,7 @@ from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
 from striate.errors import DataError, OptionError
 from striate.graph.value import Array, DType
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction, as_loss
 from striate.nn.module import Module
 from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
@@ -73,7 +73,9 @@ class _Batch(NamedTuple):
 class TrainingStep:
     """One training step of a model, compiled: ``loss = step(x, y)``.
 
-    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, (N, …) numbers for ``MSELoss``.
+    x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, or (N, …) for predictions of each
+    position, (N, …) numbers for ``MSELoss``. The loss may be any function of (prediction, target) that returns one
+    number, such as lambda x, y: st.ops.mean(abs(x - y)).
     ``seed`` seeds dropout and parameters that have no values yet. ``capacity`` is the largest N that memory is planned
     for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm; ``clip_value``
     first limits each element of them to −clip_value … clip_value. ``precision="bfloat16"`` stores activations in half
@@ -95,7 +97,7 @@ class TrainingStep:
     def __init__(
         self,
         model: Module,
-        loss: Loss,
+        loss: Loss | LossFunction,
         optimizer: Optimizer,
         *,
         seed: int = 0,
@@ -106,9 +108,9 @@ class TrainingStep:
         ema: float | None = None,
         precision: str | Precision = Precision.full,
     ) -> None:
-        _require(model, loss, optimizer)
+        _require(model, optimizer)
         self._model = model
-        self._loss = loss
+        self._loss = loss = as_loss(loss)
         self._optimizer = optimizer
         self._seed = checked_seed(seed)
         self._capacity = None if capacity is None else whole_number("capacity", capacity, 1)
@@ -150,6 +152,11 @@ class TrainingStep:
     def seed(self) -> int:
         """The seed of dropout and of parameters that had no values."""
         return self._seed
+
+    @property
+    def ema(self) -> float | None:
+        """The decay of the moving average; None if none is kept."""
+        return self._ema
 
     @property
     def rules(self) -> Assignment:
@@ -472,11 +479,10 @@ def require_precision(precision: Precision, dtype: DType | None = None) -> None:
             targets.require_bfloat16(target)
 
 
-def _require(model: object, loss: object, optimizer: object) -> None:
+def _require(model: object, optimizer: object) -> None:
     """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
     for name, given, kind, example in (
         ("model", model, Module, "nn.Sequential(…)"),
-        ("loss", loss, Loss, "nn.CrossEntropyLoss()"),
         ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
     ):
         if not isinstance(given, kind):

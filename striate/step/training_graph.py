@@ -77,8 +77,8 @@ def training_graph(
             )
         calls = tuple(trace.calls)  # before the call of the loss, which is a module too
         target = loss.target_type(prediction.type) if y is None else y
-        loss.check_shape(target.shape, prediction.shape)
-        value = reshape(loss(prediction, trace.input("y", target)), ())
+        loss.check_shape(target.shape, prediction.shape, target.dtype)
+        value = _one_number(loss, loss(prediction, trace.input("y", target)))
         parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
         gradients = differentiate(value, list(parameters.values()))
         outputs = {LOSS: value}
@@ -95,6 +95,14 @@ def training_graph(
             outputs |= observation.outputs
             roles |= observation.roles
         return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+
+
+def _one_number(loss: Loss, value: object) -> Value:
+    """The loss as a scalar; raises ``ShapeError`` for one that is not a number."""
+    if not isinstance(value, Value) or value.type.size() != 1 or value.type.batched:
+        got = str(value.type) if isinstance(value, Value) else f"a {type(value).__name__}"
+        raise ShapeError(f"{loss!r} returned {got}; training needs one number\n  help: st.ops.mean(…)")
+    return reshape(value, ())
 
 
 def batch_type(shape: tuple[int, ...], dtype: DType) -> TensorType:

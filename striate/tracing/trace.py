@@ -18,7 +18,7 @@ from striate.graph import arithmetic
 from striate.graph.array import known_dtype, native
 from striate.graph.check import check
 from striate.graph.graph import Graph, Input, OutputRole, Parameter, State
-from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of
+from striate.graph.value import Array, DType, N, Shape, TensorType, Value, dtype_of, in_trace
 from striate.runtime.state import StateArena
 
 KEY = "key"
@@ -93,19 +93,20 @@ class Trace:
         self.streams = 0
         self._read: dict[TracedArray, Value] = {}
         self._captured_values: dict[tuple[int, DType | None], tuple[Array, Value]] = {}
-        self._tokens: tuple[Token[Trace | None], Token[arithmetic.Capture | None]] | None = None
+        self._tokens: tuple[Token[Trace | None], Token[arithmetic.Capture | None], Token[bool]] | None = None
 
     def __enter__(self) -> Trace:
-        self._tokens = _active.set(self), arithmetic.capture.set(self.capture)
+        self._tokens = _active.set(self), arithmetic.capture.set(self.capture), in_trace.set(True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._tokens is not None:
-            trace_token, capture_token = self._tokens
+            trace_token, capture_token, compare_token = self._tokens
             _active.reset(trace_token)
             arithmetic.capture.reset(capture_token)
+            in_trace.reset(compare_token)
         if kind is not None:
             for restore in reversed(self.undo):  # sizes inferred from an unsuitable input are discarded
                 restore()

@@ -1,8 +1,15 @@
 """Training: epochs over a data set, evaluation, and the folder that a run leaves."""
 
+from striate.train.balance import balanced_weights
+from striate.train.callback import Callback
+from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import ClassResult, Evaluation, evaluate
 from striate.train.history import Epoch, History
+from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record, read_progress
 from striate.train.trainer import Trainer
 
-__all__ = ["ClassResult", "Epoch", "Evaluation", "History", "Record", "Trainer", "evaluate", "read_progress"]
+__all__ = [
+    "Callback", "ClassResult", "EarlyStopping", "Epoch", "Evaluation", "History", "RateSearch", "Record", "Trainer",
+    "balanced_weights", "evaluate", "find_rate", "read_progress",
+]  # fmt: skip

@@ -35,10 +35,16 @@ class Epoch:
 
 @dataclass(repr=False)
 class History:
-    """The finished epochs, and whether the training was completed."""
+    """The finished epochs, and whether the training was completed.
+
+    ``stopped`` says why it ended before its last epoch, if a callback stopped it; ``kept`` is the number of the epoch
+    whose weights the model was given in the end, if ``EarlyStopping`` chose one.
+    """
 
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     finished: bool = False
+    stopped: str = ""
+    kept: int | None = None
 
     @property
     def losses(self) -> list[float]:
@@ -57,7 +63,9 @@ class History:
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers, lists and objects."""
-        return {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+        found: dict[str, object] = {"epochs": [asdict(epoch) for epoch in self.epochs], "finished": self.finished}
+        found |= {"stopped": self.stopped} if self.stopped else {}
+        return found | ({} if self.kept is None else {"kept": self.kept})
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Loss and held-out accuracy as a matplotlib figure, also written to ``path`` where one is given.

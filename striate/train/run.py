@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from striate.data import Dataset, PictureOptions, Split, open_dataset
+from striate.data.reading import Reading
 from striate.errors import ModelFileError, OptionError
 from striate.persistence import write_atomically
 from striate.version import VERSION
@@ -51,7 +53,17 @@ class Run:
     evaluation: dict[str, Any] | None = None
     findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how pictures were read: ``PictureOptions``
     centring: dict[str, Any] | None = None  # the place and size of figures in the pictures: ``data.centring``
+
+    def dataset(self, split: Split) -> Dataset:
+        """A part of its data, read as they were for the training; raises as ``open_dataset``."""
+        return open_dataset(self.data, split, self.data_options)
+
+    @property
+    def reading(self) -> Reading | None:
+        """How its pictures were read from files; None for other data."""
+        return PictureOptions.from_json(self.data_options).reading if self.data_options else None
 
     def to_json(self) -> dict[str, Any]:
         """The document that is written."""
@@ -124,10 +136,12 @@ def read_run(folder: Path) -> Run:
     expected: dict[str, type | tuple[type, ...]] = {
         "data": str, "arguments": dict, "seed": int, "finished": bool, "history": dict,
         "evaluation": (dict, type(None)), "findings": list, "versions": dict, "centring": (dict, type(None)),
+        "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
     entries.setdefault("findings", [])  # older runs have none
     entries.setdefault("centring", None)
+    entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
         raise ModelFileError(f"{path}: expected {', '.join(expected)}{cure}")
     return Run(**entries)

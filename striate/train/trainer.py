@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -18,9 +20,10 @@ from striate.errors import NonFiniteError, OptionError, ShapeError
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
-from striate.options import flag, whole_number
+from striate.options import flag, require_instance, whole_number
 from striate.options import seed as checked_seed
 from striate.step import TrainingStep
+from striate.train.callback import Callback
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
 from striate.train.history import Epoch, History
@@ -41,12 +44,14 @@ class Trainer:
     seed        0 … 2⁶⁴ − 1, of the order of the samples, of dropout, and of parameters that have no values yet; the
                 same seed gives the same model
     batch_size  samples of a batch, 1 or more; batches are equally large, up to one sample (see ``data.batches``)
-    precision   as in ``TrainingStep``
+    precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
+                with ``ema`` the moving average is evaluated, and is what the model holds after ``fit``
     shuffle     False keeps the order of the data set
     doctor      whether to report what is wrong with the training, in ``findings`` and with the progress
     progress    True (live on a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
     leave       called on a second Ctrl-C
     watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
+    callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
     Raises ``OptionError`` for an option outside of its range.
@@ -60,12 +65,17 @@ class Trainer:
         *,
         seed: int = 0,
         batch_size: int = 64,
+        max_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
         precision: str | Precision = Precision.full,
         shuffle: bool = True,
         doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
         watch: bool = True,
+        callbacks: Sequence[Callback] = (),
         record: str | Path | Record | None = None,
     ) -> None:
         self.model = model
@@ -78,13 +88,18 @@ class Trainer:
         if leave is not None and not callable(leave):
             raise OptionError(f"leave={leave!r}; expected a function without arguments")
         self._record = record if isinstance(record, Record) or record is None else Record(record)
-        self.step = TrainingStep(model, loss, optimizer, seed=seed, capacity=batch_size, precision=precision)
+        self.callbacks = _callbacks(callbacks)
+        self.step = TrainingStep(
+            model, loss, optimizer, seed=seed, capacity=batch_size, max_norm=max_norm, clip_value=clip_value,
+            accumulate=accumulate, ema=ema, precision=precision,
+        )  # fmt: skip
         self.watch = self.step.watch("*") if watch else None
         self.history = History()
         self.doctor: Doctor | None = None
         self._told: set[tuple[str, str]] = set()
         self._progress = progress
         self._leave = leave
+        self._stopping: str | None = None
 
     def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
@@ -98,7 +113,8 @@ class Trainer:
         if validation is not None:
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
-        self.history.finished = False
+        self.history.finished, self.history.stopped, self.history.kept = False, "", None
+        self._stopping = None
         first = len(self.history) + 1
         batch_size, samples = self.batch_size, len(train_set)
         plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
@@ -115,8 +131,12 @@ class Trainer:
                 self._warn_of_outliers(progress, train_set, validation)
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.begin())
+                for callback in self.callbacks:
+                    callback.begin(self, plan)
                 for number in range(first, first + epochs):
                     epoch = self._epoch(number, train_set, validation, progress, interruption)
+                    if epoch is None:
+                        break
                     self.history.epochs.append(epoch)
                     progress.epoch(epoch)
                     if self.doctor is not None:
@@ -124,8 +144,15 @@ class Trainer:
                             progress,
                             self.doctor.end_of_epoch(epoch.loss, epoch.validation_loss, epoch.validation_accuracy),
                         )
+                    for callback in self.callbacks:
+                        callback.after_epoch(self, epoch)
+                    if self._stopping is not None:
+                        break
                 if self.doctor is not None:
                     self._tell(progress, self.doctor.finish())
+                self.history.stopped = self._stopping or ""
+                for callback in self.callbacks:
+                    callback.end(self)
                 self.history.finished = True
                 if self._record is not None:
                     self._record.finished = True
@@ -134,8 +161,31 @@ class Trainer:
                     self._tell(progress, self.doctor.broke_down(error))
                 raise
             finally:
+                self.use_evaluated()
                 progress.stop()
         return self.history
+
+    def stop(self, reason: str = "a callback stopped the training") -> None:
+        """Ends ``fit`` after the batch that is running; an epoch that it interrupts is left out of the history."""
+        self._stopping = reason
+
+    @contextmanager
+    def evaluated(self) -> Generator[Module]:
+        """A ``with`` block in which the model has the weights to evaluate: the moving average, if there is one."""
+        if not self._averages:
+            yield self.model
+        else:
+            with self.step.averaged() as model:
+                yield model
+
+    def use_evaluated(self) -> None:
+        """Gives the model these weights until the next step."""
+        if self._averages:
+            self.step.use_average(True)
+
+    @property
+    def _averages(self) -> bool:
+        return self.step.ema is not None and self.step.step_number > 0
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Loss, by the trainer's loss function, and accuracy on a data set."""
@@ -167,7 +217,8 @@ class Trainer:
         validation: Dataset | None,
         progress: Progress,
         interruption: Interruption,
-    ) -> Epoch:
+    ) -> Epoch | None:
+        """Trains and validates an epoch; None if a callback stopped it."""
         mean_loss, seen = EpochLoss(self.step.loss), 0
         sampled = SampledAccuracy(self.model) if progress.live else None
         if self.watch is not None:
@@ -188,15 +239,21 @@ class Trainer:
             interruption.raise_if_asked()
             elapsed = time.perf_counter() - start
             accuracy = None if sampled is None else sampled.accuracy
-            progress.batch(Moment(number, index + 1, seen, mean_loss.value, seen / elapsed, accuracy))
+            moment = Moment(number, index + 1, seen, mean_loss.value, seen / elapsed, accuracy)
+            progress.batch(moment)
+            for callback in self.callbacks:
+                callback.after_batch(self, moment)
+            if self._stopping is not None:
+                return None
         seconds = time.perf_counter() - start
         speed = seen / max(seconds, 1e-9)
         if validation is None:
             return Epoch(number, mean_loss.value, seconds, speed)
-        found = evaluate(
-            self.model, validation, VALIDATION_BATCH, loss=self.step.loss,
-            after_batch=lambda count: interruption.raise_if_asked(),
-        )  # fmt: skip
+        with self.evaluated() as model:
+            found = evaluate(
+                model, validation, VALIDATION_BATCH, loss=self.step.loss,
+                after_batch=lambda count: interruption.raise_if_asked(),
+            )  # fmt: skip
         entropy = None if self.step.loss.is_plain_cross_entropy else found.cross_entropy
         return Epoch(number, mean_loss.value, seconds, speed, found.loss, found.accuracy, entropy)
 
@@ -236,6 +293,16 @@ class Trainer:
                 f"validation has samples {theirs} of {len(validation.classes)} classes, "
                 f"training {ours} of {len(train_set.classes)}"
             )
+
+
+def _callbacks(given: object) -> tuple[Callback, ...]:
+    """Checks for a sequence of callbacks."""
+    if isinstance(given, Sequence):
+        found = tuple(cast("Sequence[object]", given))
+        for one in found:
+            require_instance("callbacks", one, Callback, "train.EarlyStopping(patience=5)")
+        return cast("tuple[Callback, ...]", found)
+    raise OptionError(f"callbacks={given!r:.200}; expected a list of callbacks")
 
 
 class SampledAccuracy:

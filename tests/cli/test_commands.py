@@ -125,6 +125,26 @@ def test_the_network_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -
     assert not any("running_mean" in name for name in names)
 
 
+def test_everything_about_the_optimizer_is_chosen_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    options = [
+        "--optimizer", "adamw", "--weight-decay", 0.05, "--no-decay-norm-and-bias", "--schedule", "one_cycle",
+        "--warmup", 1, "--max-norm", 1, "--clip-value", 0.5, "--accumulate", 2, "--ema", 0.9, "--label-smoothing", 0.1,
+        "--class-weights", "balanced", "--patience", 1, "--min-delta", 1e6,
+    ]  # fmt: skip
+    result = striate("train", data, "--epochs", 9, *options, "--out", tmp_path / "run")
+    assert "stopped after epoch 2: validation_loss has not improved for 1 epoch\n" in result.stdout
+    assert re.search(r"the weights are those of epoch [12], the best one", result.stdout)
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["finished"] is True
+    assert document["history"]["stopped"] == "validation_loss has not improved for 1 epoch"
+    given = {
+        "optimizer": "adamw", "weight_decay": 0.05, "decay_norm_and_bias": False, "schedule": "one_cycle", "warmup": 1,
+        "max_norm": 1.0, "clip_value": 0.5, "accumulate": 2, "ema": 0.9, "label_smoothing": 0.1,
+        "class_weights": "balanced", "patience": 1, "min_delta": 1e6,
+    }  # fmt: skip
+    assert {name: document["arguments"][name] for name in given} == given
+
+
 def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         striate("train", data, "--epochs", 1, "--seed", 3, "--out", tmp_path / name)
@@ -139,6 +159,12 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
         (["--schedule", "cos"], "known: constant, cosine, step, multi_step"),
+        (["--class-weights", "even"], "unknown --class-weights 'even'"),
+        (["--label-smoothing", "2"], "label_smoothing=2.0; expected a finite number from 0 to 1"),
+        (["--patience", "0"], "patience=0; expected a whole number of 1 or more"),
+        (["--min-delta", "0.1"], "--min-delta has no effect without --patience"),
+        (["--accumulate", "0"], "accumulate=0; expected a whole number of 1 or more"),
+        (["--ema", "1"], "ema=1.0; expected a finite number of 0 or more and below 1"),
         (["--warmup", "-1"], "--warmup=-1; expected a whole number from 0 to"),
         (
             ["--optimizer", "adagrad", "--schedule", "one_cycle"],
@@ -249,7 +275,7 @@ def test_a_picture_that_is_none_is_named_and_the_others_are_predicted(run: Path,
     (tmp_path / "bad.png").write_bytes(b"no picture")
     result = striate("predict", run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png")
     assert result.exit_code == 2
-    assert "bad.png: not a PNG or JPEG" in result.stderr
+    assert "bad.png: not a picture that can be read" in result.stderr
     assert "none.png: no such file" in result.stderr
     assert result.stdout.splitlines()[0].split(": ")[0].endswith("good.png")
 

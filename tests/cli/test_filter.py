@@ -127,7 +127,7 @@ def test_errors_name_the_cure_and_leave_no_file(
 
 def test_a_missing_or_damaged_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no")
-    for name, said in (("absent.png", "no such file"), ("broken.png", "not a PNG or JPEG")):
+    for name, said in (("absent.png", "no such file"), ("broken.png", "not a picture that can be read")):
         done = RUNNER.invoke(app, ["filter", str(tmp_path / name), "sobel_x"])
         assert done.exit_code == 2
         assert said in done.stderr

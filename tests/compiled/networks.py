@@ -59,7 +59,7 @@ def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Pro
     step(x, y)
     (compiled,) = step._programs.values()
     assert step._last is not None
-    arrays, n = step._last.arrays, step._last.n
+    arrays, n = step._last.arrays, len(step._last.arrays["x"])
     bindings = {key: np.array(array) for key, array in compiled.bindings.items()}
     gradients = Problem(f"{name} gradients {precision.value}", compiled.graph, dict(arrays), n, bindings, precision)
     made = step._update_program

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import striate as st
 from striate.graph.arithmetic import reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, DType, TensorType, Value
@@ -44,6 +45,16 @@ def test_a_linear_layer_of_many_features(samples: int) -> None:
     x, w = np.full((samples, 400_000), 0.1, "f4"), np.ones((33, 400_000), "f4")
     y = _run({"y": linear(_input("x", x), _input("w", w))}, {"x": x, "w": w})["y"]
     np.testing.assert_allclose(y, 400_000 * float(np.float32(0.1)), rtol=3e-5)
+
+
+@pytest.mark.parametrize("features", [1, 20])
+def test_a_linear_layer_of_many_equal_samples(features: int) -> None:
+    """The rounding errors of equal products do not cancel."""
+    x, dy = np.full((300_000, features), 0.1, np.float32), np.full((300_000, 3), 0.3, np.float32)
+    w = np.zeros((3, features), np.float32)
+    _, dw = st.value_and_grad(lambda w, x, dy: sum(linear(x, w) * dy))(w, x, dy)
+    exact = dy.T.astype(np.float64) @ x.astype(np.float64)
+    np.testing.assert_allclose(dw, exact, rtol=2e-6)
 
 
 def test_a_softmax_over_many_classes() -> None:

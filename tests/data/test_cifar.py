@@ -91,7 +91,7 @@ def no_picture(files: dict[str, bytes]) -> None:
         (without_frogs, "no pictures of frog to train"),
         (too_large, "2,000,000 bytes for a picture of 32×32"),
         (of_another_size, "32×16; expected 32×32"),
-        (no_picture, "0000.png: not a PNG or JPEG picture"),
+        (no_picture, "0000.png: not a picture"),
     ],
 )
 def test_what_is_refused(damage: Callable[[dict[str, bytes]], None], message: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"did you mean 'mnist'(.|\n)*known: digits, mnist, cifar10, a folder"):
         open_dataset("mnits")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="a file, not a folder"):
+    with pytest.raises(DataError, match="not a folder, and not an archive"):
         open_dataset(tmp_path / "file")
     assert len(open_dataset("digits", "test")) == 355
 

@@ -59,7 +59,7 @@ def test_transparency_is_paper_and_sixteen_bits_are_scaled(tmp_path: Path) -> No
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.png"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"file\.png: not a PNG or JPEG"):
+    with pytest.raises(DataError, match=r"file\.png: not a picture that can be read"):
         read_picture(path, 1, (8, 8))
 
 

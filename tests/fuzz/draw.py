@@ -17,11 +17,18 @@ from striate.graph.graph import Graph, Input
 from striate.graph.op import Kind, Op, Sample
 from striate.graph.value import Array, DType, N, Shape, TensorType, Value
 from striate.ops.activation import LeakyRelu, Relu, Sigmoid, Tanh
+from striate.ops.adaptive import (
+    AdaptiveAveragePooling,
+    AdaptiveAveragePoolingGradient,
+    AdaptiveMaxPooling,
+    AdaptiveMaxPoolingGradient,
+)
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
 from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
+from striate.ops.pixel_shuffle import PixelShuffle, PixelUnshuffle
 from striate.ops.pooling import AveragePooling, AveragePoolingGradient, MaxPooling, MaxPoolingGradient
 from striate.ops.reduction import Moments, Reduction, Sum
 from striate.ops.shaping import BroadcastTo
@@ -170,7 +177,8 @@ def _pooling(name: str, random: Random) -> Sample:
     options: tuple[Any, ...] = (stride, padding, kernel, dilation, ceil_mode)
     if average:
         options += (chance(random, 0.5),)
-        op: Any = AveragePooling(*options)
+        divisor = one_of(random, (None, None, 5, -2))
+        op: Any = AveragePooling(*options, divisor_override=divisor)
     else:
         op = MaxPooling(*options)
     if not name.endswith("Gradient"):
@@ -178,7 +186,7 @@ def _pooling(name: str, random: Random) -> Sample:
     kind = TensorType(DType.float64, x.shape)
     dy = normal(random, op.infer(kind)[0].shape)
     if average:
-        return Sample(AveragePoolingGradient(*options, positions), (dy,))
+        return Sample(AveragePoolingGradient(*options, positions, divisor_override=op.divisor_override), (dy,))
     index = op.reference(x)[1]
     return Sample(MaxPoolingGradient(*options, positions), (dy, index), differentiable=(False, False))
 
@@ -199,6 +207,46 @@ def _padding(name: str, random: Random) -> Sample:
         return Sample(op, (x,))
     dy = normal(random, op.infer(TensorType(DType.float64, x.shape))[0].shape)
     return Sample(PadGradient(op.padding, mode, lengths), (dy,))
+
+
+def _adaptive(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 2, 2, 3))
+    lengths = tuple(int(random.integers(1, 12 if rank < 3 else 5)) for _ in range(rank))
+    windows = tuple(int(random.integers(1, 8 if rank < 3 else 5)) for _ in range(rank))
+    lead = (one_of(random, SAMPLES), size(random, CHANNELS))
+    x, dy = normal(random, (*lead, *lengths)), normal(random, (*lead, *windows))
+    if name == "AdaptiveAveragePooling":
+        return Sample(AdaptiveAveragePooling(windows), (x,))
+    if name == "AdaptiveAveragePoolingGradient":
+        return Sample(AdaptiveAveragePoolingGradient(windows, lengths), (dy,))
+    op = AdaptiveMaxPooling(windows)
+    if name == "AdaptiveMaxPooling":
+        return Sample(op, (x,))
+    index = op.reference(x)[1]
+    return Sample(AdaptiveMaxPoolingGradient(windows, lengths), (dy, index), differentiable=(False, False))
+
+
+def _resampling(name: str, random: Random) -> Sample:
+    rank = one_of(random, (1, 1, 2, 2, 3))
+    lengths = tuple(int(random.integers(1, 9 if rank < 3 else 4)) for _ in range(rank))
+    count = tuple(int(random.integers(1, 15 if rank < 3 else 6)) for _ in range(rank))
+    if rank == 1 and chance(random, 0.2):
+        lengths = (int(random.integers(1, 4100)),)
+    steps = tuple(n / c * one_of(random, (1.0, 1.0, 0.9, 1.1)) for n, c in zip(lengths, count, strict=True))
+    option = chance(random, 0.5)
+    lead = (one_of(random, SAMPLES), one_of(random, (1, 3, 17)))
+    cls: Any = OPERATIONS[name]
+    if name.endswith("Gradient"):
+        return Sample(cls(count, steps, option, lengths), (normal(random, (*lead, *count)),))
+    return Sample(cls(count, steps, option), (normal(random, (*lead, *lengths)),))
+
+
+def _pixels(name: str, random: Random) -> Sample:
+    factor, n, channels = int(random.integers(1, 4)), one_of(random, SAMPLES), size(random, (1, 2, 3, 17))
+    height, width = int(random.integers(1, 6)), int(random.integers(1, 6))
+    if name == "PixelShuffle":
+        return Sample(PixelShuffle(factor), (normal(random, (n, channels * factor**2, height, width)),))
+    return Sample(PixelUnshuffle(factor), (normal(random, (n, channels, height * factor, width * factor)),))
 
 
 def _pad_axes(name: str, random: Random) -> Sample:
@@ -331,6 +379,10 @@ def _reshape(name: str, random: Random) -> Sample:
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
     "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
     "Pad": _padding, "PadGradient": _padding, "PadAxes": _pad_axes,
+    "AdaptiveAveragePooling": _adaptive, "AdaptiveAveragePoolingGradient": _adaptive, "AdaptiveMaxPooling": _adaptive,
+    "AdaptiveMaxPoolingGradient": _adaptive, "NearestResampling": _resampling, "NearestResamplingGradient": _resampling,
+    "LinearResampling": _resampling, "LinearResamplingGradient": _resampling, "PixelShuffle": _pixels,
+    "PixelUnshuffle": _pixels,
     "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {

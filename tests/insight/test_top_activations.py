@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -26,9 +28,22 @@ def strided() -> nn.Sequential:
     }).infer((2, 13, 11)).initialize(0).double()  # fmt: skip
 
 
-@pytest.mark.parametrize("layer", ["a", "b", "c", "c.0", "d", "pool", "norm"])
-def test_a_receptive_field_is_what_moves_the_unit_and_no_more(layer: str) -> None:
-    model, shape = strided(), (2, 13, 11)
+def upwards() -> nn.Sequential:
+    """Groups, padding by copies, transposed convolutions with gaps between what they write."""
+    return nn.Sequential({
+        "a": nn.Conv2d(2, 4, 3, stride=3, padding=(2, 1), groups=2, padding_mode="reflect"),
+        "b": nn.Conv2d(4, 4, 2, dilation=2, padding=2, groups=4, padding_mode="circular"),
+        "up": nn.ConvTranspose2d(4, 2, 2, stride=(2, 3), padding=1, dilation=(2, 1), groups=2, output_padding=(1, 2)),
+    }).infer((2, 13, 11)).initialize(0).double()  # fmt: skip
+
+
+LAYERS = [(strided, layer) for layer in ("a", "b", "c", "c.0", "d", "pool", "norm")]
+LAYERS += [(upwards, layer) for layer in ("a", "b", "up")]
+
+
+@pytest.mark.parametrize(("make", "layer"), LAYERS)
+def test_a_receptive_field_is_what_moves_the_unit_and_no_more(make: Callable[[], nn.Module], layer: str) -> None:
+    model, shape = make(), (2, 13, 11)
     x = np.random.default_rng(0).standard_normal(shape)
     moved = np.repeat(x[np.newaxis], 143, axis=0)
     for number, (row, column) in enumerate(np.ndindex(13, 11)):
@@ -41,6 +56,9 @@ def test_a_receptive_field_is_what_moves_the_unit_and_no_more(layer: str) -> Non
         outside = seen.copy()
         outside[rows, columns] = False
         assert not outside.any(), position
+        if not seen.any():  # a transposed convolution may write nothing to a position
+            assert rows.start == rows.stop or columns.start == columns.stop
+            continue
         touched_rows, touched_columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         assert (touched_rows[0], touched_rows[-1] + 1) == (rows.start, rows.stop)
         assert (touched_columns[0], touched_columns[-1] + 1) == (columns.start, columns.stop)

@@ -73,7 +73,12 @@ def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
             (2, 3, 8, 8),
             [r'at "0" Concat', r"→ 0\.0 \(N, 4, 6, 6\)"],
         ),
-        (nn.Linear(3, 2), (3,), ["is not flat", r"x\[None\]"]),
+        (nn.Sequential(nn.Linear(3, 2)), (3,), ["no axis of features", r"x\[:, None\]"]),
+        (nn.Sequential(nn.Linear(3, 2)), (2, 5, 4), ["its input has 4 features", r"help: Linear\(4, 2\)"]),
+        (nn.Sequential(nn.Linear(20, 2)), (2, 5, 4), ["is not flat", "5·4 = 20", r"help: put Flatten\(\)"]),
+        (nn.Sequential(nn.Flatten(0)), (2, 5, 4), [r'at "0" Flatten', "axis 0", "batched=False"]),
+        (nn.Sequential(nn.Flatten(3)), (2, 5, 4), [r'at "0" Flatten', "axis 3 does not exist"]),
+        (nn.Sequential(nn.Unflatten(1, (2, 2))), (2, 5), [r'at "0" Unflatten', r"product 5"]),
     ],
 )
 def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -> None:
@@ -99,7 +104,7 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
         (lambda: nn.Dropout(1.5), "from 0 to 1"),
         (lambda: nn.CrossEntropyLoss(reduction="max"), "known: mean, sum"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=2.0), "from 0 to 1"),
-        (lambda: nn.AdaptiveAvgPool2d(7), "only size 1 is supported"),
+        (lambda: nn.AdaptiveAvgPool2d((7, 7, 7)), "must be one number or 2"),
     ],
 )
 def test_options(make: Callable[[], object], message: str) -> None:

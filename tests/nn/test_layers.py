@@ -40,6 +40,12 @@ PAIRS = {
     "tanh": (nn.Tanh(), lambda: torch.nn.Tanh(), (3, 5)),
     "sigmoid": (nn.Sigmoid(), lambda: torch.nn.Sigmoid(), (3, 5)),
     "flatten": (nn.Flatten(), lambda: torch.nn.Flatten(), (3, 5, 2)),
+    "flatten some": (nn.Flatten(1, 2), lambda: torch.nn.Flatten(1, 2), (3, 5, 2, 4)),
+    "unflatten": (nn.Unflatten(1, (3, -1)), lambda: torch.nn.Unflatten(1, (3, -1)), (2, 12, 2)),
+    "linear of rows": (nn.Linear(5, 3, bias=False), lambda: torch.nn.Linear(5, 3, bias=False), (2, 4, 5)),
+    "linear, inferred": (nn.Linear(None, 17), lambda: torch.nn.Linear(18, 17), (2, 4, 18)),
+    "linear of pixels": (nn.Linear(5, 3), lambda: torch.nn.Linear(5, 3), (2, 4, 3, 5)),
+    "linear of one sample": (nn.Linear(5, 3), lambda: torch.nn.Linear(5, 3), (5,)),
 }
 
 

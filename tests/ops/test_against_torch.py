@@ -139,6 +139,8 @@ def test_average_pooling(data: Any, rank: int, include: bool, seed: int) -> None
     x, options = pooling_case(data, rank, seed)
     pool = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][rank - 1]
     options["count_include_pad"] = include
+    if rank > 1:
+        options["divisor_override"] = data.draw(st.sampled_from([None, 3, -2]))
     if rank == 3:  # PyTorch's third dimension refuses what its padding would make room for
         assume(all(n >= k for n, k in zip(x.shape[2:], options["kernel_size"])))
     agree(lambda v: ops.avg_pool(v, **options), lambda v: pool(v, **options), x)
@@ -203,7 +205,7 @@ def test_cross_entropy(data: Any, rank: int, weighted: bool, smoothing: float, r
     weight = torch.tensor(0.1 + random.random(classes)) if weighted else None
 
     def mine(logits: Value, labels: Value, weights: Value | None = None) -> Value:
-        return ops.cross_entropy(logits, labels, weights, reduction, smoothing)
+        return ops.cross_entropy(logits, labels, weights, reduction=reduction, label_smoothing=smoothing)
 
     def theirs(logits: Any, labels: Any) -> Any:
         return F.cross_entropy(logits, labels, weight, reduction=reduction, label_smoothing=smoothing)
@@ -285,7 +287,9 @@ def test_linear_and_concatenate(data: Any, seed: int) -> None:
 def test_mean_squared_error(reduction: str) -> None:
     random = np.random.default_rng(3)
     a, b = random.standard_normal((2, 3, 4))
-    agree(lambda a, b: ops.mse_loss(a, b, reduction), lambda a, b: F.mse_loss(a, b, reduction=reduction), a, b)
+    agree(
+        lambda a, b: ops.mse_loss(a, b, reduction=reduction), lambda a, b: F.mse_loss(a, b, reduction=reduction), a, b
+    )
 
 
 def test_second_derivative_of_a_convolution() -> None:

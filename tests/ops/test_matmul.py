@@ -105,6 +105,16 @@ def test_the_gradient_of_shared_weights() -> None:
     np.testing.assert_allclose(dw, exact, rtol=3e-7)
 
 
+def test_a_sum_of_many_equal_products() -> None:
+    """The rounding errors of equal products do not cancel."""
+    x, y = np.full((100_000, 3, 5), 0.1, np.float32), np.full((100_000, 3, 2), 0.3, np.float32)
+    w = np.zeros((5, 2), np.float32)
+
+    _, dw = striate.value_and_grad(lambda w, x, y: ops.sum((x @ w) * y))(w, x, y)
+    exact = np.einsum("ntk,ntm->km", x.astype(np.float64), y.astype(np.float64))
+    np.testing.assert_allclose(dw, exact, rtol=2e-6)
+
+
 def test_numpy_on_either_side() -> None:
     x = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
     y = np.eye(4, dtype=np.float32)[::-1]

@@ -27,6 +27,7 @@ RULES: dict[str, tuple[type[optim.Optimizer], str, dict[str, Any]]] = {
     "adam with options": (optim.Adam, "Adam", {"lr": 0.01, "betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.03}),
     "adam without memory": (optim.Adam, "Adam", {"lr": 0.01, "betas": (0.0, 0.0)}),
     "adam without eps": (optim.Adam, "Adam", {"lr": 0.01, "eps": 0.0}),
+    "adam decoupled": (optim.Adam, "Adam", {"lr": 0.01, "weight_decay": 0.3, "decoupled_weight_decay": True}),
     "amsgrad": (optim.Adam, "Adam", {"lr": 0.01, "amsgrad": True, "betas": (0.5, 0.7), "maximize": True}),
     "adamw": (optim.AdamW, "AdamW", {"lr": 0.01}),
     "adamw with options": (

@@ -16,6 +16,7 @@ from striate import insight, nn
 from striate.data import Dataset, Standardizer
 from striate.errors import DataError, OptionError, ShapeError, StriateError
 from striate.train.history import Epoch, History
+from striate.train.rate_search import RateSearch
 
 Figure = pytest.importorskip("matplotlib.figure").Figure
 
@@ -187,6 +188,17 @@ def test_curves_are_those_of_the_history(tmp_path: Path) -> None:
     assert _history([5.0, 0.01]).plot().axes[0].get_yscale() == "log"
     with pytest.raises(DataError, match="no finished epoch"):
         History().plot()
+
+
+def test_rates_are_those_of_the_search() -> None:
+    search = RateSearch((1e-3, 1e-2, 1e-1, 1.0), (2.0, 1.9, 1.0, 3.0), (2.0, 1.9, 1.1, 2.5))
+    axes = search.plot().axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [list(search.losses), list(search.smoothed)]
+    assert axes.get_xscale() == "log"
+    assert "suggested learning rate 0.01" in _texts(search.plot())
+    assert "no learning rate" in _texts(RateSearch((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)).plot())
+    with pytest.raises(DataError, match="took no step"):
+        RateSearch((), (), ()).plot()
 
 
 def test_files_are_written_by_their_ending_and_never_half(tmp_path: Path, model: nn.Sequential) -> None:

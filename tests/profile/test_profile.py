@@ -11,8 +11,11 @@ import pytest
 import striate as st
 from striate import nn, optim, settings
 from striate.errors import EngineError, OptionError
+from striate.graph.value import DType, TensorType
+from striate.graph.value import N as BATCH
 from striate.profile import Pass, Profile, latency, profile_prediction
 from striate.settings import Engine
+from striate.tracing import Trace
 
 N = 16
 SHAPE = (3, 12, 12)
@@ -154,3 +157,24 @@ def test_errors(kept_settings: settings.Settings) -> None:
         step.profile(*batch())
     with pytest.raises(EngineError, match="STRIATE_ENGINE=reference"):
         profile_prediction(network(), batch()[0])
+
+
+def test_the_work_of_grouped_and_transposed_convolutions() -> None:
+    """A transposed convolution multiplies forward, and its gradients are two more passes through the layer."""
+    layers = [nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, padding=1, groups=8), nn.ConvTranspose2d(16, 6, 2, 2, groups=2)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(None, 10)).initialize(0)
+    step = st.TrainingStep(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05))
+    profile = step.profile(*batch(), repetitions=1)
+    found = {(row.layer, row.stage): row.flops for row in profile.rows if row.flops}
+    positions = 12 * 12
+    for layer, flops in {"1": 2 * 16 * 9 * positions, "2": 2 * 16 * 3 * 4 * positions}.items():
+        for stage in (Pass.FORWARD, Pass.INPUT_GRADIENT, Pass.WEIGHT_GRADIENT):
+            assert found[layer, stage] == N * flops, (layer, stage)
+        assert layers[int(layer)].multiply_adds(*_types_of(model, layer)) == flops // 2
+
+
+def _types_of(model: nn.Module, layer: str) -> Any:
+    with Trace() as trace:
+        model.trace((trace.input("x", TensorType(DType.float32, (BATCH, *SHAPE))),))
+    call = next(call for call in trace.calls if call.path == layer)
+    return call.inputs, call.output

@@ -7,7 +7,9 @@ striate`` does not wait for them.
 from importlib import import_module
 from types import ModuleType
 
-MODULES = ("algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise")
+MODULES = (
+    "adaptive", "algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise",
+)  # fmt: skip
 """The modules that operations use; they import the others."""
 
 

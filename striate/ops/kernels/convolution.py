@@ -13,7 +13,7 @@ from striate.codegen.microkernel import most_accumulators, registers_per_vector,
 from striate.codegen.region import Region
 from striate.codegen.storage import BLOCK, PLAIN, Storage
 from striate.dtypes import DType
-from striate.graph.op import Direction
+from striate.graph.op import Direction, Node
 from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.algorithm import ConvolutionAlgorithm, Winograd, flipped_before
 from striate.ops.kernels.direct import DirectConvolution, TapConvolution
@@ -65,8 +65,9 @@ SINGLE_SHARES = 4
 """The largest number of shares into which a program for one sample splits the output channels."""
 
 
-def _called(direction: Direction) -> str:
-    return "convolution" if direction is Direction.FORWARD else direction.value
+def _called(node: Node) -> str:
+    """``convolution``, ``input gradient``, ``transposed convolution``"""
+    return node.op.words().removeprefix("convolution ")
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
@@ -123,7 +124,7 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
         kernel = WinogradConvolution(*common, context.region, shares)
     launches.append(
         Launch(
-            f"{_called(direction)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
+            f"{_called(context.node)} (winograd)", path, kernel, (x, w, *context.region_operands), kernel.chunks,
             thread_scratch=kernel.scratch_bytes, flops_per_sample=g.work,
         )
     )  # fmt: skip
@@ -190,8 +191,8 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     return [
         Launch("pack", path, pack, (w, packed), (blocks, 0), writes=(1,)),
         Launch(
-            _called(direction), path, kernel, (x, packed, *context.region_operands), kernel.chunks,
-            flops_per_sample=g.work,
+            _called(context.node) + " (lanewise)" * lanewise, path, kernel, (x, packed, *context.region_operands),
+            kernel.chunks, flops_per_sample=g.work,
         ),
     ]  # fmt: skip
 
@@ -267,6 +268,13 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
     path = context.node.path
     return [
         *before,
-        Launch("weight gradient", path, kernel, (x, dy, sums), (shares * units // outs, 0), flops_per_sample=g.work),
+        Launch(
+            "weight gradient" + " (lanewise)" * lanewise,
+            path,
+            kernel,
+            (x, dy, sums),
+            (shares * units // outs, 0),
+            flops_per_sample=g.work,
+        ),
         Launch("unpack", path, unpack, (sums, context.node.outputs[0]), (units, 0)),
     ]

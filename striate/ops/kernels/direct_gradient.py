@@ -25,6 +25,11 @@ STRIP = 512
 of a sum grows with its length."""
 
 
+SAMPLES = 128
+"""The samples of one pixel that are added up in registers: linear layers sum over millions of them, and where all
+products are alike their rounding errors are, too."""
+
+
 Item = TypeVar("Item")
 
 TapPlace = tuple[int, Row | None]
@@ -66,7 +71,12 @@ class WeightGradient(KernelSpec):
     @property
     def kept(self) -> DType:
         """The type of the partial sums in memory."""
-        return DType.float64 if self.is_long else self.sums
+        return DType.float64 if self.is_long or self.has_one_pixel else self.sums
+
+    @property
+    def has_one_pixel(self) -> bool:
+        """Whether the map is one pixel, as that of a linear layer."""
+        return math.prod(self.part.sizes) == 1
 
     @property
     def channels(self) -> int:
@@ -212,12 +222,19 @@ class WeightGradient(KernelSpec):
                 total = k.add(k.load(place, self.kept, 64), k.convert(value, self.kept))
                 k.store(total, place, self.kept, 64)
 
-        if not self.is_long:
+        def samples(first: Index, last: Index) -> None:
             with k.loop(first, last, carry=zero) as n:
                 with k.loop(0, depth, carry=n.carry) as plane:
                     plane.carry = rows(n.index, plane.index, (0, height), (0, width), plane.carry)
                 n.carry = plane.result
             keep(n.result)
+
+        if self.has_one_pixel:
+            with k.loop(first, last, SAMPLES) as some:
+                samples(some.index, k.imin(k.iadd(some.index, SAMPLES), last))
+            return
+        if not self.is_long:
+            samples(first, last)
             return
         across = min(width, STRIP)
         down = STRIP // across

@@ -37,7 +37,7 @@ def every_position(sizes: Three) -> Part:
     return forward_part(one, one, zero, one, sizes)
 
 
-def _nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
+def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
     """Loops over all of ``ranges``, the last one innermost; returns the carried values."""
 
     def enter(indices: tuple[Index, ...], carry: list[Vector]) -> list[Vector]:
@@ -66,10 +66,10 @@ def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms:
             segment.carry = [k.add(total, one) for total, one in zip(segment.carry, wide, strict=True)]
         return segment.result
 
-    return _nested(k, outer, [k.constant(0, DType.float64)] * columns, row)
+    return nested(k, outer, [k.constant(0, DType.float64)] * columns, row)
 
 
-def _offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
+def offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
     """The offset of a vector in an array, in elements."""
     steps = zip((n, block, *position), storage.strides, strict=True)
     return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
@@ -178,9 +178,9 @@ class LargeMaxWindows(KernelSpec):
             # If nothing is larger than -∞, the maximum is at the first tap inside.
             starts = [(ranges[0][0], ranges[1][0], taps.first(2, k.iadd(at[2], j))) for j in range(columns)]
             numbers = [splat(taps.number(start)) for start in starts]
-            found = _nested(k, ranges, [k.constant(-math.inf, dtype)] * columns + numbers, body)
+            found = nested(k, ranges, [k.constant(-math.inf, dtype)] * columns + numbers, body)
             for column, number in enumerate(found[columns:]):
-                place = _offset(k, self.index, n, block, (at[0], at[1], k.iadd(at[2], column)))
+                place = offset(k, self.index, n, block, (at[0], at[1], k.iadd(at[2], column)))
                 k.store(number, k.offset(k.operand(first), place, itype), itype)
             return found[:columns]
 
@@ -297,9 +297,9 @@ class LargeMaxGradient(KernelSpec):
 
         def send(n: Index, block: Index, lanes: Index, p: tuple[Index, ...]) -> None:
             """Adds the contribution of window p."""
-            place = _offset(k, arriving, n, block, p)
+            place = offset(k, arriving, n, block, p)
             k.store(k.load(k.offset(k.operand(0), place, arriving.dtype), arriving.dtype), values, dtype)
-            place, itype = _offset(k, self.index, n, block, p), self.index.dtype
+            place, itype = offset(k, self.index, n, block, p), self.index.dtype
             k.store(k.load(k.offset(k.operand(1), place, itype), itype), numbers, itype)
             with k.loop(0, lanes) as lane:
                 number = k.convert(k.load_scalar(k.offset(numbers, lane.index, itype), itype), DType.int64)

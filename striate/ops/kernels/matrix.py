@@ -19,6 +19,10 @@ from striate.dtypes import DType
 STRIP = 512
 """The most products that are added up in one register: the rounding error of a sum grows with its length."""
 
+SUMMED = 128
+"""The same where sums run over samples, of which there may be millions: where all products are alike, so are the
+rounding errors of their sums."""
+
 UNROLLED = 4
 """Steps along the summed axis in the body of a loop."""
 
@@ -312,7 +316,7 @@ Step = Callable[[Index, Index, Index, list[Vector]], list[Vector]]
 class MatrixSum(KernelSpec):
     """C[b][m][n] = Σ over some axes of A[…][m] · B[…][n], one share of the outermost summed axis at a time.
 
-    A chunk is (share, kept batch axes, panel). At most ``STRIP`` products are added up in float32; the sums of the
+    A chunk is (share, kept batch axes, panel). At most ``SUMMED`` products are added up in float32; the sums of the
     strips are added in float64. Operands: A, B, partial sums as [share][b][panel][m][16] of float64.
     """
 
@@ -349,7 +353,7 @@ class MatrixSum(KernelSpec):
     @property
     def scratch_bytes(self) -> int:
         """Memory of a thread: the strip of B that is in use."""
-        return STRIP * LANES * self.dtype.numpy.itemsize
+        return SUMMED * LANES * self.dtype.numpy.itemsize
 
     @property
     def inner(self) -> int:
@@ -376,8 +380,8 @@ class MatrixSum(KernelSpec):
         total: Index = k.imul(k.n, outer.size) if outer.batched else outer.size
         first = k.idiv(k.imul(total, share), self.shares)
         last = k.idiv(k.imul(total, k.iadd(share, 1)), self.shares)
-        if self.inner <= STRIP:
-            together = STRIP // self.inner
+        if self.inner <= SUMMED:
+            together = SUMMED // self.inner
             with k.loop(first, last, together) as some:
                 stop = k.imin(k.iadd(some.index, together), last)
                 self._strip(k, left, right, count, kept, self.terms, (some.index, stop))
@@ -387,8 +391,8 @@ class MatrixSum(KernelSpec):
             """Loops over all axes but the last, which is summed strip by strip."""
             term, *rest = terms
             if not rest:
-                with k.loop(start, stop, STRIP) as some:
-                    end = k.imin(k.iadd(some.index, STRIP), stop)
+                with k.loop(start, stop, SUMMED) as some:
+                    end = k.imin(k.iadd(some.index, SUMMED), stop)
                     self._strip(k, a, b, count, kept, (term,), (some.index, end))
                 return
             with k.loop(start, stop) as at:

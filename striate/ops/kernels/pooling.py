@@ -45,10 +45,13 @@ class Window:
     after: Three
     size: Three  # of x
     count_include_pad: bool
+    override: int = 0  # the divisor of every window, if it is not 0
 
     @property
     def constant(self) -> int:
-        """The area if it is the same for all windows, else 0."""
+        """The divisor if it is the same for all windows, else 0."""
+        if self.override:
+            return self.override
         total = 1
         for axis in range(3):
             found = {self._axis(axis, p) for p in range(self.windows(axis))}

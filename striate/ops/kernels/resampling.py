@@ -16,7 +16,7 @@ from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
-from striate.ops.axis_map import AxisMap, Entry, Run, Terms
+from striate.ops.axis_map import AxisMap, Entry, Run, Scalar, Terms
 from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.large_pooling import every_position
 from striate.ops.kernels.pooling import Pixels, Position, Prologue, walk
@@ -40,6 +40,12 @@ class Mapped(KernelSpec):
     region: Region
     prologue: Prologue | None
 
+    @property
+    def summed(self) -> DType:
+        """The dtype of sums and weights."""
+        most = math.prod(1 if axis is None else axis.most for axis in self.maps)
+        return DType.float64 if most > LONG else self.source.dtype.computed
+
     def write(self, k: Kernel) -> None:
         first = 0 if self.prologue else 1
         writer = RegionWriter(k, self.region, first)
@@ -48,7 +54,7 @@ class Mapped(KernelSpec):
 
         def terms(axis: int, p: Index) -> Terms:
             found = self.maps[axis]
-            return [Entry(p)] if found is None else found.terms(k, p)
+            return [Entry(p)] if found is None else found.terms(k, p, self.summed)
 
         def enter(d: Index, h: Index) -> None:
             rows[:] = [terms(0, d), terms(1, h)]
@@ -91,12 +97,11 @@ class Weighted(Mapped):
     """y[p] = Σ weight · x[i] over the terms of the rows"""
 
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
-        most = math.prod(1 if axis is None else axis.most for axis in self.maps)
-        dtype = DType.float64 if most > LONG else self.source.dtype.computed
+        dtype = self.summed
         zero = k.constant(0, dtype)
 
-        def weighed(x: Vector, weight: object) -> Vector:
-            return x if weight is None else k.mul(x, k.splat(k.convert(weight, dtype)))
+        def weighed(x: Vector, weight: Scalar | None) -> Vector:
+            return x if weight is None else k.mul(x, k.splat(weight))
 
         def total(at: tuple[Index, ...]) -> Vector:
             """The sum over the axes from ``len(at)`` on, at places ``at`` along those before."""
@@ -107,7 +112,7 @@ class Weighted(Mapped):
                 with k.loop(row.first, row.stop, carry=[zero]) as loop:
                     weight = row.weight(loop.index) if row.weight else None
                     loop.carry = [k.add(loop.carry[0], weighed(total((*at, loop.index)), weight))]
-                return loop.result[0]
+                return weighed(loop.result[0], row.share)
             terms = [k.choose(entry.exists, weighed(total((*at, entry.place)), entry.weight), zero) for entry in row]
             return k.tree(k.add, terms)
 
@@ -175,3 +180,37 @@ class PlainPad(KernelSpec):
                 body(at.index, LANES)
         if count > whole:
             body(whole, count - whole)
+
+
+@dataclass(frozen=True)
+class ShuffledPixels(KernelSpec):
+    """A copy between an array of channels × factor² channels and one of factor times the height and width.
+
+    A chunk is one sample. Operands: y, x; strides are those of (n, c, h, w), ``forward`` says that x has the channels.
+    """
+
+    dtype: DType
+    channels: int
+    height: int
+    width: int
+    factor: int
+    many_channels: tuple[int, int, int, int]
+    many_channels_origin: int
+    many_positions: tuple[int, int, int, int]
+    many_positions_origin: int
+    forward: bool
+
+    def write(self, k: Kernel) -> None:
+        f, (n, c, h, w), (big_n, big_c, big_h, big_w) = self.factor, self.many_channels, self.many_positions
+        start = k.iadd(k.imul(k.chunk, n), self.many_channels_origin)
+        big_start = k.iadd(k.imul(k.chunk, big_n), self.many_positions_origin)
+        with k.loop(0, self.channels) as channel, k.loop(0, f) as i, k.loop(0, f) as j, k.loop(0, self.height) as row:
+            number = k.iadd(k.imul(k.iadd(k.imul(channel.index, f), i.index), f), j.index)
+            here = k.iadd(start, k.imul(number, c), k.imul(row.index, h))
+            line = k.iadd(k.imul(row.index, f), i.index)
+            there = k.iadd(big_start, k.imul(channel.index, big_c), k.imul(line, big_h), k.imul(j.index, big_w))
+            with k.loop(0, self.width) as column:
+                a, b = k.iadd(here, k.imul(column.index, w)), k.iadd(there, k.imul(column.index, f * big_w))
+                read, written = (a, b) if self.forward else (b, a)
+                x = k.load_scalar(k.offset(k.operand(1), read, self.dtype), self.dtype)
+                k.store_scalar(x, k.offset(k.operand(0), written, self.dtype), self.dtype)

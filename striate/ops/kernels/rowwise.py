@@ -210,20 +210,30 @@ class LabelRows(RowKernel):
 
     smoothing: float
     weighted: bool
+    ignored: int
 
     @property
     def given(self) -> int:
         """The number of operands that the labels and weights take."""
         return 3 if self.weighted else 2
 
-    def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index]:
-        """(label, item): the label at one pixel of sample n, and the index of that pixel among all samples.
+    def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
+        """(label, item, left out): the label at one pixel of sample n, the index of that pixel among all samples, and
+        the condition that the loss leaves it out.
 
         Labels were checked before the kernel runs. They are still clamped, so that no label reads outside of memory.
         """
         item = k.iadd(k.imul(n, self.storage.pixels), pixel)
         label = k.load_scalar(k.offset(k.operand(1), item, DType.int64), DType.int64)
-        return k.imin(k.imax(label, 0), self.storage.channels - 1), item
+        left_out = k.compare(label, "==", self.ignored)
+        return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
+
+    def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
+        """Stores the loss and the share of an item, which are 0 if it is left out."""
+        zero = k.constant(0, self.dtype)
+        for number, value in enumerate((loss, share)):
+            counted = k.choose(left_out, zero, value)
+            k.store_scalar(k.lane(counted, 0), k.offset(k.operand(self.given + number), item, self.dtype))
 
     def weight(self, k: Kernel, label: Index) -> Vector:
         """w[label] in every lane."""
@@ -249,10 +259,10 @@ class LabelRows(RowKernel):
 
 @dataclass(frozen=True)
 class CrossEntropyRows(LabelRows):
-    """loss = Σ_j t[j]·ln Σ e^(x − max) − Σ_c t[c]·(x[c] − max). Operands: …, losses, (item weights)."""
+    """loss = Σ_j t[j]·ln Σ e^(x − max) − Σ_c t[c]·(x[c] − max). Operands: …, losses, shares."""
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        label, item = self.label(k, n, pixel)
+        label, item, left_out = self.label(k, n, pixel)
         peak, _, log_total = log_sum(k, row, 0)
         own = k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype))
         explained = k.mul(own, k.sub(k.splat(row.element(0, label)), peak))
@@ -265,9 +275,35 @@ class CrossEntropyRows(LabelRows):
 
             explained = k.add(explained, row.total(add))
         loss = k.sub(k.mul(self.target_sum(k, row, label), log_total), explained)
-        k.store_scalar(k.lane(loss, 0), k.offset(k.operand(self.given), item, self.dtype))
-        if self.weighted:
-            k.store_scalar(k.lane(self.weight(k, label), 0), k.offset(k.operand(self.given + 1), item, self.dtype))
+        self.store_losses(k, loss, self.weight(k, label), item, left_out)
+
+
+@dataclass(frozen=True)
+class LikelihoodRows(LabelRows):
+    """loss = −w[label]·x[label]. Operands: …, losses, shares."""
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        label, item, left_out = self.label(k, n, pixel)
+        weight = self.weight(k, label)
+        self.store_losses(k, k.neg(k.mul(weight, k.splat(row.element(0, label)))), weight, item, left_out)
+
+
+@dataclass(frozen=True)
+class OneHotRows(LabelRows):
+    """y[c] = a where c = label, else 0. Operands: x (not read), labels, a, y."""
+
+    result: Storage
+
+    def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
+        label, item, left_out = self.label(k, n, pixel)
+        zero, out = k.constant(0, self.dtype), row.like(self.result)
+        a = k.broadcast(k.offset(k.operand(self.given), item, self.dtype), self.dtype)
+        value = k.choose(left_out, zero, a)
+
+        def write(block: Index, count: int) -> None:
+            out.store(self.given + 1, block, k.select(k.lane_is(k.isub(label, k.imul(block, LANES))), value, zero))
+
+        row.each(write)
 
 
 @dataclass(frozen=True)
@@ -277,9 +313,10 @@ class CrossEntropyGradientRows(LabelRows):
     result: Storage
 
     def position(self, k: Kernel, row: Row, n: Index, pixel: Index) -> None:
-        label, item = self.label(k, n, pixel)
+        label, item, left_out = self.label(k, n, pixel)
         peak, total, _ = log_sum(k, row, 0)
         dloss = k.broadcast(k.offset(k.operand(self.given), item, self.dtype), self.dtype)
+        dloss = k.choose(left_out, k.constant(0, self.dtype), dloss)
         scale = k.div(k.mul(self.target_sum(k, row, label), dloss), total)
         own = k.mul(k.mul(self.weight(k, label), k.constant(1 - self.smoothing, self.dtype)), dloss)
         share = k.mul(dloss, k.constant(self.smoothing / self.storage.channels, self.dtype))

@@ -1,0 +1,185 @@
+"""Which picture belongs to which class and to which part: from class folders, or from a table of files and labels.
+
+cat/1.png  dog/2.png                        class folders; a part is held out by a seed
+train/cat/1.png  test/cat/2.png             given parts: train, and test or val; with val and test, val is held out
+labels.csv with file,label                  one table in the root; further columns: split, group
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from striate.data.dataset import Split
+from striate.data.picture import SUFFIXES
+from striate.data.tree import Entry, Tree, natural
+from striate.errors import DataError
+
+_PARTS = {
+    "train": Split.TRAIN, "training": Split.TRAIN, "test": Split.TEST, "testing": Split.TEST, "val": Split.TEST,
+    "valid": Split.TEST, "validation": Split.TEST,
+}  # fmt: skip
+_VALIDATION = ("val", "valid", "validation")
+_FILE_COLUMNS = ("file", "filename", "path", "image", "image_path", "img", "name", "id")
+_LABEL_COLUMNS = ("label", "class", "category", "target", "y")
+_PART_COLUMNS = ("split", "part", "set", "subset")
+_GROUP_COLUMNS = ("group", "patient", "subject")
+_TABLES = (".csv", ".tsv")
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file, the name of its class, its part where one is given, and its group where samples belong together."""
+
+    entry: Entry
+    label: str
+    part: Split | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """All pictures with their classes in natural order, and the files that were passed over."""
+
+    pictures: list[Picture]
+    classes: tuple[str, ...]
+    others: list[Entry]
+    notes: list[str]
+
+
+def is_picture(entry: Entry) -> bool:
+    """Whether the name ends like that of a picture."""
+    return entry.path.suffix.lower() in SUFFIXES
+
+
+def labelled_pictures(tree: Tree) -> Labelled:
+    """Recognizes the form; raises ``DataError`` naming what was found where it is none of them."""
+    tables = [
+        entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1
+    ]
+    files = [entry for entry in tree.entries if is_picture(entry)]
+    if tables and files:
+        return _from_table(tree, tables, files)
+    return _from_folders(tree, files)
+
+
+def _stem(tree: Tree, entry: Entry) -> PurePosixPath:
+    """The path below the one folder that holds everything, as archives often have it."""
+    top = {one.path.parts[0] for one in tree.entries if len(one.path.parts) > 1}
+    single = len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
+    return PurePosixPath(*entry.path.parts[1:]) if single else entry.path
+
+
+def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
+    others = [entry for entry in tree.entries if not is_picture(entry)]
+    depth = _class_depth(files)
+    if not files or depth is None:
+        found = ", ".join(dict.fromkeys(str(entry.path.parts[0]) for entry in tree.entries[:50])) or "nothing"
+        raise DataError(
+            f"{tree.root}: no folders of classes with pictures in them\n"
+            f"  found: {found[:200]}\n"
+            "  expected: cat/1.png, dog/2.png; or train/cat/1.png, test/cat/2.png; or labels.csv with file,label"
+        )
+    loose = [entry for entry in files if len(entry.path.parts) - 1 < depth + 1]
+    placed = [entry for entry in files if len(entry.path.parts) - 1 >= depth + 1]
+    parts = {entry.path.parts[depth - 1].lower() for entry in placed} if depth else set[str]()
+    given = depth > 0 and parts <= set(_PARTS)
+    notes = [f"{len(loose):,} pictures lie beside the folders of classes and were passed over"] if loose else []
+    if given and "test" in parts and parts & set(_VALIDATION):
+        notes.append("of val and test, val is held out during training; test is left for the last look")
+        placed = [entry for entry in placed if entry.path.parts[depth - 1].lower() not in ("test", "testing")]
+    pictures = [
+        Picture(
+            entry,
+            entry.path.parts[depth],
+            _PARTS[entry.path.parts[depth - 1].lower()] if given else None,
+        )
+        for entry in placed
+    ]
+    names = tuple(sorted({picture.label for picture in pictures}, key=natural))
+    empty = {path.name for path in tree.folders if len(path.parts) == depth + 1} - set(names)
+    if empty:
+        shown = ", ".join(sorted(empty, key=natural)[:_LISTED])
+        notes.append(f"no pictures in {shown}: {'these are' if len(empty) > 1 else 'this is'} no class")
+    return Labelled(pictures, names, [*others, *loose], notes)
+
+
+def _class_depth(files: list[Entry]) -> int | None:
+    """How many folders lie above those of the classes: parts (train, test), and one that holds everything."""
+    depth = 0
+    while True:
+        folders = {entry.path.parts[depth] for entry in files if len(entry.path.parts) > depth + 1}
+        if not folders:
+            return None
+        deeper = any(len(entry.path.parts) > depth + 2 for entry in files)
+        parts = {name.lower() for name in folders} <= set(_PARTS)
+        if deeper and (parts or len(folders) == 1):
+            depth += 1
+            continue
+        return depth
+
+
+def _from_table(tree: Tree, tables: list[Entry], files: list[Entry]) -> Labelled:
+    by_name = {entry.path: entry for entry in files}
+    by_file = {entry.path.name: entry for entry in files}
+    by_stem = {entry.path.stem: entry for entry in files}
+    pictures: list[Picture] = []
+    for table in tables:
+        given = _PARTS.get(table.path.stem.lower())
+        for line, row in _rows(tree, table):
+            name = PurePosixPath(row["file"].replace("\\", "/"))
+            entry = (
+                by_name.get(table.path.parent / name)
+                or by_name.get(name)
+                or by_file.get(name.name)
+                or by_stem.get(name.name)
+            )
+            if entry is None:
+                raise DataError(f"{tree.name(table)}, line {line}: no picture {row['file']!r} in {tree.root}")
+            part = given
+            if row.get("part"):
+                part = _PARTS.get(row["part"].lower())
+                if part is None:
+                    raise DataError(
+                        f"{tree.name(table)}, line {line}: split {row['part']!r}; expected one of {', '.join(_PARTS)}"
+                    )
+            pictures.append(Picture(entry, row["label"], part, row.get("group") or None))
+    names = tuple(sorted({picture.label for picture in pictures}, key=natural))
+    known = {picture.entry.path for picture in pictures}
+    unlisted = [entry for entry in files if entry.path not in known]
+    notes = [f"{len(unlisted):,} pictures have no line in the table and were passed over"] if unlisted else []
+    return Labelled(pictures, names, unlisted, notes)
+
+
+def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
+    """(line, columns by their role) of a CSV or TSV table in UTF-8."""
+    try:
+        text = tree.read(table).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{tree.name(table)}: not UTF-8 text: {error}") from error
+    lines = csv.reader(io.StringIO(text), delimiter="\t" if table.path.suffix.lower() == ".tsv" else _delimiter(text))
+    head = [name.strip().lower() for name in next(lines, [])]
+    roles = {"file": _FILE_COLUMNS, "label": _LABEL_COLUMNS, "part": _PART_COLUMNS, "group": _GROUP_COLUMNS}
+    columns = {role: head.index(name) for role, names in roles.items() for name in names[::-1] if name in head}
+    missing = [role for role in ("file", "label") if role not in columns]
+    if missing:
+        raise DataError(
+            f"{tree.name(table)}: no column {' and no column '.join(missing)} in line 1, {', '.join(head)[:99]!r}\n"
+            f"  help: file columns are called {', '.join(_FILE_COLUMNS)}; label columns {', '.join(_LABEL_COLUMNS)}"
+        )
+    rows: list[tuple[int, dict[str, str]]] = []
+    for row in lines:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) < len(head):
+            raise DataError(f"{tree.name(table)}, line {lines.line_num}: {len(row)} columns, not {len(head)}")
+        rows.append((lines.line_num, {role: row[place].strip() for role, place in columns.items()}))
+    return rows
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)

@@ -1,0 +1,250 @@
+"""A folder or an archive of pictures as two data sets: one to learn from, one held out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from striate.data.dataset import Dataset, Split
+from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
+from striate.data.labelled import Labelled, Picture, labelled_pictures
+from striate.data.picture import FORMATS
+from striate.data.reading import Reading, Resize, same_size
+from striate.data.splitting import absent_classes, stratified_split
+from striate.data.tree import Tree, open_tree
+from striate.errors import DataError, OptionError, unknown_option
+from striate.options import number, whole_number
+from striate.options import seed as checked_seed
+
+_DEPTHS = (255, 1023, 4095, 16383, 65535)
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """How pictures are read and split.
+
+    size      (height, width); None where all pictures have one size
+    resize    how pictures of other proportions are brought to it: stretch, crop or pad
+    channels  1 grey, 3 colours; None: grey where no picture has colours
+    most      the number of a 16-bit grey picture that becomes 255; None: the largest of 8, 10, 12, 14 or 16 bits
+    held_out  the share of every class that is held out, where no parts are given
+    seed      of the choice of what is held out
+    on_error  raise, or skip files that cannot be read
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Resize = Resize.stretch
+    channels: int | None = None
+    most: int | None = None
+    held_out: float = 0.2
+    seed: int = 0
+    on_error: OnError = OnError.refuse
+
+    def __post_init__(self) -> None:
+        if self.channels not in (None, 1, 3):
+            raise OptionError(f"channels={self.channels!r}; expected 1 (grey) or 3 (red, green, blue)")
+        for side in self.size or ():
+            whole_number("size", side, 1, 16384)
+        number("held_out", self.held_out, above=0, below=1)
+        checked_seed(self.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and names, for ``run.json``."""
+        document = asdict(self) | {"resize": self.resize.value, "on_error": self.on_error.value}
+        return document | {"size": list(self.size) if self.size else None}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PictureOptions:
+        """What ``to_json`` gave. Raises ``OptionError`` for unknown options and values."""
+        known = cls().to_json()
+        for name in document:
+            if name not in known:
+                raise unknown_option("option of the data", name, known)
+        given = dict(document)
+        if given.get("size") is not None:
+            given["size"] = tuple(given["size"])
+        if "resize" in given:
+            if given["resize"] not in Resize.__members__:
+                raise unknown_option("resize", given["resize"], Resize.__members__)
+            given["resize"] = Resize[given["resize"]]
+        if "on_error" in given:
+            given["on_error"] = OnError.parse(given["on_error"])
+        return cls(**given)
+
+    @property
+    def reading(self) -> Reading | None:
+        """How a picture is read; None as long as something is not known."""
+        if self.size is None or self.channels is None or self.most is None:
+            return None
+        return Reading(self.channels, self.size, self.resize, self.most)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The two parts; for pictures also their files, the options with all that was found out, and what to know."""
+
+    train: Dataset
+    held_out: Dataset
+    train_files: tuple[str, ...]
+    held_out_files: tuple[str, ...]
+    options: PictureOptions | None
+    notes: tuple[str, ...]
+
+
+def open_pictures(
+    path: Path, options: PictureOptions | None = None, progress: Progress = lambda done, count: None
+) -> Opened:
+    """Reads all pictures of a folder, zip or tar in one of the forms of ``data.labelled``, decoded once to uint8.
+
+    Raises ``DataError`` naming files, or lines of tables, that cannot be used, and pictures of different sizes where
+    no size is given.
+    """
+    tree = open_tree(path)
+    try:
+        return _opened(tree, options or PictureOptions(), progress)
+    finally:
+        tree.close()
+
+
+def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
+    found = labelled_pictures(tree)
+    _require_classes(tree, found)
+    notes = list(found.notes)
+    pictures = found.pictures
+    seen = headers(tree, pictures, progress)
+    if seen.bad:
+        if options.on_error is OnError.refuse:
+            raise bad_files(seen.bad, len(pictures))
+        notes.append(_skipped(seen.bad, len(pictures)))
+        pictures = [picture for place, picture in enumerate(pictures) if place not in seen.bad]
+    options = _completed(tree, pictures, seen, options, notes)
+    reading = options.reading
+    assert reading is not None
+    images, bad = decode(tree, pictures, reading, options.on_error, progress)
+    if bad:
+        notes.append(_skipped(bad, len(pictures)))
+        kept = [place for place in range(len(pictures)) if place not in bad]
+        images, pictures = images[kept], [pictures[place] for place in kept]
+    numbers = {name: number for number, name in enumerate(found.classes)}
+    labels = np.array([numbers[picture.label] for picture in pictures], np.int64)
+    train, held_out = _split(tree, pictures, labels, options, found.classes, notes)
+    notes += _repeated(images, labels, train, held_out, [tree.name(picture.entry) for picture in pictures])
+    name = tree.root.name
+    whole = Dataset(images, labels, found.classes, name, channels_first=True)
+    files = np.array([str(picture.entry.path) for picture in pictures])
+    return Opened(
+        whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
+        options, tuple(notes),
+    )  # fmt: skip
+
+
+def _require_classes(tree: Tree, found: Labelled) -> None:
+    if len(found.classes) < 2:
+        raise DataError(
+            f"{tree.root}: one class, {found.classes[0]!r}; a classifier needs two or more\n"
+            "  expected: a folder for each class, or a table with several labels"
+        )
+    folded: dict[str, str] = {}
+    for name in found.classes:
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            raise DataError(f"{tree.root}: the classes {other!r} and {name!r} differ in case only\n  help: rename one")
+
+
+def _completed(
+    tree: Tree, pictures: Sequence[Picture], seen: Headers, options: PictureOptions, notes: list[str]
+) -> PictureOptions:
+    """The options with what the headers decide."""
+    if not pictures:
+        raise DataError(f"{tree.root}: no picture can be read")
+    size = options.size or same_size(seen.sizes, str(tree.root))
+    channels = options.channels or (1 if seen.grey else 3)
+    most = options.most
+    if most is None:
+        deep = any(mode.startswith("I") for mode in seen.modes)
+        most = _depth(tree, pictures) if deep else 65535
+        if deep and most < 65535:
+            bits = most.bit_length()
+            notes.append(f"the 16-bit pictures use {bits} bits: {most:,} becomes white")
+    return replace(options, size=size, channels=channels, most=most)
+
+
+def _depth(tree: Tree, pictures: Sequence[Picture]) -> int:
+    """The white of the deepest pictures: the least of the usual depths that none exceeds."""
+    largest = 0
+    for picture in pictures:
+        with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
+            if file.mode.startswith("I"):
+                largest = max(largest, int(np.asarray(file).max(initial=0)))
+    return next(depth for depth in _DEPTHS if largest <= depth or depth == _DEPTHS[-1])
+
+
+def _split(
+    tree: Tree,
+    pictures: Sequence[Picture],
+    labels: Any,
+    options: PictureOptions,
+    classes: tuple[str, ...],
+    notes: list[str],
+) -> tuple[Any, Any]:
+    given = [picture.part for picture in pictures]
+    if any(part is not None for part in given):
+        held = np.array([part is Split.TEST for part in given])
+        if held.all() or not held.any():
+            if held.all():
+                raise DataError(f"{tree.root}: no pictures to learn from: all are in a part that is held out")
+            train, held_out = stratified_split(labels, options.held_out, options.seed)
+            notes.append(f"no test or val part: {options.held_out:.0%} of every class is held out")
+        else:
+            train, held_out = np.flatnonzero(~held), np.flatnonzero(held)
+    else:
+        grouped = any(picture.group is not None for picture in pictures)
+        groups = [picture.group or str(picture.entry.path) for picture in pictures] if grouped else None
+        train, held_out = stratified_split(labels, options.held_out, options.seed, groups)
+    for index, what in ((train, "to learn from"), (held_out, "held out")):
+        if absent := absent_classes(labels, index, classes):
+            shown = ", ".join(absent[:_LISTED]) + (
+                f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
+            )
+            notes.append(f"no picture of {shown} is {what}")
+    return train, held_out
+
+
+def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[str]) -> list[str]:
+    """Notes about pictures with equal pixels: in both parts, and under two labels."""
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for place, image in enumerate(images):
+        places[hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()].append(place)
+    equal = [group for group in places.values() if len(group) > 1]
+    learned = set(train.tolist())
+    across = [group for group in equal if 0 < sum(place in learned for place in group) < len(group)]
+    contradicting = [group for group in equal if len({int(labels[place]) for place in group}) > 1]
+    notes: list[str] = []
+    for groups, text in ((across, "in both parts"), (contradicting, "under two labels")):
+        if groups:
+            shown = "; ".join(" = ".join(names[place] for place in group[:2]) for group in groups[:_LISTED])
+            more = f"; and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
+            notes.append(f"{len(groups):,} picture{'s are' if len(groups) > 1 else ' is'} {text}: {shown}{more}")
+    return notes
+
+
+def _skipped(bad: Mapping[int, str], count: int) -> str:
+    shown = "; ".join(list(bad.values())[:_LISTED])
+    return f"{len(bad):,} of {count:,} files cannot be read and were skipped: {shown}" + (
+        "; …" if len(bad) > _LISTED else ""
+    )
+
+
+def counts_text(data: Dataset) -> str:
+    """``cat 120, dog 98``"""
+    counted = Counter(data.labels.tolist())
+    return ", ".join(f"{name} {counted[number]:,}" for number, name in enumerate(data.classes))

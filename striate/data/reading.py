@@ -1,0 +1,101 @@
+"""How picture files become inputs: one rule for training, evaluation, prediction and reports."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from striate.data.picture import decoded, pixels_of
+from striate.errors import DataError, OptionError
+
+Pixels = npt.NDArray[np.uint8]
+MODES = {1: "L", 3: "RGB"}
+
+
+class Resize(Enum):
+    """What happens to a picture of other proportions."""
+
+    stretch = "stretch"  # they are not kept
+    crop = "crop"  # the middle is cut out
+    pad = "pad"  # white is added on two sides
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Channels (1 grey, 3 red, green, blue), size (height, width), and how pictures of other sizes are brought to it.
+
+    ``most`` is the number that becomes 255 in grey pictures of 16 bits: 65535, or 4095 where the camera has 12 bits.
+    Every picture is turned as its EXIF orientation says, and laid on white where it is transparent.
+    """
+
+    channels: int
+    size: tuple[int, int]
+    resize: Resize = Resize.stretch
+    most: int = 65535
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and names, for ``run.json``."""
+        return {**asdict(self), "size": list(self.size), "resize": self.resize.value}
+
+    @classmethod
+    def from_json(cls, document: object) -> Reading | None:
+        """What ``to_json`` gave; None for anything else."""
+        match document:
+            case {
+                "channels": 1 | 3 as channels,
+                "size": [int(height), int(width)],
+                "resize": str(resize),
+                "most": int(most),
+            }:
+                if min(height, width, most) >= 1 and resize in Resize.__members__:
+                    return cls(channels, (height, width), Resize[resize], most)
+        return None
+
+    def fitted(self, picture: Image.Image) -> Pixels:
+        """(C, height, width) of a decoded picture."""
+        height, width = self.size
+        picture = picture.convert(MODES[self.channels])
+        if picture.size == (width, height):
+            return pixels_of(picture)
+        shrinks = width <= picture.width and height <= picture.height
+        how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+        match self.resize:
+            case Resize.stretch:
+                picture = picture.resize((width, height), how)
+            case Resize.crop:
+                picture = ImageOps.fit(picture, (width, height), how)
+            case Resize.pad:
+                picture = ImageOps.pad(picture, (width, height), how, color="white")
+        return pixels_of(picture)
+
+    def read(self, content: bytes, name: str) -> Pixels:
+        """(C, height, width) from the bytes of a file; raises ``DataError`` with its ``name``."""
+        return self.fitted(decoded(io.BytesIO(content), name, MODES[self.channels], most=self.most))
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) from ``64`` or ``48x64``; raises ``OptionError``."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 1 <= int(part) <= 16384 for part in parts):
+        raise OptionError(f"--size {text!r}; expected a side such as 64, or a height and a width such as 48x64")
+    return int(parts[0]), int(parts[-1])
+
+
+def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
+    """The size that all pictures have; raises ``DataError`` with the cure where they have several."""
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    heights, widths = (sorted(side) for side in zip(*sizes))
+    usual = max(sizes, key=lambda size: sizes[size])
+    suggested = min(224, max(8, 1 << (sorted(min(size) for size in sizes)[len(sizes) // 2]).bit_length() - 1))
+    raise DataError(
+        f"{where}: pictures of {len(sizes):,} different sizes, heights {heights[0]} to {heights[-1]} and widths "
+        f"{widths[0]} to {widths[-1]}, most often {usual[0]}×{usual[1]}; a network takes one\n"
+        f"  help: --size {suggested}, with --resize {', '.join(Resize.__members__)}"
+    )

@@ -1,0 +1,71 @@
+"""The samples that are held out: drawn class by class, by a seed, and by group where samples belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from striate.errors import DataError, OptionError
+from striate.options import number
+from striate.options import seed as checked_seed
+
+Index = npt.NDArray[np.int64]
+_GROUPED = 2**64 - 59  # the second word of the key, so that no other draw of the same seed has the same order
+
+
+def stratified_split(
+    labels: npt.ArrayLike, share: float = 0.2, seed: int = 0, groups: Sequence[object] | None = None
+) -> tuple[Index, Index]:
+    """(training, held out): indices (K,), ascending, of samples with ``labels`` (N,), whole numbers of classes.
+
+    A ``share`` of every class is held out, rounded, and at least one sample where a class has two or more. With
+    ``groups`` (N,), such as the name of a patient, all samples of a group are on one side; groups are held out, in an
+    order that the seed draws, as long as a class lacks samples and the group does not overfill others by more.
+
+    Raises ``OptionError`` unless 0 < share < 1, ``DataError`` where a side would be empty.
+    """
+    number("held_out", share, above=0, below=1)
+    classes: npt.NDArray[Any] = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)
+    if groups is not None and len(groups) != len(classes):
+        raise OptionError(f"{len(groups)} groups for {len(classes)} samples")
+    order = np.argsort(
+        np.random.Philox(key=np.array([checked_seed(seed), _GROUPED], np.uint64)).random_raw(len(classes))
+    )
+    counts = np.bincount(classes)
+    wanted = np.array([min(max(round(share * count), 1), count - 1) if count > 1 else 0 for count in counts])
+    held = np.zeros(len(classes), bool)
+    if groups is None:
+        for kind, most in enumerate(wanted):
+            held[order[classes[order] == kind][:most]] = True
+    else:
+        _hold_groups(held, classes, wanted, order, [str(group) for group in groups])
+    if held.all() or not held.any():
+        raise DataError(
+            f"{len(classes)} samples cannot be split: one side would be empty\n"
+            "  help: more samples, or more groups; or give held-out data of your own"
+        )
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _hold_groups(
+    held: npt.NDArray[np.bool_], classes: npt.NDArray[Any], wanted: npt.NDArray[Any], order: Index, groups: list[str]
+) -> None:
+    names = np.array(groups)
+    counts = np.zeros(len(wanted), np.int64)
+    drawn = list(dict.fromkeys(names[order].tolist()))
+    own = {name: np.bincount(classes[names == name], minlength=len(wanted)) for name in drawn}
+    for name in drawn:
+        if np.abs(wanted - counts - own[name]).sum() < np.abs(wanted - counts).sum():
+            held |= names == name
+            counts += own[name]
+    if not held.any() and len(drawn) > 1:  # every group is larger than what is to be held out
+        held |= names == min(drawn, key=lambda name: int(np.abs(wanted - own[name]).sum()))
+
+
+def absent_classes(labels: npt.ArrayLike, index: Index, classes: Sequence[str]) -> list[str]:
+    """The names of the classes of which a part of the data has no sample."""
+    present = set(np.asarray(labels)[index].tolist())
+    return [name for number, name in enumerate(classes) if number not in present]

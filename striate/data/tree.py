@@ -1,0 +1,265 @@
+"""The files below a folder, or in a zip or tar archive, which is read in place.
+
+What a computer leaves by itself is no data: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
+archive, links, devices, absolute names and names with ``..`` are refused, and so is an entry that claims to unpack to
+more than DEFLATE can reach, or to more than ``MOST_BYTES``.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import tarfile
+import tempfile
+import threading
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from striate.errors import DataError
+
+MOST_BYTES = 1 << 30  # of one file
+MOST_FILES = 10_000_000
+_DEFLATE_RATIO = 1032  # 258 bytes from 2 bits is the densest that RFC 1951 allows
+_PIECE = 1 << 20
+_SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found", "@eadir"}
+_COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
+    b"\xfd7zXZ\x00": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),  # noqa: SIM115 - closed by the reader
+}
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path below the root, with ``/``, and its size in bytes."""
+
+    path: PurePosixPath
+    size: int
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """The folder that it lies in; ``.`` at the root."""
+        return self.path.parent
+
+
+class Tree(ABC):
+    """The files below ``root``, in natural order of their names, and the folders (abstract)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folders: set[PurePosixPath] = set()
+        try:
+            self.entries = sorted(self._listed(), key=lambda entry: natural(str(entry.path)))
+        except BaseException:
+            self.close()
+            raise
+
+    @abstractmethod
+    def _listed(self) -> Iterator[Entry]: ...
+
+    @abstractmethod
+    def read(self, entry: Entry) -> bytes:
+        """The contents of a file; from any thread. Raises ``DataError``."""
+
+    def name(self, entry: Entry) -> str:
+        """What messages call the file: ``pictures.zip/cat/1.png``."""
+        return f"{self.root}/{entry.path}"
+
+    def close(self) -> None:  # noqa: B027 - a folder has nothing to close
+        """Closes what is open."""
+
+
+def open_tree(path: Path) -> Tree:
+    """The files below a folder or in an archive; raises ``DataError`` for what is neither, or cannot be read."""
+    if path.is_dir():
+        return FolderTree(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder")
+    try:
+        if zipfile.is_zipfile(path):
+            return ZipTree(path)
+        if tarfile.is_tarfile(path):
+            return TarTree(path)
+    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, lzma.LZMAError) as error:
+        raise DataError(f"{path}: the archive cannot be read: {error}") from error
+    raise DataError(f"{path}: not a folder, and not an archive of one of the kinds {', '.join(ARCHIVES)}")
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """The key that sorts names as people do: ``2`` before ``12``, ``b2`` before ``b12``."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def is_data(path: PurePosixPath) -> bool:
+    """Whether no part of the path is hidden or left by a system."""
+    return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
+
+
+class FolderTree(Tree):
+    """Files on disk. Links are followed; a folder that is reached a second time, as by a loop of links, is not read."""
+
+    def _listed(self) -> Iterator[Entry]:
+        def refuse(error: OSError) -> None:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, files in os.walk(self.root, onerror=refuse, followlinks=True):
+            state = os.stat(folder)
+            if (state.st_dev, state.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            inside = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            folders[:] = [name for name in folders if is_data(PurePosixPath(name))]
+            self.folders |= {inside / name for name in folders}
+            for name in files:
+                path = inside / name
+                if is_data(path):
+                    with suppress(FileNotFoundError):  # a link to nothing
+                        yield Entry(path, os.stat(Path(folder) / name).st_size)
+
+    def read(self, entry: Entry) -> bytes:
+        try:
+            return (self.root / entry.path).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.name(entry)}: cannot be read: {error.strerror or error}") from error
+
+
+class ZipTree(Tree):
+    """Files in a zip archive. Every thread reads through a handle of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self._own = threading.local()
+        self._handles: list[zipfile.ZipFile] = []
+        super().__init__(root)
+
+    def _archive(self) -> zipfile.ZipFile:
+        held = cast("dict[str, zipfile.ZipFile]", self._own.__dict__)
+        if "archive" not in held:
+            held["archive"] = zipfile.ZipFile(self.root)
+            self._handles.append(held["archive"])
+        return held["archive"]
+
+    def _listed(self) -> Iterator[Entry]:
+        infos = self._archive().infolist()
+        _require_count(self.root, len(infos))
+        seen: set[PurePosixPath] = set()
+        for info in infos:
+            path = _inside(self.root, info.filename)
+            if not is_data(path):
+                continue
+            if info.is_dir():
+                self.folders.add(path)
+                continue
+            if info.flag_bits & 1:
+                raise DataError(f"{self.root}/{path}: is encrypted\n  help: unpack the archive with its password")
+            if (info.external_attr >> 16) & 0o170000 == 0o120000:
+                raise DataError(f"{self.root}/{path}: is a link; archives of data hold files")
+            if path in seen:
+                raise DataError(f"{self.root}/{path}: is there twice")
+            if info.file_size > info.compress_size * _DEFLATE_RATIO + 64:
+                raise DataError(f"{self.root}/{path}: claims {info.file_size:,} bytes from {info.compress_size:,}")
+            _require_size(self.root, path, info.file_size)
+            seen.add(path)
+            yield Entry(path, info.file_size)
+
+    def read(self, entry: Entry) -> bytes:
+        try:
+            with self._archive().open(str(entry.path)) as stream:
+                return _bounded(stream, entry.size)
+        except (OSError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, ValueError) as error:
+            raise DataError(f"{self.name(entry)}: cannot be read: {error}") from error
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.close()
+        self._handles.clear()
+        self._own.__dict__.clear()
+
+
+class TarTree(Tree):
+    """Files in a tar archive. A compressed one is unpacked once, into a temporary file without a name."""
+
+    def __init__(self, root: Path) -> None:
+        self._places: dict[PurePosixPath, int] = {}
+        self._file = self._plain(root)
+        super().__init__(root)
+
+    def _plain(self, root: Path) -> IO[bytes]:
+        packed = root.open("rb")
+        start = packed.read(6)
+        packed.seek(0)
+        opened = next((opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic)), None)
+        if opened is None:
+            return packed
+        size = os.fstat(packed.fileno()).st_size
+        unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - read until the tree is closed
+        with packed, opened(packed) as stream:
+            while piece := stream.read(_PIECE):
+                unpacked.write(piece)
+                if unpacked.tell() > size * _DEFLATE_RATIO + _PIECE:
+                    raise DataError(f"{root}: unpacks to more than {unpacked.tell():,} bytes from {size:,}")
+        unpacked.seek(0)
+        return unpacked
+
+    def _listed(self) -> Iterator[Entry]:
+        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            for count, member in enumerate(archive):
+                _require_count(self.root, count)
+                path = _inside(self.root, member.name)
+                if not is_data(path):
+                    continue
+                if member.isdir():
+                    self.folders.add(path)
+                    continue
+                if not member.isreg():
+                    raise DataError(f"{self.root}/{path}: is a link or device; archives of data hold files")
+                if path in self._places:
+                    raise DataError(f"{self.root}/{path}: is there twice")
+                _require_size(self.root, path, member.size)
+                self._places[path] = member.offset_data
+                yield Entry(path, member.size)
+
+    def read(self, entry: Entry) -> bytes:
+        content = os.pread(self._file.fileno(), entry.size, self._places[entry.path])
+        if len(content) != entry.size:
+            raise DataError(f"{self.name(entry)}: the archive ends within it")
+        return content
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _inside(root: Path, name: str) -> PurePosixPath:
+    """The path of an entry; raises ``DataError`` for one that leads out of the archive."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name or not path.parts:
+        raise DataError(f"{root}: its entry {name!r} leads out of the archive")
+    return path
+
+
+def _require_count(root: Path, count: int) -> None:
+    if count > MOST_FILES:
+        raise DataError(f"{root}: more than {MOST_FILES:,} files")
+
+
+def _require_size(root: Path, path: PurePosixPath, size: int) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"{root}/{path}: {size:,} bytes; a file has {MOST_BYTES:,} at most")
+
+
+def _bounded(stream: IO[bytes], size: int) -> bytes:
+    content = stream.read(size + 1)
+    if len(content) != size:
+        raise ValueError(f"unpacks to {'more' if len(content) > size else 'fewer'} bytes than its {size:,}")
+    return content

@@ -1,0 +1,196 @@
+"""Losses that compare predictions and targets element by element; options and names are PyTorch's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from striate.graph.array import unmasked
+from striate.graph.value import Array, Value
+from striate.nn.loss import ElementLoss
+from striate.nn.module import Module
+from striate.nn.parameter import Parameter, Role
+from striate.ops.element_loss import (
+    BATCH_MEAN,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
+from striate.ops.loss_reduction import LossReduction, loss_reduction
+from striate.options import flag, number
+
+
+class L1Loss(ElementLoss):
+    """L = mean |x − y|, y in the shape of x"""
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return l1_loss(x, y, reduction=self.reduction)
+
+
+class SmoothL1Loss(ElementLoss):
+    """L = mean of ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β"""
+
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction=reduction)
+        self.beta = number("SmoothL1Loss: beta", beta, 0)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return smooth_l1_loss(x, y, reduction=self.reduction, beta=self.beta)
+
+    def extra_repr(self) -> str:
+        return _listed(super().extra_repr(), f"beta={self.beta:g}" if self.beta != 1.0 else "")
+
+
+class HuberLoss(ElementLoss):
+    """L = mean of ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ). Huber, 1964."""
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction=reduction)
+        self.delta = number("HuberLoss: delta", delta, above=0)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return huber_loss(x, y, reduction=self.reduction, delta=self.delta)
+
+    def extra_repr(self) -> str:
+        return _listed(super().extra_repr(), f"delta={self.delta:g}" if self.delta != 1.0 else "")
+
+
+class BCELoss(ElementLoss):
+    """L = −mean w · (y ln x + (1 − y) ln(1 − x)); x are probabilities, y in 0 … 1; logarithms are at least −100"""
+
+    weight: Value | None
+
+    def __init__(self, weight: Array | None = None, *, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.register_parameter("weight", _buffer(weight, "weight"))
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return binary_cross_entropy(x, y, self.weight, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(ElementLoss):
+    """L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x))); x are logits, y in 0 … 1
+
+    For several labels a sample: x and y are (N, C). ``pos_weight`` p (C,) counts labels of 1 more where it is above 1.
+    """
+
+    weight: Value | None
+    pos_weight: Value | None
+
+    def __init__(
+        self, weight: Array | None = None, *, reduction: str = "mean", pos_weight: Array | None = None
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.register_parameter("weight", _buffer(weight, "weight"))
+        self.register_parameter("pos_weight", _buffer(pos_weight, "pos_weight"))
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return binary_cross_entropy_with_logits(x, y, self.weight, reduction=self.reduction, pos_weight=self.pos_weight)
+
+
+class KLDivLoss(ElementLoss):
+    """L = mean y · (ln y − x), the divergence of the prediction e^x from the target y
+
+    x are logarithms of probabilities, y probabilities, or with ``log_target`` their logarithms. The divergence of
+    distributions is reduction="batchmean": the sum divided by the number of samples.
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = (*(one.name for one in LossReduction), BATCH_MEAN)
+
+    def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.log_target = flag("KLDivLoss: log_target", log_target)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return kl_div(x, y, reduction=self.reduction, log_target=self.log_target)
+
+    def mean_weight(self, target: Array) -> float:
+        return float(len(target)) if self.reduction == BATCH_MEAN else super().mean_weight(target)
+
+    def extra_repr(self) -> str:
+        return _listed(super().extra_repr(), "log_target=True" if self.log_target else "")
+
+
+class PoissonNLLLoss(ElementLoss):
+    """L = mean e^x − y · x, or with log_input=False mean x − y · ln(x + ε); y are counts"""
+
+    def __init__(
+        self, log_input: bool = True, full: bool = False, eps: float = 1e-8, *, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.log_input, self.full = flag("PoissonNLLLoss: log_input", log_input), flag("PoissonNLLLoss: full", full)
+        self.eps = number("PoissonNLLLoss: eps", eps, 0)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return poisson_nll_loss(x, y, self.log_input, self.full, self.eps, reduction=self.reduction)
+
+
+class SoftMarginLoss(ElementLoss):
+    """L = mean ln(1 + e^(−y · x)); y is −1 or 1"""
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return soft_margin_loss(x, y, reduction=self.reduction)
+
+
+class MultiLabelSoftMarginLoss(ElementLoss):
+    """L = −mean w · (y ln σ(x) + (1 − y) ln σ(−x)); x (N, C) are logits, y is 0 or 1, w (C,)"""
+
+    weight: Value | None
+
+    def __init__(self, weight: Array | None = None, *, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.register_parameter("weight", _buffer(weight, "weight"))
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
+
+
+class HingeEmbeddingLoss(ElementLoss):
+    """L = mean of x where y = 1, max(0, margin − x) where y = −1"""
+
+    def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.margin = number("HingeEmbeddingLoss: margin", margin)
+
+    def forward(self, x: Value, y: Value) -> Value:
+        return hinge_embedding_loss(x, y, self.margin, reduction=self.reduction)
+
+
+class MarginRankingLoss(Module):
+    """L = mean max(0, margin − y · (x₁ − x₂)); y = 1 asks for x₁ > x₂, −1 for x₂ > x₁"""
+
+    def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
+        self.margin = number("MarginRankingLoss: margin", margin)
+        self.reduction = loss_reduction(reduction).name
+
+    def forward(self, x1: Value, x2: Value, y: Value) -> Value:
+        return margin_ranking_loss(x1, x2, y, self.margin, reduction=self.reduction)
+
+
+class GaussianNLLLoss(Module):
+    """L = mean ½ (ln v + (x − y)² / v) with v = max(var, ε); called with (x, y, var)"""
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        self.full, self.eps = flag("GaussianNLLLoss: full", full), number("GaussianNLLLoss: eps", eps, above=0)
+        self.reduction = loss_reduction(reduction).name
+
+    def forward(self, x: Value, y: Value, var: Value) -> Value:
+        return gaussian_nll_loss(x, y, var, self.full, self.eps, reduction=self.reduction)
+
+
+def _buffer(array: object, name: str) -> Parameter | None:
+    return None if array is None else Parameter(np.asarray(unmasked(array, name)), role=Role.BUFFER)
+
+
+def _listed(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)

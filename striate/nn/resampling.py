@@ -1,0 +1,110 @@
+"""Layers that change the number of positions: upsampling, and channels turned into positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from striate.graph.value import Value
+from striate.nn.foreign import ForeignLayer
+from striate.nn.kind import LayerKind
+from striate.nn.module import Module
+from striate.nn.ranked import Ranked
+from striate.ops.pixel_shuffle import LARGEST_FACTOR, pixel_shuffle, pixel_unshuffle
+from striate.ops.resampling import checked_options, interpolate
+from striate.options import whole_number
+
+
+class Upsample(Module):
+    """(N, C, positions…) → (N, C, other positions…), to ``size`` or by ``scale_factor``
+
+    ``mode`` is nearest, nearest-exact, linear (N, C, L), bilinear (N, C, H, W) or trilinear (N, C, D, H, W). With
+    ``align_corners`` the first and last positions of x and y coincide, otherwise their outer edges.
+    """
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        checked_options(type(self).__name__, size, scale_factor, mode, align_corners, recompute_scale_factor)
+        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
+
+    def forward(self, x: Value) -> Value:
+        return interpolate(x, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+
+    def torch_layer(self) -> ForeignLayer:
+        given = {"size": self.size, "scale_factor": self.scale_factor, "mode": self.mode}
+        more = {"align_corners": self.align_corners, "recompute_scale_factor": self.recompute_scale_factor}
+        return ForeignLayer("Upsample", {**given, **more})
+
+    def extra_repr(self) -> str:
+        parts = [f"size={self.size}" if self.size is not None else f"scale_factor={self.scale_factor}"]
+        parts += [f'mode="{self.mode}"']
+        parts += [f"align_corners={self.align_corners}"] if self.align_corners is not None else []
+        return ", ".join(parts)
+
+
+class UpsamplingNearest2d(Upsample):
+    """``Upsample`` to the nearest neighbours of (N, C, H, W)."""
+
+    def __init__(
+        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """``Upsample`` by bilinear interpolation of (N, C, H, W) with aligned corners."""
+
+    def __init__(
+        self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
+    ) -> None:
+        super().__init__(size, scale_factor, "bilinear", True)
+
+
+class PixelShuffle(Ranked):
+    """(N, C · r², H, W) → (N, C, H · r, W · r) for r = ``upscale_factor``: channels become positions"""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+    rank = 2
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = whole_number("PixelShuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR)
+
+    def forward(self, x: Value) -> Value:
+        return pixel_shuffle(x, self.upscale_factor)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("PixelShuffle", {"upscale_factor": self.upscale_factor})
+
+    def onnx_node(self) -> ForeignLayer:
+        return ForeignLayer("DepthToSpace", {"blocksize": self.upscale_factor, "mode": "CRD"})
+
+    def extra_repr(self) -> str:
+        return str(self.upscale_factor)
+
+
+class PixelUnshuffle(Ranked):
+    """(N, C, H · r, W · r) → (N, C · r², H, W) for r = ``downscale_factor``: positions become channels"""
+
+    layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
+    rank = 2
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = whole_number("PixelUnshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR)
+
+    def forward(self, x: Value) -> Value:
+        return pixel_unshuffle(x, self.downscale_factor)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("PixelUnshuffle", {"downscale_factor": self.downscale_factor})
+
+    def extra_repr(self) -> str:
+        return str(self.downscale_factor)

@@ -1,0 +1,105 @@
+"""Division with a whole quotient: what ``//`` and ``%`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.codegen.kernel import Kernel, Vector
+from striate.graph.arithmetic import Binary, elementwise
+from striate.graph.notation import PRODUCT, Expression, infix
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.value import Array, TensorType, Value, operators
+from striate.ops.elementary import floor
+
+
+@dataclass(frozen=True)
+class WholeDivision(Binary):
+    """Base of the quotient and the remainder (abstract)."""
+
+    fractional: ClassVar[bool] = True
+
+    def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
+        """(⌊a / b⌋, a − b · ⌊a / b⌋), where the rounding of a / b may have passed a whole number."""
+        quotient = k.floor(k.div(a, b))
+        rest = k.fma(k.neg(quotient), b, a)
+        zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
+        opposite = k.greater(zero, k.mul(rest, b))
+        return (
+            k.select(opposite, k.sub(quotient, one), quotient),
+            k.select(opposite, k.add(rest, b), rest),
+        )
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in ((5, 3, 4, 7), (2, 17), (1, 1)):
+            a, b = 5 * random.standard_normal(shape), random.choice([-1.5, -0.7, 0.7, 2.0], shape)
+            yield Sample(cls(), (a, b))
+
+
+@register
+@dataclass(frozen=True)
+class FloorDivide(WholeDivision):
+    """y = ⌊a / b⌋"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.floor_divide(a, b)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return None, None
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str] | None:
+        return [to.add("Floor", to.add("Div", *inputs))] if types[0].dtype.is_float else None
+
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
+        return self.parts(k, a, b)[0]
+
+    def notation(self, *operands: Expression) -> Expression:
+        return Expression(f"⌊{operands[0].within(PRODUCT)} / {operands[1].within(PRODUCT + 1)}⌋")
+
+
+@register
+@dataclass(frozen=True)
+class Remainder(WholeDivision):
+    """y = a − b · ⌊a / b⌋, which has the sign of b"""
+
+    def reference(self, a: Array, b: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.remainder(a, b)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (a, b), (dy,) = inputs, output_gradients
+        return dy, (-(dy * floor(a / b)) if needed[1] else None)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        if not types[0].dtype.is_float:
+            return [to.add("Mod", *inputs)]
+        a, b = inputs
+        return [to.add("Sub", a, to.add("Mul", to.add("Floor", to.add("Div", a, b)), b))]
+
+    def emit(self, k: Kernel, a: Vector, b: Vector) -> Vector:
+        return self.parts(k, a, b)[1]
+
+    def notation(self, *operands: Expression) -> Expression:
+        return infix(" mod ", PRODUCT, *operands)
+
+
+Operand = Value | float
+
+
+def floor_divide(a: Operand, b: Operand) -> Value:
+    """⌊a / b⌋, as ``a // b``; shapes broadcast. It has no gradient. Raises ShapeError, DTypeError."""
+    return elementwise(FloorDivide(), a, b)
+
+
+def remainder(a: Operand, b: Operand) -> Value:
+    """a − b · ⌊a / b⌋, as ``a % b``: it has the sign of b; shapes broadcast. Raises ShapeError, DTypeError."""
+    return elementwise(Remainder(), a, b)
+
+
+operators.update(floor_divide=floor_divide, remainder=remainder)

@@ -1,0 +1,273 @@
+"""Losses that compare a prediction with a target element by element: regression, and yes-or-no labels.
+
+The target has the shape of the prediction, and is converted to its dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.codegen.kernel import Kernel, Vector
+from striate.errors import unknown_option
+from striate.graph.arithmetic import Binary, cast, elementwise
+from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.value import Array, Value, shape_text
+from striate.ops.arithmetic import abs, exp, log, maximum, minimum
+from striate.ops.comparison import equal, greater, less, not_equal, where
+from striate.ops.elementary import log1p
+from striate.ops.loss_reduction import LossReduction, loss_reduction, reduced
+from striate.ops.reduction import mean, sum
+from striate.ops.requirement import dtype_error, shape_error
+from striate.options import flag, number
+
+BATCH_MEAN = "batchmean"
+"""The reduction of ``kl_div`` that divides the sum by the number of samples."""
+_LEAST_LOGARITHM = -100.0  # PyTorch's, so that a probability of exactly 0 gives a finite loss
+_LEAST_VARIANCE = 1e-12  # of x (1 − x) in the gradient, likewise
+
+
+def _pair(what: str, input: Value, target: Value) -> Value:
+    """The target in the dtype of the input; raises ``ShapeError`` unless it has its shape, ``DTypeError``."""
+    if not input.dtype.is_float:
+        raise dtype_error(what, f"the prediction is {input.type}", 'st.ops.cast(x, "float32")')
+    if input.shape != target.shape:
+        raise shape_error(
+            what,
+            f"input {input.type} and target {target.type} differ in shape",
+            shape_cure(input.shape, target.shape),
+        )
+    return cast(target, input.dtype)
+
+
+def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
+    """What to do where a prediction and its target differ in shape."""
+    if prediction == (*target, 1):
+        return "y[:, None] gives the target the axis of size 1" if len(target) == 1 else "y[..., None]"
+    if target == (*prediction, 1):
+        return "y[..., 0] drops the axis of size 1 of the target"
+    return f"give the target the shape of the prediction, {_text(prediction)}"
+
+
+def _text(shape: tuple[object, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
+    """(x − y)², averaged over all elements → scalar; "sum" does not divide, "none" keeps every square.
+
+    Input and target have one shape. Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen = loss_reduction(reduction)
+    error = input - _pair("mse_loss", input, target)
+    return reduced(error * error, chosen)
+
+
+def l1_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
+    """|x − y|, averaged over all elements → scalar. Raises ShapeError, DTypeError, OptionError."""
+    chosen = loss_reduction(reduction)
+    return reduced(abs(input - _pair("l1_loss", input, target)), chosen)
+
+
+def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta: float = 1.0) -> Value:
+    """½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β; averaged → scalar. β = 0 is the L1 loss.
+
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, beta = loss_reduction(reduction), number("smooth_l1_loss: beta", beta, 0)
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    distance = abs(input - _pair("smooth_l1_loss", input, target))
+    square = distance * distance * (0.5 / beta)
+    return reduced(where(less(distance, beta), square, distance - 0.5 * beta), chosen)
+
+
+def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: float = 1.0) -> Value:
+    """½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ); averaged → scalar.
+
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, delta = loss_reduction(reduction), number("huber_loss: delta", delta, above=0)
+    distance = abs(input - _pair("huber_loss", input, target))
+    return reduced(where(greater(distance, delta), (distance - 0.5 * delta) * delta, distance * distance * 0.5), chosen)
+
+
+@register
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Binary):
+    """y = −(t · max(ln x, −100) + (1 − t) · max(ln(1 − x), −100))"""
+
+    fractional: ClassVar[bool] = True
+
+    def reference(self, x: Array, t: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            yes, no = np.maximum(np.log(x), _LEAST_LOGARITHM), np.maximum(np.log(1 - x), _LEAST_LOGARITHM)
+        return -(t * yes + (1 - t) * no)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        """dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch."""
+        (x, t), (dy,) = inputs, output_gradients
+        by_x = dy * (x - t) / maximum(x * (1 - x), _LEAST_VARIANCE) if needed[0] else None
+        by_t = None
+        if needed[1]:
+            by_t = dy * (maximum(log(1 - x), _LEAST_LOGARITHM) - maximum(log(x), _LEAST_LOGARITHM))
+        return by_x, by_t
+
+    def emit(self, k: Kernel, x: Vector, t: Vector) -> Vector:
+        one, least = k.constant_like(x, 1.0), k.constant_like(x, _LEAST_LOGARITHM)
+        yes, no = k.max(k.log(x), least), k.max(k.log(k.sub(one, x)), least)
+        return k.neg(k.add(k.mul(t, yes), k.mul(k.sub(one, t), no)))
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for shape in ((3, 17), (2, 3, 4, 1), (1, 1)):
+            yield Sample(cls(), (0.05 + 0.9 * random.random(shape), random.random(shape)))
+
+
+def binary_cross_entropy(input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean") -> Value:
+    """−w · (t · ln x + (1 − t) · ln(1 − x)), averaged over all elements → scalar; logarithms are at least −100.
+
+    x are probabilities, t in 0 … 1; ``weight`` broadcasts to them. A probability outside 0 … 1 gives NaN. For logits,
+    ``binary_cross_entropy_with_logits`` keeps its digits. Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen = loss_reduction(reduction)
+    losses = elementwise(BinaryCrossEntropy(), input, _pair("binary_cross_entropy", input, target))
+    return reduced(losses if weight is None else losses * weight, chosen)
+
+
+def binary_cross_entropy_with_logits(
+    input: Value,
+    target: Value,
+    weight: Value | None = None,
+    *,
+    reduction: str = "mean",
+    pos_weight: Value | None = None,
+) -> Value:
+    """−w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))), averaged over all elements → scalar.
+
+    x are logits of any size, t in 0 … 1. ``weight`` w and ``pos_weight`` p broadcast to them; p > 1 counts the elements
+    of label 1 more, for labels that are rare. Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen = loss_reduction(reduction)
+    t = _pair("binary_cross_entropy_with_logits", input, target)
+    certainty = log_of_sigmoid(input)
+    if pos_weight is not None:
+        certainty = certainty * ((pos_weight - 1) * t + 1)
+    losses = (1 - t) * input - certainty
+    return reduced(losses if weight is None else losses * weight, chosen)
+
+
+def log_of_sigmoid(x: Value) -> Value:
+    """ln σ(x) = min(x, 0) − ln(1 + e^−|x|); no digit of a small result is lost."""
+    return minimum(x, 0.0) - log1p(exp(-abs(x)))
+
+
+def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
+    """ln(1 + e^(−t · x)), averaged over all elements → scalar; t is −1 or 1.
+
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen = loss_reduction(reduction)
+    return reduced(-log_of_sigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
+
+
+def multilabel_soft_margin_loss(
+    input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean"
+) -> Value:
+    """−w · (t · ln σ(x) + (1 − t) · ln σ(−x)), averaged over the last axis, then over samples → scalar.
+
+    x (N, C) are logits, t is 0 or 1 in the shape of x, ``weight`` (C,). Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen = loss_reduction(reduction)
+    t = _pair("multilabel_soft_margin_loss", input, target)
+    losses = (1 - t) * input - log_of_sigmoid(input)
+    return reduced(mean(losses if weight is None else losses * weight, axis=-1), chosen)
+
+
+def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, reduction: str = "mean") -> Value:
+    """x where t = 1, max(0, margin − x) where t = −1; averaged over all elements → scalar.
+
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
+    t = _pair("hinge_embedding_loss", input, target)
+    near, far = not_equal(t, -1), not_equal(t, 1)  # for other t both parts count
+    return reduced(where(near, input, 0.0) + where(far, maximum(margin - input, 0.0), 0.0), chosen)
+
+
+def margin_ranking_loss(
+    input1: Value, input2: Value, target: Value, margin: float = 0.0, *, reduction: str = "mean"
+) -> Value:
+    """max(0, margin − t · (x₁ − x₂)), averaged over all elements → scalar; t = 1 asks for x₁ > x₂, −1 for x₂ > x₁.
+
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, margin = loss_reduction(reduction), number("margin_ranking_loss: margin", margin)
+    difference = input1 - _pair("margin_ranking_loss", input1, input2)
+    return reduced(maximum(margin - _pair("margin_ranking_loss", input1, target) * difference, 0.0), chosen)
+
+
+def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: bool = False) -> Value:
+    """t · (ln t − x), averaged over all elements → scalar; x are logarithms of probabilities, t probabilities.
+
+    The divergence of distributions is reduction="batchmean": the sum divided by the number of samples. With
+    ``log_target``, t is given by its logarithm. Raises ShapeError, DTypeError, OptionError.
+    """
+    t = _pair("kl_div", input, target)
+    if flag("kl_div: log_target", log_target):
+        losses = exp(t) * (t - input)
+    else:
+        positive = where(equal(t, 0), 1.0, t)  # 0 · ln 0 counts as 0
+        losses = t * log(positive) - t * input
+    if reduction == BATCH_MEAN:
+        return sum(mean(losses, 0)) if input.type.rank else losses
+    if isinstance(reduction, str) and reduction not in LossReduction.__members__:
+        raise unknown_option("reduction", reduction, [*LossReduction.__members__, BATCH_MEAN])
+    return reduced(losses, loss_reduction(reduction))
+
+
+def poisson_nll_loss(
+    input: Value,
+    target: Value,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-8,
+    *,
+    reduction: str = "mean",
+) -> Value:
+    """e^x − t · x, or with log_input=False x − t · ln(x + ε); averaged over all elements → scalar.
+
+    x is the logarithm of the rate, or the rate; t a count. ``full`` adds Stirling's approximation of ln t!,
+    t ln t − t + ½ ln(2πt), where t > 1. Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
+    t = _pair("poisson_nll_loss", input, target)
+    logarithmic = flag("poisson_nll_loss: log_input", log_input)
+    losses = exp(input) - t * input if logarithmic else input - t * log(input + eps)
+    if flag("poisson_nll_loss: full", full):
+        large = maximum(t, 1.0)
+        stirling = t * log(large) - t + log(large * (2 * math.pi)) * 0.5
+        losses = losses + where(greater(t, 1), stirling, 0.0)
+    return reduced(losses, chosen)
+
+
+def gaussian_nll_loss(
+    input: Value, target: Value, var: Value, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
+) -> Value:
+    """½ (ln v + (x − t)² / v) with v = max(var, ε), averaged over all elements → scalar; ``full`` adds ½ ln 2π.
+
+    ``var`` has the shape of the input, or size 1 on its last axis. Raises ShapeError, DTypeError, OptionError.
+    """
+    chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
+    error = input - _pair("gaussian_nll_loss", input, target)
+    if var.shape != input.shape and var.shape != (*input.shape[:-1], 1):
+        raise shape_error(
+            "gaussian_nll_loss", f"var {var.type} for an input {input.type}", f"give shape {shape_text(input.shape)}"
+        )
+    variance = where(less(var, eps), eps, var)
+    losses = (log(variance) + error * error / variance) * 0.5
+    return reduced(losses + 0.5 * math.log(2 * math.pi) if flag("gaussian_nll_loss: full", full) else losses, chosen)

@@ -1,0 +1,335 @@
+"""Extremes over axes, where they are, and what is made of them: min, argmax, argmin, logsumexp, any, all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+
+from striate.codegen.kernel import Kernel, Vector
+from striate.codegen.region_writer import Place
+from striate.codegen.words import element_words
+from striate.graph.arithmetic import cast as cast_to
+from striate.graph.arithmetic import constant, reshape
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Composite, Gradients, Kind, Needed, Op, Sample, Values, register
+from striate.graph.value import Array, Batch, DType, TensorType, Value, operators
+from striate.ops.arithmetic import exp, log
+from striate.ops.comparison import equal, greater, isfinite, isnan, logical_or, not_equal, where
+from striate.ops.reduction import Max, Reduction, Sum, dropped, shared_gradient
+from striate.ops.requirement import N_STAYS, Axes, require_axes, require_axis, require_floats, shape_error
+from striate.ops.shaping import product
+from striate.options import flag
+
+
+@register
+@dataclass(frozen=True)
+class Min(Reduction):
+    """y = min x over the axes; NaN where any element is NaN
+
+    If several elements are the smallest, they share the gradient, which is NaN where y is. The minimum of
+    0 elements is ∞.
+    """
+
+    onnx_operator: ClassVar[str] = "ReduceMin"
+    neutral: ClassVar[float] = math.inf
+    empty_result: ClassVar[float] = math.inf
+
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
+        return [k.convert(k.tree(k.min, vectors), DType.float64)]
+
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+        return [k.min(one, other) for one, other in zip(a, b, strict=True)]
+
+    def reference(self, x: Array) -> Array:
+        return np.min(x, axis=self.axes, keepdims=True, initial=np.inf)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (x,), (y,), (dy,) = inputs, outputs, output_gradients
+        return (shared_gradient(self.axes, greater(x, y), y, dy),)
+
+
+@register
+@dataclass(frozen=True)
+class Prod(Reduction):
+    """y = Π x over the axes; 1 over no elements
+
+    The gradient of an element is the product of the others: y / x where no element is 0. Where one is 0, only it has a
+    gradient, and where several are, none has.
+    """
+
+    title: ClassVar[str] = "product"
+    onnx_operator: ClassVar[str] = "ReduceProd"
+    neutral: ClassVar[float] = 1.0
+    empty_result: ClassVar[float] = 1.0
+
+    def partial(self, k: Kernel, vectors: Sequence[Vector]) -> list[Vector]:
+        return [k.tree(k.mul, [k.convert(x, DType.float64) for x in vectors])]
+
+    def merge(self, k: Kernel, a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
+        return [k.mul(one, other) for one, other in zip(a, b, strict=True)]
+
+    def reference(self, x: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return np.prod(x, axis=self.axes, keepdims=True, dtype=np.float64).astype(x.dtype)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (x,), (dy,) = inputs, output_gradients
+        zero = equal(x, 0)
+        filled = where(zero, constant(1.0, x.dtype), x)
+        rest = Prod(self.axes)(filled)  # the product of the elements that are not 0
+        zeros = Sum(self.axes)(cast_to(zero, x.dtype))
+        nothing = constant(0.0, x.dtype)
+        of_zero = where(equal(zeros, 1), rest, nothing)
+        of_others = where(equal(zeros, 0), rest, nothing) / filled
+        return (dy * where(zero, of_zero, of_others),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axes, shape in (((0, 2), (3, 17, 5)), ((1,), (2, 3, 4)), ((0, 1), (5, 3)), ((3,), (2, 3, 1, 18))):
+            yield Sample(cls(axes), (random.choice([-1.5, -0.5, 0.5, 1.0, 2.0], shape),))
+        some = random.choice([-1.5, 0.0, 0.5, 2.0], (3, 4, 6))
+        yield Sample(cls((2,)), (some,), differentiable=(False,))
+
+
+@register
+@dataclass(frozen=True)
+class Positions(Op):
+    """y = the place of each element along an axis, as float64
+
+    Of x only the shape matters. ``size`` is that of the axis and ``apart`` the distance of its neighbours in row-major
+    order; both are 0 for axis 0.
+    """
+
+    kind: ClassVar[Kind] = Kind.RANDOM
+    size: int
+    apart: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        if x.rank < 2:
+            raise shape_error(self, f"expected an array of two axes or more, got {x}", "reshape (N,) to (N, 1)")
+        return (x.with_dtype(DType.float64),)
+
+    def emit_at(self, k: Kernel, place: Place) -> Vector:
+        """The places of the elements at one position; x is not read."""
+        if not self.size:
+            return k.splat(k.convert(k.as_index(place.n), DType.float64))
+        element = element_words(k, place)
+        return k.convert(element.divided(self.apart).modulo(self.size).value, DType.float64)
+
+    def reference(self, x: Array) -> Array:
+        if not self.size:
+            rows = np.arange(x.shape[0], dtype=np.float64)
+            return np.array(np.broadcast_to(rows.reshape(-1, *(1,) * (x.ndim - 1)), x.shape))
+        element = np.arange(math.prod(x.shape[1:]))
+        return np.array(np.broadcast_to((element // self.apart % self.size).reshape(x.shape[1:]), x.shape), np.float64)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return (None,)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for size, apart, shape in (
+            (0, 0, (3, 17, 2)), (17, 1, (2, 17)), (17, 10, (3, 17, 2, 5)), (5, 1, (3, 17, 2, 5)), (3, 4, (1, 2, 3, 4)),
+        ):  # fmt: skip
+            yield Sample(cls(size, apart), (random.standard_normal(shape),))
+
+
+@dataclass(frozen=True)
+class ExtremePlace(Composite):
+    """Base of the places of extremes (abstract): the first of them, or of NaN, as int64."""
+
+    axis: int
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        require_floats(self, [x])
+        if not 0 <= self.axis < x.rank or not x.rank >= 2:
+            raise shape_error(self, f"axis {self.axis} does not exist in {x}", f"axes run from 0 to {x.rank - 1}")
+        return (TensorType(DType.int64, tuple(1 if one == self.axis else dim for one, dim in enumerate(x.shape))),)
+
+    def extreme(self, x: Value) -> Value:
+        """The largest or the smallest element over the axis."""
+        raise NotImplementedError
+
+    def expand(self, *inputs: Value) -> tuple[Value, ...]:
+        (x,) = inputs
+        size, apart = (x.shape[self.axis], product(x.shape[self.axis + 1 :])) if self.axis else (0, 0)
+        candidates = logical_or(equal(x, self.extreme(x)), isnan(x))
+        places = where(candidates, Positions(cast(int, size), apart)(x), math.inf)
+        first = Min((self.axis,))(places)
+        return (cast_to(where(isfinite(first), first, 0.0), DType.int64),)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return (None,)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axis, shape in ((1, (2, 17)), (0, (5, 3)), (1, (2, 17, 3, 2)), (3, (2, 3, 1, 18)), (1, (1, 1))):
+            yield Sample(cls(axis), (random.integers(-3, 4, shape) / 2,), differentiable=(False,))
+
+
+@register
+@dataclass(frozen=True)
+class ArgMax(ExtremePlace):
+    """y = the place of the first largest element over an axis, which is kept with size 1; NaN counts as largest"""
+
+    def extreme(self, x: Value) -> Value:
+        return Max((self.axis,))(x)
+
+    def reference(self, x: Array) -> Array:
+        return np.argmax(x, axis=self.axis, keepdims=True) if x.shape[self.axis] else np.zeros(_kept(x, self.axis), int)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("ArgMax", *inputs, axis=self.axis, keepdims=1)]
+
+
+@register
+@dataclass(frozen=True)
+class ArgMin(ExtremePlace):
+    """y = the place of the first smallest element over an axis, which is kept with size 1; NaN counts as smallest"""
+
+    def extreme(self, x: Value) -> Value:
+        return Min((self.axis,))(x)
+
+    def reference(self, x: Array) -> Array:
+        return np.argmin(x, axis=self.axis, keepdims=True) if x.shape[self.axis] else np.zeros(_kept(x, self.axis), int)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("ArgMin", *inputs, axis=self.axis, keepdims=1)]
+
+
+def _kept(x: Array, axis: int) -> tuple[int, ...]:
+    return tuple(1 if one == axis else size for one, size in enumerate(x.shape))
+
+
+@register
+@dataclass(frozen=True)
+class LogSumExp(Composite):
+    """y = ln Σ eˣ over the axes, which are kept with size 1; −∞ over no elements"""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (Sum(self.axes).infer(*inputs)[0],)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("ReduceLogSumExp", inputs[0], to.integers(*self.axes), keepdims=1)]
+
+    def expand(self, *inputs: Value) -> tuple[Value, ...]:
+        (x,) = inputs
+        largest = Max(self.axes)(x)
+        shift = where(isfinite(largest), largest, 0.0)
+        return (log(Sum(self.axes)(exp(x - shift))) + shift,)
+
+    def reference(self, x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            largest = np.max(x, axis=self.axes, keepdims=True, initial=-np.inf)
+            shift = np.where(np.isfinite(largest), largest, 0).astype(np.float64)
+            total = np.sum(np.exp(x - shift), axis=self.axes, keepdims=True)
+            return np.asarray(np.log(total) + shift, x.dtype)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (x,), (y,), (dy,) = inputs, outputs, output_gradients
+        return (dy * exp(x - where(equal(y, -math.inf), constant(0.0, y.dtype), y)),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axes, shape in (((1,), (2, 17, 3)), ((0, 2), (3, 5, 2)), ((0, 1), (2, 33)), ((2,), (2, 3, 18))):
+            yield Sample(cls(axes), (random.standard_normal(shape) * 3,))
+
+
+def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """The smallest element over one axis, several, or all; NaN if there is a NaN among them.
+
+    Raises ShapeError for an axis that x does not have or one of size 0; the minimum over N = 0 samples is ∞.
+    """
+    axes = require_axes("min", x.type, axis)
+    if 0 in [x.shape[one] for one in axes]:
+        raise shape_error("min", f"the minimum of 0 elements is undefined: {x.type} over axes {axes}", "give elements")
+    return dropped(Min(axes)(x) if axes else x, axes, keepdims)
+
+
+def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """Π x over one axis, several, or all; 1 over no elements. The gradient is right where elements are 0, too.
+
+    Raises ShapeError for an axis that x does not have.
+    """
+    axes = require_axes("prod", x.type, axis)
+    return dropped(Prod(axes)(x) if axes else x, axes, keepdims)
+
+
+def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """ln Σ eˣ over one axis, several, or all, without overflow; −∞ over no elements. Raises ShapeError."""
+    axes = require_axes("logsumexp", x.type, axis)
+    return dropped(LogSumExp(axes)(x) if axes else x, axes, keepdims)
+
+
+def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The place of the first largest element over an axis, or among all elements in row-major order, as int64.
+
+    NaN counts as largest; 0 over N = 0 samples. It has no gradient. Raises ShapeError for an axis that x does not have
+    or one of size 0.
+    """
+    return _place("argmax", ArgMax, x, axis, keepdims)
+
+
+def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
+    """The place of the first smallest element over an axis, or among all elements in row-major order, as int64.
+
+    NaN counts as smallest; 0 over N = 0 samples. It has no gradient. Raises ShapeError for an axis that x does not have
+    or one of size 0.
+    """
+    return _place("argmin", ArgMin, x, axis, keepdims)
+
+
+def _place(what: str, kind: type[ExtremePlace], x: Value, axis: int | None, keepdims: bool) -> Value:
+    flag(f"{what}: keepdims", keepdims)
+    if not x.dtype.is_float:
+        x = cast_to(x, DType.float64)
+    if axis is None:
+        if x.type.batched:
+            raise shape_error(what, f"an element of {x.type} has no number while N is unknown; give an axis", N_STAYS)
+        shape = (1,) * x.type.rank if keepdims else ()
+        flat = reshape(x, (1, x.type.size()))
+        return reshape(_place(what, kind, flat, 1, True), shape)
+    at = require_axis(what, x.type, axis)
+    size = x.shape[at]
+    if size == 0:
+        raise shape_error(what, f"there is no place among 0 elements: {x.type} over axis {at}", "give elements")
+    kept = 1 if isinstance(x.shape[0], Batch) and at else 0
+    sizes = (product(x.shape[kept:at]), size, product(x.shape[at + 1 :]))
+    if 2 <= x.type.rank <= 5:
+        found = kind(at)(x)
+    elif at == 0:
+        found = kind(0)(reshape(x, (size, product(x.shape[1:]))))
+    else:
+        found = kind(kept + 1)(reshape(x, (*x.shape[:kept], *sizes)))
+    shape = [1 if one == at else dim for one, dim in enumerate(x.shape)]
+    return reshape(found, tuple(dim for one, dim in enumerate(shape) if keepdims or one != at))
+
+
+def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """Whether some element over the axes is not 0, a bool; NaN is not 0. False over no elements. Raises ShapeError."""
+    axes = require_axes("any", x.type, axis)
+    found = Max(axes)(_truth(x)) if axes else _truth(x)
+    return dropped(greater(found, 0), axes, keepdims)
+
+
+def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """Whether no element over the axes is 0, a bool; NaN is not 0. True over no elements. Raises ShapeError."""
+    axes = require_axes("all", x.type, axis)
+    found = Min(axes)(_truth(x)) if axes else _truth(x)
+    return dropped(greater(found, 0), axes, keepdims)
+
+
+def _truth(x: Value) -> Value:
+    """1 where x is not 0, else 0."""
+    return cast_to(x if x.dtype is DType.bool else not_equal(x, 0), DType.float32)
+
+
+operators.update(min=min)

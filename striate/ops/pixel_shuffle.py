@@ -1,0 +1,157 @@
+"""Channels turned into positions and back, as in sub-pixel convolution (Shi et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.codegen.launch import Launch
+from striate.codegen.storage import PLAIN, InputLayout
+from striate.errors import OptionError
+from striate.graph.onnx import OnnxWriter
+from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.value import Array, TensorType, Value
+from striate.ops import kernels
+from striate.ops.anchor import Algorithm, Anchor, LoweringContext
+from striate.ops.requirement import place, shape_error
+from striate.ops.shaping import expanded
+from striate.ops.unbatched import over_samples
+from striate.options import whole_number
+
+LARGEST_FACTOR = 1024
+
+
+@dataclass(frozen=True)
+class PixelMove(Anchor):
+    """Base of both directions (abstract): (N, C · factor², H, W) and (N, C, H · factor, W · factor).
+
+    Element (c · factor² + i · factor + j, h, w) of the one is (c, h · factor + i, w · factor + j) of the other.
+    """
+
+    kind: ClassVar[Kind] = Kind.GATHER
+    factor: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.factor <= LARGEST_FACTOR:
+            raise OptionError(f"{place(self)}: factor={self.factor}; expected a number from 1 to {LARGEST_FACTOR}")
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        return (InputLayout((PLAIN,)),)
+
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (PLAIN,)
+
+    def sizes(self, x: TensorType) -> tuple[int, int, int]:
+        """(C, H, W) of an input."""
+        if x.rank != 4:
+            raise shape_error(self, f"expected an input (N, C, H, W), got {x}", "st.ops.reshape(x, shape) adds an axis")
+        _, channels, height, width = x.concrete(1)
+        return channels, height, width
+
+    def launch(self, context: LoweringContext, small: Value, large: Value) -> list[Launch]:
+        """The copy between the array of many channels, ``small`` in its positions, and that of many positions."""
+        (x,), (y,) = context.node.inputs, context.node.outputs
+        _, height, width = self.sizes(small.type)
+        a, b = context.storage(small), context.storage(large)
+        kernel = kernels.resampling.ShuffledPixels(
+            x.dtype, large.type.channels, height, width, self.factor, (*a.strides[:2], *a.strides[3:]), a.origin,
+            (*b.strides[:2], *b.strides[3:]), b.origin, small is x,
+        )  # fmt: skip
+        return [
+            Launch(self.words(), context.node.path, kernel, (y, x), (y.type.samples, 0) if y.type.samples else (1, 1))
+        ]
+
+
+@register
+@dataclass(frozen=True)
+class PixelShuffle(PixelMove):
+    """y[n, c, h · factor + i, w · factor + j] = x[n, c · factor² + i · factor + j, h, w]"""
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        channels, height, width = self.sizes(x)
+        if channels % self.factor**2:
+            raise shape_error(
+                self,
+                f"{channels} channels are no multiple of {self.factor}² = {self.factor**2}: {x}",
+                f"give the convolution before it a multiple of {self.factor**2} channels",
+            )
+        return (x.with_shape((x.shape[0], channels // self.factor**2, height * self.factor, width * self.factor)),)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return self.launch(context, context.node.inputs[0], context.node.outputs[0])
+
+    def reference(self, x: Array) -> Array:
+        n, channels, height, width = x.shape
+        f = self.factor
+        parts = x.reshape(n, channels // f**2, f, f, height, width).transpose(0, 1, 4, 2, 5, 3)
+        return np.ascontiguousarray(parts).reshape(n, channels // f**2, height * f, width * f)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return (PixelUnshuffle(self.factor)(expanded(output_gradients[0], outputs[0])),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("DepthToSpace", *inputs, blocksize=self.factor, mode="CRD")]
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for factor, shape in ((2, (2, 12, 3, 5)), (3, (1, 153, 1, 2)), (1, (2, 3, 2, 2)), (2, (1, 4, 1, 1))):
+            yield Sample(cls(factor), (random.standard_normal(shape),))
+
+
+@register
+@dataclass(frozen=True)
+class PixelUnshuffle(PixelMove):
+    """y[n, c · factor² + i · factor + j, h, w] = x[n, c, h · factor + i, w · factor + j]"""
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        channels, height, width = self.sizes(x)
+        if height % self.factor or width % self.factor:
+            raise shape_error(self, f"{height}×{width} are no multiples of {self.factor}: {x}", "st.ops.pad(x, pad)")
+        return (x.with_shape((x.shape[0], channels * self.factor**2, height // self.factor, width // self.factor)),)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        return self.launch(context, context.node.outputs[0], context.node.inputs[0])
+
+    def reference(self, x: Array) -> Array:
+        n, channels, height, width = x.shape
+        f = self.factor
+        parts = x.reshape(n, channels, height // f, f, width // f, f).transpose(0, 1, 3, 5, 2, 4)
+        return np.ascontiguousarray(parts).reshape(n, channels * f**2, height // f, width // f)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        return (PixelShuffle(self.factor)(expanded(output_gradients[0], outputs[0])),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        channels, height, width = self.sizes(types[0])
+        f = self.factor
+        parts = to.add("Reshape", inputs[0], to.integers(0, channels, height // f, f, width // f, f))  # 0 keeps N
+        moved = to.add("Transpose", parts, perm=(0, 1, 3, 5, 2, 4))
+        return [to.add("Reshape", moved, to.integers(0, channels * f**2, height // f, width // f))]
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for factor, shape in ((2, (2, 3, 6, 10)), (3, (1, 17, 3, 6)), (1, (2, 3, 2, 2)), (2, (1, 1, 2, 2))):
+            yield Sample(cls(factor), (random.standard_normal(shape),))
+
+
+def pixel_shuffle(input: Value, upscale_factor: int) -> Value:
+    """(N, C · r², H, W) → (N, C, H · r, W · r), or one sample, for r = ``upscale_factor``; any dtype.
+
+    y[n, c, h · r + i, w · r + j] = x[n, c · r² + i · r + j, h, w]. Raises ShapeError, OptionError.
+    """
+    op = PixelShuffle(whole_number("pixel_shuffle: upscale_factor", upscale_factor, 1, LARGEST_FACTOR))
+    return over_samples(op, input, 2)
+
+
+def pixel_unshuffle(input: Value, downscale_factor: int) -> Value:
+    """(N, C, H · r, W · r) → (N, C · r², H, W), or one sample, for r = ``downscale_factor``: the inverse of
+    ``pixel_shuffle``. Raises ShapeError, OptionError."""
+    op = PixelUnshuffle(whole_number("pixel_unshuffle: downscale_factor", downscale_factor, 1, LARGEST_FACTOR))
+    return over_samples(op, input, 2)

@@ -1,0 +1,490 @@
+"""Resampling to another number of positions: nearest neighbours and linear interpolation, and their gradients."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+
+from striate import options
+from striate.codegen.kernel import Index, Kernel
+from striate.errors import OptionError
+from striate.graph.onnx import Attribute, OnnxWriter
+from striate.graph.op import Gradients, Needed, Sample, Values, register
+from striate.graph.value import Array, DType, TensorType, Value
+from striate.locks import cached_property
+from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen, transposed
+from striate.ops.mapped import Mapped, Maps
+from striate.ops.requirement import require_floats, require_positions, shape_error
+from striate.ops.shaping import expanded
+from striate.ops.unbatched import over_samples, position_axes
+from striate.ops.window import LARGEST, Sizes, per_axis, positions, times
+
+LONGEST_TABLE = 4096
+"""Up to this many positions before and after together, kernels read places from tables; beyond, they compute them."""
+
+
+@dataclass(frozen=True)
+class ResampledAxis(AxisMap):
+    """Base of resampling along an axis (abstract): position p of y lies at a place of x that grows with p.
+
+    ``step`` is the distance of two neighbours in x; size / count unless a scale factor was given.
+    """
+
+    length: int
+    step: float
+
+    @property
+    def count(self) -> int:
+        return self.length
+
+    def places(self, p: Array) -> tuple[Array, Array]:
+        """The element of x at or before each position, and the share of the next one in its value."""
+        raise NotImplementedError
+
+    def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
+        """``places`` computed in a kernel; the share is float64."""
+        raise NotImplementedError
+
+    def guess(self, k: Kernel, i: Index) -> Index:
+        """A position of y within 1 of the first one at or after element i."""
+        raise NotImplementedError
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether kernels read tables."""
+        return self.size + self.count <= LONGEST_TABLE
+
+    @cached_property
+    def _found(self) -> tuple[Array, Array]:
+        return self.places(np.arange(self.count))
+
+    @cached_property
+    def _firsts(self) -> Array:
+        """For every element of x, the first position at or after it; then the number of positions."""
+        firsts = np.searchsorted(self._found[0], np.arange(self.size + 1))
+        firsts[0], firsts[-1] = 0, self.count
+        return firsts
+
+    def found(self, k: Kernel, p: Index, dtype: DType) -> tuple[Index, Scalar]:
+        """(element, share of the next one) of a position in a kernel."""
+        if not self.tabulated:
+            i, share = self.place(k, p)
+            return i, k.convert(share, dtype)
+        elements, shares = self._found
+        i = k.look_up(k.table(elements.tolist(), DType.int32), p)
+        return i, k.look_up(k.table(shares.tolist(), dtype), p, dtype)
+
+    def first(self, k: Kernel, i: Index) -> Index:
+        """The first position at or after element i in a kernel, for i from -1 to size + 1."""
+        inside = k.imin(k.imax(i, 0), self.size)
+        if self.tabulated:
+            return k.look_up(k.table(self._firsts.tolist(), DType.int32), inside)
+        guess = self.guess(k, inside)
+        first = k.iadd(guess, 2)
+        for p in (k.iadd(guess, 1), guess, k.isub(guess, 1)):
+            first = chosen(k, k.compare(self.place(k, k.imax(p, 0))[0], ">=", inside), p, first)
+        first = k.imin(k.imax(first, 0), self.count)
+        first = chosen(k, k.compare(inside, "==", 0), 0, first)
+        return chosen(k, k.compare(inside, "==", self.size), self.count, first)
+
+
+@dataclass(frozen=True)
+class NearestAxis(ResampledAxis):
+    """y[p] = x[⌊p · step⌋], or x[⌊(p + ½) · step⌋] if ``centred``"""
+
+    centred: bool
+
+    @property
+    def most(self) -> int:
+        return 1
+
+    @property
+    def most_transposed(self) -> int:
+        return math.ceil(1 / self.step) + 1 if self.step else self.count
+
+    def places(self, p: Array) -> tuple[Array, Array]:
+        # PyTorch computes in float32, where p · step may be just below a whole number.
+        at = (p.astype(np.float32) + np.float32(0.5 if self.centred else 0)) * np.float32(self.step)
+        return np.minimum(np.floor(at).astype(np.int64), self.size - 1), np.zeros(len(p))
+
+    def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
+        at = k.convert(k.as_index(p), DType.float32)
+        at = k.add(at, k.constant_like(at, 0.5)) if self.centred else at
+        at = k.mul(at, k.constant_like(at, float(np.float32(self.step))))
+        zero = k.constant_like(k.convert(at, DType.float64), 0)
+        return k.imin(k.convert(at, DType.int64), self.size - 1), zero
+
+    def guess(self, k: Kernel, i: Index) -> Index:
+        at = k.convert(k.as_index(i), DType.float64)
+        return k.convert(k.div(at, k.constant_like(at, self.step)), DType.int64)
+
+    def row(self, p: int) -> Row:
+        return ((int(self._found[0][p]), 1.0),)
+
+    def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
+        return [Entry(self.found(k, p, dtype)[0])]
+
+    def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
+        return Run(self.first(k, i), self.first(k, k.iadd(i, 1)))
+
+
+@dataclass(frozen=True)
+class LinearAxis(ResampledAxis):
+    """y[p] = (1 − a) · x[i] + a · x[i + 1] at i + a = (p + ½) · step − ½, or p · step with ``align_corners``"""
+
+    align_corners: bool
+
+    @property
+    def most(self) -> int:
+        return 2
+
+    @property
+    def most_transposed(self) -> int:
+        return min(self.count, 2 * math.ceil(1 / self.step) + 2) if self.step else self.count
+
+    def places(self, p: Array) -> tuple[Array, Array]:
+        at = p * self.step if self.align_corners else (p + 0.5) * self.step - 0.5
+        at = np.maximum(at, 0)
+        i = np.minimum(np.floor(at).astype(np.int64), self.size - 1)
+        return i, np.clip(at - i, 0, 1)
+
+    def place(self, k: Kernel, p: Index) -> tuple[Index, Scalar]:
+        at = k.convert(k.as_index(p), DType.float64)
+        zero, one, half, step = (k.constant_like(at, number) for number in (0, 1, 0.5, self.step))
+        at = k.mul(at, step) if self.align_corners else k.sub(k.mul(k.add(at, half), step), half)
+        at = k.choose(k.greater(at, zero), at, zero)
+        i = k.imin(k.convert(at, DType.int64), self.size - 1)
+        share = k.sub(at, k.convert(k.as_index(i), DType.float64))
+        return i, k.choose(k.greater(share, one), one, share)
+
+    def guess(self, k: Kernel, i: Index) -> Index:
+        if not self.step:
+            return self.count
+        at = k.convert(k.as_index(i), DType.float64)
+        half, step = k.constant_like(at, 0.5), k.constant_like(at, self.step)
+        at = k.div(at, step) if self.align_corners else k.sub(k.div(k.add(at, half), step), half)
+        return k.imax(k.convert(at, DType.int64), 0)
+
+    def row(self, p: int) -> Row:
+        i, share = int(self._found[0][p]), float(self._found[1][p])
+        return (i, 1 - share), (min(i + 1, self.size - 1), share)
+
+    def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
+        i, share = self.found(k, p, dtype)
+        one = k.constant_like(share, 1)
+        return [Entry(i, weight=k.sub(one, share)), Entry(k.imin(k.iadd(i, 1), self.size - 1), weight=share)]
+
+    def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
+        def weight(p: Index) -> Scalar:
+            own, share = self.found(k, p, dtype)
+            zero, one = k.constant_like(share, 0), k.constant_like(share, 1)
+            here = k.choose(k.compare(own, "==", i), k.sub(one, share), zero)
+            after = k.compare(k.imin(k.iadd(own, 1), self.size - 1), "==", i)
+            return k.add(here, k.choose(after, share, zero))
+
+        return Run(self.first(k, k.isub(i, 1)), self.first(k, k.iadd(i, 1)), weight)
+
+
+@dataclass(frozen=True)
+class Resampling(Mapped):
+    """Base of resampling and its gradients (abstract).
+
+    ``count`` is the number of positions of y along each axis, ``step`` the distance of two of them in x.
+    """
+
+    count: Sizes
+    step: tuple[float, ...]
+
+    def options(self) -> dict[str, str]:
+        shown = {name: str(value) for name, value in vars(self).items() if name not in ("count", "step", "size")}
+        return {"count": times(self.count), **{name: text for name, text in shown.items() if text != "False"}}
+
+    def label(self, inputs: Sequence[TensorType]) -> str:
+        return f"{self.title} to {times(self.count)}"
+
+    def axes(self, size: Sizes) -> Maps:
+        """The resampling along each axis."""
+        raise NotImplementedError
+
+    def onnx_resize(self, to: OnnxWriter, x: str, size: Sizes, **attributes: Attribute) -> Sequence[str]:
+        """ONNX's Resize: to the sizes, or by the scale factors where those were given."""
+        ratios = _steps(size, self.count)
+        if attributes["coordinate_transformation_mode"] == "align_corners" or self.step == ratios:
+            axes = tuple(range(2, 2 + len(size)))
+            return [to.add("Resize", x, "", "", to.integers(*self.count), axes=axes, **attributes)]
+        scales = np.asarray([1, 1, *(1 / step for step in self.step)], np.float32)
+        return [to.add("Resize", x, "", to.constant(scales), **attributes)]
+
+    def resampled(self, x: TensorType) -> TensorType:
+        """The type of y."""
+        require_floats(self, [x])
+        require_positions(self, x)
+        if not x.rank - 2 == len(self.count) == len(self.step):
+            raise shape_error(self, f"{len(self.count)} sizes for {x}", "give one size for each axis of positions")
+        if 0 in x.shape[2:] or min(self.count) < 1:
+            raise shape_error(self, f"{x} cannot be resampled to {times(self.count)} positions", "sizes are at least 1")
+        return x.with_shape((*x.shape[:2], *self.count))
+
+    def input_of(self, dy: TensorType, size: Sizes) -> TensorType:
+        """The type of dx."""
+        x = dy.with_shape((*dy.shape[:2], *size))
+        if self.resampled(x) != dy:
+            raise shape_error(self, f"resampling does not return {dy}", "give the shape of the forward pass")
+        return x
+
+
+@dataclass(frozen=True)
+class Neighbours(Resampling):
+    """Base of nearest neighbours and their gradient (abstract). ``centred``: of the middle of each position."""
+
+    centred: bool = False
+
+    def axes(self, size: Sizes) -> Maps:
+        return tuple(
+            NearestAxis(length, count, step, self.centred)
+            for length, count, step in zip(size, self.count, self.step, strict=True)
+        )
+
+
+@register
+@dataclass(frozen=True)
+class NearestResampling(Neighbours):
+    """y[n, c, p] = x[n, c, ⌊p · step⌋]; with ``centred``, x[n, c, ⌊(p + ½) · step⌋]"""
+
+    title: ClassVar[str] = "upsample nearest"
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.resampled(inputs[0]),)
+
+    def maps(self, size: Sizes) -> Maps:
+        return self.axes(size)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
+        return (NearestResamplingGradient(self.count, self.step, self.centred, positions(x.type))(dy),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        where = "half_pixel" if self.centred else "asymmetric"
+        rounding = "round_prefer_ceil" if self.centred else "floor"
+        options = {"mode": "nearest", "coordinate_transformation_mode": where, "nearest_mode": rounding}
+        return self.onnx_resize(to, inputs[0], positions(types[0]), **options)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for number, (shape, count) in enumerate(_EXAMPLES):
+            op = cls(count, _steps(shape[2:], count), number % 3 == 1)
+            yield Sample(op, (random.standard_normal(shape),))
+
+
+@register
+@dataclass(frozen=True)
+class NearestResamplingGradient(Neighbours):
+    """dx[n, c, i] = Σ dy[n, c, p] over the positions p whose nearest neighbour is i"""
+
+    title: ClassVar[str] = "upsample nearest gradient"
+    reads_once: ClassVar[bool] = True
+    size: Sizes = ()
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.input_of(inputs[0], self.size),)
+
+    def maps(self, size: Sizes) -> Maps:
+        return tuple(map(transposed, self.axes(self.size)))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        g = expanded(output_gradients[0], outputs[0])
+        return (NearestResampling(self.count, self.step, self.centred)(g),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for number, (shape, count) in enumerate(_EXAMPLES):
+            op = cls(count, _steps(shape[2:], count), number % 3 == 1, shape[2:])
+            yield Sample(op, (random.standard_normal((*shape[:2], *count)),))
+
+
+@dataclass(frozen=True)
+class Interpolation(Resampling):
+    """Base of linear interpolation and its gradient (abstract).
+
+    With ``align_corners`` the first and last positions of x and y coincide, otherwise their outer edges.
+    """
+
+    align_corners: bool = False
+
+    def axes(self, size: Sizes) -> Maps:
+        def axis(length: int, count: int, step: float) -> ResampledAxis:
+            if count == length:  # PyTorch then ignores a given scale factor
+                return NearestAxis(length, count, 1.0, False)
+            return LinearAxis(length, count, step, self.align_corners)
+
+        return tuple(itertools.starmap(axis, zip(size, self.count, self.step, strict=True)))
+
+
+@register
+@dataclass(frozen=True)
+class LinearResampling(Interpolation):
+    """y[n, c, p] = Σ of the neighbours of p · step along each axis, weighted by their distance: 1 − a and a"""
+
+    title: ClassVar[str] = "upsample linear"
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.resampled(inputs[0]),)
+
+    def maps(self, size: Sizes) -> Maps:
+        return self.axes(size)
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (x,), dy = inputs, expanded(output_gradients[0], outputs[0])
+        return (LinearResamplingGradient(self.count, self.step, self.align_corners, positions(x.type))(dy),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        where = "align_corners" if self.align_corners else "half_pixel"
+        options = {"mode": "linear", "coordinate_transformation_mode": where}
+        return self.onnx_resize(to, inputs[0], positions(types[0]), **options)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for number, (shape, count) in enumerate(_EXAMPLES):
+            aligned = number % 2 == 1
+            op = cls(count, _steps(shape[2:], count, aligned), aligned)
+            yield Sample(op, (random.standard_normal(shape),))
+
+
+@register
+@dataclass(frozen=True)
+class LinearResamplingGradient(Interpolation):
+    """dx[n, c, i] = Σ dy[n, c, p] · the weight of i at p, over all positions p"""
+
+    title: ClassVar[str] = "upsample linear gradient"
+    size: Sizes = ()
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (self.input_of(inputs[0], self.size),)
+
+    def maps(self, size: Sizes) -> Maps:
+        return tuple(map(transposed, self.axes(self.size)))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        g = expanded(output_gradients[0], outputs[0])
+        return (LinearResampling(self.count, self.step, self.align_corners)(g),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for number, (shape, count) in enumerate(_EXAMPLES):
+            aligned = number % 2 == 1
+            op = cls(count, _steps(shape[2:], count, aligned), aligned, shape[2:])
+            yield Sample(op, (random.standard_normal((*shape[:2], *count)),))
+
+
+_EXAMPLES: list[tuple[tuple[int, ...], Sizes]] = [
+    ((2, 3, 4, 5), (8, 10)),
+    ((1, 17, 3, 4), (7, 4)),
+    ((2, 1, 1, 1), (3, 2)),  # one pixel
+    ((1, 3, 5, 7), (1, 1)),  # to one pixel
+    ((2, 3, 9), (4,)),
+    ((1, 1, 3), (LONGEST_TABLE,)),  # without tables
+    ((1, 1, LONGEST_TABLE + 1), (5,)),
+    ((1, 2, 2, 3, 2), (3, 7, 2)),
+    ((1, 2, 17, 5), (40, 3)),
+]
+
+
+def _steps(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[float, ...]:
+    """The distance of two neighbours of y in x along each axis."""
+    if align_corners:
+        return tuple((n - 1) / (c - 1) if c > 1 else 0.0 for n, c in zip(size, count, strict=True))
+    return tuple(n / c for n, c in zip(size, count, strict=True))
+
+
+LINEAR_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3}
+"""Modes of linear interpolation, and the number of axes of positions each is for."""
+
+MODES = ("nearest", "nearest-exact", *LINEAR_MODES)
+
+
+def interpolate(
+    input: Value,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+) -> Value:
+    """x with another number of positions: ``size``, or ⌊``scale_factor`` · its own⌋; one number or one for each axis.
+
+    x (N, C, positions…) or one sample (C, positions…), float32 or float64. ``mode``: "nearest" takes the element at
+    ⌊p · step⌋ and "nearest-exact" that at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear"
+    (two) and "trilinear" (three) interpolate. With ``align_corners`` the first and last positions of x and y
+    coincide, otherwise their outer edges. A step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``
+    it is the ratio of the sizes.
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+    def of_batch(x: Value) -> Value:
+        require_positions("interpolate", x.type)
+        own = positions(x.type)
+        if mode in LINEAR_MODES and len(own) != LINEAR_MODES[mode]:
+            fitting = next(name for name, rank in LINEAR_MODES.items() if rank == len(own))
+            raise shape_error("interpolate", f'mode="{mode}" for {x.type}', f'mode="{fitting}", or "nearest"')
+        count = _counts(own, size, scale_factor)
+        steps = _steps(own, count, aligned) if 0 not in count else (1.0,) * len(own)
+        if scale_factor is not None and not again and not aligned:
+            steps = tuple(1 / scale for scale in _scales(scale_factor, len(own)))
+        if mode in LINEAR_MODES:
+            return LinearResampling(count, steps, aligned)(x)
+        return NearestResampling(count, steps, mode == "nearest-exact")(x)
+
+    rank = LINEAR_MODES.get(mode) or position_axes(input.type, size, scale_factor)
+    return over_samples(of_batch, input, rank)
+
+
+def checked_options(
+    what: str,
+    size: int | Sequence[int] | None,
+    scale_factor: float | Sequence[float] | None,
+    mode: object,
+    align_corners: object,
+    recompute_scale_factor: object,
+) -> tuple[bool, bool]:
+    """(align_corners, recompute_scale_factor) with their defaults; raises ``OptionError`` for what has no meaning."""
+    options.choice(f"{what}: mode", mode, MODES)
+    if mode not in LINEAR_MODES and align_corners is not None:
+        raise OptionError(f'{what}: align_corners={align_corners!r} has no effect with mode="{mode}"')
+    aligned = align_corners is not None and options.flag(f"{what}: align_corners", align_corners)
+    again = recompute_scale_factor is not None and options.flag(
+        f"{what}: recompute_scale_factor", recompute_scale_factor
+    )
+    if (size is None) == (scale_factor is None):
+        raise OptionError(f"{what}: give either size or scale_factor\n  help: scale_factor=2 doubles every axis")
+    if again and size is not None:
+        raise OptionError(f"{what}: recompute_scale_factor=True has no effect with size")
+    if size is not None:
+        per_axis(f"{what}: size", size, len(size) if isinstance(size, Sequence) else 1)
+    else:
+        _scales(scale_factor, len(scale_factor) if isinstance(scale_factor, Sequence) else 1)
+    return aligned, again
+
+
+def _scales(scale_factor: object, rank: int) -> tuple[float, ...]:
+    each = isinstance(scale_factor, Sequence)
+    given = tuple(cast("Sequence[object]", scale_factor)) if each else (scale_factor,) * rank
+    if len(given) != rank:
+        raise OptionError(f"scale_factor must be one number or {rank}, one for each axis, not {scale_factor!r}")
+    return tuple(options.number("scale_factor", one, above=0.0) for one in given)
+
+
+def _counts(own: Sizes, size: int | Sequence[int] | None, scale_factor: object) -> Sizes:
+    """The number of positions of the result."""
+    if size is not None:
+        return per_axis("size", size, len(own))
+    scales = _scales(scale_factor, len(own))
+    counts = tuple(int(length * scale) for length, scale in zip(own, scales, strict=True))
+    if max(counts) > LARGEST or (0 not in own and min(counts) < 1):
+        raise OptionError(f"scale_factor={scale_factor!r} makes {times(counts)} positions of {times(own)}")
+    return counts

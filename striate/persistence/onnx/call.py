@@ -1,0 +1,255 @@
+"""One call of an operator: its operands, its options, and the table of operators.
+
+An operand is a ``Value`` of the traced graph, or an array that is known while the graph is traced. Shapes are such
+arrays, although they may contain N: an array of objects, whose elements are whole numbers and multiples of N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from striate.errors import ModelFileError
+from striate.graph.arithmetic import constant
+from striate.graph.value import Array, Batch, DType, N, Shape, Value
+from striate.persistence.onnx.messages import Node, Tensor
+from striate.tracing import Trace
+
+Operand = Value | Array
+Result = Operand | Sequence[Operand]
+LARGEST_FOLDED = 1 << 24
+"""Elements of an array that is computed while a graph is traced."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """k · N, a number that is known only when the program runs."""
+
+    factor: int
+
+    def __mul__(self, other: object) -> Samples:
+        return Samples(self.factor * _whole(other))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: object) -> Samples:
+        whole = _whole(other)
+        if whole == 0 or self.factor % whole:
+            raise ModelFileError(f"{self} / {whole} is not a multiple of N, the number of samples")
+        return Samples(self.factor // whole)
+
+    __truediv__ = __floordiv__
+
+    def __add__(self, other: object) -> Samples:
+        if isinstance(other, Samples):
+            return Samples(self.factor + other.factor)
+        if _whole(other):
+            raise ModelFileError(f"N + {other}: only multiples of N, the number of samples, can be computed with")
+        return self
+
+    __radd__ = __add__
+
+    def __str__(self) -> str:
+        return "N" if self.factor == 1 else f"{self.factor}·N"
+
+
+def _whole(number: object) -> int:
+    if isinstance(number, int):
+        return number
+    if isinstance(number, np.integer):
+        return int(cast("int", number))
+    raise ModelFileError(f"{number!s:.40} is computed with N, the number of samples")
+
+
+def dim_of(size: object) -> int | Batch:
+    """A size of a shape as graphs have it."""
+    if isinstance(size, Samples):
+        if size.factor != 1:
+            raise ModelFileError(f"a size is {size}; N, the number of samples, must stay an axis of its own")
+        return N
+    return _whole(size)
+
+
+def size_of(dim: int | Batch) -> object:
+    """A size of a shape as folded arrays have it."""
+    return Samples(1) if isinstance(dim, Batch) else dim
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator with its operands, while the graph is traced."""
+
+    node: Node
+    operands: Sequence[Operand | None]
+    opset: int
+    dtype: DType
+    trace: Trace
+    fixed: int
+    """The number of samples that the file was written for, if it is one number; 0 if it is open."""
+    update: Callable[[int, Value], None]
+    """Gives the state that is operand i new contents, when training."""
+    unbiased: bool
+    """Whether batch normalization tracks the unbiased variance, as PyTorch does, and not the biased one."""
+
+    def error(self, problem: str) -> ModelFileError:
+        return ModelFileError(f"{self.node}: {problem}")
+
+    @property
+    def count(self) -> int:
+        """The number of outputs that are named."""
+        return len(self.node.outputs)
+
+    # Operands
+
+    def given(self, place: int) -> bool:
+        """Whether the operand is there."""
+        return place < len(self.operands) and self.operands[place] is not None
+
+    def operand(self, place: int) -> Operand:
+        found = self.operands[place] if place < len(self.operands) else None
+        if found is None:
+            raise self.error(f"input {place} is missing")
+        return found
+
+    def value(self, place: int) -> Value:
+        """An operand as a value of the graph."""
+        found = self.operand(place)
+        return found if isinstance(found, Value) else self.captured(found)
+
+    def captured(self, array: Array) -> Value:
+        """A known array as a value of the graph."""
+        if array.dtype == object:
+            raise self.error("N, the number of samples, is used as a number, which is known only when the program runs")
+        kept = array.astype(self.dtype.numpy) if array.dtype.kind == "f" else array
+        if kept.ndim == 0 and kept.dtype.kind == "f":
+            return constant(float(kept), self.dtype)
+        return self.trace.capture(kept)
+
+    def optional(self, place: int) -> Value | None:
+        """An operand that may be left out."""
+        return self.value(place) if self.given(place) else None
+
+    def known(self, place: int) -> Array:
+        """An operand that must be known while the graph is traced, such as a shape."""
+        found = self.operand(place)
+        if isinstance(found, Value):
+            raise self.error(
+                f"input {place} ({self.node.inputs[place][:80]!r}) is computed from data; expected a constant"
+            )
+        return found
+
+    def sizes(self, place: int) -> list[object]:
+        """A known vector of whole numbers and multiples of N."""
+        return list(self.known(place).reshape(-1).tolist())
+
+    def wholes(self, place: int) -> list[int]:
+        """A known vector of whole numbers."""
+        return [_whole(size) for size in self.sizes(place)]
+
+    def number(self, place: int, default: float | None = None) -> float | None:
+        """A known number; the default if it is left out."""
+        if not self.given(place):
+            return default
+        found = self.known(place)
+        if found.size != 1:
+            raise self.error(f"input {place} holds {found.size} numbers; expected one")
+        return float(found.reshape(-1)[0])
+
+    # Options
+
+    def int(self, name: str, default: int = 0) -> int:
+        found = self.node.attributes.get(name, default)
+        if not isinstance(found, int):
+            raise self.error(f"attribute {name} is {found!s:.60}, not a whole number")
+        return found
+
+    def float(self, name: str, default: float = 0.0) -> float:
+        found = self.node.attributes.get(name, default)
+        if not isinstance(found, int | float):
+            raise self.error(f"attribute {name} is {found!s:.60}, not a number")
+        rounded = float(f"{found:.7g}")  # float32 in the file: 0.1 and not 0.10000000149
+        return rounded
+
+    def text(self, name: str, default: str = "") -> str:
+        found = self.node.attributes.get(name, default)
+        if not isinstance(found, str):
+            raise self.error(f"attribute {name} is {found!s:.60}, not a text")
+        return found
+
+    def choice(self, name: str, default: str, known: Sequence[str]) -> str:
+        found = self.text(name, default)
+        if found not in known:
+            raise self.error(f"attribute {name} is {found[:60]!r}\n  known: {', '.join(known)}")
+        return found
+
+    def ints(self, name: str) -> list[int] | None:
+        found = self.node.attributes.get(name)
+        if found is None:
+            return None
+        numbers = cast("tuple[object, ...]", found) if isinstance(found, tuple) else ("",)
+        if not all(isinstance(one, int) for one in numbers):
+            raise self.error(f"attribute {name} is not a list of whole numbers")
+        return cast("list[int]", list(numbers))
+
+    def tensor(self, name: str) -> Tensor | None:
+        found = self.node.attributes.get(name)
+        return found if isinstance(found, Tensor) else None
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis from 0; raises ``ModelFileError`` for one that does not exist."""
+        if not -rank <= axis < rank:
+            raise self.error(f"axis {axis} does not exist among {rank} axes")
+        return axis % rank
+
+    def axes(self, place: int, name: str = "axes") -> list[int] | None:
+        """Axes that are an attribute in old operators and an input in new ones."""
+        if self.given(place):
+            return self.wholes(place)
+        return self.ints(name)
+
+
+Handler = Callable[[Call], Result]
+OPERATORS: dict[str, Handler] = {}
+"""How each operator of ONNX is computed."""
+
+FOLDED: dict[str, Handler] = {}
+"""How operators are computed on arrays that are known while the graph is traced, such as shapes."""
+
+
+def operator(*names: str) -> Callable[[Handler], Handler]:
+    """Registers the function as the operator of each name."""
+
+    def registered(handler: Handler) -> Handler:
+        OPERATORS.update(dict.fromkeys(names, handler))
+        return handler
+
+    return registered
+
+
+def folded(*names: str) -> Callable[[Handler], Handler]:
+    """Registers the function for known arrays."""
+
+    def registered(handler: Handler) -> Handler:
+        FOLDED.update(dict.fromkeys(names, handler))
+        return handler
+
+    return registered
+
+
+def shape_of(operand: Operand) -> Shape:
+    """The shape of an operand."""
+    return operand.shape
+
+
+def require_small(call: Call, shape: Sequence[int]) -> None:
+    """Raises before an array is made that would be too large."""
+    count = 1
+    for size in shape:
+        if size < 0:
+            raise call.error(f"an array of shape {tuple(shape)!s:.200} has a negative size")
+        count *= size
+    if count > LARGEST_FOLDED or len(shape) > 32:
+        raise call.error(f"a constant of shape {tuple(shape)!s:.200} has {count:,} elements")

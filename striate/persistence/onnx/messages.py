@@ -1,0 +1,386 @@
+"""The messages of an ONNX file (onnx.proto), as far as networks need them: plain records, and nothing executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from striate.errors import ModelFileError
+from striate.graph.value import Array
+from striate.persistence.onnx.wire import Field, fields
+
+MOST_NODES = 100_000
+MOST_ITEMS = 100_000
+"""Initializers, names and attributes in one message."""
+MOST_AXES = 32
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as the file describes it; ``onnx.tensors`` makes an array of it."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    raw: memoryview | None
+    numbers: Array | None
+    external: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An attribute of a node in a function, which the caller's attribute of this name gives."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An attribute that no operator here takes, such as a graph."""
+
+    what: str
+
+
+Attribute = float | int | str | Tensor | tuple[float, ...] | tuple[int, ...] | tuple[str, ...] | Reference | Refused
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: what it reads, what it returns, its options."""
+
+    operator: str
+    domain: str
+    overload: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    name: str
+
+    def __str__(self) -> str:
+        kind = f"{self.domain}.{self.operator}" if self.domain else self.operator
+        return f'{kind} at "{(self.name or next(iter(self.outputs), ""))[:120]}"'
+
+
+@dataclass(frozen=True)
+class ValueInfo:
+    """The declared type of an input or output; a size is a number, the name of one, or "" if unknown."""
+
+    name: str
+    kind: int
+    shape: tuple[int | str, ...] | None
+
+
+@dataclass(frozen=True)
+class Function:
+    """A local function: nodes under a name, which a node may call like an operator."""
+
+    name: str
+    domain: str
+    overload: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    defaults: Mapping[str, Attribute]
+    opsets: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class GraphMessage:
+    """The network."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+
+
+@dataclass
+class ModelMessage:
+    """The file."""
+
+    ir_version: int = 0
+    producer: str = ""
+    graph: GraphMessage | None = None
+    opsets: dict[str, int] = field(default_factory=dict[str, int])
+    properties: dict[str, str] = field(default_factory=dict[str, str])
+    functions: list[Function] = field(default_factory=list[Function])
+
+
+@dataclass
+class _Budget:
+    """How many nodes a file may still have, in all of its graphs and functions."""
+
+    nodes: int = MOST_NODES
+
+
+def model_message(content: memoryview) -> ModelMessage:
+    """The records of a file; raises ``ModelFileError``."""
+    found, budget = ModelMessage(), _Budget()
+    for one in fields(content):
+        match one.key:
+            case 1:
+                found.ir_version = one.signed()
+            case 2:
+                found.producer = one.text()
+            case 7:
+                if found.graph is not None:
+                    raise ModelFileError("the file holds two graphs")
+                found.graph = _graph(one.message(), budget)
+            case 8:
+                _opset(one.message(), found.opsets)
+            case 14:
+                key, value = _entry(one.message(), 1 << 20)
+                found.properties[key] = value
+            case 25:
+                found.functions.append(_function(one.message(), budget))
+            case _:
+                pass
+        _limit(len(found.properties) + len(found.functions) + len(found.opsets))
+    return found
+
+
+def _limit(count: int) -> None:
+    if count > MOST_ITEMS:
+        raise ModelFileError(f"more than {MOST_ITEMS:,} items in one message")
+
+
+def _opset(message: memoryview, into: dict[str, int]) -> None:
+    domain, version = "", 0
+    for one in fields(message):
+        if one.key == 1:
+            domain = one.text()
+        elif one.key == 2:
+            version = one.signed()
+    domain = "" if domain == "ai.onnx" else domain
+    if into.setdefault(domain, version) != version:
+        raise ModelFileError(f"the operators of {domain or 'ONNX'} are imported in two versions")
+
+
+def _entry(message: memoryview, longest: int) -> tuple[str, str]:
+    key, value = "", b""
+    for one in fields(message):
+        if one.key == 1:
+            key = one.text()
+        elif one.key == 2:
+            if len(one.message()) > longest:
+                raise ModelFileError(f"property {key!r} has {len(one.data):,} bytes")
+            value = bytes(one.data)
+    return key, value.decode("utf-8", "replace")
+
+
+def _graph(message: memoryview, budget: _Budget) -> GraphMessage:
+    name = ""
+    nodes: list[Node] = []
+    tensors: list[Tensor] = []
+    inputs: list[ValueInfo] = []
+    outputs: list[ValueInfo] = []
+    for one in fields(message):
+        match one.key:
+            case 1:
+                nodes.append(_node(one.message(), budget))
+            case 2:
+                name = one.text()
+            case 5:
+                tensors.append(tensor_message(one.message()))
+            case 11:
+                inputs.append(_value_info(one.message()))
+            case 12:
+                outputs.append(_value_info(one.message()))
+            case 15:
+                raise ModelFileError("the graph holds sparse tensors, which are not read")
+            case _:
+                pass
+        _limit(len(tensors) + len(inputs) + len(outputs))
+    return GraphMessage(name, tuple(nodes), tuple(tensors), tuple(inputs), tuple(outputs))
+
+
+def _function(message: memoryview, budget: _Budget) -> Function:
+    texts: dict[int, str] = {}
+    lists: dict[int, list[str]] = {4: [], 5: []}
+    nodes: list[Node] = []
+    defaults: dict[str, Attribute] = {}
+    opsets: dict[str, int] = {}
+    for one in fields(message):
+        match one.key:
+            case 1 | 10 | 13:
+                texts[one.key] = one.text()
+            case 4 | 5:
+                lists[one.key].append(one.text())
+            case 7:
+                nodes.append(_node(one.message(), budget))
+            case 9:
+                _opset(one.message(), opsets)
+            case 11:
+                key, value = _attribute(one.message())
+                defaults[key] = value
+            case _:
+                pass
+        _limit(len(lists[4]) + len(lists[5]) + len(defaults))
+    return Function(
+        texts.get(1, ""), texts.get(10, ""), texts.get(13, ""), tuple(lists[4]), tuple(lists[5]), tuple(nodes),
+        defaults, opsets,
+    )  # fmt: skip
+
+
+def _node(message: memoryview, budget: _Budget) -> Node:
+    budget.nodes -= 1
+    if budget.nodes < 0:
+        raise ModelFileError(f"more than {MOST_NODES:,} nodes")
+    texts: dict[int, str] = {}
+    lists: dict[int, list[str]] = {1: [], 2: []}
+    attributes: dict[str, Attribute] = {}
+    for one in fields(message):
+        match one.key:
+            case 1 | 2:
+                lists[one.key].append(one.text())
+            case 3 | 4 | 7 | 8:
+                texts[one.key] = one.text()
+            case 5:
+                key, value = _attribute(one.message())
+                if key in attributes:
+                    raise ModelFileError(f"attribute {key[:80]!r} is given twice")
+                attributes[key] = value
+            case _:
+                pass
+        _limit(len(lists[1]) + len(lists[2]) + len(attributes))
+    domain = texts.get(7, "")
+    return Node(
+        texts.get(4, ""), "" if domain == "ai.onnx" else domain, texts.get(8, ""), tuple(lists[1]), tuple(lists[2]),
+        attributes, texts.get(3, ""),
+    )  # fmt: skip
+
+
+_SINGLE = {1: 2, 2: 3, 3: 4, 4: 5}
+"""AttributeProto.type → the field of a single value: a float, an int, a text, a tensor."""
+_REPEATED = {6: 7, 7: 8, 8: 9}
+
+
+def _attribute(message: memoryview) -> tuple[str, Attribute]:
+    name, kind, reference = "", 0, ""
+    found: dict[int, list[Field]] = {}
+    for one in fields(message):
+        match one.key:
+            case 1:
+                name = one.text()
+            case 20:
+                kind = one.signed()
+            case 21:
+                reference = one.text()
+            case _:
+                found.setdefault(one.key, []).append(one)
+    if reference:
+        return name, Reference(reference)
+    kind = kind or next((key for key, place in (_SINGLE | _REPEATED).items() if place in found), 0)  # IR 1 has no types
+    if kind in _SINGLE:
+        return name, _single(kind, found.get(_SINGLE[kind], []))
+    if kind in _REPEATED:
+        return name, _repeated(kind, found.get(_REPEATED[kind], []))
+    what = {5: "a graph", 9: "tensors", 10: "graphs", 11: "a sparse tensor"}.get(kind, f"of the unknown type {kind}")
+    return name, Refused(what)
+
+
+def _single(kind: int, found: list[Field]) -> Attribute:
+    if not found:
+        return (0.0, 0, "", Refused("an empty tensor"))[kind - 1]
+    last = found[-1]
+    match kind:
+        case 1:
+            return last.float()
+        case 2:
+            return last.signed()
+        case 3:
+            return _bytes_text(last)
+        case _:
+            return tensor_message(last.message())
+
+
+def _repeated(kind: int, found: list[Field]) -> Attribute:
+    if kind == 8:
+        return tuple(_bytes_text(one) for one in found)
+    parts = [one.floats("<f4") if kind == 6 else one.numbers() for one in found]
+    if sum(map(len, parts)) > 1_000_000:
+        raise ModelFileError("an attribute of more than a million numbers")
+    return cast("tuple[float, ...] | tuple[int, ...]", tuple(number for part in parts for number in part.tolist()))
+
+
+def _bytes_text(one: Field) -> str:
+    """The texts of attributes are bytes, which need not be UTF-8."""
+    return bytes(one.message()[:100_000]).decode("utf-8", "replace")
+
+
+def tensor_message(message: memoryview) -> Tensor:
+    """A tensor; the contents stay in the file's bytes."""
+    name, kind, location = "", 0, 0
+    shape: list[int] = []
+    raw: memoryview | None = None
+    parts: list[Array] = []
+    external: dict[str, str] = {}
+    for one in fields(message):
+        match one.key:
+            case 1:
+                shape += one.numbers().tolist()
+            case 2:
+                kind = one.signed()
+            case 3:
+                raise ModelFileError("a tensor in segments is not read")
+            case 4:
+                parts.append(one.floats("<f4"))
+            case 5 | 7 | 11:
+                parts.append(one.numbers())
+            case 6:
+                raise ModelFileError("a tensor of texts is not read")
+            case 8:
+                name = one.text()
+            case 9:
+                raw = one.message()
+            case 10:
+                parts.append(one.floats("<f8"))
+            case 13:
+                key, value = _entry(one.message(), 4096)
+                external[key] = value
+            case 14:
+                location = one.signed()
+            case _:
+                pass
+        if len(shape) > MOST_AXES or any(size < 0 or size >= 2**62 for size in shape) or len(external) > 16:
+            raise ModelFileError(f"tensor {name[:80]!r} has the shape {str(shape)[:200]}")
+    numbers = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else None
+    return Tensor(name, kind, tuple(shape), raw, numbers, external if location == 1 else None)
+
+
+def _value_info(message: memoryview) -> ValueInfo:
+    name, kind = "", 0
+    shape: tuple[int | str, ...] | None = None
+    for one in fields(message):
+        if one.key == 1:
+            name = one.text()
+        elif one.key == 2:
+            for type_field in fields(one.message()):
+                if type_field.key != 1:
+                    continue  # sequences, maps and optionals: the kind stays 0, which is refused
+                for part in fields(type_field.message()):
+                    if part.key == 1:
+                        kind = part.signed()
+                    elif part.key == 2:
+                        shape = _shape(part.message())
+    return ValueInfo(name, kind, shape)
+
+
+def _shape(message: memoryview) -> tuple[int | str, ...]:
+    found: list[int | str] = []
+    for one in fields(message):
+        if one.key == 1:
+            size: int | str = ""
+            for part in fields(one.message()):
+                if part.key == 1:
+                    size = part.signed()
+                elif part.key == 2:
+                    size = part.text()
+            found.append(size)
+        if len(found) > MOST_AXES:
+            raise ModelFileError(f"a shape of more than {MOST_AXES} axes")
+    return tuple(found)

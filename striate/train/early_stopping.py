@@ -1,0 +1,114 @@
+"""Early stopping: a training ends when it no longer improves, and the best weights are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from striate.errors import OptionError
+from striate.graph.value import Array
+from striate.options import choice, number, whole_number
+from striate.train.callback import Callback
+from striate.train.history import Epoch
+from striate.train.progress import Plan
+
+if TYPE_CHECKING:
+    from striate.train.trainer import Trainer
+
+MONITORED = ("validation_loss", "validation_accuracy", "validation_cross_entropy", "loss")
+"""The fields of an epoch that can be monitored. A larger accuracy is better, and a smaller loss."""
+_WEIGHTS = "weights."
+
+
+class EarlyStopping(Callback):
+    """Stops after ``patience`` epochs without an improvement of more than ``min_delta``
+
+    In the end the model has the weights and running statistics of its best epoch, also when patience never ran out;
+    ``patience=None`` only keeps the best. ``monitor`` is a field of ``Epoch``: by default the validation loss, or the
+    training loss without validation. An epoch whose value is NaN is never the best.
+
+    ``best`` is the best epoch, and ``waited`` the number of epochs since the last improvement. Raises ``OptionError``
+    unless patience ≥ 1 and min_delta ≥ 0.
+    """
+
+    def __init__(self, patience: int | None = 5, *, min_delta: float = 0.0, monitor: str | None = None) -> None:
+        self.patience = None if patience is None else whole_number("EarlyStopping: patience", patience, 1)
+        self.min_delta = number("EarlyStopping: min_delta", min_delta, 0)
+        self.monitor = None if monitor is None else choice("monitor", monitor, MONITORED)
+        self.best: int | None = None
+        self.best_value = math.nan
+        self.waited = 0
+        self._reference = math.nan  # the value that the next improvement is measured from
+        self._weights: dict[str, Array] = {}
+
+    def begin(self, trainer: Trainer, plan: Plan) -> None:
+        self.waited = 0
+
+    def after_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
+        name, value = self._monitored(epoch)
+        if not math.isnan(value) and not self._better(name, self.best_value, value):
+            self.best, self.best_value = epoch.number, value
+            with trainer.evaluated() as model:
+                self._weights = model.state_dict()
+        if not math.isnan(value) and not self._better(name, self._reference, value, self.min_delta):
+            self._reference, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.stop(f"{name} has not improved for {self.waited} epoch{'s' * (self.waited != 1)}")
+
+    def end(self, trainer: Trainer) -> None:
+        self.restore(trainer)
+
+    def restore(self, trainer: Trainer) -> None:
+        """Gives the model the best weights, as ``end`` does; for use after Ctrl-C or an error."""
+        if self.best is not None:
+            trainer.use_evaluated()
+            trainer.model.load_state_dict(self._weights)
+            trainer.history.kept = self.best
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything that a checkpoint needs: ``best``, ``best_value``, ``reference``, ``waited``, ``weights.…``"""
+        numbers = {
+            "best": math.nan if self.best is None else float(self.best), "best_value": self.best_value,
+            "reference": self._reference, "waited": float(self.waited),
+        }  # fmt: skip
+        state: dict[str, Array] = {name: np.array(value) for name, value in numbers.items()}
+        return state | {f"{_WEIGHTS}{name}": array for name, array in self._weights.items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Restores what ``state_dict`` returned. Raises ``OptionError`` where a name is missing."""
+        missing = [name for name in ("best", "best_value", "reference", "waited") if name not in state]
+        if missing:
+            raise OptionError(f"EarlyStopping: the state lacks {', '.join(missing)}")
+        best = float(state["best"])
+        self.best = None if math.isnan(best) else int(best)
+        self.best_value, self._reference = float(state["best_value"]), float(state["reference"])
+        self.waited = int(state["waited"])
+        self._weights = {
+            name.removeprefix(_WEIGHTS): array for name, array in state.items() if name.startswith(_WEIGHTS)
+        }
+
+    def _monitored(self, epoch: Epoch) -> tuple[str, float]:
+        name = self.monitor or ("loss" if epoch.validation_loss is None else "validation_loss")
+        fields: dict[str, float | None] = {
+            "loss": epoch.loss, "validation_loss": epoch.validation_loss,
+            "validation_accuracy": epoch.validation_accuracy,
+            "validation_cross_entropy": epoch.validation_cross_entropy or epoch.validation_loss,
+        }  # fmt: skip
+        value = fields[name]
+        if value is None:
+            raise OptionError(
+                f"EarlyStopping: there is no {name} without validation\n  help: trainer.fit(…, validation=held_out)"
+            )
+        return name, value
+
+    @staticmethod
+    def _better(name: str, before: float, value: float, margin: float = 0.0) -> bool:
+        """Whether the value before is as good as this one, or better, up to the margin; NaN is not."""
+        if math.isnan(before):
+            return False
+        return value <= before + margin if name == "validation_accuracy" else value >= before - margin

@@ -1,0 +1,110 @@
+"""The search for a learning rate: one short training whose rate grows from step to step."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from striate.data.dataset import Dataset, require_dataset
+from striate.data.loader import Batch, batches
+from striate.errors import NonFiniteError, OptionError, opened_room
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.optim import ExponentialSchedule, Optimizer
+from striate.options import number, whole_number
+from striate.options import seed as checked_seed
+from striate.step import TrainingStep
+
+_DIVERGED = 4.0
+"""The search ends where the smoothed loss is so many times the least one."""
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """The rates that were tried, in increasing order, and the loss before each step, as it was and smoothed.
+
+    ``suggestion`` is the rate at which the smoothed loss falls fastest, by log η; None if it never falls.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+
+    @property
+    def suggestion(self) -> float | None:
+        """A rate to train with."""
+        if len(self.rates) < 3:
+            return None
+        lowest = int(np.argmin(self.smoothed))
+        slopes = np.gradient(self.smoothed, np.log(self.rates))[: lowest + 1]
+        steepest = int(np.argmin(slopes))
+        return self.rates[steepest] if slopes[steepest] < 0 else None
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Loss by learning rate as a matplotlib figure, also written to ``path`` where one is given.
+
+        Raises ``MissingExtraError`` without the extra ``plot``.
+        """
+        return opened_room("plot", "matplotlib").rates(self, path)
+
+
+def find_rate(
+    model: Module,
+    loss: Loss,
+    optimizer: Optimizer,
+    dataset: Dataset,
+    *,
+    least: float = 1e-6,
+    most: float = 10.0,
+    steps: int = 100,
+    batch_size: int = 64,
+    seed: int = 0,
+    smoothing: float = 0.9,
+) -> RateSearch:
+    """Trains a copy of the model with rates that grow by a constant factor from ``least`` to ``most`` (Smith, 2015)
+
+    The model itself is left as it is. The smoothed loss is an exponential moving average without the bias of its start.
+    The search ends early where the loss diverges. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and
+    0 ≤ smoothing < 1.
+
+        search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
+        optimizer = optim.SGD(lr=search.suggestion, momentum=0.9)
+    """
+    require_dataset(dataset)
+    number("least", least, above=0)
+    number("most", most, above=0)
+    if not least < most:
+        raise OptionError(f"least={least!r} and most={most!r}; expected least < most")
+    whole_number("steps", steps, 3)
+    number("smoothing", smoothing, 0, below=1)
+    growing = ExponentialSchedule((most / least) ** (1 / (steps - 1)))
+    rule = replace(optimizer, lr=least, schedule=growing)
+    step = TrainingStep(copy.deepcopy(model), copy.deepcopy(loss), rule, seed=checked_seed(seed), capacity=batch_size)
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed: list[float] = []
+    average = 0.0  # as the one of Adam, it begins at 0, and is divided by 1 − smoothingᵗ
+    for count, (x, y, _) in enumerate(itertools.islice(_endless(dataset, batch_size, seed), steps)):
+        try:
+            value = step(x, y)
+        except NonFiniteError:
+            break
+        average = smoothing * average + (1 - smoothing) * value
+        rates.append(least * growing.gamma**count)
+        losses.append(value)
+        smoothed.append(average / (1 - smoothing ** (count + 1)))
+        if not math.isfinite(value) or smoothed[-1] > _DIVERGED * min(smoothed):
+            break
+    return RateSearch(tuple(rates), tuple(losses), tuple(smoothed))
+
+
+def _endless(dataset: Dataset, batch_size: int, seed: int) -> Iterator[Batch]:
+    for epoch in itertools.count():
+        yield from batches(dataset, batch_size, seed=seed, epoch=epoch)
