@@ -6,7 +6,7 @@ Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,9 +15,9 @@ import numpy as np
 from striate.codegen.kernel import Kernel, Vector
 from striate.errors import OptionError
 from striate.graph.arithmetic import Binary, constant, elementwise, reshape
-from striate.graph.onnx import Attribute
+from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
-from striate.graph.value import Array, Value
+from striate.graph.value import Array, TensorType, Value
 from striate.ops.activation import Activation
 from striate.ops.comparison import greater, greater_equal, less, less_equal, logical_and, where
 from striate.ops.requirement import shape_error
@@ -82,6 +82,9 @@ class Hardtanh(Activation):
         edge = _EDGE * (self.max_val - self.min_val)
         return (self.min_val + edge, self.max_val - edge)
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [_clipped(to, inputs[0], types[0], self.min_val, self.max_val)]
+
     def reference(self, x: Array) -> Array:
         return np.minimum(np.maximum(x, self.min_val), self.max_val).astype(x.dtype)
 
@@ -109,6 +112,9 @@ class Relu6(Activation):
     output_bounds: ClassVar[tuple[float, float]] = (0.0, 6.0)
     saturation_bounds: ClassVar[tuple[float, float] | None] = (-math.inf, 6 * (1 - _EDGE))
     units_can_die: ClassVar[bool] = True
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [_clipped(to, inputs[0], types[0], 0.0, 6.0)]
 
     def reference(self, x: Array) -> Array:
         return np.minimum(np.maximum(x, 0), 6)
@@ -185,12 +191,16 @@ class Hardshrink(Activation):
     """y = x where |x| > λ, else 0"""
 
     title: ClassVar[str] = "hard shrink"
+    onnx_operator: ClassVar[str] = "Shrink"
     letters: ClassVar[Mapping[str, str]] = {"λ": "lambd"}
     effect: ClassVar[str] = "Small signals become 0, the others stay."
     lambd: float = 0.5
 
     def reference(self, x: Array) -> Array:
         return np.where((x >= -self.lambd) & (x <= self.lambd), 0, x).astype(x.dtype)
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"lambd": self.lambd, "bias": 0.0}
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return _outside(inputs[0], self.lambd, output_gradients[0])
@@ -210,6 +220,7 @@ class Softshrink(Activation):
     """y = x − λ where x > λ, x + λ where x < −λ, else 0"""
 
     title: ClassVar[str] = "soft shrink"
+    onnx_operator: ClassVar[str] = "Shrink"
     letters: ClassVar[Mapping[str, str]] = {"λ": "lambd"}
     effect: ClassVar[str] = "Every signal moves by λ towards 0; small ones become 0."
     lambd: float = 0.5
@@ -218,6 +229,9 @@ class Softshrink(Activation):
         return np.where(x > self.lambd, x - self.lambd, np.where(x < -self.lambd, x + self.lambd, x * 0)).astype(
             x.dtype
         )
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"lambd": self.lambd, "bias": self.lambd}
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         return _outside(inputs[0], self.lambd, output_gradients[0])
@@ -231,6 +245,11 @@ class Softshrink(Activation):
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
         for lambd in (0.5, 0.0, 1.2):
             yield Sample(cls(lambd), (2 * random.standard_normal((3, 17, 2, 1)),))
+
+
+def _clipped(to: OnnxWriter, x: str, type: TensorType, low: float, high: float) -> str:
+    """ONNX's Clip to [low, high]."""
+    return to.add("Clip", x, *(to.constant(np.asarray(one, type.dtype.numpy)) for one in (low, high)))
 
 
 def _within(k: Kernel, x: Vector, lambd: float) -> Vector:
@@ -257,6 +276,10 @@ class Threshold(Activation):
     @property
     def output_bounds(self) -> tuple[float, float]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (min(self.threshold, self.value), math.inf)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        at, instead = (to.constant(np.asarray(one, types[0].dtype.numpy)) for one in (self.threshold, self.value))
+        return [to.add("Where", to.add("LessOrEqual", inputs[0], at), instead, inputs[0])]
 
     def reference(self, x: Array) -> Array:
         return np.where(x <= self.threshold, self.value, x).astype(x.dtype)

@@ -229,6 +229,9 @@ class Silu(Activation):
     output_bounds: ClassVar[tuple[float, float]] = (-0.27846454276107379, math.inf)
     max_derivative: ClassVar[float] = 1.0998393201288669
 
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Mul", inputs[0], to.add("Sigmoid", *inputs))]
+
     def reference(self, x: Array) -> Array:
         return x * _sigmoid(x)
 
@@ -288,10 +291,18 @@ class Softplus(Activation):
         return (-math.log(0.9) / self.beta, math.inf)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        number = types[0].dtype.numpy.type
+        scaled, y = inputs[0], ""
         if self.beta == 1:
-            return [to.add("Softplus", *inputs)]
-        beta = to.constant(np.asarray(self.beta, types[0].dtype.numpy))
-        return [to.add("Div", to.add("Softplus", to.add("Mul", inputs[0], beta)), beta)]
+            y = to.add("Softplus", scaled)
+        else:
+            beta = to.constant(np.asarray(number(self.beta)))
+            scaled = to.add("Mul", inputs[0], beta)
+            y = to.add("Div", to.add("Softplus", scaled), beta)
+        if self.threshold >= 20:  # from there on both are the same
+            return [y]
+        straight = to.add("Greater", scaled, to.constant(np.asarray(number(self.threshold))))
+        return [to.add("Where", straight, inputs[0], y)]
 
     def reference(self, x: Array) -> Array:
         scaled = x * self.beta
@@ -365,6 +376,9 @@ class Tanhshrink(Activation):
     """y = x − tanh(x)"""
 
     effect: ClassVar[str] = "Almost 0 around 0 and x ∓ 1 beyond: it removes small signals smoothly."
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        return [to.add("Sub", inputs[0], to.add("Tanh", *inputs))]
 
     def reference(self, x: Array) -> Array:
         return x - np.tanh(x)
