@@ -4,30 +4,122 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from striate.graph.value import Value
+from striate.graph.value import Value, shape_text
 from striate.nn.activation import require_not_inplace
+from striate.nn.foreign import ForeignLayer
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
-from striate.ops.random import dropout
-from striate.options import number
-from striate.tracing import active_trace
+from striate.nn.ranked import Ranked
+from striate.nn.trail import layer_error
+from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
+from striate.options import flag, number
+from striate.tracing import active_trace, current_trace
 
 
-class Dropout(Module):
-    """y = x · m / (1 − p), m = 0 with probability p, else 1; y = x when predicting. Srivastava et al., 2014."""
+class RandomLayer(Module):
+    """Base of layers that set numbers to 0 at random in training, and pass their input on in prediction (abstract)."""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        require_not_inplace("Dropout", inplace)
-        self.p = number("Dropout: p", p, 0.0, 1.0)
+        name = type(self).__name__
+        require_not_inplace(name, inplace)
+        self.p = number(f"{name}: p", p, 0.0, 1.0)
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        """What training computes."""
+        raise NotImplementedError
 
     def forward(self, x: Value) -> Value:
-        trace = active_trace("Dropout")
+        trace = active_trace(type(self).__name__)
         if not trace.training or self.p == 0:
             return x
-        key, stream = trace.key()
-        return dropout(x, key, self.p, stream)
+        return self.dropped(x, *trace.key())
 
     def extra_repr(self) -> str:
         return f"{self.p:g}"
+
+
+class Dropout(RandomLayer):
+    """y = x · m / (1 − p), m = 0 with probability p, else 1; y = x when predicting. Srivastava et al., 2014."""
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        return dropout(x, key, self.p, stream)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("Dropout", {"p": self.p})
+
+
+class FeatureDropout(RandomLayer, Ranked):
+    """Base of dropouts of whole channels (abstract): y = x · m / (1 − p), m = 0 with probability p, else 1
+
+    Neighbouring positions are alike, so dropping single ones would leave their information. Tompson et al., 2015.
+    """
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        if x.type.rank != self.rank + 2:
+            raise layer_error(
+                current_trace(),
+                self.where(),
+                f"its input {shape_text(x.shape)} has {x.type.rank} axes",
+                [f"expected (N, C, positions…) with {self.rank} axes of positions, or one such sample"],
+                "Dropout1d for (N, C, L), Dropout2d for (N, C, H, W), Dropout3d for (N, C, D, H, W)",
+            )
+        return feature_dropout(x, key, self.p, stream)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer(f"Dropout{self.rank}d", {"p": self.p})
+
+
+class Dropout1d(FeatureDropout):
+    """Dropout of whole channels of (N, C, L) or one sample (C, L)."""
+
+    rank: ClassVar[int] = 1
+
+
+class Dropout2d(FeatureDropout):
+    """Dropout of whole channels of (N, C, H, W) or one sample (C, H, W)."""
+
+    rank: ClassVar[int] = 2
+
+
+class Dropout3d(FeatureDropout):
+    """Dropout of whole channels of (N, C, D, H, W) or one sample (C, D, H, W)."""
+
+    rank: ClassVar[int] = 3
+
+
+class AlphaDropout(RandomLayer):
+    """Dropout that keeps mean 0 and variance 1 of SELU's outputs. Klambauer et al., 2017."""
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        return alpha_dropout(x, key, self.p, stream)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("AlphaDropout", {"p": self.p})
+
+
+class FeatureAlphaDropout(RandomLayer):
+    """``AlphaDropout`` of whole channels of (N, C, positions…)."""
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        return alpha_dropout(x, key, self.p, stream, features=True)
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("FeatureAlphaDropout", {"p": self.p})
+
+
+class DropPath(RandomLayer):
+    """y = x · m / (1 − p), m = 0 for a whole sample with probability p, else 1: stochastic depth. Huang et al., 2016.
+
+    For the branch of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). Without ``scale_by_keep`` what
+    is kept is not divided. Names and options are timm's.
+    """
+
+    def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:
+        super().__init__()
+        self.p = number("DropPath: drop_prob", drop_prob, 0.0, 1.0)
+        self.scale_by_keep = flag("DropPath: scale_by_keep", scale_by_keep)
+
+    def dropped(self, x: Value, key: Value, stream: int) -> Value:
+        return drop_path(x, key, self.p, stream, self.scale_by_keep)

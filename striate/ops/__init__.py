@@ -104,7 +104,7 @@ from striate.ops.piecewise_activation import (
 )
 from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
-from striate.ops.random import dropout
+from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
 from striate.ops.reduction import max, mean, moments, numel, sum
 from striate.ops.resampling import interpolate
 from striate.ops.sample_normalization import (
@@ -150,7 +150,8 @@ __all__ = [
     "tanh", "sigmoid", "relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
     "softplus", "softsign", "logsigmoid", "relu6", "hardtanh", "hardsigmoid", "hardswish",
     "hardshrink", "softshrink", "tanhshrink", "threshold", "glu",
-    "conv", "conv_transpose", "linear", "matmul", "batch_norm", "dropout",
+    "conv", "conv_transpose", "linear", "matmul", "batch_norm",
+    "dropout", "feature_dropout", "alpha_dropout", "drop_path",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
     "max_pool", "avg_pool", "lp_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool",
     "interpolate", "pixel_shuffle", "pixel_unshuffle",

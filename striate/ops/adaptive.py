@@ -13,12 +13,12 @@ from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
-from striate.ops.mapped import Mapped, Maps, three_axes
+from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
 from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
@@ -197,9 +197,8 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         y = x.with_shape((*x.shape[:2], *self.windows))
         return y, y.with_dtype(DType.int32)
 
-    def maps(self, size: Sizes) -> Maps:
-        """The windows along each axis."""
-        return _axes(size, self.windows)
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+        return rows_read(_axes(types[0].concrete(1)[2:], self.windows), positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         (x,), (_, index) = context.node.inputs, context.node.outputs
@@ -216,7 +215,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         axes = _axes(x.shape[2:], self.windows)
         for p in itertools.product(*map(range, self.windows)):
             window = tuple(slice(*axis.span(one)) for axis, one in zip(axes, p, strict=True))
-            held = x[(..., *window)].reshape(*x.shape[:2], -1)
+            held = x[(..., *window)].reshape(*x.shape[:2], places[window].size)
             first = np.argmax(held, axis=-1)  # the first NaN, where there is one
             y[(..., *p)] = np.take_along_axis(held, first[..., None], -1)[..., 0]
             index[(..., *p)] = places[window].ravel()[first]
@@ -254,10 +253,6 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         if index.shape != dy.shape:
             raise shape_error(self, f"got dy {dy}, index {index}", "give the shapes of the forward pass")
         return (_input_of(self, dy, self.windows, self.size),)
-
-    def maps(self, size: Sizes) -> Maps:
-        """Which windows hold each position."""
-        return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
         dy, index = context.node.inputs

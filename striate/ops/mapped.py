@@ -43,9 +43,7 @@ class Mapped(Anchor):
         return self.reads_once
 
     def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
-        maps = self.maps(types[0].concrete(1)[2:])
-        read = zip(positions, maps, strict=True)
-        return tuple(frozenset(i for p in axis for i, _ in along.row(p)) for axis, along in read)
+        return rows_read(self.maps(types[0].concrete(1)[2:]), positions)
 
     def mapped(self, x: TensorType) -> TensorType:
         """The type of y."""
@@ -61,6 +59,14 @@ class Mapped(Anchor):
 
     def reference(self, x: Array) -> Array:
         return applied(x, self.maps(x.shape[2:]))
+
+
+def rows_read(maps: Maps, positions: Positions) -> Positions:
+    """The elements of x that the rows at some positions of y consist of."""
+    return tuple(
+        frozenset(i for p in axis for i, weight in along.row(p) if weight)
+        for axis, along in zip(positions, maps, strict=True)
+    )
 
 
 def three_axes(maps: Sequence[Map]) -> tuple[Map | None, Map | None, Map | None]:

@@ -382,7 +382,7 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
     """Raises ``ShapeError`` for padding of an axis that the mode does not have."""
     count, kept = length + before + after, length + min(0, before) + min(0, after)
     most = max(before, after)
-    if count < 0 or (count < 1 and mode is not PadMode.constant):
+    if kept < 0 or (count < 1 and mode is not PadMode.constant):
         raise shape_error(op, f"padding ({before}, {after}) leaves nothing of {length} elements: {x}", "crop less")
     if mode is PadMode.reflect and most >= max(1, length):
         raise shape_error(

@@ -16,7 +16,8 @@ from striate.graph.arithmetic import reshape
 from striate.graph.op import Gradients, Kind, Needed, Op, Sample, Values, register
 from striate.graph.value import Array, DType, Integers, TensorType, Value
 from striate.ops.requirement import dtype_error, require_floats, shape_error
-from striate.options import number, whole_number
+from striate.ops.shaping import filled
+from striate.options import flag, number, whole_number
 
 GOLDEN = 0x9E3779B9
 """2³² divided by the golden ratio: it spreads small counters over all bits."""
@@ -135,3 +136,66 @@ def dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Val
         column = reshape(input, (input.shape[0], 1))
         return reshape(dropout(column, key, p, stream), input.shape)
     return input * DropoutMask(float(p), stream)(input, key)
+
+
+def _mask(x: Value, axes: int, key: Integers, p: float, stream: int) -> Value:
+    """A mask of 0 and 1 / (1 − p) over the first ``axes`` axes of x, of size 1 on the others."""
+    shape = (*x.shape[:axes], *(1,) * (max(2, x.type.rank) - axes))
+    return DropoutMask(p, stream)(filled(0.0, x.type.with_shape(shape)), key)
+
+
+def _over(what: str, input: Value, axes: int, key: Integers, p: float, stream: int) -> Value:
+    """x · m with one element of m for all that share the first ``axes`` indices."""
+    p, stream = number(f"{what}: p", p, 0, 1), whole_number(f"{what}: stream", stream, 0, 2**31 - 1)
+    require_floats(DropoutMask(0.0, stream), [input.type])
+    if input.type.rank < axes:
+        raise shape_error(what, f"expected an input with {axes} axes or more, got {input.type}", "x[None]")
+    if p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    mask = _mask(input, axes, key, p, stream)
+    return input * (mask if input.type.rank > 1 else reshape(mask, input.shape))
+
+
+def feature_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0) -> Value:
+    """y = x · m, where m is 0 for a whole channel of a sample with probability ``p``, and 1 / (1 − p) otherwise.
+
+    x (N, C, positions…). Tompson and others, 2015 (arXiv:1411.4280). ``key`` and ``stream`` as in ``dropout``.
+    Raises ShapeError, DTypeError, OptionError.
+    """
+    return _over("feature_dropout", input, 2, key, p, stream)
+
+
+def drop_path(input: Value, key: Integers, p: float = 0.0, stream: int = 0, scale_by_keep: bool = True) -> Value:
+    """y = x · m, where m is 0 for a whole sample with probability ``p``, and 1 / (1 − p) otherwise.
+
+    This is the stochastic depth of Huang and others, 2016 (arXiv:1603.09382), for the branches of residual blocks.
+    Without ``scale_by_keep``, m is 1 where a sample is kept. Raises ShapeError, DTypeError, OptionError.
+    """
+    y = _over("drop_path", input, 1, key, p, stream)
+    return y if flag("drop_path: scale_by_keep", scale_by_keep) or p == 1 else y * (1 - p)
+
+
+_SELU_FLOOR = -1.7580993408473766  # the limit of SELU at −∞, −λα (Klambauer and others, 2017, arXiv:1706.02515)
+
+
+def alpha_dropout(input: Value, key: Integers, p: float = 0.5, stream: int = 0, features: bool = False) -> Value:
+    """y = a · (x where it is kept, α′ where it is dropped) + b, which keeps mean 0 and variance 1 of SELU's outputs.
+
+    α′ = −1.758, a = 1 / √((1 − p) (1 + p α′²)), b = −a p α′. With ``features``, whole channels are dropped. Klambauer
+    and others, 2017. Raises ShapeError, DTypeError, OptionError.
+    """
+    p, stream = number("alpha_dropout: p", p, 0, 1), whole_number("alpha_dropout: stream", stream, 0, 2**31 - 1)
+    if p == 0:
+        return input
+    if p == 1:
+        return input * 0
+    axes = 2 if flag("alpha_dropout: features", features) else input.type.rank
+    if input.type.rank < axes:
+        raise shape_error("alpha_dropout", f"expected (N, C, …), got {input.type}", "x[None]")
+    require_floats(DropoutMask(0.0, stream), [input.type])
+    kept = _mask(input, axes, key, p, stream) * (1 - p)  # 0 or 1
+    kept = kept if input.type.rank > 1 else reshape(kept, input.shape)
+    a = ((1 - p) * (1 + p * _SELU_FLOOR**2)) ** -0.5
+    return (input * kept + (1 - kept) * _SELU_FLOOR) * a + -a * p * _SELU_FLOOR

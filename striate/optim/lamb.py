@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
-from striate.ops import reduction
 from striate.ops.arithmetic import sqrt
 from striate.ops.comparison import greater, logical_and, where
 from striate.optim.adam import AdaptiveMoments, correction
+from striate.optim.layers import Layers
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class LAMB(AdaptiveMoments):
     ``weight_decay`` ≥ 0.
     """
 
-    layerwise: ClassVar[bool] = True
     usual_lr: ClassVar[float] = 0.005
     eps: float = 1e-6
 
@@ -38,6 +37,11 @@ class LAMB(AdaptiveMoments):
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
     ) -> tuple[Value, dict[str, Value]]:
+        return self.update_layers(parameters, gradients, kept, t, Layers.single(parameters))
+
+    def update_layers(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value, layers: Layers
+    ) -> tuple[Value, dict[str, Value]]:
         dtype = parameters.dtype
         m, v = self.averages(gradients, kept, t)
         step = t + 1.0
@@ -45,15 +49,7 @@ class LAMB(AdaptiveMoments):
         u = m / cast(correction(self.beta1(t), step), dtype) / self.denominator(root)
         if self.weight_decay:
             u = u + parameters * self.weight_decay
-        length, size = _norm(u), _norm(parameters)
+        length, size = sqrt(layers.total(u * u)), sqrt(layers.total(parameters * parameters))
         both = logical_and(greater(length, 0.0), greater(size, 0.0))
         trust = where(both, size / where(both, length, 1.0), 1.0)
         return parameters - u * (trust * cast(self.rate(t), dtype)), {"exp_avg": m, "exp_avg_sq": v}
-
-
-def _norm(x: Value) -> Value:
-    """√Σx², computed from x / max |x| so that no square overflows or vanishes"""
-    largest = reduction.max(abs(x))
-    scale = where(greater(largest, 0.0), largest, 1.0)
-    q = x / scale
-    return scale * sqrt(reduction.sum(q * q))

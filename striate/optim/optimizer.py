@@ -13,6 +13,7 @@ from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
 from striate.optim.chain import require_schedule
+from striate.optim.layers import Layers
 from striate.optim.schedule import ConstantSchedule, Schedule
 from striate.options import flag, number
 
@@ -44,8 +45,6 @@ class Optimizer(ABC):
     """The slots that hold averages or sums of squares, and therefore are never negative."""
     products: ClassVar[tuple[str, ...]] = ()
     """Numbers of its state: running products in float64, which start at 1 and stay between 0 and 1."""
-    layerwise: ClassVar[bool] = False
-    """Whether ``update`` takes one parameter at a time, because its equations need the norm of each."""
     has_momentum: ClassVar[bool] = False
     """Whether it has a momentum, or a β₁, that a schedule can cycle."""
     usual_lr: ClassVar[float] = 0.01
@@ -132,6 +131,12 @@ class Optimizer(ABC):
 
         ``kept`` also holds the ``products``, as float64 scalars.
         """
+
+    def update_layers(
+        self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value, layers: Layers
+    ) -> tuple[Value, dict[str, Value]]:
+        """``update``, for optimizers whose equations need a norm of each parameter: ``layers.total`` sums over it."""
+        return self.update(parameters, gradients, kept, t)
 
     def rate(self, t: Value) -> Value:
         """η at step t, a float64 scalar."""

@@ -363,13 +363,14 @@ class _Fuser:
 
         A view is free in registers only if the group iterates over exactly that run of elements. Where its value is
         broadcast in a larger domain, its axes differ from those of the value that it views, and it must be read from
-        memory.
+        memory. Random numbers depend on their position, so they are computed in their own domain, too.
         """
         if value in seen:
             return seen[value]
         cone = _Cone()
         kind = value.node.op.kind
-        if kind is Kind.VIEW and value not in self.memory and domain_of(self.layouts, value) != domain:
+        placed = kind in (Kind.VIEW, Kind.RANDOM)
+        if placed and value not in self.memory and domain_of(self.layouts, value) != domain:
             self._keep(value)
         if value in self.memory:
             cone.memory.add(value)

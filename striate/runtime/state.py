@@ -109,6 +109,12 @@ class StateArena:
         """Every named view."""
         return {**self.parameters, **self.frozen, **self.buffers, **self.counters}
 
+    @property
+    def parameter_bounds(self) -> tuple[int, ...]:
+        """The first element of every trainable parameter in ``flat_parameters``, and the length of that vector."""
+        section = self._parameters
+        return (*(start for start, shape in section.places.values() if math.prod(shape)), section.length)
+
     def changed(self) -> None:
         """Records that some contents were written."""
         self.version += 1

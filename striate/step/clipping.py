@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from striate.graph.value import Value
@@ -31,36 +30,29 @@ class Clipping:
         """Measures the vector of all gradients."""
         if self.max_norm is None and self.clip_value is None:
             squares = reduction.sum(g * g)
-            return Clipped(lambda part: part, squares, sqrt(squares))
+            return Clipped(g, squares, sqrt(squares))
         largest, squares = _measured(g)
         norm = largest * sqrt(squares)
-        if self.max_norm is None:
-            return Clipped(self._limited, squares, norm)
-        return Clipped(self._scaled(g, largest, squares), squares, norm)
+        if self.clip_value is not None:
+            g = minimum(maximum(g, -self.clip_value), self.clip_value)
+        return Clipped(g if self.max_norm is None else self._scaled(g), squares, norm)
 
-    def _limited(self, part: Value) -> Value:
-        return part if self.clip_value is None else minimum(maximum(part, -self.clip_value), self.clip_value)
-
-    def _scaled(self, g: Value, largest: Value, squares: Value) -> Callable[[Value], Value]:
-        """g · min(1, c / (‖g‖ + 10⁻⁶)) for c = ``max_norm`` and the limited g
+    def _scaled(self, g: Value) -> Value:
+        """g · min(1, c / (‖g‖ + 10⁻⁶)) for c = ``max_norm``
 
         With q = g / m and ‖g‖ = m √Σq² the product is q · c / (√Σq² + 10⁻⁶ / m).
         """
         assert self.max_norm is not None
-        if self.clip_value is not None:
-            largest, squares = _measured(self._limited(g))
+        largest, squares = _measured(g)
         share = self.max_norm / (sqrt(squares) + 1e-6 / largest)
-        return lambda part: where(greater(largest, share), self._limited(part) / largest * share, self._limited(part))
+        return where(greater(largest, share), g / largest * share, g)
 
 
 @dataclass(frozen=True)
 class Clipped:
-    """``apply`` clips any part of the gradients. ``squares`` is finite only if all gradients are.
+    """The clipped gradients; ``squares`` is finite only if all gradients were, and ``norm`` is √Σg² of them before."""
 
-    ``norm`` is √Σg² before the clipping.
-    """
-
-    apply: Callable[[Value], Value]
+    gradients: Value
     squares: Value
     norm: Value
 

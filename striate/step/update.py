@@ -6,13 +6,9 @@ ok       loss + Σ g² + Σ statistics is finite, and with options that could ov
 
 The update is one sweep over flat vectors of all parameters. If the optimizer has groups, each of their rules is
 computed for every element, and that of the element's group is selected; what the rules have in common is computed once.
-A layerwise optimizer is given one parameter at a time.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,25 +20,13 @@ from striate.graph.value import Array, DType, Value
 from striate.ops import reduction
 from striate.ops.comparison import IsFinite, Where, greater, where
 from striate.optim.groups import Assignment
-from striate.runtime.state import Companion, StateArena
+from striate.optim.layers import Layers
+from striate.runtime.state import StateArena
 from striate.step.clipping import Clipping
 from striate.step.memory import StepMemory
 from striate.tracing import array_type
 
 MOVED = "moved"
-_ALL = ""
-"""The name of the part that holds all parameters."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Vectors that one call of ``Optimizer.update`` gets: all parameters, or only one."""
-
-    name: str
-    parameters: Value
-    gradients: Value
-    kept: Mapping[str, Value]
-    average: Value | None
 
 
 def prepare_update(
@@ -75,6 +59,7 @@ class _Update:
 
     def prepared(self) -> Executable:
         memory, arena = self.memory, self.memory.arena
+        parameters = self._state("parameters", arena.flat_parameters)
         clipped = self.clipping.clip(self._state("gradients", memory.gradients.flat))
         finite = self._state("loss", memory.loss) + clipped.squares
         statistics: dict[str, Value] = {}
@@ -82,84 +67,48 @@ class _Update:
             statistics["buffers"] = self._state("buffers", arena.flat_buffers)
             statistics["pending"] = self._state("pending", memory.pending.flat)
             finite = finite + _total(statistics["pending"])
-        products = {
-            f"{name}.{place}": self._state(f"{name}.{place}", array[place : place + 1].reshape(()))
-            for name, array in memory.products.items()
-            for place in range(len(self.rules.rules))
-        }
-        new: dict[str, Value] = {}
-        parts = self._parts()
-        for part in parts:
-            gradients = clipped.apply(part.gradients)
-            found = self._updated(part, gradients, products)
-            for value in found.values() if not self.rules.bounded else ():
-                if value.type.rank:
-                    finite = finite + _total(value)  # a huge rate or decay overflows here, before anything is written
-            new |= {_named(name, part.name) if name not in products else name: value for name, value in found.items()}
+        new = self._updated(parameters, clipped.gradients)
+        for value in new.values() if not self.rules.bounded else ():
+            if value.type.rank:
+                finite = finite + _total(value)  # a huge rate or decay overflows here, before anything is written
         ok = IsFinite()(finite)
         for name, value in new.items():
-            before = self.inputs[name]
-            self.updates[name] = Where()(ok, value, before)
+            self.updates[name] = Where()(ok, value, self.inputs[name])
         if statistics:
             self.updates["buffers"] = Where()(ok, statistics["pending"], statistics["buffers"])
-            if memory.average is not None:
-                average = self._state("average of buffers", memory.average.buffers.flat)
-                self._average("average of buffers", average, statistics["pending"], ok)
+        if memory.average is not None:
+            self._average("average", memory.average.parameters.flat, new["parameters"], ok)
+            if statistics:
+                self._average("average of buffers", memory.average.buffers.flat, statistics["pending"], ok)
         self.updates["clock"] = self.time + cast(ok, DType.float64)
         self.outputs |= {"ok": ok, "norm": clipped.norm}
-        for part in parts:
-            name = _named("parameters", part.name)
-            if part.average is not None:
-                self._average(_named("average", part.name), part.average, new[name], ok)
-            if memory.moved is not None:
-                moved = memory.moved.flat if part.name == _ALL else _flat(memory.moved, part.name)
-                self.outputs[_named(MOVED, part.name)] = self.updates[name] - part.parameters
-                self.results[_named(MOVED, part.name)] = moved
+        if memory.moved is not None:
+            self.outputs[MOVED] = self.updates["parameters"] - parameters
+            self.results[MOVED] = memory.moved.flat
         roles = {name: OutputRole(OutputKind.WATCH, MOVED) for name in self.results}
         graph = Graph(self.inputs, self.outputs, self.updates, roles=roles)
         return prepare(check(graph, "update"), self.bindings, self.results, None, arenas=(arena,))
 
-    def _parts(self) -> list[_Part]:
-        """All parameters together, or each by itself."""
-        layerwise = self.rules.rules[0].layerwise
-        return [self._part(name) for name in (self.memory.arena.parameters if layerwise else (_ALL,))]
-
-    def _part(self, name: str) -> _Part:
-        memory = self.memory
-        flat = memory.arena.flat_parameters if name == _ALL else memory.arena.parameters[name].reshape(-1)
-
-        def state(what: str, companion: Companion) -> Value:
-            return self._state(_named(what, name), companion.flat if name == _ALL else _flat(companion, name))
-
-        return _Part(
-            name,
-            self._state(_named("parameters", name), flat),
-            self.inputs["gradients"] if name == _ALL else state("gradients", memory.gradients),
-            {slot: state(slot, vectors) for slot, vectors in memory.optimizer.items()},
-            None if memory.average is None else state("average", memory.average.parameters),
-        )
-
-    def _updated(self, part: _Part, gradients: Value, products: Mapping[str, Value]) -> dict[str, Value]:
-        """The new contents of the part's vectors, and of the products of its rules."""
-        rules = self.rules
-        places = [rules.place[part.name]] if part.name else list(range(len(rules.rules)))
+    def _updated(self, parameters: Value, gradients: Value) -> dict[str, Value]:
+        """The new contents of the parameters, of the slots, and of the products of every rule."""
+        memory, rules = self.memory, self.rules.rules
+        slots = {slot: self._state(slot, companion.flat) for slot, companion in memory.optimizer.items()}
+        layers = Layers(memory.arena.parameter_bounds)
         found: dict[str, Value] = {}
-        for place in places:
-            rule = rules.rules[place]
-            kept = {slot: part.kept[slot] for slot in rule.kept()}
-            kept |= {name: products[f"{name}.{place}"] for name in rule.products}
-            g = -gradients if rule.maximize else gradients
-            parameters, states = rule.update(part.parameters, g, kept, self.time)
+        for place, rule in enumerate(rules):
+            kept = {slot: slots[slot] for slot in rule.kept()}
             for name in rule.products:
-                found[f"{name}.{place}"] = states.pop(name)
-            for name, value in {"parameters": parameters, **states}.items():
-                if place == places[0]:
-                    found[name] = value
-                else:
-                    former = found.get(name, part.kept.get(name, value))
-                    found[name] = where(self._belongs(place, value.dtype), value, former)
-            for name in [name for name in part.kept if name not in states and name in found]:
-                found[name] = where(self._belongs(place, found[name].dtype), part.kept[name], found[name])
+                array = memory.products[name][place : place + 1].reshape(())
+                kept[name] = self._state(f"{name}.{place}", array)
+            g = -gradients if rule.maximize else gradients
+            moved, states = rule.update_layers(parameters, g, kept, self.time, layers)
+            products = {f"{name}.{place}": states.pop(name) for name in rule.products}
+            # A slot that this rule does not need keeps its contents.
+            now = {"parameters": moved, **{slot: states.get(slot, before) for slot, before in slots.items()}}
+            if place:
+                here = self._belongs(place, parameters.dtype)
+                now = {name: where(here, value, found[name]) for name, value in now.items()}
+            found |= now | products
         return found
 
     def _belongs(self, place: int, dtype: DType) -> Value:
@@ -168,8 +117,9 @@ class _Update:
             self._state("group", _places(self.memory.arena, self.rules))
         return greater(cast(self.inputs["group"], dtype), place - 0.5)
 
-    def _average(self, name: str, average: Value, new: Value, ok: Value) -> None:
+    def _average(self, name: str, array: Array, new: Value, ok: Value) -> None:
         assert self.ema is not None
+        average = self._state(name, array)
         mean = average * self.ema + new * (1 - self.ema)
         first = greater(0.5, self.time)
         self.updates[name] = Where()(ok, where(first, new, mean), average)
@@ -181,14 +131,6 @@ def _places(arena: StateArena, rules: Assignment) -> Array:
     for name, view in places.views.items():
         view[...] = rules.place[name]
     return places.flat.astype(np.uint8 if len(rules.rules) <= 256 else np.int32)
-
-
-def _flat(companion: Companion, name: str) -> Array:
-    return companion.views[name].reshape(-1)
-
-
-def _named(what: str, part: str) -> str:
-    return f"{what} of {part}" if part else what
 
 
 def _total(vector: Value) -> Value:

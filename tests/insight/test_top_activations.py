@@ -37,7 +37,23 @@ def upwards() -> nn.Sequential:
     }).infer((2, 13, 11)).initialize(0).double()  # fmt: skip
 
 
+def moving() -> nn.Sequential:
+    """Padding, resampling, adaptive averages, channels that become positions and back."""
+    return nn.Sequential({
+        "pad": nn.ReflectionPad2d((1, 0, 2, 3)),
+        "crop": nn.ReplicationPad2d((-2, 1, 0, -3)),
+        "linear": nn.Upsample((9, 11), mode="bilinear"),
+        "ends": nn.Upsample((17, 5), mode="bilinear", align_corners=True),
+        "nearest": nn.Upsample(scale_factor=(0.6, 2.0)),
+        "adaptive": nn.AdaptiveAvgPool2d((7, 6)),
+        "wide": nn.Conv2d(2, 4, 1),
+        "shuffle": nn.PixelShuffle(2),
+        "back": nn.PixelUnshuffle(2),
+    }).infer((2, 13, 11)).initialize(0).double()  # fmt: skip
+
+
 LAYERS = [(strided, layer) for layer in ("a", "b", "c", "c.0", "d", "pool", "norm")]
+LAYERS += [(moving, layer) for layer in ("pad", "crop", "linear", "ends", "nearest", "adaptive", "shuffle", "back")]
 LAYERS += [(upwards, layer) for layer in ("a", "b", "up")]
 
 

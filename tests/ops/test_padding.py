@@ -107,6 +107,8 @@ def test_layers(name: str) -> None:
         ((2, 3, 4), (0, 5), "circular", "cannot be wrapped by 5"),
         ((2, 3, 4), (-2, -2), "replicate", "leaves nothing of 4 elements"),
         ((2, 3, 4), (-3, -2), "constant", "leaves nothing of 4 elements"),
+        ((2, 3, 4), (-5, 3), "constant", "leaves nothing of 4 elements"),  # more than there is
+        ((2, 0, 4), (0, 0, -1, 3), "constant", "leaves nothing of 0 elements"),
         ((2, 3, 0), (1, 0), "replicate", "0 elements has none to repeat"),
         ((2, 3, 4), (1, 1, 1, 1, 1, 1), "reflect", "3 pairs of numbers"),
         ((2, 3), (1,) * 6, "constant", "at most one pair for each"),

@@ -9,6 +9,7 @@ from types import ModuleType
 
 MODULES = (
     "adaptive", "algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise",
+    "segment",
 )  # fmt: skip
 """The modules that operations use; they import the others."""
 
