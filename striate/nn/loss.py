@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -17,19 +17,29 @@ from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
 from striate.options import number, whole_number
+from striate.tracing import Tree
 
-LossFunction = Callable[[Value, Value], Value]
+LossFunction = Callable[[Any, Any], Value]
 """A loss of the user's own: a function of (prediction, target) that returns one number."""
 
 
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
 
+    takes_trees: ClassVar[bool] = False
+    """Whether ``forward`` takes the several outputs of a model, and several targets, as it returned them."""
     takes_labels: ClassVar[bool] = False
     """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
+    predicts_targets: ClassVar[bool] = False
+    """Whether predictions are meant to be equal to their targets, so that their differences are errors."""
     takes_logits: ClassVar[bool] = False
     """Whether these scores are logits: their softmax is the prediction."""
     reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
+
+    @property
+    def ignored(self) -> int | None:
+        """The label of samples and positions that do not count; None if all count."""
+        return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -82,15 +92,18 @@ class Loss(Module):
 class FunctionLoss(Loss):
     """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
 
+    The prediction is what the model returns, also a tuple or dict of outputs; targets may be a tuple or dict of arrays.
     It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
     The loss of an epoch weighs each batch by its number of samples.
     """
+
+    takes_trees: ClassVar[bool] = True
 
     def __init__(self, function: LossFunction) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Value, y: Value) -> Value:
+    def forward(self, x: Tree, y: Tree) -> Value:
         return self.function(x, y)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -147,11 +160,6 @@ class LabelLoss(Loss):
         super().__init__(reduction=reduction)
         buffer = None if weight is None else Parameter(_class_weights(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
-
-    @property
-    def ignored(self) -> int | None:
-        """The label of samples and positions that do not count; None if all count."""
-        return None
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = unmasked(y, "y")
@@ -375,6 +383,8 @@ class ElementLoss(Loss):
 
 class MSELoss(ElementLoss):
     """L = mean (x − y)², y in the shape of x"""
+
+    predicts_targets: ClassVar[bool] = True
 
     def forward(self, x: Value, y: Value) -> Value:
         return mse_loss(x, y, reduction=self.reduction)
