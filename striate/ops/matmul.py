@@ -209,11 +209,14 @@ class MatMul(MatrixContraction):
         panels = context.buffer("panels", *((0, size) if each else (size,)))
         work = flops * (rows or 1) * math.prod(_fixed(batch))
         free = not rows or (bool(batch) and isinstance(batch[0], Batch))
-        counted = {"flops_per_sample" if free else "flops": work}
+        each_time, once = (work, 0) if free else (0, work)
         return [
             Launch("pack", path, pack, (b, panels), (per, each), writes=(1,)),
-            Launch("matmul", path, kernel, (a, panels, *context.region_operands), kernel.chunks, **counted),
-        ]
+            Launch(
+                "matmul", path, kernel, (a, panels, *context.region_operands), kernel.chunks,
+                flops_per_sample=each_time, flops=once,
+            ),
+        ]  # fmt: skip
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -288,11 +291,11 @@ class MatMulSum(MatrixContraction):
         path, group = context.node.path, 1 if per_sample else 0
         work = 2 * rows * columns * math.prod(_fixed(batch)) * math.prod(_fixed(left[1:]))
         free = any(isinstance(size, Batch) for size in (*batch, left[1]))
-        counted = {"flops_per_sample" if free else "flops": work}
+        each_time, once = (work, 0) if free else (0, work)
         return [
             Launch(
                 "sum of products", path, kernel, (a, b, sums), (shares * units, group),
-                thread_scratch=kernel.scratch_bytes, **counted,
+                thread_scratch=kernel.scratch_bytes, flops_per_sample=each_time, flops=once,
             ),
             Launch("add", path, kernels.matrix.AddShares(kernel), (sums, c), (units, group)),
         ]  # fmt: skip
@@ -380,8 +383,8 @@ def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
         got = f"{a.type} and {b.type}"
         raise shape_error("matmul", f"too many alternations of repeated axes: {got}", "st.ops.broadcast_to first")
     groups += [[rank - 2], [rank - 1]]
-    joined = [reshape(x, joined_sizes(x.shape, groups)) for x in (a, b)]
-    c = product(*joined, transpose_a, transpose_b)
+    left, right = (reshape(x, joined_sizes(x.shape, groups)) for x in (a, b))
+    c = product(left, right, transpose_a, transpose_b)
     return reshape(c, (*batch, *c.shape[-2:]))
 
 
