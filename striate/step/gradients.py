@@ -52,9 +52,11 @@ def prepare_gradients(
     watch: Collection[str],
     capacity: int,
     precision: Precision,
+    weighted: bool,
 ) -> GradientProgram:
     """Traces, differentiates and compiles the step for batches like ``x`` and ``y``."""
-    made = training_graph(model, loss, array_type(x, "x", batched=True), array_type(y, "y", batched=True), watch=watch)
+    types = array_type(x, "x", batched=True), array_type(y, "y", batched=True)
+    made = training_graph(model, loss, *types, watch=watch, weighted=weighted)
     graph, trace, observation = made.graph, made.trace, made.observation
     results = {LOSS: memory.loss}
     results |= {gradient_name(name): memory.gradients.views[name] for name in graph.outputs_of(OutputKind.GRADIENT)}

@@ -37,7 +37,9 @@ from striate.step.clipping import Clipping
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
+from striate.step.sample_weights import checked_weights, coefficients
 from striate.step.state import require_possible, state_places
+from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
 from striate.step.writing import write_all
 from striate.tracing import KEY
@@ -170,15 +172,20 @@ class TrainingStep:
 
     # The step
 
-    def __call__(self, x: Any, y: Any) -> float:
-        """Runs forward pass, backward pass and update; returns the loss before the update."""
-        loss = self._compute_gradients(x, y)
+    def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
+        """Runs forward pass, backward pass and update; returns the loss before the update.
+
+        ``weight`` (N,) holds the weights of the samples, of 0 or more: with 2 a sample counts as if it were in the
+        batch twice, with 0 as if it were absent (except in the statistics of batch normalization). Raises
+        ``ShapeError`` and ``DataError`` for others, and ``OptionError`` for a loss without a loss of each sample.
+        """
+        loss = self._compute_gradients(x, y, weight)
         self._update()
         return loss
 
-    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+    def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
         """Computes ∂loss/∂parameter by dotted name without an update. The loss is then in ``loss_value``."""
-        self._compute_gradients(x, y)
+        self._compute_gradients(x, y, weight)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
@@ -335,7 +342,7 @@ class TrainingStep:
 
     # Internal
 
-    def _compute_gradients(self, x: Any, y: Any) -> float:
+    def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
         images = self.model.as_input(x)
         if images.ndim == 0 or len(images) == 0:
@@ -344,11 +351,17 @@ class TrainingStep:
                 "  help: x is (N, …), one row a sample"
             )
         n = len(images)
-        target = self.loss.target(y, n, (self.model.dtype or DType.float32).numpy)
+        dtype = (self.model.dtype or DType.float32).numpy
+        target = self.loss.target(y, n, dtype)
         arrays = {"x": images, "y": target}
-        parts = parts_of(arrays, self._accumulate)
-        program = self._program_for(images, target, len(parts[0]["x"]))
+        weights = None if weight is None else checked_weights(weight, n)
+        program = self._program_for(images, target, -(-n // self._accumulate), weights is not None)
         self.loss.check_target(target, program.prediction)
+        if weights is not None:
+            for name, require in program.contents:  # labels in range, which class weights are looked up by
+                require(arrays[name])
+            arrays[WEIGHT] = coefficients(weights, self.loss, target, dtype)
+        parts = parts_of(arrays, self._accumulate)
         for verify in program.checks:
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
@@ -372,7 +385,7 @@ class TrainingStep:
 
     def _accumulated(self, program: GradientProgram, memory: StepMemory, parts: list[dict[str, Array]]) -> None:
         """Runs the parts of a batch; gradients and loss become those of the whole batch."""
-        total = Sum(self.loss, memory)
+        total = Sum(self.loss, memory, WEIGHT in parts[0])
         with memory.arena_kept():
             for part in parts:
                 program.executable.run(part, len(part["x"]))
@@ -436,9 +449,9 @@ class TrainingStep:
         self._memory = memory
         return memory
 
-    def _program_for(self, x: Array, y: Array, n: int) -> GradientProgram:
+    def _program_for(self, x: Array, y: Array, n: int, weighted: bool) -> GradientProgram:
         def key() -> object:
-            return x.shape[1:], x.dtype, y.shape[1:], y.dtype, self.model.version, self.loss.version
+            return x.shape[1:], x.dtype, y.shape[1:], y.dtype, weighted, self.model.version, self.loss.version
 
         found = self._programs.get(key())
         if found is None or n > found.capacity:
@@ -452,6 +465,7 @@ class TrainingStep:
                 watch=[watch.pattern for watch in self._watches],
                 capacity=max(n, -(-(self._capacity or 0) // self._accumulate)),
                 precision=self.precision,
+                weighted=weighted,
             )
             while len(self._programs) >= _PROGRAMS:
                 del self._programs[next(iter(self._programs))]

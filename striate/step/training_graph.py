@@ -19,12 +19,15 @@ from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
+from striate.ops import reduction
 from striate.passes.differentiate import differentiate
 from striate.tracing import LayerCall, Trace
 from striate.watch import Observation, observe
 
 LOSS = "loss"
 """The name of the output that is the loss."""
+WEIGHT = "sample weights"
+"""The name of the input that holds the coefficients of the samples, if they are weighted."""
 
 
 def gradient_name(parameter: str) -> str:
@@ -60,12 +63,14 @@ def training_graph(
     *,
     watch: Collection[str] = (),
     trained: Collection[str] | None = None,
+    weighted: bool = False,
 ) -> TrainingGraph:
     """Builds the graph of a training step for inputs of the types ``x`` and ``y``.
 
     The default of ``y`` is the type that the loss expects for the prediction. ``watch`` holds patterns of layer paths,
     as ``TrainingStep.watch`` takes them. ``trained`` names the parameters to differentiate with respect to; the default
-    is those with ``requires_grad``. Raises ``ShapeError`` for a model with several outputs, or with an output that does
+    is those with ``requires_grad``. With ``weighted`` the loss is Σ c_n l_n, where l_n is the loss of a sample and c
+    the input ``WEIGHT`` (N,). Raises ``ShapeError`` for a model with several outputs, or with an output that does
     not match ``y``, and ``OptionError`` for unknown names in ``trained``.
     """
     with Trace(training=True) as trace:
@@ -78,7 +83,8 @@ def training_graph(
         calls = tuple(trace.calls)  # before the call of the loss, which is a module too
         target = loss.target_type(prediction.type) if y is None else y
         loss.check_shape(target.shape, prediction.shape, target.dtype)
-        value = _one_number(loss, loss(prediction, trace.input("y", target)))
+        labels = trace.input("y", target)
+        value = _weighted(loss, trace, prediction, labels) if weighted else _one_number(loss, loss(prediction, labels))
         parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
         gradients = differentiate(value, list(parameters.values()))
         outputs = {LOSS: value}
@@ -95,6 +101,13 @@ def training_graph(
             outputs |= observation.outputs
             roles |= observation.roles
         return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+
+
+def _weighted(loss: Loss, trace: Trace, prediction: Value, labels: Value) -> Value:
+    """Σ c_n Σ l_np over the items p of each sample."""
+    losses = loss.losses(prediction, labels)
+    weight = trace.input(WEIGHT, TensorType(losses.dtype, (N,)))
+    return reduction.sum(losses * reshape(weight, (N, *(1,) * (losses.type.rank - 1))))
 
 
 def _one_number(loss: Loss, value: object) -> Value:
