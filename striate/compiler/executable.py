@@ -22,7 +22,7 @@ from striate.passes import lower
 from striate.passes.empty import is_empty
 from striate.passes.memory import ALIGNMENT, lives, place
 from striate.runtime import program as runtime
-from striate.runtime.arena import Arena, scratch_arena
+from striate.runtime.arena import Arena, scratch_arena, undefined_array
 from striate.runtime.program import External, Fixed, Phase, Program, Scratch
 
 
@@ -290,7 +290,7 @@ class CompiledExecutable:
                 addresses[name] = array.__array_interface__["data"][0]
             outputs: dict[str, Array] = {}
             for (value, name), shape in zip(self._fresh, shapes.fresh):
-                outputs[name] = array = np.empty(shape, value.dtype.numpy)
+                outputs[name] = array = undefined_array(shape, value.dtype.numpy)
                 if name in self._handed:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
             with self._scratch.lock:  # no update may come between the prepared phases and their readers

@@ -54,19 +54,20 @@ class FilterBank(Ranked):
         bias: bool,
         init: str | Initializer,
     ) -> None:
-        self.in_channels = None if in_channels is None else per_axis("in_channels", in_channels, 1)[0]
-        self.out_channels = per_axis("out_channels", out_channels, 1)[0]
-        self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
-        self.stride = per_axis("stride", stride, self.rank)
-        self.dilation = per_axis("dilation", dilation, self.rank)
-        self.groups = per_axis("groups", groups, 1)[0]
+        name = type(self).__name__
+        self.in_channels = None if in_channels is None else per_axis(f"{name}: in_channels", in_channels, 1)[0]
+        self.out_channels = per_axis(f"{name}: out_channels", out_channels, 1)[0]
+        self.kernel_size = per_axis(f"{name}: kernel_size", kernel_size, self.rank)
+        self.stride = per_axis(f"{name}: stride", stride, self.rank)
+        self.dilation = per_axis(f"{name}: dilation", dilation, self.rank)
+        self.groups = per_axis(f"{name}: groups", groups, 1)[0]
         if self.out_channels % self.groups or (self.in_channels or 0) % self.groups:
             raise OptionError(
-                f"{type(self).__name__}: groups={groups} must divide in_channels={in_channels} and "
+                f"{name}: groups={groups} must divide in_channels={in_channels} and "
                 f"out_channels={out_channels}\n  help: groups=in_channels is a depthwise convolution"
             )
         self.register_parameter("weight", Parameter(self.weight_shape(self.in_channels), init))
-        has_bias = flag(f"{type(self).__name__}: bias", bias)
+        has_bias = flag(f"{name}: bias", bias)
         self.register_parameter("bias", Parameter((self.out_channels,), bias_initializer(init)) if has_bias else None)
         self._know_fan_in()
 
@@ -200,10 +201,12 @@ class Convolution(FilterBank):
         *,
         init: str | Initializer = "torch",
     ) -> None:
-        self.padding_mode = choice("padding_mode", padding_mode, PADDING_MODES)
+        name = type(self).__name__
+        self.padding_mode = choice(f"{name}: padding_mode", padding_mode, PADDING_MODES)
         super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, init)
         self.padding = padding
-        self.padding_pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
+        options = (self.kernel_size, self.stride, self.dilation)
+        self.padding_pairs = padding_pairs(padding, *options, f"{name}: padding")
 
     def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
         within = None if in_channels is None else in_channels // self.groups
@@ -289,9 +292,15 @@ class ConvolutionTranspose(FilterBank):
         *,
         init: str | Initializer = "torch",
     ) -> None:
-        choice(f"{type(self).__name__}: padding_mode", padding_mode, ("zeros",))
+        name = type(self).__name__
+        choice(f"{name}: padding_mode", padding_mode, ("zeros",))
         super().__init__(in_channels, out_channels, kernel_size, stride, dilation, groups, bias, init)
-        self.padding = per_axis("padding", padding, self.rank, least=0)
+        if isinstance(padding, str):
+            raise OptionError(
+                f"{name}: padding={padding!r}; a transposed convolution takes whole numbers\n"
+                "  help: padding=kernel_size // 2 with a stride of 1 keeps the size"
+            )
+        self.padding = per_axis(f"{name}: padding", padding, self.rank, least=0)
         self.output_padding = output_paddings(output_padding, self.stride, self.dilation)
 
     def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:

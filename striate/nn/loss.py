@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -17,14 +17,17 @@ from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
 from striate.options import number, whole_number
+from striate.tracing import Tree
 
-LossFunction = Callable[[Value, Value], Value]
+LossFunction = Callable[[Any, Any], Value]
 """A loss of the user's own: a function of (prediction, target) that returns one number."""
 
 
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
 
+    takes_trees: ClassVar[bool] = False
+    """Whether ``forward`` takes the several outputs of a model, and several targets, as it returned them."""
     takes_labels: ClassVar[bool] = False
     """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
     takes_logits: ClassVar[bool] = False
@@ -101,15 +104,18 @@ class Loss(Module):
 class FunctionLoss(Loss):
     """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
 
+    The prediction is what the model returns, also a tuple or dict of outputs; targets may be a tuple or dict of arrays.
     It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
     The loss of an epoch weighs each batch by its number of samples.
     """
+
+    takes_trees: ClassVar[bool] = True
 
     def __init__(self, function: LossFunction) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Value, y: Value) -> Value:
+    def forward(self, x: Tree, y: Tree) -> Value:
         return self.function(x, y)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:

@@ -47,7 +47,7 @@ def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:
     return tuple(int(one) for one in values)
 
 
-def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Pairs:
+def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Sizes, what: str = "padding") -> Pairs:
     """(before, after) for every axis, from a number, one for each axis, pairs, "same" or "valid".
 
     For an even window, "same" puts the extra zero after the input, as PyTorch does. Raises ``OptionError``.
@@ -55,12 +55,12 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
     rank = len(kernel)
     if isinstance(padding, str):
         if padding not in PaddingMode.__members__:
-            raise unknown_option("padding", padding, PaddingMode.__members__)
+            raise unknown_option(what, padding, PaddingMode.__members__)
         if PaddingMode[padding] is PaddingMode.valid:
             return ((0, 0),) * rank
         if any(one != 1 for one in stride):
             raise OptionError(
-                f'padding="same" needs stride 1, not {stride}\n'
+                f'{what}="same" needs stride 1, not {stride}\n'
                 "  help: give the padding as a number; (kernel - 1) // 2 keeps ⌈size / stride⌉"
             )
         totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -68,8 +68,8 @@ def padding_pairs(padding: Padding, kernel: Sizes, stride: Sizes, dilation: Size
     if not isinstance(padding, Sequence):
         padding = (padding,) * rank
     if len(padding) != rank:
-        raise OptionError(f"padding must be one number or {rank}, one for each axis of positions, not {padding!r}")
-    return tuple((both[0], both[1]) for one in padding for both in [per_axis("padding", one, 2, least=0)])
+        raise OptionError(f"{what} must be one number or {rank}, one for each axis of positions, not {padding!r}")
+    return tuple((both[0], both[1]) for one in padding for both in [per_axis(what, one, 2, least=0)])
 
 
 def onnx_pads(padding: Pairs) -> list[int]:

@@ -44,6 +44,14 @@ def out_of_memory(size: int) -> EngineError:
     )
 
 
+def undefined_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array with undefined contents; raises ``EngineError`` for more bytes than the system gives."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError) as error:  # a size beyond 63 bits is a ValueError
+        raise out_of_memory(math.prod(shape) * dtype.itemsize) from error
+
+
 def _advise_huge(pages: mmap.mmap) -> None:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         # Where the system has no huge pages, smaller ones work as well.

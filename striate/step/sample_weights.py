@@ -31,12 +31,12 @@ def checked_weights(weight: object, n: int) -> Array:
     return weights
 
 
-def coefficients(weights: Array, loss: Loss, target: Array, dtype: np.dtype[np.generic]) -> Array:
-    """c (N,), so that the loss of the batch is Σ_n c_n Σ_p l_np over the items p of each sample
+def coefficients(weights: Array, loss: Loss, target: Array) -> Array:
+    """c (N,) float64, so that the loss of the batch is Σ_n c_n Σ_p l_np over the items p of each sample
 
     c_n = s_n / Σ s_m w_m for a mean whose divisor is Σ w_m without sample weights, and s_n for a sum.
     """
     divisor = 1.0 if loss.reduction == "sum" else float((weights * loss.sample_shares(target)).sum())
     if not divisor:
         raise DataError("no sample of this batch has both a sample weight and a class weight above 0")
-    return (weights / divisor).astype(dtype)
+    return weights / divisor

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import striate as st
 from striate import nn
-from striate.errors import DTypeError, OptionError, ShapeError
+from striate.errors import DTypeError, EngineError, OptionError, ShapeError
+from striate.graph.value import Array
 
 
 def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
@@ -93,7 +95,7 @@ def test_shapes(model: nn.Module, shape: tuple[int, ...], messages: list[str]) -
         (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflct"), "did you mean 'reflect'"),
         (lambda: nn.ConvTranspose2d(3, 4, 3, padding_mode="reflect"), "padding_mode 'reflect'\n  known: zeros"),
         (lambda: nn.ConvTranspose2d(3, 4, 3, output_padding=1), "must be smaller than stride"),
-        (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), "padding must be one number"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), "takes whole numbers\n  help: padding="),
         (lambda: nn.ConvTranspose2d(4, 3, 3, groups=2), "groups=2 must divide"),
         (lambda: nn.Conv2d(3, 4, 3, padding="sam"), "did you mean 'same'"),
         (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), "needs stride 1"),
@@ -129,3 +131,21 @@ def test_inputs_of_different_lengths() -> None:
 
     with pytest.raises(ShapeError, match="different numbers of samples"):
         Two()(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: st.ops.conv(_zeros(1, 1, 4, 4), _zeros(1, 1, 3, 3), padding=10**6),
+        lambda: st.ops.conv(_zeros(1, 1, 4, 4), _zeros(1, 1, 3, 3), padding=10**9),
+        lambda: st.ops.conv_transpose(_zeros(1, 1, 40, 40), _zeros(1, 1, 3, 3), stride=10**5),
+        lambda: nn.Linear(10**6, 10**7)(_zeros(1, 10**6)),
+    ],
+)
+def test_sizes_above_the_memory_are_refused(call: Callable[[], object]) -> None:
+    with pytest.raises(EngineError, match=r"GiB of memory are needed(.|\n)*help: a smaller"):
+        call()
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, np.float32)

@@ -22,6 +22,7 @@ from striate.ops.kernels.direct_pairs import over_pairs, paired_inputs, paired_o
 from striate.ops.kernels.geometry import Geometry
 from striate.ops.kernels.grouped import Banded, Lanewise, grouping
 from striate.ops.kernels.packing import Pack
+from striate.ops.kernels.pointwise import geometry_in_one_row, in_one_row, is_pointwise, storage_in_one_row
 from striate.ops.kernels.strided import MOST_PARTS, StridedGradient
 from striate.ops.kernels.winograd import WinogradPack
 from striate.ops.kernels.winograd_convolution import TileConvolution, WinogradConvolution
@@ -35,8 +36,8 @@ share, which takes registers too."""
 MOST_WRITTEN = 2600
 """The largest number of multiply-adds in the code of a kernel, which compiles in some 0.5 s, if it can be kept to."""
 
-FEW_CHANNELS = 4
-"""Channels in the body of a loop over the channels of a block, where a body for all of them would be too much code."""
+FEW_CHANNELS = (16, 8, 4)
+"""Channels in the body of a loop over those of a block; fewer where a body for more would be too much code."""
 
 LEAST_TILE = 8
 """Pixels of a tile that keep the multiply-add units busy."""
@@ -140,7 +141,10 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
         return lower_winograd(context, g, direction, algorithm.winograd)
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
-    source = context.storage(x)
+    source, region = context.storage(x), context.region
+    row = in_one_row(g, source, region)
+    if row:
+        g, source, region = row.geometry, row.source, row.region
     strided = transposed and math.prod(axis.count for axis in g.residues) > MOST_PARTS
     parts = g.backward if transposed and not strided else (g.forward,)
     groups = grouping(g, transposed) if source.block == BLOCK else None
@@ -160,7 +164,7 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
     unrolled = UNROLLED if one_register or lanewise else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
-    common = (source, channels, groups, block_first, context.region)
+    common = (source, channels, groups, block_first, region)
     largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
     if isinstance(groups, Lanewise):
         # A product also loads and permutes, and there is code for every table and part.
@@ -183,7 +187,7 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
         else:
             tiles = tuple(tile_shape(context.target, sums, p.sizes[1], p.sizes[2], largest) for p in parts)
         kernel = TapConvolution(*common, parts, tiles, unrolled, abreast)
-        for most, at_once in ((unrolled, inner), (0, inner), (0, min(inner, FEW_CHANNELS))):
+        for most, at_once in ((unrolled, inner), *((0, min(inner, few)) for few in FEW_CHANNELS)):
             kernel = replace(kernel, unrolled=most, channels_at_once=at_once)
             if kernel.written <= MOST_WRITTEN:
                 break
@@ -244,6 +248,9 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
     winograd = chosen(context).winograd
     if winograd:
         return lower_winograd_gradient(context, g, winograd)
+    rows = storage_in_one_row(source), storage_in_one_row(arriving)
+    if is_pointwise(g) and g.size[:2] != (1, 1) and rows[0] and rows[1]:
+        g, source, arriving = geometry_in_one_row(g), rows[0], rows[1]
     groups = grouping(g, transposed=False) if source.block == BLOCK else None
     lanewise = isinstance(groups, Lanewise)
     if isinstance(groups, Banded):

@@ -194,14 +194,17 @@ class TapConvolution(DirectConvolution):
 
     @property
     def written(self) -> int:
-        """The products of vectors in the code of the kernel."""
+        """The multiply-adds of vectors in the code of the kernel."""
         whole, rest = divmod(self.channels, self.inner)
+        if isinstance(self.grouping, Banded):
+            rest = self.grouping.rest
         channels = [*([self.inner] if whole else []), *([rest] if rest else [])]
         copies = len(self.grouping.tables) if isinstance(self.grouping, Lanewise) else 1
-        return copies * sum(
+        products = copies * sum(
             written_products(part, tile, channels, self.unrolled, self.channels_at_once)
             for part, tile in zip(self.parts, self.tiles, strict=True)
         )
+        return products // 2 if self.factors is DType.bfloat16 else products
 
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index

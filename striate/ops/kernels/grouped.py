@@ -96,11 +96,16 @@ class Banded(Groups):
         """Multiply-adds of vectors for one tap."""
         return self.span * BLOCK
 
+    @property
+    def rest(self) -> int:
+        """Channels of the last input block, if it is not full; else 0."""
+        return self.count * self.inputs % BLOCK
+
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Writes the code of an output block."""
-        whole, rest = divmod(self.count * self.inputs, BLOCK)
-        count = k.imin(self.span, k.isub(whole, self.first(k, block))) if rest else self.span
-        body(Reading(count, k.isub(self.span, count), rest))
+        whole = self.count * self.inputs // BLOCK
+        count = k.imin(self.span, k.isub(whole, self.first(k, block))) if self.rest else self.span
+        body(Reading(count, k.isub(self.span, count), self.rest))
 
     @property
     def shared(self) -> int:

@@ -194,6 +194,15 @@ class Call:
             raise self.error(f"attribute {name} is not a list of whole numbers")
         return cast("list[int]", list(numbers))
 
+    def floats(self, name: str) -> list[float] | None:
+        found = self.node.attributes.get(name)
+        if found is None:
+            return None
+        numbers = cast("tuple[object, ...]", found) if isinstance(found, tuple) else ("",)
+        if not all(isinstance(one, int | float) for one in numbers):
+            raise self.error(f"attribute {name} is not a list of numbers")
+        return cast("list[float]", list(numbers))
+
     def tensor(self, name: str) -> Tensor | None:
         found = self.node.attributes.get(name)
         return found if isinstance(found, Tensor) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import cast as cast_type
 
@@ -9,13 +10,14 @@ import numpy as np
 
 from striate import ops
 from striate.graph.value import DType, Value
+from striate.persistence.element import Element
 from striate.persistence.onnx.call import Call, Operand, operator
 from striate.persistence.onnx.tensors import element_of
 
 Unary = Callable[[Value], Value]
 
 
-def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Operand | float, Operand | float]:
+def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Value | float, Value | float]:
     """Two operands; one known number among them becomes a constant, if the other has at least as many axes."""
     a, b = call.operand(first), call.operand(second)
     if (
@@ -47,9 +49,12 @@ def _binary(function: Callable[..., Value]) -> Callable[[Call], Value]:
     return lambda call: function(*paired(call))
 
 
-for _name, _function in {
-    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": ops.divide,
-}.items():  # fmt: skip
+_PAIRED: dict[str, Callable[..., Value]] = {
+    "Add": ops.add, "Sub": ops.subtract, "Mul": ops.multiply, "Div": ops.divide, "Pow": ops.power,
+    "Greater": ops.greater, "GreaterOrEqual": ops.greater_equal, "Less": ops.less, "LessOrEqual": ops.less_equal,
+    "Equal": ops.equal, "And": ops.logical_and, "Or": ops.logical_or, "Xor": ops.logical_xor,
+}  # fmt: skip
+for _name, _function in _PAIRED.items():
     operator(_name)(_binary(_function))
 
 
@@ -57,13 +62,11 @@ def _unary(function: Unary) -> Callable[[Call], Value]:
     return lambda call: function(call.value(0))
 
 
-def _reciprocal(x: Value) -> Value:
-    return 1.0 / x
-
-
 _SINGLE: dict[str, Unary] = {
     "Neg": ops.negative, "Abs": ops.abs, "Exp": ops.exp, "Log": ops.log, "Sqrt": ops.sqrt, "Relu": ops.relu,
-    "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Reciprocal": _reciprocal,
+    "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Reciprocal": ops.reciprocal, "Sin": ops.sin, "Cos": ops.cos,
+    "Tan": ops.tan, "Erf": ops.erf, "Floor": ops.floor, "Ceil": ops.ceil, "Round": ops.round, "Sign": ops.sign,
+    "IsNaN": ops.isnan, "Not": ops.logical_not,
 }  # fmt: skip
 for _name, _single in _SINGLE.items():
     operator(_name)(_unary(_single))
@@ -76,20 +79,113 @@ def leaky_relu(call: Call) -> Operand:
 
 @operator("HardSigmoid")
 def hard_sigmoid(call: Call) -> Operand:
-    scaled = call.value(0) * call.float("alpha", 0.2) + call.float("beta", 0.5)
-    return ops.maximum(ops.minimum(scaled, 1.0), 0.0)
+    return ops.clip(call.value(0) * call.float("alpha", 0.2) + call.float("beta", 0.5), 0.0, 1.0)
 
 
 @operator("HardSwish")
 def hard_swish(call: Call) -> Operand:
     x = call.value(0)
-    return x * ops.maximum(ops.minimum(x / 6.0 + 0.5, 1.0), 0.0)
+    return x * ops.clip(x / 6.0 + 0.5, 0.0, 1.0)
 
 
 @operator("PRelu")
 def p_relu(call: Call) -> Operand:
     x, slope = call.value(0), call.value(1)
-    return ops.maximum(x, 0.0) + slope * ops.minimum(x, 0.0)
+    return ops.where(ops.less(x, 0.0), x * slope, x)
+
+
+@operator("Elu")
+def elu(call: Call) -> Operand:
+    x = call.value(0)
+    return ops.where(ops.greater(x, 0.0), x, ops.expm1(ops.minimum(x, 0.0)) * call.float("alpha", 1.0))
+
+
+@operator("Celu")
+def celu(call: Call) -> Operand:
+    x, alpha = call.value(0), call.float("alpha", 1.0)
+    return ops.maximum(x, 0.0) + ops.expm1(ops.minimum(x, 0.0) / alpha) * alpha
+
+
+@operator("Selu")
+def selu(call: Call) -> Operand:
+    x = call.value(0)
+    alpha, gamma = call.float("alpha", 1.6732632), call.float("gamma", 1.050701)
+    return ops.where(ops.greater(x, 0.0), x, ops.expm1(ops.minimum(x, 0.0)) * alpha) * gamma
+
+
+@operator("Softplus")
+def softplus(call: Call) -> Operand:
+    return _softplus(call.value(0))
+
+
+def _softplus(x: Value) -> Value:
+    return ops.maximum(x, 0.0) + ops.log1p(ops.exp(-ops.abs(x)))
+
+
+@operator("Softsign")
+def softsign(call: Call) -> Operand:
+    x = call.value(0)
+    return x / (1.0 + ops.abs(x))
+
+
+@operator("Mish")
+def mish(call: Call) -> Operand:
+    x = call.value(0)
+    return x * ops.tanh(_softplus(x))
+
+
+@operator("Swish")
+def swish(call: Call) -> Operand:
+    x, alpha = call.value(0), call.float("alpha", 1.0)
+    return x * ops.sigmoid(x if alpha == 1 else x * alpha)
+
+
+@operator("Gelu")
+def gelu(call: Call) -> Operand:
+    x = call.value(0)
+    if call.choice("approximate", "none", ("none", "tanh")) == "tanh":
+        return x * 0.5 * (1.0 + ops.tanh((x + 0.044715 * x * x * x) * math.sqrt(2 / math.pi)))
+    return x * 0.5 * (1.0 + ops.erf(x * math.sqrt(0.5)))
+
+
+@operator("ThresholdedRelu")
+def thresholded_relu(call: Call) -> Operand:
+    x = call.value(0)
+    return ops.where(ops.greater(x, call.float("alpha", 1.0)), x, 0.0)
+
+
+@operator("Shrink")
+def shrink(call: Call) -> Operand:
+    x, limit, bias = call.value(0), call.float("lambd", 0.5), call.float("bias")
+    above = ops.where(ops.greater(x, limit), x - bias, 0.0)
+    return ops.where(ops.less(x, -limit), x + bias, above)
+
+
+@operator("IsInf")
+def is_inf(call: Call) -> Operand:
+    x = call.value(0)
+    found = ops.isinf(x)
+    if not call.int("detect_negative", 1):
+        found = ops.logical_and(found, ops.greater(x, 0.0))
+    return found if call.int("detect_positive", 1) else ops.logical_and(found, ops.less(x, 0.0))
+
+
+@operator("Where")
+def where(call: Call) -> Operand:
+    known = not any(isinstance(call.operand(place), Value) for place in (1, 2))
+    a, b = (call.value(1), call.value(2)) if known else paired(call, 1, 2)
+    return ops.where(call.value(0), a, b)
+
+
+@operator("Mod")
+def mod(call: Call) -> Operand:
+    """The sign is that of the divisor; with ``fmod`` that of the dividend."""
+    a, b = call.value(0), call.value(1)
+    if not call.int("fmod"):
+        return ops.remainder(a, b)
+    quotient = a / b
+    whole = ops.where(ops.less(quotient, 0.0), ops.ceil(quotient), ops.floor(quotient))
+    return a - whole * b
 
 
 @operator("Clip")
@@ -101,9 +197,7 @@ def clip(call: Call) -> Operand:
         most = call.float("max") if "max" in call.node.attributes else None
     else:
         least, most = (None if not call.given(place) else _bound(call, place) for place in (1, 2))
-    if least is not None:
-        x = ops.maximum(x, least)
-    return x if most is None else ops.minimum(x, most)
+    return ops.clip(x, least, most)
 
 
 def _bound(call: Call, place: int) -> Value | float:
@@ -146,13 +240,6 @@ def mean_of(call: Call) -> Operand:
     return total / float(len(call.operands)) if len(call.operands) > 1 else total
 
 
-@operator("Pow")
-def power(call: Call) -> Operand:
-    x, exponent = call.value(0), call.number(1)
-    assert exponent is not None
-    return x**exponent
-
-
 @operator("Identity")
 def identity(call: Call) -> Operand:
     return call.operand(0)
@@ -160,13 +247,27 @@ def identity(call: Call) -> Operand:
 
 @operator("Cast")
 def cast(call: Call) -> Operand:
-    """Floats of any size become those of the model."""
-    x, element = call.value(0), element_of(call.int("to"), "its target")
+    """Floats of any size become those of the model, whole numbers of any size int32 or int64."""
+    return _cast(call, call.value(0), element_of(call.int("to"), "its target"))
+
+
+@operator("CastLike")
+def cast_like(call: Call) -> Operand:
+    x, like = call.operand(0), call.operand(1)
+    element = Element(str(like.dtype.value if isinstance(like, Value) else like.dtype.name))
+    if not isinstance(x, Value):
+        return x.astype(np.float32 if element is Element.bfloat16 else element.numpy)
+    return _cast(call, x, element)
+
+
+def _cast(call: Call, x: Value, element: Element) -> Value:
     if element.value in ("float16", "bfloat16", "float32", "float64"):
         return ops.cast(x, call.dtype)
-    if element.value in ("int32", "int64") and x.dtype in (DType.int32, DType.int64, DType.uint8):
+    if element is Element.bool:
+        return x if x.dtype is DType.bool else ops.not_equal(x, 0.0 if x.dtype.is_float else 0)
+    if element.value in ("int32", "int64", "uint8"):
         return ops.cast(x, DType[element.value])
-    raise call.error(f"{x.type} is cast to {element.value}; values are cast to floats only")
+    raise call.error(f"{x.type} is cast to {element.value}\n  known: floats, int32, int64, uint8, bool")
 
 
 @operator("Dropout")

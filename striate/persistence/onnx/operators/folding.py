@@ -167,6 +167,41 @@ def transpose(call: Call) -> Operand:
     return np.transpose(data, order)
 
 
+@folded("Clip")
+def clip(call: Call) -> Operand:
+    data = call.known(0)
+    for place, function in ((1, np.maximum), (2, np.minimum)):
+        if call.given(place):
+            data = function(data, call.known(place))
+    return data
+
+
+@folded("Mod")
+def mod(call: Call) -> Operand:
+    a, b = call.known(0), call.known(1)
+    if not np.all(b):
+        raise call.error("it divides by 0")
+    return np.asarray(np.fmod(a, b) if call.int("fmod") else np.mod(a, b))
+
+
+@folded("Pad")
+def pad(call: Call) -> Operand:
+    data, numbers = call.known(0), call.wholes(1)
+    axes = [call.axis(axis, data.ndim) for axis in call.wholes(3)] if call.given(3) else list(range(data.ndim))
+    if len(numbers) != 2 * len(axes):
+        raise call.error(f"{len(numbers)} paddings for {len(axes)} axes")
+    widths = [(0, 0)] * data.ndim
+    for place, axis in enumerate(axes):
+        widths[axis] = (numbers[place], numbers[place + len(axes)])
+    if any(min(pair) < 0 for pair in widths):
+        raise call.error("a known array is cropped by a padding below 0")
+    require_small(call, [size + before + after for size, (before, after) in zip(data.shape, widths)])
+    mode = call.choice("mode", "constant", ("constant", "reflect", "edge", "wrap"))
+    if mode == "constant":
+        return np.pad(data, widths, constant_values=call.number(2, 0.0) or 0)
+    return np.pad(data, widths, "reflect" if mode == "reflect" else "edge" if mode == "edge" else "wrap")
+
+
 @folded("Identity", "Dropout")
 def identity(call: Call) -> Operand:
     return call.known(0)

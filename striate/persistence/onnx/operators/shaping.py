@@ -198,11 +198,9 @@ def space_to_depth(call: Call) -> Operand:
     channels, height, width = _image(call, x)
     if block < 1 or height % block or width % block:
         raise call.error(f"an image of {height}×{width} in blocks of {block}")
-    n = x.shape[0]
-    parts = ops.reshape(x, (n, channels, height // block, block, width // block, block))
-    return ops.reshape(
-        ops.transpose(parts, (0, 3, 5, 1, 2, 4)), (n, channels * block**2, height // block, width // block)
-    )
+    parts = ops.reshape(x, (x.shape[0], channels, height // block, block, width // block, block))
+    order = (0, 3, 5, 1, 2, 4) if call.choice("mode", "DCR", ("DCR", "CRD")) == "DCR" else (0, 1, 3, 5, 2, 4)
+    return ops.reshape(ops.transpose(parts, order), (x.shape[0], channels * block**2, height // block, width // block))
 
 
 def _image(call: Call, x: Value) -> tuple[int, int, int]:
@@ -249,20 +247,53 @@ def _log(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
 
 
 def _log_exp(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    return ops.log(ops.sum(ops.exp(x), axes, keep) if axes else ops.exp(x))
-
-
-def _least(x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    return -ops.max(-x, axes, keep)
+    return ops.logsumexp(x, axes, keep) if axes else x
 
 
 _REDUCTIONS: dict[str, _Reduction] = {
-    "ReduceSum": ops.sum, "ReduceMean": ops.mean, "ReduceMax": ops.max, "ReduceMin": _least,
+    "ReduceSum": ops.sum, "ReduceMean": ops.mean, "ReduceMax": ops.max, "ReduceMin": ops.min, "ReduceProd": ops.prod,
     "ReduceSumSquare": _squares, "ReduceL1": _absolute, "ReduceL2": _root, "ReduceLogSum": _log,
     "ReduceLogSumExp": _log_exp,
 }  # fmt: skip
 for _name, _function in _REDUCTIONS.items():
     operator(_name)(_reduced(_function))
+
+
+def _place(function: Callable[[Value, int, bool], Value]) -> Callable[[Call], Value]:
+    def computed(call: Call) -> Value:
+        x = call.value(0)
+        axis = call.axis(call.int("axis"), x.type.rank)
+        keep = bool(call.int("keepdims", 1))
+        if not call.int("select_last_index"):
+            return function(x, axis, keep)
+        length = x.shape[axis]
+        if isinstance(length, Batch):
+            raise call.error(f"the last place among the samples of {x.type}")
+        return length - 1 - function(ops.flip(x, axis), axis, keep)
+
+    return computed
+
+
+operator("ArgMax")(_place(ops.argmax))
+operator("ArgMin")(_place(ops.argmin))
+
+
+@operator("LpNormalization")
+def lp_normalization(call: Call) -> Operand:
+    x, p = call.value(0), call.int("p", 2)
+    axis = call.axis(call.int("axis", -1), x.type.rank)
+    if p not in (1, 2):
+        raise call.error(f"p={p}; 1 and 2 are computed")
+    length = ops.norm(x, p, axis, True)
+    return ops.where(ops.equal(length, 0.0), 0.0 * x, x / length)
+
+
+@operator("MeanVarianceNormalization")
+def mean_variance_normalization(call: Call) -> Operand:
+    x = call.value(0)
+    axes = tuple(call.axis(axis, x.type.rank) for axis in call.ints("axes") or [0, 2, 3])
+    mean, variance = ops.moments(x, axes, keepdims=True)
+    return (x - mean) / (ops.sqrt(variance) + 1e-9)
 
 
 # Products of matrices

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from striate import ops
 from striate.graph.value import Value
 from striate.ops.window import Pairs
@@ -61,18 +63,91 @@ def max_pool(call: Call) -> Operand:
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
     pairs = padding(call, size, kernel, strides, dilations)
+    x, pairs = _padded(x, kernel, pairs, float(np.finfo(x.dtype.numpy).min))
     return ops.max_pool(x, kernel, strides, pairs, dilations, bool(call.int("ceil_mode")))
+
+
+def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Value, Pairs]:
+    """Paddings of more than half the window are elements of their own, since ``ops`` takes no more."""
+    if all(max(pair) <= taps // 2 for pair, taps in zip(pairs, kernel)):
+        return x, pairs
+    flat = [number for pair in reversed(pairs) for number in pair]
+    return ops.pad(x, flat, "constant", value), ((0, 0),) * len(pairs)
 
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
+    """Windows that ``ops`` does not average are summed by a depthwise convolution, and divided by what they hold."""
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
-    if any(step != 1 for step in dilations):
-        raise call.error("a dilated average is not computed")
     pairs = padding(call, size, kernel, strides, dilations)
-    return ops.avg_pool(x, kernel, strides, pairs, bool(call.int("ceil_mode")), bool(call.int("count_include_pad")))
+    ceil_mode, counted = bool(call.int("ceil_mode")), bool(call.int("count_include_pad"))
+    plain = all(step == 1 for step in dilations)
+    if plain and all(max(pair) <= taps // 2 for pair, taps in zip(pairs, kernel)):
+        return ops.avg_pool(x, kernel, strides, pairs, ceil_mode, counted)
+    counts = np.ones((), np.float64)
+    beyond: list[tuple[int, int]] = []
+    for length, taps, step, spread, (before, after) in zip(size, kernel, strides, dilations, pairs):
+        free = before + length + after - (taps - 1) * spread - 1
+        windows = (math.ceil if ceil_mode else math.floor)(free / step) + 1
+        if ceil_mode and (windows - 1) * step >= length + before:
+            windows -= 1  # a window that begins in the padding behind the input is left out
+        at = np.arange(windows)[:, None] * step - before + np.arange(taps) * spread
+        low, high = (-before, length + after) if counted else (0, length)
+        counts = counts[..., None] * ((at >= low) & (at < high)).sum(axis=1)
+        beyond.append((before, max(0, (windows - 1) * step + (taps - 1) * spread + 1 - before - length)))
+    channels = x.type.concrete(1)[1]
+    ones = call.captured(np.ones((channels, 1, *kernel), np.float32))
+    total = ops.conv(x, ones, None, strides, tuple(beyond), dilations, channels)
+    return total / call.captured(np.maximum(counts, 1)[None, None])
+
+
+@operator("LpPool")
+def lp_pool(call: Call) -> Operand:
+    x, kernel = call.value(0), _kernel(call)
+    size = positions(call, x)
+    strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
+    if call.int("ceil_mode"):
+        raise call.error("incomplete windows are not computed")
+    pairs = padding(call, size, kernel, strides, dilations)
+    p, channels = call.int("p", 2), x.type.concrete(1)[1]
+    powers = ops.abs(x) if p == 1 else ops.square(x) if p == 2 else ops.power(ops.abs(x), float(p))
+    ones = call.captured(np.ones((channels, 1, *kernel), np.float32))
+    total = ops.conv(powers, ones, None, strides, pairs, dilations, channels)
+    return total if p == 1 else ops.sqrt(total) if p == 2 else ops.power(total, 1 / p)
+
+
+@operator("ConvTranspose")
+def conv_transpose(call: Call) -> Operand:
+    """``output_shape`` and ``auto_pad`` say what is cut off; different paddings are cut off after the operation."""
+    x, w = call.value(0), call.value(1)
+    size, kernel = positions(call, x), list(w.type.concrete(1)[2:])
+    rank = len(size)
+    strides, dilations = _steps(call, "strides", rank), _steps(call, "dilations", rank)
+    more = call.ints("output_padding") or [0] * rank
+    full = [
+        (length - 1) * step + (taps - 1) * spread + 1 + extra
+        for length, step, taps, spread, extra in zip(size, strides, kernel, dilations, more)
+    ]
+    mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    target = call.ints("output_shape")
+    if target is None and mode.startswith("SAME"):
+        target = [length * step for length, step in zip(size, strides)]
+    if target is not None:
+        cuts = [whole - kept for whole, kept in zip(full, target[-rank:])]
+        small = [max(0, cut) // 2 for cut in cuts]
+        before = small if mode == "SAME_UPPER" else [max(0, cut) - one for cut, one in zip(cuts, small)]
+        pairs = tuple((one, cut - one) for one, cut in zip(before, cuts))
+    else:
+        pads = call.ints("pads") or [0] * (2 * rank)
+        pairs = tuple(zip(pads[:rank], pads[rank:]))
+    groups = call.int("group", 1)
+    y = ops.conv_transpose(x, w, None, strides, 0, 0, groups, dilations)
+    cut = [number for (first, last), extra in reversed(list(zip(pairs, more))) for number in (-first, extra - last)]
+    y = ops.pad(y, cut) if any(cut) else y
+    bias = call.optional(2)
+    return y if bias is None else y + ops.reshape(bias, (1, *bias.shape, *(1,) * rank))
 
 
 def _kernel(call: Call) -> list[int]:
@@ -91,7 +166,8 @@ def global_average_pool(call: Call) -> Operand:
 @operator("GlobalMaxPool")
 def global_max_pool(call: Call) -> Operand:
     x = call.value(0)
-    return ops.max(x, tuple(range(2, 2 + len(positions(call, x)))), keepdims=True)
+    positions(call, x)
+    return ops.global_max_pool(x)
 
 
 @operator("GlobalLpPool")

@@ -1,0 +1,82 @@
+"""Convolutions with one tap as the products of matrices that they are: all positions of a sample in one row.
+
+A tile of positions then goes on from one row of an image to the next, so that only the end of a sample leaves a
+remainder. This takes arrays whose rows lie one behind the other, which a halo prevents.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from striate.codegen.region import Load, Region
+from striate.codegen.storage import NO_HALO, Storage, Three
+from striate.ops.kernels.geometry import Geometry
+
+Strides = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class OneRow:
+    """A convolution with one tap over one row of positions."""
+
+    geometry: Geometry
+    source: Storage
+    region: Region
+
+
+def is_pointwise(g: Geometry) -> bool:
+    """Whether every output position reads the same position, and no other."""
+    return g.kernel == g.stride == (1, 1, 1) and g.before == (0, 0, 0) and g.size == g.count
+
+
+def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
+    """The convolution over one row; None if it has more taps, or for arrays whose rows do not follow each other."""
+    row, domain = storage_in_one_row(source), region.domain
+    if not is_pointwise(g) or row is None or domain.sizes[:2] == (1, 1):
+        return None
+    loads = [item for item in region.instructions if isinstance(item, Load)]
+    if any(store.halo != NO_HALO for store in region.stores):
+        return None
+    if any(_step(item.strides, domain.sizes) is None for item in (*loads, *region.stores)):
+        return None
+    instructions = tuple(
+        replace(item, strides=_flat(item.strides, domain.sizes)) if isinstance(item, Load) else item
+        for item in region.instructions
+    )
+    stores = tuple(replace(item, strides=_flat(item.strides, domain.sizes)) for item in region.stores)
+    flat = replace(domain, sizes=(1, 1, domain.pixels))
+    return OneRow(geometry_in_one_row(g), row, replace(region, domain=flat, instructions=instructions, stores=stores))
+
+
+def geometry_in_one_row(g: Geometry) -> Geometry:
+    """The same convolution over one row."""
+    size = (1, 1, math.prod(g.size))
+    return replace(g, size=size, count=size)
+
+
+def storage_in_one_row(storage: Storage) -> Storage | None:
+    """The same memory as one row of positions; None if its rows do not follow each other."""
+    step = _step(storage.strides, storage.sizes)
+    if step is None:
+        return None
+    n, c = storage.strides[:2]
+    whole = storage.pixels * step
+    return replace(storage, sizes=(1, 1, storage.pixels), halo=NO_HALO, strides=(n, c, whole, whole, step))
+
+
+def _step(strides: Strides, sizes: Three) -> int | None:
+    """The distance from each position to the next, 0 if all are the same element; None if there is not one distance."""
+    step, expected = None, 0
+    for stride, size in zip(reversed(strides[2:]), reversed(sizes), strict=True):
+        if size > 1:
+            if step is None:
+                step = expected = stride
+            if stride != expected:
+                return None
+            expected = stride * size
+    return step or 0
+
+
+def _flat(strides: Strides, sizes: Three) -> Strides:
+    return strides[0], strides[1], 0, 0, _step(strides, sizes) or 0
