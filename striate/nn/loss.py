@@ -30,9 +30,16 @@ class Loss(Module):
     """Whether ``forward`` takes the several outputs of a model, and several targets, as it returned them."""
     takes_labels: ClassVar[bool] = False
     """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
+    predicts_targets: ClassVar[bool] = False
+    """Whether predictions are meant to be equal to their targets, so that their differences are errors."""
     takes_logits: ClassVar[bool] = False
     """Whether these scores are logits: their softmax is the prediction."""
     reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
+
+    @property
+    def ignored(self) -> int | None:
+        """The label of samples and positions that do not count; None if all count."""
+        return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -172,11 +179,6 @@ class LabelLoss(Loss):
         super().__init__(reduction=reduction)
         buffer = None if weight is None else Parameter(_class_weights(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
-
-    @property
-    def ignored(self) -> int | None:
-        """The label of samples and positions that do not count; None if all count."""
-        return None
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = unmasked(y, "y")
@@ -417,6 +419,8 @@ class ElementLoss(Loss):
 
 class MSELoss(ElementLoss):
     """L = mean (x − y)², y in the shape of x"""
+
+    predicts_targets: ClassVar[bool] = True
 
     def forward(self, x: Value, y: Value) -> Value:
         return mse_loss(x, y, reduction=self.reduction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -200,7 +201,7 @@ class Trainer:
         return self.step.ema is not None and self.step.step_number > 0
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Loss, by the trainer's loss function, and accuracy on a data set."""
+        """Loss, by the trainer's loss function, and accuracy or errors on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
     def __repr__(self) -> str:
@@ -232,7 +233,8 @@ class Trainer:
     ) -> Epoch | None:
         """Trains and validates an epoch; None if a callback stopped it."""
         mean_loss, seen = EpochLoss(self.step.loss), 0
-        sampled = SampledAccuracy(self.model) if progress.live else None
+        labelled = train_set.is_classification and self.step.loss.takes_labels
+        sampled = SampledAccuracy(self.model) if progress.live and labelled else None
         if self.watch is not None:
             self.watch.start_pass()
         start = time.perf_counter()
@@ -269,8 +271,10 @@ class Trainer:
                 model, validation, VALIDATION_BATCH, loss=self.step.loss,
                 after_batch=lambda count: interruption.raise_if_asked(),
             )  # fmt: skip
-        entropy = None if self.step.loss.is_plain_cross_entropy else found.cross_entropy
-        return Epoch(number, mean_loss.value, seconds, speed, found.loss, found.accuracy, entropy)
+        entropy = None if self.step.loss.is_plain_cross_entropy else known(found.cross_entropy)
+        return Epoch(
+            number, mean_loss.value, seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error
+        )
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
         """The same progress together with the record."""
@@ -302,6 +306,10 @@ class Trainer:
         """Refuses validation data that do not fit, before an epoch is spent."""
         if validation is None:
             return
+        if train_set.labels.shape[1:] != validation.labels.shape[1:]:
+            raise ShapeError(
+                f"validation has targets of shape {validation.labels.shape[1:]}, training {train_set.labels.shape[1:]}"
+            )
         ours, theirs = train_set.images.shape[1:], validation.images.shape[1:]
         if ours != theirs or len(validation.classes) > len(train_set.classes):
             raise ShapeError(
@@ -318,6 +326,11 @@ def _callbacks(given: object) -> tuple[Callback, ...]:
             require_instance("callbacks", one, Callback, "train.EarlyStopping(patience=5)")
         return cast("tuple[Callback, ...]", found)
     raise OptionError(f"callbacks={given!r:.200}; expected a list of callbacks")
+
+
+def known(number: float) -> float | None:
+    """None for NaN."""
+    return None if math.isnan(number) else number
 
 
 class SampledAccuracy:
