@@ -247,6 +247,9 @@ class Doctor:
     def _note_labels(self, y: Array) -> None:
         trace = self.trace
         if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
+            y = y[y >= 0]  # others are left out by the loss
+            if not len(y):
+                return
             counts = np.bincount(y, minlength=len(trace.labels_seen))
             trace.labels_seen = counts + np.pad(trace.labels_seen, (0, len(counts) - len(trace.labels_seen)))
             if len(trace.mixtures) < 200:
@@ -318,7 +321,10 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
     """Figures about predictions (n, C) and their labels; None for outputs that are not class scores."""
-    if outputs.ndim != 2 or len(outputs) < 2 or not np.isfinite(outputs).all():
+    if outputs.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
+        return None
+    outputs, y = outputs[y >= 0], y[y >= 0]  # others are left out by the loss
+    if len(outputs) < 2 or not np.isfinite(outputs).all():
         return None
     z = outputs.astype(np.float64).clip(-1e30, 1e30)
     logs = z - z.max(axis=1, keepdims=True)

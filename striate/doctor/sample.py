@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Sample:
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
         """At most 1,000 samples and 4 million numbers, drawn evenly, and the same ones for the same data."""
+        if not dataset.is_classification:  # no rule reads other targets
+            dataset = replace(dataset, labels=np.zeros(len(dataset), np.int64), classes=())
         size = max(1, dataset.images[0].size)
         count = max(1, min(len(dataset), MOST_SAMPLES, MOST_NUMBERS // size))
         random = np.random.Generator(np.random.Philox(key=[count, len(dataset)]))

@@ -39,8 +39,8 @@ class Setup:
 
     @property
     def classifies(self) -> bool:
-        """Whether the loss compares class scores with labels."""
-        return self.loss.takes_logits
+        """Whether the loss compares logits of the classes with one class number for each sample."""
+        return self.loss.takes_logits and (self.train_set is None or self.train_set.is_classification)
 
 
 def replaced(model: Module, path: str, layer: Module) -> None:
