@@ -20,7 +20,7 @@ from striate.graph.op import at_path
 from striate.graph.value import Array, DType, TensorType
 from striate.nn.module import Module
 from striate.nn.normalization import Normalization
-from striate.ops.loss import softmax as softmax_of
+from striate.ops.axis_softmax import softmax as softmax_of
 from striate.options import flag, require_instance
 from striate.options import path as checked_path
 from striate.persistence import LoadedModel, predict_graph, write_atomically
