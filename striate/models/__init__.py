@@ -8,7 +8,9 @@ from typing import Any
 
 from striate import options as checked
 from striate.errors import unknown_option
+from striate.models.convnext import convnext_tiny
 from striate.models.densenet import densenet121, densenet_small
+from striate.models.mobile import efficientnet_b0, mobilenet_v2, mobilenet_v3_small
 from striate.models.plain import first_cnn, lenet5, mlp, vgg_small
 from striate.models.residual import preact_resnet18, resnet18, resnet20, resnet34, resnet50
 from striate.models.signals import fcn, inception_time, resnet1d
@@ -33,6 +35,10 @@ MODELS: dict[str, Callable[..., Module]] = {
     "densenet_small": densenet_small,
     "densenet121": densenet121,
     "squeezenet1_1": squeezenet1_1,
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "efficientnet_b0": efficientnet_b0,
+    "convnext_tiny": convnext_tiny,
     "fcn": fcn,
     "resnet1d": resnet1d,
     "inception_time": inception_time,
@@ -69,5 +75,6 @@ __all__ = [
     "first_cnn", "lenet5", "vgg_small", "mlp",
     "resnet18", "resnet20", "resnet34", "resnet50", "preact_resnet18", "vgg11_bn", "vgg16_bn",
     "densenet121", "densenet_small", "squeezenet1_1",
+    "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",
     "fcn", "resnet1d", "inception_time", "resnet18_3d", "unet",
 ]  # fmt: skip

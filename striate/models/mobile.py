@@ -127,7 +127,9 @@ _SMALL = (
 )  # fmt: skip
 
 
-def mobilenet_v3_small(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2) -> Sequential:
+def mobilenet_v3_small(
+    channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2
+) -> Sequential:
     """Eleven blocks with squeeze and excitation; with ``stem="small"`` the first two reductions keep the size."""
     small = Stem.of(stem) is Stem.SMALL
     inputs, eps = 16, 1e-3
