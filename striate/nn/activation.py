@@ -53,9 +53,6 @@ class Sigmoid(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("Sigmoid")
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Sigmoid")
-
 
 class Tanh(Activation):
     """y = tanh(x)"""
@@ -65,9 +62,6 @@ class Tanh(Activation):
         return ops.Tanh()
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Tanh")
-
-    def onnx_node(self) -> ForeignLayer:
         return ForeignLayer("Tanh")
 
 
@@ -83,9 +77,6 @@ class ReLU(Activation):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("ReLU", {"inplace": True})
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Relu")
 
 
 class LeakyReLU(Activation):
@@ -109,9 +100,6 @@ class LeakyReLU(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("LeakyReLU", {"negative_slope": self.negative_slope, "inplace": True})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("LeakyRelu", {"alpha": self.negative_slope})
-
 
 class _Named(Activation):
     """Base of activations that PyTorch has under the same name with the same options (abstract)."""
@@ -121,10 +109,6 @@ class _Named(Activation):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer(type(self).__name__, asdict(self.operation))
-
-    def onnx_node(self) -> ForeignLayer | None:
-        op = self.operation
-        return ForeignLayer(op.onnx_operator, dict(op.onnx_attributes())) if op.onnx_operator else None
 
 
 class PReLU(Activation):

@@ -33,18 +33,12 @@ class Softmax(AlongAxis):
     def forward(self, x: Value) -> Value:
         return ops.softmax(x, self.dim)
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Softmax", {"axis": self.dim})
-
 
 class LogSoftmax(AlongAxis):
     """y = x − ln Σ eˣ along axis ``dim``; None, the default, is 1, the channels"""
 
     def forward(self, x: Value) -> Value:
         return ops.log_softmax(x, self.dim)
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("LogSoftmax", {"axis": self.dim})
 
 
 class Softmin(AlongAxis):
