@@ -70,7 +70,7 @@ class GroupReduction(Reduction):
 
 def _grouped(x: Array, groups: int) -> Array:
     """(N, groups, everything else)"""
-    return x.reshape(x.shape[0], groups, -1)
+    return x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)
 
 
 def _repeated(found: Array, x: Array) -> Array:
