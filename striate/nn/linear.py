@@ -112,9 +112,6 @@ class Linear(Module):
         }
         return ForeignLayer("Linear", options)
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Gemm", {"transB": 1}, ("weight", "bias"))
-
     def extra_repr(self) -> str:
         bias = "" if "bias" in self._parameters else ", bias=False"
         return f"in_features={self.in_features}, out_features={self.out_features}{bias}"

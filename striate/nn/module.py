@@ -94,10 +94,6 @@ class Module:
         """The equivalent layer of ``torch.nn``; None if there is none with these options."""
         return None
 
-    def onnx_node(self) -> ForeignLayer | None:
-        """The ONNX operator with the same predictions; None if there is none with these options."""
-        return None
-
     # Attributes
 
     def __setattr__(self, name: str, value: object) -> None:

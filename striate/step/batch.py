@@ -10,6 +10,7 @@ from striate.errors import DataError, OptionError, ShapeError
 from striate.graph.value import Array, DType, TensorType
 from striate.nn.loss import Loss
 from striate.nn.module import Module
+from striate.step.sample_weights import checked_weights
 from striate.tracing import Tree, array_type, flatten_tree, rebuild_tree, tree_structure
 
 
@@ -20,6 +21,8 @@ class Batch:
     inputs: Mapping[str, Array]
     targets: Mapping[str, Array]
     tree: Tree
+    weights: Array | None = None
+    """The weights of the samples (N,) float64, if they were given."""
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -35,7 +38,7 @@ class Batch:
     def kind(self) -> object:
         """What programs depend on: shapes without N, dtypes and nesting."""
         types = tuple((name, array.shape[1:], array.dtype) for name, array in self.arrays.items())
-        return types, tree_structure(self.tree)
+        return types, tree_structure(self.tree), self.weights is not None
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
@@ -53,7 +56,7 @@ class Batch:
         return part[next(iter(self.targets))]
 
 
-def batch_of(model: Module, loss: Loss, x: Any, y: Any) -> Batch:
+def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> Batch:
     """The batch as programs read it.
 
     Several inputs are a tuple in the order of the model's ``forward``, or a dict by its names; a loss function of
@@ -74,12 +77,13 @@ def batch_of(model: Module, loss: Loss, x: Any, y: Any) -> Batch:
     n, dtype = len(first), (model.dtype or DType.float32).numpy
     if sizes := {name: array.shape[:1] for name, array in inputs.items() if array.shape[:1] != (n,)}:
         raise ShapeError(f"the inputs have different numbers of samples: {n} and {sizes}\n  help: one row a sample")
+    weights = None if weight is None else checked_weights(weight, n)
     if not isinstance(y, tuple | Mapping):
-        return Batch(inputs, {"y": loss.target(y, n, dtype)}, None)
+        return Batch(inputs, {"y": loss.target(y, n, dtype)}, None, weights)
     if not loss.takes_trees:
         raise OptionError(
             f"{loss!r} takes one target, not a {type(cast('object', y)).__name__}\n"
             "  help: as the loss, a function: lambda out, y: ce(out[0], y[0]) + mse(out[1], y[1])"
         )
     tree = cast("Tree", y)
-    return Batch(inputs, {name: loss.target(leaf, n, dtype) for name, leaf in flatten_tree(tree, "y")}, tree)
+    return Batch(inputs, {name: loss.target(leaf, n, dtype) for name, leaf in flatten_tree(tree, "y")}, tree, weights)

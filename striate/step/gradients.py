@@ -54,7 +54,8 @@ def prepare_gradients(
     precision: Precision,
 ) -> GradientProgram:
     """Traces, differentiates and compiles the step for batches like this one."""
-    made = training_graph(model, loss, batch.input_types, batch.target_types, watch=watch)
+    types = batch.input_types, batch.target_types
+    made = training_graph(model, loss, *types, watch=watch, weighted=batch.weights is not None)
     graph, trace, observation = made.graph, made.trace, made.observation
     results = {LOSS: memory.loss}
     results |= {gradient_name(name): memory.gradients.views[name] for name in graph.outputs_of(OutputKind.GRADIENT)}

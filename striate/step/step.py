@@ -38,7 +38,9 @@ from striate.step.clipping import Clipping
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
+from striate.step.sample_weights import coefficients
 from striate.step.state import require_possible, state_places
+from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
 from striate.step.writing import write_all
 from striate.tracing import KEY
@@ -172,15 +174,20 @@ class TrainingStep:
 
     # The step
 
-    def __call__(self, x: Any, y: Any) -> float:
-        """Runs forward pass, backward pass and update; returns the loss before the update."""
-        loss = self._compute_gradients(x, y)
+    def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
+        """Runs forward pass, backward pass and update; returns the loss before the update.
+
+        ``weight`` (N,) holds the weights of the samples, of 0 or more: with 2 a sample counts as if it were in the
+        batch twice, with 0 as if it were absent (except in the statistics of batch normalization). Raises
+        ``ShapeError`` and ``DataError`` for others, and ``OptionError`` for a loss without a loss of each sample.
+        """
+        loss = self._compute_gradients(x, y, weight)
         self._update()
         return loss
 
-    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+    def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
         """Computes ∂loss/∂parameter by dotted name without an update. The loss is then in ``loss_value``."""
-        self._compute_gradients(x, y)
+        self._compute_gradients(x, y, weight)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
@@ -338,14 +345,19 @@ class TrainingStep:
 
     # Internal
 
-    def _compute_gradients(self, x: Any, y: Any) -> float:
+    def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
-        batch = batch_of(self.model, self.loss, x, y)
+        batch = batch_of(self.model, self.loss, x, y, weight)
         arrays, n = batch.arrays, batch.samples
-        parts = parts_of(arrays, self._accumulate)
-        program = self._program_for(batch, len(parts[0]["x"]))
+        program = self._program_for(batch, -(-n // self._accumulate))
         if batch.tree is None:
             self.loss.check_target(arrays["y"], program.prediction)
+        if batch.weights is not None:
+            for name, require in program.contents:  # labels in range, by which class weights are looked up
+                require(arrays[name])
+            factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
+            arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
+        parts = parts_of(arrays, self._accumulate)
         for verify in program.checks:
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
@@ -371,7 +383,7 @@ class TrainingStep:
         self, program: GradientProgram, memory: StepMemory, batch: Batch, parts: list[dict[str, Array]]
     ) -> None:
         """Runs the parts of a batch; gradients and loss become those of the whole batch."""
-        total = Sum(self.loss, memory)
+        total = Sum(self.loss, memory, WEIGHT in parts[0])
         with memory.arena_kept():
             for part in parts:
                 program.executable.run(part, len(part["x"]))

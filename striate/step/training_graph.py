@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from striate.errors import OptionError, ShapeError
 from striate.graph.arithmetic import reshape
@@ -19,12 +20,15 @@ from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
+from striate.ops import reduction
 from striate.passes.differentiate import differentiate
 from striate.tracing import LayerCall, Trace, Tree, flatten_tree, rebuild_tree
 from striate.watch import Observation, observe
 
 LOSS = "loss"
 """The name of the output that is the loss."""
+WEIGHT = "sample weights"
+"""The name of the input that holds the coefficients of the samples, if they are weighted."""
 
 
 def gradient_name(parameter: str) -> str:
@@ -60,12 +64,14 @@ def training_graph(
     *,
     watch: Collection[str] = (),
     trained: Collection[str] | None = None,
+    weighted: bool = False,
 ) -> TrainingGraph:
     """Builds the graph of a training step for inputs of the types ``x`` and targets of the types ``y``.
 
     ``y`` is a type or, for a loss of several targets, a tuple or dict of types. Its default is the type that the loss
     expects for the prediction. ``watch`` holds patterns of layer paths, as ``TrainingStep.watch`` takes them.
     ``trained`` names the parameters to differentiate with respect to; the default is those with ``requires_grad``.
+    With ``weighted`` the loss is Σ c_n l_n, where l_n is the loss of a sample and c the input ``WEIGHT`` (N,).
     Raises ``ShapeError`` for a loss of one output where the model has several, or with an output that does not match
     ``y``, and ``OptionError`` for unknown names in ``trained``.
     """
@@ -84,7 +90,7 @@ def training_graph(
         if isinstance(target, TensorType):
             loss.check_shape(target.shape, prediction.shape, target.dtype)
         targets = rebuild_tree(target, [trace.input(name, type) for name, type in flatten_tree(target, "y")])
-        value = _one_number(loss, loss(result, targets))
+        value = _weighted(loss, trace, result, targets) if weighted else _one_number(loss, loss(result, targets))
         parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
         gradients = differentiate(value, list(parameters.values()))
         outputs = {LOSS: value}
@@ -101,6 +107,13 @@ def training_graph(
             outputs |= observation.outputs
             roles |= observation.roles
         return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+
+
+def _weighted(loss: Loss, trace: Trace, result: Any, targets: Any) -> Value:
+    """Σ c_n Σ l_np over the items p of each sample."""
+    losses = loss.losses(result, targets)
+    weight = trace.input(WEIGHT, TensorType(losses.dtype, (N,)))
+    return reduction.sum(losses * reshape(weight, (N, *(1,) * (losses.type.rank - 1))))
 
 
 def _one_number(loss: Loss, value: object) -> Value:

@@ -23,7 +23,7 @@ from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
 from striate.options import seed as checked_seed
-from striate.step import TrainingStep
+from striate.step import TrainingStep, checked_weights
 from striate.train.callback import Callback
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
@@ -101,9 +101,20 @@ class Trainer:
         self._progress = progress
         self._leave = leave
         self._stopping: str | None = None
+        self._weights: Array | None = None
 
-    def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
+    def fit(
+        self,
+        train_set: Dataset,
+        validation: Dataset | None = None,
+        *,
+        epochs: int,
+        sample_weight: Array | None = None,
+    ) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
+
+        ``sample_weight`` holds one number of 0 or more for each sample of the training set: with 2 it counts as if it
+        were there twice, with 0 as if it were absent. Batches of which no sample counts are left out.
 
         Raises ``OptionError`` for a number of epochs below 1 and for what is not a data set,
         ``NonFiniteError`` with the remedy where the training breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after
@@ -114,6 +125,7 @@ class Trainer:
         if validation is not None:
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
+        self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
         self.history.finished, self.history.stopped, self.history.kept = False, "", None
         self._stopping = None
         first = len(self.history) + 1
@@ -228,13 +240,16 @@ class Trainer:
         start = time.perf_counter()
         order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
         doctor = self.doctor
-        for index, (x, y, _) in enumerate(order):
+        for index, (x, y, indices) in enumerate(order):
+            weights = None if self._weights is None else self._weights[indices]
+            if weights is not None and not weights.any():
+                continue
             if sampled is not None:
                 sampled.before_step(x, y)
             if doctor is not None:
                 doctor.before(x, y)
-            loss = self.step(x, y)
-            mean_loss.add(loss, y)
+            loss = self.step(x, y, weights)
+            mean_loss.add(loss, y, weights)
             if doctor is not None:
                 self._tell(progress, doctor.after(x, y, loss))
             seen += len(y)

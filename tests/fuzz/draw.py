@@ -24,7 +24,9 @@ from striate.ops.adaptive import (
     AdaptiveMaxPoolingGradient,
 )
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
+from striate.ops.extremes import LogSumExp, Positions, Prod
 from striate.ops.loss import LogSoftmax, Softmax
+from striate.ops.matmul import MatMul, MatMulSum
 from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
@@ -398,6 +400,46 @@ def _moved(name: str, random: Random) -> Sample:
     return Sample(Concat(axis), parts)
 
 
+def _matrices(name: str, random: Random) -> Sample:
+    rank = int(random.integers(2, 6))
+    batch = [one_of(random, (1, 1, 2, 3)) for _ in range(rank - 2)]
+    rows, depth, columns = (one_of(random, (1, 2, 3, 16, 17, 33, 40)) for _ in range(3))
+    if chance(random, 0.1):
+        depth = one_of(random, (513, 700))
+    turned = chance(random, 0.5), chance(random, 0.5)
+
+    def operand(sizes: tuple[int, int], transposed: bool, free: bool) -> Array:
+        own = [size if axis == 0 or not free or chance(random, 0.7) else 1 for axis, size in enumerate(batch)]
+        return normal(random, (*own, *(reversed(sizes) if transposed else sizes)))
+
+    a, b = operand((rows, depth), turned[0], False), operand((depth, columns), turned[1], True)
+    if name == "MatMul":
+        return Sample(MatMul(*turned), (a, b), batched=rank > 2 and chance(random, 0.5))
+    axes = tuple(axis for axis in range(rank - 2) if chance(random, 0.5))
+    return Sample(MatMulSum(*turned, axes), (a, b), batched=rank > 2 and chance(random, 0.5))
+
+
+def _extreme(name: str, random: Random) -> Sample:
+    sizes = shape(random, 2)
+    if name == "Positions":
+        axis = int(random.integers(0, len(sizes)))
+        size, apart = (max(1, sizes[axis]), max(1, math.prod(sizes[axis + 1 :]))) if axis else (0, 0)
+        return Sample(Positions(size, apart), (normal(random, sizes),))
+    if name == "LogSumExp":
+        axes = tuple(axis for axis in range(len(sizes)) if chance(random, 0.5)) or (1,)
+        return Sample(LogSumExp(axes), (3 * normal(random, sizes),))
+    sizes = tuple(max(1, size) for size in sizes)
+    x = random.integers(-3, 4, sizes) / 2
+    return Sample(OPERATIONS[name](int(random.integers(0, len(sizes)))), (x,), differentiable=(False,))
+
+
+def _product(name: str, random: Random) -> Sample:
+    sizes = shape(random, 1)
+    axes = tuple(axis for axis in range(len(sizes)) if chance(random, 0.5)) or (0,)
+    zeros = random.random(sizes) < 0.1
+    return Sample(Prod(axes), (np.where(zeros, 0, random.choice([-1.0, -0.5, 1.0, 2.0], sizes)),))
+
+
 def _reshape(name: str, random: Random) -> Sample:
     x = normal(random, shape(random, 1))
     target = (x.shape[0], math.prod(x.shape[1:])) if chance(random, 0.6) else (x.size,)
@@ -405,7 +447,10 @@ def _reshape(name: str, random: Random) -> Sample:
 
 
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
-    "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "Transpose": _moved, "Slice": _moved, "SliceGradient": _moved, "Concat": _moved, "MatMul": _matrices,
+    "MatMulSum": _matrices, "Positions": _extreme, "ArgMax": _extreme, "ArgMin": _extreme, "LogSumExp": _extreme,
+    "Prod": _product, "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization,
+    "Linear": _linear,
     "Pad": _padding, "PadGradient": _padding, "PadAxes": _pad_axes,
     "AdaptiveAveragePooling": _adaptive, "AdaptiveAveragePoolingGradient": _adaptive, "AdaptiveMaxPooling": _adaptive,
     "AdaptiveMaxPoolingGradient": _adaptive, "NearestResampling": _resampling, "NearestResamplingGradient": _resampling,
@@ -451,7 +496,7 @@ class _Network:
         random = self.random
         channels, positions = x.shape[1], x.shape[2:]
         assert isinstance(channels, int)
-        kind = int(random.integers(10))
+        kind = int(random.integers(13))
         if kind == 0:
             return one_of(random, (Relu(), LeakyRelu(0.1), Tanh(), Sigmoid()))(x)
         if kind == 1 and positions:
@@ -484,6 +529,15 @@ class _Network:
             axes = (0, *range(2, x.type.rank))
             mean, variance = Moments(axes)(x)
             return (x - mean) * (variance + 1.0)
+        last, end = x.type.rank - 1, x.shape[-1]
+        if kind == 10 and isinstance(end, int) and end > 1:
+            window = one_of(random, (Slice((last,), (1,), (end - 1,), (1,)), Slice((last,), (end - 1,), (end,), (-1,))))
+            return window(x)
+        if kind == 11 and x.type.rank > 2:
+            return Transpose((0, *range(2, x.type.rank), 1))(x)
+        if kind == 12 and x.type.rank > 2 and isinstance(end, int):
+            w = self.input(0.3 * normal(random, (*(1,) * (x.type.rank - 2), end, one_of(random, (1, 5, 17)))))
+            return MatMul()(x, w)
         return x * 0.5
 
 
