@@ -23,6 +23,7 @@ from striate.ops.adaptive import (
     AdaptiveMaxPooling,
     AdaptiveMaxPoolingGradient,
 )
+from striate.ops.axis_softmax import AxisLogSoftmax, AxisSoftmax
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
 from striate.ops.extremes import LogSumExp, Positions, Prod
 from striate.ops.loss import LogSoftmax, Softmax
@@ -270,7 +271,9 @@ def _elementwise(name: str, random: Random) -> Sample:
     drawn: list[Array] = []
     for number, array in enumerate(arrays):
         own = sizes if number == 0 or op.kind is Kind.RANDOM else _smaller(random, sizes)
-        if array.dtype.kind != "f":
+        if array.dtype.kind == "b":
+            drawn.append(random.random(own) < 0.5)
+        elif array.dtype.kind != "f":
             drawn.append(array)
         elif array.size and array.min() > 0:  # logarithms, roots, divisors
             drawn.append(np.abs(normal(random, own)) + 0.5)
@@ -304,6 +307,18 @@ def _rowwise(name: str, random: Random) -> Sample:
         return Sample(cls(), (x,))
     probability = (Softmax() if name == "SoftmaxGradient" else LogSoftmax()).reference(x) if x.size else x
     return Sample(cls(), (np.asarray(probability, np.float64), normal(random, sizes)))
+
+
+def _along_axis(name: str, random: Random) -> Sample:
+    cls: Any = OPERATIONS[name]
+    sizes = shape(random, 1)
+    axis = int(random.integers(len(sizes)))
+    x, batched = 3 * normal(random, sizes), axis > 0
+    if not name.endswith("Gradient"):
+        return Sample(cls(axis), (x,), batched=batched)
+    forward = AxisSoftmax(axis) if name == "AxisSoftmaxGradient" else AxisLogSoftmax(axis)
+    y = np.asarray(forward.reference(x) if x.size else x, np.float64)
+    return Sample(cls(axis), (y, normal(random, sizes)), batched=batched)
 
 
 def _labels(name: str, random: Random) -> Sample:
@@ -456,10 +471,11 @@ _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
     "AdaptiveMaxPoolingGradient": _adaptive, "NearestResampling": _resampling, "NearestResamplingGradient": _resampling,
     "LinearResampling": _resampling, "LinearResamplingGradient": _resampling, "PixelShuffle": _pixels,
     "PixelUnshuffle": _pixels,
-    "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
     "NegativeLogLikelihood": _labels, "OneHot": _labels, "GroupSum": _group_reduction,
     "GroupMoments": _group_reduction, "GroupNormalization": _sample_normalization,
     "LayerNormalization": _sample_normalization, "RmsNormalization": _sample_normalization,
+    "CrossEntropy": _labels, "CrossEntropyGradient": _labels, "AxisSoftmax": _along_axis,
+    "AxisSoftmaxGradient": _along_axis, "AxisLogSoftmax": _along_axis, "AxisLogSoftmaxGradient": _along_axis,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
     Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
