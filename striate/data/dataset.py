@@ -1,7 +1,8 @@
 """A data set in memory: inputs, labels, the names of the classes.
 
 inputs  (N, C, H, W) pictures, and likewise (N, D) features, (N, C, L) sequences, (N, C, D, H, W) volumes
-labels  (N,) whole numbers from 0 to len(classes) - 1
+labels  (N,) whole numbers from 0 to len(classes) - 1; or what else a loss compares with predictions: measured numbers
+        (N,) or (N, k), several yes-or-no labels (N, k), class numbers of positions (N, H, W)
 """
 
 from __future__ import annotations
@@ -49,8 +50,10 @@ class Dataset:
     """Checked, contiguous inputs and labels.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
-    labels          (N,) whole numbers; become int64
-    classes         their names; without them "0", "1", … up to the largest label
+    labels          (N,) whole numbers are class numbers, and become int64; floats are measured targets, and become
+                    float32; whole numbers and bools of more axes are kept as uint8 or int64 for the loss
+    classes         the names of the classes, which say that the labels are class numbers; by default "0", "1", … up to
+                    the largest label of (N,)
     name            what messages call the data set
     channels_first  True takes inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
 
@@ -63,7 +66,7 @@ class Dataset:
     """
 
     images: Array
-    labels: npt.NDArray[np.int64]
+    labels: Array
     classes: tuple[str, ...] = ()
     name: str = "data"
     channels_first: bool = False
@@ -82,10 +85,11 @@ class Dataset:
         images = _stored(given)
         check_digits(given, images, self.name)
         classes = class_names(self.classes)
-        labels = check_labels(self.labels, len(classes) or None, self.name)
+        labels = stored_labels(self.labels, len(classes) or None, self.name)
         if len(labels) != len(images):
             raise DataError(f"{self.name}: {len(images)} inputs, but {len(labels)} labels; each input needs one")
-        classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
+        if labels.ndim == 1 and labels.dtype == np.int64:
+            classes = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
         for attribute, value in (("images", images), ("labels", labels), ("classes", classes)):
             object.__setattr__(self, attribute, value)
 
@@ -94,7 +98,13 @@ class Dataset:
 
     def __repr__(self) -> str:
         shape, dtype = self.images.shape[1:], self.images.dtype
-        return f"Dataset({self.name!r}, {len(self)} × {shape} {dtype}, {len(self.classes)} classes)"
+        targets = f"{len(self.classes)} classes" if self.classes else f"targets {self.labels.shape[1:]}"
+        return f"Dataset({self.name!r}, {len(self)} × {shape} {dtype}, {targets})"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether every sample has the number of its class."""
+        return self.labels.ndim == 1 and self.labels.dtype == np.int64
 
     def subset(self, index: npt.ArrayLike) -> Dataset:
         """The samples at ``index``, in its order: whole numbers, of which -1 is the last sample, or a mask (N,).
@@ -110,6 +120,16 @@ def require_dataset(data: object, what: str = "data") -> None:
     if not isinstance(data, Dataset):
         raise OptionError(
             f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
+        )
+
+
+def require_classes(data: object, what: str = "data") -> None:
+    """Raises ``OptionError`` for what is not a data set of which every sample has the number of its class."""
+    require_dataset(data, what)
+    if isinstance(data, Dataset) and not data.is_classification:
+        raise OptionError(
+            f"{what}: {data!r} has no class numbers, which this needs\n"
+            "  help: labels (N,) of whole numbers, or st.Trainer.evaluate for the loss"
         )
 
 
@@ -231,17 +251,51 @@ def chunks(images: Array) -> Iterator[tuple[int, Array]]:
         yield start, images[start : start + rows]
 
 
-def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
-    """(N,) int64 from labels in 0 … classes-1, or ``LabelError`` with the index of the first that is not.
+def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> Array:
+    """Labels as a data set holds them: class numbers int64, targets float32, others uint8 or int64.
 
-    Without ``classes`` a label is from 0 to 999,999.
+    ``classes`` says that they are class numbers. Raises ``LabelError`` naming the first that is not suitable.
     """
+    array = _as_labels(labels, name)
+    if array.ndim > 1 and array.dtype.kind in "uib" and (classes is None or (array.ndim, array.shape[1]) != (2, 1)):
+        kept = np.ascontiguousarray(
+            array, np.uint8 if array.dtype.itemsize == 1 and array.dtype.kind in "ub" else np.int64
+        )
+        if classes is not None:
+            _require_range((kept < 0) & (kept != LEFT_OUT) | (kept >= classes), kept, classes, name)
+        return kept
+    if array.dtype.kind != "f" or classes is not None or array.ndim == 0:
+        return check_labels(array, classes, name)
+    with np.errstate(over="ignore"):
+        kept = np.ascontiguousarray(array, np.float32)
+    bad = ~np.isfinite(kept)
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise LabelError(
+            f"{name}: labels[{', '.join(map(str, place))}] = {array[place]}; every target must be finite in float32"
+        )
+    return kept
+
+
+LEFT_OUT = -100
+"""The label of positions that losses leave out: PyTorch's default of ``ignore_index``."""
+
+
+def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
     try:
-        array = unmasked(labels, f"{name}: labels")
+        return unmasked(labels, f"{name}: labels")
     except DTypeError:
         raise
     except (ValueError, TypeError) as error:
         raise LabelError(f"{name}: labels of different lengths are not an array ({error})") from error
+
+
+def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
+    """(N,) int64 from labels in 0 … classes-1, or ``LabelError`` with the index of the first that is not.
+
+    Without ``classes`` a label is from 0 to 999,999. Bools are the numbers 0 and 1.
+    """
+    array = _as_labels(labels, name)
     if array.ndim != 1:
         one_hot = array.ndim == 2 and array.shape[1] > 1
         cure = "labels.argmax(axis=1), if they are one-hot" if one_hot else "labels.reshape(-1), if each input has one"
@@ -249,15 +303,20 @@ def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data")
             f"{name}: labels of shape {array.shape}; expected (N,), one whole number each"
             + (f"\n  help: {cure}" if array.ndim else "")
         )
-    if array.dtype.kind not in "ui":
+    if array.dtype.kind not in "uib":
         raise _not_whole(array, name)
     limit = MOST_CLASSES if classes is None else classes
-    bad = (array < 0) | (array >= limit)
-    if bad.any():
-        index = int(np.argmax(bad))
-        known = f"0 … {limit - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
-        raise LabelError(f"{name}: labels[{index}] = {array[index]} is out of range; expected {known}")
+    _require_range((array < 0) | (array >= limit), array, classes, name)
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _require_range(bad: Array, labels: Array, classes: int | None, name: str) -> None:
+    """Raises ``LabelError`` with the index of the first bad label."""
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        known = f"0 … {MOST_CLASSES - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
+        index = ", ".join(map(str, place))
+        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}")
 
 
 def _not_whole(array: Array, name: str) -> LabelError:

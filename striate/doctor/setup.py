@@ -16,7 +16,8 @@ from striate.optim.optimizer import Optimizer
 class Setup:
     """A training before it starts: model, loss, optimizer, data, and how the data are batched.
 
-    ``train_set`` is None where the user's own loop feeds the step.
+    ``train_set`` is None where the user's own loop feeds the step. ``command_line`` has the options of ``striate
+    train`` that this network takes, for a training that the command line started.
     """
 
     model: Module
@@ -28,6 +29,7 @@ class Setup:
     epochs: int = 1
     seed: int = 0
     shuffle: bool = True
+    command_line: tuple[str, ...] = ()
 
     def anew(self, **changes: Any) -> Setup:
         """The same setup from a fresh start, with a copy of the model, and with the given changes."""
@@ -39,8 +41,8 @@ class Setup:
 
     @property
     def classifies(self) -> bool:
-        """Whether the loss compares class scores with labels."""
-        return self.loss.takes_logits
+        """Whether the loss compares logits of the classes with one class number for each sample."""
+        return self.loss.takes_logits and (self.train_set is None or self.train_set.is_classification)
 
 
 def replaced(model: Module, path: str, layer: Module) -> None:

@@ -20,7 +20,7 @@ from striate.graph.op import at_path
 from striate.graph.value import Array, DType, TensorType
 from striate.nn.module import Module
 from striate.nn.normalization import Normalization
-from striate.ops.loss import softmax as softmax_of
+from striate.ops.axis_softmax import softmax as softmax_of
 from striate.options import flag, require_instance
 from striate.options import path as checked_path
 from striate.persistence import LoadedModel, predict_graph, write_atomically
@@ -69,7 +69,8 @@ def export_onnx(
 
     st.export_onnx(model, "net.onnx", samples=test_images[:100])
 
-    ``input_shape`` is that of one sample, by default the one that the model was called with last. ``standardizer``
+    ``input_shape`` is that of one sample, by default the one that the model was called with last, or that of
+    ``samples``. ``standardizer``
     keeps the model's standardizer inside; without it the file takes standardized inputs. ``softmax`` turns the last
     outputs into probabilities over axis 1. ``fold`` multiplies batch normalizations into the convolutions before them.
     ``classes``, by default the model's, go into the metadata.
@@ -84,6 +85,8 @@ def export_onnx(
         raise OptionError(f"{target}: a file of ONNX ends with .onnx")
     if model.dtype is DType.float64:
         raise DTypeError("onnxruntime convolves float32 only\n  help: model.float() converts it")
+    if input_shape is None and model.input_types is None and isinstance(samples, np.ndarray):
+        input_shape = samples.shape[1:]
     graph = predict_graph(model, input_shape)
     inside = standardizer_of(model)
     if inside is not None and not flag("standardizer", standardizer):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate import options
-from striate.data.dataset import Dataset, require_dataset
+from striate.data.dataset import Dataset, require_classes
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import Array
@@ -76,7 +76,7 @@ def _shares(part: Array, whole: Array) -> npt.NDArray[np.float64]:
 def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float64]:
     """(N, C) in the order of the data set."""
     require_model(model)
-    require_dataset(dataset, "dataset")
+    require_classes(dataset, "dataset")
     found: list[Array] = []
     for x, _, _ in batches(dataset, _TOGETHER, shuffle=False):
         logits = np.asarray(model(x))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from striate import options
-from striate.data.dataset import Dataset, require_dataset
+from striate.data.dataset import Dataset, require_classes
 from striate.data.loader import batches
 from striate.errors import OptionError
 from striate.graph.value import Array
@@ -59,7 +59,7 @@ def top_activations_by_unit(
     options.whole_number("count", count, 1)
     options.require_instance("layer", layer, str, '"conv1"')
     require_model(model)
-    require_dataset(dataset, "dataset")
+    require_classes(dataset, "dataset")
     values: list[Array] = []
     places: list[Array] = []
     chosen: list[int] | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.arithmetic import Elementwise
+from striate.graph.arithmetic import Elementwise, constant
 from striate.graph.graph import Graph, Input
 from striate.graph.interpreter import interpret
 from striate.graph.value import DType, TensorType
@@ -69,8 +69,9 @@ def curve(activation: str, slope: str) -> dict[str, list[float]]:
     op = operation_of(activation, number)
     type = TensorType(DType.float64, (_POINTS,))
     x, dy = Input("x", type)(), Input("dy", type)()
-    y = op(x)
-    (dx,) = op.gradient((x,), (y,), (dy,), (True,))
+    learned = [constant(number, DType.float64) for _ in range(op.arity - 1)]  # the slope of PReLU
+    y = op(x, *learned)
+    dx = op.gradient((x, *learned), (y,), (dy,), (True, *(False for _ in learned)))[0]
     assert dx is not None
     places = np.linspace(-_REACH, _REACH, _POINTS)
     found, _ = interpret(Graph({"x": x, "dy": dy}, {"y": y, "dx": dx}), {"x": places, "dy": np.ones(_POINTS)})

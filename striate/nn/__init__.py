@@ -2,7 +2,30 @@
 
 from striate import habits
 from striate.nn import initialization as init
-from striate.nn.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from striate.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
 from striate.nn.container import Concat, ModuleDict, ModuleList, Residual, Sequential
 from striate.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from striate.nn.element_loss import (
@@ -81,6 +104,7 @@ from striate.nn.sample_normalization import (
     RMSNorm,
 )
 from striate.nn.shaping import Flatten, Identity, Unflatten
+from striate.nn.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from striate.nn.standardization import Standardization
 
 __all__ = [
@@ -91,7 +115,9 @@ __all__ = [
     "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", "DropPath",
     "LayerNorm", "LayerNorm2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm",
     "LocalResponseNorm",
-    "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "Softmax",
+    "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish",
+    "Softplus", "Softsign", "LogSigmoid", "ReLU6", "Hardtanh", "Hardsigmoid", "Hardswish",
+    "Hardshrink", "Softshrink", "Tanhshrink", "Threshold", "GLU", "Softmax", "LogSoftmax", "Softmin", "Softmax2d",
     "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d",
     "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Self
 
 from striate.errors import OptionError
 from striate.graph.arithmetic import Elementwise, elementwise
 from striate.graph.value import Value
 from striate.nn.foreign import ForeignLayer
+from striate.nn.initialization import constant
 from striate.nn.module import Module
+from striate.nn.parameter import Parameter
 from striate.ops import activation as ops
-from striate.ops.loss import softmax
-from striate.options import flag, number
+from striate.ops import piecewise_activation as piecewise
+from striate.ops import smooth_activation as smooth
+from striate.options import choice, flag, number, whole_number
 
 
 class Activation(Module):
@@ -49,9 +53,6 @@ class Sigmoid(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("Sigmoid")
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Sigmoid")
-
 
 class Tanh(Activation):
     """y = tanh(x)"""
@@ -61,9 +62,6 @@ class Tanh(Activation):
         return ops.Tanh()
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Tanh")
-
-    def onnx_node(self) -> ForeignLayer:
         return ForeignLayer("Tanh")
 
 
@@ -79,9 +77,6 @@ class ReLU(Activation):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("ReLU", {"inplace": True})
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Relu")
 
 
 class LeakyReLU(Activation):
@@ -105,25 +100,227 @@ class LeakyReLU(Activation):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("LeakyReLU", {"negative_slope": self.negative_slope, "inplace": True})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("LeakyRelu", {"alpha": self.negative_slope})
 
+class _Named(Activation):
+    """Base of activations that PyTorch has under the same name with the same options (abstract)."""
 
-class Softmax(Module):
-    """y = eˣ / Σ eˣ over the channels, axis 1"""
-
-    def __init__(self, dim: int = 1) -> None:
-        if dim != 1 or isinstance(dim, bool):
-            raise OptionError(f"Softmax(dim={dim!r}): only dim=1, the channels, is supported")
-
-    def forward(self, x: Value) -> Value:
-        return softmax(x)
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.operation.options().items())
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Softmax", {"dim": 1})
+        return ForeignLayer(type(self).__name__, asdict(self.operation))
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Softmax", {"axis": 1})
+
+class PReLU(Activation):
+    """y = x where x > 0, else wx; w is learned
+
+    ``num_parameters`` is 1, or the number of channels (axis 1), each of which then has a slope of its own; they start
+    at ``init``. Give it no weight decay. Raises ``OptionError``; ``ShapeError`` for another number of channels.
+    """
+
+    weight: Value
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        self.num_parameters = whole_number("PReLU: num_parameters", num_parameters, 1)
+        self.init = number("PReLU: init", init)
+        self.register_parameter("weight", Parameter((self.num_parameters,), constant(self.init)))
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.PRelu()
+
+    def forward(self, x: Value) -> Value:
+        return piecewise.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+    def torch_layer(self) -> ForeignLayer:
+        return ForeignLayer("PReLU", {"num_parameters": self.num_parameters, "init": self.init})
+
+
+class ELU(_Named):
+    """y = x where x > 0, else α (eˣ − 1)"""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        require_not_inplace("ELU", inplace)
+        self.alpha = number("ELU: alpha", alpha)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Elu(self.alpha)
+
+
+class SELU(_Named):
+    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("SELU", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Selu()
+
+
+class CELU(_Named):
+    """y = x where x > 0, else α (e^(x/α) − 1)"""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        require_not_inplace("CELU", inplace)
+        self.alpha = number("CELU: alpha", alpha, above=0)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Celu(self.alpha)
+
+
+class GELU(_Named):
+    """y = x Φ(x); ``approximate`` is "none" or "tanh": Φ from erf, or nearly Φ from tanh"""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = choice("approximate", approximate, ("none", "tanh"))
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Gelu(self.approximate)
+
+
+class SiLU(_Named):
+    """y = x σ(x)"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("SiLU", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Silu()
+
+
+class Mish(_Named):
+    """y = x tanh(ln(1 + eˣ))"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("Mish", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Mish()
+
+
+class Softplus(_Named):
+    """y = ln(1 + e^(βx)) / β, and x where βx > ``threshold``"""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = smooth.nonzero("Softplus: beta", beta)
+        self.threshold = number("Softplus: threshold", threshold)
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Softplus(self.beta, self.threshold)
+
+
+class Softsign(_Named):
+    """y = x / (1 + |x|)"""
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Softsign()
+
+
+class LogSigmoid(_Named):
+    """y = −ln(1 + e⁻ˣ)"""
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.LogSigmoid()
+
+
+class Tanhshrink(_Named):
+    """y = x − tanh(x)"""
+
+    @property
+    def operation(self) -> Elementwise:
+        return smooth.Tanhshrink()
+
+
+class ReLU6(_Named):
+    """y = min(max(x, 0), 6)"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("ReLU6", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Relu6()
+
+
+class Hardtanh(_Named):
+    """y = min(max(x, ``min_val``), ``max_val``)"""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        require_not_inplace("Hardtanh", inplace)
+        self.min_val, self.max_val = piecewise.limits("Hardtanh", min_val, max_val)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Hardtanh(self.min_val, self.max_val)
+
+
+class Hardsigmoid(_Named):
+    """y = min(max(x/6 + ½, 0), 1)"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("Hardsigmoid", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Hardsigmoid()
+
+
+class Hardswish(_Named):
+    """y = x min(max(x + 3, 0), 6) / 6"""
+
+    def __init__(self, inplace: bool = False) -> None:
+        require_not_inplace("Hardswish", inplace)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Hardswish()
+
+
+class Hardshrink(_Named):
+    """y = x where |x| > λ, else 0; λ is ``lambd``"""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = number("Hardshrink: lambd", lambd)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Hardshrink(self.lambd)
+
+
+class Softshrink(_Named):
+    """y = x ∓ λ where |x| > λ, else 0; λ is ``lambd``"""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = number("Softshrink: lambd", lambd, 0)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Softshrink(self.lambd)
+
+
+class Threshold(_Named):
+    """y = x where x > ``threshold``, else ``value``"""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        require_not_inplace("Threshold", inplace)
+        self.threshold = number("Threshold: threshold", threshold)
+        self.value = number("Threshold: value", value)
+
+    @property
+    def operation(self) -> Elementwise:
+        return piecewise.Threshold(self.threshold, self.value)
 
 
 ACTIVATION_LAYERS: dict[str, type[Activation]] = {
@@ -131,5 +328,22 @@ ACTIVATION_LAYERS: dict[str, type[Activation]] = {
     "relu": ReLU,
     "tanh": Tanh,
     "sigmoid": Sigmoid,
+    "prelu": PReLU,
+    "elu": ELU,
+    "selu": SELU,
+    "celu": CELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "mish": Mish,
+    "softplus": Softplus,
+    "softsign": Softsign,
+    "logsigmoid": LogSigmoid,
+    "tanhshrink": Tanhshrink,
+    "relu6": ReLU6,
+    "hardtanh": Hardtanh,
+    "hardsigmoid": Hardsigmoid,
+    "hardswish": Hardswish,
+    "hardshrink": Hardshrink,
+    "softshrink": Softshrink,
 }
 """The activations that a named network can be built with, by the names of their operations."""

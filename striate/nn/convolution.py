@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
-from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
+from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.initialization import Initializer, bias_initializer
 from striate.nn.kind import LayerKind
 from striate.nn.parameter import Parameter
@@ -253,15 +253,6 @@ class Convolution(FilterBank):
             return None
         return ForeignLayer(f"Conv{self.rank}d", {**self.foreign_options(padding), "padding_mode": self.padding_mode})
 
-    def onnx_node(self) -> ForeignLayer | None:
-        if self.padding_mode != "zeros":
-            return None
-        options = {
-            "kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation, "group": self.groups,
-            "pads": onnx_pads(self.padding_pairs),
-        }  # fmt: skip
-        return ForeignLayer("Conv", options, ("weight", "bias"))
-
     def extra_repr(self) -> str:
         parts = [f"padding={self.padding!r}"] if self.padding not in (0, "valid") else []
         parts += [f"padding_mode={self.padding_mode!r}"] if self.padding_mode != "zeros" else []
@@ -323,13 +314,6 @@ class ConvolutionTranspose(FilterBank):
     def torch_layer(self) -> ForeignLayer:
         options = {**self.foreign_options(self.padding), "output_padding": self.output_padding}
         return ForeignLayer(f"ConvTranspose{self.rank}d", options)
-
-    def onnx_node(self) -> ForeignLayer:
-        options = {
-            "kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation, "group": self.groups,
-            "pads": [*self.padding, *self.padding], "output_padding": self.output_padding,
-        }  # fmt: skip
-        return ForeignLayer("ConvTranspose", options, ("weight", "bias"))
 
     def extra_repr(self) -> str:
         parts = [f"padding={brief(self.padding)}"] if any(self.padding) else []

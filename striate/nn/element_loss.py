@@ -33,12 +33,16 @@ from striate.options import flag, number
 class L1Loss(ElementLoss):
     """L = mean |x − y|, y in the shape of x"""
 
+    predicts_targets: ClassVar[bool] = True
+
     def forward(self, x: Value, y: Value) -> Value:
         return l1_loss(x, y, reduction=self.reduction)
 
 
 class SmoothL1Loss(ElementLoss):
     """L = mean of ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β"""
+
+    predicts_targets: ClassVar[bool] = True
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
@@ -53,6 +57,8 @@ class SmoothL1Loss(ElementLoss):
 
 class HuberLoss(ElementLoss):
     """L = mean of ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ). Huber, 1964."""
+
+    predicts_targets: ClassVar[bool] = True
 
     def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)

@@ -71,6 +71,15 @@ def ones(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Ar
     return np.ones(shape)
 
 
+def constant(value: float) -> Initializer:
+    """The same number everywhere."""
+
+    def fill(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
+        return np.full(shape, value)
+
+    return fill
+
+
 INITIALIZERS: dict[str, Initializer] = {
     "torch": uniform_by_fan_in,
     "he": he(),

@@ -40,10 +40,10 @@ class Linear(Module):
         start, has_bias = bias_initializer(init), flag("Linear: bias", bias)
         self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if has_bias else None)
 
-    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+    def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == 1:
             return super().__call__(inputs[0][None], training=training)[0]
-        return super().__call__(*inputs, training=training)
+        return super().__call__(*inputs, training=training, **named)
 
     def infer_sizes(self, x: Value) -> None:
         """Sets the number of input features from the input if it was None."""
@@ -111,9 +111,6 @@ class Linear(Module):
             "bias": "bias" in self._parameters,
         }
         return ForeignLayer("Linear", options)
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("Gemm", {"transB": 1}, ("weight", "bias"))
 
     def extra_repr(self) -> str:
         bias = "" if "bias" in self._parameters else ", bias=False"

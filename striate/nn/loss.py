@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -17,19 +17,29 @@ from striate.ops.element_loss import mse_loss, shape_cure
 from striate.ops.loss import IGNORED, cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.loss_reduction import LossReduction
 from striate.options import number, whole_number
+from striate.tracing import Tree
 
-LossFunction = Callable[[Value, Value], Value]
+LossFunction = Callable[[Any, Any], Value]
 """A loss of the user's own: a function of (prediction, target) that returns one number."""
 
 
 class Loss(Module):
     """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
 
+    takes_trees: ClassVar[bool] = False
+    """Whether ``forward`` takes the several outputs of a model, and several targets, as it returned them."""
     takes_labels: ClassVar[bool] = False
     """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
+    predicts_targets: ClassVar[bool] = False
+    """Whether predictions are meant to be equal to their targets, so that their differences are errors."""
     takes_logits: ClassVar[bool] = False
     """Whether these scores are logits: their softmax is the prediction."""
     reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
+
+    @property
+    def ignored(self) -> int | None:
+        """The label of samples and positions that do not count; None if all count."""
+        return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -55,16 +65,35 @@ class Loss(Module):
         """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
         return math.nan
 
-    def totals(self, value: float, target: Array) -> tuple[float, float]:
+    def losses(self, x: Value, y: Value) -> Value:
+        """The loss of each item (N, …), whatever the reduction; ``OptionError`` for a loss that has none."""
+        before = self.reduction
+        self.__dict__["reduction"] = "none"  # not an assignment, which would discard compiled programs
+        try:
+            found: object = self(x, y)
+        finally:
+            self.__dict__["reduction"] = before
+        if not isinstance(found, Value) or not found.type.batched:
+            raise OptionError(
+                f"{self!r} has no loss of each sample, so samples cannot be weighted\n"
+                '  help: a Loss whose forward returns one number for each sample where self.reduction is "none"'
+            )
+        return found
+
+    def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
         """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of several batches is the quotient of their sums.
 
         A mean is weighted by its divisor, so the quotient does not depend on the batch size. A sum is used unchanged
-        and divided by the number of samples.
+        and divided by the number of samples. ``weights`` (N,) are those of the samples, 1 by default.
         """
         if self.reduction == "sum":
-            return value, float(len(target))
-        weight = self.mean_weight(target)
+            return value, float(len(target) if weights is None else weights.sum())
+        weight = self.mean_weight(target) if weights is None else float((weights * self.sample_shares(target)).sum())
         return (value * weight, weight) if weight else (0.0, 0.0)
+
+    def sample_shares(self, target: Array) -> Array:
+        """(N,) what each sample adds to the divisor of the mean."""
+        return np.array([self.mean_weight(target[n : n + 1]) for n in range(len(target))])
 
     def mean_weight(self, target: Array) -> float:
         """The divisor of the mean over a batch: the number of elements of the target."""
@@ -82,15 +111,18 @@ class Loss(Module):
 class FunctionLoss(Loss):
     """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
 
+    The prediction is what the model returns, also a tuple or dict of outputs; targets may be a tuple or dict of arrays.
     It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
     The loss of an epoch weighs each batch by its number of samples.
     """
+
+    takes_trees: ClassVar[bool] = True
 
     def __init__(self, function: LossFunction) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Value, y: Value) -> Value:
+    def forward(self, x: Tree, y: Tree) -> Value:
         return self.function(x, y)
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -148,11 +180,6 @@ class LabelLoss(Loss):
         buffer = None if weight is None else Parameter(_class_weights(weight), role=Role.BUFFER)
         self.register_parameter("weight", buffer)
 
-    @property
-    def ignored(self) -> int | None:
-        """The label of samples and positions that do not count; None if all count."""
-        return None
-
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         labels = unmasked(y, "y")
         probabilities = self.takes_probabilities and labels.dtype.kind == "f" and labels.ndim > 1
@@ -200,6 +227,17 @@ class LabelLoss(Loss):
         counted = target if self.ignored is None else target[target != self.ignored]
         weight = self.own_state().get("weight")
         return float(counted.size) if weight is None else float(weight.data.astype(np.float64)[counted].sum())
+
+    def sample_shares(self, target: Array) -> Array:
+        """(N,) Σ w[y] over the labels of each sample that count."""
+        if target.dtype.kind == "f":
+            return np.full(len(target), self.mean_weight(target[:1]))
+        counted = np.ones(target.shape, bool) if self.ignored is None else target != self.ignored
+        weight = self.own_state().get("weight")
+        shares = (
+            np.ones(target.shape) if weight is None else weight.data.astype(np.float64)[np.where(counted, target, 0)]
+        )
+        return np.where(counted, shares, 0.0).reshape(len(target), -1).sum(axis=1)
 
     def extra_repr(self) -> str:
         parts = [f"weight=({self.parameter('weight').shape[0]},)"] if "weight" in self.own_state() else []
@@ -312,6 +350,9 @@ class MultiMarginLoss(LabelLoss):
     def mean_weight(self, target: Array) -> float:
         return float(len(target))
 
+    def sample_shares(self, target: Array) -> Array:
+        return np.ones(len(target))
+
     def options(self) -> list[str]:
         parts = [f"p={self.p}"] if self.p != 1 else []
         return [*super().options(), *parts, *([f"margin={self.margin:g}"] if self.margin != 1.0 else [])]
@@ -365,6 +406,9 @@ class ElementLoss(Loss):
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
         return np.ascontiguousarray(real_targets(y, n), dtype)
 
+    def sample_shares(self, target: Array) -> Array:
+        return np.full(len(target), self.mean_weight(target[:1]))
+
     def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
         if y[1:] != prediction[1:]:
             raise ShapeError(
@@ -375,6 +419,8 @@ class ElementLoss(Loss):
 
 class MSELoss(ElementLoss):
     """L = mean (x − y)², y in the shape of x"""
+
+    predicts_targets: ClassVar[bool] = True
 
     def forward(self, x: Value, y: Value) -> Value:
         return mse_loss(x, y, reduction=self.reduction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
@@ -91,10 +92,6 @@ class Module:
 
     def torch_layer(self) -> ForeignLayer | None:
         """The equivalent layer of ``torch.nn``; None if there is none with these options."""
-        return None
-
-    def onnx_node(self) -> ForeignLayer | None:
-        """The ONNX operator with the same predictions; None if there is none with these options."""
         return None
 
     # Attributes
@@ -423,17 +420,33 @@ class Module:
 
     # Calling
 
-    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+    def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
         """Predicts on arrays; on traced values, adds the module to the graph.
 
-        ``training=True`` computes as in training (statistics of this batch, dropout) and changes nothing.
+        Inputs may also be given by the names that ``forward`` has for them. ``training=True`` computes as in training
+        (statistics of this batch, dropout) and changes nothing.
         """
+        if named:
+            inputs = self.ordered(inputs, named)
         latest = self._predictor.latest
         if latest is not None and len(inputs) == 1 and latest.takes(inputs[0], training, self._version):
             return latest.program({"x": inputs[0]}, len(inputs[0]))
         if contains_value(inputs):
             return self.trace(inputs)
         return self._predictor.predict(self, inputs, training)
+
+    def ordered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Inputs in the order of ``forward``, from some in order and some by name; raises ``OptionError``."""
+        parameters = signature(self.forward)
+        try:
+            bound = parameters.bind(*inputs, **named)
+        except TypeError as error:
+            raise OptionError(
+                f"{self.describe()}: {error}\n  help: its inputs are {', '.join(parameters.parameters)}"
+            ) from None
+        if bound.kwargs:
+            raise OptionError(f"{self.describe()}: {', '.join(bound.kwargs)} cannot be given by name\n  help: in order")
+        return bound.args
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
         """Adds the module to the active trace; arrays among the inputs become constants of the graph."""

@@ -220,13 +220,6 @@ class BatchNorm(ChannelNormalization):
         }  # fmt: skip
         return ForeignLayer(f"BatchNorm{max(self.ranks) - 2}d", options)
 
-    def onnx_node(self) -> ForeignLayer | None:
-        if not (self.affine and self.track_running_stats):
-            return None
-        return ForeignLayer(
-            "BatchNormalization", {"epsilon": self.eps}, ("weight", "bias", "running_mean", "running_var")
-        )
-
 
 class BatchNorm1d(BatchNorm):
     """Batch normalization of (N, C) or (N, C, L)."""

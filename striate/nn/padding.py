@@ -42,9 +42,6 @@ class Padding(Positional):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer(type(self).__name__, {"padding": self.padding})
 
-    def onnx_node(self) -> ForeignLayer | None:
-        return None  # its paddings are an input, not an attribute
-
     def extra_repr(self) -> str:
         return str(self.padding[0] if len(set(self.padding)) == 1 else self.padding)
 

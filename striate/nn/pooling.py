@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
-from striate.nn.foreign import ForeignLayer, onnx_pads, symmetric
+from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.kind import LayerKind
 from striate.nn.module import Module
 from striate.nn.ranked import Ranked
@@ -75,13 +75,6 @@ class Pooling(Positional):
             "kernel_size": self.kernel_size, "stride": self.stride, "padding": padding, "ceil_mode": self.ceil_mode,
         }  # fmt: skip
 
-    def onnx_attributes(self) -> dict[str, object]:
-        """The attributes of both kinds of ONNX's pooling operators."""
-        return {
-            "kernel_shape": self.kernel_size, "strides": self.stride, "pads": onnx_pads(self._pairs()),
-            "ceil_mode": int(self.ceil_mode),
-        }  # fmt: skip
-
     def extra_repr(self) -> str:
         sizes = self.kernel_size
         parts = [brief(sizes)]
@@ -117,9 +110,6 @@ class MaxPool(Pooling):
         options = self.foreign_options()
         return None if options is None else ForeignLayer(f"MaxPool{self.rank}d", {**options, "dilation": self.dilation})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("MaxPool", {**self.onnx_attributes(), "dilations": self.dilation})
-
 
 class AvgPool(Pooling):
     """y = the mean of each window (abstract)"""
@@ -150,11 +140,6 @@ class AvgPool(Pooling):
         divisor = {"divisor_override": self.divisor_override} if self.rank > 1 else {}
         name = f"AvgPool{self.rank}d"
         return ForeignLayer(name, {**options, "count_include_pad": self.count_include_pad, **divisor})
-
-    def onnx_node(self) -> ForeignLayer | None:
-        if self.divisor_override is not None:
-            return None
-        return ForeignLayer("AveragePool", {**self.onnx_attributes(), "count_include_pad": int(self.count_include_pad)})
 
     def extra_repr(self) -> str:
         parts = [super().extra_repr()]
@@ -212,9 +197,6 @@ class AdaptiveAvgPool(AdaptivePool):
         self.require_rank(x)
         return adaptive_avg_pool(x, self.output_size)
 
-    def onnx_node(self) -> ForeignLayer | None:
-        return ForeignLayer("GlobalAveragePool") if self.is_global else None
-
 
 class AdaptiveMaxPool(AdaptivePool):
     """y = the largest element of each window (abstract)"""
@@ -227,9 +209,6 @@ class AdaptiveMaxPool(AdaptivePool):
     def forward(self, x: Value) -> Value:
         self.require_rank(x)
         return adaptive_max_pool(x, self.output_size)
-
-    def onnx_node(self) -> ForeignLayer | None:
-        return ForeignLayer("GlobalMaxPool") if self.is_global else None
 
 
 class MaxPool1d(MaxPool):
@@ -337,9 +316,6 @@ class GlobalAveragePool(GlobalPool):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("AdaptiveAvgPool2d", {"output_size": 1})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("GlobalAveragePool")
-
 
 class GlobalMaxPool(GlobalPool):
     """(N, C, positions…) → (N, C, 1…): the maximum over all positions"""
@@ -349,6 +325,3 @@ class GlobalMaxPool(GlobalPool):
 
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("AdaptiveMaxPool2d", {"output_size": 1})
-
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("GlobalMaxPool")

@@ -22,10 +22,10 @@ class Ranked(Module):
     rank: ClassVar[int]
     """The number of axes of positions: 1 for (N, C, L), 2 for (N, C, H, W), 3 for (N, C, D, H, W)."""
 
-    def __call__(self, *inputs: Any, training: bool = False) -> Any:
+    def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == self.rank + 1:
             return super().__call__(inputs[0][None], training=training)[0]
-        return super().__call__(*inputs, training=training)
+        return super().__call__(*inputs, training=training, **named)
 
     def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], Value):

@@ -84,9 +84,6 @@ class PixelShuffle(Ranked):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("PixelShuffle", {"upscale_factor": self.upscale_factor})
 
-    def onnx_node(self) -> ForeignLayer:
-        return ForeignLayer("DepthToSpace", {"blocksize": self.upscale_factor, "mode": "CRD"})
-
     def extra_repr(self) -> str:
         return str(self.upscale_factor)
 

@@ -35,9 +35,6 @@ class Flatten(Module):
     def torch_layer(self) -> ForeignLayer:
         return ForeignLayer("Flatten", {} if self._usual else {"start_dim": self.start_dim, "end_dim": self.end_dim})
 
-    def onnx_node(self) -> ForeignLayer | None:
-        return ForeignLayer("Flatten") if self._usual else None
-
     def extra_repr(self) -> str:
         return "" if self._usual else f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
@@ -73,7 +70,4 @@ class Identity(Module):
         return x
 
     def torch_layer(self) -> ForeignLayer:
-        return ForeignLayer("Identity")
-
-    def onnx_node(self) -> ForeignLayer:
         return ForeignLayer("Identity")

@@ -23,6 +23,7 @@ from striate.ops.arithmetic import (
     sqrt,
     subtract,
 )
+from striate.ops.axis_softmax import glu, log_softmax, softmax, softmin
 from striate.ops.comparison import (
     equal,
     greater,
@@ -87,10 +88,20 @@ from striate.ops.indexing import (
     unbind,
 )
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, log_softmax, multi_margin_loss, nll_loss, softmax
+from striate.ops.loss import cross_entropy, multi_margin_loss, nll_loss
 from striate.ops.matmul import matmul
 from striate.ops.normalization import batch_norm
 from striate.ops.padding import pad
+from striate.ops.piecewise_activation import (
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    prelu,
+    relu6,
+    softshrink,
+    threshold,
+)
 from striate.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool
 from striate.ops.random import alpha_dropout, drop_path, dropout, feature_dropout
@@ -114,6 +125,18 @@ from striate.ops.shaping import (
     unflatten,
     unsqueeze,
 )
+from striate.ops.smooth_activation import (
+    celu,
+    elu,
+    gelu,
+    logsigmoid,
+    mish,
+    selu,
+    silu,
+    softplus,
+    softsign,
+    tanhshrink,
+)
 from striate.ops.statistics import norm, std, var
 from striate.ops.transposed_convolution import conv_transpose
 
@@ -124,7 +147,9 @@ __all__ = [
     "floor", "ceil", "round",
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isfinite", "isinf", "isnan", "where", "cast",
-    "tanh", "sigmoid", "relu", "leaky_relu",
+    "tanh", "sigmoid", "relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+    "softplus", "softsign", "logsigmoid", "relu6", "hardtanh", "hardsigmoid", "hardswish",
+    "hardshrink", "softshrink", "tanhshrink", "threshold", "glu",
     "conv", "conv_transpose", "linear", "matmul", "batch_norm",
     "dropout", "feature_dropout", "alpha_dropout", "drop_path",
     "layer_norm", "channel_layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
@@ -135,7 +160,7 @@ __all__ = [
     "pad",
     "sum", "mean", "moments", "var", "std", "norm", "max", "min", "prod", "argmax", "argmin", "logsumexp", "any", "all",
     "numel",
-    "softmax", "log_softmax",
+    "softmax", "log_softmax", "softmin",
     "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
     "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",

@@ -21,6 +21,21 @@ from striate.graph.value import Array, TensorType, Value
 from striate.options import number
 
 
+@dataclass(frozen=True)
+class Activation(Elementwise):
+    """Base of activations of one number whose gain follows from the function itself (abstract)."""
+
+    fractional: ClassVar[bool] = True
+    is_activation: ClassVar[bool] = True
+
+    @property
+    def gain(self) -> float:
+        """1 / √E[f(z)²] for z from N(0, 1)."""
+        z = np.linspace(-12.0, 12.0, 4801)
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return float(1 / np.sqrt(np.sum(np.square(self.reference(z)) * density) * (z[1] - z[0])))
+
+
 @register
 @dataclass(frozen=True)
 class Tanh(Elementwise):

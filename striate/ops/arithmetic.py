@@ -225,7 +225,7 @@ class Minimum(Binary):
 
 @register
 @dataclass(frozen=True)
-class Clip(Elementwise):
+class Clamp(Elementwise):
     """y = min(max(x, a), b); dx = dy where a ≤ x ≤ b, else 0"""
 
     fractional: ClassVar[bool] = True
@@ -299,7 +299,7 @@ def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Va
     stays NaN. Any shape; float32 or float64. Raises OptionError for limits that are NaN or no numbers.
     """
     if not isinstance(min, Value | np.ndarray) and not isinstance(max, Value | np.ndarray):
-        return elementwise(Clip(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
+        return elementwise(Clamp(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
     if min is not None:
         x = where(greater_equal(x, min), x, maximum(x, min))  # the maximum alone would share the gradient of a tie
     return x if max is None else where(less_equal(x, max), x, minimum(x, max))

@@ -28,6 +28,7 @@ from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
 from striate.ops.kernels.geometry import Geometry
+from striate.ops.padding import without_zeros
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import is_sample, over_samples
@@ -459,7 +460,9 @@ def conv(
     pairs = padding_pairs(padding, _fixed(weight.shape[2:]), strides, dilations)
 
     def of_batch(x: Value) -> Value:
-        y = Convolution(strides, pairs, dilations, groups)(x, weight)
+        x, zeros = without_zeros(x)
+        total = tuple((b + c, a + d) for (b, a), (c, d) in zip(pairs, zeros or ((0, 0),) * rank, strict=True))
+        y = Convolution(strides, total, dilations, groups)(x, weight)
         return y if bias is None else y + channel_vector("conv", bias, y)
 
     return over_samples(of_batch, input, rank)

@@ -478,16 +478,6 @@ def _examples(random: np.random.Generator) -> Iterator[tuple[float, Array, Array
             yield smoothing, 3 * random.standard_normal(shape), labels, weight
 
 
-def softmax(input: Value) -> Value:
-    """y[c] = e^x[c] / Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return Softmax()(input)
-
-
-def log_softmax(input: Value) -> Value:
-    """y[c] = x[c] − ln Σ_j e^x[j] over the channels (axis 1) of (N, C, …). Raises ShapeError, DTypeError."""
-    return LogSoftmax()(input)
-
-
 def cross_entropy(
     input: Value,
     target: Integers,

@@ -397,6 +397,17 @@ def _require_padding(op: Op | str, mode: PadMode, x: TensorType, length: int, be
         raise shape_error(op, f"an axis of 0 elements has none to repeat: {x}", 'use mode="constant"')
 
 
+def without_zeros(x: Value) -> tuple[Value, Pairs | None]:
+    """x before a padding with zeros, and that padding; x and None where there is none.
+
+    A convolution reads the zeros of its own padding from the halo of its input, without a copy.
+    """
+    op = x.node.op
+    if isinstance(op, Pad) and op.mode is PadMode.constant and op.value == 0 and min(map(min, op.padding)) >= 0:
+        return x.node.inputs[0], op.padding
+    return x, None
+
+
 def pad(input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     """x with more elements around it: ``value``, or with ``mode`` reflect, replicate or circular copies of its own.
 

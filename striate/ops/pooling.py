@@ -122,18 +122,20 @@ class Pooling(Windowed, Anchor):
         )
         size = positions(x)
         count = self.output_sizes(size)
-        for axis, n in enumerate(count):
-            if not all(np.any(self.inside(axis, np.arange(n)[:, None], size[axis]), axis=1)):
-                raise shape_error(
-                    self, f"a window holds only padding for {x}", "use padding of at most half the kernel"
-                )
+        if not all(map(self._reaches, range(len(size)), count, size)):
+            raise shape_error(self, f"a window holds only padding for {x}", "use less padding, or less dilation")
         return x.with_shape((*x.shape[:2], *count))
 
-    def inside(self, axis: int, window: Array, length: int) -> Array:
-        """Whether each tap of each window lies inside the input: (windows, taps of this axis)."""
-        start = window * self.stride[axis] - self.padding[axis][0]
-        position = start + np.arange(self.kernel[axis]) * self.dilation[axis]
-        return (position >= 0) & (position < length)
+    def _reaches(self, axis: int, count: int, length: int) -> bool:
+        """Whether every one of ``count`` windows along an axis has a tap inside the input."""
+        stride, (before, _) = self.stride[axis], self.padding[axis]
+        taps, apart = self.kernel[axis], self.dilation[axis]
+        last = (count - 1) * stride - before
+        if count < 1 or last >= length or before > (taps - 1) * apart:
+            return count < 1
+        # A window that begins before the input meets it first at its start modulo the dilation.
+        early = min(count, -(-before // stride))
+        return apart <= length or all((p * stride - before) % apart < length for p in range(early))
 
     def overhang(self, size: Sizes) -> Sizes:
         """How far the last windows reach beyond the padded input (only with ``ceil_mode``)."""

@@ -18,7 +18,7 @@ from striate.graph.value import Array, TensorType, Value
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter, Role
 from striate.persistence.document import graph_document, graph_from_document
-from striate.tracing import KEY, active_trace
+from striate.tracing import KEY, active_trace, nested_tree
 
 
 @final
@@ -111,8 +111,7 @@ class LoadedModel(Module):
             path = ".".join(part for part in (outside, node.path) if part)
             new = Node(node.op, tuple(made[value] for value in node.inputs), path)
             made.update(zip(node.outputs, new.outputs))
-        results = {name: made[value] for name, value in self.graph.outputs.items()}
-        return results["out"] if list(results) == ["out"] else results
+        return nested_tree({name: made[value] for name, value in self.graph.outputs.items()})["out"]
 
 
 def _unpickled(

@@ -25,18 +25,20 @@ class Sum:
     """Σ w g / Σ w over the parts of a batch, of the gradients and of the loss
 
     w is the divisor of each part's mean: the number of its targets, or the sum of their weights. The gradients of
-    summed losses are added. A part in which no target has a weight adds nothing.
+    summed losses are added, and so are those of weighted samples, whose coefficients contain the divisor of the whole
+    batch. A part in which no target has a weight adds nothing.
     """
 
-    def __init__(self, loss: Loss, memory: StepMemory) -> None:
+    def __init__(self, loss: Loss, memory: StepMemory, weighted: bool) -> None:
         self._loss, self._memory = loss, memory
+        self._adds = weighted or loss.reduction == "sum"
         self._gradients = np.zeros_like(memory.gradients.flat)
         self._total = 0.0
         self._weight = 0.0
 
     def add(self, target: Array) -> None:
         """Takes the gradients and the loss that are in memory, and the part's targets."""
-        weight = 1.0 if self._loss.reduction == "sum" else self._loss.mean_weight(target)
+        weight = 1.0 if self._adds else self._loss.mean_weight(target)
         if weight:
             self._gradients += self._memory.gradients.flat * self._gradients.dtype.type(weight)
             self._total += float(self._memory.loss) * weight
@@ -44,6 +46,6 @@ class Sum:
 
     def finish(self) -> None:
         """Writes the gradients and the loss of the whole batch into memory."""
-        divisor = 1.0 if self._loss.reduction == "sum" else self._weight
+        divisor = 1.0 if self._adds else self._weight
         self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)
         self._memory.loss[...] = self._total / (divisor or math.nan)

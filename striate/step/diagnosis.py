@@ -36,7 +36,7 @@ class RefusedStep:
         self, program: GradientProgram, arrays: Mapping[str, Array], parts: Sequence[Mapping[str, Array]]
     ) -> StriateError:
         """The error that names the data, or the first layer and tensor; ``parts`` are the parts of the batch."""
-        for name in ("x", "y"):
+        for name in arrays:
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(arrays[name]))[0])
                 return DataError(

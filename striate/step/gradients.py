@@ -12,9 +12,10 @@ from striate.graph.graph import Graph, OutputKind
 from striate.graph.value import Array, Shape
 from striate.nn.loss import Loss
 from striate.nn.module import Module
+from striate.step.batch import Batch
 from striate.step.memory import StepMemory
 from striate.step.training_graph import LOSS, gradient_name, statistic_name, training_graph
-from striate.tracing import KEY, array_type
+from striate.tracing import KEY
 from striate.watch import Observation
 
 
@@ -46,15 +47,15 @@ def prepare_gradients(
     model: Module,
     loss: Loss,
     memory: StepMemory,
-    x: Array,
-    y: Array,
+    batch: Batch,
     *,
     watch: Collection[str],
     capacity: int,
     precision: Precision,
 ) -> GradientProgram:
-    """Traces, differentiates and compiles the step for batches like ``x`` and ``y``."""
-    made = training_graph(model, loss, array_type(x, "x", batched=True), array_type(y, "y", batched=True), watch=watch)
+    """Traces, differentiates and compiles the step for batches like this one."""
+    types = batch.input_types, batch.target_types
+    made = training_graph(model, loss, *types, watch=watch, weighted=batch.weights is not None)
     graph, trace, observation = made.graph, made.trace, made.observation
     results = {LOSS: memory.loss}
     results |= {gradient_name(name): memory.gradients.views[name] for name in graph.outputs_of(OutputKind.GRADIENT)}

@@ -22,7 +22,7 @@ import numpy as np
 from striate import settings
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
-from striate.errors import DataError, OptionError
+from striate.errors import OptionError
 from striate.graph.value import Array, DType
 from striate.nn.loss import Loss, LossFunction, as_loss
 from striate.nn.module import Module
@@ -33,11 +33,14 @@ from striate.options import seed as checked_seed
 from striate.runtime.state import StateArena
 from striate.settings import Engine
 from striate.step.accumulation import Sum, parts_of
+from striate.step.batch import Batch, batch_of
 from striate.step.clipping import Clipping
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
+from striate.step.sample_weights import coefficients
 from striate.step.state import require_possible, state_places
+from striate.step.training_graph import WEIGHT
 from striate.step.update import prepare_update
 from striate.step.writing import write_all
 from striate.tracing import KEY
@@ -75,7 +78,8 @@ class TrainingStep:
 
     x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, or (N, …) for predictions of each
     position, (N, …) numbers for ``MSELoss``. The loss may be any function of (prediction, target) that returns one
-    number, such as lambda x, y: st.ops.mean(abs(x - y)).
+    number, such as lambda x, y: st.ops.mean(abs(x - y)). Several inputs are a tuple, or a dict by the names of the
+    model's ``forward``; such a function also takes the several outputs of a model, and a tuple or dict of targets.
     ``seed`` seeds dropout and parameters that have no values yet. ``capacity`` is the largest N that memory is planned
     for at the start; a larger batch makes a new plan. ``max_norm`` scales gradients down to that norm; ``clip_value``
     first limits each element of them to −clip_value … clip_value. ``precision="bfloat16"`` stores activations in half
@@ -170,15 +174,20 @@ class TrainingStep:
 
     # The step
 
-    def __call__(self, x: Any, y: Any) -> float:
-        """Runs forward pass, backward pass and update; returns the loss before the update."""
-        loss = self._compute_gradients(x, y)
+    def __call__(self, x: Any, y: Any, weight: Any = None) -> float:
+        """Runs forward pass, backward pass and update; returns the loss before the update.
+
+        ``weight`` (N,) holds the weights of the samples, of 0 or more: with 2 a sample counts as if it were in the
+        batch twice, with 0 as if it were absent (except in the statistics of batch normalization). Raises
+        ``ShapeError`` and ``DataError`` for others, and ``OptionError`` for a loss without a loss of each sample.
+        """
+        loss = self._compute_gradients(x, y, weight)
         self._update()
         return loss
 
-    def gradients(self, x: Any, y: Any) -> dict[str, Array]:
+    def gradients(self, x: Any, y: Any, weight: Any = None) -> dict[str, Array]:
         """Computes ∂loss/∂parameter by dotted name without an update. The loss is then in ``loss_value``."""
-        self._compute_gradients(x, y)
+        self._compute_gradients(x, y, weight)
         return {name: np.array(view) for name, view in self._ensure_memory().gradients.views.items()}
 
     def update(self, gradients: Mapping[str, Array] | None = None) -> None:
@@ -258,7 +267,8 @@ class TrainingStep:
             self(x, y)
             gradients = self._last.program.executable if self._last else None
             update = self._update_program
-            return profiler.profile_training(lambda: self(x, y), gradients, update, self.model, len(x), repetitions)
+            samples = len(self._last.arrays["x"]) if self._last else 0
+            return profiler.profile_training(lambda: self(x, y), gradients, update, self.model, samples, repetitions)
         finally:
             self.model.load_state_dict(model)
             self.load_state_dict(state)
@@ -335,20 +345,19 @@ class TrainingStep:
 
     # Internal
 
-    def _compute_gradients(self, x: Any, y: Any) -> float:
+    def _compute_gradients(self, x: Any, y: Any, weight: Any = None) -> float:
         self.use_average(False)
-        images = self.model.as_input(x)
-        if images.ndim == 0 or len(images) == 0:
-            raise DataError(
-                f"a training step needs at least one sample, got x of shape {images.shape}\n"
-                "  help: x is (N, …), one row a sample"
-            )
-        n = len(images)
-        target = self.loss.target(y, n, (self.model.dtype or DType.float32).numpy)
-        arrays = {"x": images, "y": target}
+        batch = batch_of(self.model, self.loss, x, y, weight)
+        arrays, n = batch.arrays, batch.samples
+        program = self._program_for(batch, -(-n // self._accumulate))
+        if batch.tree is None:
+            self.loss.check_target(arrays["y"], program.prediction)
+        if batch.weights is not None:
+            for name, require in program.contents:  # labels in range, by which class weights are looked up
+                require(arrays[name])
+            factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
+            arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
         parts = parts_of(arrays, self._accumulate)
-        program = self._program_for(images, target, len(parts[0]["x"]))
-        self.loss.check_target(target, program.prediction)
         for verify in program.checks:
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
@@ -364,19 +373,21 @@ class TrainingStep:
         if len(parts) == 1:
             program.executable.run(parts[0], n)
         else:
-            self._accumulated(program, memory, parts)
+            self._accumulated(program, memory, batch, parts)
         self._last = _Batch(program, arrays, parts, memory.arena, memory.arena.version)
         if program.observation is not None and len(parts) == 1:
             self._observed(program, n)
         return float(memory.loss)
 
-    def _accumulated(self, program: GradientProgram, memory: StepMemory, parts: list[dict[str, Array]]) -> None:
+    def _accumulated(
+        self, program: GradientProgram, memory: StepMemory, batch: Batch, parts: list[dict[str, Array]]
+    ) -> None:
         """Runs the parts of a batch; gradients and loss become those of the whole batch."""
-        total = Sum(self.loss, memory)
+        total = Sum(self.loss, memory, WEIGHT in parts[0])
         with memory.arena_kept():
             for part in parts:
                 program.executable.run(part, len(part["x"]))
-                total.add(part["y"])
+                total.add(batch.main_target(part))
                 if program.observation is not None:
                     self._observed(program, len(part["x"]))
                 memory.arena.flat_buffers[...] = memory.pending.flat
@@ -436,19 +447,18 @@ class TrainingStep:
         self._memory = memory
         return memory
 
-    def _program_for(self, x: Array, y: Array, n: int) -> GradientProgram:
+    def _program_for(self, batch: Batch, n: int) -> GradientProgram:
         def key() -> object:
-            return x.shape[1:], x.dtype, y.shape[1:], y.dtype, self.model.version, self.loss.version
+            return batch.kind, self.model.version, self.loss.version
 
         found = self._programs.get(key())
         if found is None or n > found.capacity:
-            self._infer_sizes(x)
+            self._infer_sizes(batch)
             found = prepare_gradients(
                 self.model,
                 self.loss,
                 self._ensure_memory(),
-                x,
-                y,
+                batch,
                 watch=[watch.pattern for watch in self._watches],
                 capacity=max(n, -(-(self._capacity or 0) // self._accumulate)),
                 precision=self.precision,
@@ -458,10 +468,10 @@ class TrainingStep:
             self._programs[key()] = found  # preparing may have assigned memory, which changes the version
         return found
 
-    def _infer_sizes(self, x: Array) -> None:
+    def _infer_sizes(self, batch: Batch) -> None:
         """Infers sizes that are not known yet from shapes."""
         if any(not parameter.known for _, parameter in self.model.named_state()):
-            self.model.infer(x.shape[1:])
+            self.model.infer(*(array.shape[1:] for array in batch.inputs.values()))
 
 
 def require_precision(precision: Precision, dtype: DType | None = None) -> None:

@@ -8,9 +8,10 @@ The step runs this graph; code that shows, measures or explains a training build
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from striate.errors import OptionError, ShapeError
 from striate.graph.arithmetic import reshape
@@ -19,12 +20,15 @@ from striate.graph.value import DType, N, Shape, TensorType, Value
 from striate.nn.loss import Loss
 from striate.nn.module import Module
 from striate.nn.parameter import Parameter
+from striate.ops import reduction
 from striate.passes.differentiate import differentiate
-from striate.tracing import LayerCall, Trace
+from striate.tracing import LayerCall, Trace, Tree, flatten_tree, rebuild_tree
 from striate.watch import Observation, observe
 
 LOSS = "loss"
 """The name of the output that is the loss."""
+WEIGHT = "sample weights"
+"""The name of the input that holds the coefficients of the samples, if they are weighted."""
 
 
 def gradient_name(parameter: str) -> str:
@@ -42,7 +46,7 @@ class TrainingGraph:
     """A training step as a graph. Its ``roles`` say what each output is: the loss, the gradient of a parameter …
 
     ``trace`` knows the parameters that were read, ``calls`` holds the calls of the model's layers in order, and
-    ``prediction`` is the value that the loss compares with the target.
+    ``prediction`` is the value that the loss compares with the target, the first of several outputs.
     """
 
     graph: Graph
@@ -55,30 +59,38 @@ class TrainingGraph:
 def training_graph(
     model: Module,
     loss: Loss,
-    x: TensorType,
-    y: TensorType | None = None,
+    x: TensorType | Sequence[TensorType],
+    y: Tree = None,
     *,
     watch: Collection[str] = (),
     trained: Collection[str] | None = None,
+    weighted: bool = False,
 ) -> TrainingGraph:
-    """Builds the graph of a training step for inputs of the types ``x`` and ``y``.
+    """Builds the graph of a training step for inputs of the types ``x`` and targets of the types ``y``.
 
-    The default of ``y`` is the type that the loss expects for the prediction. ``watch`` holds patterns of layer paths,
-    as ``TrainingStep.watch`` takes them. ``trained`` names the parameters to differentiate with respect to; the default
-    is those with ``requires_grad``. Raises ``ShapeError`` for a model with several outputs, or with an output that does
-    not match ``y``, and ``OptionError`` for unknown names in ``trained``.
+    ``y`` is a type or, for a loss of several targets, a tuple or dict of types. Its default is the type that the loss
+    expects for the prediction. ``watch`` holds patterns of layer paths, as ``TrainingStep.watch`` takes them.
+    ``trained`` names the parameters to differentiate with respect to; the default is those with ``requires_grad``.
+    With ``weighted`` the loss is Σ c_n l_n, where l_n is the loss of a sample and c the input ``WEIGHT`` (N,).
+    Raises ``ShapeError`` for a loss of one output where the model has several, or with an output that does not match
+    ``y``, and ``OptionError`` for unknown names in ``trained``.
     """
     with Trace(training=True) as trace:
-        prediction = model(trace.input("x", x))
-        if not isinstance(prediction, Value):
+        given = [x] if isinstance(x, TensorType) else x
+        result = model(*(trace.input(f"x{i}" if i else "x", type) for i, type in enumerate(given)))
+        values = [leaf for _, leaf in flatten_tree(result, "") if isinstance(leaf, Value)]
+        if not values or not (isinstance(result, Value) or loss.takes_trees):
             raise ShapeError(
-                f"the loss needs a model with one output, but its forward returned a {type(prediction).__name__}\n"
-                "  help: return one array, or train a module that returns one of them"
+                f"{type(loss).__name__} needs a model with one output, but forward returned a {type(result).__name__}\n"
+                "  help: a function of all outputs as the loss, such as lambda out, y: ce(out[0], y) + mse(out[1], y)"
             )
+        prediction = values[0]
         calls = tuple(trace.calls)  # before the call of the loss, which is a module too
         target = loss.target_type(prediction.type) if y is None else y
-        loss.check_shape(target.shape, prediction.shape, target.dtype)
-        value = _one_number(loss, loss(prediction, trace.input("y", target)))
+        if isinstance(target, TensorType):
+            loss.check_shape(target.shape, prediction.shape, target.dtype)
+        targets = rebuild_tree(target, [trace.input(name, type) for name, type in flatten_tree(target, "y")])
+        value = _weighted(loss, trace, result, targets) if weighted else _one_number(loss, loss(result, targets))
         parameters = {name: trace.read(parameter) for name, parameter in _trained(model, trained).items()}
         gradients = differentiate(value, list(parameters.values()))
         outputs = {LOSS: value}
@@ -95,6 +107,13 @@ def training_graph(
             outputs |= observation.outputs
             roles |= observation.roles
         return TrainingGraph(trace.graph(outputs, roles=roles), trace, prediction, calls, observation)
+
+
+def _weighted(loss: Loss, trace: Trace, result: Any, targets: Any) -> Value:
+    """Σ c_n Σ l_np over the items p of each sample."""
+    losses = loss.losses(result, targets)
+    weight = trace.input(WEIGHT, TensorType(losses.dtype, (N,)))
+    return reduction.sum(losses * reshape(weight, (N, *(1,) * (losses.type.rank - 1))))
 
 
 def _one_number(loss: Loss, value: object) -> Value:

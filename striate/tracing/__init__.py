@@ -13,10 +13,19 @@ from striate.tracing.trace import (
     array_type,
     current_trace,
 )
-from striate.tracing.tree import contains_value, output_values
+from striate.tracing.tree import (
+    Tree,
+    contains_value,
+    flatten_tree,
+    nested_tree,
+    output_values,
+    rebuild_tree,
+    tree_structure,
+)
 
 __all__ = [
     "compile", "value_and_grad", "CompiledFunction", "Operations",
     "Trace", "TracedArray", "TracedModule", "LayerCall", "current_trace", "active_trace", "array_type", "KEY",
     "TracedFunction", "FunctionCache", "contains_value", "output_values",
+    "Tree", "flatten_tree", "nested_tree", "rebuild_tree", "tree_structure",
 ]  # fmt: skip

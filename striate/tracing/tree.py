@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from striate.graph.value import Value
@@ -54,3 +54,24 @@ def contains_value(tree: Tree) -> bool:
 def output_values(tree: Tree) -> dict[str, Value]:
     """The traced values among the leaves of a function's result: ``out``, ``out.0``, ``out.loss`` …"""
     return {name: leaf for name, leaf in flatten_tree(tree, "out") if isinstance(leaf, Value)}
+
+
+def nested_tree(leaves: Mapping[str, Any]) -> dict[str, Tree]:
+    """Leaves by their dotted names as nested dicts: ``{"out.loss": x}`` → ``{"out": {"loss": x}}``.
+
+    A dict whose keys are 0, 1, 2 … becomes a tuple.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    found: dict[str, Tree] = {}
+    for name, leaf in leaves.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(first, {})[rest] = leaf
+            found[first] = None  # keeps the order
+        else:
+            found[first] = leaf
+    for first, group in groups.items():
+        inner = nested_tree(group)
+        numbered = list(inner) == [str(number) for number in range(len(inner))]
+        found[first] = tuple(inner.values()) if numbered else inner
+    return found

@@ -20,9 +20,9 @@ class EpochLoss:
         self._total = 0.0
         self._weight = 0.0
 
-    def add(self, value: float, target: Array) -> None:
-        """Takes the loss of a batch and its targets."""
-        total, weight = self._loss.totals(value, target)
+    def add(self, value: float, target: Array, weights: Array | None = None) -> None:
+        """Takes the loss of a batch, its targets, and the weights of its samples."""
+        total, weight = self._loss.totals(value, target, weights)
         self._total += total
         self._weight += weight
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
-from striate.nn.loss import Loss
+from striate.graph.value import dtype_of
+from striate.nn.loss import Loss, LossFunction, MSELoss, as_loss
 from striate.nn.module import Module
 from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
@@ -37,10 +38,14 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The loss, and the share of correct predictions (0 to 1), over all samples and class by class.
+    """The loss over all samples, and what else can be said.
 
-    ``cross_entropy`` is the mean cross entropy without class weights and label smoothing, in nats; ``loss`` is that of
-    the loss function that was given, and the same as ``cross_entropy`` where none was.
+    For class numbers: the share of correct predictions (0 to 1), over all samples and class by class, or over the
+    positions that count. ``cross_entropy`` is the mean cross entropy without class weights and label smoothing, in
+    nats; ``loss`` is that of the loss function that was given, and the same as ``cross_entropy`` where none was.
+
+    For measured targets: ``mean_error``, the mean of |prediction − target|, and ``r2``, the share of the targets'
+    variance that is explained. ``accuracy`` and ``cross_entropy`` are NaN then, and where the loss says no more.
     """
 
     loss: float
@@ -48,20 +53,25 @@ class Evaluation:
     count: int
     classes: tuple[ClassResult, ...]
     cross_entropy: float
+    mean_error: float | None = None
+    r2: float | None = None
 
     @property
     def accuracy(self) -> float:
-        """From 0 to 1."""
-        return self.correct / self.count
+        """From 0 to 1; NaN if there are no class numbers."""
+        return self.correct / self.count if self.count else math.nan
 
     def to_json(self) -> dict[str, object]:
         """Plain numbers, lists and objects."""
-        return {
-            "loss": self.loss,
+        found: dict[str, object] = {"loss": self.loss}
+        if self.count:
+            found |= {"accuracy": self.accuracy, "correct": self.correct, "count": self.count}
+        if self.mean_error is not None:
+            found |= {"mean_error": self.mean_error, "r2": self.r2}
+        if not self.classes:
+            return found
+        return found | {
             "cross_entropy": self.cross_entropy,
-            "accuracy": self.accuracy,
-            "correct": self.correct,
-            "count": self.count,
             "classes": [
                 {"name": one.name, "accuracy": one.accuracy, "correct": one.correct, "count": one.count}
                 for one in self.classes
@@ -81,20 +91,29 @@ def evaluate(
     dataset: Dataset,
     batch_size: int = 256,
     *,
-    loss: Loss | None = None,
+    loss: Loss | LossFunction | None = None,
     after_batch: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Predicts a data set with ``model(x)``: running statistics, no dropout, nothing changed.
 
     ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
-    report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy.
-    ``after_batch`` is called with the number of samples of each batch. Raises ``ShapeError`` for a model whose outputs
-    are not one number for each class, ``OptionError`` for what is not a model, a data set, a loss or a batch size.
+    report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy, or for measured
+    targets the mean squared error. ``after_batch`` is called with the number of samples of each batch. Raises
+    ``ShapeError`` for a model whose outputs are not one number for each class, ``OptionError`` for what is not a model,
+    a data set, a loss or a batch size.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
-    if loss is not None:
-        require_instance("loss", loss, Loss, "nn.CrossEntropyLoss()")
+    chosen = None if loss is None else as_loss(loss)
+    if dataset.is_classification and (chosen is None or chosen.takes_labels):
+        return _by_class(model, dataset, batch_size, chosen, after_batch)
+    return _by_target(model, dataset, batch_size, chosen or MSELoss(), after_batch)
+
+
+def _by_class(
+    model: Module, dataset: Dataset, batch_size: int, loss: Loss | None, after_batch: Callable[[int], None]
+) -> Evaluation:
+    """Loss and accuracy for samples with class numbers."""
     classes = len(dataset.classes)
     right, seen = np.zeros(classes, np.int64), np.bincount(dataset.labels, minlength=classes)
     entropies: list[float] = []
@@ -118,3 +137,59 @@ def evaluate(
     entropy = math.fsum(entropies) / len(dataset)
     value = entropy if own is None else own.value
     return Evaluation(value, int(right.sum()), len(dataset), results, entropy)
+
+
+def _by_target(
+    model: Module, dataset: Dataset, batch_size: int, loss: Loss, after_batch: Callable[[int], None]
+) -> Evaluation:
+    """Loss, and accuracy over positions or the errors of measured targets, for other kinds of labels."""
+    own = EpochLoss(loss)
+    right = seen = 0
+    errors, squares, targets = Running(), Running(), Running()
+    for x, y, _ in batches(dataset, batch_size, shuffle=False):
+        outputs = np.asarray(model(x))
+        target = loss.target(y, len(y), outputs.dtype)
+        loss.check_shape(target.shape, outputs.shape, dtype_of(target.dtype))
+        own.add(float(loss(outputs, target)), target)
+        classes = len(dataset.classes) if dataset.is_classification else 0
+        if loss.takes_labels or (
+            outputs.ndim == 2 and outputs.shape[1] >= classes > 1
+        ):  # also a loss of the user's own
+            labels = target.argmax(axis=1) if target.dtype.kind == "f" else target
+            counted = np.ones(labels.shape, bool) if loss.ignored is None else labels != loss.ignored
+            right += int(((outputs.argmax(axis=1) == labels) & counted).sum())
+            seen += int(counted.sum())
+        elif loss.predicts_targets:
+            difference = outputs.astype(np.float64) - target
+            errors.add(np.abs(difference))
+            squares.add(np.square(difference))
+            targets.add(target.astype(np.float64))
+        after_batch(len(y))
+    entropy = own.value if loss.is_plain_cross_entropy else math.nan
+    if not loss.predicts_targets:
+        return Evaluation(own.value, right, seen, (), entropy)
+    variance = targets.variance
+    r2 = 1 - squares.mean / variance if variance > 0 else math.nan
+    return Evaluation(own.value, 0, 0, (), entropy, errors.mean, r2)
+
+
+class Running:
+    """The mean and the variance of numbers that come in parts; partial sums are merged without loss of digits."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self.mean = 0.0
+        self._squares = 0.0
+
+    def add(self, numbers: Array) -> None:
+        """Takes a part."""
+        count, mean = self._count + numbers.size, float(numbers.mean())
+        apart = mean - self.mean
+        self._squares += float(np.square(numbers - mean).sum()) + apart**2 * self._count * numbers.size / count
+        self.mean += apart * numbers.size / count
+        self._count = count
+
+    @property
+    def variance(self) -> float:
+        """The biased variance."""
+        return self._squares / self._count if self._count else math.nan

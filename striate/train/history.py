@@ -20,7 +20,8 @@ class Epoch:
     weights and label smoothing, as the weighted mean over all samples (see ``EpochLoss``). In training every batch
     counts as it was before its update, with the statistics of the batch and with dropout.
     ``validation_cross_entropy`` is the mean cross entropy without weights and smoothing, where that differs from
-    ``validation_loss``. ``validation_accuracy`` is from 0 to 1. All three are None where there was no validation.
+    ``validation_loss``. ``validation_accuracy`` is from 0 to 1, and ``validation_error`` the mean of
+    |prediction − target| of measured targets. All are None where there was no validation, or where they mean nothing.
     ``seconds`` and ``images_per_second`` are those of training alone.
     """
 
@@ -31,6 +32,7 @@ class Epoch:
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_cross_entropy: float | None = None
+    validation_error: float | None = None
 
 
 @dataclass(repr=False)

@@ -176,6 +176,8 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
     number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
     plain = epoch.validation_cross_entropy
     parts = [] if plain is None else [f"loss {epoch.validation_loss:.4f} (cross entropy {plain:.4f})"]
+    if epoch.validation_error is not None:
+        parts.append(f"mean error {epoch.validation_error:.4g}")
     if epoch.validation_accuracy is not None:
         parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
     held_out = f"  held-out {', '.join(parts)}" if parts else ""

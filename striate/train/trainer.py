@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -17,12 +18,12 @@ from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
 from striate.options import seed as checked_seed
-from striate.step import TrainingStep
+from striate.step import TrainingStep, checked_weights
 from striate.train.callback import Callback
 from striate.train.epoch_loss import EpochLoss
 from striate.train.evaluation import Evaluation, evaluate
@@ -52,6 +53,7 @@ class Trainer:
     leave       called on a second Ctrl-C
     watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
+    options     the options of ``striate train`` that the doctor's remedies may name, for the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
     Raises ``OptionError`` for an option outside of its range.
@@ -60,7 +62,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        loss: Loss,
+        loss: Loss | LossFunction,
         optimizer: Optimizer,
         *,
         seed: int = 0,
@@ -77,6 +79,7 @@ class Trainer:
         watch: bool = True,
         callbacks: Sequence[Callback] = (),
         record: str | Path | Record | None = None,
+        options: Collection[str] = (),
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
@@ -99,10 +102,22 @@ class Trainer:
         self._told: set[tuple[str, str]] = set()
         self._progress = progress
         self._leave = leave
+        self._options = tuple(options)
         self._stopping: str | None = None
+        self._weights: Array | None = None
 
-    def fit(self, train_set: Dataset, validation: Dataset | None = None, *, epochs: int) -> History:
+    def fit(
+        self,
+        train_set: Dataset,
+        validation: Dataset | None = None,
+        *,
+        epochs: int,
+        sample_weight: Array | None = None,
+    ) -> History:
         """Trains for ``epochs`` more epochs; returns the history of all that this trainer did.
+
+        ``sample_weight`` holds one number of 0 or more for each sample of the training set: with 2 it counts as if it
+        were there twice, with 0 as if it were absent. Batches of which no sample counts are left out.
 
         Raises ``OptionError`` for a number of epochs below 1 and for what is not a data set,
         ``NonFiniteError`` with the remedy where the training breaks down, and ``KeyboardInterrupt`` on Ctrl-C, after
@@ -113,6 +128,7 @@ class Trainer:
         if validation is not None:
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
+        self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
         self.history.finished, self.history.stopped, self.history.kept = False, "", None
         self._stopping = None
         first = len(self.history) + 1
@@ -123,7 +139,7 @@ class Trainer:
         if self._uses_doctor:
             self.doctor = Doctor(
                 self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
-                seed=self.seed, shuffle=self.shuffle,
+                seed=self.seed, shuffle=self.shuffle, command_line=self._options,
             )  # fmt: skip
         with Interruption(self._leave) as interruption:
             progress.start(plan)
@@ -188,7 +204,7 @@ class Trainer:
         return self.step.ema is not None and self.step.step_number > 0
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Loss, by the trainer's loss function, and accuracy on a data set."""
+        """Loss, by the trainer's loss function, and accuracy or errors on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
     def __repr__(self) -> str:
@@ -220,19 +236,23 @@ class Trainer:
     ) -> Epoch | None:
         """Trains and validates an epoch; None if a callback stopped it."""
         mean_loss, seen = EpochLoss(self.step.loss), 0
-        sampled = SampledAccuracy(self.model) if progress.live else None
+        labelled = train_set.is_classification and self.step.loss.takes_labels
+        sampled = SampledAccuracy(self.model) if progress.live and labelled else None
         if self.watch is not None:
             self.watch.start_pass()
         start = time.perf_counter()
         order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
         doctor = self.doctor
-        for index, (x, y, _) in enumerate(order):
+        for index, (x, y, indices) in enumerate(order):
+            weights = None if self._weights is None else self._weights[indices]
+            if weights is not None and not weights.any():
+                continue
             if sampled is not None:
                 sampled.before_step(x, y)
             if doctor is not None:
                 doctor.before(x, y)
-            loss = self.step(x, y)
-            mean_loss.add(loss, y)
+            loss = self.step(x, y, weights)
+            mean_loss.add(loss, y, weights)
             if doctor is not None:
                 self._tell(progress, doctor.after(x, y, loss))
             seen += len(y)
@@ -254,8 +274,10 @@ class Trainer:
                 model, validation, VALIDATION_BATCH, loss=self.step.loss,
                 after_batch=lambda count: interruption.raise_if_asked(),
             )  # fmt: skip
-        entropy = None if self.step.loss.is_plain_cross_entropy else found.cross_entropy
-        return Epoch(number, mean_loss.value, seconds, speed, found.loss, found.accuracy, entropy)
+        entropy = None if self.step.loss.is_plain_cross_entropy else known(found.cross_entropy)
+        return Epoch(
+            number, mean_loss.value, seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error
+        )
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
         """The same progress together with the record."""
@@ -287,6 +309,10 @@ class Trainer:
         """Refuses validation data that do not fit, before an epoch is spent."""
         if validation is None:
             return
+        if train_set.labels.shape[1:] != validation.labels.shape[1:]:
+            raise ShapeError(
+                f"validation has targets of shape {validation.labels.shape[1:]}, training {train_set.labels.shape[1:]}"
+            )
         ours, theirs = train_set.images.shape[1:], validation.images.shape[1:]
         if ours != theirs or len(validation.classes) > len(train_set.classes):
             raise ShapeError(
@@ -303,6 +329,11 @@ def _callbacks(given: object) -> tuple[Callback, ...]:
             require_instance("callbacks", one, Callback, "train.EarlyStopping(patience=5)")
         return cast("tuple[Callback, ...]", found)
     raise OptionError(f"callbacks={given!r:.200}; expected a list of callbacks")
+
+
+def known(number: float) -> float | None:
+    """None for NaN."""
+    return None if math.isnan(number) else number
 
 
 class SampledAccuracy:

@@ -16,10 +16,11 @@ from striate.errors import ShapeError
 from striate.graph.arithmetic import cast, reshape
 from striate.graph.graph import Graph, Input
 from striate.graph.value import Array, DType, N, TensorType, Value
+from striate.ops.axis_softmax import softmax
 from striate.ops.convolution import conv
 from striate.ops.indexing import concat
 from striate.ops.linear import linear
-from striate.ops.loss import cross_entropy, softmax
+from striate.ops.loss import cross_entropy
 from striate.ops.normalization import batch_norm_with_statistics
 from striate.ops.pooling import avg_pool, global_avg_pool, max_pool
 from striate.ops.reduction import max, mean, moments, numel, sum

@@ -130,7 +130,6 @@ def test_a_caller_may_insist_on_channels_first(shape: tuple[int, ...]) -> None:
         ([0, 1, -1], r"labels\[2\] = -1 is out of range"),
         ([0.0, 1.5, 1.0], r"labels\[1\] = 1.5 is of type float64"),
         ([0.0, 1.0, 2.0], r"labels\[0\] = 0.0 is of type float64(.|\n)*astype"),
-        ([True, False, True], r"labels\[0\] = True is of type bool"),
         (["a", "b", "c"], r"labels\[0\] = 'a' is of type(.|\n)*np.unique\(labels, return_inverse=True\)"),
         (np.eye(3), "help: labels.argmax"),
         (np.eye(3, dtype=np.float16), "help: labels.argmax"),
@@ -143,6 +142,24 @@ def test_a_caller_may_insist_on_channels_first(shape: tuple[int, ...]) -> None:
 def test_bad_labels_are_named(labels: object, message: str) -> None:
     with pytest.raises(LabelError, match=message):
         Dataset(_images(), labels, ("a", "b", "c"))  # type: ignore[arg-type]
+
+
+def test_labels_that_are_not_class_numbers_are_kept_for_the_loss() -> None:
+    images = _images(3)
+    measured = Dataset(images, np.array([0.5, 1.0, -2.0]))
+    assert (measured.labels.dtype, measured.classes, measured.is_classification) == (np.float32, (), False)
+    assert "targets ()" in repr(measured)
+    assert Dataset(images, np.eye(3)).labels.shape == (3, 3)
+    several = Dataset(images, np.eye(3, dtype=bool))
+    assert (several.labels.dtype, several.classes) == (np.uint8, ())
+    positions = Dataset(images, np.full((3, 2, 2), -100), ("a", "b"))
+    assert (positions.labels.dtype, positions.classes) == (np.int64, ("a", "b"))
+    assert positions.subset([1]).labels.shape == (1, 2, 2)
+    assert Dataset(images, np.array([True, False, True])).classes == ("0", "1")
+    with pytest.raises(LabelError, match=r"labels\[1, 0, 1\] = 2 is out of range; expected 0 … 1, the 2 classes"):
+        Dataset(images, np.array([[[0, 1]], [[1, 2]], [[0, 0]]]), ("a", "b"))
+    with pytest.raises(LabelError, match=r"labels\[2, 0\] = nan; every target must be finite"):
+        Dataset(images, np.array([[0.0], [1.0], [np.nan]]))
 
 
 def test_labels_beyond_int64() -> None:

@@ -27,7 +27,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "slope": lambda: nn.LeakyReLU(float("inf")),
     "return_indices": lambda: nn.MaxPool2d(2, 2, 0, 1, True),
     "ceil_mode": lambda: nn.AvgPool2d(2, ceil_mode=cast("bool", 1)),
-    "dim": lambda: nn.Softmax(2),
+    "dim": lambda: nn.Softmax(1.5),
     "smoothing": lambda: nn.CrossEntropyLoss(label_smoothing=1.1),
     "a shape as text": lambda: nn.Parameter(cast("Any", "3x3")),
     "a negative size": lambda: nn.Parameter((3, -1)),

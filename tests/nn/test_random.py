@@ -10,7 +10,7 @@ import pytest
 import striate as st
 from striate import nn, settings
 from striate.errors import OptionError, ShapeError
-from striate.graph.value import Array
+from striate.graph.value import Array, Value
 
 ops: Any = st.ops
 KEY = np.array(12345, np.int64)
@@ -43,7 +43,11 @@ def test_what_is_dropped_together(name: str, axes: int, shape: tuple[int, ...]) 
 
 def test_samples_do_not_depend_on_the_batch() -> None:
     x = np.random.default_rng(0).standard_normal((7, 17, 3, 2)).astype(np.float32)
-    function = st.compile(lambda x, key: ops.feature_dropout(ops.relu(x) + 1, key, 0.5), batched=True)
+
+    def drop(x: Value, key: Value) -> Value:
+        return ops.feature_dropout(ops.relu(x) + 1, key, 0.5)
+
+    function = st.compile(drop, batched=True)
     whole = np.asarray(function(x, KEY))
     np.testing.assert_array_equal(function(x[:3], KEY), whole[:3])
 
@@ -54,7 +58,11 @@ def test_fusion_and_threads_change_no_bit(name: str, kept_settings: settings.Set
     random = np.random.default_rng(0)
     x, w = random.standard_normal((9, 3, 6, 6)).astype(np.float32), random.standard_normal((20, 3, 3, 3)).astype("f4")
     drop = getattr(ops, name)
-    behind = st.compile(lambda x, w, key: ops.relu(drop(ops.conv(x, w), key, 0.4)) * 2)
+
+    def network(x: Value, w: Value, key: Value) -> Value:
+        return ops.relu(drop(ops.conv(x, w), key, 0.4)) * 2
+
+    behind = st.compile(network)
     expected = np.maximum(np.asarray(drop(np.asarray(ops.conv(x, w)), KEY, 0.4)), 0) * 2
     for threads in (1, 2, 3):
         settings.override(threads=threads)
@@ -72,7 +80,11 @@ def test_alpha_dropout_keeps_mean_and_variance(features: bool) -> None:
 def test_gradients_pass_where_nothing_was_dropped() -> None:
     x = np.ones((4, 3, 2), np.float64)
     y = np.asarray(ops.feature_dropout(x, KEY, 0.5))
-    _, dx = st.value_and_grad(lambda x, key: ops.sum(ops.feature_dropout(x, key, 0.5)))(x, KEY)
+
+    def total(x: Value, key: Value) -> Value:
+        return ops.sum(ops.feature_dropout(x, key, 0.5))
+
+    _, dx = st.value_and_grad(total)(x, KEY)
     np.testing.assert_array_equal(dx, y)
 
 

@@ -14,7 +14,8 @@ from striate import nn
 from striate.errors import OptionError, ShapeError
 from striate.graph.graph import Input
 from striate.graph.value import DType, N, TensorType
-from striate.ops import pad
+from striate.ops import conv, pad
+from striate.ops.convolution import Convolution
 
 torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
 F = torch.nn.functional
@@ -74,6 +75,29 @@ def test_compiled_values_and_gradients() -> None:
         np.testing.assert_array_equal(striate.ops.pad(x, padding, mode), expected.detach().numpy())
         _, dx = striate.value_and_grad(lambda x, p=padding, m=mode, c=c: striate.ops.sum(pad(x, p, m) * c))(x)
         np.testing.assert_allclose(dx, tensor.grad.numpy(), rtol=1e-13, atol=1e-13)
+
+
+def test_zeros_before_a_convolution_are_its_own_padding() -> None:
+    random = np.random.default_rng(0)
+    x, w = random.standard_normal((2, 3, 6, 5)), random.standard_normal((4, 3, 3, 3))
+    function = striate.value_and_grad(
+        lambda x, w: striate.ops.sum(striate.ops.conv(pad(x, (0, 1, 2, 1)), w, padding=(1, 0), stride=2) ** 2),
+        argnums=(0, 1),
+    )
+    tensors = [torch.tensor(one, requires_grad=True) for one in (x, w)]
+    loss = (F.conv2d(F.pad(tensors[0], (0, 1, 2, 1)), tensors[1], padding=(1, 0), stride=2) ** 2).sum()
+    loss.backward()
+    value, gradients = function(x, w)
+    np.testing.assert_allclose(value, loss.item(), rtol=1e-12)
+    for got, tensor in zip(gradients, tensors, strict=True):
+        np.testing.assert_allclose(got, tensor.grad.numpy(), rtol=1e-10, atol=1e-11)
+    y = conv(pad(Input("x", TensorType(DType.float32, (N, 3, 6, 5)))(), (0, 1, 2, 1)), Input("w", _W)(), padding=1)
+    assert isinstance(y.node.op, Convolution)
+    assert y.node.op.padding == ((3, 2), (1, 2))
+    assert isinstance(y.node.inputs[0].node.op, Input)
+
+
+_W = TensorType(DType.float32, (4, 3, 3, 3))
 
 
 def test_integers() -> None:

@@ -97,8 +97,8 @@ def test_float64_arrays_closed_over_and_several_outputs(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((4, 3))
     save(model, tmp_path / "m.safetensors", input_shape=(3,))
     loaded = load(tmp_path / "m.safetensors")
-    np.testing.assert_array_equal(loaded(x)["out.scores"], model(x)["scores"])
-    np.testing.assert_array_equal(loaded(x)["out.twice"], 2 * x)
+    np.testing.assert_array_equal(loaded(x)["scores"], model(x)["scores"])
+    np.testing.assert_array_equal(loaded(x)["twice"], 2 * x)
 
 
 def test_a_loaded_model_is_saved_again_and_is_part_of_other_models(tmp_path: Path) -> None:

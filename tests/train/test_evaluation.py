@@ -67,7 +67,7 @@ def test_what_is_not_a_model_or_a_loss_is_refused() -> None:
     for model in (None, "model.safetensors", nn.Linear):
         with pytest.raises(OptionError, match=r"model=.*; expected a Module\n  help"):
             evaluate(model, scores())  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="expected a Loss"):
+    with pytest.raises(OptionError, match="expected an object of Loss"):
         evaluate(identity(3), scores(), loss=nn.CrossEntropyLoss)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,233 @@
+"""Softmax and its logarithm along any axis, softmin, and GLU.
+
+Axis 1, the channels, has operations of its own in ``loss``: their kernels read and write blocks of channels, as
+convolutions do. Along the other axes arrays are in plain order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from striate.codegen.launch import Launch
+from striate.codegen.storage import PLAIN, InputLayout
+from striate.graph.arithmetic import elementwise
+from striate.graph.onnx import Attribute
+from striate.graph.op import Gradients, Kind, Needed, Sample, Values, register
+from striate.graph.value import Array, TensorType, Value
+from striate.ops.activation import sigmoid
+from striate.ops.anchor import Algorithm, Anchor, LoweringContext
+from striate.ops.arithmetic import Exp
+from striate.ops.indexing import split
+from striate.ops.kernels.axis_softmax import AxisKernel, SoftmaxGradientLines, SoftmaxLines
+from striate.ops.loss import LogSoftmax, Softmax
+from striate.ops.reduction import Sum
+from striate.ops.requirement import require_axis, require_floats, shape_error
+from striate.ops.shaping import expanded
+
+
+@dataclass(frozen=True)
+class AlongAxis(Anchor):
+    """Base of operations that combine the elements along one axis (abstract)."""
+
+    kind: ClassVar[Kind] = Kind.ROWWISE
+    contiguous_inputs: ClassVar[bool] = True
+    axis: int = 0
+
+    def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        require_floats(self, inputs)
+        if any(x != inputs[0] for x in inputs):
+            raise shape_error(self, f"inputs {', '.join(map(str, inputs))} differ", "give arrays of one shape")
+        if not 0 <= self.axis < inputs[0].rank or (self.axis == 0 and inputs[0].batched):
+            raise shape_error(self, f"{inputs[0]} has no axis {self.axis} of known size", "choose another axis")
+        return (inputs[0],)
+
+    def input_layouts(
+        self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
+    ) -> tuple[InputLayout, ...]:
+        return tuple(InputLayout((PLAIN,)) for _ in inputs)
+
+    def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
+        return (PLAIN,)
+
+    def geometry(self, x: TensorType) -> tuple[int, int, int, int]:
+        """(samples, outer, size, inner); the samples are 0 where axis 0 is N."""
+        shape = x.concrete(1)
+        inner = math.prod(shape[self.axis + 1 :])
+        if x.batched:
+            return 0, math.prod(shape[1 : self.axis]), shape[self.axis], inner
+        return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
+
+    def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
+        """The launch of a kernel that reads the inputs and writes the output."""
+        operands = (*context.node.inputs, *context.node.outputs)
+        return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
+
+    @classmethod
+    def examples(cls, random: np.random.Generator) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Axes and shapes for samples."""
+        yield from (
+            (0, (7,)), (0, (33,)), (0, (5, 3)), (2, (2, 3, 17)), (3, (2, 3, 4, 5)), (2, (3, 2, 5, 3)),
+            (2, (1, 1, 3, 40)), (4, (2, 3, 1, 2, 19)), (3, (2, 3, 2, 3, 2)), (1, (2, 1, 3)),
+        )  # fmt: skip
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    powers = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _log_softmax(x: Array, axis: int) -> Array:
+    shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+@register
+@dataclass(frozen=True)
+class AxisSoftmax(AlongAxis):
+    """y[i] = e^x[i] / Σ_j e^x[j] along an axis"""
+
+    title: ClassVar[str] = "softmax"
+    onnx_operator: ClassVar[str] = "Softmax"
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"axis": self.axis}
+
+    def reference(self, x: Array) -> Array:
+        return _softmax(x, self.axis)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        x = context.node.inputs[0].type
+        return self.launch(context, SoftmaxLines(x.dtype, *self.geometry(x), False))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (y,), (dy,) = outputs, output_gradients
+        return (AxisSoftmaxGradient(self.axis)(y, expanded(dy, y)),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axis, shape in cls.examples(random):
+            yield Sample(cls(axis), (3 * random.standard_normal(shape),), batched=axis > 0)
+
+
+@register
+@dataclass(frozen=True)
+class AxisSoftmaxGradient(AlongAxis):
+    """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along an axis"""
+
+    def reference(self, y: Array, dy: Array) -> Array:
+        return y * (dy - (y * dy).sum(axis=self.axis, keepdims=True))
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        y = context.node.inputs[0].type
+        return self.launch(context, SoftmaxGradientLines(y.dtype, *self.geometry(y), False))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (y, dy), g = inputs, expanded(output_gradients[0], outputs[0])
+        first = None
+        if needed[0]:
+            total = Sum((self.axis,))
+            first = g * (dy - total(y * dy)) - dy * total(g * y)
+        return first, (AxisSoftmaxGradient(self.axis)(y, g) if needed[1] else None)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axis, shape in cls.examples(random):
+            y = _softmax(random.standard_normal(shape), axis)
+            yield Sample(cls(axis), (y, random.standard_normal(shape)), batched=axis > 0)
+
+
+@register
+@dataclass(frozen=True)
+class AxisLogSoftmax(AlongAxis):
+    """y[i] = x[i] − ln Σ_j e^x[j] along an axis"""
+
+    title: ClassVar[str] = "log softmax"
+    onnx_operator: ClassVar[str] = "LogSoftmax"
+
+    def onnx_attributes(self) -> Mapping[str, Attribute | None]:
+        return {"axis": self.axis}
+
+    def reference(self, x: Array) -> Array:
+        return _log_softmax(x, self.axis)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        x = context.node.inputs[0].type
+        return self.launch(context, SoftmaxLines(x.dtype, *self.geometry(x), True))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (y,), (dy,) = outputs, output_gradients
+        return (AxisLogSoftmaxGradient(self.axis)(y, expanded(dy, y)),)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axis, shape in cls.examples(random):
+            yield Sample(cls(axis), (3 * random.standard_normal(shape),), batched=axis > 0)
+
+
+@register
+@dataclass(frozen=True)
+class AxisLogSoftmaxGradient(AlongAxis):
+    """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along an axis"""
+
+    def reference(self, y: Array, dy: Array) -> Array:
+        return dy - np.exp(y) * dy.sum(axis=self.axis, keepdims=True)
+
+    def lower(self, context: LoweringContext) -> list[Launch]:
+        y = context.node.inputs[0].type
+        return self.launch(context, SoftmaxGradientLines(y.dtype, *self.geometry(y), True))
+
+    def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
+        (y, dy), g, total = inputs, expanded(output_gradients[0], outputs[0]), Sum((self.axis,))
+        weighted = g * elementwise(Exp(), y)
+        return (-(weighted * total(dy)) if needed[0] else None), (g - total(weighted) if needed[1] else None)
+
+    @classmethod
+    def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
+        for axis, shape in cls.examples(random):
+            y = _log_softmax(random.standard_normal(shape), axis)
+            yield Sample(cls(axis), (y, random.standard_normal(shape)), batched=axis > 0)
+
+
+def softmax(input: Value, dim: int = 1) -> Value:
+    """y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
+
+    −1 is the last axis. float32 or float64. Raises ShapeError, DTypeError, OptionError.
+    """
+    axis = require_axis("softmax", input.type, dim)
+    return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
+
+
+def log_softmax(input: Value, dim: int = 1) -> Value:
+    """y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
+
+    −1 is the last axis. float32 or float64. Raises ShapeError, DTypeError, OptionError.
+    """
+    axis = require_axis("log_softmax", input.type, dim)
+    return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)
+
+
+def softmin(input: Value, dim: int = 1) -> Value:
+    """The softmax of −x along axis ``dim``. float32 or float64. Raises ShapeError, DTypeError, OptionError."""
+    return softmax(-input, dim)
+
+
+def glu(input: Value, dim: int = -1) -> Value:
+    """a σ(b) for the halves a and b of x along axis ``dim``. float32 or float64.
+
+    Raises ShapeError for a size that is not even, and for axis 0 of a batch.
+    """
+    axis = require_axis("glu", input.type, dim)
+    size = input.type.concrete(1)[axis]
+    if size % 2:
+        raise shape_error("glu", f"axis {axis} of {input.type} has no halves", "give an even size")
+    a, b = split(input, max(1, size // 2), axis) if size else (input, input)
+    return a * sigmoid(b)
+
+
+def _by_channel(x: Value, axis: int) -> bool:
+    return axis == 1 and x.type.rank <= 5

@@ -1,0 +1,89 @@
+"""The arrays of a batch, as a training step takes them: by the names of the graph's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from striate.errors import DataError, OptionError, ShapeError
+from striate.graph.value import Array, DType, TensorType
+from striate.nn.loss import Loss
+from striate.nn.module import Module
+from striate.step.sample_weights import checked_weights
+from striate.tracing import Tree, array_type, flatten_tree, rebuild_tree, tree_structure
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs ``x``, ``x1``, … and targets ``y``, or ``y.0``, ``y.label``, …, which have the nesting of ``tree``."""
+
+    inputs: Mapping[str, Array]
+    targets: Mapping[str, Array]
+    tree: Tree
+    weights: Array | None = None
+    """The weights of the samples (N,) float64, if they were given."""
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All of them."""
+        return {**self.inputs, **self.targets}
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return len(self.inputs["x"])
+
+    @property
+    def kind(self) -> object:
+        """What programs depend on: shapes without N, dtypes and nesting."""
+        types = tuple((name, array.shape[1:], array.dtype) for name, array in self.arrays.items())
+        return types, tree_structure(self.tree), self.weights is not None
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        """The types of the inputs, with N."""
+        return tuple(array_type(array, name, batched=True) for name, array in self.inputs.items())
+
+    @property
+    def target_types(self) -> Tree:
+        """The types of the targets, with N, in their nesting."""
+        types = [array_type(array, name, batched=True) for name, array in self.targets.items()]
+        return rebuild_tree(self.tree, cast("list[Any]", types))
+
+    def main_target(self, part: Mapping[str, Array]) -> Array:
+        """The (first) target among the arrays of a part of the batch."""
+        return part[next(iter(self.targets))]
+
+
+def batch_of(model: Module, loss: Loss, x: Any, y: Any, weight: Any = None) -> Batch:
+    """The batch as programs read it.
+
+    Several inputs are a tuple in the order of the model's ``forward``, or a dict by its names; a loss function of
+    several outputs also takes a tuple or dict of targets. Raises what an unsuitable array raises.
+    """
+    given: Sequence[Any] = (x,)
+    if isinstance(x, tuple):
+        given = cast("tuple[Any, ...]", x)
+    elif isinstance(x, Mapping):
+        given = model.ordered((), cast("Mapping[str, Any]", x))
+    inputs = {f"x{i}" if i else "x": model.as_input(one, first=not i) for i, one in enumerate(given)}
+    first = inputs.get("x")
+    if first is None or first.ndim == 0 or len(first) == 0:
+        shape = "without arrays" if first is None else f"of shape {first.shape}"
+        raise DataError(
+            f"a training step needs at least one sample, got x {shape}\n  help: x is (N, …), one row a sample"
+        )
+    n, dtype = len(first), (model.dtype or DType.float32).numpy
+    if sizes := {name: array.shape[:1] for name, array in inputs.items() if array.shape[:1] != (n,)}:
+        raise ShapeError(f"the inputs have different numbers of samples: {n} and {sizes}\n  help: one row a sample")
+    weights = None if weight is None else checked_weights(weight, n)
+    if not isinstance(y, tuple | Mapping):
+        return Batch(inputs, {"y": loss.target(y, n, dtype)}, None, weights)
+    if not loss.takes_trees:
+        raise OptionError(
+            f"{loss!r} takes one target, not a {type(cast('object', y)).__name__}\n"
+            "  help: as the loss, a function: lambda out, y: ce(out[0], y[0]) + mse(out[1], y[1])"
+        )
+    tree = cast("Tree", y)
+    return Batch(inputs, {name: loss.target(leaf, n, dtype) for name, leaf in flatten_tree(tree, "y")}, tree, weights)
