@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import settings
-from striate.cli.doctor import print_findings
+from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
@@ -222,6 +222,7 @@ def train(
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
+        options=command_line_of(chosen.model, type(rule)),
     )
     evaluation = fitted(trainer, train_set, validation, run, folder)
     if as_json:

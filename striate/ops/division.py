@@ -26,13 +26,14 @@ class WholeDivision(Binary):
     def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
         """(⌊a / b⌋, a − b · ⌊a / b⌋), where the rounding of a / b may have passed a whole number."""
         quotient = k.floor(k.div(a, b))
-        rest = k.fma(k.neg(quotient), b, a)
         zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
+        # The quotient of a number by infinity is 0, and 0 · ∞ would make the rest NaN.
+        rest = k.select(k.compared(quotient, "==", zero), a, k.fma(k.neg(quotient), b, a))
         opposite = k.greater(zero, k.mul(rest, b))
-        return (
-            k.select(opposite, k.sub(quotient, one), quotient),
-            k.select(opposite, k.add(rest, b), rest),
-        )
+        whole = k.select(opposite, k.sub(quotient, one), quotient)
+        # ±∞ has no rest, and in NumPy no quotient either, unless it is divided by 0.
+        defined = k.select(k.is_nan(rest), rest, whole)
+        return k.select(k.compared(b, "==", zero), whole, defined), k.select(opposite, k.add(rest, b), rest)
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -86,7 +87,7 @@ class Remainder(WholeDivision):
         return self.parts(k, a, b)[1]
 
     def notation(self, *operands: Expression) -> Expression:
-        return infix(" mod ", PRODUCT, *operands)
+        return infix(" mod ", PRODUCT, operands[0], operands[1])
 
 
 Operand = Value | float

@@ -15,7 +15,7 @@ import numpy as np
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import Batch, batches
 from striate.errors import NonFiniteError, OptionError, opened_room
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim import ExponentialSchedule, Optimizer
 from striate.options import number, whole_number
@@ -64,7 +64,7 @@ class RateSearch:
 
 def find_rate(
     model: Module,
-    loss: Loss,
+    loss: Loss | LossFunction,
     optimizer: Optimizer,
     dataset: Dataset,
     *,

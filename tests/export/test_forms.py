@@ -23,7 +23,8 @@ assert FAMILIES  # all operations are registered
 
 WITHOUT = {
     "gradients occur in training only": ("Gradient", "MatMulSum"),
-    "losses occur in training only": ("CrossEntropy",),
+    "losses occur in training only": ("CrossEntropy", "NegativeLogLikelihood", "OneHot"),
+    "norms of parameters are computed by the update only": ("SegmentSum",),
     "random numbers are drawn in training only": ("DropoutMask",),
     "a part of the expansion of ArgMax, which has a form of its own": ("Positions",),
 }

@@ -66,7 +66,8 @@ _SINGLE: dict[str, Unary] = {
     "Neg": ops.negative, "Abs": ops.abs, "Exp": ops.exp, "Log": ops.log, "Sqrt": ops.sqrt, "Relu": ops.relu,
     "Tanh": ops.tanh, "Sigmoid": ops.sigmoid, "Reciprocal": ops.reciprocal, "Sin": ops.sin, "Cos": ops.cos,
     "Tan": ops.tan, "Erf": ops.erf, "Floor": ops.floor, "Ceil": ops.ceil, "Round": ops.round, "Sign": ops.sign,
-    "IsNaN": ops.isnan, "Not": ops.logical_not,
+    "IsNaN": ops.isnan, "Not": ops.logical_not, "HardSwish": ops.hardswish, "Mish": ops.mish,
+    "Softplus": ops.softplus, "Softsign": ops.softsign,
 }  # fmt: skip
 for _name, _single in _SINGLE.items():
     operator(_name)(_unary(_single))
@@ -82,12 +83,6 @@ def hard_sigmoid(call: Call) -> Operand:
     return ops.clip(call.value(0) * call.float("alpha", 0.2) + call.float("beta", 0.5), 0.0, 1.0)
 
 
-@operator("HardSwish")
-def hard_swish(call: Call) -> Operand:
-    x = call.value(0)
-    return x * ops.clip(x / 6.0 + 0.5, 0.0, 1.0)
-
-
 @operator("PRelu")
 def p_relu(call: Call) -> Operand:
     x, slope = call.value(0), call.value(1)
@@ -96,62 +91,39 @@ def p_relu(call: Call) -> Operand:
 
 @operator("Elu")
 def elu(call: Call) -> Operand:
-    x = call.value(0)
-    return ops.where(ops.greater(x, 0.0), x, ops.expm1(ops.minimum(x, 0.0)) * call.float("alpha", 1.0))
+    return ops.elu(call.value(0), call.float("alpha", 1.0))
 
 
 @operator("Celu")
 def celu(call: Call) -> Operand:
-    x, alpha = call.value(0), call.float("alpha", 1.0)
-    return ops.maximum(x, 0.0) + ops.expm1(ops.minimum(x, 0.0) / alpha) * alpha
+    return ops.celu(call.value(0), call.float("alpha", 1.0))
+
+
+_SELU = (1.6732632, 1.050701)
+"""Its constants, to the digits that float32 keeps."""
 
 
 @operator("Selu")
 def selu(call: Call) -> Operand:
-    x = call.value(0)
-    alpha, gamma = call.float("alpha", 1.6732632), call.float("gamma", 1.050701)
-    return ops.where(ops.greater(x, 0.0), x, ops.expm1(ops.minimum(x, 0.0)) * alpha) * gamma
-
-
-@operator("Softplus")
-def softplus(call: Call) -> Operand:
-    return _softplus(call.value(0))
-
-
-def _softplus(x: Value) -> Value:
-    return ops.maximum(x, 0.0) + ops.log1p(ops.exp(-ops.abs(x)))
-
-
-@operator("Softsign")
-def softsign(call: Call) -> Operand:
-    x = call.value(0)
-    return x / (1.0 + ops.abs(x))
-
-
-@operator("Mish")
-def mish(call: Call) -> Operand:
-    x = call.value(0)
-    return x * ops.tanh(_softplus(x))
+    x, alpha, gamma = call.value(0), call.float("alpha", _SELU[0]), call.float("gamma", _SELU[1])
+    near = math.isclose(alpha, _SELU[0], rel_tol=1e-6) and math.isclose(gamma, _SELU[1], rel_tol=1e-6)
+    return ops.selu(x) if near else ops.elu(x, alpha) * gamma
 
 
 @operator("Swish")
 def swish(call: Call) -> Operand:
     x, alpha = call.value(0), call.float("alpha", 1.0)
-    return x * ops.sigmoid(x if alpha == 1 else x * alpha)
+    return ops.silu(x) if alpha == 1 else x * ops.sigmoid(x * alpha)
 
 
 @operator("Gelu")
 def gelu(call: Call) -> Operand:
-    x = call.value(0)
-    if call.choice("approximate", "none", ("none", "tanh")) == "tanh":
-        return x * 0.5 * (1.0 + ops.tanh((x + 0.044715 * x * x * x) * math.sqrt(2 / math.pi)))
-    return x * 0.5 * (1.0 + ops.erf(x * math.sqrt(0.5)))
+    return ops.gelu(call.value(0), call.choice("approximate", "none", ("none", "tanh")))
 
 
 @operator("ThresholdedRelu")
 def thresholded_relu(call: Call) -> Operand:
-    x = call.value(0)
-    return ops.where(ops.greater(x, call.float("alpha", 1.0)), x, 0.0)
+    return ops.threshold(call.value(0), call.float("alpha", 1.0), 0.0)
 
 
 @operator("Shrink")

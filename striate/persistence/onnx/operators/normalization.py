@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from striate import ops
 from striate.graph.value import Value
@@ -91,17 +90,5 @@ def softmax(call: Call) -> Operand:
         if x.type.batched and axis != 1:
             raise call.error(f"over the axes from {axis} on of {x.type}; those from 1 on are computed")
         rows = x.shape[0] if x.type.batched else math.prod(sizes[:axis])
-        return ops.reshape(function(ops.reshape(x, (rows, math.prod(sizes[axis:])))), x.shape)
-    return over_axis(function, x, axis)
-
-
-def over_axis(function: Callable[[Value], Value], x: Value, axis: int) -> Value:
-    """A function of the channels, axis 1, applied over another axis."""
-    rank = x.type.rank
-    if axis == 1:
-        return function(x)
-    if axis == 0:
-        return ops.reshape(function(ops.reshape(x, (1, *x.shape))), x.shape)
-    order = [0, axis, *(one for one in range(1, rank) if one != axis)]
-    back = [order.index(one) for one in range(rank)]
-    return ops.transpose(function(ops.transpose(x, order)), back)
+        return ops.reshape(function(ops.reshape(x, (rows, math.prod(sizes[axis:]))), 1), x.shape)
+    return function(x, axis)
