@@ -18,7 +18,7 @@ from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
@@ -62,7 +62,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        loss: Loss,
+        loss: Loss | LossFunction,
         optimizer: Optimizer,
         *,
         seed: int = 0,
