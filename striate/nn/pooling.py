@@ -93,7 +93,10 @@ class Pooling(Positional):
 
 
 class MaxPool(Pooling):
-    """y = the largest element of each window (abstract)"""
+    """y = the largest element of each window (abstract)
+
+    ``stride=None`` is ``kernel_size``. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    """
 
     def __init__(
         self,
