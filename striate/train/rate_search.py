@@ -47,6 +47,13 @@ class RateSearch:
         steepest = int(np.argmin(slopes))
         return self.rates[steepest] if slopes[steepest] < 0 else None
 
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers and lists."""
+        return {
+            "rates": list(self.rates), "losses": list(self.losses), "smoothed": list(self.smoothed),
+            "suggestion": self.suggestion,
+        }  # fmt: skip
+
     def plot(self, path: str | Path | None = None) -> Any:
         """Loss by learning rate as a matplotlib figure, also written to ``path`` where one is given.
 
