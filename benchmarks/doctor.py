@@ -3,6 +3,9 @@ and its remedy, applied as printed before retraining, must improve the metric.
 
     python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
     python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
+    python benchmarks/doctor.py --part wild     # cases after public reports, each with a healthy control
+    python benchmarks/doctor.py --part table    # faults that an earlier version missed, each with a control
+    python benchmarks/doctor.py --part healthy  # all healthy trainings of the other parts
     python benchmarks/doctor.py --only leak     # rows whose name contains a word
     python benchmarks/doctor.py --markdown docs/doctor.md
 
@@ -22,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from doctor_cases import Case, dev_faults, dev_healthy, faults, healthy
+from doctor_cases import Case, Own, dev_faults, dev_healthy, faults, healthy
+from doctor_table import table
+from doctor_wild import Wild, chosen, wild
 
 import striate as st
 from striate.doctor import Doctor, Findings, Setup
-from striate.errors import NonFiniteError, OptionError
+from striate.errors import LabelError, NonFiniteError, OptionError, ShapeError
 from striate.train.evaluation import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -34,16 +39,19 @@ Array = np.ndarray[Any, Any]
 
 def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
     """Trains; returns what the doctor found, the metric (more is better), and the setup as the doctor knows it."""
-    if case.numbers is not None:
-        return numbers_loop(*case.numbers, setup)
+    if case.own is not None:
+        return own_loop(case.own, setup)
     assert setup.train_set is not None
     trainer = st.Trainer(
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
         progress=False,
     )  # fmt: skip
-    with contextlib.suppress(NonFiniteError):
+    with contextlib.suppress(NonFiniteError, LabelError):  # both after the doctor's findings
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
-    return trainer.findings, judged(case, setup), trainer.setup
+    try:
+        return trainer.findings, judged(case, setup), trainer.setup
+    except ShapeError:  # fewer outputs than classes: there is no prediction
+        return trainer.findings, 0.0, trainer.setup
 
 
 def judged(case: Case, setup: Setup) -> float:
@@ -62,24 +70,27 @@ def judged(case: Case, setup: Setup) -> float:
     return found.accuracy
 
 
-def numbers_loop(x: Array, y: Array, setup: Setup) -> tuple[Findings, float, Setup]:
-    """A loop written by hand, for regression: x (N, D), y (N, 1); the last quarter is held out."""
-    cutoff = 3 * len(x) // 4
+def own_loop(own: Own, setup: Setup) -> tuple[Findings, float, Setup]:
+    """A loop written by hand."""
     step = st.TrainingStep(setup.model, setup.loss, setup.optimizer, seed=setup.seed)
     doctor = Doctor(step)
     random = np.random.default_rng(setup.seed)
     try:
         for _ in range(setup.epochs):
-            order = random.permutation(cutoff)
-            for start in range(0, cutoff - 31, 32):
+            order = random.permutation(len(own.x))
+            for start in range(0, len(own.x) - 31, 32):
                 part = order[start : start + 32]
-                doctor(x[part], y[part])
+                doctor(own.x[part], own.y[part])
             doctor.end_of_epoch()
     except NonFiniteError as error:
         doctor.broke_down(error)
     found = doctor.finish()
-    mistakes = np.square(np.asarray(setup.model(x[cutoff:])) - y[cutoff:]).mean()
-    return found, -float(mistakes / y[cutoff:].var()), doctor.setup
+    outputs = np.asarray(setup.model(own.held_x), np.float64)
+    if own.score == "loss":
+        return found, -float(np.square(outputs - own.held_y).mean() / own.held_y.var()), doctor.setup
+    right = (outputs > own.threshold) == (own.held_y > 0.5)
+    rates = [float(right[own.held_y == label].mean()) for label in (0, 1)]
+    return found, float(np.mean(rates)) if own.score == "balanced" else float(right.mean()), doctor.setup
 
 
 # Judgement
@@ -153,6 +164,7 @@ def judge(case: Case) -> Verdict:
             right = bool({finding.kind, f"{finding.kind}:{finding.cause}"} & set(case.expected))
             cured = case.by_hand(setup) if case.by_hand is not None and right else None
             applied = "by hand" if cured is not None else "none"
+            case = replace(case, own=case.cured_own or case.own)
         if cured is not None:
             _, after, _ = run(case, cured)
     return Verdict(case, findings, before, after, applied, time.perf_counter() - start)
@@ -164,7 +176,8 @@ HEAD = ("fault", "network", "data", "first finding", "right", "metric", "before 
 def main() -> int:
     """Prints the tables; returns 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("judged", "dev"), default="judged")
+    parser.add_argument("--part", choices=("judged", "dev", "wild", "table", "healthy"), default="judged")
+    parser.add_argument("--half", choices=("all", "open", "held"), default="all", help="of the wild set")
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, help="another start and order in every training")
     parser.add_argument("--faults-only", action="store_true")
@@ -172,6 +185,10 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print findings in full")
     parser.add_argument("--markdown", type=Path, help="write the tables into this page")
     options = parser.parse_args()
+    if options.part in ("wild", "table"):
+        return judge_wild(options)
+    if options.part == "healthy":
+        return judge_healthy(options)
     well, ill = (dev_healthy, dev_faults) if options.part == "dev" else (healthy, faults)
     silent = [] if options.faults_only else _judged(well(), options)
     planted = [] if options.healthy_only else _judged(ill(), options)
@@ -197,6 +214,36 @@ def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]
         if options.verbose or not verdict.right:
             print("    " + verdict.findings.text(110).replace("\n", "\n    "), flush=True)
     return verdicts
+
+
+def judge_wild(options: argparse.Namespace) -> int:
+    """The cases after public reports, each followed by its control; returns 1 where a bar is missed."""
+    found: list[tuple[Wild, Verdict, Verdict]] = []
+    for one in chosen(options.half)() if options.part == "wild" else table():
+        if options.only and options.only not in f"{one.case.name} {one.case.network} {one.case.expected}":
+            continue
+        verdict, control = judge(one.case), judge(one.control)
+        found.append((one, verdict, control))
+        print(" | ".join(verdict.row()), f"| {verdict.seconds + control.seconds:.1f} s", flush=True)
+        if options.verbose or not verdict.right:
+            print("    " + verdict.findings.text(110).replace("\n", "\n    "), flush=True)
+        if control.findings:
+            print("    CONTROL: " + control.findings.text(110).replace("\n", "\n    "), flush=True)
+    verdicts = [verdict for _, verdict, _ in found]
+    right, cured = sum(one.right for one in verdicts), sum(one.right and one.cured for one in verdicts)
+    warned = sum(bool(control.findings) for _, _, control in found)
+    print(f"\ncases: {len(found)}, right finding first: {right}, better after its remedy: {cured}")
+    print(f"controls: {len(found)}, with warnings: {warned}")
+    return int(warned > 1 or right < 0.9 * len(found) or cured < 0.9 * right)
+
+
+def judge_healthy(options: argparse.Namespace) -> int:
+    """Every healthy training of all parts; returns 1 for more than one warning."""
+    controls = (one.control for one in (*wild(), *table()))
+    silent = _judged(iter([*healthy(), *dev_healthy(), *controls]), options)
+    warned = [one for one in silent if one.findings]
+    print(f"\nhealthy trainings: {len(silent)}, with warnings: {len(warned)}")
+    return int(len(warned) > 1)
 
 
 def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) -> None:

@@ -41,6 +41,22 @@ SEED = 3
 
 
 @dataclass(frozen=True)
+class Own:
+    """Data of a loop that the user writes: x and y to learn from, and others to judge by.
+
+    score      "accuracy" or "balanced" of labels 0 and 1, or "loss", the mean square over the variance of the targets
+    threshold  from which on an output means 1
+    """
+
+    x: Array
+    y: Array
+    held_x: Array
+    held_y: Array
+    score: str = "loss"
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
 class Case:
     """A training with a fault, or without (no ``expected``)."""
 
@@ -51,7 +67,8 @@ class Case:
     metric: str = "accuracy"
     truth: Dataset | None = None
     by_hand: Callable[[Setup], Setup] | None = None
-    numbers: tuple[Array, Array] | None = None  # x and y of a regression, trained by a loop of its own
+    own: Own | None = None  # data of a loop that the user writes
+    cured_own: Own | None = None  # its data after the remedy, where that changes them by hand
     data: str = ""
 
     @property
@@ -278,7 +295,7 @@ def healthy() -> Iterator[Case]:
         "regression, MSE",
         "MLP 32-32",
         numbers_setup(mlp(1, (32, 32))),
-        numbers=regression(),
+        own=regression(),
         data="numbers",
         metric="loss",
     )
@@ -292,12 +309,13 @@ def normalized_mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.M
     return nn.Sequential(*layers, nn.Linear(None, classes))
 
 
-def regression(scale: float = 1.0) -> tuple[Array, Array]:
-    """y = sin 2x₁ + x₂ x₃ + noise."""
+def regression() -> Own:
+    """y = sin 2x₁ + x₂ x₃ + noise; the last quarter is held out."""
     random = np.random.default_rng(6)
     x = random.normal(0, 1, (1600, 6))
     y = np.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + random.normal(0, 0.1, (1600, 1))
-    return (x * scale).astype(np.float32), y.astype(np.float32)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    return Own(x[:1200], y[:1200], x[1200:], y[1200:])
 
 
 def numbers_setup(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Setup:
@@ -797,7 +815,7 @@ def faults() -> Iterator[Case]:
         numbers_setup(mlp(1, (32, 32)), sgd(lr=1.0, momentum=0.9)),
         ("learning_rate_too_high", "dead_units:learning rate"),
         "loss",
-        numbers=regression(),
+        own=regression(),
         data="numbers",
     )
     yield Case(
@@ -806,6 +824,6 @@ def faults() -> Iterator[Case]:
         numbers_setup(mlp(1, (32,), nn.Tanh, "xavier"), sgd(lr=1e-6)),
         ("learning_rate_too_low",),
         "loss",
-        numbers=regression(),
+        own=regression(),
         data="numbers",
     )

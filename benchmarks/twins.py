@@ -47,33 +47,35 @@ def vgg_small() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, CLASSES))
 
 
-class Residual(nn.Module):
-    """body(x) + shortcut(x)"""
+class BasicBlock(nn.Module):
+    """act(bn2(conv2(act(bn1(conv1(x))))) + shortcut(x))"""
 
-    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.body = body
-        self.shortcut = shortcut
+        self.conv1, self.bn1 = _convolution(inputs, outputs, 3, stride)
+        self.relu = _activation()
+        self.conv2, self.bn2 = _convolution(outputs, outputs, 3)
+        same = inputs == outputs and stride == 1
+        self.downsample = None if same else nn.Sequential(*_convolution(inputs, outputs, 1, stride))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 def _residual_network(widths: tuple[int, ...], blocks: int) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stem"] = nn.Sequential(*_convolution(3, widths[0], 3), _activation())
+    layers["conv1"], layers["bn1"] = _convolution(3, widths[0], 3)
+    layers["relu"] = _activation()
     inputs = widths[0]
     for stage, outputs in enumerate(widths):
+        parts: list[nn.Module] = []
         for index in range(blocks):
-            stride = 2 if stage and not index else 1
-            body = nn.Sequential(
-                *_convolution(inputs, outputs, 3, stride), _activation(), *_convolution(outputs, outputs, 3)
-            )
-            same = inputs == outputs and stride == 1
-            shortcut = None if same else nn.Sequential(*_convolution(inputs, outputs, 1, stride))
-            layers[f"stage{stage + 1}_{index + 1}"] = nn.Sequential(Residual(body, shortcut), _activation())
+            parts.append(BasicBlock(inputs, outputs, 2 if stage and not index else 1))
             inputs = outputs
-    layers["pool"] = nn.AdaptiveAvgPool2d(1)
+        layers[f"layer{stage + 1}"] = nn.Sequential(*parts)
+    layers["avgpool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
     layers["fc"] = nn.Linear(inputs, CLASSES)
     return nn.Sequential(layers)

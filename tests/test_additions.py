@@ -437,7 +437,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
     "data/filters.py": ("a bank of filters is handed over as a convolution", {"Conv2d"}),
     "doctor/": (
         "remedies change layers; what is standardized, and whether labels are compared with scores, is asked for",
-        {"CrossEntropyLoss", "Identity", "Sequential", "Standardization"},
+        {"CrossEntropyLoss", "Identity", "Linear", "Sequential", "Standardization"},
     ),
     "doctor/rules/extremes.py": ("the change that clips the inputs has the name of the operation", {"Clip"}),
     "export/": ("operators of ONNX that have our names", {"BatchNormalization", "Concat", "Identity"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +12,15 @@ from rich.text import Text
 from striate.cli.report import output, say_json, say_note
 from striate.data import Split
 from striate.data.standardizer import standardizer_of
-from striate.doctor import Finding, Findings, posthoc
+from striate.doctor import Finding, Findings, Setup, posthoc
 from striate.errors import OptionError, StriateError
-from striate.models import MODELS, build
+from striate.models import MODELS, build, options_of
+from striate.nn.loss import CrossEntropyLoss
+from striate.nn.module import Module
+from striate.optim import OPTIMIZERS, SGD, Optimizer
 from striate.persistence import load
 from striate.train.history import Epoch
+from striate.train.record import read_progress
 from striate.train.run import MODEL_FILE, Run, read_run
 
 
@@ -31,11 +36,13 @@ def doctor(
         say_json({"run": str(run), "watched": watched, "findings": findings.to_json()})
         return
     if not watched:
-        say_note("this run was trained without the doctor: the findings come only from its data, model and history")
+        say_note(
+            f"this run was trained without the doctor: the findings come from its data, model and {record_of(run)}"
+        )
     if findings:
         print_findings(findings)
     else:
-        typer.echo("no problems were found")
+        typer.echo("no problems were found" if went_well(document) else too_little(document))
 
 
 def recorded(document: Run) -> Findings:
@@ -50,21 +57,82 @@ def examined(folder: Path, document: Run) -> Findings:
     except StriateError as error:
         raise OptionError(f"the data of this run can no longer be read: {error}") from error
     epochs = [Epoch(**entries) for entries in document.history.get("epochs", [])]
-    name = str(document.arguments.get("model"))
-    network = (
-        build(name, channels=train_set.images.shape[1], classes=len(train_set.classes)) if name in MODELS else None
-    )
+    arguments, model = document.arguments, load(folder / MODEL_FILE)
+    standardizer = standardizer_of(model)
+    name = str(arguments.get("model"))
+    network: Module = model
+    if name in MODELS:
+        own = {option: arguments[option] for option in options_of(name) if option in arguments}
+        network = build(name, channels=train_set.images.shape[1], classes=len(train_set.classes), **own)
+        if standardizer is not None:
+            network.standardizer = standardizer
+    kind = OPTIMIZERS.get(str(arguments.get("optimizer")), SGD)
+    options = {
+        one.name: arguments[one.name] for one in fields(kind) if isinstance(arguments.get(one.name), int | float)
+    }
+    rule: Optimizer = replace(kind(lr=0.0), **options)
+    setup = Setup(
+        network, CrossEntropyLoss(), rule, batch_size=int(arguments.get("batch_size", 64)),
+        epochs=int(arguments.get("epochs", 1)), seed=document.seed, command_line=command_line_of(name, kind),
+    )  # fmt: skip
     losses: list[Any] = [epoch.loss for epoch in epochs]
-    model = load(folder / MODEL_FILE)
     return posthoc(
         model,
         train_set,
         held_out,
-        network=network,
-        standardizer=standardizer_of(model),
+        setup=setup,
+        standardizer=standardizer,
         losses=losses,
         validation_losses=[epoch.validation_loss for epoch in epochs],
         validation_accuracies=[epoch.validation_accuracy for epoch in epochs],
+        events=events_of(folder),
+        finished=document.finished,
+    )
+
+
+GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay")
+
+
+def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
+    """The options of ``striate train`` that a named network and an optimizer take, and that remedies may name."""
+    network = options_of(model) if model in MODELS else {}
+    own = [f"--{name.replace('_', '-')}" for name in (*network, *(one.name for one in fields(kind)))]
+    return tuple(dict.fromkeys((*GENERAL, *own)))
+
+
+def events_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the record; none where it is missing or damaged."""
+    try:
+        return read_progress(folder)
+    except StriateError:
+        return []
+
+
+def record_of(folder: Path) -> str:
+    """What was recorded of the training itself."""
+    watched = any(event.get("kind") == "watch" for event in events_of(folder))
+    return "record, which has some of its steps" if watched else "history alone"
+
+
+def went_well(document: Run) -> bool:
+    """Whether the training came to an end, and to more than the answer of a coin."""
+    accuracy = (document.evaluation or {}).get("accuracy")
+    classes = len((document.evaluation or {}).get("classes") or ()) or 2
+    return document.finished and isinstance(accuracy, int | float) and accuracy > 1.5 / classes
+
+
+def too_little(document: Run) -> str:
+    """What is printed where nothing was found though the training came to nothing."""
+    accuracy = (document.evaluation or {}).get("accuracy")
+    if not document.finished:
+        what = "it ended early"
+    elif isinstance(accuracy, int | float):
+        what = f"it ended at {100 * accuracy:.1f} %"
+    else:
+        what = "it was not evaluated"
+    return (
+        f"too little was recorded to say what went wrong: {what}\n"
+        "  help: train again without --no-doctor, which reads the steps"
     )
 
 

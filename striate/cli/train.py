@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from striate import settings
-from striate.cli.doctor import print_findings
+from striate.cli.doctor import command_line_of, print_findings
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
@@ -39,6 +39,7 @@ from striate.train.callback import Callback
 from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
+from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
 from striate.train.trainer import Trainer
@@ -61,6 +62,8 @@ RECIPES = {
 OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
+_ROWS = 20
+"""Rows of the table of learning rates."""
 _OF_MODEL = "the model's default"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
 _NAMES = ", ".join(OPTIMIZERS)
@@ -103,6 +106,9 @@ def train(
         int | None, typer.Option(help="Stop after so many epochs without a lower held-out loss; keep the best weights.")
     ] = None,
     min_delta: Annotated[float, typer.Option(help="The least improvement that --patience counts.")] = 0.0,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Train with growing learning rates, suggest one, and save nothing.")
+    ] = False,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: activations take half the memory, and some CPUs are faster.")
     ] = "float32",
@@ -173,6 +179,13 @@ def train(
         # Fitted only on training data; it becomes part of the model and its file.
         fit = Standardizer.fit(train_set.images)
         network.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
+    if find_lr:
+        search = find_rate(network, loss, rule, train_set, batch_size=chosen.batch_size, seed=seed)
+        if as_json:
+            say_json(search.to_json())
+        else:
+            print_search(search)
+        return
     folder = out or free_folder(Path("runs") / (data if data in RECIPES else data_name(Path(data))))
     network.infer(train_set.images.shape[1:])
     claim_folder(
@@ -209,6 +222,7 @@ def train(
         doctor=doctor,
         leave=leave_at_once,
         record=Record(folder, model=chosen.model, data=run.data),
+        options=command_line_of(chosen.model, type(rule)),
     )
     evaluation = fitted(trainer, train_set, validation, run, folder)
     if as_json:
@@ -357,6 +371,20 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
     run.evaluation = evaluation.to_json()
     write_run(folder, run)
     return evaluation
+
+
+def print_search(search: RateSearch) -> None:
+    """Prints some of the rates with their losses, and the suggestion."""
+    console = output()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("learning rate", "loss", "smoothed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for place in range(0, len(search.rates), max(1, len(search.rates) // _ROWS)):
+        numbers = search.rates[place], search.losses[place], search.smoothed[place]
+        table.add_row(f"{numbers[0]:.1e}", f"{numbers[1]:.4f}", f"{numbers[2]:.4f}")
+    console.print(table)
+    found = search.suggestion
+    console.print("the loss never fell" if found is None else f"suggested: --lr {found:.2g}", soft_wrap=True)
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:

@@ -139,6 +139,7 @@ class Kernel:
         self._pointers: dict[int, Any] = {}
         self._intrinsics: dict[tuple[str, str], Any] = {}
         self._streams = False
+        self._zero: Index = None
         self._entry = self.builder.block
         self._narrowed: dict[int, Any] = {}
         self._tables: dict[tuple[DType, tuple[str, ...]], Any] = {}
@@ -152,6 +153,14 @@ class Kernel:
                 slot = self.builder.gep(self._operands, [I64(number)], source_etype=POINTER)
                 self._pointers[number] = self.builder.load(slot, typ=POINTER)
         return self._pointers[number]
+
+    @property
+    def hidden_zero(self) -> Index:
+        """The index 0 as a value that LLVM does not know: addresses that it is part of look different."""
+        if self._zero is None:
+            with self.at_entry():
+                self._zero = self.builder.lshr(self.as_index(self.n), I64(63))
+        return self._zero
 
     @contextmanager
     def at_entry(self) -> Generator[None]:

@@ -96,26 +96,15 @@ def sum_of_lane_products(
 
     bfloat16 inputs are widened; the weights have the dtype of the sums.
     """
-    factors = [k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64) for c in range(len(table))]
-    return [
-        add_lane_products(k, dtype, acc, factors, k.offset(inputs, offset, dtype), table, apart)
-        for offset, acc in zip(offsets, sums, strict=True)
-    ]
-
-
-def add_lane_products(
-    k: Kernel,
-    dtype: DType,
-    total: Any,
-    factors: Sequence[Any],
-    pixel: Any,
-    table: Sequence[Sequence[tuple[int, int] | None]],
-    apart: int,
-) -> Any:
-    """total[lane] + Σ_c x[lane of table[c]] · factors[c][lane] for the blocks x of one pixel."""
-    for factor, row in zip(factors, table, strict=True):
-        total = k.fma(lanes_of(k, dtype, pixel, row, apart), factor, total)
-    return total
+    for c, row in enumerate(table):
+        factor = k.load(k.offset(weights, c * LANES, dtype.computed), dtype.computed, 64)
+        # Each channel reads the same vectors again. LLVM would keep them in registers, of which there are too few.
+        here = k.offset(inputs, k.imul(k.hidden_zero, c), dtype) if c else inputs
+        sums = [
+            k.fma(lanes_of(k, dtype, k.offset(here, offset, dtype), row, apart), factor, acc)
+            for offset, acc in zip(offsets, sums, strict=True)
+        ]
+    return sums
 
 
 def lanes_of(k: Kernel, dtype: DType, pixel: Any, row: Sequence[tuple[int, int] | None], apart: int) -> Any:

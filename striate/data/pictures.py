@@ -90,7 +90,11 @@ class PictureOptions:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """The two parts; for pictures also their files, the options with all that was found out, and what to know."""
+    """Labelled data in two parts, one for training and one held out.
+
+    For pictures there are also their files, the ``options`` with every value that reading determined, and ``notes``
+    for the user, such as files that were skipped.
+    """
 
     train: Dataset
     held_out: Dataset

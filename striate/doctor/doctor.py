@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,22 +26,28 @@ from striate.data.dataset import Dataset, require_dataset
 from striate.data.standardizer import standardizer_of
 from striate.doctor import rules
 from striate.doctor.finding import Finding, Findings
+from striate.doctor.probe import answers_of, constant_loss, losses_in, probe_of, targets_of, tried_constant_loss
 from striate.doctor.ranking import ranked
-from striate.doctor.reading import Statistics, reading_of
+from striate.doctor.reading import Statistics, gaps_of, reading_of
 from striate.doctor.rule import RULES, When
 from striate.doctor.sample import Sample
 from striate.doctor.setup import Setup
-from striate.doctor.structure import Structure, as_drawn
-from striate.doctor.training_trace import Probe, Silence, TrainingTrace
+from striate.doctor.structure import Structure, as_drawn, copied_units
+from striate.doctor.training_trace import Forms, Probe, Silence, TrainingTrace
 from striate.errors import StriateError
-from striate.nn.loss import Loss
+from striate.nn.module import Module
 from striate.step import TrainingStep
 from striate.watch import Watch
 
 Array = npt.NDArray[Any]
 PROBED = 256
 FIRST = 10
+SUSPECT = 1.15
+"""How much larger than in training a predicted loss is before batches are shown to the model in both forms."""
+DOUBTFUL = 0.05
+"""The share of their starting values in running statistics above which they are compared in any case."""
 _TARGETS = 50
+_KEPT = 8  # batches that are shown to the model again after an epoch
 
 assert rules  # importing them registers them
 
@@ -50,6 +58,7 @@ class Doctor:
     ``train_set`` and ``validation`` are examined once, before the first step (at most 1,000 samples of each, all of
     them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
     the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
+    ``command_line`` has the options of ``striate train`` that remedies may name.
 
     Raises ``OptionError`` for a step or a data set of another type.
     """
@@ -65,12 +74,16 @@ class Doctor:
         epochs: int = 1,
         seed: int = 0,
         shuffle: bool = True,
+        command_line: Collection[str] = (),
     ) -> None:
         options.require_instance("step", step, TrainingStep, "st.TrainingStep(model, loss, optimizer)")
         for name, dataset in (("train_set", train_set), ("validation", validation)):
             if dataset is not None:
                 require_dataset(dataset, name)
-        setup = Setup(step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle)
+        setup = Setup(
+            step.model, step.loss, step.optimizer, train_set, validation, batch_size, epochs, seed, shuffle,
+            tuple(command_line),
+        )  # fmt: skip
         self.step = step
         self.watch = step.watch("*") if watch is None else watch
         self.trace = TrainingTrace(setup, continued=step.step_number > 0)
@@ -80,7 +93,7 @@ class Doctor:
         self._began = False
         self._pass_ended = False
         self._first_fired: dict[str, Array] = {}
-        self._batch: tuple[Array, Array] | None = None
+        self._batches: deque[tuple[Array, Array]] = deque(maxlen=_KEPT)
         self._epoch_sum = [0.0, 0]
         self._targets: list[Array] = []
 
@@ -106,7 +119,7 @@ class Doctor:
         trace.data = Sample.of(setup.train_set, standardizer)
         if setup.validation is not None:
             trace.validation = Sample.of(setup.validation, standardizer)
-        self._look_at_model(setup.train_set.images.shape[1:])
+        self._sizes = look_at_model(trace, setup.model, setup.train_set.images.shape[1:])
         if setup.classifies:
             trace.baseline = constant_loss(trace.data.class_shares, setup.loss, setup.batch_size)
         return self._examine(When.START)
@@ -132,7 +145,7 @@ class Doctor:
         if trace.steps == 1:
             self._note_first_move()
             self._first_fired = {path: np.asarray(share) > 0 for path, share in self.watch.firing().items()}
-        self._batch = np.asarray(x), np.asarray(y)
+        self._batches.append((np.asarray(x), np.asarray(y)))
         if self._before is None:
             return []
         reading = reading_of(self.watch.record(), trace.epochs + 1, loss)
@@ -169,20 +182,27 @@ class Doctor:
             shares = trace.labels_seen / trace.labels_seen.sum()
             trace.baseline = constant_loss(shares, trace.setup.loss, trace.setup.batch_size)
         self._count_silent()
-        probe = self._probe()
-        if probe is not None:
-            trace.probes.append(probe)
+        self._note_sizes()
+        with np.errstate(all="ignore"):
+            self._note_targets()
+            probe = self._probe()
+            if probe is not None:
+                trace.probes.append(probe)
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
         """Called when the step raised ``NonFiniteError``; returns the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
+        with np.errstate(all="ignore"):
+            self._note_targets()
         return self._examine(When.EPOCH)
 
     def finish(self) -> Findings:
         """Called at the end; returns all findings."""
         self.trace.finished = True
+        with np.errstate(all="ignore"):
+            self._compare_forms()
         self._examine(When.EPOCH)
         return self.findings
 
@@ -208,7 +228,7 @@ class Doctor:
         trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
             return
-        self._look_at_model(x.shape[1:])
+        self._sizes = look_at_model(trace, trace.setup.model, x.shape[1:])
         labelled = trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu"
         labels = y.astype(np.int64) if labelled else np.zeros(len(x), np.int64)
         try:
@@ -219,30 +239,6 @@ class Doctor:
         if labelled:
             trace.baseline = constant_loss(trace.data.class_shares, trace.setup.loss, len(x))
         self._examine(When.START)
-
-    def _look_at_model(self, shape: tuple[int, ...]) -> None:
-        model, trace = self.trace.setup.model, self.trace
-        trace.structure = structure = Structure.of(model, shape)
-        if structure is None:
-            return
-        parameters = dict(model.named_state())
-        trace.random_and_frozen = tuple(
-            name.rpartition(".")[0]
-            for name in structure.frozen
-            if name.endswith("weight") and as_drawn(model, name, parameters[name])
-        )
-        model.materialize()
-        for one in structure.maps:
-            bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
-            if weight is not None:
-                fan_in = weight.data[0].size
-                trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
-                self._sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
-            if bias is not None:
-                trace.starts[one.path] = float(bias.data.mean())
-        for one in structure.norms:
-            scale = one.parameters.get("weight")
-            trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
 
     def _note_labels(self, y: Array) -> None:
         trace = self.trace
@@ -256,11 +252,62 @@ class Doctor:
                 trace.mixtures.append((float(1 - np.square(counts / len(y)).sum()), len(y)))
         elif not trace.setup.classifies and y.ndim and len(y) and len(self._targets) < _TARGETS:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
-            targets = np.concatenate(self._targets)
-            with np.errstate(all="ignore"):
-                constant = trace.setup.loss.constant_loss(targets, np.ones(len(targets)))
-                trace.target_std = math.sqrt(targets.var(axis=0).mean())
-            trace.baseline = None if math.isnan(constant) else constant
+
+    def _note_targets(self) -> None:
+        """What the targets of a loop are like, what a constant would cost, and what the model answers to them."""
+        trace = self.trace
+        trace.targets = targets_of(self._targets)
+        if trace.targets is None or not self._batches:
+            return
+        loss, y = trace.setup.loss, np.concatenate(self._targets)
+        if trace.baseline is None:
+            known = loss.constant_loss(y, np.ones(len(y)))
+            outputs = self._batches[-1][1].shape[1:]
+            trace.baseline = tried_constant_loss(y, loss, outputs) if math.isnan(known) else known
+        structure = trace.structure
+        if structure is not None and structure.outputs == 1 and math.isfinite(trace.targets.rarer):
+            last = structure.last
+            bounded = last is not None and last.activation is not None and last.activation.output_bounds[1] <= 1
+            try:
+                shown = np.concatenate([np.asarray(trace.setup.model(x)) for x, _ in self._batches])
+            except StriateError:
+                return
+            trace.answers = answers_of(shown, np.concatenate([y for _, y in self._batches]), bounded)
+
+    def _compare_forms(self) -> None:
+        """Shows batches again, in both forms, where the running statistics may not fit."""
+        trace, setup = self.trace, self.trace.setup
+        if trace.structure is None or not self._batches or not trace.losses:
+            return
+        tracked = [one.normalization.running_statistics() for one in trace.structure.norms if one.normalization]
+        momenta = [one.momentum for one in tracked if one is not None and one.momentum is not None]
+        batches = self._batches_again()
+        evaluation = losses_in(setup.model, setup.loss, batches, training=False) if any(tracked) else math.nan
+        seen = trace.recent_loss / (setup.batch_size if setup.loss.reduction == "sum" else 1)
+        doubtful = any((1 - m) ** trace.steps > DOUBTFUL or m > 1 / 2 for m in momenta)
+        if not (evaluation > SUSPECT * seen or (doubtful and math.isfinite(evaluation))):
+            return
+        training = losses_in(setup.model, setup.loss, batches, training=True)
+        gaps = gaps_of(trace.structure, self.watch.means(), self.watch.stds())
+        trace.forms.append(Forms(trace.epochs, training, evaluation, gaps))
+
+    def _batches_again(self) -> list[tuple[Array, Array]]:
+        """One large batch of the training data, whose statistics scatter little; in a user's loop, the last ones."""
+        trace, size = self.trace, max(PROBED, self.trace.setup.batch_size)
+        train_set = trace.setup.train_set
+        if train_set is None or trace.data is None:
+            x, y = ([one[part] for one in self._batches] for part in (0, 1))
+            return [(np.concatenate(x)[:size], np.concatenate(y)[:size])]
+        index = np.random.default_rng(0).permutation(trace.data.index)[:size]
+        return [(train_set.images[index], train_set.labels[index])]
+
+    def _note_sizes(self) -> None:
+        trace = self.trace
+        for one in trace.structure.maps if trace.structure else ():
+            weight = one.parameters.get("weight")
+            if weight is not None and one.path in self._sizes:
+                now = float(np.linalg.norm(weight.data.astype(np.float64)))
+                trace.sizes[one.path] = self._sizes[one.path], now
 
     def _note_first_move(self) -> None:
         """‖Δθ‖/‖θ‖ with θ before the first update; the watch divides by θ after it, which a large update dominates."""
@@ -287,8 +334,8 @@ class Doctor:
         if trace.setup.train_set is not None and trace.data is not None:
             chosen = trace.data.index[:: max(1, len(trace.data.index) // PROBED)][:PROBED]
             x, y = trace.setup.train_set.images[chosen], trace.setup.train_set.labels[chosen]
-        elif self._batch is not None:
-            x, y = self._batch[0][:PROBED], self._batch[1][:PROBED]
+        elif self._batches:
+            x, y = (part[:PROBED] for part in self._batches[-1])
         else:
             return None
         return probe_of(np.asarray(trace.setup.model(x)), y, trace.epochs)
@@ -319,32 +366,29 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
         return []
 
 
-def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
-    """Figures about predictions (n, C) and their labels; None for outputs that are not class scores."""
-    if outputs.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
-        return None
-    outputs, y = outputs[y >= 0], y[y >= 0]  # others are left out by the loss
-    if len(outputs) < 2 or not np.isfinite(outputs).all():
-        return None
-    z = outputs.astype(np.float64).clip(-1e30, 1e30)
-    logs = z - z.max(axis=1, keepdims=True)
-    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
-    predicted = outputs.argmax(axis=1)
-    counts = np.bincount(predicted, minlength=outputs.shape[1])
-    return Probe(
-        epoch,
-        loss=float(-logs[np.arange(len(y)), y].mean()),
-        accuracy=float((predicted == y).mean()),
-        top_share=float(counts.max() / len(y)),
-        top_class=int(counts.argmax()),
-        std=float(z.std(axis=0).mean()),
-        squashed=bool((z >= 0).all() and np.allclose(z.sum(axis=1), 1, atol=1e-4)),
+def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
+    """Notes the structure and the starting weights of a model in the trace; returns the size ‖w‖ of each weight."""
+    trace.structure = structure = Structure.of(model, shape)
+    sizes: dict[str, float] = {}
+    if structure is None:
+        return sizes
+    parameters = dict(model.named_state())
+    trace.random_and_frozen = tuple(
+        name.rpartition(".")[0]
+        for name in structure.frozen
+        if name.endswith("weight") and as_drawn(model, name, parameters[name])
     )
-
-
-def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
-    """The loss of the best constant prediction for labels with these shares (C,); None where the loss cannot tell."""
-    mean = loss.constant_loss(np.arange(len(shares)), np.asarray(shares, np.float64))
-    if math.isnan(mean):
-        return None
-    return mean * batch_size if loss.reduction == "sum" else mean
+    model.materialize()
+    for one in structure.maps:
+        bias, weight = (one.parameters.get(name) for name in ("bias", "weight"))
+        if weight is not None:
+            fan_in = weight.data[0].size
+            trace.gains[one.path] = float(np.sqrt(np.square(weight.data, dtype=np.float64).mean() * fan_in))
+            sizes[one.path] = float(np.linalg.norm(weight.data.astype(np.float64)))
+        if bias is not None:
+            trace.starts[one.path] = float(bias.data.mean())
+    trace.copies = copied_units(structure)
+    for one in structure.norms:
+        scale = one.parameters.get("weight")
+        trace.scales[one.path] = float(np.sqrt(np.square(scale.data).mean())) if scale is not None else 1.0
+    return sizes

@@ -84,7 +84,13 @@ class Finding:
         """A few lines, shown during training."""
         lines = textwrap.wrap(f"{self.severity.value}: {self.message}", WIDTH, subsequent_indent="  ")
         lines += textwrap.wrap(self.remedy.text, WIDTH, initial_indent="  remedy: ", subsequent_indent="  ")
-        return "\n".join([*lines, *_code(self.remedy.code, 4, WIDTH)])
+        return "\n".join([*lines, *self._how(4, WIDTH)])
+
+    def _how(self, indent: int, width: int) -> list[str]:
+        """The remedy as options of the command line, where that started the training and has them; else as code."""
+        if self.remedy.command:
+            return [" " * indent + f"on the command line: {self.remedy.command}"]
+        return _code(self.remedy.code, indent, width)
 
     def text(self, width: int = WIDTH) -> str:
         """The whole finding as text, wrapped to a width."""
@@ -100,9 +106,7 @@ class Finding:
                     subsequent_indent=" " * _LABEL,
                     break_on_hyphens=False,
                 )
-        lines += _code(self.remedy.code, _LABEL, width)
-        if self.remedy.command:
-            lines.append(" " * _LABEL + f"on the command line: {self.remedy.command}")
+        lines += self._how(_LABEL, width)
         return "\n".join(lines)
 
     @property

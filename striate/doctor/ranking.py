@@ -9,15 +9,16 @@ from striate.doctor.finding import Finding, Findings, Severity
 from striate.doctor.rule import RULES
 
 ORDER = (
-    "one_class", "constant_features", "labels_shifted", "labels_shuffled:neighbours", "sorted_batches",
-    "softmax_twice", "bounded_outputs", "no_gradient:frozen", "no_gradient:unused", "leakage", "extreme_range",
-    "unstandardized_input",
+    "one_class", "constant_features", "other_inputs", "sorted_split", "labels_shifted", "labels_shuffled:neighbours",
+    "sorted_batches", "one_output", "softmax_twice", "bounded_outputs", "no_gradient:unregistered",
+    "no_gradient:frozen", "no_gradient:unused", "leakage", "conflicting_labels", "extreme_range",
+    "unstandardized_input", "equal_start", "unscaled_targets", "schedule", "weight_decay",
     "idle_normalization:epsilon", "exploding_gradients", "saturated_units:initialization",
     "dead_units:initialization", "dead_units:activation", "idle_normalization:input", "vanishing_gradients",
     "dead_units:weak signal", "no_gradient:zero", "loss_at_start", "learning_rate_too_high", "learning_rate_too_low",
-    "dead_units:learning rate", "saturated_units:learning rate", "duplicate_features", "labels_shuffled:memorized",
-    "stale_statistics", "overfitting", "constant_predictions:imbalance", "constant_predictions",
-    "labels_shuffled:nothing learned",
+    "dead_units:learning rate", "saturated_units:learning rate", "no_gradient:everywhere", "duplicate_features",
+    "labels_shuffled:memorized", "stale_statistics", "overfitting", "constant_predictions:imbalance",
+    "labels_shuffled:nothing learned", "unexplained", "constant_predictions",
 )  # fmt: skip
 """From the data over the start of the training to its results. A finding can explain only findings below it."""
 
@@ -30,16 +31,26 @@ def place(finding: Finding) -> int:
     return len(ORDER)
 
 
+LAST_RESORT = "unexplained"
+"""The kind of the finding that says only that nothing was found; anything else replaces it."""
+
+
+def explains_kind(kind: str, symptom: Finding) -> bool:
+    """Whether findings of a kind can explain a symptom."""
+    known = RULES[kind].explains if kind in RULES else ()
+    return symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known
+
+
 def explains(cause: Finding, symptom: Finding) -> bool:
     """Whether one finding follows from another."""
-    known = RULES[cause.kind].explains if cause.kind in RULES else ()
-    below = place(cause) < place(symptom)
-    return below and (symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known)
+    return place(cause) < place(symptom) and explains_kind(cause.kind, symptom)
 
 
 def ranked(found: Iterable[Finding]) -> Findings:
     """Findings with what explains them. Those that nothing explains come first, errors before warnings."""
     findings = sorted(found, key=place)
+    if any(one.kind != LAST_RESORT and not explains_kind(LAST_RESORT, one) for one in findings):
+        findings = [one for one in findings if one.kind != LAST_RESORT]
     causes: list[Finding] = []
     symptoms: list[Finding] = []
     for finding in findings:

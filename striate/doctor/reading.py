@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from striate.doctor.structure import Structure
-from striate.doctor.training_trace import Drift, LayerReading, Reading
+from striate.doctor.training_trace import Drift, Gap, LayerReading, Reading
 from striate.nn.normalization import Normalization
 
 Array = npt.NDArray[Any]
@@ -61,3 +61,21 @@ class Statistics:
             ratio = np.maximum(variance, 1e-12) / batch_variance
             found[path] = Drift(float(np.median(distance)), float(np.median(np.maximum(ratio, 1 / ratio))))
         return found
+
+
+def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
+    """The input of each normalization in the last step against its running statistics, all channels together.
+
+    The spread over channels, samples and positions is σ² = mean σ²_c + var μ_c on both sides.
+    """
+    found: dict[str, Gap] = {}
+    before = ""
+    for one in structure.passed:
+        running = one.normalization.running_statistics() if one.normalization is not None else None
+        if running is not None and before in means and before in stds:
+            spread = float(running.variance.mean(dtype=np.float64) + running.mean.var(dtype=np.float64))
+            batch = max(stds[before] ** 2, 1e-12)
+            distance = abs(float(running.mean.mean(dtype=np.float64)) - means[before]) / math.sqrt(batch)
+            found[one.path] = Gap(distance, max(spread, 1e-12) / batch)
+        before = one.path
+    return found

@@ -18,6 +18,7 @@ MOST_SAMPLES = 1_000
 MOST_NUMBERS = 4_000_000
 _DETAIL = 256  # numbers of a sample that distances are computed from
 NEIGHBOURS = 5
+DIFFERENT = 0.3
 _CHUNK = 1 << 22
 
 
@@ -44,6 +45,10 @@ class Sample:
         fits = standardizer is not None and raw.ndim >= 2 and len(standardizer.mean) == raw.shape[1]
         x = standardizer.transform(raw) if fits and standardizer is not None else raw.astype(np.float32)
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
+
+    def part(self, chosen: Array) -> Sample:
+        """The samples at these places of this sample."""
+        return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property
     def raw(self) -> Array:
@@ -94,6 +99,16 @@ class Sample:
         return found
 
     @cached_property
+    def is_discrete(self) -> bool:
+        """Whether this is a table of few different numbers, where equal rows are no surprise."""
+        if not self.is_table:
+            return False
+        rows = np.ascontiguousarray(self.raw)
+        different = len({row.tobytes() for row in rows})
+        columns = [len(np.unique(column)) for column in rows.T[:64]]
+        return max(columns) < max(2, DIFFERENT * different)
+
+    @cached_property
     def class_shares(self) -> Array:
         """(C,) share of each class in the whole data set."""
         counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
@@ -111,14 +126,22 @@ class Sample:
         return float(np.square(self.class_shares).sum())
 
     @cached_property
+    def flat(self) -> Array:
+        """(n, d ≤ 256) float32: each sample reduced to few numbers."""
+        return coarse(self.x, _DETAIL)
+
+    @cached_property
+    def centre(self) -> tuple[Array, Array]:
+        """Mean (d,) of ``flat``, and its scale: that of each column of a table, else the largest of all."""
+        std = self.flat.std(axis=0)
+        scale = np.where(std > 0, std, 1) if self.is_table else np.asarray(max(float(std.max()), 1e-12))
+        return self.flat.mean(axis=0), scale
+
+    @cached_property
     def points(self) -> Array:
-        """(n, d ≤ 256) float32: each sample reduced to few numbers of mean 0 and a common scale."""
-        flat = coarse(self.x, _DETAIL)
-        flat = flat - flat.mean(axis=0)
-        std = flat.std(axis=0)
-        if self.is_table:
-            return flat / np.where(std > 0, std, 1)
-        return flat / max(float(std.max()), 1e-12)
+        """(n, d ≤ 256) float32: ``flat`` with mean 0 and a common scale."""
+        mean, scale = self.centre
+        return (self.flat - mean) / scale
 
     @cached_property
     def neighbours(self) -> Array:

@@ -16,7 +16,8 @@ from striate.optim.optimizer import Optimizer
 class Setup:
     """A training before it starts: model, loss, optimizer, data, and how the data are batched.
 
-    ``train_set`` is None where the user's own loop feeds the step.
+    ``train_set`` is None where the user's own loop feeds the step. ``command_line`` has the options of ``striate
+    train`` that this network takes, for a training that the command line started.
     """
 
     model: Module
@@ -28,6 +29,7 @@ class Setup:
     epochs: int = 1
     seed: int = 0
     shuffle: bool = True
+    command_line: tuple[str, ...] = ()
 
     def anew(self, **changes: Any) -> Setup:
         """The same setup from a fresh start, with a copy of the model, and with the given changes."""

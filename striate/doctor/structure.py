@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from striate.errors import StriateError
 from striate.graph.arithmetic import Elementwise
 from striate.graph.graph import topological
-from striate.graph.op import Op
+from striate.graph.op import Kind, Op
 from striate.graph.value import Array, DType, N, TensorType, Value
 from striate.locks import cached_property
 from striate.nn.initialization import drawn, generator
@@ -68,12 +69,20 @@ class Passed:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """Leaf layers in order; learned parameters that the output does not depend on; those that do not learn."""
+    """Leaf layers in order; learned parameters that the output does not depend on; those that do not learn.
+
+    outputs       size of axis 1 of the prediction; 0 where it has none
+    probabilities whether the prediction is the result of a softmax
+    unregistered  layers that ``forward`` calls, though no module has them as an attribute: in a Python list, say
+    """
 
     passed: tuple[Passed, ...]
     unused: tuple[str, ...]
     frozen: tuple[str, ...]
     parameters: int
+    outputs: int = 0
+    probabilities: bool = False
+    unregistered: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
@@ -94,7 +103,23 @@ class Structure:
         learned = sum(
             int(np.prod(parameter.sizes)) for parameter in parameters.values() if parameter.learned and parameter.known
         )
-        return cls(passed, unused, frozen, learned)
+        known = {id(module) for _, module in model.named_modules()}
+        unregistered = {
+            id(step.layer): type(step.layer).__name__
+            for step in trace.calls
+            if isinstance(step.layer, Module) and id(step.layer) not in known and step.layer.own_state()
+        }
+        first = next(iter(output_values(output).values()))
+        source = first.node
+        while source.op.kind is Kind.VIEW:
+            source = source.inputs[0].node
+        channels = first.shape[1] if first.type.rank > 1 else 0
+        return cls(
+            passed, unused, frozen, learned,
+            outputs=channels if isinstance(channels, int) else 0,
+            probabilities=source.op.gives_probabilities,
+            unregistered=tuple(unregistered.values()),
+        )  # fmt: skip
 
     @cached_property
     def maps(self) -> tuple[Passed, ...]:
@@ -207,3 +232,17 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
     fan_in = parameter.fan_in if parameter.fan_in is not None else int(np.prod(parameter.sizes[1:]))
     fresh: Array = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, name), name)
     return bool(np.array_equal(fresh.astype(parameter.array.dtype), parameter.array))
+
+
+def copied_units(structure: Structure) -> tuple[str, ...]:
+    """Maps whose units all start with equal weights, where the next map reads all of them with equal weights too.
+
+    Then all of them get the same gradient, in every step. One such layer between random ones is not affected.
+    """
+    weights = [(one.path, one.parameters["weight"].data) for one in structure.maps if "weight" in one.parameters]
+    found: list[str] = []
+    for (path, weight), (_, following) in pairwise(weights):
+        alike = len(weight) > 1 and bool((weight == weight[:1]).all())
+        if alike and following.ndim > 1 and bool((following == following[:, :1]).all()):
+            found.append(path)
+    return tuple(found)

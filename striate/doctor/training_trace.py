@@ -49,7 +49,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """The share of the units that never fired, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 
@@ -72,6 +72,46 @@ class Drift:
 
     mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # max(running/batch, batch/running)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The last batch against the running statistics of a normalization, over all of its channels."""
+
+    mean_distance: float  # in standard deviations of the batch
+    variance_ratio: float  # running / batch
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The mean loss of the same batches in training and in evaluation form, with the same weights."""
+
+    epoch: int
+    training: float
+    evaluation: float
+    gaps: Mapping[str, Gap]  # by normalization, in the order in which they run
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The numbers to predict, where the model predicts numbers."""
+
+    count: int
+    mean: float
+    std: float  # root of the mean variance of the outputs
+    scale: float  # root mean square
+    rarer: float  # share of the rarer of 0 and 1; NaN for other targets
+    quantiles: tuple[float, ...]  # least, 2 %, 98 %, largest
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Single outputs for targets of 0 and 1."""
+
+    count: int
+    positive: float  # share of the samples for which 1 is predicted
+    mean: float  # mean predicted probability of 1
+    truth: float  # share of 1 among them
 
 
 @dataclass
@@ -97,7 +137,11 @@ class TrainingTrace:
     first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
     scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
     random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
-    target_std: float = 0.0  # of the numbers to predict, where the model predicts numbers
+    sizes: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])  # ‖w‖ first and now
+    copies: tuple[str, ...] = ()  # maps whose units all start with the same weights, before one with equal columns
+    forms: list[Forms] = field(default_factory=list[Forms])
+    targets: Targets | None = None
+    answers: Answers | None = None
     baseline: float | None = None  # loss of the best constant prediction
     continued: bool = False  # the model had learned before
     broke_down: str = ""  # message of the NonFiniteError that ended it
@@ -149,6 +193,26 @@ class TrainingTrace:
         return 1 - self.recent_loss / reference if reference > 0 else 0.0
 
     @property
+    def exploded(self) -> bool:
+        """Whether the loss has been a hundred times that of a constant and of the start: the weights are huge then."""
+        known = [one for one in (self.baseline, self.start_loss) if one is not None and math.isfinite(one)]
+        seen = [one for one in (*self.losses, *self.epoch_losses) if math.isfinite(one)]
+        return bool(known) and bool(seen) and max(seen) > EXPLODED * max(*known, 0.1)
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps of the whole training, as far as the doctor knows the data; else those so far."""
+        setup = self.setup
+        if setup.train_set is None:
+            return self.steps
+        return setup.epochs * max(1, round(len(setup.train_set) / setup.batch_size))
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Steps of one pass over the data."""
+        return max(1, self.steps // self.epochs if self.epochs else self.planned_steps // max(self.setup.epochs, 1))
+
+    @property
     def diversity(self) -> list[float]:
         """1 − Σ p² of the labels of each batch, divided by its expectation for batches drawn from all labels seen."""
         shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
@@ -181,6 +245,7 @@ class TrainingTrace:
         return {path: ratio for path, ratio in found.items() if math.isfinite(ratio)}
 
 
+EXPLODED = 100.0
 STUCK = 0.92
 """Share of the loss of a constant prediction above which nothing was learned.
 

@@ -8,18 +8,44 @@ from typing import Any
 
 from striate import options as checked
 from striate.errors import unknown_option
+from striate.models.convnext import convnext_tiny
+from striate.models.densenet import densenet121, densenet_small
+from striate.models.mobile import efficientnet_b0, mobilenet_v2, mobilenet_v3_small
 from striate.models.plain import first_cnn, lenet5, mlp, vgg_small
-from striate.models.residual import resnet18, resnet20
-from striate.nn.container import Sequential
+from striate.models.residual import preact_resnet18, resnet18, resnet20, resnet34, resnet50
+from striate.models.signals import fcn, inception_time, resnet1d
+from striate.models.squeezenet import squeezenet1_1
+from striate.models.unet import unet
+from striate.models.vgg import vgg11_bn, vgg16_bn
+from striate.models.volumes import resnet18_3d
+from striate.nn.module import Module
 
-MODELS: dict[str, Callable[..., Sequential]] = {
+MODELS: dict[str, Callable[..., Module]] = {
     "first_cnn": first_cnn,
     "lenet5": lenet5,
     "vgg_small": vgg_small,
     "resnet20": resnet20,
     "resnet18": resnet18,
     "mlp": mlp,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "preact_resnet18": preact_resnet18,
+    "vgg11_bn": vgg11_bn,
+    "vgg16_bn": vgg16_bn,
+    "densenet_small": densenet_small,
+    "densenet121": densenet121,
+    "squeezenet1_1": squeezenet1_1,
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "efficientnet_b0": efficientnet_b0,
+    "convnext_tiny": convnext_tiny,
+    "fcn": fcn,
+    "resnet1d": resnet1d,
+    "inception_time": inception_time,
+    "resnet18_3d": resnet18_3d,
+    "unet": unet,
 }
+"""Networks by name; each function takes ``channels``, ``classes`` and options of its own."""
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -30,7 +56,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 def build(
     name: str, *, channels: int | None = None, classes: int = 10, seed: int | None = None, **options: Any
-) -> Sequential:
+) -> Module:
     """A named network. Raises ``OptionError`` for an unknown name or option, listing the known ones.
 
     model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
@@ -44,4 +70,11 @@ def build(
     return model if seed is None else model.initialize(seed)
 
 
-__all__ = ["MODELS", "build", "first_cnn", "lenet5", "mlp", "options_of", "resnet18", "resnet20", "vgg_small"]
+__all__ = [
+    "MODELS", "build", "options_of",
+    "first_cnn", "lenet5", "vgg_small", "mlp",
+    "resnet18", "resnet20", "resnet34", "resnet50", "preact_resnet18", "vgg11_bn", "vgg16_bn",
+    "densenet121", "densenet_small", "squeezenet1_1",
+    "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny",
+    "fcn", "resnet1d", "inception_time", "resnet18_3d", "unet",
+]  # fmt: skip

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from striate import options
+from striate.graph.value import Value
 from striate.nn.activation import ACTIVATION_LAYERS, Activation
 from striate.nn.convolution import Conv2d
 from striate.nn.initialization import INITIALIZERS, Initializer, scaled_normal
 from striate.nn.linear import Linear
 from striate.nn.module import Module
 from striate.nn.normalization import BatchNorm1d, BatchNorm2d
+from striate.nn.shaping import Identity
 
 SLOPE = 0.1
 """The default slope α of the leaky ReLU in all named networks."""
@@ -29,6 +31,18 @@ class NormPlacement(Enum):
     BEFORE_ACTIVATION = "before_activation"  # between the linear map and the activation
     BLOCK_START = "block_start"  # what enters the linear map
     NONE = "none"
+
+
+class Stem(Enum):
+    """What a network does first to an image."""
+
+    SMALL = "small"  # keeps its size, for images up to about 64 pixels
+    IMAGENET = "imagenet"  # reduces it as the published networks do, made for 224 pixels
+
+    @classmethod
+    def of(cls, name: str) -> Stem:
+        """Raises ``OptionError`` for an unknown name, listing the known ones."""
+        return cls(options.choice("stem", name, [stem.value for stem in cls]))
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,17 @@ class Style:
         """A convolution, padded to keep the size (divided by its stride), and its normalization."""
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         return self._arranged(layer, BatchNorm2d, inputs, outputs)
+
+    def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
+        """The same as two layers, for ``mapped``; without normalization, the second does nothing."""
+        layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
+        if self.norm is NormPlacement.NONE:
+            return layer, Identity()
+        return layer, BatchNorm2d(inputs if self.norm is NormPlacement.BLOCK_START else outputs)
+
+    def mapped(self, layer: Module, norm: Module, x: Value) -> Value:
+        """The two layers of ``pair`` in their order."""
+        return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:
         """A linear layer and its normalization."""

@@ -1,46 +1,121 @@
-"""Residual networks of basic blocks. He et al., arXiv:1512.03385."""
+"""Residual networks, with torchvision's names of parameters. He et al., arXiv:1512.03385 and arXiv:1603.05027."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from striate.models.block import FITTED, SLOPE, NormPlacement, Style
-from striate.nn.container import Residual, Sequential
+from striate.graph.value import Value
+from striate.models.block import FITTED, SLOPE, NormPlacement, Stem, Style
+from striate.nn.container import Sequential
+from striate.nn.convolution import Conv2d
 from striate.nn.linear import Linear
 from striate.nn.module import Module
-from striate.nn.pooling import GlobalAveragePool
+from striate.nn.normalization import BatchNorm2d
+from striate.nn.pooling import GlobalAveragePool, MaxPool2d
 from striate.nn.shaping import Flatten
 
 
-def basic_block(style: Style, inputs: int, outputs: int, stride: int) -> list[Module]:
-    """y = act(conv(act(conv(x))) + shortcut(x)), each conv with its normalization
+class BasicBlock(Module):
+    """y = act(conv2(act(conv1(x))) + shortcut(x)), each conv with its normalization
 
-    The shortcut is x itself, or a 1×1 convolution with its normalization where the shape changes.
+    The shortcut is x itself, or a 1×1 convolution with its normalization (``downsample``) where the shape changes.
     """
-    body = Sequential(
-        *style.convolution(inputs, outputs, 3, stride), style.act(), *style.convolution(outputs, outputs, 3)
-    )
-    same = inputs == outputs and stride == 1
-    shortcut = None if same else Sequential(*style.convolution(inputs, outputs, 1, stride))
-    return [Residual(body, shortcut), style.act()]
+
+    expansion = 1
+
+    def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:
+        self.style = style
+        self.conv1, self.bn1 = style.pair(inputs, width, 3, stride)
+        self.relu = style.act()
+        self.conv2, self.bn2 = style.pair(width, width, 3)
+        self.downsample = _shortcut(style, inputs, width, stride)
+
+    def forward(self, x: Value) -> Value:
+        y = self.relu(self.style.mapped(self.conv1, self.bn1, x))
+        y = self.style.mapped(self.conv2, self.bn2, y)
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def residual_network(style: Style, channels: int, classes: int, widths: Sequence[int], blocks: int) -> Sequential:
-    """3×3 stem, ``blocks`` basic blocks of each width (the first of a new width with stride 2), mean, linear."""
+class Bottleneck(Module):
+    """y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x)): 1×1, 3×3 with the stride, 1×1 to four times the width"""
+
+    expansion = 4
+
+    def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:
+        self.style = style
+        self.conv1, self.bn1 = style.pair(inputs, width, 1)
+        self.conv2, self.bn2 = style.pair(width, width, 3, stride)
+        self.conv3, self.bn3 = style.pair(width, self.expansion * width, 1)
+        self.relu = style.act()
+        self.downsample = _shortcut(style, inputs, self.expansion * width, stride)
+
+    def forward(self, x: Value) -> Value:
+        y = self.relu(self.style.mapped(self.conv1, self.bn1, x))
+        y = self.relu(self.style.mapped(self.conv2, self.bn2, y))
+        y = self.style.mapped(self.conv3, self.bn3, y)
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class PreactivationBlock(Module):
+    """y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x): what enters a convolution is normalized and activated
+
+    Where the shape changes, the shortcut is a 1×1 convolution of act(bn1(x)).
+    """
+
+    expansion = 1
+
+    def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:
+        same = inputs == width and stride == 1
+        self.bn1 = BatchNorm2d(inputs)
+        self.conv1 = Conv2d(inputs, width, 3, stride, 1, bias=False, init=style.init)
+        self.bn2 = BatchNorm2d(width)
+        self.conv2 = Conv2d(width, width, 3, 1, 1, bias=False, init=style.init)
+        self.relu = style.act()
+        self.downsample = None if same else Conv2d(inputs, width, 1, stride, bias=False, init=style.init)
+
+    def forward(self, x: Value) -> Value:
+        entered = self.relu(self.bn1(x))
+        y = self.conv2(self.relu(self.bn2(self.conv1(entered))))
+        return y + (x if self.downsample is None else self.downsample(entered))
+
+
+Block = type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock]
+
+
+def residual_network(
+    style: Style, stem: Stem, channels: int, classes: int, block: Block, widths: Sequence[int], blocks: Sequence[int]
+) -> Sequential:
+    """A stem, ``blocks`` blocks of each width (the first of a new width with stride 2), the mean, a linear layer."""
+    layers: dict[str, Module] = {}
+    kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)
+    first = style.norm is NormPlacement.BLOCK_START or block is PreactivationBlock
+    layers["conv1"] = Conv2d(
+        channels, widths[0], kernel, stride, kernel // 2, bias=style.bias and block is not PreactivationBlock,
+        init=style.init,
+    )  # fmt: skip
     # Nothing has to be normalized at the start of the stem: the data are standardized.
-    layers: dict[str, Module] = {"stem": Sequential(*_stem(style, channels, widths[0]), style.act())}
+    if not first and style.norm is not NormPlacement.NONE:
+        layers["bn1"] = BatchNorm2d(widths[0])
+    if block is not PreactivationBlock:
+        layers["relu"] = style.act()
+    if stem is Stem.IMAGENET:
+        layers["maxpool"] = MaxPool2d(3, 2, 1)
     inputs = widths[0]
-    for stage, outputs in enumerate(widths):
-        for index in range(blocks):
-            stride = 2 if stage and not index else 1
-            layers[f"stage{stage + 1}_{index + 1}"] = Sequential(*basic_block(style, inputs, outputs, stride))
-            inputs = outputs
-    return Sequential({**layers, "pool": GlobalAveragePool(), "flatten": Flatten(), "fc": Linear(inputs, classes)})
+    for stage, (width, count) in enumerate(zip(widths, blocks)):
+        parts: list[Module] = []
+        for index in range(count):
+            parts.append(block(style, inputs, width, 2 if stage and not index else 1))
+            inputs = block.expansion * width
+        layers[f"layer{stage + 1}"] = Sequential(*parts)
+    if block is PreactivationBlock:
+        layers |= {"bn": BatchNorm2d(inputs), "relu": style.act()}
+    return Sequential({**layers, "avgpool": GlobalAveragePool(), "flatten": Flatten(), "fc": Linear(inputs, classes)})
 
 
-def _stem(style: Style, channels: int, width: int) -> list[Module]:
-    layers = style.convolution(channels, width, 3)
-    return layers[1:] if style.norm is NormPlacement.BLOCK_START else layers
+def _shortcut(style: Style, inputs: int, outputs: int, stride: int) -> Sequential | None:
+    if inputs == outputs and stride == 1:
+        return None
+    return Sequential(*style.convolution(inputs, outputs, 1, stride))
 
 
 def resnet20(
@@ -52,18 +127,72 @@ def resnet20(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """16, 32 and 64 channels, three basic blocks each."""
-    return residual_network(Style.of(activation, norm, negative_slope, init), channels, classes, (16, 32, 64), 3)
+    """16, 32 and 64 channels, three basic blocks each, for small images."""
+    style = Style.of(activation, norm, negative_slope, init)
+    return residual_network(style, Stem.SMALL, channels, classes, BasicBlock, (16, 32, 64), (3, 3, 3))
+
+
+_WIDTHS = (64, 128, 256, 512)
 
 
 def resnet18(
     channels: int = 3,
     classes: int = 10,
     *,
+    stem: str = "small",
     activation: str = "leaky_relu",
     norm: str = "before_activation",
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """64, 128, 256 and 512 channels, two basic blocks each, with a 3×3 stem for small images."""
-    return residual_network(Style.of(activation, norm, negative_slope, init), channels, classes, (64, 128, 256, 512), 2)
+    """64, 128, 256 and 512 channels, two basic blocks each.
+
+    ``stem`` is "small", a 3×3 convolution for images up to about 64 pixels, or "imagenet", a 7×7 convolution of
+    stride 2 and a pooling. torchvision's network is that with ``stem="imagenet", activation="relu"``.
+    """
+    style = Style.of(activation, norm, negative_slope, init)
+    return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (2, 2, 2, 2))
+
+
+def resnet34(
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    stem: str = "small",
+    activation: str = "relu",
+    norm: str = "before_activation",
+    negative_slope: float = SLOPE,
+    init: str = FITTED,
+) -> Sequential:
+    """64, 128, 256 and 512 channels in 3, 4, 6 and 3 basic blocks. ``stem`` as in ``resnet18``."""
+    style = Style.of(activation, norm, negative_slope, init)
+    return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (3, 4, 6, 3))
+
+
+def resnet50(
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    stem: str = "small",
+    activation: str = "relu",
+    norm: str = "before_activation",
+    negative_slope: float = SLOPE,
+    init: str = FITTED,
+) -> Sequential:
+    """256, 512, 1024 and 2048 channels in 3, 4, 6 and 3 bottleneck blocks. ``stem`` as in ``resnet18``."""
+    style = Style.of(activation, norm, negative_slope, init)
+    return residual_network(style, Stem.of(stem), channels, classes, Bottleneck, _WIDTHS, (3, 4, 6, 3))
+
+
+def preact_resnet18(
+    channels: int = 3,
+    classes: int = 10,
+    *,
+    stem: str = "small",
+    activation: str = "relu",
+    negative_slope: float = SLOPE,
+    init: str = FITTED,
+) -> Sequential:
+    """The widths of ``resnet18`` in blocks that begin with their normalization and activation."""
+    style = Style.of(activation, "before_activation", negative_slope, init)
+    return residual_network(style, Stem.of(stem), channels, classes, PreactivationBlock, _WIDTHS, (2, 2, 2, 2))

@@ -76,7 +76,7 @@ class Loss(Module):
         if not isinstance(found, Value) or not found.type.batched:
             raise OptionError(
                 f"{self!r} has no loss of each sample, so samples cannot be weighted\n"
-                '  help: a Loss whose forward returns one number for each sample where self.reduction is "none"'
+                "  help: a loss that can be given for each sample, such as nn.CrossEntropyLoss() or nn.MSELoss()"
             )
         return found
 

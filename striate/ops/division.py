@@ -87,7 +87,7 @@ class Remainder(WholeDivision):
         return self.parts(k, a, b)[1]
 
     def notation(self, *operands: Expression) -> Expression:
-        return infix(" mod ", PRODUCT, *operands)
+        return infix(" mod ", PRODUCT, operands[0], operands[1])
 
 
 Operand = Value | float

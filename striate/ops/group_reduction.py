@@ -67,10 +67,20 @@ class GroupReduction(Reduction):
         ):
             yield Sample(cls(tuple(range(2, len(shape))), groups), (random.standard_normal(shape),))
 
+    def _onnx_rows(self, to: OnnxWriter, x: str, type: TensorType) -> str:
+        """x as (N, groups, everything else)."""
+        together = math.prod(type.concrete(1)[1:]) // self.groups
+        return to.add("Reshape", x, to.shape((type.shape[0], self.groups, together)))
+
+    def _onnx_repeated(self, to: OnnxWriter, found: str, type: TensorType) -> str:
+        """(N, groups, 1) as (N, C, 1…)."""
+        wide = to.add("Expand", found, to.shape((type.shape[0], self.groups, self.channels_together(type))))
+        return to.add("Reshape", wide, to.shape((*type.shape[:2], *(1,) * (type.rank - 2))))
+
 
 def _grouped(x: Array, groups: int) -> Array:
     """(N, groups, everything else)"""
-    return x.reshape(x.shape[0], groups, -1)
+    return x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)
 
 
 def _repeated(found: Array, x: Array) -> Array:
@@ -99,6 +109,10 @@ class GroupSum(GroupReduction, Sum):
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
         (x,), (dy,) = inputs, output_gradients
         return (expanded(channel_sums(expanded(dy, outputs[0]), self.groups), x),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        total = to.add("ReduceSum", self._onnx_rows(to, inputs[0], types[0]), to.integers(2), keepdims=1)
+        return [self._onnx_repeated(to, total, types[0])]
 
     def notation(self, *operands: Expression) -> Expression:
         return Expression(f"Σ_g {operands[0].within(PRODUCT)}", PRODUCT)
@@ -129,3 +143,10 @@ class GroupMoments(GroupReduction, Moments):
             spread = (x - mean) * (channel_sums(expanded(dvariance, mean), self.groups) * 2 / count)
             found = spread if found is None else spread + found
         return (None if found is None else expanded(found, x),)
+
+    def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
+        rows = self._onnx_rows(to, inputs[0], types[0])
+        mean = to.add("ReduceMean", rows, to.integers(2), keepdims=1)
+        centred = to.add("Sub", rows, mean)
+        variance = to.add("ReduceMean", to.add("Mul", centred, centred), to.integers(2), keepdims=1)
+        return [self._onnx_repeated(to, one, types[0]) for one in (mean, variance)]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import cast
 
+import numpy as np
+
 from striate import options
 from striate.errors import OptionError, TracingError
 from striate.graph.arithmetic import MOST_AXES, joined_sizes, reshape
@@ -119,7 +121,7 @@ def index(x: Value, key: object) -> Value:
         elif isinstance(size, Batch):
             raise shape_error("indexing", f"cannot take some of the samples of {x.type}", N_STAYS)
         elif isinstance(one, slice):
-            places = range(*_bounds(one).indices(size))
+            places = range(*_bounds(cast("slice[object, object, object]", one)).indices(size))
             windows[axis] = Window(places.start if places else 0, len(places), places.step)
             shape.append(len(places))
         elif isinstance(one, list):
@@ -145,13 +147,17 @@ def _without_ellipsis(x: Value, keys: list[object]) -> list[object]:
     return [*keys[:at], *[slice(None)] * (x.type.rank - given), *keys[at + 1 :]]
 
 
-def _bounds(key: slice) -> slice:
-    for one in (key.start, key.stop, key.step):
-        if one is not None and (not isinstance(one, Integral) or isinstance(one, bool)):
-            raise _not_static(one)
-    if key.step is not None and key.step == 0:
+def _bounds(key: slice[object, object, object]) -> slice[int | None, int | None, int | None]:
+    start, stop, step = (None if one is None else _whole(one) for one in (key.start, key.stop, key.step))
+    if step == 0:
         raise OptionError("indexing: the step of a slice is 0; expected another whole number")
-    return slice(*(None if one is None else int(one) for one in (key.start, key.stop, key.step)))
+    return slice(start, stop, step)
+
+
+def _whole(key: object) -> int:
+    if not isinstance(key, Integral) or isinstance(key, bool):
+        raise _not_static(key)
+    return int(key)
 
 
 def _places(x: Value, axis: int, given: Sequence[object]) -> list[int]:
@@ -159,13 +165,11 @@ def _places(x: Value, axis: int, given: Sequence[object]) -> list[int]:
     size = cast("int", x.shape[axis])
     found: list[int] = []
     for one in given:
-        if not isinstance(one, Integral) or isinstance(one, bool):
-            raise _not_static(one)
-        if not -size <= int(one) < size:
-            raise shape_error(
-                "indexing", f"place {int(one)} does not exist on axis {axis} of {x.type}", f"-{size} to {size - 1}"
-            )
-        found.append(int(one) % size)
+        place = _whole(one)
+        if not -size <= place < size:
+            allowed = f"places run from -{size} to {size - 1}"
+            raise shape_error("indexing", f"place {place} does not exist on axis {axis} of {x.type}", allowed)
+        found.append(place % size)
     return found
 
 
@@ -293,7 +297,7 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]
-    if isinstance(split_size_or_sections, Integral):
+    if isinstance(split_size_or_sections, int | np.integer):
         each = options.whole_number("split: split_size_or_sections", split_size_or_sections, 1)
         sizes = [min(each, size - start) for start in range(0, size, each)] or [0]
     else:

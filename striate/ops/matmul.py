@@ -27,6 +27,7 @@ from striate.graph.op import Direction, Gradients, Kind, Needed, Sample, Values,
 from striate.graph.value import Array, Batch, Shape, TensorType, Value, operators
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
+from striate.ops.movement import Transpose
 from striate.ops.requirement import N_STAYS, place, require_floats, shape_error
 from striate.ops.shaping import expanded, filled
 
@@ -150,6 +151,7 @@ class MatMul(MatrixContraction):
     A and B have one rank, from 2 to 5; their batch axes broadcast. The rows of a single matrix A may be the samples.
     """
 
+    title: ClassVar[str] = "matmul"
     has_epilogue: ClassVar[bool] = True
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
@@ -207,11 +209,14 @@ class MatMul(MatrixContraction):
         panels = context.buffer("panels", *((0, size) if each else (size,)))
         work = flops * (rows or 1) * math.prod(_fixed(batch))
         free = not rows or (bool(batch) and isinstance(batch[0], Batch))
-        counted = {"flops_per_sample" if free else "flops": work}
+        each_time, once = (work, 0) if free else (0, work)
         return [
             Launch("pack", path, pack, (b, panels), (per, each), writes=(1,)),
-            Launch("matmul", path, kernel, (a, panels, *context.region_operands), kernel.chunks, **counted),
-        ]
+            Launch(
+                "matmul", path, kernel, (a, panels, *context.region_operands), kernel.chunks,
+                flops_per_sample=each_time, flops=once,
+            ),
+        ]  # fmt: skip
 
     @classmethod
     def samples(cls, random: np.random.Generator) -> Iterator[Sample]:
@@ -286,11 +291,11 @@ class MatMulSum(MatrixContraction):
         path, group = context.node.path, 1 if per_sample else 0
         work = 2 * rows * columns * math.prod(_fixed(batch)) * math.prod(_fixed(left[1:]))
         free = any(isinstance(size, Batch) for size in (*batch, left[1]))
-        counted = {"flops_per_sample" if free else "flops": work}
+        each_time, once = (work, 0) if free else (0, work)
         return [
             Launch(
                 "sum of products", path, kernel, (a, b, sums), (shares * units, group),
-                thread_scratch=kernel.scratch_bytes, **counted,
+                thread_scratch=kernel.scratch_bytes, flops_per_sample=each_time, flops=once,
             ),
             Launch("add", path, kernels.matrix.AddShares(kernel), (sums, c), (units, group)),
         ]  # fmt: skip
@@ -353,13 +358,19 @@ def _without(x: Value, axis: int) -> Value:
 
 
 def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
-    """A · B, or A · Bᵀ, for values of rank 2 or more, whose batch axes broadcast."""
+    """A · B, or A · Bᵀ, for values of rank 2 or more, whose batch axes broadcast.
+
+    A matrix that was only transposed is read as it was.
+    """
+    a, transpose_a = _before_transposing(a)
+    b, turned = _before_transposing(b)
+    transpose_b = transpose_b is not turned
     rank = max(a.type.rank, b.type.rank)
     a, b = (reshape(x, (*(1,) * (rank - x.type.rank), *x.shape)) if x.type.rank < rank else x for x in (a, b))
-    if rank > 2 and all(size == 1 for size in b.shape[:-2]):
+    if rank > 2 and all(size == 1 for size in b.shape[:-2]) and not transpose_a:
         return _by_one_matrix(a, b, transpose_b)
     if rank <= MOST_AXES:
-        return product(a, b, False, transpose_b)
+        return product(a, b, transpose_a, transpose_b)
     batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], lambda: place("matmul"))
     groups: list[list[int]] = []
     repeats = [tuple(x.shape[axis] != size for x in (a, b)) for axis, size in enumerate(batch)]
@@ -372,9 +383,17 @@ def contract(a: Value, b: Value, transpose_b: bool = False) -> Value:
         got = f"{a.type} and {b.type}"
         raise shape_error("matmul", f"too many alternations of repeated axes: {got}", "st.ops.broadcast_to first")
     groups += [[rank - 2], [rank - 1]]
-    joined = [reshape(x, joined_sizes(x.shape, groups)) for x in (a, b)]
-    c = product(*joined, False, transpose_b)
+    left, right = (reshape(x, joined_sizes(x.shape, groups)) for x in (a, b))
+    c = product(left, right, transpose_a, transpose_b)
     return reshape(c, (*batch, *c.shape[-2:]))
+
+
+def _before_transposing(x: Value) -> tuple[Value, bool]:
+    """The value whose last two axes were exchanged to make x, and whether there is one."""
+    op, rank = x.node.op, x.type.rank
+    if isinstance(op, Transpose) and op.axes == (*range(rank - 2), rank - 1, rank - 2):
+        return x.node.inputs[0], True
+    return x, False
 
 
 def _by_one_matrix(a: Value, b: Value, transpose_b: bool) -> Value:

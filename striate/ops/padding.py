@@ -204,7 +204,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only the constant."""
+        """The output if x has no elements: every element is the constant ``value``."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -344,7 +344,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only the constant."""
+        """The output if x has no elements: every element is the constant ``value``."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:

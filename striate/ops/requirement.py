@@ -63,7 +63,7 @@ def require_axes(what: Op | str, x: TensorType, axis: Axes) -> tuple[int, ...]:
     given: tuple[object, ...] = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     if any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
         raise OptionError(f"{what}: axis={axis!r:.60}; expected a whole number, a tuple of them, or None")
-    return tuple(sorted({require_axis(what, x, cast("int", one)) for one in given}))
+    return tuple(sorted({require_axis(what, x, one) for one in given}))
 
 
 def require_positions(op: Op | str, x: TensorType, most: int = 3) -> None:

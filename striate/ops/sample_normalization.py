@@ -75,11 +75,12 @@ class SampleNormalization(Composite):
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
         x, *affine = inputs
         centred, scale = self._parts(x)
-        if affine:
-            # γ of a channel and 1/σ of a sample are both small, and one product of them serves all positions.
-            y = centred * (scale * affine[0]) if affine[0].type.size() < x.type.size() else centred * scale * affine[0]
-        else:
-            y = centred * scale
+        if not affine:
+            return (centred * scale,)
+        gamma = affine[0]
+        small = broadcast_shapes([scale.shape, gamma.shape], lambda: place(self)) != x.shape
+        # γ of a channel times 1/σ of a sample is one number for all positions.
+        y = centred * (scale * gamma) if small else centred * scale * gamma
         return (y + affine[1] if len(affine) == 2 else y,)
 
     def _parts(self, x: Value) -> tuple[Value, Value]:
@@ -165,7 +166,7 @@ class GroupNormalization(SampleNormalization):
         return math.prod(x.concrete(1)[1:]) // self.groups
 
     def normalized(self, x: Array) -> Array:
-        rows = x.reshape(x.shape[0], self.groups, -1)
+        rows = x.reshape(x.shape[0], self.groups, math.prod(x.shape[1:]) // self.groups)
         mean, variance = average_and_variance(rows, (2,))
         return ((rows - mean) / np.sqrt(variance + self.epsilon)).reshape(x.shape)
 

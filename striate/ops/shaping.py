@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import ClassVar, cast
 
 import numpy as np
@@ -185,7 +184,8 @@ def tile(x: Value, reps: int | Sequence[int]) -> Value:
 
     Raises ShapeError where the samples would be repeated.
     """
-    counts = [options.whole_number("tile: reps", one, 0) for one in ([reps] if isinstance(reps, Integral) else reps)]
+    given = [reps] if isinstance(reps, int | np.integer) else reps
+    counts = [options.whole_number("tile: reps", one, 0) for one in given]
     if len(counts) > x.type.rank:
         if x.type.batched:
             raise shape_error("tile", f"the samples of {x.type} must stay on axis 0", N_STAYS)

@@ -20,13 +20,15 @@ import numpy as np
 from striate.data.dataset import class_names
 from striate.data.standardizer import Standardizer
 from striate.errors import ModelFileError, StriateError, unknown_option
-from striate.models import MODELS, build
+from striate.models import MODELS, build, options_of
 from striate.nn.module import Module
 from striate.persistence.container import names_of, numbers_of, object_of, open_regular, parse_json
 from striate.persistence.weights import load_torch_state
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_AS_PUBLISHED = {"stem": "imagenet", "activation": "relu"}
+"""The options of the networks that such folders hold, where ``model_args`` does not say otherwise."""
 _LARGEST_CONFIG = 16_000_000
 _LARGEST_SIZE = 1 << 20
 
@@ -52,7 +54,9 @@ def load_folder(folder: Path) -> Module:
     )
     options = object_of(config.get("model_args", {}), f"{folder / CONFIG}: model_args")
     try:
-        model = build(name, channels=input_size[0] if input_size else None, classes=classes, **cast("Any", options))
+        known = options_of(name)
+        given = {option: value for option, value in _AS_PUBLISHED.items() if option in known} | options
+        model = build(name, channels=input_size[0] if input_size else None, classes=classes, **cast("Any", given))
         if input_size and max(input_size) <= _LARGEST_SIZE:
             model.infer(input_size)
         load_torch_state(model, _weights(folder))

@@ -1,8 +1,9 @@
 """The training step of a model, and the only builder of its graph."""
 
 from striate.step.clipping import Clipping
+from striate.step.requirement import require_precision
 from striate.step.sample_weights import checked_weights
-from striate.step.step import TrainingStep, require_precision
+from striate.step.step import TrainingStep
 from striate.step.training_graph import TrainingGraph, batch_type, training_graph
 
 __all__ = [

@@ -18,7 +18,7 @@ def checked_weights(weight: object, n: int) -> Array:
             f"{n} samples but sample weights of shape {given.shape}\n  help: give one weight for each sample"
         )
     if given.dtype.kind not in "fiub":
-        raise DataError(f"sample weights are {given.dtype}, not real numbers\n  help: weight.astype(np.float32)")
+        raise DataError(f"sample weights are {given.dtype}, not real numbers\n  help: np.asarray(x, np.float32)")
     weights = given.astype(np.float64)
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():

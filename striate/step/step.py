@@ -15,11 +15,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from striate import settings
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
 from striate.errors import OptionError
@@ -30,14 +29,14 @@ from striate.optim.groups import Assignment, assign
 from striate.optim.optimizer import Optimizer
 from striate.options import number, whole_number
 from striate.options import seed as checked_seed
-from striate.runtime.state import StateArena
-from striate.settings import Engine
 from striate.step.accumulation import Sum, parts_of
 from striate.step.batch import Batch, batch_of
 from striate.step.clipping import Clipping
+from striate.step.computed import Computed
 from striate.step.diagnosis import RefusedStep
 from striate.step.gradients import GradientProgram, prepare_gradients
 from striate.step.memory import StepMemory
+from striate.step.requirement import require_parts, require_precision
 from striate.step.sample_weights import coefficients
 from striate.step.state import require_possible, state_places
 from striate.step.training_graph import WEIGHT
@@ -53,24 +52,6 @@ _PROGRAMS = 8
 """The number of gradient programs kept for batches of different shapes; the oldest is dropped first."""
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection of 64-bit numbers
 _SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
-
-
-class _Batch(NamedTuple):
-    """The batch whose gradients were computed last, and the program that computed them.
-
-    ``parts`` are its parts, as the program took them one after the other; ``arena`` and ``version`` are those of the
-    model's memory at that time.
-    """
-
-    program: GradientProgram
-    arrays: dict[str, Array]
-    parts: list[dict[str, Array]]
-    arena: StateArena
-    version: int
-
-    def belongs_to(self, arena: StateArena) -> bool:
-        """Whether the model is unchanged since the gradients and the pending statistics were computed."""
-        return self.arena is arena and self.version == arena.version
 
 
 class TrainingStep:
@@ -112,7 +93,7 @@ class TrainingStep:
         ema: float | None = None,
         precision: str | Precision = Precision.full,
     ) -> None:
-        _require(model, optimizer)
+        require_parts(model, optimizer)
         self._model = model
         self._loss = loss = as_loss(loss)
         self._optimizer = optimizer
@@ -128,7 +109,7 @@ class TrainingStep:
         self._memory: StepMemory | None = None
         self._update_program: Executable | None = None
         self._watches: list[Watch] = []
-        self._last: _Batch | None = None
+        self._last: Computed | None = None
         self.gradient_norm = math.nan
         self._rules = self._assigned()
         model.seed(seed)
@@ -164,7 +145,7 @@ class TrainingStep:
 
     @property
     def rules(self) -> Assignment:
-        """Which rule updates which parameter: the optimizer, with its groups matched."""
+        """The rules of the optimizer, one for each parameter group, and which of them updates each parameter."""
         return self._rules
 
     @property
@@ -374,7 +355,7 @@ class TrainingStep:
             program.executable.run(parts[0], n)
         else:
             self._accumulated(program, memory, batch, parts)
-        self._last = _Batch(program, arrays, parts, memory.arena, memory.arena.version)
+        self._last = Computed(program, arrays, parts, memory.arena, memory.arena.version)
         if program.observation is not None and len(parts) == 1:
             self._observed(program, n)
         return float(memory.loss)
@@ -472,30 +453,3 @@ class TrainingStep:
         """Infers sizes that are not known yet from shapes."""
         if any(not parameter.known for _, parameter in self.model.named_state()):
             self.model.infer(*(array.shape[1:] for array in batch.inputs.values()))
-
-
-def require_precision(precision: Precision, dtype: DType | None = None) -> None:
-    """Raises if bfloat16 is requested but unavailable: ``EngineError`` on processors without the instructions,
-    ``OptionError`` for a model in float64."""
-    if precision is Precision.full:
-        return
-    if dtype is DType.float64:
-        raise OptionError(
-            'precision="bfloat16" is for models in float32, but this model is in float64\n  help: model.float()'
-        )
-    if settings.current().engine is Engine.COMPILED:
-        targets = import_module("striate.codegen.target")
-        for target in (targets.current(), targets.host()):
-            targets.require_bfloat16(target)
-
-
-def _require(model: object, optimizer: object) -> None:
-    """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
-    for name, given, kind, example in (
-        ("model", model, Module, "nn.Sequential(…)"),
-        ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
-    ):
-        if not isinstance(given, kind):
-            raise OptionError(
-                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
-            )

@@ -15,7 +15,7 @@ import numpy as np
 from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import Batch, batches
 from striate.errors import NonFiniteError, OptionError, opened_room
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim import ExponentialSchedule, Optimizer
 from striate.options import number, whole_number
@@ -47,6 +47,13 @@ class RateSearch:
         steepest = int(np.argmin(slopes))
         return self.rates[steepest] if slopes[steepest] < 0 else None
 
+    def to_json(self) -> dict[str, object]:
+        """Plain numbers and lists."""
+        return {
+            "rates": list(self.rates), "losses": list(self.losses), "smoothed": list(self.smoothed),
+            "suggestion": self.suggestion,
+        }  # fmt: skip
+
     def plot(self, path: str | Path | None = None) -> Any:
         """Loss by learning rate as a matplotlib figure, also written to ``path`` where one is given.
 
@@ -57,7 +64,7 @@ class RateSearch:
 
 def find_rate(
     model: Module,
-    loss: Loss,
+    loss: Loss | LossFunction,
     optimizer: Optimizer,
     dataset: Dataset,
     *,

@@ -6,7 +6,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -18,7 +18,7 @@ from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.nn.loss import Loss
+from striate.nn.loss import Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
@@ -53,6 +53,7 @@ class Trainer:
     leave       called on a second Ctrl-C
     watch       False trains without a ``Watch`` of all layers, and therefore without the doctor
     callbacks   objects of ``train.Callback``, such as ``train.EarlyStopping(patience=5)``
+    options     the options of ``striate train`` that the doctor's remedies may name, for the command line
     record      a folder in which ``progress.jsonl`` is written during training (see ``train.record``), or a ``Record``
 
     Raises ``OptionError`` for an option outside of its range.
@@ -61,7 +62,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        loss: Loss,
+        loss: Loss | LossFunction,
         optimizer: Optimizer,
         *,
         seed: int = 0,
@@ -78,6 +79,7 @@ class Trainer:
         watch: bool = True,
         callbacks: Sequence[Callback] = (),
         record: str | Path | Record | None = None,
+        options: Collection[str] = (),
     ) -> None:
         self.model = model
         self.seed = checked_seed(seed)
@@ -100,6 +102,7 @@ class Trainer:
         self._told: set[tuple[str, str]] = set()
         self._progress = progress
         self._leave = leave
+        self._options = tuple(options)
         self._stopping: str | None = None
         self._weights: Array | None = None
 
@@ -136,7 +139,7 @@ class Trainer:
         if self._uses_doctor:
             self.doctor = Doctor(
                 self.step, train_set, validation, watch=self.watch, batch_size=batch_size, epochs=epochs,
-                seed=self.seed, shuffle=self.shuffle,
+                seed=self.seed, shuffle=self.shuffle, command_line=self._options,
             )  # fmt: skip
         with Interruption(self._leave) as interruption:
             progress.start(plan)

@@ -145,6 +145,16 @@ def test_everything_about_the_optimizer_is_chosen_on_the_command_line(data: Path
     assert {name: document["arguments"][name] for name in given} == given
 
 
+def test_a_learning_rate_is_suggested_and_nothing_saved(data: Path, tmp_path: Path) -> None:
+    result = striate("train", data, "--find-lr", "--out", tmp_path / "run")
+    rate = re.search(r"suggested: --lr (\S+)\n", result.stdout)
+    assert rate is not None
+    document = json.loads(striate("train", data, "--find-lr", "--json", "--out", tmp_path / "run").stdout)
+    assert document["suggestion"] == pytest.approx(float(rate[1]), rel=0.1)
+    assert len(document["rates"]) == len(document["losses"]) == len(document["smoothed"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         striate("train", data, "--epochs", 1, "--seed", 3, "--out", tmp_path / name)

@@ -74,6 +74,45 @@ def test_no_doctor_is_silent_and_can_be_asked_afterwards(tmp_path: Path) -> None
     assert "--standardize" in asked.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lr", 30), "the learning rate 30 is too high"),
+        (("--lr", "1e-7"), "the learning rate 1e-07 is too low"),
+        (("--model", "mlp", "--norm", "none", "--lr", 50), "training broke down"),
+    ],
+    ids=["huge loss", "chance", "broken down"],
+)
+def test_a_run_without_the_doctor_is_judged_by_its_record(options: tuple[Any, ...], said: str, tmp_path: Path) -> None:
+    model = () if "--model" in options else ("--model", "first_cnn")
+    striate("train", "digits", *model, "--epochs", 3, "--no-doctor", *options, "--out", tmp_path)
+    asked = striate("doctor", tmp_path)
+    assert asked.exit_code == 0, asked.output
+    assert said in " ".join(asked.stdout.split())
+    assert "record, which has some of its steps" in asked.stderr
+    assert "on the command line: --" in asked.stdout
+    assert "optim.SGD" not in asked.stdout
+
+
+def test_too_little_that_was_recorded_is_not_called_well(tmp_path: Path) -> None:
+    striate("train", "digits", "--model", "first_cnn", "--epochs", 1, "--no-doctor", "--out", tmp_path)
+    assert striate("doctor", tmp_path).stdout == "no problems were found\n"
+    (tmp_path / "progress.jsonl").unlink()
+    document = json.loads((tmp_path / "run.json").read_text())
+    document["evaluation"]["accuracy"] = 0.06
+    document["history"] = {"epochs": [], "finished": True}
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    asked = striate("doctor", tmp_path)
+    assert "too little was recorded to say what went wrong: it ended at 6.0 %" in asked.stdout
+    assert "history alone" in asked.stderr
+
+
+def test_live_lines_name_options(ill: tuple[Path, Any]) -> None:
+    _, result = ill
+    assert "on the command line: --lr" in result.stderr
+    assert "optim.SGD" not in result.output
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     result = striate("doctor", tmp_path)
     assert result.exit_code == 2

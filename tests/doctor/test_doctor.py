@@ -180,7 +180,8 @@ def test_a_rule_that_fails_does_not_end_the_training(monkeypatch: pytest.MonkeyP
 def test_posthoc_sees_data_and_history() -> None:
     train_set = with_inputs(standardized(), lambda x: 400 * x)
     model = mlp(8).initialize(0)
-    found = posthoc(model, train_set, standardized(100, 1), losses=[1.0, 0.1], validation_losses=[None, None])
+    validation = with_inputs(standardized(100, 1), lambda x: 400 * x)
+    found = posthoc(model, train_set, validation, losses=[1.0, 0.1], validation_losses=[None, None])
     assert [one.kind for one in found if not one.because] == ["unstandardized_input"]
     good = posthoc(
         model, standardized(), standardized(100, 1), losses=[1, 0.3, 0.1, 0.01, 0.01],

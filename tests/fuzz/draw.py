@@ -23,8 +23,11 @@ from striate.ops.adaptive import (
     AdaptiveMaxPooling,
     AdaptiveMaxPoolingGradient,
 )
+from striate.ops.axis_softmax import AxisLogSoftmax, AxisSoftmax
 from striate.ops.convolution import Convolution, ConvolutionInputGradient, ConvolutionWeightGradient
-from striate.ops.loss import CrossEntropy, CrossEntropyGradient, LogSoftmax, Softmax
+from striate.ops.extremes import LogSumExp, Positions, Prod
+from striate.ops.loss import LogSoftmax, Softmax
+from striate.ops.matmul import MatMul, MatMulSum
 from striate.ops.movement import Concat, Slice, SliceGradient, Transpose
 from striate.ops.normalization import BatchNormalization
 from striate.ops.padding import Pad, PadAxes, PadGradient, PadMode
@@ -268,7 +271,9 @@ def _elementwise(name: str, random: Random) -> Sample:
     drawn: list[Array] = []
     for number, array in enumerate(arrays):
         own = sizes if number == 0 or op.kind is Kind.RANDOM else _smaller(random, sizes)
-        if array.dtype.kind != "f":
+        if array.dtype.kind == "b":
+            drawn.append(random.random(own) < 0.5)
+        elif array.dtype.kind != "f":
             drawn.append(array)
         elif array.size and array.min() > 0:  # logarithms, roots, divisors
             drawn.append(np.abs(normal(random, own)) + 0.5)
@@ -304,19 +309,59 @@ def _rowwise(name: str, random: Random) -> Sample:
     return Sample(cls(), (np.asarray(probability, np.float64), normal(random, sizes)))
 
 
+def _along_axis(name: str, random: Random) -> Sample:
+    cls: Any = OPERATIONS[name]
+    sizes = shape(random, 1)
+    axis = int(random.integers(len(sizes)))
+    x, batched = 3 * normal(random, sizes), axis > 0
+    if not name.endswith("Gradient"):
+        return Sample(cls(axis), (x,), batched=batched)
+    forward = AxisSoftmax(axis) if name == "AxisSoftmaxGradient" else AxisLogSoftmax(axis)
+    y = np.asarray(forward.reference(x) if x.size else x, np.float64)
+    return Sample(cls(axis), (y, normal(random, sizes)), batched=batched)
+
+
 def _labels(name: str, random: Random) -> Sample:
     sizes = shape(random, 2)
     sizes = (sizes[0], max(1, sizes[1]), *sizes[2:])
     labels = random.integers(0, sizes[1], (sizes[0], *sizes[2:])).astype(np.int64)
-    weight = (0.5 + np.abs(normal(random, (sizes[1],))),) if chance(random, 0.5) else ()
+    ignored = one_of(random, (-100, 0, 255))
+    labels[random.random(labels.shape) < one_of(random, (0.0, 0.0, 0.3, 1.0))] = ignored
+    weight = (0.5 + np.abs(normal(random, (sizes[1],))),) if chance(random, 0.5) and name != "OneHot" else ()
     smoothing = one_of(random, (0.0, 0.1, 1.0))
+    cls: Any = OPERATIONS[name]
+    op = cls(smoothing, ignored) if name.startswith("CrossEntropy") else cls(ignore_index=ignored)
     fixed = (False,) * (1 + len(weight))
-    if name == "CrossEntropy":
-        return Sample(
-            CrossEntropy(smoothing), (3 * normal(random, sizes), labels, *weight), differentiable=(True, *fixed)
-        )
-    arrays = (3 * normal(random, sizes), labels, *weight, normal(random, labels.shape))
-    return Sample(CrossEntropyGradient(smoothing), arrays, differentiable=(True, *fixed, True))
+    given = (3 * normal(random, sizes), labels, *weight)
+    if name in ("CrossEntropy", "NegativeLogLikelihood"):
+        return Sample(op, given, differentiable=(True, *fixed))
+    arrays = (*given, normal(random, labels.shape))
+    return Sample(op, arrays, differentiable=(name != "OneHot", *fixed, True))
+
+
+def _group_reduction(name: str, random: Random) -> Sample:
+    groups, together = one_of(random, (1, 2, 3, 17)), one_of(random, (2, 3, 4, 16))
+    sizes = (one_of(random, SAMPLES), groups * together, int(random.integers(2, 6)), int(random.integers(1, 5)))
+    cls: Any = OPERATIONS[name]
+    return Sample(cls(tuple(range(2, len(sizes))), groups), (normal(random, sizes) + one_of(random, (0, 0, 100)),))
+
+
+def _sample_normalization(name: str, random: Random) -> Sample:
+    cls: Any = OPERATIONS[name]
+    epsilon = one_of(random, (1e-5, 0.1))
+    if name == "GroupNormalization":
+        groups, together = one_of(random, (1, 2, 3, 17)), one_of(random, (2, 3, 4, 16))
+        sizes = (one_of(random, SAMPLES), groups * together, int(random.integers(2, 6)), int(random.integers(1, 4)))
+        op, affine = cls(epsilon, groups), (1, sizes[1], 1, 1)
+    else:
+        n, *rest = shape(random, 2)
+        sizes = (n, *(max(1, one) for one in rest))
+        first = int(random.integers(1, len(sizes)))
+        last = first + 1 if chance(random, 0.5) else len(sizes)
+        op = cls(epsilon, tuple(range(first, last)))
+        affine = tuple(one if place in op.axes else 1 for place, one in enumerate(sizes))
+    count = int(random.integers(0, 2 if name.startswith("Rms") else 3))
+    return Sample(op, (2 * normal(random, sizes) + 3, *(normal(random, affine) for _ in range(count))))
 
 
 def _normalization(name: str, random: Random) -> Sample:
@@ -370,6 +415,46 @@ def _moved(name: str, random: Random) -> Sample:
     return Sample(Concat(axis), parts)
 
 
+def _matrices(name: str, random: Random) -> Sample:
+    rank = int(random.integers(2, 6))
+    batch = [one_of(random, (1, 1, 2, 3)) for _ in range(rank - 2)]
+    rows, depth, columns = (one_of(random, (1, 2, 3, 16, 17, 33, 40)) for _ in range(3))
+    if chance(random, 0.1):
+        depth = one_of(random, (513, 700))
+    turned = chance(random, 0.5), chance(random, 0.5)
+
+    def operand(sizes: tuple[int, int], transposed: bool, free: bool) -> Array:
+        own = [size if axis == 0 or not free or chance(random, 0.7) else 1 for axis, size in enumerate(batch)]
+        return normal(random, (*own, *(reversed(sizes) if transposed else sizes)))
+
+    a, b = operand((rows, depth), turned[0], False), operand((depth, columns), turned[1], True)
+    if name == "MatMul":
+        return Sample(MatMul(*turned), (a, b), batched=rank > 2 and chance(random, 0.5))
+    axes = tuple(axis for axis in range(rank - 2) if chance(random, 0.5))
+    return Sample(MatMulSum(*turned, axes), (a, b), batched=rank > 2 and chance(random, 0.5))
+
+
+def _extreme(name: str, random: Random) -> Sample:
+    sizes = shape(random, 2)
+    if name == "Positions":
+        axis = int(random.integers(0, len(sizes)))
+        size, apart = (max(1, sizes[axis]), max(1, math.prod(sizes[axis + 1 :]))) if axis else (0, 0)
+        return Sample(Positions(size, apart), (normal(random, sizes),))
+    if name == "LogSumExp":
+        axes = tuple(axis for axis in range(len(sizes)) if chance(random, 0.5)) or (1,)
+        return Sample(LogSumExp(axes), (3 * normal(random, sizes),))
+    sizes = tuple(max(1, size) for size in sizes)
+    x = random.integers(-3, 4, sizes) / 2
+    return Sample(OPERATIONS[name](int(random.integers(0, len(sizes)))), (x,), differentiable=(False,))
+
+
+def _product(name: str, random: Random) -> Sample:
+    sizes = shape(random, 1)
+    axes = tuple(axis for axis in range(len(sizes)) if chance(random, 0.5)) or (0,)
+    zeros = random.random(sizes) < 0.1
+    return Sample(Prod(axes), (np.where(zeros, 0, random.choice([-1.0, -0.5, 1.0, 2.0], sizes)),))
+
+
 def _reshape(name: str, random: Random) -> Sample:
     x = normal(random, shape(random, 1))
     target = (x.shape[0], math.prod(x.shape[1:])) if chance(random, 0.6) else (x.size,)
@@ -377,13 +462,20 @@ def _reshape(name: str, random: Random) -> Sample:
 
 
 _BY_NAME: dict[str, Callable[[str, Random], Sample]] = {
-    "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization, "Linear": _linear,
+    "Transpose": _moved, "Slice": _moved, "SliceGradient": _moved, "Concat": _moved, "MatMul": _matrices,
+    "MatMulSum": _matrices, "Positions": _extreme, "ArgMax": _extreme, "ArgMin": _extreme, "LogSumExp": _extreme,
+    "Prod": _product, "BroadcastTo": _expand, "Reshape": _reshape, "BatchNormalization": _normalization,
+    "Linear": _linear,
     "Pad": _padding, "PadGradient": _padding, "PadAxes": _pad_axes,
     "AdaptiveAveragePooling": _adaptive, "AdaptiveAveragePoolingGradient": _adaptive, "AdaptiveMaxPooling": _adaptive,
     "AdaptiveMaxPoolingGradient": _adaptive, "NearestResampling": _resampling, "NearestResamplingGradient": _resampling,
     "LinearResampling": _resampling, "LinearResamplingGradient": _resampling, "PixelShuffle": _pixels,
     "PixelUnshuffle": _pixels,
-    "CrossEntropy": _labels, "CrossEntropyGradient": _labels,
+    "NegativeLogLikelihood": _labels, "OneHot": _labels, "GroupSum": _group_reduction,
+    "GroupMoments": _group_reduction, "GroupNormalization": _sample_normalization,
+    "LayerNormalization": _sample_normalization, "RmsNormalization": _sample_normalization,
+    "CrossEntropy": _labels, "CrossEntropyGradient": _labels, "AxisSoftmax": _along_axis,
+    "AxisSoftmaxGradient": _along_axis, "AxisLogSoftmax": _along_axis, "AxisLogSoftmaxGradient": _along_axis,
 }  # fmt: skip
 _BY_KIND: dict[Kind, Callable[[str, Random], Sample]] = {
     Kind.ELEMENTWISE: _elementwise, Kind.RANDOM: _elementwise, Kind.SIZE: _reduction, Kind.REDUCTION: _reduction,
@@ -420,7 +512,7 @@ class _Network:
         random = self.random
         channels, positions = x.shape[1], x.shape[2:]
         assert isinstance(channels, int)
-        kind = int(random.integers(10))
+        kind = int(random.integers(13))
         if kind == 0:
             return one_of(random, (Relu(), LeakyRelu(0.1), Tanh(), Sigmoid()))(x)
         if kind == 1 and positions:
@@ -453,6 +545,15 @@ class _Network:
             axes = (0, *range(2, x.type.rank))
             mean, variance = Moments(axes)(x)
             return (x - mean) * (variance + 1.0)
+        last, end = x.type.rank - 1, x.shape[-1]
+        if kind == 10 and isinstance(end, int) and end > 1:
+            window = one_of(random, (Slice((last,), (1,), (end - 1,), (1,)), Slice((last,), (end - 1,), (end,), (-1,))))
+            return window(x)
+        if kind == 11 and x.type.rank > 2:
+            return Transpose((0, *range(2, x.type.rank), 1))(x)
+        if kind == 12 and x.type.rank > 2 and isinstance(end, int):
+            w = self.input(0.3 * normal(random, (*(1,) * (x.type.rank - 2), end, one_of(random, (1, 5, 17)))))
+            return MatMul()(x, w)
         return x * 0.5
 
 

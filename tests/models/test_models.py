@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,37 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+SMALL = {name: (3, 32, 32) for name in models.MODELS if name not in SHAPES} | {
+    "fcn": (3, 96), "resnet1d": (3, 96), "inception_time": (3, 96), "resnet18_3d": (3, 8, 16, 16),
+}  # fmt: skip
+"""A small input of every other network."""
+
+PUBLISHED = {
+    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "vgg11_bn": 132_868_840,
+    "vgg16_bn": 138_365_992, "densenet121": 7_978_856, "squeezenet1_1": 1_235_496, "mobilenet_v2": 3_504_872,
+    "mobilenet_v3_small": 2_542_856, "efficientnet_b0": 5_288_548, "convnext_tiny": 28_589_128,
+    "resnet18_3d": 33_371_472,
+}  # fmt: skip
+"""Parameters with 1,000 classes (400 of the 3-D network), as torchvision 0.29 counts them."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_have_their_parameters(name: str) -> None:
+    shape = (3, 16, 112, 112) if name == "resnet18_3d" else (3, 224, 224)
+    classes = 400 if name == "resnet18_3d" else 1000
+    model = models.build(name, channels=3, classes=classes, stem="imagenet").infer(shape)
+    learned = [parameter for _, parameter in model.named_state() if parameter.learned]
+    assert sum(math.prod(parameter.sizes) for parameter in learned) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_inputs_give_a_number_for_each_class(name: str) -> None:
+    text = models.build(name, channels=3, classes=7).summary(SMALL[name])
+    assert "Error" not in text
+    assert ("(N, 7, 32, 32)" if name == "unet" else "(N, 7)") in text
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_sizes(name: str) -> None:
     total = models.build(name).summary(SHAPES[name]).splitlines()[-1].replace(",", "").split()
     assert (int(total[1]), int(total[2])) == SIZES[name]
@@ -59,8 +91,8 @@ def test_the_norm_stands_where_it_was_asked_for() -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(OptionError, match="unknown model 'resnet19'; did you mean 'resnet18'"):
-        models.build("resnet19")
+    with pytest.raises(OptionError, match="unknown model 'resnet21'; did you mean 'resnet20'"):
+        models.build("resnet21")
     with pytest.raises(OptionError, match="known: before_activation, block_start, none"):
         models.build("lenet5", norm="after")
     with pytest.raises(

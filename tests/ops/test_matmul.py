@@ -115,6 +115,68 @@ def test_a_sum_of_many_equal_products() -> None:
     np.testing.assert_allclose(dw, exact, rtol=2e-6)
 
 
+@pytest.mark.parametrize("ours", [lambda x, y: x.T @ y, lambda x, y: (y.T @ x).T, lambda x, y: x.T @ (y.T).T])
+def test_a_transposed_matrix_is_read_as_it_was(ours: Callable[[Value, Value], Value]) -> None:
+    x, y = (Input(name, TensorType(DType.float64, (5, 3)))() for name in "xy")
+    arrays = {name: np.random.default_rng(ord(name)).standard_normal((5, 3)) for name in "xy"}
+    graph = Graph({"x": x, "y": y}, {"z": ours(x, y)})
+    np.testing.assert_allclose(interpret(graph, arrays)[0]["z"], arrays["x"].T @ arrays["y"], rtol=1e-12)
+    assert sum(type(node.op).__name__ == "Transpose" for node in graph.nodes) <= 1
+
+
+def attention(x: Any, w: Any, swap: Callable[[Any], Any], softmax: Callable[[Any], Any]) -> Any:
+    """Three heads of attention, in any library."""
+    n, t, d = x.shape
+
+    def heads(one: Any) -> Any:
+        return one.reshape((n, t, 3, d // 3)).transpose(0, 2, 1, 3)
+
+    q, k, v = (heads(x @ w[:, start : start + d]) for start in (0, d, 2 * d))
+    return (softmax(q @ swap(k)) @ v).transpose(0, 2, 1, 3).reshape((n, t, d))
+
+
+def test_attention_and_its_gradients() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
+    random = np.random.default_rng(0)
+    x, w, draw = (random.standard_normal(shape) / 2 for shape in ((2, 7, 18), (18, 54), (2, 7, 18)))
+
+    def softmax(s: Value) -> Value:
+        return ops.exp(s - ops.logsumexp(s, -1, keepdims=True))
+
+    def loss(x: Any, w: Any, draw: Any) -> Any:
+        return ops.sum(attention(x, w, lambda k: ops.swapaxes(k, -1, -2), softmax) * draw)
+
+    value, found = striate.value_and_grad(loss, argnums=(0, 1))(x, w, draw)
+
+    class Tensor:
+        """NumPy's names of PyTorch's functions."""
+
+        def __init__(self, data: Any) -> None:
+            self.data, self.shape = data, data.shape
+
+        def reshape(self, shape: Any) -> Tensor:
+            return Tensor(self.data.reshape(shape))
+
+        def transpose(self, *axes: int) -> Tensor:
+            return Tensor(self.data.permute(axes))
+
+        def __matmul__(self, other: Tensor) -> Tensor:
+            return Tensor(self.data @ other.data)
+
+        def __getitem__(self, key: Any) -> Tensor:
+            return Tensor(self.data[key])
+
+    a, b = (torch.tensor(one, requires_grad=True) for one in (x, w))
+    y = attention(
+        Tensor(a), Tensor(b), lambda k: Tensor(k.data.transpose(-1, -2)), lambda s: Tensor(s.data.softmax(-1))
+    )
+    total = (y.data * torch.tensor(draw)).sum()
+    total.backward()
+    np.testing.assert_allclose(value, total.item(), rtol=1e-10)
+    for one, tensor in zip(found, (a, b), strict=True):
+        np.testing.assert_allclose(one, tensor.grad.numpy(), rtol=1e-9, atol=1e-11)
+
+
 def test_numpy_on_either_side() -> None:
     x = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
     y = np.eye(4, dtype=np.float32)[::-1]

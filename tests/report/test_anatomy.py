@@ -53,12 +53,12 @@ def test_parameters_and_work_are_those_of_the_summary(name: str) -> None:
 
 def test_labels_and_colours() -> None:
     named = {block.path: (label_of(block), colour_of(block)) for block in blocks("resnet20")}
-    assert named["stem.0"] == ("conv 3×3, 3 → 16", "contraction")
-    assert named["stage2_1.0.body.0"] == ("conv 3×3, 16 → 32 /2", "contraction")
-    assert named["stem.1"] == ("batch norm", "normalization")
-    assert named["stem.2"] == ("leaky ReLU 0.1", "activation")
-    assert named["stage1_1.0"] == ("add", "join")
-    assert named["pool"] == ("mean of each channel", "window")
+    assert named["conv1"] == ("conv 3×3, 3 → 16", "contraction")
+    assert named["layer2.0.conv1"] == ("conv 3×3, 16 → 32 /2", "contraction")
+    assert named["bn1"] == ("batch norm", "normalization")
+    assert named["relu"] == ("leaky ReLU 0.1", "activation")
+    assert named["layer1.0"] == ("add", "join")
+    assert named["avgpool"] == ("mean of each channel", "window")
     assert named["flatten"] == ("flatten", "view")
     assert named["fc"] == ("linear, 64 → 10", "contraction")
     labels = [label_of(block) for block in blocks("branched")]

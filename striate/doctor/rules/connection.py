@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from striate.doctor.changes import Unfreeze
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Remedy, Unfreeze
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.training_trace import TrainingTrace
 
@@ -16,15 +17,16 @@ ENOUGH = 5
     "no_gradient",
     When.START,
     looks_for="layers that never learn: frozen as they were drawn, not used, or cut off from the loss",
-    threshold="a frozen weight that still holds the random numbers of its start; a parameter that the output does not "
-    "depend on; a gradient of exactly 0 in every step read (5 at least). Frozen weights that were loaded are meant",
+    threshold="a frozen weight that still holds the random numbers of its start; a layer that forward calls, but no "
+    "module holds; a parameter that the output does not depend on; a gradient of exactly 0 in every step read (5 at "
+    "least). Frozen weights that were loaded are meant",
     source="exact: read from the traced graph and from the starting values",
     why="Such layers stay the random maps that they were.",
     remedy="`requires_grad_(True)`, or load weights before freezing; else by hand: use the layer in "
     "forward, or a function with a slope",
     explains=(
         "constant_predictions", "labels_shuffled:nothing learned", "learning_rate_too_low", "vanishing_gradients",
-        "idle_normalization", "overfitting", "learning_rate_too_high",
+        "idle_normalization", "overfitting", "learning_rate_too_high", "unexplained",
     ),
 )  # fmt: skip
 def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
@@ -43,6 +45,18 @@ def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
             Remedy.of(trace.setup, "let them learn, or load weights into them before freezing", Unfreeze(frozen)),
             "frozen", layers=frozen,
         )  # fmt: skip
+    if structure.unregistered:
+        count = len(structure.unregistered)
+        kinds = ", ".join(dict.fromkeys(f"nn.{name}" for name in structure.unregistered))
+        yield Finding(
+            "no_gradient", Severity.ERROR, "model", (), 0.98, {"layers": count},
+            f"{count} layer{'s' if count > 1 else ''} that forward calls ({kinds}) "
+            f"{'are' if count > 1 else 'is'} not part of the model",
+            "Layers that a list or another object holds are not part of the model: their parameters are neither "
+            "learned nor saved, and they stay the random maps that they were.",
+            Remedy("hold layers as attributes, or in a Sequential", "self.layers = nn.Sequential(*layers)"),
+            "unregistered",
+        )  # fmt: skip
     lost = tuple(dict.fromkeys(name.rpartition(".")[0] for name in structure.unused))
     if lost:
         yield Finding(
@@ -59,7 +73,17 @@ def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
         for one in structure.maps
         if one.path not in frozen and one.path not in lost and _always_zero(trace, one.path)
     )
-    if zero and len(zero) < len(structure.maps):
+    if zero and len(zero) == len(structure.maps):
+        yield Finding(
+            "no_gradient", Severity.ERROR, zero[-1], (), 0.9, {"layers": len(zero), "steps read": len(trace.readings)},
+            "no layer gets any gradient: exactly 0 in every step",
+            "The loss does not depend on the weights: what comes between the last layer and the loss is constant, or "
+            "has a derivative of 0 everywhere.",
+            Remedy("look at the last operation before the loss: a softmax over one unit, a rounding, a comparison, "
+                   "values that are clipped"),
+            "everywhere", layers=zero,
+        )  # fmt: skip
+    elif zero:
         yield Finding(
             "no_gradient", Severity.ERROR, zero[-1], (), 0.8, {"layers": len(zero), "steps read": len(trace.readings)},
             f"{_layers(zero)} without any gradient: exactly 0 in every step",

@@ -1,4 +1,4 @@
-"""Rules about the inputs: their scale, uninformative features, samples in both sets."""
+"""Rules about the inputs: their scale, uninformative features."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import DropFeatures, Standardize
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import DropFeatures, DropLeaked, Remedy, Standardize
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
-from striate.doctor.sample import Array, Sample, coarse, nearest
 from striate.doctor.training_trace import TrainingTrace
 
 LARGE = 5.0
@@ -18,9 +18,6 @@ OFFSET = 10.0
 UNEVEN = 30.0
 TABLE = 64
 """Tables up to this width are examined by column; wider ones are often flattened pictures with empty borders."""
-LEAKED = 0.01
-LEAST_LEAKED = 3
-NEAR = 0.1
 PICTURE = 4
 COPIED = 1e-9
 WIDEST = 1024
@@ -187,64 +184,3 @@ def unstandardized_input(trace: TrainingTrace) -> Iterator[Finding]:
         Remedy.of(trace.setup, text, Standardize()),
         cause,
     )  # fmt: skip
-
-
-@rule(
-    "leakage",
-    When.ONCE,
-    looks_for="validation samples that the training set holds too, exactly or nearly",
-    threshold="1 % of the validation set and 3 samples: equal, or nearer than a tenth of the usual distance to the "
-    "nearest other sample",
-    source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
-    why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
-    remedy="leave the samples out of the validation set; split before copying or augmenting",
-)
-def leakage(trace: TrainingTrace) -> Iterator[Finding]:
-    """Validation samples that the network was trained on."""
-    train_set, validation = trace.setup.train_set, trace.setup.validation
-    if train_set is None or validation is None or validation.images.shape[1:] != train_set.images.shape[1:]:
-        return
-    exact = _exact(train_set.images, validation.images)
-    near = _near(trace.data, trace.validation) if len(exact) < LEAKED * len(validation) else np.zeros(0, np.int64)
-    places = np.union1d(exact, near).astype(np.int64)
-    looked_at = len(validation) if len(exact) >= len(near) else len(trace.validation.y if trace.validation else [])
-    share = len(places) / max(looked_at, 1)
-    if share < LEAKED or len(places) < LEAST_LEAKED:
-        return
-    how = "" if len(exact) >= len(near) else "nearly "
-    whole = share > 0.9
-    change = () if whole else (DropLeaked(tuple(int(i) for i in places)),)
-    remedy = (
-        Remedy("validate on data of its own: split once, before anything is copied or augmented")
-        if whole
-        else Remedy.of(
-            trace.setup, "leave them out of the validation set (or split before copying, augmenting)", *change
-        )
-    )
-    yield Finding(
-        "leakage", Severity.ERROR if share > 0.1 else Severity.WARNING, "validation",
-        tuple(int(i) for i in places), 0.98 if not how else 0.85,
-        {"validation samples": looked_at, "in training": len(places), "share": share},
-        f"{100 * share:.3g} % of the validation samples are {how}in the training set too",
-        "A network knows by heart what it was trained on. Validation figures are better than those on new data.",
-        remedy,
-        "near" if how else "exact",
-    )  # fmt: skip
-
-
-def _exact(images: Array, others: Array) -> Array:
-    known = {hash(row.tobytes()) for row in images}
-    return np.array([i for i, row in enumerate(others) if hash(row.tobytes()) in known], np.int64)
-
-
-def _near(train: Sample | None, validation: Sample | None) -> Array:
-    """Validation samples (their indices in the data set) much nearer to a training sample than samples usually are.
-
-    Only among the samples that are examined.
-    """
-    if train is None or validation is None or len(train.y) < 50 or len(validation.y) < 20:
-        return np.zeros(0, np.int64)
-    ours, theirs = coarse(train.x, 256), coarse(validation.x, 256)
-    usual = np.linalg.norm(ours - ours[nearest(ours, ours, 1, itself=True)[:, 0]], axis=1)
-    distance = np.linalg.norm(theirs - ours[nearest(theirs, ours, 1)[:, 0]], axis=1)
-    return validation.index[distance < NEAR * float(np.median(usual))]

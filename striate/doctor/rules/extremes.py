@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from striate import settings
+from striate.doctor.changes import ClipInputs
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Clip, Remedy
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import Array
 from striate.doctor.structure import Structure
@@ -88,6 +89,6 @@ def extreme_range(trace: TrainingTrace) -> Iterator[Finding]:
         Remedy.of(
             trace.setup,
             "clip such inputs or take a logarithm; or set STRIATE_WINOGRAD=off, which computes each output by itself",
-            Clip(low, high),
+            ClipInputs(low, high),
         ),
     )  # fmt: skip

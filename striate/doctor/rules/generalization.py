@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import Epochs
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Epochs, Remedy
+from striate.doctor.remedy import Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.training_trace import TrainingTrace
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 
+from striate.doctor.changes import Activation, Initialization, Normalize
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Activation, Change, Initialization, Normalize, Remedy
+from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.outputs import saturates, weakens
 from striate.doctor.structure import Structure

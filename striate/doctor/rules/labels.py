@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import Renumber, RenumberValidation, RollLabels
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Remedy, Renumber, RollLabels
+from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.sample import NEIGHBOURS, Array, Sample, nearest
 from striate.doctor.training_trace import TrainingTrace
@@ -21,6 +22,8 @@ SURE = 6.0
 FARTHEST = 5
 LEAST = 200
 MEMORIZED = 0.1
+APART = 1.5
+TWICE = 2.0
 
 PAIRS = """order = np.random.default_rng(0).permutation(len(labels))
 images, labels = images[order], labels[order]   # one order for both"""
@@ -66,7 +69,8 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     When.ONCE,
     looks_for="labels a few places away from their inputs; a validation set that numbers the classes otherwise",
     threshold="near samples agree twice as much beyond chance, and 6 standard errors, after moving the labels by 1 to "
-    "5 places; or near samples of both sets do so after renumbering only",
+    "5 places; or near samples of both sets do so after renumbering only, and the inputs of both sets lie among each "
+    "other (nearest neighbours at most 1.5 times as far as within the training set)",
     source="5 nearest neighbours; Cover and Hart 1967: their error is at most twice the least possible",
     why="Inputs and labels were read from rows that do not correspond, or the two sets number the "
     "classes differently.",
@@ -112,49 +116,64 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     classes = len(ours.dataset.classes)
     points = np.concatenate([ours.points, _in_units_of(ours, theirs)])
     a, b = points[: len(ours.y)], points[len(ours.y) :]
+    if not _alike(a, b):
+        return  # another picture is no reason to renumber: see the rule other_inputs
     found = nearest(b, a, NEIGHBOURS)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (ours.y[found].ravel(), np.repeat(theirs.y, found.shape[1])), 1)
     total = counts.sum()
-    chance = float(np.sum(ours.class_shares * theirs.class_shares[:classes])) if classes else 1.0
+    shares = np.pad(theirs.class_shares[:classes], (0, max(0, classes - len(theirs.class_shares))))
+    chance = float(np.sum(ours.class_shares * shares)) if classes else 1.0
     error = 2 * np.sqrt(max(chance * (1 - chance), 1e-9) / total)
     equal = float(np.trace(counts)) / total
     shift = max(range(classes), key=lambda k: np.trace(np.roll(counts, -k, axis=1)))
     shifted = float(np.trace(np.roll(counts, -shift, axis=1))) / total
-    present = np.flatnonzero(counts.sum(axis=1))
-    numbers = np.arange(classes)
-    numbers[present] = counts[present].argmax(axis=1)
-    matched = float(counts[np.arange(classes), numbers].sum()) / total
-    one_to_one = len(set(numbers[present].tolist())) == len(present)
-    if equal > chance + BLIND * error:
+    # Row: label of training; column: label of validation. Classes that validation lacks have no column.
+    present = np.flatnonzero(shares)
+    numbers = counts.argmax(axis=0)
+    matched = float(counts[numbers[present], present].sum()) / total
+    one_to_one = len(present) > 1 and len(set(numbers[present].tolist())) == len(present)
+    whole = len(present) == classes
+    # A renumbering may leave some classes where they were: folders that are sorted as text keep 0 and 1.
+    if equal > chance + BLIND * error and not (matched > TWICE * equal and one_to_one):
         return
-    if shift and shifted > chance + SURE * error:
-        rule_of, numbers, agreement = f"+ {shift}", (np.arange(classes) + shift) % classes, shifted
+    if shift and whole and shifted > chance + SURE * error and shifted >= 0.9 * matched:
+        rule_of, numbers, agreement = f"+ {shift}", (np.arange(classes) - shift) % classes, shifted
     elif one_to_one and matched > chance + SURE * error * 2:
         rule_of, agreement = "renumbered", matched
     else:
         return
+    if whole:
+        text = "number the training labels as the validation set does (or the other way round)"
+        change: Change = Renumber(tuple(int(i) for i in np.argsort(numbers)))
+    else:
+        text = "number the validation labels as the training set does: list the classes once, for both"
+        change = RenumberValidation(tuple(int(i) for i in numbers))
+    missing = "" if whole else f"; validation lacks {classes - len(present)} of the {classes} classes"
     yield Finding(
         "labels_shifted", Severity.ERROR, "labels", (), 0.9,
         {"agreement with validation": equal, "after renumbering": agreement, "by chance": chance},
         "training and validation number the classes differently"
-        + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else ""),
+        + (f": label {rule_of} (modulo {classes}) of one is that of the other" if rule_of[0] == "+" else missing),
         "Samples of the two sets that look alike hardly ever have the same label, but the same pair of labels. Classes "
-        "counted from 1 in one file and from 0 in the other look like this, or folders listed in another order.",
-        Remedy.of(trace.setup, "number the training labels as the validation set does (or the other way round)",
-                  Renumber(tuple(int(i) for i in numbers))),
+        "counted from 1 in one file and from 0 in the other look like this, folders listed in another order, and a "
+        "class that one of the sets lacks.",
+        Remedy.of(trace.setup, text, change),
         "numbers",
     )  # fmt: skip
 
 
 def _in_units_of(ours: Sample, theirs: Sample) -> Array:
-    """``theirs.points``, scaled with the mean and scale of ``ours``."""
-    flat = theirs.x.reshape(len(theirs.x), -1) if ours.is_table else None
-    if flat is not None and flat.shape[1] == ours.points.shape[1]:
-        raw = ours.x.reshape(len(ours.x), -1)
-        std = raw.std(axis=0)
-        return (flat - raw.mean(axis=0)) / np.where(std > 0, std, 1)
-    return theirs.points
+    """``theirs.points``, with the mean and scale of ``ours``."""
+    mean, scale = ours.centre
+    return (theirs.flat - mean) / scale
+
+
+def _alike(a: Array, b: Array) -> bool:
+    """Whether the samples of one set lie among those of the other, about as near as these to each other."""
+    usual = np.median(np.linalg.norm(a - a[nearest(a, a, 1, itself=True)[:, 0]], axis=1))
+    across = np.median(np.linalg.norm(b - a[nearest(b, a, 1)[:, 0]], axis=1))
+    return bool(across < APART * usual)
 
 
 @rule(

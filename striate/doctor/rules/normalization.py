@@ -7,17 +7,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import Epochs, Initialization, LearningRate, NormOptions, Shuffle
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Initialization, NormOptions, Remedy, Shuffle
+from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.training_trace import TrainingTrace
+from striate.nn.normalization import Normalization
 
 UNIFORM = 0.5
 ONE_SIDED = 0.95
 NIL = 0.3
-SLUGGISH = 0.02
-WORSE = 0.5
-SEEN = 50
+TIMES = 1.25
+WORSE = 0.05
+OFF = 0.3
+LEFT = 0.1
+NOISY = 0.5
+USUAL_MOMENTUM = 0.1
 
 
 @rule(
@@ -56,56 +61,97 @@ def sorted_batches(trace: TrainingTrace) -> Iterator[Finding]:
 @rule(
     "stale_statistics",
     When.EPOCH,
-    looks_for="running statistics far from those of the batches, so that prediction differs from training",
-    threshold="a training sample, predicted, has a loss 0.5 nats and half as much again above that of the last "
-    "training steps, after 50 steps; the layer is the one whose batches are farthest from its running statistics",
-    source="with momentum 0.1 what was before 50 steps has a share of (1 − 0.1)⁵⁰ = 0.5 %",
+    looks_for="running statistics that do not fit the batches, so that prediction differs from training",
+    threshold="training batches, with the same weights, have a loss in evaluation form that is 1.25 times that in "
+    "training form and 5 % of the loss of a constant more; the layer is the first whose input has a mean 0.3 spreads "
+    "away from its running mean, or a variance that differs by half",
+    source="running statistics of which (1 − momentum)^steps, a tenth or more, is still the 0 and 1 of the start",
     why="Training normalizes by the batch, prediction by running statistics that do not fit.",
-    remedy="momentum 0.1; mixed and larger batches",
-    explains=("overfitting", "constant_predictions"),
+    remedy="momentum 0.1, or more steps; with a momentum near 1 or tiny batches, a smaller one",
+    explains=("overfitting", "constant_predictions", "unexplained"),
 )
 def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
     """Running statistics that do not fit the batches."""
     structure = trace.structure
-    if structure is None or not structure.norms or not trace.probes or trace.steps < SEEN or not trace.finished:
+    if structure is None or not trace.forms or not trace.finished or trace.forms[-1].epoch != trace.epochs:
+        return
+    forms = trace.forms[-1]
+    if not forms.evaluation > TIMES * forms.training + WORSE * (trace.baseline or 1.0):
         return
     layers = {one.path: one.normalization for one in structure.norms}
     tracking = {path: found for path, layer in layers.items() if layer and (found := layer.running_statistics())}
-    probe, recent = trace.probes[-1].loss, trace.recent_loss
-    if not tracking or not probe > 1.5 * recent + WORSE:
+    if not tracking:
         return
-    far = {
-        path: float(np.median([one.mean_distance for one in found[-3:]]))
-        for path, found in trace.drifts.items()
-        if found
-    }
-    slow = [path for path, found in tracking.items() if found.momentum is not None and found.momentum < SLUGGISH]
-    where = max(far, key=lambda path: far[path]) if far else next(iter(slow or tracking))
-    evidence = {"loss in training": recent, "loss in prediction": probe, "distance of means": far.get(where, math.nan)}
-    if slow:
+    far = [
+        path for path, gap in forms.gaps.items() if gap.mean_distance > OFF or not 1 / 1.5 < gap.variance_ratio < 1.5
+    ]
+    where = far[0] if far else next(iter(tracking))
+    gap, momentum = forms.gaps.get(where), tracking[where].momentum
+    evidence = {"loss of the last batches": forms.training, "the same, predicted": forms.evaluation}
+    if gap is not None:
+        evidence |= {"distance of means": gap.mean_distance, "running over batch variance": gap.variance_ratio}
+    slow = tuple(
+        path for path, one in tracking.items() if one.momentum is not None and _left(one.momentum, trace) > LEFT
+    )
+    if slow and not trace.continued:
         where = where if where in slow else slow[0]
-        momentum = tracking[where].momentum or 0.0
-        evidence |= {"momentum": momentum, "steps": trace.steps}
-        cause = "momentum"
+        share = tracking[where].momentum or 0.0
+        evidence |= {"momentum": share, "steps": trace.steps, "left of the start": _left(share, trace)}
+        cause = "momentum" if share < USUAL_MOMENTUM / 2 else "steps"
         why = (
-            f"With momentum={momentum:g} the running statistics take up {100 * momentum:g} % of each batch: after "
-            f"{trace.steps} steps {100 * (1 - momentum) ** trace.steps:.0f} % of them are still what they started as. "
-            "(PyTorch's momentum is the share of the new; others give that of the old.)"
+            f"With momentum={share:g} the running statistics take up {100 * share:g} % of each batch: after "
+            f"{trace.steps} steps {100 * _left(share, trace):.0f} % of them are still the 0 and 1 of the start. "
         )
-        remedy = Remedy.of(trace.setup, "let them follow the batches", NormOptions(tuple(slow)))
+        changes: list[Change] = []
+        if cause == "momentum":
+            why += "(PyTorch's momentum is the share of the new; others give that of the old.)"
+            changes.append(NormOptions(slow, USUAL_MOMENTUM, _eps(layers[where])))
+        enough = math.ceil(math.log(0.02) / math.log(1 - max(share, USUAL_MOMENTUM)))
+        if trace.steps < enough:
+            changes.append(Epochs(math.ceil(enough / trace.steps_an_epoch)))
+        text = (
+            "let them follow the batches"
+            if cause == "momentum"
+            else "train for more steps (more epochs, or smaller batches)"
+        )
+        remedy = Remedy.of(trace.setup, text, *changes)
+        sure = 0.95
+    elif momentum is not None and momentum > NOISY:
+        cause, sure = "noise", 0.85
+        evidence |= {"momentum": momentum, "batch size": trace.setup.batch_size}
+        why = (
+            f"With momentum={momentum:g} they are little more than the statistics of the last batch of "
+            f"{trace.setup.batch_size}, and other batches differ from it."
+        )
+        quick = tuple(path for path, one in tracking.items() if one.momentum is not None and one.momentum > NOISY)
+        remedy = Remedy.of(
+            trace.setup, "average over more batches", NormOptions(quick, USUAL_MOMENTUM, _eps(layers[where]))
+        )
     else:
-        cause = "batches"
+        cause, sure = "batches", 0.7
         why = (
             "The statistics differ from batch to batch, or the weights move faster than the running statistics follow: "
             "batches too small or not mixed, or steps too large."
         )
-        remedy = Remedy("shuffle the samples, take larger batches, or a smaller learning rate towards the end")
+        remedy = Remedy.of(
+            trace.setup, "take a smaller learning rate (or let it fall towards the end), and shuffle the samples",
+            LearningRate(trace.lr / 5),
+        )  # fmt: skip
     yield Finding(
-        "stale_statistics", Severity.ERROR, where, (), 0.9 if slow else 0.7, evidence,
-        f'the running statistics of layer "{where}" are far from those of the batches: a loss of {recent:.2g} in '
-        f"training is one of {probe:.3g} in prediction",
-        why, remedy, cause, layers=tuple(slow or tracking),
+        "stale_statistics", Severity.ERROR, where, (), sure, evidence,
+        f'the running statistics of layer "{where}" do not fit: batches with a loss of {forms.training:.2g} in '
+        f"training have one of {forms.evaluation:.3g} in prediction",
+        why, remedy, cause, layers=tuple(far or slow or tracking),
     )  # fmt: skip
+
+
+def _left(momentum: float, trace: TrainingTrace) -> float:
+    """The share of the starting values in running statistics after the steps so far."""
+    return (1 - momentum) ** trace.steps
+
+
+def _eps(layer: Normalization | None) -> float:
+    return layer.eps if layer is not None else 1e-5
 
 
 @rule(

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from striate.doctor.changes import Activation, Initialization, LearningRate, Normalize
 from striate.doctor.finding import Finding, Severity
-from striate.doctor.remedy import Activation, Change, Initialization, LearningRate, Normalize, Remedy
+from striate.doctor.remedy import Change, Remedy
 from striate.doctor.rule import When, rule
 from striate.doctor.rules.gradients import SHRINKS, growth
 from striate.doctor.rules.outputs import can_die, saturates, weakens

@@ -13,9 +13,9 @@ from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.geometry import Part
-from striate.ops.kernels.large_pooling import every_position, nested, offset
-from striate.ops.kernels.pooling import Pixels, Position, singly, walk
+from striate.ops.kernels.geometry import Part, every_position
+from striate.ops.kernels.large_pooling import nested
+from striate.ops.kernels.pooling import Position, offset, opened, singly, walk
 
 if TYPE_CHECKING:
     from striate.ops.adaptive import AdaptiveAxis
@@ -35,8 +35,7 @@ class AdaptiveMaxWindows(KernelSpec):
 
     def write(self, k: Kernel) -> None:
         source, index = self.source, self.index
-        writer = RegionWriter(k, self.region, 2)
-        pixels = Pixels(k, source, None, 2)
+        writer, pixels, _ = opened(k, source, self.region, None, 1)
 
         def emit(part: Part, n: Index, block: Index, at: Position) -> Vector:
             ranges = [(p, k.iadd(p, 1)) if axis is None else axis.range(k, p) for axis, p in zip(self.axes, at)]

@@ -160,18 +160,17 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     blocks = context.domain.blocks
     packed = context.buffer("packed weights", fixed=blocks * pack.per_block * factors.numpy.itemsize)
     # Neighbouring taps read the same pixels. With few registers LLVM keeps these loads from tap to tap, and spills;
-    # it keeps pairs of bfloat16 even with many registers.
+    # it keeps pairs of bfloat16, and whole vectors, even with many registers.
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
-    unrolled = UNROLLED if one_register or lanewise else 0
+    unrolled = UNROLLED if one_register and not lanewise else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
     common = (source, channels, groups, block_first, region)
     largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
     if isinstance(groups, Lanewise):
-        # A product also loads and permutes, and there is code for every table and part.
-        copies = len(groups.tables) * max(1, len(parts) // 2)
-        unrolled = unrolled * groups.inputs // (groups.cost * copies)
-        largest = min(largest, most_accumulators(context.target, sums, 1 + groups.inputs))
-        largest = max(LEAST_TILE, largest // len(groups.tables))
+        largest = min(largest, most_accumulators(context.target, sums, 1 + groups.registers))
+        # There is code for every table; and LLVM keeps pairs of vectors in registers until they are permuted.
+        copies = len(groups.tables) * (1 if groups.registers < 3 else 3)
+        largest = min(largest, max(LEAST_TILE, largest // copies))
     kernel: DirectConvolution
     if strided:
         columns = g.residues[2].positions(g.residues[2].count - 1)

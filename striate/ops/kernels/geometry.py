@@ -56,6 +56,12 @@ def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, s
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
+def every_position(sizes: Three) -> Part:
+    """The part that covers exactly the positions of an array."""
+    one, zero = (1, 1, 1), (0, 0, 0)
+    return forward_part(one, one, zero, one, sizes)
+
+
 @dataclass(frozen=True)
 class Residues:
     """One axis of an input gradient: the taps k that reach position i of x, and the positions in dy that they read.

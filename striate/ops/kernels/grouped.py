@@ -109,7 +109,7 @@ class Banded(Groups):
 
     @property
     def shared(self) -> int:
-        """Output blocks that read the same inputs, if groups consist of whole blocks; else 1."""
+        """The number of output blocks that read the same input blocks; 1 if groups do not consist of whole blocks."""
         return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
 
 
@@ -133,6 +133,11 @@ class Lanewise(Groups):
         return _variants(self).tables
 
     @property
+    def period(self) -> int:
+        """The number of output blocks after which tables repeat."""
+        return _variants(self).period
+
+    @property
     def possible(self) -> bool:
         """Whether a kernel may have code for every table."""
         return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
@@ -141,6 +146,12 @@ class Lanewise(Groups):
     def cost(self) -> int:
         """Multiply-adds and permutations of vectors for one tap."""
         return max(sum(1 + _permutations(row) for row in table) for table in self.tables)
+
+    @property
+    def registers(self) -> int:
+        """Vectors that permuting the inputs of one product needs; 0 if they are multiplied as they lie in memory."""
+        rows = [row for table in self.tables for row in table]
+        return max(0 if _permutations(row) == 0 else 1 + len({one[0] for one in row if one}) for row in rows)
 
     def each(self, k: Kernel, block: Index, body: Body) -> None:
         """Writes the code for every table, under the condition that it is the table of the block."""

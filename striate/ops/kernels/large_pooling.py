@@ -17,8 +17,8 @@ from striate.codegen.region import Region
 from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage, Three
 from striate.dtypes import DType
-from striate.ops.kernels.geometry import Part, forward_part
-from striate.ops.kernels.pooling import Pixels, Position, Prologue, Window, walk
+from striate.ops.kernels.geometry import Part, every_position
+from striate.ops.kernels.pooling import Pixels, Position, Prologue, Window, offset, opened, place_of, walk
 
 SEGMENT = 64
 """The number of elements that are added in their own precision before the sum is added in float64."""
@@ -29,12 +29,6 @@ Body = Callable[[tuple[Index, ...], list[Vector]], list[Vector]]
 
 
 Terms = Callable[[tuple[Index, ...]], list[Vector]]
-
-
-def every_position(sizes: Three) -> Part:
-    """The part that covers exactly the positions of an array."""
-    one, zero = (1, 1, 1), (0, 0, 0)
-    return forward_part(one, one, zero, one, sizes)
 
 
 def nested(k: Kernel, ranges: Sequence[Range], carry: list[Vector], body: Body) -> list[Vector]:
@@ -69,12 +63,6 @@ def _sums(k: Kernel, ranges: Sequence[Range], columns: int, dtype: DType, terms:
     return nested(k, outer, [k.constant(0, DType.float64)] * columns, row)
 
 
-def offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
-    """The offset of a vector in an array, in elements."""
-    steps = zip((n, block, *position), storage.strides, strict=True)
-    return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
-
-
 @dataclass(frozen=True)
 class _Taps:
     """The taps of windows that lie inside the array. Along an axis, tap t of window p meets position
@@ -91,8 +79,7 @@ class _Taps:
 
     def place(self, axis: int, p: Index, tap: Index) -> Index:
         """The position that a tap reads."""
-        k, span = self.k, self.part.spans[axis]
-        return k.iadd(k.imul(p, self.part.step[axis]), span.first, k.imul(tap, span.stride))
+        return place_of(self.k, self.part, axis, p, tap)
 
     def first(self, axis: int, p: Index) -> Index:
         """The first tap inside."""
@@ -153,9 +140,7 @@ class LargeMaxWindows(KernelSpec):
     prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
-        first = 0 if self.prologue else 1
-        writer = RegionWriter(k, self.region, first + 1)
-        pixels = Pixels(k, self.source, self.prologue, first + 1 + self.region.operands)
+        writer, pixels, first = opened(k, self.source, self.region, self.prologue, 1)
         taps = _Taps(k, self.part, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
@@ -198,9 +183,7 @@ class LargeAverageWindows(KernelSpec):
     prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
-        first = 0 if self.prologue else 1
-        writer = RegionWriter(k, self.region, first)
-        pixels = Pixels(k, self.source, self.prologue, first + self.region.operands)
+        writer, pixels, _ = opened(k, self.source, self.region, self.prologue)
         taps = _Taps(k, self.part, self.source.sizes)
         dtype = self.source.dtype
 

@@ -91,6 +91,18 @@ class Window:
         return k.div(total, area)
 
 
+def place_of(k: Kernel, part: Part, axis: int, p: Index, tap: Index) -> Index:
+    """The position along an axis that a tap of window p reads."""
+    span = part.spans[axis]
+    return k.iadd(k.imul(p, part.step[axis]), span.first, k.imul(tap, span.stride))
+
+
+def offset(k: Kernel, storage: Storage, n: Index, block: Index, position: Sequence[Index]) -> Index:
+    """The offset of a vector in an array, in elements."""
+    steps = zip((n, block, *position), storage.strides, strict=True)
+    return k.iadd(storage.origin, *(k.imul(index, stride) for index, stride in steps))
+
+
 class _Reader:
     """Reads the taps of one part around positions of an array."""
 
@@ -110,11 +122,6 @@ class _Reader:
             number = number * size + span.tap + at * span.hop
         return number
 
-    def coordinate(self, axis: int, position: Index, tap: int) -> Index:
-        """The position of a tap along an axis."""
-        k, span = self.k, self.part.spans[axis]
-        return k.iadd(k.imul(position, self.part.step[axis]), span.first + tap * span.stride)
-
     def place(self, positions: Position, tap: Three) -> tuple[Index, Condition | bool, list[Index]]:
         """(offset in elements, whether it is inside, coordinates)."""
         k = self.k
@@ -122,7 +129,7 @@ class _Reader:
         inside: Condition | bool = True
         coordinates: list[Index] = []
         for axis in range(3):
-            at = self.coordinate(axis, positions[axis], tap[axis])
+            at = place_of(k, self.part, axis, positions[axis], tap[axis])
             if self.checked[axis]:
                 limit = self.limits[axis]
                 inside = k.both(inside, k.both(k.compare(at, ">=", 0), k.compare(at, "<", limit)))
@@ -161,6 +168,19 @@ class Pixels:
         if ahead:
             self.k.prefetch(self.k.offset(place, ahead * self.source.strides[3], self.source.dtype))
         return self.k.load(place, self.source.dtype)
+
+
+def opened(
+    k: Kernel, source: Storage, region: Region, prologue: Prologue | None, outputs: int = 0
+) -> tuple[RegionWriter, Pixels, int]:
+    """(writer of the region, reader of x, number of the first operand after x) of a kernel of windows.
+
+    Its operands are x, ``outputs`` that it writes itself, then the region's; with a prologue there is no x, and those
+    of the prologue come last.
+    """
+    first = 0 if prologue else 1
+    writer = RegionWriter(k, region, first + outputs)
+    return writer, Pixels(k, source, prologue, first + outputs + region.operands), first
 
 
 Emit = Callable[[Part, Index, Index, Position, int], list[Vector]]
@@ -257,9 +277,7 @@ class MaxWindows(KernelSpec):
     prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
-        index = 0 if self.prologue else 1
-        writer = RegionWriter(k, self.region, index + 1)
-        pixels = Pixels(k, self.source, self.prologue, index + 1 + self.region.operands)
+        writer, pixels, index = opened(k, self.source, self.region, self.prologue, 1)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype, itype = self.source.dtype, self.index.dtype
 
@@ -285,12 +303,7 @@ class MaxWindows(KernelSpec):
                 best = k.select(take, x, best)
                 number = k.select(take, this, number)
                 found = k.either(found, inside)
-            i = self.index.strides
-            target = k.iadd(
-                k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,
-                k.imul(at[0], i[2]), k.imul(at[1], i[3]), k.imul(at[2], i[4]),
-            )  # fmt: skip
-            k.store(number, k.offset(k.operand(index), target, itype), itype)
+            k.store(number, k.offset(k.operand(index), offset(k, self.index, n, block, at), itype), itype)
             assert best is not None  # no window holds only padding
             return best
 
@@ -311,9 +324,7 @@ class AverageWindows(KernelSpec):
     prologue: Prologue | None = None
 
     def write(self, k: Kernel) -> None:
-        first = 0 if self.prologue else 1
-        writer = RegionWriter(k, self.region, first)
-        pixels = Pixels(k, self.source, self.prologue, first + self.region.operands)
+        writer, pixels, _ = opened(k, self.source, self.region, self.prologue)
         reader = _Reader(k, self.part, self.source, self.source.sizes)
         dtype = self.source.dtype
 
@@ -372,11 +383,7 @@ class WindowGradient(KernelSpec):
         self, k: Kernel, reader: _Reader, tap: Three, dy: Pointer, n: Index, block: Index, coordinates: list[Index]
     ) -> Vector:
         assert self.index
-        i = self.index.strides
-        where = k.iadd(
-            k.imul(n, i[0]), k.imul(block, i[1]), self.index.origin,
-            *(k.imul(c, stride) for c, stride in zip(coordinates, i[2:], strict=True)),
-        )  # fmt: skip
+        where = offset(k, self.index, n, block, coordinates)
         number = k.load(k.offset(k.operand(1), where, self.index.dtype), self.index.dtype)
         this = k.constant(reader.filter_tap(tap, self.kernel), self.index.dtype)
         return k.select(k.builder.icmp_unsigned("==", number, this), dy, k.constant(0, self.arriving.dtype))

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from striate.codegen.kernel import LANES, Condition, Index, Kernel, Vector
 from striate.codegen.launch import KernelSpec
 from striate.codegen.region import Region
-from striate.codegen.region_writer import RegionWriter
 from striate.codegen.storage import Storage
 from striate.dtypes import DType
 from striate.ops.axis_map import AxisMap, Entry, Run, Scalar, Terms
-from striate.ops.kernels.geometry import Part
-from striate.ops.kernels.large_pooling import every_position
-from striate.ops.kernels.pooling import Pixels, Position, Prologue, walk
+from striate.ops.kernels.geometry import Part, every_position
+from striate.ops.kernels.pooling import Position, Prologue, opened, walk
 
 Maps = tuple[AxisMap | None, AxisMap | None, AxisMap | None]
 """The maps of the three axes of positions; None where the axis stays as it is."""
@@ -47,9 +45,7 @@ class Mapped(KernelSpec):
         return DType.float64 if most > LONG else self.source.dtype.computed
 
     def write(self, k: Kernel) -> None:
-        first = 0 if self.prologue else 1
-        writer = RegionWriter(k, self.region, first)
-        pixels = Pixels(k, self.source, self.prologue, first + self.region.operands)
+        writer, pixels, _ = opened(k, self.source, self.region, self.prologue)
         rows: list[Terms] = []
 
         def terms(axis: int, p: Index) -> Terms:

@@ -1,0 +1,153 @@
+"""Changes to the optimizer, the loss, and how long and in which order a network is trained."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import numpy as np
+
+from striate.doctor.remedy import Change
+from striate.doctor.setup import Setup
+from striate.nn.loss import CrossEntropyLoss
+from striate.optim.optimizer import Optimizer
+from striate.optim.schedule import Schedule
+
+# The optimizer and the loss
+
+
+def _options(rule: Optimizer, without: str = "") -> list[str]:
+    """The options of an optimizer that differ from their defaults, but for its rate, schedule, and another one."""
+    options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule)}
+    return [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+        for name, (value, default) in options.items()
+        if name not in ("lr", "schedule", without) and value != default and value != {}
+    ]
+
+
+def option_of(rule: Optimizer, name: str) -> float | None:
+    """A numeric option of an optimizer; None where it has no such option."""
+    value = vars(rule).get(name) if name in [one.name for one in fields(rule)] else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class LearningRate(Change):
+    """Another learning rate."""
+
+    lr: float
+
+    def code(self, setup: Setup) -> str:
+        rule = setup.optimizer
+        arguments = ", ".join([f"lr={self.lr:.2g}", *_options(rule)])
+        return f"optimizer = optim.{type(rule).__name__}({arguments})   # was {rule.lr:g}"
+
+    def command(self, setup: Setup) -> str:
+        return f"--lr {self.lr:.2g}"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, optimizer=replace(setup.optimizer, lr=float(f"{self.lr:.2g}")))
+
+
+@dataclass(frozen=True)
+class OptimizerOption(Change):
+    """Another value of an option that the optimizer has."""
+
+    name: str
+    value: float
+
+    def code(self, setup: Setup) -> str:
+        rule = setup.optimizer
+        arguments = ", ".join([f"lr={rule.lr:g}", f"{self.name}={self.value:g}", *_options(rule, self.name)])
+        return f"optimizer = optim.{type(rule).__name__}({arguments})   # {self.name} was {vars(rule)[self.name]:g}"
+
+    def command(self, setup: Setup) -> str:
+        return f"--{self.name.replace('_', '-')} {self.value:g}"
+
+    def apply(self, setup: Setup) -> Setup:
+        options: dict[str, float] = {self.name: self.value}
+        return replace(setup, optimizer=replace(setup.optimizer, **options))
+
+
+@dataclass(frozen=True)
+class ScheduleLength(Change):
+    """A schedule over as many steps as the training has."""
+
+    steps: int
+
+    def code(self, setup: Setup) -> str:
+        name = type(setup.optimizer.schedule).__name__
+        return f"schedule = optim.{name}({self.steps})   # steps, not epochs"
+
+    def apply(self, setup: Setup) -> Setup:
+        schedule = stretched(setup.optimizer.schedule, self.steps)
+        return setup if schedule is None else replace(setup, optimizer=replace(setup.optimizer, schedule=schedule))
+
+
+def stretched(schedule: Schedule, steps: int) -> Schedule | None:
+    """The schedule over so many steps; None for one that does not know how many there are."""
+    if not is_dataclass(schedule) or isinstance(schedule, type):
+        return None
+    if "total_steps" not in [one.name for one in fields(schedule)]:
+        return None
+    options: dict[str, int] = {"total_steps": steps}
+    return replace(schedule, **options)
+
+
+@dataclass(frozen=True)
+class MeanLoss(Change):
+    """The loss as a mean over the batch instead of a sum."""
+
+    def code(self, setup: Setup) -> str:
+        return f'loss = nn.{type(setup.loss).__name__}()   # its reduction is "mean"'
+
+    def apply(self, setup: Setup) -> Setup:
+        loss = copy.deepcopy(setup.loss)
+        mean = type(loss)()
+        loss.reduction = mean.reduction
+        return replace(setup, loss=loss)
+
+
+@dataclass(frozen=True)
+class ClassWeights(Change):
+    """Class weights N / (C · count), larger for rare classes."""
+
+    weights: tuple[float, ...]
+
+    def code(self, setup: Setup) -> str:
+        shown = ", ".join(f"{weight:.3g}" for weight in self.weights)
+        return f"loss = nn.CrossEntropyLoss(weight=np.array([{shown}]))"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, loss=CrossEntropyLoss(np.array(self.weights, np.float32)))
+
+
+# How long, and in which order
+
+
+@dataclass(frozen=True)
+class Epochs(Change):
+    """Another number of passes over the data."""
+
+    epochs: int
+
+    def code(self, setup: Setup) -> str:
+        return f"trainer.fit(train_set, validation, epochs={self.epochs})   # was {setup.epochs}"
+
+    def command(self, setup: Setup) -> str:
+        return f"--epochs {self.epochs}"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, epochs=self.epochs)
+
+
+@dataclass(frozen=True)
+class Shuffle(Change):
+    """Batches drawn at random from all of the data."""
+
+    def code(self, setup: Setup) -> str:
+        return "st.Trainer(…, shuffle=True)   # or data.batches(dataset, size, seed=0, epoch=epoch)"
+
+    def apply(self, setup: Setup) -> Setup:
+        return replace(setup, shuffle=True)

@@ -1,0 +1,233 @@
+"""A rule that compares the inputs of the two sets: their scale, their polarity, the order of their channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from striate.doctor.changes import AffineValidation, ReorderValidation
+from striate.doctor.finding import Finding, Severity
+from striate.doctor.remedy import Remedy
+from striate.doctor.rule import When, rule
+from striate.doctor.sample import Array, Sample, coarse
+from striate.doctor.training_trace import TrainingTrace
+
+LEAST = 30
+SCALED = 2.0
+SHIFTED = 1.0
+ENDS = 0.25
+AGAINST = -0.3
+SKEWED = 0.3
+SWAPPED = 6.0
+FITTING = 4.0
+DIFFERENT = 0.15
+"""Of the classes' shares: half of the sum of their differences."""
+COLOURS = (2, 3, 4)
+PICTURE = 4
+"""Axes of an array of pictures."""
+KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
+"""Factors by which inputs differ most often; 65025 is 255 · 255."""
+
+
+@rule(
+    "other_inputs",
+    When.ONCE,
+    looks_for="validation inputs that were prepared in another way than the training inputs",
+    threshold="spreads that differ 2-fold, or means that differ by a spread, where one and the same map x · a + b "
+    "brings both the moments and the ends of the range together (to 25 %), which a drift of the data does not; the "
+    "map is a < 0 where the mean pictures are negatively correlated (below -0.3) or the skewness changes its sign; "
+    "channels whose means and spreads differ by 6 standard errors, and by less than 4 in another order",
+    source="the two sets are compared by their own sampling errors, class by class where their shares differ",
+    why="A network computes with the numbers that it is given: a picture in another range is another picture to it.",
+    remedy="prepare both by one function; the finding has the map, or the order of the channels",
+    explains=("overfitting", "labels_shifted", "labels_shuffled", "stale_statistics", "unexplained", "sorted_split"),
+)
+def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
+    """Inputs of the two sets that do not agree."""
+    ours, theirs = trace.data, trace.validation
+    if ours is None or theirs is None or ours.x.shape[1:] != theirs.x.shape[1:]:
+        return
+    ours, theirs = of_equal_shares(ours, theirs)
+    if min(len(ours.y), len(theirs.y)) < LEAST or ours.constant.all():
+        return
+    found = map_between(ours, theirs)
+    if found is not None:
+        yield _affine(trace, found, theirs)
+        return
+    order = swapped_channels(ours, theirs)
+    if order is None:
+        return
+    yield Finding(
+        "other_inputs", Severity.ERROR, "validation", order.order, 0.93,
+        {"standard errors": order.before, "in this order": order.after},
+        f"the channels of the validation inputs are in another order: {list(order.order)}",
+        "Means and spreads of the channels agree with those of the training set only after this exchange. Libraries "
+        "differ: OpenCV gives blue, green, red, where others give red, green, blue.",
+        Remedy.of(trace.setup, "read both sets in one way", ReorderValidation(order.order)),
+        "channels",
+    )  # fmt: skip
+
+
+def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
+    """Parts of both with the same number of samples of each class, where the shares of the classes differ much.
+
+    Other classes have other inputs, which is no fault of these. Both are empty where no class is in both.
+    """
+    classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
+    a, b = (np.bincount(one.y, minlength=classes) for one in (ours, theirs))
+    if np.abs(a / a.sum() - b / b.sum()).sum() / 2 < DIFFERENT:
+        return ours, theirs
+    counts = np.minimum(a, b)
+    parts = [
+        one.part(np.concatenate([np.flatnonzero(one.y == c)[:count] for c, count in enumerate(counts)]))
+        for one in (ours, theirs)
+    ]
+    return parts[0], parts[1]
+
+
+@dataclass(frozen=True)
+class Map:
+    """training ≈ validation · scale + offset, for every feature of a table, else one for all."""
+
+    scale: Array
+    offset: Array
+    ratio: float  # of the spreads, training over validation
+    shift: float  # of the means, in spreads of the training set
+    inverted: bool
+    correlation: float  # of the mean inputs of the two sets
+
+
+def map_between(ours: Sample, theirs: Sample) -> Map | None:
+    """The map that the validation inputs need; None where the inputs agree, or where no such map is to be seen."""
+    varying = ~ours.constant
+    a, b = _parts(ours, varying), _parts(theirs, varying)
+    mean_a, mean_b, std_a, std_b = a.mean(axis=1), b.mean(axis=1), a.std(axis=1), b.std(axis=1)
+    if not (std_b > 0).any():
+        return None
+    std_b = np.where(std_b > 0, std_b, np.inf)
+    ratio = float(np.median(std_a / std_b))
+    shift = float(np.median(np.abs(mean_a - mean_b) / std_a))
+    correlation = _correlation(ours, theirs)
+    inverted = _inverted(a, b, correlation, shift)
+    if not (inverted or ratio > SCALED or ratio < 1 / SCALED or shift > SHIFTED):
+        return None
+    scale = (std_a / std_b) * (-1 if inverted else 1)
+    offset = mean_a - mean_b * scale
+    low, high = (np.quantile(b, end, axis=1) * scale + offset for end in ((1, 0) if inverted else (0, 1)))
+    reach = a.max(axis=1) - a.min(axis=1)
+    misses = np.maximum(np.abs(low - a.min(axis=1)), np.abs(high - a.max(axis=1))) / np.maximum(reach, 1e-30)
+    if not float(np.median(misses)) < ENDS:
+        return None
+    return Map(scale, offset, ratio, shift, inverted, correlation)
+
+
+def _parts(sample: Sample, varying: Array) -> Array:
+    """(features, numbers) as they are stored; (1, numbers) of pictures, whose channels have one unit."""
+    values = np.moveaxis(sample.raw, 1, 0).reshape(sample.features, -1)[varying].astype(np.float64)
+    return values.reshape(1, -1) if sample.raw.ndim == PICTURE else values
+
+
+def _correlation(ours: Sample, theirs: Sample) -> float:
+    """Of the mean inputs of both sets, over positions; 0 where there are too few."""
+    if ours.is_table:
+        return 0.0
+    a, b = (coarse(one.raw, 256).mean(axis=0, dtype=np.float64) for one in (ours, theirs))
+    if len(a) < 9 or a.std() < 0.1 * float(ours.raw.std()) or b.std() == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _inverted(a: Array, b: Array, correlation: float, shift: float) -> bool:
+    """Whether dark is bright: two signs of it, or one that the means confirm."""
+    skew_a, skew_b = (float(np.median(((one - m) ** 3).mean(axis=1) / np.maximum(one.std(axis=1), 1e-30) ** 3))
+                      for one in (a, b) for m in (one.mean(axis=1, keepdims=True),))  # fmt: skip
+    mirrored = skew_a * skew_b < 0 and min(abs(skew_a), abs(skew_b)) > SKEWED
+    against = correlation < AGAINST
+    return (mirrored and against) or ((mirrored or against) and shift > 0.5)
+
+
+def _affine(trace: TrainingTrace, found: Map, theirs: Sample) -> Finding:
+    """The finding for a map."""
+    scale, offset = _rounded(trace, found)
+    varying = ~trace.data.constant if trace.data is not None else np.ones(theirs.features, bool)
+    if len(scale) == varying.sum() < len(varying):  # constant features stay as they are
+        whole, shift = np.ones(len(varying)), np.zeros(len(varying))
+        whole[varying], shift[varying] = scale, offset
+        scale, offset = whole, shift
+    factor = float(np.median(np.abs(scale)))
+    if found.inverted:
+        what, cause = "the validation inputs are inverted: dark where those of training are bright", "polarity"
+    elif max(found.ratio, 1 / found.ratio) > SCALED:
+        size = "smaller" if factor > 1 else "larger"
+        times = max(factor, 1 / factor)
+        what, cause = f"the validation inputs are {times:.4g} times {size} than those of training", "scale"
+    else:
+        what, cause = f"the validation inputs are {found.shift:.2g} spreads away from those of training", "offset"
+    evidence = {"spread of training over validation": found.ratio, "distance of the means": found.shift}
+    if found.correlation:
+        evidence["correlation of the mean inputs"] = found.correlation
+    change = AffineValidation(tuple(map(float, scale)), tuple(map(float, offset)))
+    return Finding(
+        "other_inputs", Severity.ERROR, "validation", (), 0.95, evidence, what,
+        "One map brings means, spreads and ends of the range together, so the two sets were prepared in different "
+        "ways. A network computes with the numbers that it is given; what validation measures means nothing then.",
+        Remedy.of(trace.setup, "prepare both sets by one function; until then, change the validation inputs", change),
+        cause,
+    )  # fmt: skip
+
+
+def _rounded(trace: TrainingTrace, found: Map) -> tuple[Array, Array]:
+    """A familiar factor instead of the measured one, and an offset of 0 where it is small against the spread."""
+    scale, offset, data = found.scale, found.offset, trace.data
+    if data is None or data.is_table:
+        return scale, offset
+    spread = float(data.raw.std())
+    if found.inverted:
+        top = float(data.raw.max()) + float(data.raw.min())
+        near = np.all(np.abs(np.abs(scale) - 1) < 0.2) and np.all(np.abs(offset - top) < 0.3 * spread)
+        return (np.array([-1.0]), np.array([top])) if near else (scale, offset)
+    for one in (exact for known in KNOWN for exact in (known, 1 / known)):
+        if np.all(np.abs(scale / one - 1) < 0.1) and float(np.abs(offset).max()) < 0.3 * spread:
+            return np.array([one]), np.array([0.0])
+    return scale, offset
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order in which the channels of validation agree with those of training."""
+
+    order: tuple[int, ...]
+    before: float
+    after: float
+
+
+def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
+    """An order of the channels of validation that fits, where their own does not."""
+    if ours.is_table or ours.features not in COLOURS:
+        return None
+    a, b = (_by_sample(one) for one in (ours, theirs))
+
+    def distance(order: tuple[int, ...]) -> float:
+        """The largest distance of a mean over samples, in standard errors."""
+        other = b[:, :, list(order)]
+        error = np.sqrt(a.var(axis=1) / a.shape[1] + other.var(axis=1) / other.shape[1])
+        return float((np.abs(a.mean(axis=1) - other.mean(axis=1)) / np.maximum(error, 1e-30)).max())
+
+    own = tuple(range(ours.features))
+    before = distance(own)
+    best = min((order for order in permutations(own) if order != own), key=distance)
+    after = distance(best)
+    return Order(best, before, after) if before > SWAPPED and after < FITTING and after < 0.5 * before else None
+
+
+def _by_sample(sample: Sample) -> Array:
+    """(3, n, C): mean of each channel of each sample less that of all channels, its log spread, and its product with
+    the mean of all: what an exchange of channels changes, and the brightness of a whole set does not."""
+    x = sample.raw.reshape(len(sample.y), sample.features, -1).astype(np.float64)
+    mean = x.mean(axis=2)
+    spread = np.log(x.std(axis=2) + 1e-6 * max(float(x.std()), 1e-30))
+    relative = mean - mean.mean(axis=1, keepdims=True)
+    return np.stack([relative, spread - spread.mean(axis=1, keepdims=True), np.abs(relative)])

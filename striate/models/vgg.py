@@ -1,0 +1,52 @@
+"""VGG with batch normalization, with torchvision's names of parameters. Simonyan and Zisserman, arXiv:1409.1556."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from striate.models.block import Stem
+from striate.nn.activation import ReLU
+from striate.nn.container import Sequential
+from striate.nn.convolution import Conv2d
+from striate.nn.linear import Linear
+from striate.nn.module import Module
+from striate.nn.normalization import BatchNorm2d
+from striate.nn.pooling import AdaptiveAvgPool2d, MaxPool2d
+from striate.nn.random import Dropout
+from striate.nn.shaping import Flatten
+
+
+def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout: float) -> Sequential:
+    """3×3 convolutions in stages of 64, 128, 256, 512 and 512 channels, each pooled; then linear layers."""
+    layers: list[Module] = []
+    inputs = channels
+    for width, count in zip((64, 128, 256, 512, 512), stages):
+        for _ in range(count):
+            layers += [Conv2d(inputs, width, 3, padding=1, init="he"), BatchNorm2d(width), ReLU()]
+            inputs = width
+        layers.append(MaxPool2d(2, 2))
+    features = Sequential(*layers)
+    if stem is Stem.SMALL:  # 32 pixels are one position after five poolings
+        head = {"flatten": Flatten(), "classifier": Linear(None, classes)}
+        return Sequential({"features": features, **head})
+    classifier = Sequential(
+        Linear(512 * 7 * 7, 4096), ReLU(), Dropout(dropout), Linear(4096, 4096), ReLU(), Dropout(dropout),
+        Linear(4096, classes),
+    )  # fmt: skip
+    return Sequential(
+        {"features": features, "avgpool": AdaptiveAvgPool2d(7), "flatten": Flatten(), "classifier": classifier}
+    )
+
+
+def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
+    """Eight convolutions.
+
+    With ``stem="imagenet"`` three linear layers of 4096 units follow, as published; "small" has one, for images of 32
+    pixels or a multiple.
+    """
+    return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)
+
+
+def vgg16_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
+    """Thirteen convolutions. ``stem`` as in ``vgg11_bn``."""
+    return _vgg((2, 2, 3, 3, 3), Stem.of(stem), channels, classes, dropout)

@@ -1,0 +1,40 @@
+"""What a training step requires of its arguments."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from striate import settings
+from striate.dtypes import Precision
+from striate.errors import OptionError
+from striate.graph.value import DType
+from striate.nn.module import Module
+from striate.optim.optimizer import Optimizer
+from striate.settings import Engine
+
+
+def require_precision(precision: Precision, dtype: DType | None = None) -> None:
+    """Raises if bfloat16 is requested but unavailable: ``EngineError`` on processors without the instructions,
+    ``OptionError`` for a model in float64."""
+    if precision is Precision.full:
+        return
+    if dtype is DType.float64:
+        raise OptionError(
+            'precision="bfloat16" is for models in float32, but this model is in float64\n  help: model.float()'
+        )
+    if settings.current().engine is Engine.COMPILED:
+        targets = import_module("striate.codegen.target")
+        for target in (targets.current(), targets.host()):
+            targets.require_bfloat16(target)
+
+
+def require_parts(model: object, optimizer: object) -> None:
+    """Raises ``OptionError`` for anything but an object of the expected kind, such as a class or a name."""
+    for name, given, kind, example in (
+        ("model", model, Module, "nn.Sequential(…)"),
+        ("optimizer", optimizer, Optimizer, "optim.SGD(lr=0.05)"),
+    ):
+        if not isinstance(given, kind):
+            raise OptionError(
+                f"{name}={given!r:.200}: expected an object of {kind.__name__}\n  help: for example {example}"
+            )
