@@ -10,6 +10,8 @@ LAYERS: Mapping[str, str] = {
     "Conv1D": "nn.Conv1d(in_channels, out_channels, kernel_size)",
     "Conv2D": "nn.Conv2d(in_channels, out_channels, kernel_size)",
     "Conv3D": "nn.Conv3d(in_channels, out_channels, kernel_size)",
+    "Conv2DTranspose": "nn.ConvTranspose2d(in_channels, out_channels, kernel_size)",
+    "LayerNormalization": "nn.LayerNorm(normalized_shape)",
     "MaxPooling1D": "nn.MaxPool1d(kernel_size)",
     "MaxPooling2D": "nn.MaxPool2d(kernel_size)",
     "MaxPool2D": "nn.MaxPool2d(kernel_size)",
