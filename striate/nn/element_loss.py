@@ -161,6 +161,10 @@ class MultiLabelSoftMarginLoss(ElementLoss):
     def forward(self, x: Value, y: Value) -> Value:
         return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
 
+    def mean_weight(self, target: Array) -> float:
+        """The number of samples: each has one loss, the mean over its labels."""
+        return float(target.size / max(1, target.shape[-1]))
+
 
 class HingeEmbeddingLoss(ElementLoss):
     """L = mean of x where y = 1, max(0, margin − x) where y = −1"""
