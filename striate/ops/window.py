@@ -169,7 +169,7 @@ def windows_that_fit(
 
 
 def times(size: Sequence[int]) -> str:
-    """``3×5``"""
+    """The sizes joined by ×: ``3×5`` for (3, 5)."""
     return "×".join(map(str, size))
 
 
