@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,18 +28,21 @@ def _trained_looking(model: st.nn.Module, random: np.random.Generator) -> None:
     model.load_state_dict(state)
 
 
+SHAPES: dict[str, tuple[int, ...]] = {
+    "lenet5": (1, 28, 28), "first_cnn": (1, 28, 28), "mlp": (1, 28, 28), "fcn": (2, 64), "resnet1d": (2, 64),
+    "inception_time": (2, 64), "resnet18_3d": (1, 16, 16, 16),
+}  # fmt: skip
+"""The shapes of samples that are not (3, 32, 32)."""
+
+
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MODELS])
 def test_a_network_goes_to_onnx_and_comes_back(name: str, tmp_path: Path) -> None:
-    options: dict[str, Any] = {}
-    parameter = inspect.signature(MODELS[name]).parameters.get("channels")
-    channels = 1 if name in ("lenet5", "first_cnn", "mlp") else 3
-    if parameter is not None:
-        options["channels"] = channels
-    model = st.models.build(name, seed=0, **options)
+    shape = SHAPES.get(name, (3, 32, 32))
+    channels = "channels" in inspect.signature(MODELS[name]).parameters
+    model = st.models.build(name, seed=0, channels=shape[0] if channels else None)
     random = np.random.default_rng(0)
-    shape = (channels, 28, 28) if channels == 1 else (3, 32, 32)
     x = random.standard_normal((100, *shape)).astype(np.float32)
-    model(x[:1])
+    model.infer(shape)
     _trained_looking(model, random)
     expected = model(x)
     found = st.export_onnx(model, tmp_path / "net.onnx", samples=x)

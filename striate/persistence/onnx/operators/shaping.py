@@ -16,7 +16,7 @@ def reshape(call: Call) -> Operand:
     """y = x in another shape: a size of 0 keeps the size of x, and a size of −1 is inferred.
 
     Axis 0 stays N, even if the file gives the fixed number of samples that the model was exported with. Raises
-    ``ModelFileError`` for a shape that does not fit x.
+    ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
     """
     x = call.value(0)
     sizes = call.sizes(1)
