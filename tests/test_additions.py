@@ -444,8 +444,6 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         "names from elsewhere are answered with those to write here",
         {"BatchNormalization", "LayerNormalization", "ModuleDict", "ModuleList", "Sequential"},
     ),
-    "graph/op.py": ("the positions that an operation reads are a type with the name of one", {"Positions"}),
-    "insight/receptive_field.py": ("it asks for these positions", {"Positions"}),
     "insight/sample.py": ("a picture is shown as it was before the standardizer", {"Standardization"}),
     "passes/differentiate.py": ("gradients of broadcast operands are sums", {"BroadcastTo", "Sum"}),
     "report/": (

@@ -13,7 +13,7 @@ from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -197,7 +197,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         y = x.with_shape((*x.shape[:2], *self.windows))
         return y, y.with_dtype(DType.int32)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return rows_read(_axes(types[0].concrete(1)[2:], self.windows), positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:

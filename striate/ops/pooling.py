@@ -13,7 +13,7 @@ from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -185,7 +185,7 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
@@ -334,7 +334,7 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:

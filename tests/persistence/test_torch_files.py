@@ -177,7 +177,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
 
 
 def folder(path: Path, **changes: Any) -> Path:
-    model = st.models.build("lenet5", channels=1, classes=3, seed=0).infer((1, 28, 28))
+    model = st.models.build("lenet5", channels=1, classes=3, seed=0, activation="relu").infer((1, 28, 28))
     (path / "model.safetensors").write_bytes(encode(model.state_dict(), {"format": "pt"}))
     config = {
         "architecture": "lenet5", "num_classes": 3, "label_names": ["a", "b", "c"],
