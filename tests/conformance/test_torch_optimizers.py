@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-import hypothesis
 import pytest
 
 from striate import optim
@@ -25,13 +23,8 @@ EXCLUSIONS: dict[str, str] = {"lr=tensor(": "a learning rate is a number; schedu
 
 def test_samples_pass_or_are_refused_with_a_reason(torch: Any) -> None:  # noqa: F811
     pytest.importorskip("expecttest", reason="expecttest, which PyTorch's samples need, is not installed")
-    profile = hypothesis.settings.get_current_profile_name()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from torch.testing._internal.common_optimizers import optim_db
-        finally:
-            hypothesis.settings.load_profile(profile)
+    with pytest.importorskip("tests.conformance.torch_samples").undisturbed():
+        from torch.testing._internal.common_optimizers import optim_db
     absent: set[str] = set()
     needed: set[str] = set()
     passed = 0
