@@ -18,23 +18,23 @@ MANY = 30
 """How many samples of an operation ``make test`` runs, about."""
 
 
-def _torch_samples() -> Any:
+def _operations() -> Any:
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("expecttest", reason="expecttest, which PyTorch's samples need, is not installed")
-    return pytest.importorskip("tests.conformance.torch_samples")
+    return pytest.importorskip("tests.conformance.torch_operations")
 
 
 def _judged(count: int | None, first: bool = False) -> int:
     """Runs ``count`` samples of each operation, spread over all or the first ones; returns how many passed."""
-    torch_samples = _torch_samples()
+    torch_operations = _operations()
     failed: list[str] = []
     needed: set[tuple[str, str, str]] = set()
     passed = 0
-    for name in torch_samples.ADAPTERS:
-        samples = torch_samples.samples(name)
+    for name in torch_operations.ADAPTERS:
+        samples = torch_operations.samples(name)
         step = 1 if count is None or first else max(len(samples) // count, 1) // 2 * 2 + 1  # options alternate
         for sample in samples[:count] if first else samples[::step]:
-            problem = torch_samples.outcome(name, sample, *TOLERANCES.get(name, (1e-9,))[:1])
+            problem = torch_operations.outcome(name, sample, *TOLERANCES.get(name, (1e-9,))[:1])
             listed = [
                 (reason, words, name)
                 for reason, refusals in EXCLUSIONS.items()
@@ -75,5 +75,5 @@ def test_the_first_samples_pass_compiled() -> None:
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_tolerances_are_needed(name: str, kept_settings: settings.Settings) -> None:
     settings.override(engine=settings.Engine.REFERENCE)
-    torch_samples = _torch_samples()
-    assert any(torch_samples.outcome(name, sample) for sample in torch_samples.samples(name))
+    torch_operations = _operations()
+    assert any(torch_operations.outcome(name, sample) for sample in torch_operations.samples(name))

@@ -12,7 +12,7 @@ import pytest
 import striate as st
 from striate import nn
 from striate.errors import OptionError, StriateError
-from tests.conformance.torch_samples import compare, pytree, undisturbed
+from tests.conformance.torch_operations import compare, pytree, undisturbed
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed")
 
