@@ -8,6 +8,7 @@ import pytest
 
 from striate import optim
 from striate.errors import StriateError
+from tests.conformance.torch_imports import undisturbed
 from tests.optim.conftest import torch  # noqa: F401 (a fixture)
 from tests.optim.peer import compare
 
@@ -23,7 +24,7 @@ EXCLUSIONS: dict[str, str] = {"lr=tensor(": "a learning rate is a number; schedu
 
 def test_samples_pass_or_are_refused_with_a_reason(torch: Any) -> None:  # noqa: F811
     pytest.importorskip("expecttest", reason="expecttest, which PyTorch's samples need, is not installed")
-    with pytest.importorskip("tests.conformance.torch_operations").undisturbed():
+    with undisturbed():
         from torch.testing._internal.common_optimizers import optim_db
     absent: set[str] = set()
     needed: set[str] = set()
