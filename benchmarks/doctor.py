@@ -21,13 +21,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from doctor_cases import Case, Own, dev_faults, dev_healthy, faults, healthy
 from doctor_table import table
-from doctor_wild import Wild, chosen, wild
+from doctor_wild import Wild, chosen, held_back, wild
 
 import striate as st
 from striate.doctor import Doctor, Findings, Setup
@@ -170,6 +171,28 @@ def judge(case: Case) -> Verdict:
     return Verdict(case, findings, before, after, applied, time.perf_counter() - start)
 
 
+BINS = (0.0, 0.6, 0.75, 0.88, 0.94, 1.01)
+
+
+def calibration(verdicts: list[Verdict]) -> list[str]:
+    """Of the findings that nothing explains, how sure they were, and how many were the planted fault."""
+    found = [
+        (one.sureness, bool({one.kind, f"{one.kind}:{one.cause}"} & set(verdict.case.expected)))
+        for verdict in verdicts
+        for one in verdict.findings
+        if not one.because
+    ]
+    lines = ["| sure | findings | mean sureness | right |", "|---|---|---|---|"]
+    for low, high in pairwise(BINS):
+        inside = [(sure, right) for sure, right in found if low <= sure < high]
+        if inside:
+            mean = float(np.mean([sure for sure, _ in inside]))
+            count = f"{sum(right for _, right in inside)} of {len(inside)}"
+            name = f"{100 * low:.0f} to {min(100, 100 * high):.0f} %"
+            lines.append(f"| {name} | {len(inside)} | {100 * mean:.0f} % | {count} |")
+    return lines
+
+
 HEAD = ("fault", "network", "data", "first finding", "right", "metric", "before → after", "better", "remedy applied")
 
 
@@ -195,6 +218,7 @@ def main() -> int:
     warned = sum(bool(one.findings) for one in silent)
     right, cured = sum(one.right for one in planted), sum(one.right and one.cured for one in planted)
     print(f"\nhealthy trainings: {len(silent)}, with warnings: {warned}")
+    print("\n".join(calibration([*silent, *planted])))
     print(f"planted faults: {len(planted)}, right finding first: {right}, better after its remedy: {cured}")
     if options.markdown:
         write_markdown(options.markdown, silent, planted)
@@ -234,6 +258,20 @@ def judge_wild(options: argparse.Namespace) -> int:
     warned = sum(bool(control.findings) for _, _, control in found)
     print(f"\ncases: {len(found)}, right finding first: {right}, better after its remedy: {cured}")
     print(f"controls: {len(found)}, with warnings: {warned}")
+    both = [one for _, *pair in found for one in pair]
+    print("\n".join(calibration(both)))
+    if options.markdown and options.part == "wild":
+        lines = ["| case | report | first finding | metric | before → after | better |", "|---|---|---|---|---|---|"]
+        for one, verdict, _ in found:
+            row = verdict.row()
+            held = " (held back)" if one.case.name in held_back([case.case.name for case in wild()]) else ""
+            lines.append(f"| {row[0]}{held} | [report]({one.source}) | {row[3]} | {row[5]} | {row[6]} | {row[7]} |")
+        summary = (
+            f"Right finding first: {right} of {len(found)}. Better after its remedy: {cured} of {right}. "
+            f"Warnings in {warned} of {len(found)} controls."
+        )
+        lines += ["", summary, "", *calibration(both)]
+        replace_between(options.markdown, "wild", lines)
     return int(warned > 1 or right < 0.9 * len(found) or cured < 0.9 * right)
 
 
@@ -261,8 +299,13 @@ def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) ->
         f"Warnings in {warned} of {len(silent)} healthy trainings."
     )
     lines += ["", summary]
+    replace_between(page, "judged", lines)
+
+
+def replace_between(page: Path, name: str, lines: list[str]) -> None:
+    """Writes lines between the marks of a page."""
     text = page.read_text(encoding="utf-8")
-    begin, end = "<!-- judged: begin -->", "<!-- judged: end -->"
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, rest = text.split(begin)
     tail = rest.split(end)[1]
     page.write_text(f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}", encoding="utf-8")

@@ -439,14 +439,11 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
         "remedies change layers; what is standardized, and whether labels are compared with scores, is asked for",
         {"CrossEntropyLoss", "Identity", "Linear", "Sequential", "Standardization"},
     ),
-    "doctor/rules/extremes.py": ("the change that clips the inputs has the name of the operation", {"Clip"}),
     "export/": ("operators of ONNX that have our names", {"BatchNormalization", "Concat", "Identity"}),
     "habits.py": (
         "names from elsewhere are answered with those to write here",
-        {"BatchNormalization", "ModuleDict", "ModuleList", "Sequential"},
+        {"BatchNormalization", "LayerNormalization", "ModuleDict", "ModuleList", "Sequential"},
     ),
-    "graph/op.py": ("the positions that an operation reads are a type with the name of one", {"Positions"}),
-    "insight/receptive_field.py": ("it asks for these positions", {"Positions"}),
     "insight/sample.py": ("a picture is shown as it was before the standardizer", {"Standardization"}),
     "passes/differentiate.py": ("gradients of broadcast operands are sums", {"BroadcastTo", "Sum"}),
     "report/": (

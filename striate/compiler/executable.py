@@ -40,10 +40,11 @@ class Contents(Protocol):
 
 
 class CompiledExecutable:
-    """A compiled graph that implements the engine's protocol.
+    """A compiled graph with its memory, in the form that the engine runs.
 
-    Phases that depend only on constant inputs are *prepared*: they run in a program of their own, into memory of their
-    own, and run again only when the version of one of the ``arenas`` has changed.
+    Phases that depend only on constant inputs are *prepared*: they form a separate program, which writes to separate
+    memory. ``arenas`` hold the constant arrays (parameters and states). The prepared program runs again only after one
+    of them was written, that is, when its ``version`` has changed.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The launches of ``program`` in order, with their operands and their work."""
+        """The launches of ``program`` in the order in which they run, each with its operands and its FLOPs."""
         return tuple(self._each_run)
 
     @property

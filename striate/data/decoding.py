@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from striate.errors import DataError, unknown_option
 
 Progress = Callable[[int, int], None]
 """(files done, files in all)"""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _TOGETHER = 64  # files that a thread takes at a time
 _LISTED = 10
 _SHARE_OF_MEMORY = 0.25  # an array that takes more of the memory is kept in a file without a name
@@ -147,12 +149,16 @@ def _memory() -> float:
         return float("inf")
 
 
-def _mapped(function: Callable[[Any], Any], items: Sequence[Any], progress: Progress) -> Iterator[Any]:
+def _mapped(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
     """The results in order, from all threads."""
+
+    def applied(part: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in part]
+
     parts = [items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER)]
     done = 0
     with ThreadPoolExecutor(settings.current().threads) as pool:
-        for results in pool.map(lambda part: [function(item) for item in part], parts):
+        for results in pool.map(applied, parts):
             done += len(results)
             progress(done, len(items))
             yield from results

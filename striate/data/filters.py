@@ -49,7 +49,11 @@ def box_blur(size: int = 3) -> Weights:
 
 
 def gaussian_blur(sigma: float = 1.0) -> Weights:
-    """e^(−(x² + y²) / 2σ²), cut at 4σ; σ up to 128"""
+    """e^(−(x² + y²) / 2σ²), cut at 4σ; σ up to 128
+
+    σ is in pixels. Returns the weights (2r + 1, 2r + 1) with r = 4σ rounded; their sum is 1. Raises ``OptionError``
+    unless 0 < σ ≤ 128.
+    """
     number("sigma", sigma, most=(_LARGEST - 1) / 8, above=0)
     reach = int(4 * sigma + 0.5)
     bell: Weights = np.exp(-0.5 * (np.arange(-reach, reach + 1.0) / sigma) ** 2)

@@ -161,7 +161,7 @@ def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{tree.name(table)}: not UTF-8 text: {error}") from error
     lines = csv.reader(io.StringIO(text), delimiter="\t" if table.path.suffix.lower() == ".tsv" else _delimiter(text))
-    head = [name.strip().lower() for name in next(lines, [])]
+    head = [name.strip().lower() for name in next(lines, list[str]())]
     roles = {"file": _FILE_COLUMNS, "label": _LABEL_COLUMNS, "part": _PART_COLUMNS, "group": _GROUP_COLUMNS}
     columns = {role: head.index(name) for role, names in roles.items() for name in names[::-1] if name in head}
     missing = [role for role in ("file", "label") if role not in columns]

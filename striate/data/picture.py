@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -120,7 +119,7 @@ def decoded(
     name: str,
     mode: str | None = None,
     most_pixels: int = _MOST_PIXELS,
-    formats: Sequence[str] = FORMATS,
+    formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
     """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. ``name`` is for errors.

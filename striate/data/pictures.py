@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,7 +90,11 @@ class PictureOptions:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """The two parts; for pictures also their files, the options with all that was found out, and what to know."""
+    """Labelled data in two parts, one for training and one held out.
+
+    For pictures there are also their files, the ``options`` with every value that reading determined, and ``notes``
+    for the user, such as files that were skipped.
+    """
 
     train: Dataset
     held_out: Dataset
@@ -150,7 +154,7 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
 def _require_classes(tree: Tree, found: Labelled) -> None:
     if len(found.classes) < 2:
         raise DataError(
-            f"{tree.root}: one class, {found.classes[0]!r}; a classifier needs two or more\n"
+            f"{tree.root}: one class, {', '.join(found.classes)!r}; a classifier needs two or more\n"
             "  expected: a folder for each class, or a table with several labels"
         )
     folded: dict[str, str] = {}
@@ -223,7 +227,7 @@ def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[s
     """Notes about pictures with equal pixels: in both parts, and under two labels."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for place, image in enumerate(images):
-        places[hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()].append(place)
+        places[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(place)
     equal = [group for group in places.values() if len(group) > 1]
     learned = set(train.tolist())
     across = [group for group in equal if 0 < sum(place in learned for place in group) < len(group)]
@@ -242,9 +246,3 @@ def _skipped(bad: Mapping[int, str], count: int) -> str:
     return f"{len(bad):,} of {count:,} files cannot be read and were skipped: {shown}" + (
         "; …" if len(bad) > _LISTED else ""
     )
-
-
-def counts_text(data: Dataset) -> str:
-    """``cat 120, dog 98``"""
-    counted = Counter(data.labels.tolist())
-    return ", ".join(f"{name} {counted[number]:,}" for number, name in enumerate(data.classes))

@@ -48,14 +48,15 @@ class Reading:
         """What ``to_json`` gave; None for anything else."""
         match document:
             case {
-                "channels": 1 | 3 as channels,
+                "channels": int(channels),
                 "size": [int(height), int(width)],
                 "resize": str(resize),
                 "most": int(most),
             }:
-                if min(height, width, most) >= 1 and resize in Resize.__members__:
-                    return cls(channels, (height, width), Resize[resize], most)
-        return None
+                usable = channels in MODES and min(height, width, most) >= 1 and resize in Resize.__members__
+                return cls(channels, (height, width), Resize[resize], most) if usable else None
+            case _:
+                return None
 
     def fitted(self, picture: Image.Image) -> Pixels:
         """(C, height, width) of a decoded picture."""

@@ -49,7 +49,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """The share of the units that never fired, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 

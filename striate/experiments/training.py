@@ -41,7 +41,10 @@ class Trained:
 
 
 def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = True) -> Module:
-    """The network with the weights of a seed, and a standardizer for its inputs."""
+    """The same model after initializing its weights from ``seed`` and, if ``standardized``, adding a standardizer.
+
+    The standardizer is fitted to the images of ``train_set``.
+    """
     model.initialize(seed)
     if standardized:
         fit = Standardizer.fit(train_set.images)

@@ -443,7 +443,7 @@ def as_value(x: object, like: Value) -> Value:
     if isinstance(x, Value):
         return x
     if isinstance(x, Real | np.bool_):  # also NumPy's numbers
-        return constant(_number(x, like), like.dtype)
+        return constant(_number(cast_type("Real", x), like), like.dtype)
     take = capture.get()
     if isinstance(x, np.ndarray) and take is not None:
         array = cast_type("Array", x)

@@ -82,7 +82,7 @@ _REGISTRY: dict[str, type[Op]] = {}
 Values = tuple[Value, ...]
 Gradients = tuple[Value | None, ...]
 Needed = tuple[bool, ...]
-Positions = tuple[frozenset[int], ...]
+PositionSets = tuple[frozenset[int], ...]
 """Positions along each axis of positions. With dilation there are gaps between them."""
 OpClass = TypeVar("OpClass", bound="type[Op]")
 
@@ -165,7 +165,7 @@ class Op:
         """
         raise GraphError(f"{self}: nothing can be computed from {', '.join(str(value.type) for value in inputs)}")
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         """The positions of input ``number`` on which the outputs at some positions depend; None for all of them.
 
         ``types`` are those of the inputs. Positions outside the input, in its padding, may be among them.

@@ -13,7 +13,7 @@ from typing import cast
 from striate import options
 from striate.errors import OptionError
 from striate.graph.graph import topological
-from striate.graph.op import Kind, Node, Positions
+from striate.graph.op import Kind, Node, PositionSets
 from striate.graph.value import DType, N, TensorType, Value
 from striate.insight.layers import Layers
 from striate.insight.sample import require_model, require_shape
@@ -44,7 +44,7 @@ class ReceptiveField:
         place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
             raise OptionError(f"position {place} does not exist: layer {self.layer!r} has {self.positions} positions")
-        seen: dict[Value, Positions] = {self._value: tuple(frozenset((p,)) for p in place)}
+        seen: dict[Value, PositionSets] = {self._value: tuple(frozenset((p,)) for p in place)}
         for node in reversed(self._nodes):
             regions = [seen[value] for value in node.outputs if value in seen]
             if not regions:
@@ -79,7 +79,7 @@ def _as_position(position: object) -> tuple[int, ...]:
     return tuple(options.whole_number("position", one, 0) for one in cast("Sequence[object]", position))
 
 
-def _read(node: Node, value: Value, region: Positions) -> Positions:
+def _read(node: Node, value: Value, region: PositionSets) -> PositionSets:
     """The region of one of its inputs that a node reads for a region of its output."""
     op = node.op
     whole = _whole(value)
@@ -96,15 +96,15 @@ def _read(node: Node, value: Value, region: Positions) -> Positions:
     return whole
 
 
-def _whole(value: Value) -> Positions:
+def _whole(value: Value) -> PositionSets:
     return tuple(frozenset(range(size)) for size in value.type.concrete(1)[2:])
 
 
-def _clipped(region: Positions, value: Value) -> Positions | None:
+def _clipped(region: PositionSets, value: Value) -> PositionSets | None:
     """The part of a region inside the value; None where there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 
 
-def _union(regions: Sequence[Positions]) -> Positions:
+def _union(regions: Sequence[PositionSets]) -> PositionSets:
     return tuple(frozenset[int]().union(*axis) for axis in zip(*regions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from striate import options as checked
 from striate.errors import unknown_option
@@ -18,7 +18,9 @@ from striate.models.squeezenet import squeezenet1_1
 from striate.models.unet import unet
 from striate.models.vgg import vgg11_bn, vgg16_bn
 from striate.models.volumes import resnet18_3d
-from striate.nn.module import Module
+
+if TYPE_CHECKING:
+    from striate.nn.module import Module
 
 MODELS: dict[str, Callable[..., Module]] = {
     "first_cnn": first_cnn,

@@ -87,7 +87,8 @@ class BCELoss(ElementLoss):
 class BCEWithLogitsLoss(ElementLoss):
     """L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x))); x are logits, y in 0 … 1
 
-    For several labels a sample: x and y are (N, C). ``pos_weight`` p (C,) counts labels of 1 more where it is above 1.
+    x and y have the same shape, such as (N, C) for C independent labels of each sample; w is ``weight``. ``pos_weight``
+    p (C,) multiplies the loss of labels of 1: with p = 3 they count three times as much.
     """
 
     weight: Value | None
@@ -159,6 +160,10 @@ class MultiLabelSoftMarginLoss(ElementLoss):
 
     def forward(self, x: Value, y: Value) -> Value:
         return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
+
+    def mean_weight(self, target: Array) -> float:
+        """The number of samples: each has one loss, the mean over its labels."""
+        return float(target.size / max(1, target.shape[-1]))
 
 
 class HingeEmbeddingLoss(ElementLoss):

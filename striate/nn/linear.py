@@ -34,8 +34,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int | None, out_features: int, bias: bool = True, *, init: str | Initializer = "torch"
     ) -> None:
-        self.in_features = None if in_features is None else per_axis("in_features", in_features, 1)[0]
-        self.out_features = per_axis("out_features", out_features, 1)[0]
+        self.in_features = None if in_features is None else per_axis("Linear: in_features", in_features, 1)[0]
+        self.out_features = per_axis("Linear: out_features", out_features, 1)[0]
         self.register_parameter("weight", Parameter((self.out_features, self.in_features), init))
         start, has_bias = bias_initializer(init), flag("Linear: bias", bias)
         self.register_parameter("bias", Parameter((self.out_features,), start, self.in_features) if has_bias else None)
@@ -78,9 +78,11 @@ class Linear(Module):
             what, help = f"its input {shape_text(x.shape)} has no axis of features", "give (N, features), x[:, None]"
             raise layer_error(trace, self.where(), what, ["expected (N, features)"], help)
         features, flat = int(x.type.concrete(1)[-1]), x.type.size(1)
-        if (x.type.rank > 2 and self.in_features == flat != features) or (x.type.rank > 3 and self.in_features is None):
+        if (x.type.rank > 2 and self.in_features == flat != features) or (
+            x.type.rank > 3 and features != self.in_features
+        ):
             help = f"put Flatten() before it; its input then has {flat} features"
-            if self.in_features is None:
+            if self.in_features != flat:
                 help += f"; Linear({features}, {self.out_features}) maps the last axis alone"
             what = f"its input {shape_text(x.shape)} is not flat"
             raise layer_error(trace, self.where(), what, [f"{product_text(x.shape)} = {flat}"], help)

@@ -110,9 +110,9 @@ class Module:
             object.__setattr__(self, name, value)
             return
         if name not in self.__dict__ and _holds_modules(value):  # our own dictionaries exist from the start
-            kind = "ModuleDict" if isinstance(value, Mapping) else "ModuleList"
+            kind, plain = ("ModuleDict", "dictionary") if isinstance(value, Mapping) else ("ModuleList", "list")
             raise OptionError(
-                f"{type(self).__name__}: {name} would hide its modules in a {type(value).__name__}: they would not be "
+                f"{type(self).__name__}: {name} would hide its modules in a {plain}: they would not be "
                 f"trained or saved\n  help: self.{name} = nn.{kind}(…)"
             )
         self.invalidate()

@@ -140,11 +140,12 @@ class ChannelNormalization(Normalization):
 class BatchNorm(ChannelNormalization):
     """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
 
-    In training μ and the biased σ² are those of this batch, and the running statistics are updated by
-    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction uses the running ones.
-    ``momentum=None`` averages over all batches seen. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
-    ``model.freeze("layer1*", statistics=True)`` lets training, too, use the running statistics, and keep them.
-    Raises ``ShapeError`` if training would see only one value per channel.
+    Training normalizes with the mean and the biased variance of the batch, and updates the running statistics by
+    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
+    running statistics. ``momentum=None`` averages over all batches seen; ``num_features=None`` is inferred from the
+    first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with the running
+    statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per channel.
+    Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from striate.errors import OptionError
 from striate.graph.value import Value, shape_text
 from striate.nn.foreign import ForeignLayer, symmetric
 from striate.nn.kind import LayerKind
@@ -12,7 +11,15 @@ from striate.nn.module import Module
 from striate.nn.ranked import Ranked
 from striate.nn.trail import layer_error
 from striate.ops.adaptive import AdaptiveSizes, adaptive_avg_pool, adaptive_max_pool, global_max_pool, output_sizes
-from striate.ops.pooling import avg_pool, global_avg_pool, lp_pool, max_pool, require_divisor, require_half
+from striate.ops.pooling import (
+    avg_pool,
+    global_avg_pool,
+    lp_pool,
+    max_pool,
+    refuse_indices,
+    require_divisor,
+    require_half,
+)
 from striate.ops.window import Padding, Pairs, PerAxis, brief, padding_pairs, per_axis, reach, times, windows_that_fit
 from striate.options import flag, number
 from striate.tracing import current_trace
@@ -86,7 +93,10 @@ class Pooling(Positional):
 
 
 class MaxPool(Pooling):
-    """y = the largest element of each window (abstract)"""
+    """y = the largest element of each window (abstract)
+
+    ``stride=None`` is ``kernel_size``. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    """
 
     def __init__(
         self,
@@ -97,8 +107,7 @@ class MaxPool(Pooling):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        if return_indices is not False:
-            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is supported")
+        refuse_indices(type(self).__name__, return_indices)
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = per_axis("dilation", dilation, self.rank)
 
@@ -202,8 +211,7 @@ class AdaptiveMaxPool(AdaptivePool):
     """y = the largest element of each window (abstract)"""
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
-        if return_indices is not False:
-            raise OptionError(f"{type(self).__name__}: return_indices={return_indices!r}; only False is supported")
+        refuse_indices(type(self).__name__, return_indices)
         super().__init__(output_size)
 
     def forward(self, x: Value) -> Value:

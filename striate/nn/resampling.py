@@ -18,8 +18,9 @@ from striate.options import whole_number
 class Upsample(Module):
     """(N, C, positions…) → (N, C, other positions…), to ``size`` or by ``scale_factor``
 
-    ``mode`` is nearest, nearest-exact, linear (N, C, L), bilinear (N, C, H, W) or trilinear (N, C, D, H, W). With
-    ``align_corners`` the first and last positions of x and y coincide, otherwise their outer edges.
+    ``mode`` is nearest, nearest-exact, area (means), or linear (N, C, L), bilinear (N, C, H, W), trilinear
+    (N, C, D, H, W). With ``align_corners`` the first and last positions of x and y coincide, otherwise their outer
+    edges.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE

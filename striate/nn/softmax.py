@@ -13,7 +13,7 @@ from striate.options import whole_number
 
 
 class AlongAxis(Module):
-    """Base of layers that work along axis ``dim`` (abstract); −1 is the last axis."""
+    """Base of layers that work along axis ``dim`` (abstract); −1 is the last axis, None the default of the class."""
 
     usual: ClassVar[int] = 1
 

@@ -29,7 +29,10 @@ class Summary:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
-        """The layers of a model for one sample of ``shape``; the default is the inputs of its last call."""
+        """The layers of a model for an input of ``shape``, without N. None takes the types of the model's last inputs.
+
+        What goes wrong, such as a ``ShapeError``, is not raised but kept as ``problem``.
+        """
         problem = ""
         types = model.input_types
         trace = Trace()

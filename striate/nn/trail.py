@@ -69,6 +69,6 @@ def product_text(shape: Shape) -> str:
 def before_flattening(trace: Trace | None, x: Value) -> str:
     """``32·8·8 = 2048`` where ``x`` (N, 2048) was flattened just before, else nothing."""
     shapes = [shape for _, shape in trail(trace)] if trace else []
-    if len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:
+    if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:
         return f"{product_text(shapes[-2])} = {x.shape[-1]}"
     return ""

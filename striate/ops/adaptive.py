@@ -13,13 +13,13 @@ from striate.codegen.kernel import Index, Kernel
 from striate.codegen.launch import Launch
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
 from striate.ops.axis_map import AxisMap, Row, Run, Scalar, Terms, transposed
 from striate.ops.mapped import Mapped, Maps, rows_read, three_axes
-from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool
+from striate.ops.pooling import AveragePooling, MaxPooling, global_avg_pool, refuse_indices
 from striate.ops.requirement import require_floats, require_positions, shape_error
 from striate.ops.shaping import expanded, filled
 from striate.ops.unbatched import over_samples, position_axes
@@ -197,7 +197,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         y = x.with_shape((*x.shape[:2], *self.windows))
         return y, y.with_dtype(DType.int32)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return rows_read(_axes(types[0].concrete(1)[2:], self.windows), positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -348,11 +348,13 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
     return over_samples(of_batch, input, position_axes(input.type, output_size))
 
 
-def adaptive_max_pool(input: Value, output_size: AdaptiveSizes) -> Value:
+def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: bool = False) -> Value:
     """The maxima of ``output_size`` windows along each axis of positions: ``adaptive_avg_pool`` says which.
 
-    NaN where the window holds one. If several elements are the largest, the first one gets the gradient.
+    NaN where the window holds one. If several elements are the largest, the first one gets the gradient. Raises
+    OptionError for ``return_indices=True``, which is not supported.
     """
+    refuse_indices("adaptive_max_pool", return_indices)
 
     def of_batch(x: Value) -> Value:
         windows, size = _windows("adaptive_max_pool", x.type, output_size), positions(x.type)

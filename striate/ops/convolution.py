@@ -23,7 +23,7 @@ from striate.dtypes import DType
 from striate.graph.arithmetic import reshape
 from striate.graph.notation import PRODUCT, Expression, infix
 from striate.graph.onnx import Attribute
-from striate.graph.op import Direction, Gradients, Kind, Needed, Positions, Sample, Values, register
+from striate.graph.op import Direction, Gradients, Kind, Needed, PositionSets, Sample, Values, register
 from striate.graph.value import Array, Shape, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -217,7 +217,7 @@ class Convolution(Convolutional):
         for op, x, w, _ in _examples(random):
             yield Sample(op, (x, w))
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         kernel = _fixed(types[1].shape[2:])
         return None if number else window_positions(positions, kernel, self.stride, self.padding, self.dilation)
 
@@ -272,7 +272,7 @@ class ConvolutionInputGradient(Convolutional):
             self.weight_gradient(g, dy, w.shape) if needed[1] else None
         )
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         if number:
             return None
         axes = zip(positions, types[1].concrete(1)[2:], self.stride, self.padding, self.dilation, strict=True)

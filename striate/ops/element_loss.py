@@ -17,12 +17,12 @@ from striate.errors import unknown_option
 from striate.graph.arithmetic import Binary, cast, elementwise
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, Value, shape_text
-from striate.ops.arithmetic import abs, exp, log, maximum, minimum
+from striate.ops.arithmetic import abs, exp, log, maximum
 from striate.ops.comparison import equal, greater, less, not_equal, where
-from striate.ops.elementary import log1p
 from striate.ops.loss_reduction import LossReduction, loss_reduction, reduced
 from striate.ops.reduction import mean, sum
 from striate.ops.requirement import dtype_error, shape_error
+from striate.ops.smooth_activation import logsigmoid
 from striate.options import flag, number
 
 BATCH_MEAN = "batchmean"
@@ -154,16 +154,11 @@ def binary_cross_entropy_with_logits(
     """
     chosen = loss_reduction(reduction)
     t = _pair("binary_cross_entropy_with_logits", input, target)
-    certainty = log_of_sigmoid(input)
+    certainty = logsigmoid(input)
     if pos_weight is not None:
         certainty = certainty * ((pos_weight - 1) * t + 1)
     losses = (1 - t) * input - certainty
     return reduced(losses if weight is None else losses * weight, chosen)
-
-
-def log_of_sigmoid(x: Value) -> Value:
-    """ln σ(x) = min(x, 0) − ln(1 + e^−|x|); no digit of a small result is lost."""
-    return minimum(x, 0.0) - log1p(exp(-abs(x)))
 
 
 def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
@@ -172,7 +167,7 @@ def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") ->
     Raises ShapeError, DTypeError, OptionError.
     """
     chosen = loss_reduction(reduction)
-    return reduced(-log_of_sigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
+    return reduced(-logsigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
 
 
 def multilabel_soft_margin_loss(
@@ -184,7 +179,7 @@ def multilabel_soft_margin_loss(
     """
     chosen = loss_reduction(reduction)
     t = _pair("multilabel_soft_margin_loss", input, target)
-    losses = (1 - t) * input - log_of_sigmoid(input)
+    losses = (1 - t) * input - logsigmoid(input)
     return reduced(mean(losses if weight is None else losses * weight, axis=-1), chosen)
 
 

@@ -284,7 +284,9 @@ class LabelLoss(Anchor):
 class CrossEntropy(LabelLoss):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
 
-    Returns the losses and the shares w[label], both (N, positions…). A mean divides by the sum of the shares.
+    x are logits (N, C, positions…), w the class weights (C,), by default 1, and ε is ``label_smoothing``. Returns the
+    losses and the shares w[label], both (N, positions…) and 0 where the label is ``ignore_index``. A mean divides the
+    sum of the losses by the sum of the shares.
     """
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")

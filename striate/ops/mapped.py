@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from striate.codegen.launch import Launch
-from striate.graph.op import Kind, Positions, Purpose
+from striate.graph.op import Kind, PositionSets, Purpose
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -42,7 +42,7 @@ class Mapped(Anchor):
     def accepts_prologue(self) -> bool:
         return self.reads_once
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return rows_read(self.maps(types[0].concrete(1)[2:]), positions)
 
     def mapped(self, x: TensorType) -> TensorType:
@@ -61,7 +61,7 @@ class Mapped(Anchor):
         return applied(x, self.maps(x.shape[2:]))
 
 
-def rows_read(maps: Maps, positions: Positions) -> Positions:
+def rows_read(maps: Maps, positions: PositionSets) -> PositionSets:
     """The elements of x that the rows at some positions of y consist of."""
     return tuple(
         frozenset(i for p in axis for i, weight in along.row(p) if weight)

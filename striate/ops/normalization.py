@@ -256,6 +256,10 @@ def batch_norm(
             "batch_norm: without training it needs running_mean and running_var\n"
             "  help: training=True normalizes by the statistics of the batch"
         )
+    if input.type.rank < 2:
+        raise shape_error(
+            "batch_norm", f"expected (N, C) or (N, C, positions…), got {input.type}", "x[None] is a batch of one sample"
+        )
     affine = [channel_vector("batch_norm", vector, input) for vector in _affine(weight, bias, eps)]
     mean, variance = (channel_vector("batch_norm", vector, input) for vector in (running_mean, running_var))
     return _normalized(input, mean, variance, affine, float(eps))

@@ -204,7 +204,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only the constant."""
+        """The output if x has no elements: every element is the constant ``value``."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -331,12 +331,12 @@ class PadAxes(Anchor):
             return (n, 1) if rank == 1 else (n, c, *rest[5 - rank :])
 
         shape, padding = x.type.concrete(1), self.padding
-        if rank == 1:
-            shape, padding = (1, *shape), ((0, 0), *padding)
+        if rank == 1:  # with a second axis: after N, which is not padded, or before the elements
+            shape, padding = (1, *shape), (((0, 0), (0, 0)) if x.type.batched else ((0, 0), *padding))
         kernel = kernels.resampling.PlainPad(
             x.dtype, shape, padding, strides(x), context.storage(x).origin, strides(y), self.value
         )
-        samples = 1 if rank == 1 else y.type.samples
+        samples = 1 if rank == 1 and not y.type.batched else y.type.samples
         return [Launch("pad", context.node.path, kernel, (y, x), (samples, 0) if samples else (1, 1))]
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
@@ -344,7 +344,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Only the constant."""
+        """The output if x has no elements: every element is the constant ``value``."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -365,6 +365,7 @@ class PadAxes(Anchor):
         yield Sample(cls((zero, (1, 2)), 0.5), (random.standard_normal((3, 17)),))
         yield Sample(cls((zero, (-1, -1)), 0.0), (random.standard_normal((2, 3)),))
         yield Sample(cls(((1, 1),)), (random.standard_normal(40),), batched=False)
+        yield Sample(cls((zero,)), (random.standard_normal(5),))
         yield Sample(cls(((1, 2), (2, 0), (-1, 1))), (random.standard_normal((2, 1, 3)),), batched=False)
         yield Sample(cls((zero, (1, -1), (0, 2), (3, 0))), (random.standard_normal((2, 3, 2, 19)),))
         yield Sample(cls((zero, (2, 1), zero, (1, 1), (0, 1)), 3.0), (random.standard_normal((1, 1, 2, 1, 2)),))

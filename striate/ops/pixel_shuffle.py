@@ -12,7 +12,7 @@ from striate.codegen.launch import Launch
 from striate.codegen.storage import PLAIN, InputLayout
 from striate.errors import OptionError
 from striate.graph.onnx import OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, PositionSets, Sample, Values, register
 from striate.graph.value import Array, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Algorithm, Anchor, LoweringContext
@@ -83,7 +83,7 @@ class PixelShuffle(PixelMove):
             )
         return (x.with_shape((x.shape[0], channels // self.factor**2, height * self.factor, width * self.factor)),)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return tuple(frozenset(p // self.factor for p in axis) for axis in positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -119,7 +119,7 @@ class PixelUnshuffle(PixelMove):
             raise shape_error(self, f"{height}×{width} are no multiples of {self.factor}: {x}", "st.ops.pad(x, pad)")
         return (x.with_shape((x.shape[0], channels * self.factor**2, height // self.factor, width // self.factor)),)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return tuple(frozenset(p * self.factor + i for p in axis for i in range(self.factor)) for axis in positions)
 
     def lower(self, context: LoweringContext) -> list[Launch]:

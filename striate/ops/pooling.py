@@ -13,7 +13,7 @@ from striate.codegen.launch import KernelSpec, Launch, Operand
 from striate.codegen.storage import spatial
 from striate.errors import GraphError, OptionError
 from striate.graph.onnx import Attribute, OnnxWriter
-from striate.graph.op import Gradients, Kind, Needed, Positions, Purpose, Sample, Values, register
+from striate.graph.op import Gradients, Kind, Needed, PositionSets, Purpose, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.ops import kernels
 from striate.ops.anchor import Anchor, LoweringContext
@@ -185,7 +185,7 @@ class MaxPooling(Pooling):
         y = self.pooled(inputs[0])
         return y, y.with_dtype(self.index_dtype)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
@@ -334,7 +334,7 @@ class AveragePooling(Averaging):
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (self.pooled(inputs[0]),)
 
-    def positions_read(self, types: Sequence[TensorType], number: int, positions: Positions) -> Positions | None:
+    def positions_read(self, types: Sequence[TensorType], number: int, positions: PositionSets) -> PositionSets | None:
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
@@ -481,6 +481,12 @@ def require_half(what: str, kernel: Sizes, padding: Pairs) -> None:
         )
 
 
+def refuse_indices(what: str, return_indices: object) -> None:
+    """Raises ``OptionError`` unless ``return_indices`` is False."""
+    if return_indices is not False:
+        raise OptionError(f"{what}: return_indices={return_indices!r}; only False is supported")
+
+
 def max_pool(
     input: Value,
     kernel_size: PerAxis,
@@ -488,14 +494,16 @@ def max_pool(
     padding: Padding = 0,
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Value:
     """The largest element of every window; NaN where the window holds one; padding is never the maximum.
 
     x (N, C, positions…) → (N, C, windows…), or one sample (C, positions…), which the number of entries of
     ``kernel_size`` tells from a batch; float32 or float64. ``stride`` is ``kernel_size`` unless given; ``ceil_mode``
     also counts incomplete windows at the end. If several elements are the largest, the first one gets the gradient.
-    Raises ShapeError, DTypeError, OptionError.
+    Raises ShapeError, DTypeError, OptionError, the last for ``return_indices=True``, too, which is not supported.
     """
+    refuse_indices("max_pool", return_indices)
     rounds_up = flag("max_pool: ceil_mode", ceil_mode)
 
     def of_batch(x: Value) -> Value:

@@ -17,6 +17,7 @@ from striate.graph.onnx import Attribute, OnnxWriter
 from striate.graph.op import Gradients, Needed, Sample, Values, register
 from striate.graph.value import Array, DType, TensorType, Value
 from striate.locks import cached_property
+from striate.ops.adaptive import adaptive_avg_pool
 from striate.ops.axis_map import AxisMap, Entry, Row, Run, Scalar, Terms, chosen, transposed
 from striate.ops.mapped import Mapped, Maps
 from striate.ops.requirement import require_floats, require_positions, shape_error
@@ -404,7 +405,7 @@ def _steps(size: Sizes, count: Sizes, align_corners: bool = False) -> tuple[floa
 LINEAR_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3}
 """Modes of linear interpolation, and the number of axes of positions each is for."""
 
-MODES = ("nearest", "nearest-exact", *LINEAR_MODES)
+MODES = ("nearest", "nearest-exact", *LINEAR_MODES, "area")
 
 
 def interpolate(
@@ -419,9 +420,9 @@ def interpolate(
 
     x (N, C, positions…) or one sample (C, positions…), float32 or float64. ``mode``: "nearest" takes the element at
     ⌊p · step⌋ and "nearest-exact" that at ⌊(p + ½) · step⌋, for one to three axes; "linear" (one axis), "bilinear"
-    (two) and "trilinear" (three) interpolate. With ``align_corners`` the first and last positions of x and y
-    coincide, otherwise their outer edges. A step is 1 / ``scale_factor``; with ``size`` or ``recompute_scale_factor``
-    it is the ratio of the sizes.
+    (two) and "trilinear" (three) interpolate; "area" is ``adaptive_avg_pool``. With ``align_corners`` the first and
+    last positions of x and y coincide, otherwise their outer edges. A step is 1 / ``scale_factor``; with ``size`` or
+    ``recompute_scale_factor`` it is the ratio of the sizes.
     Raises ShapeError, DTypeError, OptionError.
     """
     aligned, again = checked_options("interpolate", size, scale_factor, mode, align_corners, recompute_scale_factor)
@@ -433,6 +434,8 @@ def interpolate(
             fitting = next(name for name, rank in LINEAR_MODES.items() if rank == len(own))
             raise shape_error("interpolate", f'mode="{mode}" for {x.type}', f'mode="{fitting}", or "nearest"')
         count = _counts(own, size, scale_factor)
+        if mode == "area":
+            return adaptive_avg_pool(x, count)
         steps = _steps(own, count, aligned) if 0 not in count else (1.0,) * len(own)
         if scale_factor is not None and not again and not aligned:
             steps = tuple(1 / scale for scale in _scales(scale_factor, len(own)))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from striate.errors import OptionError, unknown_option
-from striate.graph.op import Op, Positions
+from striate.graph.op import Op, PositionSets
 from striate.graph.value import Array, TensorType
 from striate.ops.requirement import place, shape_error
 
@@ -117,7 +117,9 @@ def _brief(value: object) -> str:
     return str(entries[0] if len(set(entries)) == 1 else tuple(entries))
 
 
-def window_positions(positions: Positions, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes) -> Positions:
+def window_positions(
+    positions: PositionSets, kernel: Sizes, stride: Sizes, padding: Pairs, dilation: Sizes
+) -> PositionSets:
     """The input positions of the windows at some output positions, those in the padding included."""
     return tuple(
         frozenset(p * s + k * d - before for p in axis for k in range(taps))
@@ -169,7 +171,7 @@ def windows_that_fit(
 
 
 def times(size: Sequence[int]) -> str:
-    """``3×5``"""
+    """The sizes joined by ×: ``3×5`` for (3, 5)."""
     return "×".join(map(str, size))
 
 

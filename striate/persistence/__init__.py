@@ -169,7 +169,10 @@ def load(path: str | Path) -> Module:
 
 
 def load_saved(path: Path) -> LoadedModel:
-    """The model in a file that ``save`` wrote; raises as ``load`` does."""
+    """The model in a file that ``save`` wrote, or the prediction of one in an ONNX file; raises as ``load`` does."""
+    if path.suffix.lower() == ".onnx":
+        opened = load_onnx(path)
+        return LoadedModel(predict_graph(opened), opened.state_dict(), opened.classes, None)
     with open_regular(path) as stream:
         try:
             header = read_header(path, stream)

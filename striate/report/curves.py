@@ -91,7 +91,7 @@ def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | No
     return figure(line_chart(series, "epoch", label, shares=True, bottom=bottom), note, "Accuracy")
 
 
-def _where_it_ends(points: Points) -> float | None:
+def _where_it_ends(points: Sequence[tuple[float, float]]) -> float | None:
     """Where an axis begins on which 95 % and 99 % can be told apart; None where it may begin at 0.
 
     That is below all accuracies of the second half, with as much room below them as there is above.

@@ -47,7 +47,7 @@ class Batch:
 
     @property
     def target_types(self) -> Tree:
-        """The types of the targets, with N, in their nesting."""
+        """The types of the targets, with N as axis 0, nested in tuples, lists and dicts as the targets are."""
         types = [array_type(array, name, batched=True) for name, array in self.targets.items()]
         return rebuild_tree(self.tree, cast("list[Any]", types))
 

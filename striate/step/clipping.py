@@ -28,7 +28,7 @@ class Clipping:
 
     def clip(self, g: Value) -> Clipped:
         """Measures the vector of all gradients."""
-        if self.max_norm is None and self.clip_value is None:
+        if (self.max_norm is None and self.clip_value is None) or not g.type.size():  # nothing may be trained
             squares = reduction.sum(g * g)
             return Clipped(g, squares, sqrt(squares))
         largest, squares = _measured(g)

@@ -145,7 +145,7 @@ class TrainingStep:
 
     @property
     def rules(self) -> Assignment:
-        """Which rule updates which parameter: the optimizer, with its groups matched."""
+        """The rules of the optimizer, one for each parameter group, and which of them updates each parameter."""
         return self._rules
 
     @property

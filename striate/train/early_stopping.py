@@ -94,10 +94,12 @@ class EarlyStopping(Callback):
 
     def _monitored(self, epoch: Epoch) -> tuple[str, float]:
         name = self.monitor or ("loss" if epoch.validation_loss is None else "validation_loss")
+        entropy = epoch.validation_cross_entropy
+        entropy = epoch.validation_loss if entropy is None else entropy  # given only where it differs from the loss
         fields: dict[str, float | None] = {
             "loss": epoch.loss, "validation_loss": epoch.validation_loss,
             "validation_accuracy": epoch.validation_accuracy,
-            "validation_cross_entropy": epoch.validation_cross_entropy or epoch.validation_loss,
+            "validation_cross_entropy": entropy,
         }  # fmt: skip
         value = fields[name]
         if value is None:

@@ -14,7 +14,7 @@ from striate.data.dataset import Dataset, require_dataset
 from striate.data.loader import batches
 from striate.errors import ShapeError
 from striate.graph.value import dtype_of
-from striate.nn.loss import Loss, LossFunction, MSELoss, as_loss
+from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_targets
 from striate.nn.module import Module
 from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
@@ -107,7 +107,7 @@ def evaluate(
     chosen = None if loss is None else as_loss(loss)
     if dataset.is_classification and (chosen is None or chosen.takes_labels):
         return _by_class(model, dataset, batch_size, chosen, after_batch)
-    return _by_target(model, dataset, batch_size, chosen or MSELoss(), after_batch)
+    return _by_target(model, dataset, batch_size, chosen or loss_of_measured_targets(), after_batch)
 
 
 def _by_class(

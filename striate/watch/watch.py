@@ -185,7 +185,9 @@ class Watch:
         return self._wanted(self._all_layer_norms())
 
     def gradient_ratios(self) -> dict[str, float]:
-        """Each layer's gradient norm over that of the last layer with parameters, whatever the pattern.
+        """Each layer's gradient norm divided by that of the model's last layer with parameters.
+
+        That layer is the divisor even if the watch's pattern excludes it.
 
         A ratio much below 1 in the first layers means a vanishing gradient, one much above 1 an exploding gradient.
         """

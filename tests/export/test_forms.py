@@ -38,7 +38,7 @@ def _excused(name: str) -> bool:
 def _cases() -> list[Any]:
     found: list[Any] = []
     for name, cls in sorted(registry().items()):
-        if cls.kind is Kind.SOURCE or not cls.__module__.startswith("striate."):
+        if cls.kind is Kind.SOURCE or not cls.__module__.startswith(("striate.ops.", "striate.graph.")):
             continue
         for index, sample in enumerate(cls.samples(np.random.default_rng(0))):
             found.append(pytest.param(sample, id=f"{name}-{index}"))

@@ -519,9 +519,12 @@ class _Network:
             kernel = tuple(int(random.integers(1, 4)) for _ in positions)
             padding = tuple((k // 2, (k - 1) // 2) for k in kernel)
             stride = tuple(one_of(random, (1, 1, 2)) for _ in positions)
-            filters = one_of(random, (1, 3, 16, 17))
-            w = self.input(0.3 * normal(random, (filters, channels, *kernel)))
-            return Convolution(stride, padding, (1,) * len(positions), 1)(x, w)
+            groups, filters = 1, one_of(random, (1, 3, 16, 17))
+            if channels and chance(random, 0.4):
+                groups = one_of(random, [one for one in (2, 4, channels) if channels % one == 0])
+                filters = groups * one_of(random, (1, 2, channels // groups))
+            w = self.input(0.3 * normal(random, (filters, channels // groups, *kernel)))
+            return Convolution(stride, padding, (1,) * len(positions), groups)(x, w)
         if kind == 2:
             gamma, beta = (self.input(normal(random, (channels,))) for _ in range(2))
             return BatchNormalization(1e-3)(x, gamma, beta)[0]

@@ -27,7 +27,9 @@ def test_every_activation_and_optimizer_is_offered_with_a_title_and_a_sentence()
 @pytest.mark.parametrize("name", ACTIVATION_LAYERS)
 def test_curves_hold_the_function_and_its_derivative(name: str) -> None:
     found = {key: np.array(values) for key, values in curve(name, "0.25").items()}
-    away = abs(found["x"]) > 0.1  # from the kink
+    jumps = np.abs(np.diff(found["derivative"])) > 0.1  # a kink lies between two points
+    away = (abs(found["x"]) > 0.1) & ~(np.append(jumps, False) | np.append(False, jumps))
+    assert away.sum() > 100
     slope = np.gradient(found["y"], found["x"])
     np.testing.assert_allclose(found["derivative"][away], slope[away], atol=2e-3)
 

@@ -44,6 +44,12 @@ def test_the_trail_from_a_convolution_to_a_linear_layer() -> None:
             [r'at "1" Linear', "is not flat", "4·6·6 = 144", r"help: put Flatten\(\) before it"],
         ),
         (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(100, 2)),
+            (2, 3, 8, 8),
+            ["is not flat", "4·6·6 = 144", r"put Flatten\(\) before it; its input then has 144"],
+        ),
+        (nn.Sequential(nn.Linear(7, 2)), (2, 3, 8), ["its input has 8 features", "8, not 7"]),
+        (
             nn.Sequential(nn.Conv2d(3, 4, 3)),
             (2, 8, 8, 3),
             ["looks channels-last", r"help: x\.transpose\(0, 3, 1, 2\)"],

@@ -70,6 +70,15 @@ def test_the_loss_of_an_epoch_does_not_depend_on_the_batches(
         assert epoch.value == pytest.approx(whole, rel=1e-10)
 
 
+@pytest.mark.parametrize(("name", "options", "x", "y"), LOSSES, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_sample_of_weight_two_is_the_sample_twice(name: str, options: dict[str, Any], x: Array, y: Array) -> None:
+    model = nn.Sequential(nn.Identity(), nn.BatchNorm1d(4)).double()
+    model.load_state_dict(model.state_dict() | {"1.weight": np.zeros(4), "1.bias": np.full(4, 0.4)})  # predicts 0.4
+    step = st.TrainingStep(model, getattr(nn, name)(**options), optim.SGD(lr=0.0))
+    twice = np.array([0, 0, 1, 3, 3, 4])
+    assert step(x, y, weight=np.array([2, 1, 0, 2, 1])) == pytest.approx(step(x[twice], y[twice]), rel=1e-9)
+
+
 def test_losses_of_three_operands() -> None:
     torch: Any = pytest.importorskip("torch")
     tensors = [torch.tensor(one) for one in (X, SHARES, SIGNS)]

@@ -111,9 +111,10 @@ def pooling_case(data: Any, rank: int, seed: int) -> tuple[Array, dict[str, Any]
         "padding": tuple(data.draw(st.integers(0, k // 2)) for k in kernel),
         "ceil_mode": data.draw(st.booleans()),
     }
-    shape = (data.draw(st.integers(1, 2)), data.draw(st.sampled_from([1, 3])), *sizes(data, rank, 1, 9 - 2 * rank))
-    assume(all(n + 2 * p >= k for n, p, k in zip(shape[2:], options["padding"], kernel)))
-    return np.random.default_rng(seed).standard_normal(shape), options
+    lead = data.draw(st.sampled_from([(1, 1), (2, 3), (3,)]))  # the last is one sample
+    positions = sizes(data, rank, 1, 9 - 2 * rank)
+    assume(all(n + 2 * p >= k for n, p, k in zip(positions, options["padding"], kernel)))
+    return np.random.default_rng(seed).standard_normal((*lead, *positions)), options
 
 
 @quick
@@ -122,7 +123,7 @@ def test_max_pooling(data: Any, rank: int, seed: int) -> None:
     x, options = pooling_case(data, rank, seed)
     dilation = sizes(data, rank, 1, 2)
     kernel, padding = options["kernel_size"], options["padding"]
-    assume(all(n + 2 * p >= (k - 1) * d + 1 for n, p, k, d in zip(x.shape[2:], padding, kernel, dilation)))
+    assume(all(n + 2 * p >= (k - 1) * d + 1 for n, p, k, d in zip(x.shape[-rank:], padding, kernel, dilation)))
     pool = [F.max_pool1d, F.max_pool2d, F.max_pool3d][rank - 1]
     given_options = {**options, "dilation": dilation}
     empty = not np.isfinite(pool(torch.tensor(x), **given_options).numpy()).all()
@@ -142,7 +143,7 @@ def test_average_pooling(data: Any, rank: int, include: bool, seed: int) -> None
     if rank > 1:
         options["divisor_override"] = data.draw(st.sampled_from([None, 3, -2]))
     if rank == 3:  # PyTorch's third dimension refuses what its padding would make room for
-        assume(all(n >= k for n, k in zip(x.shape[2:], options["kernel_size"])))
+        assume(all(n >= k for n, k in zip(x.shape[-rank:], options["kernel_size"])))
     agree(lambda v: ops.avg_pool(v, **options), lambda v: pool(v, **options), x)
 
 

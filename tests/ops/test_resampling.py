@@ -80,6 +80,16 @@ def test_the_middle_of_each_position() -> None:
         )
 
 
+def test_areas() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 7))
+    for target in ({"size": (3, 9)}, {"scale_factor": 0.6}):
+        agree(
+            lambda x, t=target: ops.interpolate(x, **t, mode="area"),
+            lambda x, t=target: F.interpolate(x, **t, mode="area"),
+            x,
+        )
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_pixel_shuffle(factor: int) -> None:
     random = np.random.default_rng(0)
@@ -203,6 +213,12 @@ def _value(*shape: Any) -> Value:
         (lambda: ops.adaptive_avg_pool(_value(N, 3, 4, 4), (2, 2, 2)), OptionError, "output_size must be"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 4, 4), -1), OptionError, "output_size=-1"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 4, 4), 2.0), OptionError, "output_size=2.0"),
+        (
+            lambda: ops.adaptive_max_pool(_value(N, 3, 4), 2, True),
+            OptionError,
+            "adaptive_max_pool: return_indices=True",
+        ),
+        (lambda: ops.max_pool(_value(N, 3, 4), 2, return_indices=True), OptionError, "max_pool: return_indices=True"),
         (lambda: ops.adaptive_max_pool(_value(N, 3, 0), 2), ShapeError, "no positions"),
         (lambda: ops.global_max_pool(_value(N, 3)), ShapeError, "axes of positions"),
         (lambda: ops.interpolate(_value(N, 3, 4)), OptionError, "either size or scale_factor"),

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import striate as st
 from striate import nn, optim
+from striate.cli import app
 from striate.errors import ModelFileError, ShapeError
 from striate.persistence.onnx import OnnxModel
 from tests.persistence.onnx_bytes import graph, info, model, node, of, tensor
@@ -353,3 +355,16 @@ def test_samples_that_would_be_mixed_are_refused(tmp_path: Path) -> None:
     joined = of(node("Reshape", ["x", "t"], ["y"]), tensors=[tensor("t", np.int64([-1]))])
     with pytest.raises(ModelFileError, match="N, the number of samples, must stay axis 0"):
         loaded(tmp_path / "m.onnx", joined)
+
+
+def test_commands_take_onnx_files(tmp_path: Path) -> None:
+    scores = tensor("w", RANDOM.standard_normal((10, 64)).astype(np.float32))
+    nodes = [node("Flatten", ["x"], ["f"]), node("Gemm", ["f", "w"], ["y"], transB=1)]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model(graph(nodes, [info("x", ["N", 1, 8, 8])], ["y"], [scores])))
+    for arguments in (
+        ["evaluate", str(path), "digits"], ["show", str(path), "--stage", "traced"],
+        ["inspect", str(path), "--out", str(tmp_path / "page.html")],
+    ):  # fmt: skip
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output

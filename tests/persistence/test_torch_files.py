@@ -177,7 +177,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
 
 
 def folder(path: Path, **changes: Any) -> Path:
-    model = st.models.build("lenet5", channels=1, classes=3, seed=0).infer((1, 28, 28))
+    model = st.models.build("lenet5", channels=1, classes=3, seed=0, activation="relu").infer((1, 28, 28))
     (path / "model.safetensors").write_bytes(encode(model.state_dict(), {"format": "pt"}))
     config = {
         "architecture": "lenet5", "num_classes": 3, "label_names": ["a", "b", "c"],
@@ -189,7 +189,7 @@ def folder(path: Path, **changes: Any) -> Path:
 
 def test_a_folder_opens_by_path(tmp_path: Path) -> None:
     opened = st.load(folder(tmp_path))
-    plain = st.models.build("lenet5", channels=1, classes=3, seed=0)
+    plain = st.models.build("lenet5", channels=1, classes=3, seed=0, activation="relu")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
     expected = plain(((pixels / 255 - 0.5) / 0.25).astype(np.float32))
     np.testing.assert_allclose(opened(pixels), expected, rtol=1e-4, atol=1e-5)
@@ -214,6 +214,18 @@ def test_a_folder_opens_by_path(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_opened(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFileError, match=message):
         st.load(folder(tmp_path, **changes))
+
+
+def test_networks_of_torchvision_have_its_stem(tmp_path: Path) -> None:
+    published = {"stem": "imagenet", "activation": "relu"}
+    model = st.models.build("resnet18", channels=3, classes=4, seed=1, **published).infer((3, 64, 64))
+    st.save_torch_state(model, tmp_path / "model.safetensors")
+    config = {"architecture": "resnet18.a1_in1k", "num_classes": 4, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    opened = st.load(tmp_path)
+    assert opened.input_shape == (3, 64, 64)
+    for name, array in opened.state_dict().items():
+        np.testing.assert_array_equal(array, model.state_dict()[name])
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:

@@ -205,6 +205,21 @@ def test_the_average_is_part_of_the_state() -> None:
         step.load_state_dict({**step.state_dict(), "uses_average": np.array(2.0)})
 
 
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_a_model_of_frozen_parameters_has_nothing_to_update(name: str) -> None:
+    """Its running statistics still move."""
+    model = normed()
+    model.requires_grad_(False)
+    rule = optim.OPTIMIZERS[name](lr=0.1, groups={"0.*": {"lr": 0.5}})
+    step = TrainingStep(model, nn.MSELoss(), rule, clip_value=1.0, max_norm=1.0, accumulate=2, ema=0.9)
+    before = model.state_dict()
+    step(np.ones((4, 3)), np.ones((4, 2)))
+    after = model.state_dict()
+    moved = {key for key, array in after.items() if not np.array_equal(array, before[key])}
+    assert moved == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert step.gradient_norm == 0
+
+
 def test_options_out_of_range_are_refused() -> None:
     for options, message in (
         ({"clip_value": 0}, "clip_value=0; expected a finite number above 0"),

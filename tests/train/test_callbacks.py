@@ -238,6 +238,31 @@ def test_balanced_weights_give_every_class_the_same_share() -> None:
     nn.CrossEntropyLoss(weight=weights)
 
 
+def test_measured_targets_have_no_classes_to_balance() -> None:
+    measured = Dataset(np.zeros((3, 2), np.float32), np.array([0.5, 1.5, 2.0]), name="measured")
+    with pytest.raises(OptionError, match="has no class numbers"):
+        balanced_weights(measured)
+
+
+def test_measured_targets_are_weighted_averaged_and_stopped() -> None:
+    """All options together on a regression: the weights hide the targets that are wrong."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((64, 3)).astype(np.float32)
+    y = x @ np.array([[1.0], [-2.0], [0.5]], np.float32)
+    wrong = np.arange(64) % 4 == 0
+    train_set = Dataset(x, np.where(wrong[:, None], 50, y).astype(np.float32), name="measured")
+    held_out = Dataset(x, y, name="held out")
+    stopping = EarlyStopping(3)
+    one = Trainer(
+        nn.Sequential(nn.Linear(3, 1)).initialize(0), nn.MSELoss(), optim.Adam(lr=0.05), batch_size=16, progress=False,
+        doctor=False, accumulate=2, ema=0.8, max_norm=10.0, callbacks=[stopping],
+    )  # fmt: skip
+    history = one.fit(train_set, held_out, epochs=60, sample_weight=~wrong)
+    assert one.evaluate(held_out).loss == pytest.approx(stopping.best_value, rel=1e-5)
+    assert stopping.best_value < 1e-2
+    assert history.losses[-1] < 0.1
+
+
 def test_the_search_finds_a_rate_that_learns_and_changes_nothing() -> None:
     one = trainer()
     before = one.model.state_dict()

@@ -26,6 +26,8 @@ FITTING = 4.0
 DIFFERENT = 0.15
 """Of the classes' shares: half of the sum of their differences."""
 COLOURS = (2, 3, 4)
+ENOUGH = 200_000
+"""Numbers of a set whose moments are taken."""
 PICTURE = 4
 """Axes of an array of pictures."""
 KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
@@ -116,7 +118,8 @@ def map_between(ours: Sample, theirs: Sample) -> Map | None:
         return None
     scale = (std_a / std_b) * (-1 if inverted else 1)
     offset = mean_a - mean_b * scale
-    low, high = (np.quantile(b, end, axis=1) * scale + offset for end in ((1, 0) if inverted else (0, 1)))
+    ends = (b.max(axis=1), b.min(axis=1)) if inverted else (b.min(axis=1), b.max(axis=1))
+    low, high = (end * scale + offset for end in ends)
     reach = a.max(axis=1) - a.min(axis=1)
     misses = np.maximum(np.abs(low - a.min(axis=1)), np.abs(high - a.max(axis=1))) / np.maximum(reach, 1e-30)
     if not float(np.median(misses)) < ENDS:
@@ -126,8 +129,9 @@ def map_between(ours: Sample, theirs: Sample) -> Map | None:
 
 def _parts(sample: Sample, varying: Array) -> Array:
     """(features, numbers) as they are stored; (1, numbers) of pictures, whose channels have one unit."""
-    values = np.moveaxis(sample.raw, 1, 0).reshape(sample.features, -1)[varying].astype(np.float64)
-    return values.reshape(1, -1) if sample.raw.ndim == PICTURE else values
+    values = np.moveaxis(sample.raw, 1, 0).reshape(sample.features, -1)[varying]
+    values = values.reshape(1, -1) if sample.raw.ndim == PICTURE else values
+    return values[:, :: max(1, values.size // ENOUGH)].astype(np.float64)
 
 
 def _correlation(ours: Sample, theirs: Sample) -> float:

@@ -116,8 +116,6 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     classes = len(ours.dataset.classes)
     points = np.concatenate([ours.points, _in_units_of(ours, theirs)])
     a, b = points[: len(ours.y)], points[len(ours.y) :]
-    if not _alike(a, b):
-        return  # another picture is no reason to renumber: see the rule other_inputs
     found = nearest(b, a, NEIGHBOURS)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (ours.y[found].ravel(), np.repeat(theirs.y, found.shape[1])), 1)
@@ -143,6 +141,8 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
         rule_of, agreement = "renumbered", matched
     else:
         return
+    if not _alike(a, b):
+        return  # another picture is no reason to renumber: see the rule other_inputs
     if whole:
         text = "number the training labels as the validation set does (or the other way round)"
         change: Change = Renumber(tuple(int(i) for i in np.argsort(numbers)))

@@ -16,6 +16,7 @@ from striate.doctor.training_trace import TrainingTrace
 LEAKED = 0.01
 LEAST_NEAR = 3
 NEAR = 0.1
+BY_CHANCE_NEAR = 1e-3
 OVERLAPPING = 0.05
 PIECE = 8
 RELATED = 0.5
@@ -105,8 +106,9 @@ def in_time_order(sample: Sample) -> bool:
     When.ONCE,
     looks_for="validation samples that the training set holds too, exactly, nearly, or in part",
     threshold="1 % of the validation set are equal to a training sample; or 3 and 1 % are nearer to one, whatever "
-    "their brightness, than a tenth of the usual distance between classes; or 5 % of the windows of a signal share "
-    "a piece with a training window. Tables of few different numbers, where equal rows are usual, are left out",
+    "their brightness, than a tenth of the usual distance to the tenth neighbour (less in few dimensions); or 5 % of "
+    "the windows of a signal share a piece with a training window. Tables of few different numbers, where equal rows "
+    "are usual, are left out",
     source="MNIST and CIFAR-10 hold fewer than 0.1 % exact duplicates between their parts",
     why="A network knows by heart what it was trained on: validation figures are better than those on new data.",
     remedy="leave the samples out of the validation set; split before copying, augmenting, or cutting into windows",
@@ -143,7 +145,7 @@ def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> 
     if cause == "overlap":
         text = "divide the recordings first, then cut windows; or leave a gap of one window between the parts"
         remedy = Remedy(text)
-    elif share > (0.9 if cause == "exact" else 0.3):
+    elif share > 0.9:
         remedy = Remedy("validate on data of its own: split once, before anything is copied or augmented")
     else:
         text = "leave them out of the validation set (or split before copying, augmenting)"
@@ -173,9 +175,23 @@ def _near(train: Sample | None, validation: Sample | None) -> Array:
     if train is None or validation is None or len(train.y) < 50 or len(validation.y) < 20:
         return np.zeros(0, np.int64)
     ours, theirs = (_contrasts(one) for one in (train, validation))
-    usual = _between_classes(ours, train.y)
     distance = np.linalg.norm(theirs - ours[nearest(theirs, ours, 1)[:, 0]], axis=1)
-    return validation.index[distance < NEAR * usual]
+    return validation.index[distance < _hardly_by_chance(ours)]
+
+
+def _hardly_by_chance(points: Array) -> float:
+    """The distance within which another point hardly ever lies by chance: a tenth of that to the tenth neighbour.
+
+    Less in few dimensions d, where r of it holds 10 rᵈ points: that is 1e-3 at most. The dimension is that of the data,
+    ln 2 / ln(distance to the 20th / to the 10th), and a few copies of a sample do not change it.
+    """
+    squares = np.square(points).sum(axis=1)
+    distance = np.sort(np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0), axis=1)
+    tenth, twentieth = (float(np.median(np.sqrt(distance[:, min(k, len(points) - 1)]))) for k in (10, 20))
+    if not 0 < tenth < twentieth:
+        return 0.0
+    dimension = float(np.log(2) / np.log(twentieth / tenth))
+    return float(tenth * min(NEAR, (BY_CHANCE_NEAR / 10) ** (1 / dimension)))
 
 
 def _contrasts(sample: Sample) -> Array:
@@ -185,16 +201,6 @@ def _contrasts(sample: Sample) -> Array:
         return flat
     flat = flat - flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(flat.std(axis=1, keepdims=True), 1e-6)
-
-
-def _between_classes(points: Array, labels: Array) -> float:
-    """The usual distance to the nearest sample of another class, which copies within a class do not change."""
-    squares = np.square(points).sum(axis=1)
-    distance = squares[:, None] + squares[None] - 2 * points @ points.T
-    distance[labels[:, None] == labels[None]] = np.inf
-    nearest_other = distance.min(axis=1)
-    known = nearest_other[np.isfinite(nearest_other)]
-    return float(np.sqrt(max(float(np.median(known)), 0.0))) if len(known) else 0.0
 
 
 def overlapping(images: Array, others: Array) -> Array:

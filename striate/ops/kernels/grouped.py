@@ -109,7 +109,7 @@ class Banded(Groups):
 
     @property
     def shared(self) -> int:
-        """Output blocks that read the same inputs, if groups consist of whole blocks; else 1."""
+        """The number of output blocks that read the same input blocks; 1 if groups do not consist of whole blocks."""
         return self.outputs // BLOCK if self.outputs % BLOCK == 0 and self.inputs % BLOCK == 0 else 1
 
 

@@ -50,7 +50,7 @@ def in_one_row(g: Geometry, source: Storage, region: Region) -> OneRow | None:
 
 
 def geometry_in_one_row(g: Geometry) -> Geometry:
-    """The same convolution over one row."""
+    """The geometry of a 1×1 convolution whose positions are seen as a single row of D·H·W positions."""
     size = (1, 1, math.prod(g.size))
     return replace(g, size=size, count=size)
 

@@ -1,4 +1,4 @@
-"""The door to ONNX: a file becomes a module, without the package onnx and without executing anything of it."""
+"""Reads ONNX files as modules. This needs no package ``onnx`` and executes no code from the file."""
 
 from striate.persistence.onnx.model import OnnxModel, load_onnx
 

@@ -254,7 +254,10 @@ def shape_of(operand: Operand) -> Shape:
 
 
 def require_small(call: Call, shape: Sequence[int]) -> None:
-    """Raises before an array is made that would be too large."""
+    """Raises ``ModelFileError`` if a constant of ``shape`` would be too large, before it is allocated.
+
+    The limits are 2²⁴ elements and 32 axes; a negative size is an error too.
+    """
     count = 1
     for size in shape:
         if size < 0:

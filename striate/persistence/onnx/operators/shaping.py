@@ -13,7 +13,11 @@ from striate.persistence.onnx.operators.folding import slices
 
 @operator("Reshape")
 def reshape(call: Call) -> Operand:
-    """0 keeps a size and −1 is inferred; axis 0 stays N, also where the file has the number it was written for."""
+    """y = x in another shape: a size of 0 keeps the size of x, and a size of −1 is inferred.
+
+    Axis 0 stays N, even if the file gives the fixed number of samples that the model was exported with. Raises
+    ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
+    """
     x = call.value(0)
     sizes = call.sizes(1)
     if not call.int("allowzero"):

@@ -1,0 +1,198 @@
+"""PyTorch's names and arguments of operations in terms of ``st.ops``, for its own samples (``op_db``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import striate.ops as ops
+from striate.graph.value import Value
+
+Function = Callable[..., Any]
+
+
+class RefusedError(Exception):
+    """An argument that has no counterpart here, with the reason."""
+
+
+def _without_dtype(options: dict[str, Any]) -> dict[str, Any]:
+    if options.pop("dtype", None) is not None:
+        raise RefusedError("results of another dtype are st.ops.cast")
+    return options
+
+
+def same(function: Function) -> Function:
+    """The arguments are the same, and ``dtype`` is refused."""
+    return lambda *given, **options: function(*given, **_without_dtype(options))
+
+
+def over_axes(function: Function, plain: Any = None) -> Function:
+    """``dim`` and ``keepdim`` are axis and keepdims."""
+
+    def adapted(x: Value, dim: Any = plain, keepdim: bool = False, **options: Any) -> Any:
+        axis = tuple(dim) if isinstance(dim, list | tuple) and dim else None if isinstance(dim, list | tuple) else dim
+        return function(x, axis, keepdims=keepdim, **_without_dtype(options))
+
+    return adapted
+
+
+def spread(function: Function) -> Function:
+    """Variance and deviation: ``unbiased`` is a correction of 0 or 1."""
+
+    def adapted(x: Value, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None) -> Any:
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        if correction is None:
+            correction = 1 if unbiased is None or unbiased else 0
+        axis = tuple(dim) if isinstance(dim, list | tuple) and dim else None if isinstance(dim, list | tuple) else dim
+        return function(x, axis, correction, keepdim)
+
+    return adapted
+
+
+def scaled(function: Function) -> Function:
+    """``alpha`` multiplies the second operand."""
+    return lambda a, b, alpha=1, **options: function(a, b if alpha == 1 else b * alpha, **options)
+
+
+def divided(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
+    if rounding_mode == "trunc":
+        raise RefusedError("st.ops has no quotient that is rounded towards 0")
+    return ops.floor_divide(a, b) if rounding_mode == "floor" else ops.divide(a, b)
+
+
+def sized(function: Function) -> Function:
+    """Sizes as one sequence or as several numbers, −1 inferred from the rest."""
+
+    def adapted(x: Value, *sizes: Any) -> Any:
+        shape = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
+        if -1 in shape:
+            known = 1
+            for size in shape:
+                known *= size if size != -1 else 1
+            shape[shape.index(-1)] = x.type.size() // known if known else 0
+        return function(x, tuple(shape))
+
+    return adapted
+
+
+def expanded(x: Value, *sizes: Any) -> Any:
+    shape = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
+    return ops.expand(x, *shape)
+
+
+def parts(function: Function) -> Function:
+    return lambda x, size, dim=0: function(x, size, dim)
+
+
+def clipped(x: Any, min: Any = None, max: Any = None) -> Any:
+    return ops.clip(x, min, max)
+
+
+def chosen(a: Any, condition: Any, b: Any) -> Any:
+    """op_db gives torch.Tensor.where(condition, other)."""
+    return ops.where(condition, a, b)
+
+
+def _tuple(thing: Any) -> Any:
+    return tuple(thing) if isinstance(thing, list | tuple) else thing
+
+
+def rolled(x: Value, shifts: Any = None, dims: Any = None) -> Any:
+    if dims is None or dims == ():
+        flat = ops.reshape(x, (x.type.size(),))
+        return ops.reshape(ops.roll(flat, shifts if isinstance(shifts, int) else sum(shifts), 0), x.shape)
+    return ops.roll(x, _tuple(shifts), _tuple(dims))
+
+
+def moved_axes(x: Value, source: Any, destination: Any) -> Any:
+    return ops.moveaxis(x, _tuple(source), _tuple(destination))
+
+
+def vector_norm(x: Value, ord: Any = 2, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
+    return over_axes(lambda x, axis, keepdims: ops.norm(x, ord, axis, keepdims))(x, dim, keepdim, **options)
+
+
+def normalized(x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any = None, **options: Any) -> Any:
+    return ops.batch_norm(x, mean, variance, weight, bias, **options)
+
+
+def pooled(function: Function) -> Function:
+    def adapted(*given: Any, return_indices: bool = False, **options: Any) -> Any:
+        if return_indices:
+            raise RefusedError("the places of the maxima are not returned")
+        return function(*given, **options)
+
+    return adapted
+
+
+def adaptive(function: Function, rank: int) -> Function:
+    def adapted(x: Any, output_size: Any, return_indices: bool = False) -> Any:
+        if return_indices:
+            raise RefusedError("the places of the maxima are not returned")
+        sizes = tuple(output_size) if isinstance(output_size, list | tuple) else (output_size,)
+        return function(x, sizes * rank if len(sizes) == 1 else sizes)  # an int means the rank of the layer
+
+    return adapted
+
+
+def interpolated(
+    x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None, *more: Any,
+    antialias: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    if mode in ("bicubic", "area") or antialias:
+        raise RefusedError("cubic, area and smoothed interpolation are not built")
+    return ops.interpolate(x, size, scale_factor, mode, align_corners, *more, **options)
+
+
+_UNARY = (
+    "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sin", "cos", "tan", "erf", "floor",
+    "ceil", "sign", "sigmoid", "tanh", "isfinite", "isinf", "isnan", "logical_not",
+)  # fmt: skip
+_ACTIVATIONS = (
+    "relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign", "logsigmoid",
+    "relu6", "hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "tanhshrink", "threshold", "glu",
+    "linear", "layer_norm", "group_norm", "rms_norm", "local_response_norm", "instance_norm", "pixel_shuffle",
+    "pixel_unshuffle", "pad",
+)  # fmt: skip
+_LOSSES = (
+    "cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "soft_margin_loss", "multilabel_soft_margin_loss",
+    "hinge_embedding_loss", "margin_ranking_loss", "poisson_nll_loss", "gaussian_nll_loss",
+)  # fmt: skip
+
+TABLE: dict[str, Function] = {
+    **{name: getattr(ops, name) for name in _UNARY},
+    **{f"nn.functional.{name}": getattr(ops, name) for name in _ACTIVATIONS},
+    **{f"nn.functional.{name}": getattr(ops, name) for name in _LOSSES},
+    **{f"nn.functional.conv{rank}d": ops.conv for rank in (1, 2, 3)},
+    **{f"nn.functional.conv_transpose{rank}d": ops.conv_transpose for rank in (1, 2, 3)},
+    **{f"nn.functional.avg_pool{rank}d": ops.avg_pool for rank in (1, 2, 3)},
+    **{f"nn.functional.max_pool{rank}d": pooled(ops.max_pool) for rank in (1, 2, 3)},
+    **{f"nn.functional.adaptive_avg_pool{rank}d": adaptive(ops.adaptive_avg_pool, rank) for rank in (1, 2, 3)},
+    **{f"nn.functional.adaptive_max_pool{rank}d": adaptive(ops.adaptive_max_pool, rank) for rank in (1, 2, 3)},
+    "nn.functional.batch_norm": normalized, "nn.functional.interpolate": interpolated,
+    "nn.functional.softmin": same(ops.softmin), "softmax": same(ops.softmax), "log_softmax": same(ops.log_softmax),
+    "neg": ops.negative, "add": scaled(ops.add), "sub": scaled(ops.subtract), "mul": ops.multiply,
+    "div": divided, "true_divide": ops.divide, "floor_divide": ops.floor_divide, "remainder": ops.remainder,
+    "maximum": ops.maximum, "minimum": ops.minimum, "pow": ops.power, "clamp": clipped, "where": chosen,
+    "gt": ops.greater, "ge": ops.greater_equal, "lt": ops.less, "le": ops.less_equal, "eq": ops.equal,
+    "ne": ops.not_equal, "logical_and": ops.logical_and, "logical_or": ops.logical_or, "logical_xor": ops.logical_xor,
+    "sum": over_axes(ops.sum), "mean": over_axes(ops.mean), "amax": over_axes(ops.max), "amin": over_axes(ops.min),
+    "prod": over_axes(ops.prod), "logsumexp": over_axes(ops.logsumexp), "argmax": over_axes(ops.argmax),
+    "argmin": over_axes(ops.argmin), "any": over_axes(ops.any), "all": over_axes(ops.all),
+    "var": spread(ops.var), "std": spread(ops.std),
+    "linalg.vector_norm": vector_norm,
+    "reshape": sized(ops.reshape), "view": sized(ops.reshape), "expand": expanded,
+    "broadcast_to": lambda x, shape: ops.expand(x, *shape),
+    "flatten": lambda x, start_dim=0, end_dim=-1: ops.flatten(x, start_dim, end_dim),
+    "unflatten": lambda x, dim, sizes: ops.unflatten(x, dim, sizes),
+    "squeeze": lambda x, dim=None: ops.squeeze(x, tuple(dim) if isinstance(dim, list | tuple) else dim),
+    "unsqueeze": ops.unsqueeze, "transpose": ops.swapaxes, "permute": ops.permute, "movedim": moved_axes,
+    "cat": lambda values, dim=0: ops.concat(values, dim), "stack": lambda values, dim=0: ops.stack(values, dim),
+    "split": parts(ops.split), "split_with_sizes": parts(ops.split), "chunk": parts(ops.chunk),
+    "unbind": lambda x, dim=0: ops.unbind(x, dim), "flip": lambda x, dims: ops.flip(x, tuple(dims)), "roll": rolled,
+    "tile": lambda x, dims: ops.tile(x, dims), "repeat": lambda x, sizes: ops.tile(x, sizes),
+    "matmul": ops.matmul, "mm": ops.matmul, "bmm": ops.matmul, "mv": ops.matmul, "dot": ops.matmul,
+}  # fmt: skip
+"""Operation of PyTorch → the same in ``st.ops``."""
