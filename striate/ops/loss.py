@@ -575,7 +575,9 @@ def multi_margin_loss(
     if input.type.rank == 1 and not input.type.batched:
         if target.type.rank:
             raise shape_error(
-                "multi_margin_loss", f"scores {input.type} need one label, got {target.type}", "give it shape ()"
+                "multi_margin_loss",
+                f"scores {input.type} need one label for each sample, got {target.type}",
+                "give it shape ()",
             )
         losses = multi_margin_loss(_as_batch(input), _as_batch(target), p, margin, weight, reduction=reduction)
         return reshape(losses, ())
