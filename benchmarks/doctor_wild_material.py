@@ -233,7 +233,7 @@ class Rounding(nn.Module):
 
     def forward(self, x: Any) -> Any:
         h = self.first(self.flatten(x))
-        return self.last(st.ops.sigmoid(h) if self.soft else st.ops.greater(h, 0.0 * h))
+        return self.last(st.ops.sigmoid(h) if self.soft else st.ops.cast(st.ops.greater(h, 0.0 * h), "float32"))
 
 
 def started(model: nn.Module, init: Any) -> nn.Module:
