@@ -201,14 +201,14 @@ class BatchNorm(ChannelNormalization):
 
     def _require_several_values(self, trace: Trace, x: Value) -> None:
         """Raises if there is one value per channel, so the variance is 0; N is known only at run time."""
-        where, batched = self.where(), x.type.batched
-        positions = math.prod(x.type.concrete(1)[2:])
+        where = self.where()
 
         def verify(n: int) -> None:
-            if (n if batched else 1) * positions <= 1:
+            samples, _, *positions = x.type.concrete(n)
+            if samples * math.prod(positions) <= 1:
                 raise ShapeError(
                     f"at {where}: one value per channel, so there is no variance to normalize by\n"
-                    f"  its input is {shape_text(x.shape)} with N = {n}\n"
+                    f"  its input is {shape_text(x.shape)} with N = {samples}\n"
                     "  help: train with batches of at least 2 samples"
                 )
 

@@ -470,6 +470,8 @@ def conv(
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:
     """A vector with one entry per channel of ``like``, viewed as (1, C, 1…); raises ``ShapeError``."""
+    if like.type.rank < 2:
+        raise shape_error(what, f"expected (N, C) or (N, C, positions…), got {like.type}", "add axis 1: x[:, None]")
     if vector.shape != like.shape[1:2]:
         raise shape_error(
             what, f"expected one number for each of the {like.shape[1]} channels, got {vector.type}", "give shape (C,)"

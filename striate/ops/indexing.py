@@ -32,10 +32,9 @@ def permute(x: Value, dims: Sequence[int]) -> Value:
     return _permuted("permute", x, dims)
 
 
-def moveaxis(x: Value, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Value:
+def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Value:
     """x with some axes at other places and the others in order, as ``np.moveaxis``. Raises ShapeError."""
-    given = [source if isinstance(source, tuple) else (source,)]
-    given.append(destination if isinstance(destination, tuple) else (destination,))
+    given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
     if len(taken) != len(placed) or len(set(taken)) != len(taken) or len(set(placed)) != len(placed):
         raise OptionError(f"moveaxis: source={source!r}, destination={destination!r}; give each axis one place")
@@ -234,13 +233,12 @@ def flip(x: Value, axis: Axes = None) -> Value:
     return _sliced(x, {one: Window(size - 1, size, -1) for one, size in sizes.items() if size > 1})
 
 
-def roll(x: Value, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> Value:
+def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Value:
     """x with its elements moved ``shift`` places along an axis, the last ones to the front, as ``np.roll``.
 
     Raises ShapeError for an axis that x does not have, and for axis 0 of a batch.
     """
-    shifts = shift if isinstance(shift, tuple) else (shift,)
-    axes = axis if isinstance(axis, tuple) else (axis,)
+    shifts, axes = (one if isinstance(one, Sequence) else (one,) for one in (shift, axis))
     if len(shifts) != len(axes):
         raise OptionError(f"roll: shift={shift!r}, axis={axis!r}; give a shift for each axis")
     for by, one in zip(shifts, axes, strict=True):

@@ -573,6 +573,12 @@ def multi_margin_loss(
     chosen = loss_reduction(reduction)
     power, margin = whole_number("multi_margin_loss: p", p, 1, 2), number("multi_margin_loss: margin", margin)
     if input.type.rank == 1 and not input.type.batched:
+        if target.type.rank:
+            raise shape_error(
+                "multi_margin_loss",
+                f"scores {input.type} need one label for each sample, got {target.type}",
+                "give it shape ()",
+            )
         losses = multi_margin_loss(_as_batch(input), _as_batch(target), p, margin, weight, reduction=reduction)
         return reshape(losses, ())
     if input.type.rank != 2:

@@ -12,6 +12,7 @@ import pytest
 import striate as st
 from striate.errors import StriateError
 from striate.graph.value import Value
+from tests.conformance.torch_imports import undisturbed
 from tests.conformance.torch_operations import TABLE, RefusedError
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -23,8 +24,7 @@ MOST = 60
 
 def operations() -> list[Any]:
     """PyTorch's descriptions of the operations that ``st.ops`` has."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with undisturbed():
         from torch.testing._internal.common_methods_invocations import op_db
     return [one for one in op_db if one.name in TABLE and torch.float64 in one.dtypes]
 

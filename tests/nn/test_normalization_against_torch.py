@@ -131,3 +131,20 @@ def test_a_wrong_option_is_refused(make: Any) -> None:
 def test_no_samples_give_no_outputs() -> None:
     for layer, shape in ((nn.LayerNorm(5), (0, 5)), (nn.GroupNorm(2, 6), (0, 6, 3)), (nn.InstanceNorm1d(3), (0, 3, 4))):
         assert layer(np.zeros(shape, np.float32)).shape == shape
+
+
+def test_batch_norm_of_a_fixed_number_of_samples_counts_them() -> None:
+    layer = nn.BatchNorm1d(3, affine=False, track_running_stats=False).double()
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    y = st.compile(lambda x: layer(x))(x)
+    np.testing.assert_allclose(y, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-12)
+    with pytest.raises(ShapeError, match="one value per channel"):
+        st.compile(lambda x: layer(x))(x[:1])
+
+
+def test_batch_norm_and_one_label_of_wrong_ranks_are_refused() -> None:
+    x, y = np.ones(3), np.zeros(1, np.int64)
+    with pytest.raises(ShapeError, match=r"expected \(N, C\)"):
+        st.compile(lambda x: st.ops.batch_norm(x, x, x))(x)
+    with pytest.raises(ShapeError, match="need one label"):
+        st.compile(lambda x, y: st.ops.multi_margin_loss(x, y))(x, y)

@@ -74,6 +74,10 @@ CASES: dict[str, tuple[Callable[[Value], Any], Callable[[Any], Any], tuple[int, 
     "take": (lambda x: ops.take(x, [4, 0, 1, 2, 0, 0], 1), lambda x: x.take([4, 0, 1, 2, 0, 0], 1), (2, 5, 3)),
     "flip": (ops.flip, np.flip, (2, 5, 3)),
     "flip one": (lambda x: ops.flip(x, 1), lambda x: np.flip(x, 1), (2, 5, 3)),
+    "moveaxis, lists": (
+        lambda x: ops.moveaxis(x, [0, 1], [-1, -2]), lambda x: np.moveaxis(x, [0, 1], [-1, -2]), (2, 3, 4, 5)
+    ),
+    "roll, lists": (lambda x: ops.roll(x, [1, 7], [0, 1]), lambda x: np.roll(x, [1, 7], [0, 1]), (2, 5, 3)),
     "roll": (lambda x: ops.roll(x, -2, 1), lambda x: np.roll(x, -2, 1), (2, 5, 3)),
     "roll two": (lambda x: ops.roll(x, (1, 7), (0, 1)), lambda x: np.roll(x, (1, 7), (0, 1)), (2, 5, 3)),
     "broadcast": (lambda x: ops.broadcast_to(x, (4, 2, 3)), lambda x: np.broadcast_to(x, (4, 2, 3)), (2, 1)),

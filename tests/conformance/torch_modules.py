@@ -1,0 +1,83 @@
+"""Runs PyTorch's samples of its modules through ``nn``: state keys and outputs, against PyTorch itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import striate as st
+from striate import nn
+from striate.errors import OptionError, StriateError
+from tests.conformance.torch_imports import undisturbed
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed")
+pytree: Any = pytest.importorskip("torch.utils._pytree")
+
+
+def modules() -> Iterator[Any]:
+    """PyTorch's descriptions of its modules."""
+    with undisturbed():
+        from torch.testing._internal.common_modules import module_db
+    yield from module_db
+
+
+def samples(info: Any, training: bool) -> list[Any]:
+    """PyTorch's samples of a module, the same ones every time."""
+    torch.manual_seed(0)
+    options = {"device": "cpu", "dtype": torch.float64, "requires_grad": False, "training": training}
+    with undisturbed():
+        return list(info.module_inputs_func(info, **options))
+
+
+def outcome(name: str, sample: Any, training: bool) -> str | None:
+    """None for a sample that passes; else what is wrong, beginning with "refused: " for errors of striate."""
+    arguments, options = sample.constructor_input.args, dict(sample.constructor_input.kwargs)
+    try:
+        ours = _built(name, arguments, options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = getattr(torch.nn, name)(*arguments, **options).double().train(training)
+            state = {key: value.detach().clone().numpy() for key, value in theirs.state_dict().items()}
+            forward = sample.forward_input
+            inputs = [value.clone() for value in pytree.tree_leaves((forward.args, forward.kwargs))]
+            expected = theirs(*inputs).detach().numpy()
+        ours.double()
+        ours.load_state_dict(state)
+        assert list(ours.state_dict()) == list(state), f"keys {list(ours.state_dict())}, expected {list(state)}"
+        _compare(_applied(ours, [one.numpy() for one in inputs], training), expected)
+    except StriateError as error:
+        return f"refused: {' '.join(str(error).split())}"
+    except AssertionError as error:
+        return f"different: {' '.join(str(error).split())[:300]}"
+    return None
+
+
+def _built(name: str, arguments: Any, options: Any) -> Any:
+    def plain(tree: Any) -> Any:
+        return pytree.tree_map(lambda leaf: leaf.numpy() if isinstance(leaf, torch.Tensor) else leaf, tree)
+
+    try:
+        return getattr(nn, name)(*plain(arguments), **plain(options))
+    except TypeError as error:
+        raise OptionError(str(error)) from None
+
+
+def _applied(ours: Any, arrays: list[np.ndarray], training: bool) -> np.ndarray:
+    """A model's axis 0 counts the samples; without training, a compiled function also takes unbatched inputs."""
+    if training and not isinstance(ours, nn.Loss):
+        return ours(*arrays, training=True)
+    return st.compile(lambda *values: ours(*values))(*arrays)
+
+
+def _compare(ours: np.ndarray, theirs: np.ndarray) -> None:
+    assert ours.shape == theirs.shape, f"shape {ours.shape}, expected {theirs.shape}"
+    if theirs.dtype.kind != "f":
+        np.testing.assert_array_equal(ours, theirs)
+        return
+    assert ours.dtype == theirs.dtype, f"{ours.dtype}, expected {theirs.dtype}"
+    finite = np.abs(theirs[np.isfinite(theirs)])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * max(1.0, float(finite.max(initial=0.0))))
