@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 INTERRUPTED = 130
 
@@ -20,10 +21,14 @@ def is_command() -> bool:
 def interruptible() -> None:
     """In a command, until ``started``: Ctrl-C ends the process with exit code 130, as nothing has begun yet."""
     if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+        signal.signal(signal.SIGINT, _leave)
 
 
 def started() -> None:
     """The command handles Ctrl-C itself from now on."""
-    if is_command() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)

@@ -56,6 +56,16 @@ def torch_twin(model: Module) -> Any:
         both.body, both.shortcut = body, shortcut
         return both
 
+    def mirrored(layer: Module) -> Any:
+        """The same ``forward`` on PyTorch's modules."""
+        made = type(type(layer).__name__, (torch.nn.Module,), {"forward": type(layer).forward})()
+        for name, value in vars(layer).items():
+            if not name.startswith("_"):
+                setattr(made, name, value)
+        for name, child in _children(layer).items():
+            setattr(made, name, twin(child))
+        return made
+
     def twin(layer: Module) -> Any:
         match layer:
             case nn.Sequential():
@@ -68,6 +78,8 @@ def torch_twin(model: Module) -> Any:
                 return added(twin(layer.body), None if layer.shortcut is None else twin(layer.shortcut))
             case _:
                 found = layer.torch_layer()
+                if found is None and layer.portable:
+                    return mirrored(layer)
                 if found is None:
                     raise _cannot(layer)
                 return getattr(torch.nn, found.name)(**found.options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from striate.graph.value import Value
 from striate.models.block import Stem
@@ -41,6 +42,8 @@ def _convolution(
 class SqueezeExcitation(Module):
     """y = x · gate(fc2(act(fc1(mean(x))))): a weight for every channel of a sample. Hu et al., arXiv:1709.01507."""
 
+    portable: ClassVar[bool] = True
+
     def __init__(self, channels: int, squeezed: int, act: Act, gate: Act) -> None:
         self.avgpool = GlobalAveragePool()
         self.fc1 = Conv2d(channels, squeezed, 1)
@@ -59,6 +62,8 @@ class InvertedResidual(Module):
     ``name`` is torchvision's of the chain: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the
     probability that a sample takes only x.
     """
+
+    portable: ClassVar[bool] = True
 
     def __init__(self, name: str, parts: list[Module], same: bool, drop: float = 0.0) -> None:
         setattr(self, name, Sequential(*parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from striate.graph.value import Value
 from striate.models.block import FITTED, SLOPE, NormPlacement, Stem, Style
@@ -21,6 +22,7 @@ class BasicBlock(Module):
     The shortcut is x itself, or a 1×1 convolution with its normalization (``downsample``) where the shape changes.
     """
 
+    portable: ClassVar[bool] = True
     expansion = 1
 
     def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:
@@ -39,6 +41,7 @@ class BasicBlock(Module):
 class Bottleneck(Module):
     """y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x)): 1×1, 3×3 with the stride, 1×1 to four times the width"""
 
+    portable: ClassVar[bool] = True
     expansion = 4
 
     def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:
@@ -62,6 +65,7 @@ class PreactivationBlock(Module):
     Where the shape changes, the shortcut is a 1×1 convolution of act(bn1(x)).
     """
 
+    portable: ClassVar[bool] = True
     expansion = 1
 
     def __init__(self, style: Style, inputs: int, width: int, stride: int) -> None:

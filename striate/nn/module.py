@@ -52,6 +52,8 @@ class Module:
     becomes part of the graph.
     """
 
+    portable: ClassVar[bool] = False
+    """Whether ``forward`` uses nothing but operators and its own modules, so that it also runs on PyTorch's."""
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
     classes: tuple[str, ...] = ()
     """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""

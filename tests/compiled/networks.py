@@ -9,6 +9,7 @@ from striate import nn, optim
 from striate.codegen.target import current
 from striate.compiler import CompiledExecutable
 from striate.dtypes import precision_of
+from striate.tracing import KEY
 from tests.compiled.cases import Problem
 
 
@@ -61,6 +62,8 @@ def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Pro
     assert step._last is not None
     arrays, n = step._last.arrays, len(step._last.arrays["x"])
     bindings = {key: np.array(array) for key, array in compiled.bindings.items()}
+    if compiled.random:
+        arrays = {**arrays, KEY: np.asarray(7, np.int64)}
     gradients = Problem(f"{name} gradients {precision.value}", compiled.graph, dict(arrays), n, bindings, precision)
     made = step._update_program
     assert isinstance(made, CompiledExecutable)
