@@ -55,7 +55,12 @@ class Names:
             return base.node.op.name
         if isinstance(base.node.op, Constant):
             return str(base.node.op)
-        return self._names.get(base) or self._names.get(value, "?")
+        if found := self._names.get(base) or self._names.get(value):
+            return found
+        # A number that one loop finishes and another one reads, such as Σ w of a loss: s1, s2, … as they come up.
+        return self._names.setdefault(
+            base, f"s{1 + sum(name[0] == 's' and name[1:].isdecimal() for name in self._names.values())}"
+        )
 
 
 def stem_of(value: Value, forward: bool) -> str:
