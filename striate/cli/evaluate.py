@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 
 from striate.cli.report import output, say_json, say_warning
-from striate.data import Dataset, Split, open_dataset
+from striate.data import Dataset, Split, open_data, open_dataset
+from striate.data.catalog import KNOWN
+from striate.data.mnist import holds_idx
 from striate.errors import OptionError
 from striate.nn.module import Module
 from striate.options import whole_number
@@ -19,7 +21,7 @@ from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
 from striate.train.outliers import outlier_warning
-from striate.train.run import MODEL_FILE, read_run
+from striate.train.run import MODEL_FILE, RUN_FILE, read_run
 
 Array = npt.NDArray[Any]
 
@@ -39,13 +41,26 @@ def evaluate(
         found = read_run(run)
         data, dataset = found.data, found.dataset(Split.TEST)
     else:
-        dataset = open_dataset(data, Split.TEST)
+        dataset = other_data(run, data)
     warn_of_outliers(model, dataset.images, dataset.name)
     result = measured(model, dataset, batch_size)
     if as_json:
         say_json({"run": str(run), "data": data, **result.to_json()})
     else:
         print_evaluation(result, dataset)
+
+
+def other_data(run: Path, data: str) -> Dataset:
+    """The data that a run is evaluated on, with pictures read as they were for its training.
+
+    That is the held-out part where there are given parts or the run learned from them, else all pictures.
+    """
+    found = read_run(run) if (run / RUN_FILE).is_file() else None
+    if data in KNOWN or found is None:
+        return open_dataset(data, Split.TEST) if data in KNOWN else open_data(data).to_evaluate()
+    if Path(data).resolve() == Path(found.data):
+        return found.dataset(Split.TEST)
+    return open_data(data, {} if holds_idx(Path(data)) else found.data_options).to_evaluate()
 
 
 def model_path(run: Path) -> Path:

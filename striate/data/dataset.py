@@ -8,7 +8,7 @@ labels  (N,) whole numbers from 0 to len(classes) - 1; or what else a loss compa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, cast
@@ -105,6 +105,25 @@ class Dataset:
     def is_classification(self) -> bool:
         """Whether every sample has the number of its class."""
         return self.labels.ndim == 1 and self.labels.dtype == np.int64
+
+    def with_classes(self, classes: Sequence[str]) -> Dataset:
+        """The same samples with labels that number ``classes``, by the names of the classes.
+
+        A data set whose classes have only numbers as names, or whose labels are no class numbers, is returned as it
+        is. Raises ``DataError`` for a class that is not among ``classes``.
+        """
+        names = tuple(classes)
+        unnamed = self.classes == tuple(str(number) for number in range(len(self.classes)))
+        if not names or names == self.classes or unnamed or not self.is_classification or self.labels.ndim != 1:
+            return self
+        if unknown := [name for name in self.classes if name not in names]:
+            raise DataError(
+                f"{self.name}: the model does not know the class{'es' if len(unknown) > 1 else ''} "
+                f"{', '.join(unknown[:5])}\n  its classes are {', '.join(names[:20])}\n"
+                "  help: rename the classes as they were in training, or give other data"
+            )
+        numbers = np.array([names.index(name) for name in self.classes], np.int64)
+        return replace(self, labels=numbers[self.labels], classes=names)
 
     def subset(self, index: npt.ArrayLike) -> Dataset:
         """The samples at ``index``, in its order: whole numbers, of which -1 is the last sample, or a mask (N,).

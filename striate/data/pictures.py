@@ -102,6 +102,17 @@ class Opened:
     held_out_files: tuple[str, ...]
     options: PictureOptions | None
     notes: tuple[str, ...]
+    given_parts: bool = True
+
+    def to_evaluate(self) -> Dataset:
+        """What a model that did not learn from these data is evaluated on: the given held-out part, or everything."""
+        if self.given_parts:
+            return self.held_out
+        return replace(
+            self.train,
+            images=np.concatenate([self.train.images, self.held_out.images]),
+            labels=np.concatenate([self.train.labels, self.held_out.labels]),
+        )
 
 
 def open_pictures(
@@ -147,7 +158,7 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
     files = np.array([str(picture.entry.path) for picture in pictures])
     return Opened(
         whole.subset(train), whole.subset(held_out), tuple(files[train].tolist()), tuple(files[held_out].tolist()),
-        options, tuple(notes),
+        options, tuple(notes), any(picture.part is not None for picture in pictures),
     )  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def _fitting(data: Dataset, material: Material) -> Dataset:
         )
     if material.outputs and len(data.classes) > material.outputs:
         raise OptionError(f"{data.name} has {len(data.classes)} classes, the model {material.outputs} outputs")
-    return data
+    return data.with_classes(material.model.classes)
 
 
 def _picture(file: Path, model: LoadedModel) -> Example:

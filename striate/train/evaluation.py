@@ -98,12 +98,15 @@ def evaluate(
 
     ``loss`` is the loss function that training minimizes; its value over the whole set is the one that training would
     report, whatever the batch size (see ``EpochLoss``). Without it the loss is the mean cross entropy, or for measured
-    targets the mean squared error. ``after_batch`` is called with the number of samples of each batch. Raises
-    ``ShapeError`` for a model whose outputs are not one number for each class, ``OptionError`` for what is not a model,
-    a data set, a loss or a batch size.
+    targets the mean squared error. ``after_batch`` is called with the number of samples of each batch. Classes of the
+    model and of the data are matched by their names.
+
+    Raises ``DataError`` for a class that the model does not know, ``ShapeError`` for a model whose outputs are not one
+    number for each class, ``OptionError`` for what is not a model, a data set, a loss or a batch size.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     require_dataset(dataset)
+    dataset = dataset.with_classes(model.classes)
     chosen = None if loss is None else as_loss(loss)
     if dataset.is_classification and (chosen is None or chosen.takes_labels):
         return _by_class(model, dataset, batch_size, chosen, after_batch)

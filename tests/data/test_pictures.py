@@ -293,3 +293,19 @@ def test_options_that_do_not_fit_are_refused() -> None:
         open_data("digits", {"size": [8, 8]})
     with pytest.raises(OptionError, match="unknown option of the data 'sise'"):
         open_data("digits", {"sise": 3})
+
+
+def test_classes_are_matched_by_name(folder: Path) -> None:
+    """A folder without the first class keeps the numbers of the training."""
+    trained = open_data(folder).train.classes
+    for path in (folder / "2").iterdir():
+        path.unlink()
+    found = open_data(folder).to_evaluate()
+    assert (len(found), found.classes) == (20, ("12", "b"))
+    matched = found.with_classes(trained)
+    assert matched.classes == trained
+    assert sorted(set(matched.labels.tolist())) == [1, 2]
+    np.testing.assert_array_equal(matched.images, found.images)
+    (folder / "12").rename(folder / "new")
+    with pytest.raises(DataError, match=r"does not know the class new\n  its classes are 2, 12, b"):
+        open_data(folder).train.with_classes(trained)
