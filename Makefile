@@ -13,7 +13,7 @@ BIN := .venv/bin
 RUN := runs/digits
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: train test test-slow test-all bench clean
+.PHONY: train test test-slow test-networks test-all bench clean
 
 train: $(BIN)/python
 	@$(BIN)/pip install --quiet .
@@ -33,15 +33,21 @@ test: $(BIN)/python
 	wait $$checker || { status=1; echo "pyright found errors, which are printed above"; }; \
 	exit $$status
 
-# What `make test` leaves out, every property with four times as many examples, and a minute of random operations.
+# What `make test` leaves out, every property with twice as many examples, and a minute of random operations.
 test-slow: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[test]'
 	$(BIN)/python tests/fuzz_operations.py --seconds 60
-	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=exhaustive
+	$(PYTEST) -m "(slow or hypothesis) and not network" --hypothesis-profile=exhaustive
+
+# Every large named network, saved, loaded, and through ONNX: minutes of compilation.
+test-networks: $(BIN)/python
+	@$(BIN)/pip install --quiet '.[test]'
+	$(PYTEST) -m network
 
 test-all:
 	@$(MAKE) test
 	@$(MAKE) test-slow
+	@$(MAKE) test-networks
 
 bench: $(BIN)/python
 	@$(BIN)/pip install --quiet '.[peers]'

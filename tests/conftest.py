@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The machine is shared and the first call compiles: time is no measure of a property. The same examples every run.
 hypothesis.settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=50)
-hypothesis.settings.register_profile("exhaustive", hypothesis.settings.get_profile("quick"), max_examples=200)
+hypothesis.settings.register_profile("exhaustive", hypothesis.settings.get_profile("quick"), max_examples=100)
 hypothesis.settings.load_profile("quick")  # --hypothesis-profile=exhaustive is read after this
 
 KERNELS = "STRIATE_TEST_KERNELS"

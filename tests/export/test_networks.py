@@ -35,7 +35,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
 """The shapes of samples that are not (3, 32, 32)."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in MODELS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow, pytest.mark.network]) for n in MODELS]
+)
 def test_a_network_goes_to_onnx_and_comes_back(name: str, tmp_path: Path) -> None:
     shape = SHAPES.get(name, (3, 32, 32))
     channels = "channels" in inspect.signature(MODELS[name]).parameters

@@ -74,7 +74,11 @@ def test_a_transposed_array_is_stored_as_it_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else pytest.mark.slow) for name in MODELS]
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("lenet5", "resnet20") else [pytest.mark.slow, pytest.mark.network])
+        for name in MODELS
+    ],
 )
 def test_named_networks_come_back(name: str, tmp_path: Path) -> None:
     shape = {"fcn": (1, 50), "resnet1d": (1, 50), "inception_time": (1, 50), "resnet18_3d": (1, 8, 8, 8)}.get(
