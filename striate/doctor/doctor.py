@@ -43,7 +43,7 @@ Array = npt.NDArray[Any]
 PROBED = 256
 FIRST = 10
 SUSPECT = 1.15
-"""A loss in evaluation mode above this multiple of the training loss makes the doctor compare both modes."""
+"""An evaluation loss above this multiple of the training loss makes the doctor compare both modes."""
 DOUBTFUL = 0.05
 """The modes are also compared where more than this share of running statistics is their starting value."""
 _TARGETS = 50
@@ -351,7 +351,7 @@ class Doctor:
                 self.trace.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
 
     def _count_silent(self) -> None:
-        """Record the units of each layer that never fired in the past epoch, and how many fired in the first step."""
+        """Record which units of each layer never fired in the past epoch, and how many of these fired at first."""
         silent = self.watch.silent_units()
         for path, fired in self.watch.firing().items():
             indices = tuple(silent.get(path, ()))
@@ -404,9 +404,9 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and the starting weights of a model in the trace; returns each weight's norm ‖w‖ by path.
+    """Record the structure and starting weights of a model in the trace, and return the norm ‖w‖ of each weight.
 
-    The model's parameters are materialized (drawn, if they were not yet).
+    The norms are by path of the layer. The model's parameters are materialized (drawn, if they were not yet).
     """
     trace.structure = structure = Structure.of(model, shape)
     sizes: dict[str, float] = {}

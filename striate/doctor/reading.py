@@ -72,7 +72,7 @@ class Statistics:
 
 
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
-    """Compare each normalization's input in the last step with its running statistics, all channels together.
+    """Compare each normalization's input in the last step with its running statistics, over all channels.
 
     ``means`` and ``stds`` are those of each layer's output, by path. The variance over channels, samples and positions
     is σ² = mean σ²_c + var μ_c on both sides.

@@ -86,7 +86,7 @@ class Remedy:
         return cls(text, code, _command(setup, changes), changes)
 
     def apply(self, setup: Setup) -> Setup:
-        """Return a new setup with all changes made and the model initialized anew; the given one is not modified.
+        """Return a new setup with all changes made and the model initialized anew; the given one is kept.
 
         Raises ``OptionError`` for a remedy that must be carried out by hand, and for anything but a ``Setup``.
         """
@@ -129,7 +129,10 @@ def listed(paths: tuple[str, ...]) -> str:
 
 
 def kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
-    """Return the sorted names of the layers at the paths: ``nn.ReLU``, or ``st.ops.relu`` if a forward calls it."""
+    """Return the sorted names of the layers at the paths.
+
+    A layer is named ``nn.ReLU``, an activation that a forward calls ``st.ops.relu``.
+    """
     known = dict(setup.model.named_modules())
     return sorted(
         {

@@ -164,7 +164,7 @@ class Structure:
 
     @property
     def normalized_input(self) -> bool:
-        """Whether normalization follows the input before the first nonlinear layer, and removes the data's scale."""
+        """Whether a normalization before the first nonlinear layer removes the scale of the data."""
         for one in self.passed:
             if one.normalization is not None:
                 return True
