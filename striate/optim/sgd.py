@@ -1,4 +1,4 @@
-"""Optimizers that move along the gradient, or along its sign."""
+"""Optimizers that step along the gradient, or along its sign."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, as PyTorch writes it
+    """Stochastic gradient descent with momentum, as PyTorch defines it.
 
     g ← g + λ θ
     v ← μ v + (1 − τ) g      (v ← g in the first step)
@@ -79,14 +79,14 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """The sign of a momentum (Chen et al., arXiv:2302.06675)
+    """Steps of fixed size along the sign of a momentum. Chen et al., arXiv:2302.06675.
 
     θ ← θ − η λ θ
     θ ← θ − η sign(β₁ m + (1 − β₁) g)
     m ← β₂ m + (1 − β₂) g
 
-    Every parameter moves by η, so η is 3 to 10 times smaller than Adam's, and λ as much larger. 0 ≤ β₁, β₂ < 1; λ is
-    ``weight_decay`` ≥ 0.
+    Every parameter moves by η in each step, so use a rate 3 to 10 times smaller than Adam's, and a λ that many times
+    larger. 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg",)
