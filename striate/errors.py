@@ -6,6 +6,7 @@ Every message says what was wrong, where (the path of the layer), and what to do
      ├─ ShapeError          a shape that an operation cannot take            (also ValueError)
      ├─ DTypeError          an array or label of the wrong type              (also TypeError)
      ├─ OptionError         an unknown or impossible option                  (also ValueError)
+     │   └─ ArgumentError   arguments that a function or class does not take (also TypeError)
      ├─ DataError           data that cannot be read or learned from         (also ValueError)
      │   └─ LabelError      a label out of range or not an integer
      ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
@@ -38,6 +39,10 @@ class DTypeError(StriateError, TypeError):
 
 class OptionError(StriateError, ValueError):
     """An option that is unknown, or a value that it cannot have."""
+
+
+class ArgumentError(OptionError, TypeError):
+    """A call with arguments that the function or class does not take, or without one that it needs."""
 
 
 class DataError(StriateError, ValueError):

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from striate.arguments import Explained
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
 from striate.graph.array import unmasked
 from striate.options import flag
@@ -46,12 +47,13 @@ class Split(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(metaclass=Explained):
     """Checked, contiguous inputs and labels.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
     labels          (N,) whole numbers are class numbers, and become int64; floats are measured targets, and become
-                    float32; whole numbers and bools of more axes are kept as uint8 or int64 for the loss
+                    float32 (``counts.astype(np.float32)`` makes measured targets of whole numbers); whole numbers and
+                    bools of more axes are kept as uint8 or int64 for the loss
     classes         the names of the classes, which say that the labels are class numbers; by default "0", "1", … up to
                     the largest label of (N,)
     name            what messages call the data set
@@ -335,7 +337,8 @@ def _require_range(bad: Array, labels: Array, classes: int | None, name: str) ->
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         known = f"0 … {MOST_CLASSES - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
         index = ", ".join(map(str, place))
-        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}")
+        cure = "\n  help: labels.astype(np.float32), if they are measured values" if classes is None else ""
+        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}{cure}")
 
 
 def _not_whole(array: Array, name: str) -> LabelError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
@@ -181,4 +181,7 @@ class ModuleDict(Module):
 def _require_module(container: str, module: object) -> None:
     """Raises ``OptionError`` for what is not an object of a module, such as a list, a function or a class."""
     if not isinstance(module, Module):
-        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: give objects, such as nn.ReLU()")
+        parts = cast("list[object]", module) if isinstance(module, list | tuple) else ()
+        several = any(isinstance(one, Module) for one in parts)
+        cure = f"nn.{container}(*layers) for a list of layers" if several else "give objects, such as nn.ReLU()"
+        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: {cure}")

@@ -68,11 +68,11 @@ class Loss(Module):
     def losses(self, x: Value, y: Value) -> Value:
         """The loss of each item (N, …), whatever the reduction; ``OptionError`` for a loss that has none."""
         before = self.reduction
-        self.__dict__["reduction"] = "none"  # not an assignment, which would discard compiled programs
+        vars(self)["reduction"] = "none"  # not an assignment, which would discard compiled programs
         try:
             found: object = self(x, y)
         finally:
-            self.__dict__["reduction"] = before
+            vars(self)["reduction"] = before
         if not isinstance(found, Value) or not found.type.batched:
             raise OptionError(
                 f"{self!r} has no loss of each sample, so samples cannot be weighted\n"
@@ -136,6 +136,10 @@ class FunctionLoss(Loss):
         return "" if isinstance(self.function, Module) else str(getattr(self.function, "__qualname__", self.function))
 
 
+_NUMBERED = "classes, y = np.unique(y, return_inverse=True) numbers the classes 0, 1, …"
+"""What to do with the names of classes."""
+
+
 def as_loss(loss: object) -> Loss:
     """The loss for training that a Loss, a function or a module of (prediction, target) is; else ``OptionError``."""
     if isinstance(loss, Loss):
@@ -157,7 +161,8 @@ def real_targets(y: object, n: int) -> Array:
     """Targets as an array of real numbers, one row for each sample; raises ``DTypeError`` or ``ShapeError``."""
     values = unmasked(y, "y")
     if values.dtype.kind not in "fiub":
-        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
+        cure = _NUMBERED if values.dtype.kind in "USO" else "y.astype(np.float32)"
+        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: {cure}")
     if values.ndim == 0 or len(values) != n:
         raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample")
     return values
@@ -386,7 +391,7 @@ def _no_integers(labels: Array, probabilities: bool) -> str:
     if labels.dtype.kind == "f":
         cure = "y.argmax(axis=1), because they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
         return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
-    return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
+    return f"labels are {labels.dtype}, not integers\n  help: {_NUMBERED}"
 
 
 def _are_one_hot(labels: Array) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 
 from striate import habits
+from striate.arguments import Explained
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
@@ -37,7 +38,11 @@ class Preprocessing(Protocol):
         ...
 
 
-class Module:
+_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+"""Names of devices in PyTorch."""
+
+
+class Module(metaclass=Explained):
     """Base of layers and networks. A subclass assigns layers and parameters and writes ``forward``.
 
         class Net(nn.Module):
@@ -75,7 +80,7 @@ class Module:
             "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
             "_arena_version": -1, "_dtype": (-1, None), "_predictor": Predictor(),
         }  # fmt: skip
-        self.__dict__.update(start)
+        vars(self).update(start)
         return self
 
     def __init__(self) -> None:
@@ -111,7 +116,7 @@ class Module:
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
-        if name not in self.__dict__ and _holds_modules(value):  # our own dictionaries exist from the start
+        if name not in vars(self) and _holds_modules(value):  # our own dictionaries exist from the start
             kind, plain = ("ModuleDict", "dictionary") if isinstance(value, Mapping) else ("ModuleList", "list")
             raise OptionError(
                 f"{type(self).__name__}: {name} would hide its modules in a {plain}: they would not be "
@@ -120,7 +125,7 @@ class Module:
         self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
-        self.__dict__.pop(name, None)
+        vars(self).pop(name, None)
         if isinstance(value, Parameter):
             value.materialize, value.restructured = self.materialize, self.invalidate
             self._parameters[name] = value
@@ -136,7 +141,7 @@ class Module:
         module._parents.append(self)
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
+        own = vars(self)
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_parameters", ()):
@@ -183,7 +188,7 @@ class Module:
 
     def invalidate(self) -> None:
         """Marks programs compiled from this module, or from one that contains it, as out of date."""
-        self.__dict__["_version"] += 1
+        vars(self)["_version"] += 1
         for parent in self._parents:
             parent.invalidate()
 
@@ -276,11 +281,19 @@ class Module:
             version != self._version
         ):  # traversing a deep network in every step would cost more than the rest of the call
             dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
-            self.__dict__["_dtype"] = (self._version, dtype)
+            vars(self)["_dtype"] = (self._version, dtype)
         return dtype
 
     def to(self, dtype: str | DType) -> Self:
-        """Converts parameters and buffers to float32 or float64."""
+        """Converts parameters and buffers to float32 or float64.
+
+        Raises ``OptionError`` for anything else, such as the name of a device.
+        """
+        if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
+            raise OptionError(
+                f"to({dtype!r}): a model has no device\n"
+                "  help: leave it out, since striate runs on the CPU; model.double() converts to float64"
+            )
         chosen = dtype_of(dtype)
         if not chosen.is_float:
             raise DTypeError(
@@ -302,8 +315,8 @@ class Module:
 
     def initialize(self, seed: int) -> Self:
         """Reinitializes all parameters and buffers from a seed."""
-        self.__dict__["_seed"] = whole_seed(seed)
-        self.__dict__["_arena"] = None
+        vars(self)["_seed"] = whole_seed(seed)
+        vars(self)["_arena"] = None
         for _, parameter in self.named_state():
             parameter.array = None
         self.invalidate()
@@ -326,7 +339,7 @@ class Module:
     def seed(self, seed: int) -> Self:
         """Sets the seed of parameters that have no values yet, unless ``initialize`` has set one."""
         if self._seed is None:
-            self.__dict__["_seed"] = whole_seed(seed)
+            vars(self)["_seed"] = whole_seed(seed)
         return self
 
     def initialized(self) -> bool:
@@ -353,17 +366,17 @@ class Module:
         former = self._arena
         arena = placed(dict(self.named_state()), self.dtype or DType.float32, former, root._seed or 0, names)
         if arena is former:
-            self.__dict__["_arena_version"] = self._version
+            vars(self)["_arena_version"] = self._version
             return arena
         for _, module in self.named_modules():
             module.invalidate()  # also for other models that share a layer, whose programs read the former memory
-        self.__dict__.update(_arena=arena, _arena_version=self._version)
+        vars(self).update(_arena=arena, _arena_version=self._version)
         return arena
 
     def _structure(self) -> dict[str, Any]:
         """The attributes without memory, programs and parents, which a copy creates for itself."""
         own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def _adopt(self) -> None:
         """Becomes the owner of its parameters and the parent of its children, after a copy."""
@@ -376,7 +389,7 @@ class Module:
         """An independent model with the same contents; its memory and programs are created when it first runs."""
         copied = type(self).__new__(type(self))
         memory[id(self)] = copied
-        copied.__dict__.update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
+        vars(copied).update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
         copied._adopt()
         return copied
 
@@ -387,7 +400,7 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         structure = dict(state)
         tensors = structure.pop("_tensors")
-        self.__dict__.update(structure)
+        vars(self).update(structure)
         unpacked(self._parameters, tensors)
         self._adopt()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, ClassVar
 from typing import cast as cast_type
 
+from striate import habits
+from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
@@ -24,7 +27,7 @@ _OF_ALL = ("groups", "decay_norm_and_bias")
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(metaclass=Explained):
     """Base of optimizers (abstract). ``slots`` names the vectors of its state, each of the parameters' size.
 
     lr                   η₀, a finite number ≥ 0
@@ -57,6 +60,12 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        first: object = self.lr
+        if not isinstance(first, Real | str | None):  # a habit from PyTorch: model.parameters()
+            raise OptionError(
+                f"{name}: lr is a {type(first).__name__}; expected a finite number of 0 or more\n"
+                f"  help: {habits.FIRST_ARGUMENTS['lr']}"
+            )
         self.require("lr", self.lr, 0)
         require_schedule(f"{name}: schedule", self.schedule)
         least = self.schedule.least_start()
@@ -109,6 +118,12 @@ class Optimizer(ABC):
     def summary(cls) -> str:
         """What it does, in a line: the first of its docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+    def brief(self) -> str:
+        """``SGD(lr=0.1, momentum=0.9)``: the class with its learning rate and the options that are not the defaults."""
+        default = type(self)(lr=self.lr)
+        changed = [name for name in _names(self) if name != "lr" and vars(self)[name] != vars(default)[name]]
+        return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in ('lr', *changed))})"
 
     def _is_bounded(self, decay: float) -> bool:
         """Whether the rate is so small that parameters need 10¹⁵ steps to overflow, and the decay shrinks them."""
