@@ -164,7 +164,7 @@ class DeadUnits(Experiment):
 
 
 def firing_map(axes: Any, shares: Array, title: str) -> Any:
-    """Draw layers × units, coloured by the share of images for which a unit is positive; dead units get a cross."""
+    """Draw how often each unit is positive, as an image of units × layers with a cross for dead units."""
     image = shares.T
     shown = axes.imshow(image, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     units, layers = np.nonzero(image == 0)

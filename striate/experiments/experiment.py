@@ -69,7 +69,7 @@ class Work:
         return 5 if min(self.shape[1:]) >= 20 else 3
 
     def samples(self, seed: int) -> Dataset:
-        """Return the training samples for a seed, drawn without replacement; the same seed gives the same samples."""
+        """Return the training samples for a seed, drawn without replacement and always the same for a seed."""
         return self._train_set.subset(order(len(self._train_set), seed, 0)[: self.size.samples])
 
     def runs(self, settings: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -58,8 +58,11 @@ class Measurement:
 
     ``arrays`` holds further data for the picture, and ``remarks`` texts that are printed, such as an error message.
 
-    >>> found = Measurement((Quantity("accuracy"),)) >>> for accuracy in (0.91, 0.95, 0.94): ...     found.add("CNN",
-    accuracy=accuracy) >>> found.text("CNN", "accuracy") '94.0 % (91.0–95.0)'
+    >>> found = Measurement((Quantity("accuracy"),))
+    >>> for accuracy in (0.91, 0.95, 0.94):
+    ...     found.add("CNN", accuracy=accuracy)
+    >>> found.text("CNN", "accuracy")
+    '94.0 % (91.0–95.0)'
     """
 
     quantities: tuple[Quantity, ...]
@@ -90,7 +93,7 @@ class Measurement:
         return self.numbers[setting].get(self.quantity(quantity).name, [])
 
     def median(self, setting: str, quantity: str) -> float:
-        """Return the median over the seeds, or NaN if nothing was measured, so that comparisons with it are false."""
+        """Return the median over the seeds, or NaN if nothing was measured (comparisons with it are false)."""
         values = self.values(setting, quantity)
         return median(values) if values else math.nan
 

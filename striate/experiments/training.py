@@ -20,7 +20,7 @@ _NO_UPDATE = SGD(lr=0.0)
 
 @dataclass
 class Trained:
-    """A network after its training: ``losses`` is the mean loss of each epoch, ``steps`` the loss of each step.
+    """A network after its training, with the mean loss of each epoch and the loss of each step.
 
     ``broke`` is true if the training ended early because a number overflowed.
     """

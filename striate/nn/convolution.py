@@ -86,7 +86,7 @@ class FilterBank(Ranked):
             self.bias_parameter.fan_in = within * math.prod(self.kernel_size)
 
     def _know(self, in_channels: int | None) -> None:
-        self.__dict__["in_channels"] = in_channels
+        vars(self)["in_channels"] = in_channels
         self.parameter("weight").shape = self.weight_shape(in_channels)
         self._know_fan_in()
 
@@ -121,7 +121,7 @@ class FilterBank(Ranked):
 
     def adopt_sizes(self) -> None:
         if self.in_channels is None:
-            self.__dict__["in_channels"] = self.channels_of(self.parameter("weight").shape)
+            vars(self)["in_channels"] = self.channels_of(self.parameter("weight").shape)
         self._know_fan_in()
 
     def require(self, x: Value) -> None:

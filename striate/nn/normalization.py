@@ -92,7 +92,7 @@ class ChannelNormalization(Normalization):
         return self.track_running_stats
 
     def _know(self, features: int | None) -> None:
-        self.__dict__["num_features"] = features
+        vars(self)["num_features"] = features
         for parameter in self._parameters.values():
             if parameter.role is not Role.COUNTER:
                 parameter.shape = (features,)

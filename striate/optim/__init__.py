@@ -35,7 +35,7 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "one_cycle": OneCycleSchedule,
     "polynomial": PolynomialSchedule,
 }
-"""Functions that make the schedules of the command line, by name, for a training of the given number of steps."""
+"""The schedules of the command line, by name, as functions of the total number of training steps."""
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES",

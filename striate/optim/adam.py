@@ -1,4 +1,4 @@
-"""Adam and its relatives, whose steps divide a running mean of the gradient by the root of a mean of its square."""
+"""Adam and its relatives: optimizers with running means of the gradient and of its square."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class RMSprop(Optimizer):
     a = √v + ε               (centered: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
     θ ← θ − η g / a          (momentum μ: b ← μ b + g / a,  θ ← θ − η b)
 
-    α is ``alpha``, 0 ≤ α ≤ 1; 0 ≤ μ ≤ 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative, it counts
+    α is ``alpha``, 0 ≤ α < 1; 0 ≤ μ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative, it counts
     as 0; PyTorch's result is then NaN.
     """
 
@@ -42,10 +42,10 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("alpha", self.alpha, 0, 1)
+        self.require("alpha", self.alpha, 0, below=1)
         self.require("eps", self.eps, 0)
         self.require("weight_decay", self.weight_decay, 0)
-        self.require("momentum", self.momentum, 0, 1)
+        self.require("momentum", self.momentum, 0, below=1)
         flag("RMSprop: centered", self.centered)
 
     @property

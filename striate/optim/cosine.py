@@ -1,4 +1,4 @@
-"""Schedules made of cosines: annealing, annealing with restarts, and one cycle of learning rate and momentum."""
+"""Schedules made of cosines: annealing, annealing with restarts, and the one-cycle schedule."""
 
 from __future__ import annotations
 
@@ -90,15 +90,14 @@ class CosineRestartsSchedule(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleSchedule(Schedule):
-    """One cycle: the rate rises from η₀ / ``div_factor`` to η₀ and then falls to nearly 0, the momentum falls and
-    rises.
+    """The one-cycle schedule: the learning rate rises to η₀ and then falls to nearly 0.
 
-    This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises over the fraction ``pct_start`` of
-    ``total_steps``, then falls to η₀ / (div_factor · final_div_factor), each along half a cosine, or linearly with
-    anneal_strategy="linear". With ``three_phase`` it first falls back to η₀ / div_factor, over as many steps as it
-    rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from ``max_momentum`` to ``base_momentum``
-    while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for values outside of
-    their ranges.
+    This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ / ``div_factor`` to η₀ over the
+    fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor · final_div_factor), each along half a
+    cosine, or linearly with anneal_strategy="linear". With ``three_phase`` it first falls back to η₀ / div_factor, over
+    as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from ``max_momentum`` to
+    ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for
+    values outside of their ranges.
     """
 
     total_steps: int

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, ClassVar
 from typing import cast as cast_type
 
+from striate import habits
+from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
@@ -24,7 +27,7 @@ _OF_ALL = ("groups", "decay_norm_and_bias")
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(metaclass=Explained):
     """Base of optimizers (abstract). A subclass writes ``update`` as equations on vectors of the graph.
 
     lr                   η₀, a finite number ≥ 0
@@ -48,7 +51,7 @@ class Optimizer(ABC):
     squares: ClassVar[tuple[str, ...]] = ()
     """The slots with averages or sums of squares, which are never negative."""
     products: ClassVar[tuple[str, ...]] = ()
-    """The names of state numbers that are running products, float64, which start at 1 and stay between 0 and 1."""
+    """The names of running products in the state: float64 numbers from 0 to 1 that start at 1."""
     has_momentum: ClassVar[bool] = False
     """Whether the optimizer has a momentum, or a β₁, that a schedule can vary."""
     usual_lr: ClassVar[float] = 0.01
@@ -61,6 +64,12 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        first: object = self.lr
+        if not isinstance(first, Real | str | None):  # a habit from PyTorch: model.parameters()
+            raise OptionError(
+                f"{name}: lr is a {type(first).__name__}; expected a finite number of 0 or more\n"
+                f"  help: {habits.FIRST_ARGUMENTS['lr']}"
+            )
         self.require("lr", self.lr, 0)
         require_schedule(f"{name}: schedule", self.schedule)
         least = self.schedule.least_start()
@@ -114,9 +123,16 @@ class Optimizer(ABC):
         """Return what the optimizer does, in one line: the first line of its docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
+    def brief(self) -> str:
+        """Return the class, the learning rate and the options that are not the defaults: ``SGD(lr=0.1, momentum=0.9)``"""
+        default = type(self)(lr=self.lr)
+        changed = [name for name in _names(self) if name != "lr" and vars(self)[name] != vars(default)[name]]
+        return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in ('lr', *changed))})"
+
     def _is_bounded(self, decay: float) -> bool:
-        """Whether the rate is so small that parameters need at least 10¹⁵ steps to overflow, and weight decay shrinks
-        them.
+        """Whether overflow would take at least 10¹⁵ steps.
+
+        That holds if the learning rate is small and weight decay shrinks the parameters.
         """
         largest = self.schedule.largest(self.lr)
         return largest <= 1e3 and decay <= 1e3 and largest * decay <= 0.5
@@ -142,8 +158,9 @@ class Optimizer(ABC):
     def update_layers(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value, layers: Layers
     ) -> tuple[Value, dict[str, Value]]:
-        """Like ``update``, for optimizers that need the norm of each parameter: ``layers.total`` sums over each
-        parameter.
+        """Like ``update``, for optimizers that need the norm of each parameter.
+
+        ``layers.total`` sums the elements of a vector over each parameter.
         """
         return self.update(parameters, gradients, kept, t)
 

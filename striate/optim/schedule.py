@@ -6,10 +6,11 @@ t = 0, 1, … counts the updates, not the epochs; η₀ is the learning rate of 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import cast as cast_type
 
+from striate.arguments import Explained
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import DType, Value
@@ -18,7 +19,7 @@ from striate.ops.comparison import greater
 from striate.options import number, whole_number
 
 
-class Schedule(ABC):
+class Schedule(metaclass=Explained):
     """Base of schedules (abstract).
 
     A subclass defines ``rate``, the learning rate as a function of the step t.
@@ -190,5 +191,8 @@ def require_milestones(what: str, milestones: object) -> None:
 
 
 def _falling(gamma: float, start: float) -> float:
-    """Return the largest rate of a schedule that multiplies by ``gamma``: ``start`` if gamma ≤ 1, else infinity."""
+    """Return the largest rate of a schedule that multiplies by ``gamma``.
+
+    It is ``start`` if gamma ≤ 1, else infinity.
+    """
     return start if gamma <= 1 else math.inf

@@ -23,7 +23,8 @@ class SGD(Optimizer):
     v ← μ v + (1 − τ) g      (v ← g in the first step)
     θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
 
-    μ is ``momentum`` and τ ``dampening``, both from 0 to 1; λ is ``weight_decay`` ≥ 0.
+    μ is ``momentum`` and τ ``dampening``, both at least 0 and below 1: with μ = 1 the velocity would never decay, and
+    with τ = 1 only the first gradient would count. λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
@@ -37,8 +38,8 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("momentum", self.momentum, 0, 1)
-        self.require("dampening", self.dampening, 0, 1)
+        self.require("momentum", self.momentum, 0, below=1)
+        self.require("dampening", self.dampening, 0, below=1)
         self.require("weight_decay", self.weight_decay, 0)
         flag("SGD: nesterov", self.nesterov)
         if self.dampening and not self._moves:
