@@ -1,4 +1,4 @@
-"""Parts of the networks: a convolution or linear layer with its normalization and activation, in the chosen order."""
+"""Parts of the networks: a convolution or linear layer with its normalization and activation."""
 
 from __future__ import annotations
 

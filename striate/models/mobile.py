@@ -96,9 +96,10 @@ def _head(features: list[Module], width: int, classifier: Sequential) -> Sequent
 def mobilenet_v2(
     channels: int = 3, classes: int = 10, *, stem: str = "small", multiplier: float = 1.0, dropout: float = 0.2
 ) -> Sequential:
-    """MobileNetV2 for images: seventeen inverted residual blocks, with all widths multiplied by ``multiplier``.
+    """MobileNetV2 for images, with seventeen inverted residual blocks.
 
-    With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
+    All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
+    and the first block of stride 2 have stride 1.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs = divisible(32 * multiplier)
@@ -121,7 +122,10 @@ def mobilenet_v2(
 
 @dataclass(frozen=True)
 class _Row:
-    """A block of MobileNetV3: kernel size, channels inside and after it, squeeze-and-excitation, activation, stride."""
+    """A block of MobileNetV3.
+
+    Its kernel size, the channels inside and after it, whether it has squeeze-and-excitation, its activation and stride.
+    """
 
     kernel: int
     inner: int

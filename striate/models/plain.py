@@ -22,9 +22,10 @@ def first_cnn(
     negative_slope: float = SLOPE,
     init: str = "xavier",
 ) -> Sequential:
-    """A network with one hidden layer of filters: y = tanh(x ∗ W₁ + b₁) W_out + b_out, where ∗ is the convolution
+    """A network with one hidden layer of filters: y = tanh(x ∗ W₁ + b₁) W_out + b_out
 
-    ``filters`` is their number, ``kernel`` their size in pixels, and ``activation`` replaces tanh.
+    ∗ is the convolution. ``filters`` is the number of filters, ``kernel`` their size in pixels, and ``activation`` can
+    replace tanh.
     """
     style = Style.of(activation, "none", negative_slope, init)
     return Sequential(Conv2d(channels, filters, kernel, init=style.init), style.act(), Flatten(), Linear(None, classes))
@@ -39,10 +40,11 @@ def lenet5(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """LeNet-5 with batch normalization: two 5×5 convolutions (16, 32 filters), each pooled, then 128 hidden units.
+    """LeNet-5 with batch normalization, for small grey images.
 
-    After LeCun et al., 1998. The number of features before the first linear layer is inferred: 32·7·7 = 1568 for images
-    of 28×28 pixels.
+    Two 5×5 convolutions with 16 and 32 filters, each followed by max pooling, then 128 hidden units. After LeCun et
+    al., 1998. The number of features before the first linear layer is inferred: 32·7·7 = 1568 for images of 28×28
+    pixels.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []
@@ -61,9 +63,9 @@ def vgg_small(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """Small VGG: six 3×3 convolutions (32, 32, 64, 64, 128, 128 filters), with a max pooling after every second one.
+    """Small VGG: six 3×3 convolutions, with a max pooling after every second one.
 
-    After Simonyan and Zisserman, arXiv:1409.1556.
+    They have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []

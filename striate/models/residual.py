@@ -216,9 +216,9 @@ def preact_resnet18(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """ResNet-18 whose blocks begin with normalization and activation: two each of 64, 128, 256 and 512 channels.
+    """ResNet-18 whose blocks begin with normalization and activation.
 
-    ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    It has two blocks each of 64, 128, 256 and 512 channels. ``stem`` is "small" or "imagenet" as in ``resnet18``.
     """
     style = Style.of(activation, "before_activation", negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, PreactivationBlock, _WIDTHS, (2, 2, 2, 2))

@@ -124,7 +124,10 @@ class Optimizer(metaclass=Explained):
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
     def brief(self) -> str:
-        """Return the class, the learning rate and the options that are not the defaults: ``SGD(lr=0.1, momentum=0.9)``"""
+        """Return the class and its options that are not defaults, such as ``SGD(lr=0.1, momentum=0.9)``.
+
+        The learning rate is always included.
+        """
         default = type(self)(lr=self.lr)
         changed = [name for name in _names(self) if name != "lr" and vars(self)[name] != vars(default)[name]]
         return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in ('lr', *changed))})"
