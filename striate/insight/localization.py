@@ -60,7 +60,7 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
 
 def _last_with_positions(layers: Layers) -> Value:
-    """Return the output of the last layer that has several positions and is not a pooling or the standardizer."""
+    """Return the output of the last layer with several positions, other than poolings and the standardizer."""
     for name, value in reversed(layers.values.items()):
         if (
             name != _STANDARDIZER  # its maps are the picture itself

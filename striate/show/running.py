@@ -166,7 +166,7 @@ class _Board:
         return thing.name.strip() if isinstance(thing, Buffer | BoundArray) else str(thing)
 
     def written(self, phase: Launch, loop: int) -> set[Operand]:
-        """Return the arrays that a phase writes: those that its loop stores, and buffers used for the first time."""
+        """Return the arrays that a phase writes: those that its loop stores, and buffers in their first use."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
         written: set[Operand] = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}

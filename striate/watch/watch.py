@@ -131,7 +131,7 @@ class Watch:
         }
 
     def zero_shares(self) -> dict[str, float]:
-        """Return the share of outputs that are 0 in the last batch, from 0 to 1, for each activation and dropout.
+        """Return the share of outputs that are 0 in the last batch, from 0 to 1, by path of the activation.
 
         Numbers below the smallest normal number of their dtype count as 0, since the kernels flush denormals.
         """
@@ -211,14 +211,15 @@ class Watch:
     # All of it
 
     def record(self) -> dict[str, object]:
-        """Return all statistics as numbers, lists and dicts that JSON can hold; None for numbers that are not finite.
+        """Return all statistics as numbers, lists and dicts that JSON can hold.
 
             {"step": 12, "samples": 384, "layers": {"conv1": {
                 "mean", "std", "zeros", "saturated",                   outputs of the last batch
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
-        ``silent`` lists at most 64 indices. ``update_ratio`` is that of all parameters of the layer together.
+        ``silent`` lists at most 64 indices. ``update_ratio`` is that of all parameters of the layer together. Numbers
+        that are not finite become None.
         """
         firing = self.firing()
         outputs = {
