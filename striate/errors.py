@@ -6,6 +6,7 @@ Every message says what was wrong, where (the dotted path of the layer), and wha
      ├─ ShapeError          a shape that an operation or layer cannot take   (also ValueError)
      ├─ DTypeError          an array or label of the wrong type              (also TypeError)
      ├─ OptionError         an unknown option or an impossible value         (also ValueError)
+     │   └─ ArgumentError   arguments that a function or class does not take (also TypeError)
      ├─ DataError           data that cannot be read or learned from         (also ValueError)
      │   └─ LabelError      a label out of range or not an integer
      ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
@@ -38,6 +39,10 @@ class DTypeError(StriateError, TypeError):
 
 class OptionError(StriateError, ValueError):
     """An option is unknown, or its value is not allowed."""
+
+
+class ArgumentError(OptionError, TypeError):
+    """A call with arguments that the function or class does not take, or without one that it needs."""
 
 
 class DataError(StriateError, ValueError):

@@ -84,7 +84,7 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[
-        float | None, typer.Option(help="μ of sgd and rmsprop, 0 to 1.", show_default="sgd 0.9, rmsprop 0")
+        float | None, typer.Option(help="μ of sgd and rmsprop, 0 ≤ μ < 1.", show_default="sgd 0.9, rmsprop 0")
     ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")

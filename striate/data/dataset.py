@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from striate.arguments import Explained
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
 from striate.graph.array import unmasked
 from striate.options import flag
@@ -46,12 +47,13 @@ class Split(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(metaclass=Explained):
     """Inputs and labels in memory, checked and contiguous.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
-    labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32;
-                    integers and bools with more axes are kept as uint8 or int64 for the loss
+    labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32
+                    (``counts.astype(np.float32)`` makes regression targets of integers); integers and bools with more
+                    axes are kept as uint8 or int64 for the loss
     classes         names of the classes; given, they say that labels are class numbers. Default for labels (N,) of
                     integers: "0", "1", … up to the largest label
     name            name of the data set in messages
@@ -338,7 +340,8 @@ def _require_range(bad: Array, labels: Array, classes: int | None, name: str) ->
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         known = f"0 … {MOST_CLASSES - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
         index = ", ".join(map(str, place))
-        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}")
+        cure = "\n  help: labels.astype(np.float32), if they are measured values" if classes is None else ""
+        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}{cure}")
 
 
 def _not_whole(array: Array, name: str) -> LabelError:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from striate.arguments import Explained
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
@@ -29,7 +30,7 @@ _LISTED = 3
 
 
 @dataclass(frozen=True)
-class PictureOptions:
+class PictureOptions(metaclass=Explained):
     """How pictures are read, and how they are split into a training and a held-out part.
 
     size      (height, width) in pixels; None: all pictures must have one size, which is used

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
@@ -198,4 +198,7 @@ def _require_module(container: str, module: object) -> None:
     Lists, functions and classes are refused.
     """
     if not isinstance(module, Module):
-        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: give objects, such as nn.ReLU()")
+        parts = cast("list[object]", module) if isinstance(module, list | tuple) else ()
+        several = any(isinstance(one, Module) for one in parts)
+        cure = f"nn.{container}(*layers) for a list of layers" if several else "give objects, such as nn.ReLU()"
+        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: {cure}")

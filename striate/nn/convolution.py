@@ -86,7 +86,7 @@ class FilterBank(Ranked):
             self.bias_parameter.fan_in = within * math.prod(self.kernel_size)
 
     def _know(self, in_channels: int | None) -> None:
-        self.__dict__["in_channels"] = in_channels
+        vars(self)["in_channels"] = in_channels
         self.parameter("weight").shape = self.weight_shape(in_channels)
         self._know_fan_in()
 
@@ -121,7 +121,7 @@ class FilterBank(Ranked):
 
     def adopt_sizes(self) -> None:
         if self.in_channels is None:
-            self.__dict__["in_channels"] = self.channels_of(self.parameter("weight").shape)
+            vars(self)["in_channels"] = self.channels_of(self.parameter("weight").shape)
         self._know_fan_in()
 
     def require(self, x: Value) -> None:
@@ -327,19 +327,19 @@ class ConvolutionTranspose(FilterBank):
 
 
 class Conv1d(Convolution):
-    """Convolution along one spatial axis: (N, C, L) → (N, O, L′); see ``Convolution`` for the options."""
+    """Convolution along one spatial axis: (N, C, L) → (N, O, L′); see its base ``Convolution`` for the options."""
 
     rank = 1
 
 
 class Conv2d(Convolution):
-    """Convolution of images: (N, C, H, W) → (N, O, H′, W′); see ``Convolution`` for the options."""
+    """Convolution of images: (N, C, H, W) → (N, O, H′, W′); see its base ``Convolution`` for the options."""
 
     rank = 2
 
 
 class Conv3d(Convolution):
-    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′); see ``Convolution`` for the options."""
+    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′); see its base ``Convolution`` for the options."""
 
     rank = 3
 
@@ -347,7 +347,7 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv1d`` with the same options; see its base ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -356,7 +356,7 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv2d`` with the same options; see its base ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -365,7 +365,7 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv3d`` with the same options; see its base ``ConvolutionTranspose``.
     """
 
     rank = 3

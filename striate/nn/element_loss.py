@@ -47,10 +47,9 @@ class L1Loss(ElementLoss):
 
 
 class SmoothL1Loss(ElementLoss):
-    """Squared error for small differences, absolute error for large ones.
+    """Smooth absolute error: L = mean of ½ d² / β where |d| < β, else |d| − ½ β, with d = x − y
 
-    L = mean of ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β. ``beta`` β is at least 0; β = 0 is ``L1Loss``. y
-    has the shape of x.
+    ``beta`` β is at least 0; β = 0 is ``L1Loss``. y has the shape of x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -67,9 +66,9 @@ class SmoothL1Loss(ElementLoss):
 
 
 class HuberLoss(ElementLoss):
-    """Squared error up to a difference of δ, and linear beyond. Huber, 1964.
+    """Huber loss: L = mean of ½ d² where |d| ≤ δ, else δ (|d| − ½ δ), with d = x − y. Huber, 1964.
 
-    L = mean of ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ). ``delta`` δ is above 0. y has the shape of x.
+    ``delta`` δ is above 0. y has the shape of x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -227,10 +226,10 @@ class MarginRankingLoss(Module):
 
 
 class GaussianNLLLoss(Module):
-    """Negative log likelihood of targets y under normal distributions with means x and variances v.
+    """Negative log likelihood under normal distributions: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
-    L = mean ½ (ln v + (x − y)² / v) with v = max(var, ε), where ``eps`` is ε; ``full`` adds the constant ½ ln 2π. It is
-    called with (x, y, var); ``var`` has the shape of x, or size 1 on the last axis.
+    It is called with (x, y, var): means, targets, and variances in the shape of x, or with size 1 on the last axis.
+    ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:

@@ -55,7 +55,7 @@ class Linear(Module):
             self._know(int(x.type.concrete(1)[-1]))
 
     def _know(self, features: int | None) -> None:
-        self.__dict__["in_features"] = features
+        vars(self)["in_features"] = features
         self.parameter("weight").shape = (self.out_features, features)
         if "bias" in self._parameters:
             self.parameter("bias").fan_in = features

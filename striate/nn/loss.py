@@ -90,11 +90,11 @@ class Loss(Module):
         Raises ``OptionError`` for a loss that can only be computed for a whole batch.
         """
         before = self.reduction
-        self.__dict__["reduction"] = "none"  # not by assignment, which would discard the compiled programs
+        vars(self)["reduction"] = "none"  # not by assignment, which would discard the compiled programs
         try:
             found: object = self(x, y)
         finally:
-            self.__dict__["reduction"] = before
+            vars(self)["reduction"] = before
         if not isinstance(found, Value) or not found.type.batched:
             raise OptionError(
                 f"{self!r} has no loss of each sample, so samples cannot be weighted\n"
@@ -162,6 +162,10 @@ class FunctionLoss(Loss):
         return "" if isinstance(self.function, Module) else str(getattr(self.function, "__qualname__", self.function))
 
 
+_NUMBERED = "classes, y = np.unique(y, return_inverse=True) numbers the classes 0, 1, …"
+"""The remedy for targets that are names of classes."""
+
+
 def as_loss(loss: object) -> Loss:
     """Return a ``Loss`` for training from a ``Loss``, a module, or a function of (prediction, target).
 
@@ -189,7 +193,8 @@ def real_targets(y: object, n: int) -> Array:
     """
     values = unmasked(y, "y")
     if values.dtype.kind not in "fiub":
-        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
+        cure = _NUMBERED if values.dtype.kind in "USO" else "y.astype(np.float32)"
+        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: {cure}")
     if values.ndim == 0 or len(values) != n:
         raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample")
     return values
@@ -436,7 +441,7 @@ def _no_integers(labels: Array, probabilities: bool) -> str:
     if labels.dtype.kind == "f":
         cure = "y.argmax(axis=1), because they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
         return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
-    return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
+    return f"labels are {labels.dtype}, not integers\n  help: {_NUMBERED}"
 
 
 def _are_one_hot(labels: Array) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 
 from striate import habits
+from striate.arguments import Explained
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
@@ -37,7 +38,11 @@ class Preprocessing(Protocol):
         ...
 
 
-class Module:
+_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+"""The names of PyTorch's devices, for which ``Module.to`` raises an error of its own."""
+
+
+class Module(metaclass=Explained):
     """Base class of layers and networks.
 
     A subclass assigns layers and parameters to attributes and defines ``forward``.
@@ -84,7 +89,7 @@ class Module:
             "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
             "_arena_version": -1, "_dtype": (-1, None), "_predictor": Predictor(),
         }  # fmt: skip
-        self.__dict__.update(start)
+        vars(self).update(start)
         return self
 
     def __init__(self) -> None:
@@ -123,7 +128,7 @@ class Module:
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
-        if name not in self.__dict__ and _holds_modules(value):  # the attributes set in __new__ may hold modules
+        if name not in vars(self) and _holds_modules(value):  # the attributes set in __new__ may hold modules
             kind, plain = ("ModuleDict", "dictionary") if isinstance(value, Mapping) else ("ModuleList", "list")
             raise OptionError(
                 f"{type(self).__name__}: {name} would hide its modules in a {plain}: they would not be "
@@ -132,7 +137,7 @@ class Module:
         self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
-        self.__dict__.pop(name, None)
+        vars(self).pop(name, None)
         if isinstance(value, Parameter):
             value.materialize, value.restructured = self.materialize, self.invalidate
             self._parameters[name] = value
@@ -149,7 +154,7 @@ class Module:
         module._parents.append(self)
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
+        own = vars(self)
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_parameters", ()):
@@ -207,7 +212,7 @@ class Module:
 
     def invalidate(self) -> None:
         """Mark all programs compiled from this module, or from a module that contains it, as out of date."""
-        self.__dict__["_version"] += 1
+        vars(self)["_version"] += 1
         for parent in self._parents:
             parent.invalidate()
 
@@ -316,14 +321,19 @@ class Module:
             version != self._version
         ):  # cached, because traversing a deep network at every call would cost more than the call itself
             dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
-            self.__dict__["_dtype"] = (self._version, dtype)
+            vars(self)["_dtype"] = (self._version, dtype)
         return dtype
 
     def to(self, dtype: str | DType) -> Self:
         """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
 
-        Raises ``DTypeError`` for another dtype.
+        Raises ``DTypeError`` for another dtype, and ``OptionError`` for the name of a device.
         """
+        if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
+            raise OptionError(
+                f"to({dtype!r}): a model has no device\n"
+                "  help: leave it out, since striate runs on the CPU; model.double() converts to float64"
+            )
         chosen = dtype_of(dtype)
         if not chosen.is_float:
             raise DTypeError(
@@ -348,8 +358,8 @@ class Module:
 
         Returns the module.
         """
-        self.__dict__["_seed"] = whole_seed(seed)
-        self.__dict__["_arena"] = None
+        vars(self)["_seed"] = whole_seed(seed)
+        vars(self)["_arena"] = None
         for _, parameter in self.named_state():
             parameter.array = None
         self.invalidate()
@@ -375,7 +385,7 @@ class Module:
     def seed(self, seed: int) -> Self:
         """Set the seed for drawing parameters that have no values yet; a seed that was set earlier is kept."""
         if self._seed is None:
-            self.__dict__["_seed"] = whole_seed(seed)
+            vars(self)["_seed"] = whole_seed(seed)
         return self
 
     def initialized(self) -> bool:
@@ -408,17 +418,17 @@ class Module:
         former = self._arena
         arena = placed(dict(self.named_state()), self.dtype or DType.float32, former, root._seed or 0, names)
         if arena is former:
-            self.__dict__["_arena_version"] = self._version
+            vars(self)["_arena_version"] = self._version
             return arena
         for _, module in self.named_modules():
             module.invalidate()  # also for other models that share a layer, whose programs read the former memory
-        self.__dict__.update(_arena=arena, _arena_version=self._version)
+        vars(self).update(_arena=arena, _arena_version=self._version)
         return arena
 
     def _structure(self) -> dict[str, Any]:
         """Return the attributes that a copy takes over: all but memory, programs and parents."""
         own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def _adopt(self) -> None:
         """Become the owner of the parameters and the parent of the children.
@@ -437,7 +447,7 @@ class Module:
         """
         copied = type(self).__new__(type(self))
         memory[id(self)] = copied
-        copied.__dict__.update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
+        vars(copied).update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
         copied._adopt()
         return copied
 
@@ -451,7 +461,7 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         structure = dict(state)
         tensors = structure.pop("_tensors")
-        self.__dict__.update(structure)
+        vars(self).update(structure)
         unpacked(self._parameters, tensors)
         self._adopt()
 

@@ -92,7 +92,7 @@ class ChannelNormalization(Normalization):
         return self.track_running_stats
 
     def _know(self, features: int | None) -> None:
-        self.__dict__["num_features"] = features
+        vars(self)["num_features"] = features
         for parameter in self._parameters.values():
             if parameter.role is not Role.COUNTER:
                 parameter.shape = (features,)
@@ -234,21 +234,21 @@ class BatchNorm(ChannelNormalization):
 
 
 class BatchNorm1d(BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L); see ``BatchNorm`` for equation and options."""
+    """Batch normalization of (N, C) or (N, C, L); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (2, 3)
     expected = "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(BatchNorm):
-    """Batch normalization of images (N, C, H, W); see ``BatchNorm`` for equation and options."""
+    """Batch normalization of images (N, C, H, W); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (4,)
     expected = "(N, C, H, W)"
 
 
 class BatchNorm3d(BatchNorm):
-    """Batch normalization of volumes (N, C, D, H, W); see ``BatchNorm`` for equation and options."""
+    """Batch normalization of volumes (N, C, D, H, W); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (5,)
     expected = "(N, C, D, H, W)"

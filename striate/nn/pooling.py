@@ -242,55 +242,55 @@ class AdaptiveMaxPool(AdaptivePool):
 
 
 class MaxPool1d(MaxPool):
-    """Max pooling of (N, C, L) or (C, L); see ``MaxPool`` for the options."""
+    """Max pooling of (N, C, L) or (C, L); see its base ``MaxPool`` for the options."""
 
     rank = 1
 
 
 class MaxPool2d(MaxPool):
-    """Max pooling of (N, C, H, W) or (C, H, W); see ``MaxPool`` for the options."""
+    """Max pooling of (N, C, H, W) or (C, H, W); see its base ``MaxPool`` for the options."""
 
     rank = 2
 
 
 class MaxPool3d(MaxPool):
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W); see ``MaxPool`` for the options."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``MaxPool`` for the options."""
 
     rank = 3
 
 
 class AvgPool1d(AvgPool):
-    """Average pooling of (N, C, L) or (C, L); see ``AvgPool`` for the options."""
+    """Average pooling of (N, C, L) or (C, L); see its base ``AvgPool`` for the options."""
 
     rank = 1
 
 
 class AvgPool2d(AvgPool):
-    """Average pooling of (N, C, H, W) or (C, H, W); see ``AvgPool`` for the options."""
+    """Average pooling of (N, C, H, W) or (C, H, W); see its base ``AvgPool`` for the options."""
 
     rank = 2
 
 
 class AvgPool3d(AvgPool):
-    """Average pooling of (N, C, D, H, W) or (C, D, H, W); see ``AvgPool`` for the options."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``AvgPool`` for the options."""
 
     rank = 3
 
 
 class LPPool1d(LPPool):
-    """Power-average pooling of (N, C, L) or (C, L); see ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, L) or (C, L); see its base ``LPPool`` for equation and options."""
 
     rank = 1
 
 
 class LPPool2d(LPPool):
-    """Power-average pooling of (N, C, H, W) or (C, H, W); see ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, H, W) or (C, H, W); see its base ``LPPool`` for equation and options."""
 
     rank = 2
 
 
 class LPPool3d(LPPool):
-    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W); see ``LPPool`` for equation and options."""
+    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``LPPool`` for equation and options."""
 
     rank = 3
 
@@ -335,7 +335,7 @@ class AdaptiveMaxPool2d(AdaptiveMaxPool):
 
 
 class AdaptiveMaxPool3d(AdaptiveMaxPool):
-    """Max pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions; see ``AdaptivePool``."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions; see its base ``AdaptivePool``."""
 
     rank = 3
 

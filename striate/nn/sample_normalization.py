@@ -251,7 +251,7 @@ class InstanceNorm2d(InstanceNorm):
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W); see ``InstanceNorm``."""
+    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W); see its base ``InstanceNorm``."""
 
     rank: ClassVar[int] = 3
 
