@@ -166,7 +166,7 @@ class Standardizer:
             raise ModelFileError(f"standardizer: {error}") from error
 
     def _fitting(self, x: npt.ArrayLike) -> Array:
-        """Return x as uint8, float32 or float64; raises ``ShapeError`` unless it has the fitted number of features."""
+        """Return x as uint8, float32 or float64; raises ``ShapeError`` for another number of features."""
         numbers = as_array(x, "data")
         if numbers.ndim < 2 or numbers.shape[1] != len(self.mean):
             count = len(self.mean)

@@ -404,7 +404,7 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Record the structure and starting weights of a model in the trace, and return the norm ‖w‖ of each weight.
+    """Record the structure and starting weights of a model in the trace, and return each weight's norm ‖w‖.
 
     The norms are by path of the layer. The model's parameters are materialized (drawn, if they were not yet).
     """
