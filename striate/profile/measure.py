@@ -1,4 +1,4 @@
-"""Times every phase of repeated steps or predictions, and probes the peak before and after each of them."""
+"""Times every phase of repeated steps or predictions, and probes the peak before and after each."""
 
 from __future__ import annotations
 

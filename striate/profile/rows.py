@@ -141,7 +141,7 @@ class Board:
         return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
 
     def contraction_bytes(self) -> int:
-        """Return the bytes of the outputs of all convolutions and linear layers in the forward pass, as stored."""
+        """Return the bytes of the outputs of convolutions and linear layers in the forward pass, as stored."""
         found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 

@@ -60,7 +60,7 @@ class Profile:
 
     @property
     def passes(self) -> float:
-        """``activation_bytes`` / ``contraction_bytes``: how often activations are read and written, on average."""
+        """How often activations are read or written on average: ``activation_bytes`` / ``contraction_bytes``."""
         return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
 
     def fraction(self, row: Row) -> float:

@@ -76,7 +76,7 @@ class _Writer(EquationWriter):
 
     def __init__(self, block: Block, known: Mapping[Value, Expression] | None = None) -> None:
         self.met: list[Node] = []
-        """The operations that have a name, in the order in which they are written."""
+        """The nodes of operations with a name, such as convolution, in the order in which they are written."""
         self.letters: dict[str, str] = {}
         self._block = block
         self._inside = set(block.nodes)

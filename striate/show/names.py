@@ -72,7 +72,7 @@ def stem_of(value: Value, forward: bool) -> str:
 
 
 def result_name(graph: Graph, name: str) -> str:
-    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new running statistic m.
+    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new statistic m.
 
     Other outputs keep their name.
     """

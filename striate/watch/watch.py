@@ -116,7 +116,7 @@ class Watch:
     # Outputs of the last batch
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each layer's output in the last batch, over samples, units and positions, by path."""
+        """Return the mean of all elements of each layer's output in the last batch, by path."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
     def stds(self) -> dict[str, float]:
