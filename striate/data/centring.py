@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 _SAMPLE = 1000
 _PLAIN = 0.6  # share of the border that has the background's shade: digits 0.77, MNIST 1.0, photographs below 0.3
 _NEAR = 16
-_INK = 64  # of 255: what differs by more from the background belongs to the figure
+_INK = 64  # of 255: pixels that differ from the background by more belong to the figure
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class _Writer(EquationWriter):
         if node not in self._inside:
             return X
         if isinstance(op, Reshape) and not value.type.batched:
-            return self.expression(node.inputs[0])  # a vector of channels stays what it is
+            return self.expression(node.inputs[0])  # reshaping a vector of channels does not show in an equation
         if has_a_name(node) and op.kind is not Kind.VIEW:
             self.met.append(node)
         return None

@@ -208,7 +208,7 @@ class Watch:
         sizes = self._norms(self._step.parameter_views())
         return {name: _ratio(moved, sizes[name]) for name, moved in self._norms(self._step.update_views()).items()}
 
-    # All of it
+    # Everything in one record
 
     def record(self) -> dict[str, object]:
         """Return all statistics as numbers, lists and dicts that JSON can hold.

@@ -126,7 +126,7 @@ class ClassWeights(Change):
         return replace(setup, loss=CrossEntropyLoss(np.array(self.weights, np.float32)))
 
 
-# How long, and in which order
+# The number of epochs, and the order of the samples
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
     if not targets.rarer < RARE or answers.count < 20:
         return
     usual = 1.0 if targets.mean > 0.5 else 0.0
-    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it still moves
+    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it is still moving
     if answers.positive != usual or not learned:
         return
     factor = (1 - targets.rarer) / targets.rarer
