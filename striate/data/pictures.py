@@ -36,8 +36,8 @@ class PictureOptions(metaclass=Explained):
     size      (height, width) in pixels; None: all pictures must have one size, which is used
     resize    how pictures of other proportions are resized: stretch, crop or pad
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
-    most      the value that becomes 255 in 16-bit grey pictures; None: the largest of 8, 10, 12, 14 or 16 bits, by
-              the largest pixel of all
+    most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
+              that no pixel exceeds
     held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip

@@ -83,7 +83,7 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """Writes the equations of one loop; a value that is used once is written inside the expression that uses it.
+    """Writes the equations of one loop; a value that is used once is written inside the next expression.
 
     lines     the equations
     reads     arrays that the loop reads, by name
