@@ -1,4 +1,4 @@
-"""Writes files so that an interruption leaves either the old or the new contents."""
+"""Write files so that an interruption leaves either the complete old contents or the complete new ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from striate.errors import ModelFileError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under another name in the same folder, brings it to the disk, and renames it.
+    """Write bytes to a temporary file in the same folder, flush it to disk, and rename it to ``path``.
 
-    Raises ``ModelFileError`` where the folder is missing or cannot be written; the old file is then as it was.
+    Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
+    file is then unchanged. A symbolic link is kept, and the file that it points to is replaced.
     """
     temporary = ""
     try:
@@ -44,7 +45,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _usual_mode(path: Path) -> int:
-    """The mode of the file that is replaced; that of any new file otherwise (mkstemp's own is 0600)."""
+    """Return the permissions of the file being replaced, or those of a new file under the umask.
+
+    ``mkstemp`` alone would leave the file readable by its owner only (0600).
+    """
     try:
         return path.stat().st_mode & 0o777
     except OSError:
@@ -54,7 +58,7 @@ def _usual_mode(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Brings the new name to the disk, where folders can be opened (not on Windows)."""
+    """Flush the renamed entry of the folder to disk, on systems that can open folders (not Windows)."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
