@@ -21,7 +21,10 @@ _GAP, _CAPTION, _STENCIL = 14, 46, 36
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture on a contact sheet, with its name, an optional second line of text, and the filter's weights."""
+    """A picture on a contact sheet.
+
+    ``name`` and ``note`` are the lines below it, and ``weights`` those of the filter that made it, if one did.
+    """
 
     picture: Image.Image
     name: str

@@ -103,9 +103,10 @@ def decode(
     on_error: OnError = OnError.refuse,
     progress: Progress = lambda done, count: None,
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
-    """Decode all pictures to uint8 (N, C, H, W); also returns an error message, by index, for each that failed.
+    """Decode all pictures to uint8 (N, C, H, W), and collect an error message for each that failed.
 
-    The rows of failed pictures are 0. Raises ``DataError``, listing the first of them, unless ``on_error`` is skip.
+    The messages are by index, and the rows of failed pictures are 0. Raises ``DataError``, listing the first of them,
+    unless ``on_error`` is skip.
     """
     images = _room((len(pictures), reading.channels, *reading.size))
     bad: dict[int, str] = {}

@@ -66,7 +66,7 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 
 
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
-    """Read a picture file in its own size as uint8: (1, height, width) if grey, (3, height, width) if coloured.
+    """Read a picture file in its own size as uint8: (1, H, W) if it is grey, (3, H, W) if it is coloured.
 
     It is rotated and laid on white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks it,
     by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``
@@ -113,7 +113,7 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
 
 
 def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
-    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if there is no such file."""
+    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if it does not exist."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode, most=most)

@@ -95,7 +95,7 @@ class Standardizer:
         numbers = _numbers(as_array(x, "data"))
         mean, variance = _byte_moments(numbers) if numbers.dtype == np.uint8 else _moments(numbers)
         sigma = np.sqrt(epsilon + variance)
-        if numbers.dtype != np.float64:  # the data have no more digits
+        if numbers.dtype != np.float64:  # the data are no more precise
             mean, sigma = mean.astype(np.float32), sigma.astype(np.float32)
         return cls(mean, sigma, float(epsilon))
 
@@ -119,7 +119,7 @@ class Standardizer:
         found: list[Outlier] = []
         for feature in self._beyond(numbers, limit):
             values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float64)
-            with np.errstate(all="ignore"):  # infinite distances are meant
+            with np.errstate(all="ignore"):  # infinite values are outliers like others
                 scaled = (values - self.mean[feature]) / self.sigma[feature]
             distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
             far = distance > limit
@@ -166,7 +166,7 @@ class Standardizer:
             raise ModelFileError(f"standardizer: {error}") from error
 
     def _fitting(self, x: npt.ArrayLike) -> Array:
-        """Return x as uint8, float32 or float64; raises ``ShapeError`` unless it has the fitted number of features."""
+        """Return x as uint8, float32 or float64; raises ``ShapeError`` for another number of features."""
         numbers = as_array(x, "data")
         if numbers.ndim < 2 or numbers.shape[1] != len(self.mean):
             count = len(self.mean)

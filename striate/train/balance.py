@@ -1,4 +1,4 @@
-"""Class weights that make up for classes of different sizes."""
+"""Class weights that compensate for classes of different sizes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from striate.data.dataset import Dataset, require_classes
 
 
 def balanced_weights(dataset: Dataset) -> npt.NDArray[np.float64]:
-    """w[c] = N / (C · n_c) for C classes of n_c samples: every class counts as much as any other
+    """Return one weight per class so that every class contributes equally to the loss: w[c] = N / (C · n_c)
 
-    Classes without samples are not counted among the C; their weight is 1. For
-    ``nn.CrossEntropyLoss(weight=train.balanced_weights(train_set))``.
+    N is the number of samples, n_c that of class c, and C the number of classes that have samples. The weight of a
+    class without samples is 1. Use the float64 array (classes,) as
+    ``nn.CrossEntropyLoss(weight=train.balanced_weights(train_set))``. Raises an error for data without classes.
     """
     require_classes(dataset)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))

@@ -1,4 +1,4 @@
-"""Training on a terminal: a live bar, a line for every finished epoch."""
+"""The display of training in a terminal: a live progress bar, and a line for every finished epoch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from striate.doctor.finding import Finding
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan, epoch_line
 
-_OTHERS = 44  # columns of the epoch, the bar and the remaining time, at least
+_OTHERS = 44  # the fewest columns for the epoch, the bar and the remaining time
 
 
 class _Numbers(ProgressColumn):
-    """Loss, speed and accuracy on recent training batches: what fits beside the bar."""
+    """The loss, the speed and the accuracy on recent training batches, as far as they fit beside the bar."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Numbers(ProgressColumn):
 
 
 class Live:
-    """A bar over all batches of the training, below the lines of the finished epochs."""
+    """Progress in a terminal: a bar over all batches of the training, below the lines of the finished epochs."""
 
     live = True
 
@@ -62,7 +62,7 @@ class Live:
         jit.kernels.progress = self._compiling
 
     def _compiling(self, done: int, count: int) -> None:
-        """Kernels that no cache holds are compiled before the first batch; with large networks that takes seconds."""
+        """Show how many kernels have been compiled before the first batch, which takes seconds for large networks."""
         if self._bars is not None:
             self._bars.update(self._task, doing=f"compiling kernels {done}/{count}")
 
@@ -77,7 +77,7 @@ class Live:
     def batch(self, moment: Moment) -> None:
         if self._bars is None:
             return
-        if self._before < 0:  # the first epoch of this call may not be the first of the training
+        if self._before < 0:  # the first epoch of this call of fit may not be the first of the training
             self._before = (moment.epoch - 1) * self._plan.batches
             self._bars.update(self._task, total=self._plan.epochs * self._plan.batches - self._before)
         done = (moment.epoch - 1) * self._plan.batches + moment.batch - self._before

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: the running step is finished first; a second Ctrl-C stops at once."""
+"""Ctrl-C during training: the first one lets the running step finish, a second one stops at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """Delays Ctrl-C inside its ``with`` block until ``raise_if_asked``.
+    """A context manager that delays Ctrl-C until ``raise_if_asked`` is called.
 
     A second Ctrl-C calls ``leave``, which by default raises ``KeyboardInterrupt`` wherever the program is. Signals are
-    delivered to the main thread, so in other threads this does nothing.
+    delivered to the main thread, so this does nothing in other threads.
     """
 
     def __init__(self, leave: Callable[[], None] | None = None) -> None:
@@ -43,6 +43,6 @@ class Interruption:
             raise KeyboardInterrupt
 
     def raise_if_asked(self) -> None:
-        """Raises the delayed ``KeyboardInterrupt``."""
+        """Raise ``KeyboardInterrupt`` if Ctrl-C was pressed."""
         if self.asked:
             raise KeyboardInterrupt

@@ -1,4 +1,7 @@
-"""How training shows its progress: not at all, or in plain lines. ``display`` has the live display of a terminal."""
+"""The progress of training: the interface of displays, and displays that show nothing or plain lines.
+
+The live display of a terminal is in ``striate.train.display``.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,21 @@ from striate.train.history import Epoch
 
 @dataclass(frozen=True)
 class Plan:
-    """The training that is about to start."""
+    """The size of the training that is about to start."""
 
     epochs: int
-    batches: int  # of one epoch
-    samples: int  # of one epoch
+    batches: int  # in an epoch
+    samples: int  # in an epoch
     batch_size: int
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The state of training after a batch; ``loss`` is the mean of this epoch so far.
+    """The state of training after a batch.
 
-    ``accuracy`` (0 to 1) is an estimate for live displays: that of some recent batches before they were learned from.
+    ``epoch`` and ``batch`` count from 1, and ``samples`` is the number of samples of this epoch so far. ``loss`` is the
+    mean over this epoch so far. ``accuracy`` (0 to 1, or None) is an estimate for live displays: that of some recent
+    batches, predicted before the model learned from them.
     """
 
     epoch: int
@@ -38,40 +43,40 @@ class Moment:
 
 @runtime_checkable
 class Progress(Protocol):
-    """What the trainer calls to show its progress."""
+    """The methods that the trainer calls to show its progress."""
 
     @property
     def live(self) -> bool:
-        """Whether ``Moment.accuracy`` is needed."""
+        """Whether the display uses ``Moment.accuracy``, which costs time to estimate."""
         ...
 
     def start(self, plan: Plan) -> None:
-        """Training begins."""
+        """Called when training begins."""
         ...
 
     def warn(self, text: str) -> None:
-        """A warning about the data; after ``start``."""
+        """Called after ``start`` with a warning about the data."""
         ...
 
     def finding(self, finding: Finding) -> None:
-        """The doctor found something new."""
+        """Called with every new finding of the doctor, which diagnoses problems of the training."""
         ...
 
     def batch(self, moment: Moment) -> None:
-        """A step was committed."""
+        """Called after every successful training step."""
         ...
 
     def epoch(self, epoch: Epoch) -> None:
-        """An epoch was finished and validated."""
+        """Called after an epoch has been trained and validated."""
         ...
 
     def stop(self) -> None:
-        """Training ended, for whatever reason."""
+        """Called when training has ended, also after an error or Ctrl-C."""
         ...
 
 
 class Silent:
-    """Shows nothing; warnings become ordinary warnings of Python."""
+    """Progress that shows nothing; warnings become ordinary Python warnings."""
 
     live = False
 
@@ -82,7 +87,7 @@ class Silent:
         warnings.warn(text, stacklevel=3)
 
     def finding(self, finding: Finding) -> None:
-        pass  # trainer.findings has it
+        pass  # it is in trainer.findings
 
     def batch(self, moment: Moment) -> None:
         pass
@@ -95,7 +100,10 @@ class Silent:
 
 
 class Together:
-    """Several progress displays; the first decides what is shown live, and receives the warnings."""
+    """Several progress displays as one.
+
+    The first decides whether the live accuracy is needed, and receives the warnings.
+    """
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first
@@ -130,7 +138,10 @@ class Together:
 
 
 class Lines:
-    """One line an epoch, for files and pipes."""
+    """Progress as one line of text per epoch, for files and pipes.
+
+    ``stream`` is standard error by default.
+    """
 
     live = False
 
@@ -163,15 +174,21 @@ class Lines:
 
 
 def counted(count: int, one: str, several: str = "") -> str:
-    """``1 epoch``, ``1,442 images``"""
+    """Return a number with its noun, such as ``1 epoch`` or ``1,442 images``.
+
+    ``several`` is an irregular plural.
+    """
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """``epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s``
+    """Return the results of an epoch as one line of text.
 
-    With class weights, label smoothing or a summed loss the plain cross entropy stands beside:
-    ``loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …``
+        epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
+
+    With class weights, label smoothing or a summed loss, the validation loss and the plain cross entropy are added:
+
+        loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """
     number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
     plain = epoch.validation_cross_entropy

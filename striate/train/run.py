@@ -1,7 +1,7 @@
 """The run folder: everything needed to use, evaluate and repeat a training.
 
 RUN/model.safetensors    the model, as ``st.save`` writes it
-RUN/progress.jsonl       what happened during training, line by line: ``record``
+RUN/progress.jsonl       the events of the training, one per line: see ``striate.train.record``
 RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
 """
 
@@ -25,14 +25,14 @@ from striate.version import VERSION
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
-_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # what a training leaves that was killed before it was saved
+_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # the files that a killed training may leave
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
 
 
 def versions() -> dict[str, str]:
-    """The versions and the machine that a run's outcome depends on."""
+    """Return the versions and the machine that can affect the results of a run, by name."""
     return {
         "striate": VERSION,
         "python": platform.python_version(),
@@ -43,7 +43,10 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class Run:
-    """The contents of ``run.json``. ``data`` is the name or the absolute path that ``open_dataset`` takes."""
+    """The contents of ``run.json``.
+
+    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it.
+    """
 
     data: str
     arguments: dict[str, Any]
@@ -51,27 +54,32 @@ class Run:
     finished: bool = False
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     evaluation: dict[str, Any] | None = None
-    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
+    findings: list[dict[str, Any]] = field(
+        default_factory=list[dict[str, Any]]
+    )  # of the doctor, which diagnoses the training
     versions: dict[str, str] = field(default_factory=versions)
-    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how pictures were read: ``PictureOptions``
-    centring: dict[str, Any] | None = None  # the place and size of figures in the pictures: ``data.centring``
+    data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
+    centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
 
     def dataset(self, split: Split) -> Dataset:
-        """A part of its data, read as they were for the training; raises as ``open_dataset``."""
+        """Open a part of the run's data set, with images read as for the training.
+
+        Raises like ``open_dataset``.
+        """
         return open_dataset(self.data, split, self.data_options)
 
     @property
     def reading(self) -> Reading | None:
-        """How its pictures were read from files; None for other data."""
+        """How images are read from files; None for other data."""
         return PictureOptions.from_json(self.data_options).reading if self.data_options else None
 
     def to_json(self) -> dict[str, Any]:
-        """The document that is written."""
+        """Return the contents of ``run.json`` as a dictionary."""
         return {"format": _FORMAT, **asdict(self)}
 
 
 def free_folder(folder: Path) -> Path:
-    """The folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none."""
+    """Return the folder or, if it contains a run, the first of ``folder-2``, ``folder-3``, … that does not."""
     tried, number = folder, 1
     while (tried / RUN_FILE).exists():
         number += 1
@@ -80,10 +88,11 @@ def free_folder(folder: Path) -> Path:
 
 
 def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> None:
-    """Makes the folder of a run. One in which a training was killed before it was saved is used again.
+    """Create the folder of a run, and check before training that the run can be saved there.
 
-    Raises ``OptionError`` for a folder that holds a run, unless ``overwrite``; for one that holds other files, which
-    are never overwritten; and for one where ``room`` bytes cannot be written, before time is spent on training.
+    A folder with the remains of a training that was killed is used again. Raises ``OptionError`` for a folder with a
+    run, unless ``overwrite``; for a folder with other files, which are never overwritten; and if ``room`` bytes cannot
+    be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,13 +121,13 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Non
 
 
 def write_run(folder: Path, run: Run) -> None:
-    """Writes ``run.json``."""
+    """Write ``run.json`` into the folder."""
     text = json.dumps(run.to_json(), indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomically(folder / RUN_FILE, text.encode())
 
 
 def read_run(folder: Path) -> Run:
-    """Reads ``run.json``; raises ``ModelFileError`` if it is missing or of another format."""
+    """Read ``run.json`` from the folder; raises ``ModelFileError`` if it is missing or has another format."""
     path = folder / RUN_FILE
     cure = "\n  help: give the folder that `striate train --out RUN` made"
     if not path.is_file():

@@ -21,7 +21,7 @@ from striate.doctor.training_trace import TrainingTrace
 
 EXTREME = 1e4
 ROUNDING = 3.2e-6
-"""The largest measured error of F(4×4, 3×3), 54 · 2⁻²⁴, as a multiple of a tile's largest input and weight.
+"""The largest measured error of F(4×4, 3×3), 54 · 2⁻²⁴, relative to a tile's largest input and weight.
 
 See docs/training.md, "Infinite and huge inputs".
 """
