@@ -113,7 +113,7 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
 
 
 def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
-    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if there is no such file."""
+    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if it does not exist."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode, most=most)

@@ -107,7 +107,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Whether no part of the path is hidden or made by a system."""
+    """Whether a path is data: no part of it is hidden, or named like a file that systems leave behind."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 

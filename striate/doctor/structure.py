@@ -56,7 +56,7 @@ class Passed:
 
     @property
     def name(self) -> str:
-        """The name for messages: ``nn.ReLU`` for a layer, ``st.ops.relu`` for an activation that a forward calls."""
+        """The name for messages: ``nn.ReLU`` for a layer, ``st.ops.relu`` for a called activation."""
         if self.layer is not None:
             return f"nn.{type(self.layer).__name__}"
         return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
@@ -173,7 +173,7 @@ class Structure:
         return False
 
     def normalized(self, path: str) -> bool:
-        """Whether there is a normalization between the linear layer or convolution at ``path`` and the next one."""
+        """Whether a normalization lies between the linear layer or convolution at ``path`` and the next one."""
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return False
@@ -240,7 +240,7 @@ def _reached(output: object) -> list[Value]:
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Whether a parameter still equals what its initializer drew, so that it was neither trained nor loaded."""
+    """Whether a parameter still equals what its initializer drew, so was neither trained nor loaded."""
     if parameter.array is None:
         return parameter.initial is None
     seed = model.__dict__.get("_seed") or 0
@@ -250,7 +250,7 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
 
 
 def copied_units(structure: Structure) -> tuple[str, ...]:
-    """Return the paths of linear layers and convolutions whose units start and remain copies of each other.
+    """Return the paths of linear layers and convolutions whose units remain copies of each other.
 
     All units of such a layer start with equal weights, and the next layer weighs them equally, so that they get the
     same gradient in every step. A layer of equal units between layers with random weights is not affected.

@@ -22,7 +22,7 @@ class LayerReading:
     """The statistics of one layer's outputs, gradients and updates in one step.
 
     mean, std      of all outputs of the layer, over samples, channels and positions
-    zeros          share of outputs that are 0
+    zeros          share of outputs that are 0; NaN where these are not counted
     saturated      share of outputs on the flat ends of the activation; None for other layers
     gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
     update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
@@ -190,22 +190,22 @@ class TrainingTrace:
 
     @property
     def seasoned(self) -> bool:
-        """Whether the training is long enough to be judged:
+        """Whether the training is long enough to be judged.
 
-        100 steps and an epoch, or finished after at least 30 steps.
+        That is after 100 steps and an epoch, or when it has finished after at least 30 steps.
         """
         return (self.steps >= 100 and self.epochs >= 1) or (self.finished and self.steps >= 30)
 
     @property
     def stuck(self) -> bool:
-        """Whether the loss is hardly better than that of the best constant prediction; False before ``seasoned``."""
+        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``."""
         if not self.seasoned or self.baseline is None:
             return False
         return self.recent_loss >= STUCK * self.baseline
 
     @property
     def learned(self) -> float:
-        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative where it has risen.
+        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative if it has risen.
 
         It is measured against the loss at the start or that of the best constant prediction, whichever is smaller.
         """

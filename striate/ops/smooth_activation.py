@@ -1,6 +1,7 @@
 """Smooth activations: the ELU family, GELU, SiLU, Mish, softplus and their relatives.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each class defines its function three times: ``reference`` in NumPy, ``gradient`` as graph values, and ``emit`` as
+instructions on one vector of 16 lanes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _softplus(x: Array) -> Array:
 
 
 def _emit_softplus(k: Kernel, x: Vector) -> Vector:
-    """max(x, 0) + ln(1 + e^(−|x|)), which never overflows."""
+    """Emit ln(1 + eˣ), computed as max(x, 0) + ln(1 + e^(−|x|)), which never overflows."""
     small = k.log1p(k.exp(k.neg(k.abs(x))))
     return k.add(k.max(x, k.constant_like(x, 0.0)), small)
 
@@ -87,7 +88,7 @@ class Elu(Activation):
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
-"""Klambauer et al., Self-Normalizing Neural Networks (2017): with these, mean 0 and variance 1 are kept."""
+"""SELU's constants, with which layers preserve mean 0 and variance 1 (Klambauer and others, 2017, arXiv:1706.02515)."""
 
 
 @register
@@ -245,7 +246,7 @@ class Silu(Activation):
 
 
 _FLAT = 20.0
-"""From here on tanh(softplus(x)) is 1 to the last bit, and (eˣ)² would overflow."""
+"""Above this x, tanh(softplus(x)) rounds to 1; eˣ is not computed for larger x, because its square would overflow."""
 
 
 @register
@@ -398,7 +399,10 @@ def elu(input: Value, alpha: float = 1.0) -> Value:
 
 
 def selu(input: Value) -> Value:
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1). Any shape; float32 or float64."""
+    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1). Any shape; float32 or float64.
+
+    The constants preserve mean 0 and variance 1 from layer to layer. Klambauer and others, 2017 (arXiv:1706.02515).
+    """
     return elementwise(Selu(), input)
 
 
@@ -408,27 +412,29 @@ def celu(input: Value, alpha: float = 1.0) -> Value:
 
 
 def gelu(input: Value, approximate: str = "none") -> Value:
-    """y = x Φ(x), Φ the distribution function of the normal distribution. Any shape; float32 or float64.
+    """y = x · Φ(x), where Φ is the standard normal distribution function ½ (1 + erf(x / √2)).
 
-    ``approximate="tanh"``: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Raises OptionError for other words.
+    Any shape; float32 or float64. With ``approximate="tanh"``, y = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))), as in
+    PyTorch. Raises OptionError unless ``approximate`` is "none" or "tanh". Hendrycks and Gimpel, 2016
+    (arXiv:1606.08415).
     """
     return elementwise(Gelu(choice("approximate", approximate, ("none", "tanh"))), input)
 
 
 def silu(input: Value) -> Value:
-    """y = x σ(x). Any shape; float32 or float64."""
+    """y = x · σ(x) with σ(x) = 1 / (1 + e⁻ˣ), also called swish. Any shape; float32 or float64."""
     return elementwise(Silu(), input)
 
 
 def mish(input: Value) -> Value:
-    """y = x tanh(ln(1 + eˣ)). Any shape; float32 or float64."""
+    """y = x · tanh(ln(1 + eˣ)). Any shape; float32 or float64. Misra, 2019 (arXiv:1908.08681)."""
     return elementwise(Mish(), input)
 
 
 def softplus(input: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
-    """y = ln(1 + e^(βx)) / β, and x itself where βx > ``threshold``. Any shape; float32 or float64.
+    """y = ln(1 + e^(βx)) / β for β = ``beta``, and y = x where βx > ``threshold``. Any shape; float32 or float64.
 
-    Raises OptionError unless β is finite and not 0, and the threshold finite.
+    Raises OptionError unless β is finite and not 0, and the threshold is finite.
     """
     return elementwise(Softplus(nonzero("softplus: beta", beta), number("softplus: threshold", threshold)), input)
 
@@ -439,7 +445,7 @@ def softsign(input: Value) -> Value:
 
 
 def logsigmoid(input: Value) -> Value:
-    """y = ln σ(x) = −ln(1 + e⁻ˣ). Any shape; float32 or float64."""
+    """y = ln σ(x) = −ln(1 + e⁻ˣ), the logarithm of the sigmoid. Any shape; float32 or float64."""
     return elementwise(LogSigmoid(), input)
 
 
@@ -449,7 +455,10 @@ def tanhshrink(input: Value) -> Value:
 
 
 def nonzero(name: str, value: object) -> float:
-    """Checks for a finite number that is not 0."""
+    """Return ``value`` as a float; raise ``OptionError`` unless it is a finite number other than 0.
+
+    ``name`` is the option that the error names, such as "softplus: beta".
+    """
     found = number(name, value)
     if found == 0:
         raise OptionError(f"{name}={value!r}; expected a finite number other than 0")

@@ -151,7 +151,7 @@ def plain(axes: Axes) -> None:
 
 
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
-    """Show a picture (C, H, W) in the axes: grey for 1 channel, colour for 3, else the mean of the channels.
+    """Show a picture (C, H, W) in the axes: 1 channel in grey, 3 in colour, others by their mean.
 
     Floats outside 0 … 1 are scaled to their range. ``faint`` shows it in pale grey.
     """

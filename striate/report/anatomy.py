@@ -58,7 +58,7 @@ class Block:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one sample, in direct form (without Winograd's savings)."""
+        """Multiply-adds for one sample, counted as for direct convolution."""
         node = self.main_node
         if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
             return 0

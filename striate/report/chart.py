@@ -129,7 +129,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """The mapping from data to positions in the picture."""
+    """The mapping from the data of a chart to positions in its picture."""
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log
@@ -186,7 +186,7 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """Return one line, with dots if it asks for them."""
+        """Return one line of the chart, with a dot for every point if the series asks for dots."""
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

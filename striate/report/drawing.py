@@ -26,7 +26,7 @@ from striate.report.labels import colour_of, label_of
 
 STRIP, GAP, EDGE = 24.0, 24.0, 3.0
 TRUNK, SIDE, CHANNEL = 232.0, 164.0, 22.0
-"""Widths of the trunk's boxes, of boxes beside it, and of a way without boxes."""
+"""Widths of the trunk's boxes, of boxes beside it, and of a line without boxes, in pixels."""
 
 CHARACTER = 6.6
 _TAIL = 14
@@ -47,12 +47,12 @@ class Card:
 
     @property
     def height(self) -> float:
-        """The height of all strips."""
+        """The height of the card, in pixels."""
         return STRIP * len(self.blocks)
 
     @property
     def bottom(self) -> float:
-        """The lower edge."""
+        """The lower edge of the card in the unit's picture, in pixels."""
         return self.top + self.height
 
 
@@ -64,7 +64,7 @@ class Unit(NamedTuple):
 
 
 def drawing(blocks: Sequence[Block]) -> Markup:
-    """Return the drawing of a network: one picture for every unit. Strips link to ``#layer-INDEX``."""
+    """Return the drawing of a network, one picture for every unit; strips link to ``#layer-INDEX``."""
     cards = cards_of(blocks)
     units = units_of(cards)
     for unit in units:
@@ -136,7 +136,10 @@ def units_of(cards: Sequence[Card]) -> list[Unit]:
 
 
 def _place(unit: Unit) -> None:
-    """Set lane and height of all cards: the longest path in lane 0, every other card in the first free lane."""
+    """Set the lane and height of all cards.
+
+    The longest path is in lane 0, and every other card in the first lane that is free.
+    """
     length: dict[Card | None, float] = {None: 0.0}
     for card in unit.cards:
         card.before.sort(key=lambda source: -length[source])

@@ -76,7 +76,7 @@ class _Writer(EquationWriter):
 
     def __init__(self, block: Block, known: Mapping[Value, Expression] | None = None) -> None:
         self.met: list[Node] = []
-        """The operations that have a name, in the order in which they are written."""
+        """The nodes of operations with a name, such as convolution, in the order in which they are written."""
         self.letters: dict[str, str] = {}
         self._block = block
         self._inside = set(block.nodes)
@@ -103,7 +103,7 @@ class _Writer(EquationWriter):
         if node not in self._inside:
             return X
         if isinstance(op, Reshape) and not value.type.batched:
-            return self.expression(node.inputs[0])  # a vector of channels stays what it is
+            return self.expression(node.inputs[0])  # reshaping a vector of channels does not show in an equation
         if has_a_name(node) and op.kind is not Kind.VIEW:
             self.met.append(node)
         return None

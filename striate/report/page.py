@@ -33,19 +33,19 @@ class Section:
 
 
 def style_sheet() -> str:
-    """Return the text of the style sheet."""
+    """Return the CSS of the report's page."""
     return files("striate.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def policy(style: str) -> str:
-    """Return the page's Content-Security-Policy, which allows this style sheet."""
+    """Return the page's Content-Security-Policy, which allows only this style sheet and embedded pictures."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     allowed = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
     return f"{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def page(title: str, subtitle: Markup | str, facts: Markup, sections: Sequence[Section]) -> str:
-    """Return the whole HTML document."""
+    """Return the report's whole HTML document: title, key figures, contents and sections."""
     style = style_sheet()
     head = element(
         "head",
@@ -111,7 +111,7 @@ def details(summary: Markup | str, *content: object, open: bool = False, id: str
 
 
 def absent(text: object) -> Markup:
-    """Return the reason why something is not shown, as a paragraph."""
+    """Return a paragraph that says why something is not shown."""
     return element("p", text, class_="absent")
 
 

@@ -1,6 +1,7 @@
 """Prints a network at any stage of the compiler as text; ``striate show`` uses it.
 
-The stages are traced → differentiated → simplified → layout → fused → memory → program.
+The stages are traced → differentiated → simplified → layout → fused → memory → program. "fused" lists the loop nests,
+"memory" the arrays in scratch memory, and "program" the phases (kernels) in the order in which they run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Prints the last two stages as tables: the arrays in scratch memory, and the phases of the program."""
+"""Prints the last two stages as tables: the arrays in scratch memory, and the phases of the program.
+
+A phase is one kernel, whose chunks are divided among the threads before the next phase starts.
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Watch:
     # Outputs of the last batch
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each layer's output in the last batch, over samples, units and positions, by path."""
+        """Return the mean of all elements of each layer's output in the last batch, by path."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
     def stds(self) -> dict[str, float]:
@@ -208,7 +208,7 @@ class Watch:
         sizes = self._norms(self._step.parameter_views())
         return {name: _ratio(moved, sizes[name]) for name, moved in self._norms(self._step.update_views()).items()}
 
-    # All of it
+    # Everything in one record
 
     def record(self) -> dict[str, object]:
         """Return all statistics as numbers, lists and dicts that JSON can hold.

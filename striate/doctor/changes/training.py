@@ -37,7 +37,7 @@ def option_of(rule: Optimizer, name: str) -> float | None:
 
 @dataclass(frozen=True)
 class LearningRate(Change):
-    """Sets another learning rate, rounded to two digits."""
+    """Sets the learning rate, rounded to two significant digits."""
 
     lr: float
 
@@ -55,7 +55,7 @@ class LearningRate(Change):
 
 @dataclass(frozen=True)
 class OptimizerOption(Change):
-    """Sets another value for one option of the optimizer, such as its momentum."""
+    """Sets one option of the optimizer, such as its momentum."""
 
     name: str
     value: float
@@ -114,7 +114,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Replaces the loss by cross entropy with these class weights, N / (C · count): larger for rare classes."""
+    """Replaces the loss by cross entropy with class weights N / (C · count), larger for rare classes."""
 
     weights: tuple[float, ...]
 
@@ -126,12 +126,12 @@ class ClassWeights(Change):
         return replace(setup, loss=CrossEntropyLoss(np.array(self.weights, np.float32)))
 
 
-# How long, and in which order
+# The number of epochs, and the order of the samples
 
 
 @dataclass(frozen=True)
 class Epochs(Change):
-    """Sets another number of epochs."""
+    """Sets the number of epochs."""
 
     epochs: int
 

@@ -247,7 +247,7 @@ def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
 def constant_predictions(trace: TrainingTrace) -> Iterator[Finding]:
     """Find a network that predicts the same for nearly all samples.
 
-    This is mostly a symptom; a finding that explains it ranks before it.
+    This is mostly a symptom; a finding that explains it is ranked before it.
     """
     yield from _flat_regression(trace)
     yield from _one_answer(trace)
@@ -295,7 +295,7 @@ def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
     if not targets.rarer < RARE or answers.count < 20:
         return
     usual = 1.0 if targets.mean > 0.5 else 0.0
-    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it still moves
+    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it is still moving
     if answers.positive != usual or not learned:
         return
     factor = (1 - targets.rarer) / targets.rarer
@@ -344,7 +344,7 @@ def saturates(one: Passed) -> bool:
 
 
 def weakens(one: Passed) -> bool:
-    """Whether this is an activation whose derivative is always below 1: that of a sigmoid is at most 1/4."""
+    """Whether this is an activation whose derivative is always below 1, as that of a sigmoid (at most 1/4)."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 
