@@ -562,23 +562,23 @@ class Kernel:
         return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
-        """a + b"""
+        """Return a + b in each lane; integers wrap around."""
         return self.builder.add(a, b) if _integral(a.type) else self.builder.fadd(a, b)
 
     def sub(self, a: Any, b: Any) -> Any:
-        """a − b"""
+        """Return a − b in each lane; integers wrap around."""
         return self.builder.sub(a, b) if _integral(a.type) else self.builder.fsub(a, b)
 
     def mul(self, a: Any, b: Any) -> Any:
-        """a · b"""
+        """Return a · b in each lane; integers wrap around."""
         return self.builder.mul(a, b) if _integral(a.type) else self.builder.fmul(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
-        """a / b"""
+        """Return a / b in each lane, for floats."""
         return self.builder.fdiv(a, b)
 
     def neg(self, a: Any) -> Any:
-        """−a"""
+        """Return −a in each lane, for floats."""
         return self.builder.fneg(a)
 
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
@@ -591,88 +591,88 @@ class Kernel:
         return total, self.add(self.sub(a, self.sub(total, second)), self.sub(b, second))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a · b + c, rounded once"""
+        """Return a · b + c in each lane, rounded once, for floats."""
         return self._intrinsic("llvm.fma", a, b, c)
 
     def abs(self, a: Any) -> Any:
-        """|a|"""
+        """Return |a| in each lane, for floats."""
         return self._intrinsic("llvm.fabs", a)
 
     def sqrt(self, a: Any) -> Any:
-        """√a, correctly rounded"""
+        """Return √a in each lane, correctly rounded."""
         return self._intrinsic("llvm.sqrt", a)
 
     def round(self, a: Any) -> Any:
-        """The nearest whole number, ties to even"""
+        """Return the nearest whole number in each lane, as a float; ties go to the even number."""
         return self._intrinsic("llvm.roundeven", a)
 
     def floor(self, a: Any) -> Any:
-        """The largest whole number that is not above a"""
+        """Return the largest whole number ≤ a in each lane, as a float."""
         return self._intrinsic("llvm.floor", a)
 
     def ceil(self, a: Any) -> Any:
-        """The smallest whole number that is not below a"""
+        """Return the smallest whole number ≥ a in each lane, as a float."""
         return self._intrinsic("llvm.ceil", a)
 
     def exp(self, a: Any) -> Any:
-        """eᵃ"""
+        """Return eᵃ in each lane; ``vector_math`` states the accuracy."""
         return vector_math.exp(self.builder, a)
 
     def log(self, a: Any) -> Any:
-        """ln a"""
+        """Return ln a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.log(self.builder, a)
 
     def expm1(self, a: Any) -> Any:
-        """eᵃ − 1"""
+        """Return eᵃ − 1 in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.expm1(self.builder, a)
 
     def log1p(self, a: Any) -> Any:
-        """ln(1 + a)"""
+        """Return ln(1 + a) in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.log1p(self.builder, a)
 
     def power(self, a: Any, b: Any) -> Any:
-        """aᵇ"""
+        """Return aᵇ in each lane; ``vector_power`` states the accuracy and the special cases."""
         return vector_power.power(self.builder, a, b)
 
     def sin(self, a: Any) -> Any:
-        """sin a"""
+        """Return sin a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.sin(self.builder, a)
 
     def cos(self, a: Any) -> Any:
-        """cos a"""
+        """Return cos a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.cos(self.builder, a)
 
     def tan(self, a: Any) -> Any:
-        """tan a"""
+        """Return tan a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.tan(self.builder, a)
 
     def erf(self, a: Any) -> Any:
-        """erf a"""
+        """Return the error function erf a in each lane; ``vector_error_function`` states the accuracy."""
         return vector_error_function.erf(self.builder, a)
 
     def normal_cdf(self, a: Any) -> Any:
-        """Φ(a), the distribution function of a standard normal variable"""
+        """Return Φ(a), the distribution function of a standard normal variable, in each lane."""
         return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
-        """tanh a"""
+        """Return tanh a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.tanh(self.builder, a)
 
     def sigmoid(self, a: Any) -> Any:
-        """1 / (1 + e⁻ᵃ)"""
+        """Return 1 / (1 + e⁻ᵃ) in each lane; ``vector_math`` states the accuracy."""
         return vector_math.sigmoid(self.builder, a)
 
     def cos_pi(self, a: Any) -> Any:
-        """cos(πa)"""
+        """Return cos(πa) in each lane, for 0 ≤ a ≤ 1 only."""
         return vector_math.cos_pi(self.builder, a)
 
     def max(self, a: Any, b: Any) -> Any:
-        """max(a, b) in each lane; NaN if either is NaN."""
+        """Return max(a, b) in each lane; NaN if either is NaN."""
         larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
 
     def min(self, a: Any, b: Any) -> Any:
-        """min(a, b) in each lane; NaN if either is NaN."""
+        """Return min(a, b) in each lane; NaN if either is NaN."""
         smaller = self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 

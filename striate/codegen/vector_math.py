@@ -49,7 +49,7 @@ class _Format:
 
     @property
     def sqrt_half(self) -> int:
-        """The bits of √½, the lower end of the logarithm's reduced range."""
+        """The bits of √½, the lower end of the range of 1 + f in the logarithm's reduction x = 2ᵏ (1 + f)."""
         return 0x3F3504F3 if self.mantissa == 23 else 0x3FE6A09E667F3BCD
 
 

@@ -38,7 +38,7 @@ _MOST = 1e6  # amount of sharpening
 
 
 def identity() -> Weights:
-    """The picture itself.
+    """The picture itself, unchanged.
 
     Returns the weights (1, 1), float64.
     """
@@ -254,7 +254,10 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Return planes (N, H, W) with pixels added before and after (rows, columns); ``cval`` fills "constant"."""
+        """Return planes (N, H, W) with pixels added ``before`` and ``after``, each (rows, columns).
+
+        ``cval`` is the value that "constant" adds.
+        """
         if self in (Edge.constant, Edge.zero):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
             return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)

@@ -389,11 +389,10 @@ def checked_shape(what: str, shape: object) -> Shape:
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """Return ``x`` with another shape and the same elements in row-major order.
+    """Return ``x`` with another shape and its elements in row-major order; a size of -1 is inferred.
 
-    One size may be -1, which is then inferred. A batch (N, …) stays a batch: its new axis 0 is N, given as
-    ``x.shape[0]`` or -1. Raises ``OptionError`` if ``shape`` is not a shape, and ``ShapeError`` if the numbers of
-    elements differ.
+    At most one size may be -1. A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises
+    ``OptionError`` if ``shape`` is not a shape, and ``ShapeError`` if the numbers of elements differ.
     """
     found = _inferred_shape(x, shape)
     return x if x.shape == found else Reshape(found)(x)

@@ -39,7 +39,7 @@ class State(Input):
 @register
 @dataclass(frozen=True)
 class Constant(Op):
-    """a number"""
+    """a number that is fixed in the graph, as a scalar of the given dtype"""
 
     kind: ClassVar[Kind] = Kind.SOURCE
     number: float

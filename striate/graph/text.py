@@ -1,4 +1,4 @@
-"""Graphs as text, one line per node, for the command line, golden files and errors."""
+"""Writes graphs as text, one line per node, for the command line, golden files and errors."""
 
 from __future__ import annotations
 

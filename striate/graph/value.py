@@ -63,7 +63,7 @@ class TensorType:
 
     @property
     def batched(self) -> bool:
-        """Whether axis 0 is the symbolic N."""
+        """Whether the size of axis 0 is the symbolic N, the number of samples."""
         return bool(self.shape) and isinstance(self.shape[0], Batch)
 
     @property
@@ -164,7 +164,7 @@ class Value:
 
     @property
     def T(self) -> Value:
-        """The value with its axes in reverse order."""
+        """The value with its axes in reverse order, as in NumPy."""
         return operators["transpose"](self)
 
     def reshape(self, *shape: Any) -> Value:

@@ -28,7 +28,11 @@ from striate.ops.reduction import reduction_of
 @register
 @dataclass(frozen=True)
 class Convert(Elementwise):
-    """y = x in another layout"""
+    """y = x in another layout
+
+    The numbers do not change; ``block`` is the number of channels per block of y in memory: 16, or 1 for NumPy order.
+    Only the layout pass inserts this operation.
+    """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     block: int = BLOCK

@@ -32,7 +32,10 @@ _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 @dataclass(frozen=True)
 class Narrow(Elementwise):
-    """y = x rounded to bfloat16, to the nearest, ties to even"""
+    """y = x rounded to bfloat16, to the nearest, ties to even
+
+    y is stored as bfloat16 in memory, and is float32 in registers.
+    """
 
     stored_dtype: ClassVar[DType | None] = DType.bfloat16
 

@@ -205,7 +205,7 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def step_number(self) -> int:
-        """The number of committed steps."""
+        """The number of updates made so far; a refused step does not count."""
         return int(self._clock)
 
     @property

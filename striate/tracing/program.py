@@ -1,4 +1,4 @@
-"""A traced function with its executable, and a bounded cache of such functions."""
+"""Traced functions with their executables, and a cache of a limited number of them."""
 
 from __future__ import annotations
 
