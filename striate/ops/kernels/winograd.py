@@ -360,7 +360,7 @@ class WinogradPack(KernelSpec):
                     k.store(value, place, self.operands, 64)
 
     def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
-        """Emit the transformed filters of one input channel and 16 output channels; yield a vector for each position."""
+        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position."""
         dtype, r = self.dtype, self.form.taps
         matrix = self.form.transforms.filter
         outputs = self.channels if self.transposed else self.filters
