@@ -1,4 +1,4 @@
-"""The kernels of softmax, log softmax and their gradients along any axis of an array in plain (NumPy) order.
+"""The kernels of softmax, log softmax and their gradients along any axis, for arrays in NumPy order.
 
 The array is seen as (samples, outer, size, inner), and the softmax runs along ``size``. A *line* is the ``size``
 elements of one softmax. With inner = 1 a line is contiguous, and a vector holds 16 of its elements; otherwise a vector
@@ -23,7 +23,7 @@ CHUNK = 16384
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base class of the kernels (abstract); it divides the array (samples, outer, size, inner) into chunks.
+    """Base class of the kernels (abstract): it divides (samples, outer, size, inner) into chunks.
 
     ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds.
     """
@@ -108,7 +108,7 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """Load the elements of a step; lanes after the first ``count`` of a contiguous line hold ``otherwise``."""
+        """Load the elements of a step; lanes of a contiguous line from ``count`` on hold ``otherwise``."""
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
         return (
@@ -120,7 +120,7 @@ class Line:
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """Write a loop that runs ``body(step, count)`` for every step; ``count`` is below 16 only in the last one."""
+        """Write a loop of ``body(step, count)`` over all steps; ``count`` is below 16 only in the last one."""
         if self.whole:
             with self.k.loop(0, self.whole) as step:
                 body(step.index, LANES)
@@ -128,7 +128,7 @@ class Line:
             body(self.whole, self.rest)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType) -> Vector:
-        """Write a loop that computes carry = step(carry, number, count) over all steps; returns the last carry.
+        """Write a loop of carry = step(carry, number, count) over all steps; return the last carry.
 
         ``number`` is that of the step. The first carry is a vector of ``dtype`` with ``start`` in every lane.
         """
@@ -180,9 +180,9 @@ class SoftmaxLines(AxisKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientLines(AxisKernel):
-    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if y is the logarithm of the softmax.
+    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if ``logarithm``.
 
-    dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
+    y is the softmax of x, or its logarithm. dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
     """
 
     logarithm: bool

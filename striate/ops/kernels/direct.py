@@ -1,7 +1,7 @@
-"""The kernels of convolution in direct form: sums over taps and channels, for one to three spatial axes.
+"""The kernels of convolution in direct form: sums over taps and channels, for any rank.
 
-The same kernels compute the forward pass and the input gradient, which is a sum of the same form with other taps. A
-tap is one element of the filter's window, and channels are in blocks of 16 or in plain order.
+The same kernels compute the forward pass and the input gradient, which is a sum of the same form with other taps. A tap
+is one element of the filter's window, and channels are in blocks of 16 or in plain order.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise, Reading
 
 LONG_SUM = 8192
-"""The largest number of products in one sum. Longer sums are split, because their rounding errors would be larger."""
+"""The largest number of products in one sum; longer sums are split to keep rounding errors small."""
 
 SHORT_SUM = 2048
 """The approximate number of products in each part of a sum that is split."""
 
 MOST_UNROLLED = 32
-"""The largest number of taps for which loops are unrolled, in kernels that do not decide this by their registers."""
+"""The largest number of taps for which packing and the weight gradient have unrolled code."""
 
 
 AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
@@ -81,7 +81,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def inner(self) -> int:
-        """The number of channels in an input block: 16, 1 in plain order, or those of a group in lanewise kernels."""
+        """The number of channels in an input block: 16, 1 (plain), or those of a group (lanewise)."""
         return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
 
     @property
@@ -189,12 +189,13 @@ class DirectConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class TapConvolution(DirectConvolution):
-    """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], over all q of every part.
+    """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)].
 
-    A part (see ``geometry``) is a set of output positions that read the same taps; the forward pass has one, and an
-    input gradient has one for each residue of the position modulo the stride. The outputs of a part are computed in
-    tiles of pixels, whose sums are in registers. If a program has a single sample with one output pixel, a chunk
-    computes ``abreast`` output blocks at a time, because each addition to a single sum would wait for the one before.
+    It computes the outputs of all positions q of all parts. A part (see ``geometry``) is a set of output positions that
+    read the same taps; the forward pass has one, and an input gradient has one for each residue of the position modulo
+    the stride. The outputs of a part are computed in tiles of pixels, whose sums are in registers. If a program has a
+    single sample with one output pixel, a chunk computes ``abreast`` output blocks at a time, because each addition to
+    a single sum would wait for the one before.
     """
 
     parts: tuple[Part, ...]
@@ -335,7 +336,7 @@ class TapConvolution(DirectConvolution):
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """Add the products of all taps of one input block; loops over taps are unrolled while the body is small."""
+        """Add the products of all taps of one input block; small loops over taps are unrolled."""
         dtype, factors = self.source.dtype, self.factors
         unrolled = unrolled_axes(part, len(offsets), channels, self.unrolled)
         strides = self.source.strides[2:]
@@ -398,7 +399,7 @@ def _in_parts(
     sums: list[Vector],
     add: Callable[[Index, Index, list[Vector]], list[Vector]],
 ) -> list[Vector]:
-    """Write the code of ``add(0, blocks, sums)``, with long sums split into shorter ones; returns the new sums.
+    """Write the code of ``add(0, blocks, sums)``, with long sums split; return the new sums.
 
     ``add(first, last, sums)`` adds the blocks from first to last − 1, ``each`` products per block. There are ``blocks``
     of them at run time, at most ``most``.
@@ -418,7 +419,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """Return the ranges (first, one past the last, step) of the whole tiles and of the smaller last one, if any."""
+    """Return the ranges (first, one past the last, step) of the whole tiles and of a smaller last one."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]
