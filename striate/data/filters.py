@@ -38,7 +38,7 @@ _MOST = 1e6  # amount of sharpening
 
 
 def identity() -> Weights:
-    """The picture itself.
+    """The picture itself, unchanged.
 
     Returns the weights (1, 1), float64.
     """

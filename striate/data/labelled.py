@@ -54,7 +54,7 @@ class Labelled:
 
 
 def is_picture(entry: Entry) -> bool:
-    """Whether the file name has the ending of a picture."""
+    """Whether the name of a file has the ending of a picture, such as .png or .jpg."""
     return entry.path.suffix.lower() in SUFFIXES
 
 

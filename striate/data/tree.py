@@ -81,7 +81,7 @@ class Tree(ABC):
         return f"{self.root}/{entry.path}"
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
-        """Close open files."""
+        """Close the open files of the tree; a folder has none."""
 
 
 def open_tree(path: Path) -> Tree:

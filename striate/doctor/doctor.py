@@ -112,7 +112,7 @@ class Doctor:
 
     @property
     def findings(self) -> Findings:
-        """All findings so far, ranked: causes before their symptoms."""
+        """All findings so far, ranked by what to change first: causes before their symptoms."""
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
@@ -225,7 +225,7 @@ class Doctor:
         return self.findings
 
     def close(self) -> None:
-        """Close the watch; the step then runs unwatched."""
+        """Close the watch that the doctor reads; the step then runs without computing its statistics."""
         self.watch.close()
 
     # Inside

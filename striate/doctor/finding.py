@@ -18,7 +18,7 @@ _LABEL = 11
 
 
 class Severity(Enum):
-    """How serious a finding is."""
+    """How serious a finding is: ERROR or WARNING."""
 
     ERROR = "error"  # this training cannot succeed, or its figures mean nothing
     WARNING = "warning"  # the training is worse than necessary
@@ -115,7 +115,7 @@ class Finding:
 
     @property
     def numbers(self) -> str:
-        """The evidence as text: ``first to last 3.1e-07, units 64``."""
+        """The evidence as text, such as ``first to last 3.1e-07, units 64``."""
         return ", ".join(f"{name} {number:.3g}" for name, number in self.evidence.items())
 
     def to_json(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
 
 
 def targets_of(batches: Sequence[Array]) -> Targets | None:
-    """Return statistics of the targets in these batches; None for no batches."""
+    """Return mean, standard deviation and quantiles of the targets in these batches; None for no batches."""
     if not batches:
         return None
     values = np.concatenate([one.reshape(len(one), -1) for one in batches]).astype(np.float64)

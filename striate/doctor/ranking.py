@@ -1,4 +1,4 @@
-"""The ranking of findings: causes before their symptoms."""
+"""Ranks the doctor's findings: causes before their symptoms, and errors before warnings."""
 
 from __future__ import annotations
 

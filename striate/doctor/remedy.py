@@ -19,7 +19,7 @@ SHOWN = 6
 
 
 class Change(ABC):
-    """A change to the setup of a training (abstract)."""
+    """A change that a remedy makes to the setup of a training, such as another learning rate (abstract)."""
 
     @abstractmethod
     def code(self, setup: Setup) -> str:
@@ -51,7 +51,7 @@ class Change(ABC):
 
 @dataclass(frozen=True)
 class LayerChange(Change):
-    """A change to the layers at ``paths`` (abstract)."""
+    """A change that a remedy makes to the layers at ``paths`` (abstract)."""
 
     paths: tuple[str, ...]
 
@@ -124,7 +124,7 @@ def _command(setup: Setup, changes: tuple[Change, ...]) -> str:
 
 
 def listed(paths: tuple[str, ...]) -> str:
-    """Return the first few paths as text, with the number of the others."""
+    """Return the first six paths as text, followed by "and … more" for the others."""
     shown = ", ".join(paths[:SHOWN])
     return shown + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
 

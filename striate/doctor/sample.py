@@ -57,7 +57,7 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     def part(self, chosen: Array) -> Sample:
-        """Return the sub-sample at these positions of this sample."""
+        """Return the samples at these positions (indices or a mask) of this sample."""
         return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property

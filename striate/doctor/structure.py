@@ -21,7 +21,7 @@ from striate.nn.parameter import Parameter
 from striate.tracing import LayerCall, Trace, output_values
 
 _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
-"""Kinds of layers that leave the scale of the data as it is."""
+"""Kinds of layers that do not remove the scale of the data, as a normalization does."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Passed:
 
     @property
     def activation(self) -> Elementwise | None:
-        """The activation function, where this is one; otherwise None."""
+        """The elementwise activation function, where this is one; otherwise None."""
         return self.op if isinstance(self.op, Elementwise) and self.op.is_activation else None
 
     @property
@@ -141,12 +141,12 @@ class Structure:
 
     @cached_property
     def norms(self) -> tuple[Passed, ...]:
-        """The normalization layers, in running order."""
+        """The normalization layers (batch normalization and others), in running order."""
         return tuple(one for one in self.passed if one.normalization is not None)
 
     @cached_property
     def by_path(self) -> dict[str, Passed]:
-        """The leaf layers and called activations by path."""
+        """The leaf layers and called activations, by dotted path."""
         return {one.path: one for one in self.passed}
 
     @property

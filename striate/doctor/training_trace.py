@@ -61,7 +61,7 @@ class Silence:
 
     @property
     def share(self) -> float:
-        """The share of the units that never fired, from 0 to 1."""
+        """The share of the layer's units that never fired, from 0 to 1."""
         return len(self.silent) / max(self.units, 1)
 
 
@@ -161,7 +161,7 @@ class TrainingTrace:
 
     @property
     def steps(self) -> int:
-        """The number of steps so far."""
+        """The number of training steps so far."""
         return len(self.losses)
 
     @property
@@ -248,7 +248,7 @@ class TrainingTrace:
 
     @property
     def early(self) -> list[Reading]:
-        """The readings of the first ten steps."""
+        """The readings of the watch in the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
     def median(

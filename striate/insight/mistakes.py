@@ -53,7 +53,7 @@ class Confusion:
         return [(self.classes[t], self.classes[p], int(wrong[t, p])) for t, p in places if wrong[t, p]]
 
     def to_json(self) -> dict[str, object]:
-        """Return class names, counts and accuracy as a JSON object."""
+        """Return class names, counts and accuracy as an object for JSON."""
         return {"classes": list(self.classes), "counts": self.counts.tolist(), "accuracy": self.accuracy}
 
 

@@ -25,7 +25,7 @@ from striate.passes.fuse import Group
 
 
 class Pass(Enum):
-    """The direction in which a phase passes through its layer."""
+    """The pass through a layer that a phase (kernel) belongs to: forward, a gradient, or the update."""
 
     FORWARD = "forward"
     INPUT_GRADIENT = "input gradient"

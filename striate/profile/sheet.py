@@ -68,12 +68,12 @@ class Profile:
         return row.gflops * 1e9 / self.peak
 
     def by_pass(self) -> dict[Pass, list[Row]]:
-        """Return the rows of each pass."""
+        """Return the rows grouped by pass: forward, input gradient, weight gradient, backward, update."""
         found = {stage: [row for row in self.rows if row.stage is stage] for stage in Pass}
         return {stage: rows for stage, rows in found.items() if rows}
 
     def by_layer(self) -> dict[str, list[Row]]:
-        """Return the rows of each layer, by path."""
+        """Return the rows grouped by the path of their layer."""
         found: dict[str, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row.layer, []).append(row)

@@ -47,7 +47,7 @@ class Card:
 
     @property
     def height(self) -> float:
-        """The height of the card, in pixels."""
+        """The height of the card in the drawing, in pixels: that of all its strips."""
         return STRIP * len(self.blocks)
 
     @property
@@ -173,7 +173,7 @@ def _width(unit: Unit) -> float:
 
 
 class _Drawing:
-    """Draws one unit."""
+    """Draws one unit of the network as SVG."""
 
     def __init__(self, unit: Unit, width: float, entry: str, last: bool) -> None:
         self.unit, self.width, self.entry, self.last = unit, width, entry, last
@@ -186,7 +186,7 @@ class _Drawing:
         self.needed = self.edge + CHANNEL * len(self.channels) + EDGE + 2 * bool(self.channels)
 
     def svg(self) -> Markup:
-        """Return the picture."""
+        """Return the picture of the unit."""
         end = self.bottom + (GAP if self.last else 0.0)
         parts = [*self.ways, *(self._card(card) for card in self.unit.cards)]
         if self.entry:
@@ -246,7 +246,7 @@ class _Drawing:
         return len(self.channels) - 1
 
     def _card(self, card: Card) -> Markup:
-        """Return one box."""
+        """Return one card of the drawing, with its strips and frame."""
         left, width = self.left[card.lane], SIDE if card.lane else TRUNK
         strips = [self._strip(block, left, card.top + STRIP * i, width) for i, block in enumerate(card.blocks)]
         frame = element("rect", x=left, y=card.top, width=width, height=card.height, rx=5, class_="frame")
@@ -270,6 +270,6 @@ class _Drawing:
 
 
 def _path(d: str, arrow: bool = False, skip: bool = False) -> Markup:
-    """Return a line of the drawing."""
+    """Return a line of the drawing; ``d`` is its path in SVG, ``skip`` marks a skip connection."""
     head = "url(#arrow)" if arrow else None
     return element("path", d=d, class_="way skip" if skip else "way", marker_end=head)

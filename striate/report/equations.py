@@ -23,7 +23,7 @@ from striate.report.html import Markup, element, escaped, joined
 
 SYMBOLS = {"weight": "w", "bias": "b", "running_mean": "μ", "running_var": "σ²", "mean": "μ", "sigma": "σ"}
 AFFINE = {"weight": "γ", "bias": "β"}
-"""The letters for the weight and bias of a normalization."""
+"""The letters for the weight and bias of a normalization: γ and β."""
 
 _LONGEST = 90
 _LONGEST_WHOLE = 130
@@ -39,7 +39,7 @@ class Equation:
 
 
 def equation_of(block: Block) -> Equation:
-    """Return the equations of a block."""
+    """Return the equations of a block and the meaning of their letters."""
     writer = _Writer(block)
     text = writer.text
     # A single operation that is written as a call: its own equation says more.
@@ -131,7 +131,7 @@ _TOKEN = re.compile(
 
 
 def typeset(text: str) -> Markup:
-    """Return an equation as HTML."""
+    """Return the text of an equation as HTML, with italics, subscripts and superscripts."""
     return _Typesetter(text).run()
 
 
@@ -172,7 +172,7 @@ class _Typesetter:
 
 
 def _letters(word: str) -> Markup:
-    """Return quantities in italics and words upright."""
+    """Return a word of an equation as HTML: quantities in italics, names such as max upright."""
     greek = bool(re.match(r"[Ͱ-Ͽ]", word)) and word[0] != "Σ"
     if len(word) == 1 and word != "Σ":
         return element("var", word)

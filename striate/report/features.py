@@ -50,7 +50,7 @@ def section(material: Material) -> Section:
 
 
 def no_examples(material: Material) -> str:
-    """Return the reason why there is no picture to show."""
+    """Return the reason why the report has no picture to show."""
     return f"No pictures: {material.missing}. Or give some with --image."
 
 

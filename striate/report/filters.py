@@ -1,4 +1,4 @@
-"""The report's section on the learned filters."""
+"""The report's section on the learned filters of the convolutions, drawn as squares of colour."""
 
 from __future__ import annotations
 

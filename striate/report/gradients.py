@@ -39,11 +39,11 @@ class Flow:
     figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
-        """Return the indices of the layers that have a statistic."""
+        """Return the indices of the layers for which a statistic was recorded."""
         return [int(row) for row in np.flatnonzero(np.isfinite(self.figures[figure]).any(axis=1))]
 
     def named(self, rows: list[int]) -> list[str]:
-        """Return the names of the layers with these indices."""
+        """Return the paths of the layers with these indices."""
         return [self.layers[row] for row in rows]
 
 

@@ -31,14 +31,14 @@ from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
-"""The number of worst mistakes that are examined."""
+"""The number of worst mistakes that the report examines."""
 _LARGEST_NUMBER = 1e300
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input to explain, with its class number where that is known."""
+    """One input that the report explains, with its class number where that is known."""
 
     name: str
     image: Array

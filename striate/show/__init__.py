@@ -19,7 +19,7 @@ from striate.show.running import memory_text, program_text
 
 
 class Stage(Enum):
-    """The stages of the compiler, in order."""
+    """The stages of the compiler that can be printed, in the order in which a graph passes them."""
 
     traced = "traced"
     differentiated = "differentiated"

@@ -20,7 +20,7 @@ _CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """The part of the training step's interface that a watch uses."""
+    """The interface of the training step that a watch uses."""
 
     @property
     def step_number(self) -> int:
@@ -40,7 +40,7 @@ class Watched(Protocol):
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """End a watch."""
+        """Stop computing the statistics of a watch."""
         ...
 
 
@@ -85,7 +85,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the pass began."""
+        """The number of samples since the pass (over the data) began."""
         return sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:

@@ -252,7 +252,7 @@ class ReorderValidation(Change):
 
 @dataclass(frozen=True)
 class DropSamples(Change):
-    """Removes the training samples at ``indices``."""
+    """Removes the training samples at ``indices``, such as equal samples with different labels."""
 
     indices: tuple[int, ...]
 

@@ -103,7 +103,7 @@ class Normalize(LayerChange):
 
 @dataclass(frozen=True)
 class NormOptions(LayerChange):
-    """Gives the batch normalizations at ``paths`` another momentum and ε."""
+    """Sets momentum and ε of the batch normalizations at ``paths``."""
 
     momentum: float = 0.1
     eps: float = 1e-5
@@ -122,7 +122,7 @@ class NormOptions(LayerChange):
 
 @dataclass(frozen=True)
 class Remove(LayerChange):
-    """Replaces the layers at ``paths`` by the identity."""
+    """Removes the layers at ``paths``, by putting the identity in their place."""
 
     def code(self, setup: Setup) -> str:
         return f"# without the {', '.join(kinds(setup, self.paths))} at {listed(self.paths)}"

@@ -37,7 +37,7 @@ def option_of(rule: Optimizer, name: str) -> float | None:
 
 @dataclass(frozen=True)
 class LearningRate(Change):
-    """Sets the learning rate, rounded to two significant digits."""
+    """Sets the learning rate of the optimizer, rounded to two significant digits."""
 
     lr: float
 
@@ -75,7 +75,7 @@ class OptimizerOption(Change):
 
 @dataclass(frozen=True)
 class ScheduleLength(Change):
-    """Stretches the learning rate schedule to as many steps as the training has."""
+    """Stretches the learning rate schedule to ``steps``, all steps of the training."""
 
     steps: int
 
@@ -100,7 +100,7 @@ def stretched(schedule: Schedule, steps: int) -> Schedule | None:
 
 @dataclass(frozen=True)
 class MeanLoss(Change):
-    """Replaces the loss by its default reduction, the mean over the batch."""
+    """Makes a loss that sums over the batch take the mean instead."""
 
     def code(self, setup: Setup) -> str:
         return f'loss = nn.{type(setup.loss).__name__}()   # its reduction is "mean"'
@@ -131,7 +131,7 @@ class ClassWeights(Change):
 
 @dataclass(frozen=True)
 class Epochs(Change):
-    """Sets the number of epochs."""
+    """Sets the number of epochs, the passes over the training data."""
 
     epochs: int
 

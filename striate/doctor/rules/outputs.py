@@ -41,7 +41,7 @@ _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scor
     ),
 )  # fmt: skip
 def one_output(trace: TrainingTrace) -> Iterator[Finding]:
-    """Find a softmax over a single unit, or fewer outputs than classes."""
+    """Find a softmax over a single unit, which is always 1, or fewer outputs than classes."""
     structure, setup = trace.structure, trace.setup
     if structure is None or not structure.outputs or not structure.maps:
         return
@@ -349,5 +349,5 @@ def weakens(one: Passed) -> bool:
 
 
 def can_die(one: Passed) -> bool:
-    """Whether this is an activation whose units can die, such as ReLU."""
+    """Whether this is an activation whose units can die, as those of ReLU that are 0 for every sample."""
     return one.activation is not None and one.activation.units_can_die

@@ -1,4 +1,4 @@
-"""Rules about single units: dead and saturated ones."""
+"""Rules about units that are dead (always 0) or saturated (on a flat part of their activation)."""
 
 from __future__ import annotations
 
