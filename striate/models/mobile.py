@@ -41,10 +41,10 @@ def _convolution(
 
 
 class SqueezeExcitation(Module):
-    """Scale every channel of each sample: y = x · gate(fc2(act(fc1(mean(x))))).
+    """Scale every channel of each sample by a learned function of all channels: y = x · s
 
-    Hu et al., arXiv:1709.01507. The mean is over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x has
-    channels.
+    s = gate(fc2(act(fc1(mean(x))))), with the mean over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x
+    has channels. Hu et al., arXiv:1709.01507.
     """
 
     portable: ClassVar[bool] = True
@@ -96,7 +96,7 @@ def _head(features: list[Module], width: int, classifier: Sequential) -> Sequent
 def mobilenet_v2(
     channels: int = 3, classes: int = 10, *, stem: str = "small", multiplier: float = 1.0, dropout: float = 0.2
 ) -> Sequential:
-    """MobileNetV2 for images, with seventeen inverted residual blocks.
+    """MobileNetV2 for images, with seventeen inverted residual blocks. Sandler et al., arXiv:1801.04381.
 
     All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
     and the first block of stride 2 have stride 1.

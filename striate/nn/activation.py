@@ -21,7 +21,7 @@ from striate.options import choice, flag, number, whole_number
 class Activation(Module):
     """Base of layers that apply one elementwise operation to x of any shape (abstract).
 
-    Y has the shape and dtype of x.
+    The output has the shape and dtype of x.
     """
 
     @property

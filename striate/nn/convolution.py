@@ -327,19 +327,28 @@ class ConvolutionTranspose(FilterBank):
 
 
 class Conv1d(Convolution):
-    """Convolution along one spatial axis: (N, C, L) → (N, O, L′); see its base ``Convolution`` for the options."""
+    """Convolution along one spatial axis: (N, C, L) → (N, O, L′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 1
 
 
 class Conv2d(Convolution):
-    """Convolution of images: (N, C, H, W) → (N, O, H′, W′); see its base ``Convolution`` for the options."""
+    """Convolution of images: (N, C, H, W) → (N, O, H′, W′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 2
 
 
 class Conv3d(Convolution):
-    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′); see its base ``Convolution`` for the options."""
+    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
+
+    See the base class ``Convolution`` for equation and options.
+    """
 
     rank = 3
 
@@ -347,7 +356,7 @@ class Conv3d(Convolution):
 class ConvTranspose1d(ConvolutionTranspose):
     """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
 
-    It computes the input gradient of ``Conv1d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv1d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 1
@@ -356,7 +365,7 @@ class ConvTranspose1d(ConvolutionTranspose):
 class ConvTranspose2d(ConvolutionTranspose):
     """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
 
-    It computes the input gradient of ``Conv2d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv2d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 2
@@ -365,7 +374,7 @@ class ConvTranspose2d(ConvolutionTranspose):
 class ConvTranspose3d(ConvolutionTranspose):
     """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
 
-    It computes the input gradient of ``Conv3d`` with the same options; see its base ``ConvolutionTranspose``.
+    It computes the input gradient of ``Conv3d`` with the same options; see the base class ``ConvolutionTranspose``.
     """
 
     rank = 3

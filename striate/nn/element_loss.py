@@ -37,7 +37,7 @@ from striate.options import flag, number
 class L1Loss(ElementLoss):
     """Mean absolute error: L = mean |x − y|
 
-    y has the shape of x. Raises ``ShapeError`` if not.
+    Raises ``ShapeError`` unless the targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True
@@ -151,7 +151,7 @@ class PoissonNLLLoss(ElementLoss):
     """Negative log likelihood of counts y under Poisson distributions: L = mean e^x − y · x
 
     x are logarithms of the rates. With ``log_input=False`` x are the rates, and L = mean x − y · ln(x + ε), where
-    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln y!, which does not depend on x. y has the shape
+    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln(y!), which does not depend on x. y has the shape
     of x.
     """
 

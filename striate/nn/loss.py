@@ -329,7 +329,7 @@ class CrossEntropyLoss(LabelLoss):
     def constant_loss(self, targets: Array, weights: Array) -> float:
         """Return the entropy of the labels, with class weights and smoothing taken into account.
 
-        NaN for probabilities and for labels of several positions.
+        It is NaN for targets that are probabilities and for labels of several positions.
         """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan
@@ -475,7 +475,7 @@ class ElementLoss(Loss):
 class MSELoss(ElementLoss):
     """Mean squared error: L = mean (x − y)²
 
-    y has the shape of x. Raises ``ShapeError`` if not.
+    Raises ``ShapeError`` unless the targets y have the shape of the predictions x.
     """
 
     predicts_targets: ClassVar[bool] = True

@@ -67,10 +67,7 @@ class Module(metaclass=Explained):
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
     """The kind of layer, such as linear or pooling, for code that examines networks."""
     classes: tuple[str, ...] = ()
-    """The names of the network's outputs, in order.
-
-    () if none were set. ``st.save`` writes them to the file.
-    """
+    """The names of the network's outputs, in order; empty if none were set. ``st.save`` writes them."""
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -165,10 +162,10 @@ class Module(metaclass=Explained):
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
-        """The layer applied to the first input before ``forward``, as part of the compiled program.
+        """The layer applied to the first input before ``forward``, as part of the compiled program, or None.
 
-        None if there is none. Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is
-        converted to a layer. Raises ``OptionError`` for anything else.
+        Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is converted to a layer.
+        Raises ``OptionError`` for anything else.
         """
         return self._modules.get("standardizer")
 
@@ -288,10 +285,10 @@ class Module(metaclass=Explained):
     def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
         """Exclude the parameters whose dotted names match one of the patterns from training.
 
-        Returns their names. "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a
-        pattern, all are frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch
-        normalizations that match keep their running statistics, and normalize with them in training as in prediction.
-        Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
+        "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a pattern, all are
+        frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch normalizations that
+        match keep their running statistics, and normalize with them in training as in prediction. Returns the names of
+        the parameters. Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
 
             model.freeze("layer1*", "layer2*", statistics=True)
         """
@@ -356,7 +353,8 @@ class Module(metaclass=Explained):
     def initialize(self, seed: int) -> Self:
         """Draw all parameters anew from a seed and reset all buffers to their initial contents.
 
-        Returns the module.
+        Parameters that were created from an array get that array again. Returns the module. Raises ``OptionError`` for
+        a seed that is not a whole number.
         """
         vars(self)["_seed"] = whole_seed(seed)
         vars(self)["_arena"] = None
@@ -368,8 +366,8 @@ class Module(metaclass=Explained):
     def infer(self, *shapes: tuple[int, ...]) -> Self:
         """Infer all sizes given as None from the shape of one sample, without data and without compiling.
 
-        Returns the module. There is one shape, without N, for each input. Raises ``OptionError`` for anything but
-        shapes, and ``ShapeError`` if the layers do not fit together.
+        Give one shape, without N, for each input. Returns the module. Raises ``OptionError`` for anything but shapes,
+        and ``ShapeError`` if the layers do not fit together.
 
             model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
@@ -431,10 +429,7 @@ class Module(metaclass=Explained):
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def _adopt(self) -> None:
-        """Become the owner of the parameters and the parent of the children.
-
-        Needed after a copy or unpickling.
-        """
+        """Become the owner of the parameters and the parent of the children, after a copy or unpickling."""
         for parameter in self._parameters.values():
             parameter.materialize, parameter.restructured = self.materialize, self.invalidate
         for child in self.children():
@@ -454,7 +449,7 @@ class Module(metaclass=Explained):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle contains: the structure, and the arrays as safetensors bytes.
 
-        No programs and no memory.
+        Programs and memory are left out.
         """
         return {**self._structure(), "_tensors": packed(self._parameters)}
 

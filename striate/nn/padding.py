@@ -71,13 +71,13 @@ class ConstantPad1d(ConstantPad):
 
 
 class ConstantPad2d(ConstantPad):
-    """Pad (N, C, H, W) or (C, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, H, W) or (C, H, W) with the number ``value``; see the base class ``Padding`` for ``padding``."""
 
     rank = 2
 
 
 class ConstantPad3d(ConstantPad):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with the number ``value``; see the base class ``Padding`` for ``padding``."""
 
     rank = 3
 
@@ -97,7 +97,7 @@ class ZeroPad2d(Padding):
 
 
 class ZeroPad3d(Padding):
-    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see its base ``Padding`` for ``padding``."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see the base class ``Padding`` for ``padding``."""
 
     rank = 3
     mode = PadMode.constant

@@ -273,8 +273,9 @@ class LabelLoss(Anchor):
     def targets(self, logits: Array, labels: Array, weight: Array | None) -> Array:
         """Return t[c] = w[c] · ((1 − ε) · [c = label] + ε / C), the factor of −log_softmax(x)[c] in the loss.
 
-        ε is ``label_smoothing``; w is 1 if ``weight`` is None. The result has the shape of the logits, and is 0 where
-        the label is ignored. Raises ``LabelError`` for labels out of range.
+        [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``; w is 1 if ``weight`` is None.
+        The result has the shape of the logits, and is 0 where the label is ignored. Raises ``LabelError`` for labels
+        out of range.
         """
         classes = logits.shape[1]
         require_labels(labels, classes, self.ignore_index)
@@ -308,8 +309,9 @@ class CrossEntropy(LabelLoss):
     """loss = −Σ_c w[c] · ((1 − ε) · [c = label] + ε / C) · log_softmax(x)[c]
 
     Inputs: logits x (N, C, positions…), labels (N, positions…) in int64 and optionally the class weights w (C,), by
-    default 1; ε is ``label_smoothing``. Returns (losses, shares), where the share is w[label]. Both have the shape
-    (N, positions…) and are 0 where the label is ``ignore_index``. A weighted mean is Σ losses / Σ shares.
+    default 1. [c = label] is 1 for the label and 0 for other classes; ε is ``label_smoothing``. Returns
+    (losses, shares), where the share is w[label]. Both have the shape (N, positions…) and are 0 where the label is
+    ``ignore_index``. A weighted mean is Σ losses / Σ shares.
     """
 
     results: ClassVar[tuple[str, ...]] = ("losses", "shares")
@@ -517,6 +519,8 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Value:
     """−Σ_c w[c] · ((1 − ε) · t[c] + ε / C) · log_softmax(x)[c], averaged over samples and positions → scalar.
+
+    Cross entropy between the targets t and the softmax of the logits x over the C classes (axis 1).
 
     ``input`` holds the logits x (N, C, positions…) in float32 or float64, or (C,) for one sample. ``target`` holds
     either integer labels (N, positions…), for which t[c] is 1 if c is the label and else 0, or the probabilities t in

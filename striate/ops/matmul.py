@@ -189,7 +189,7 @@ class MatMul(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: sums over nothing."""
+        """Return zeros: the product sums over an axis without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -280,7 +280,7 @@ class MatMulSum(MatrixContraction):
         return self.operand_gradients(inputs, expanded(output_gradients[0], outputs[0]), needed)
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: sums over nothing."""
+        """Return zeros: the product sums over an axis without elements."""
         return (filled(0.0, self.infer(*(x.type for x in inputs))[0]),)
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -416,7 +416,7 @@ def _before_transposing(x: Value) -> tuple[Value, bool]:
 
 
 def _by_one_matrix(a: Value, b: Value, transpose_b: bool) -> Value:
-    """Return A · B where one matrix B serves all batch axes: the batch axes of A are joined with its rows."""
+    """Return A · B for a single matrix B: the batch axes of A, except N, are joined with its rows."""
     kept = 1 if a.type.batched else 0
     rows = math.prod(_fixed(a.shape[kept:-1]))
     joined = reshape(a, (*a.shape[:kept], rows, a.shape[-1]))

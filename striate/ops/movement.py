@@ -31,7 +31,7 @@ Five = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Movement(Anchor):
-    """Base class of operations that move elements without changing them (abstract)."""
+    """Base class of operations that move elements without changing them, such as slices and transposes (abstract)."""
 
     kind: ClassVar[Kind] = Kind.GATHER
     planar_outputs: ClassVar[bool] = True
@@ -47,12 +47,12 @@ class Movement(Anchor):
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """Require blocks of 16 channels if an input is stored so and whole blocks move, and NumPy's order otherwise."""
+        """Require blocks of 16 channels if an input is stored in blocks that move as a whole, else NumPy's order."""
         whole = BLOCK in blocks and self.moves_whole_blocks(inputs)
         return tuple(InputLayout((BLOCK if whole else PLAIN,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """Return the layout of the first input: the output is stored in the same one."""
+        """Return the layout of the first input, in which the output is stored as well."""
         return (blocks[0],)
 
 
@@ -362,7 +362,7 @@ class SliceGradient(Movement, Windowed):
         return [*(_zeros(context, box) for box in self._gaps(y.type)), copy]
 
     def _gaps(self, y: TensorType) -> list[dict[int, Window]]:
-        """Return boxes of y that together cover the elements that must be set to zero, because x does not fill them.
+        """Return boxes of y, as a window for each restricted axis, that cover all elements to be set to zero.
 
         If a step leaves gaps between the elements of x, this is one box: all of y, which is zeroed before x is copied.
         """
@@ -377,7 +377,7 @@ class SliceGradient(Movement, Windowed):
         return boxes
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return zeros: x has no elements to place."""
+        """Return zeros in the shape of the output, because x has no elements."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -406,7 +406,10 @@ class SliceGradient(Movement, Windowed):
 
 
 def _zeros(context: LoweringContext, box: dict[int, Window]) -> Launch:
-    """Return the launch that sets a box of the output to zero; axes that ``box`` does not name are covered whole."""
+    """Return the launch that sets a box of the output to zero.
+
+    ``box`` maps axes to windows; along all other axes, the box covers the whole output.
+    """
     (y,) = context.node.outputs
     target = context.storage(y)
     part = Windowed(

@@ -165,7 +165,10 @@ class NormalizedByStatistics:
 
 
 def normalized_by_statistics(y: Value) -> NormalizedByStatistics | None:
-    """Recognize the arithmetic that ``batch_norm`` builds without training; return None if y has another form."""
+    """Return the operands of the normalization if y is the result of ``batch_norm`` without training, else None.
+
+    Exporters use this to recognize batch normalization in a graph of arithmetic.
+    """
     product, shift = y, None
     if isinstance(y.node.op, Add):
         product, shift = y.node.inputs
@@ -250,7 +253,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Value:
-    """y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or with the batch's when training.
+    """y = γ · (x − μ) / √(σ² + ε) + β with the running mean μ and variance σ², or those of the batch when training.
 
     ``input`` is x (N, C) or (N, C, positions…) in float32 or float64; ``weight`` is γ and ``bias`` is β, by default 1
     and 0; all vectors are (C,). y has the shape of x. Unlike PyTorch's function, this one has no state: it does not

@@ -30,7 +30,7 @@ from striate.ops.window import LARGEST, Pairs, Sizes, onnx_pads, positions, requ
 
 
 class PadMode(Enum):
-    """What the elements outside the array are."""
+    """What a padding consists of: a constant, or copies of elements of the array."""
 
     constant = "constant"  # a number
     reflect = "reflect"  # the array mirrored at its first and at its last element, which are not repeated
@@ -213,7 +213,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The output if x has no elements: every element is the constant ``value``."""
+        """Return an output in which every element is ``value``, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -346,7 +346,7 @@ class PadAxes(Anchor):
             return (n, 1) if rank == 1 else (n, c, *rest[5 - rank :])
 
         shape, padding = x.type.concrete(1), self.padding
-        if rank == 1:  # with a second axis: after N, which is not padded, or before the elements
+        if rank == 1:  # give a vector a second axis of size 1: after N, which is not padded, or before the elements
             shape, padding = (1, *shape), (((0, 0), (0, 0)) if x.type.batched else ((0, 0), *padding))
         kernel = kernels.resampling.PlainPad(
             x.dtype, shape, padding, strides(x), context.storage(x).origin, strides(y), self.value
@@ -359,7 +359,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """The output if x has no elements: every element is the constant ``value``."""
+        """Return an output in which every element is ``value``, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:

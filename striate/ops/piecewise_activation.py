@@ -31,7 +31,10 @@ _EDGE = 1e-6
 @register
 @dataclass(frozen=True)
 class PRelu(Binary):
-    """y = x where x > 0, else wx; w is learned"""
+    """y = x where x > 0, else wx; w is learned
+
+    PReLU (He and others, 2015, arXiv:1502.01852). Inputs: x of any shape, and the slope w, which broadcasts to x.
+    """
 
     title: ClassVar[str] = "PReLU"
     onnx_operator: ClassVar[str] = "PRelu"
@@ -41,7 +44,7 @@ class PRelu(Binary):
 
     @property
     def gain(self) -> float:
-        return math.sqrt(2 / (1 + 0.25**2))  # with the slope at the start
+        return math.sqrt(2 / (1 + 0.25**2))  # for the initial slope, 0.25
 
     def reference(self, x: Array, w: Array) -> Array:
         return np.where(x > 0, x, w * x)
@@ -66,7 +69,10 @@ class PRelu(Binary):
 @register
 @dataclass(frozen=True)
 class Hardtanh(Activation):
-    """y = min(max(x, a), b); dx = 0 at a and b"""
+    """y = min(max(x, a), b); dx = 0 at a and b
+
+    Hard tanh, elementwise on any shape; a is ``min_val`` and b is ``max_val``.
+    """
 
     title: ClassVar[str] = "hard tanh"
     letters: ClassVar[Mapping[str, str]] = {"a": "min_val", "b": "max_val"}
@@ -106,7 +112,10 @@ class Hardtanh(Activation):
 @register
 @dataclass(frozen=True)
 class Relu6(Activation):
-    """y = min(max(x, 0), 6); dx = 0 at 0 and 6"""
+    """y = min(max(x, 0), 6); dx = 0 at 0 and 6
+
+    ReLU6, elementwise on any shape.
+    """
 
     title: ClassVar[str] = "ReLU6"
     effect: ClassVar[str] = "A ReLU cut off at 6: small numbers of bits hold its outputs. Units can die, as with ReLU."
@@ -131,7 +140,10 @@ class Relu6(Activation):
 @register
 @dataclass(frozen=True)
 class Hardsigmoid(Activation):
-    """y = min(max(x/6 + ½, 0), 1)"""
+    """y = min(max(x/6 + ½, 0), 1)
+
+    Hard sigmoid, elementwise on any shape; dx = 0 at x = −3 and x = 3.
+    """
 
     title: ClassVar[str] = "hard sigmoid"
     onnx_operator: ClassVar[str] = "HardSigmoid"
@@ -163,7 +175,10 @@ class Hardsigmoid(Activation):
 @register
 @dataclass(frozen=True)
 class Hardswish(Activation):
-    """y = x min(max(x + 3, 0), 6) / 6"""
+    """y = x min(max(x + 3, 0), 6) / 6
+
+    Hard swish (Howard and others, 2019, arXiv:1905.02244), elementwise on any shape.
+    """
 
     title: ClassVar[str] = "hard swish"
     onnx_operator: ClassVar[str] = "HardSwish"
@@ -189,7 +204,10 @@ class Hardswish(Activation):
 @register
 @dataclass(frozen=True)
 class Hardshrink(Activation):
-    """y = x where |x| > λ, else 0"""
+    """y = x where |x| > λ, else 0
+
+    Hard shrinkage, elementwise on any shape; λ is ``lambd``.
+    """
 
     title: ClassVar[str] = "hard shrink"
     onnx_operator: ClassVar[str] = "Shrink"
@@ -218,7 +236,10 @@ class Hardshrink(Activation):
 @register
 @dataclass(frozen=True)
 class Softshrink(Activation):
-    """y = x − λ where x > λ, x + λ where x < −λ, else 0"""
+    """y = x − λ where x > λ, x + λ where x < −λ, else 0
+
+    Soft shrinkage, elementwise on any shape; λ is ``lambd``.
+    """
 
     title: ClassVar[str] = "soft shrink"
     onnx_operator: ClassVar[str] = "Shrink"
@@ -266,7 +287,10 @@ def _outside(x: Value, lambd: float, dy: Value) -> Gradients:
 @register
 @dataclass(frozen=True)
 class Threshold(Activation):
-    """y = x where x > t, else v"""
+    """y = x where x > t, else v
+
+    Elementwise on any shape; t is ``threshold`` and v is ``value``.
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"t": "threshold", "v": "value"}
     effect: ClassVar[str] = "What does not exceed a threshold is replaced by a constant, which passes no gradient."

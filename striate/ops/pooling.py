@@ -90,21 +90,21 @@ class Pooling(Windowed, Anchor):
         return math.prod(self.kernel) > MOST_UNROLLED
 
     def scatters_widely(self, size: Sizes) -> bool:
-        """Return whether the gradient's kernel loops over the windows and adds to the positions inside each.
+        """Return whether the gradient's kernel loops over windows, because there are too many cases to unroll.
 
-        Otherwise it loops over the positions, and is unrolled over the windows that contain one. Which windows these
-        are depends on the position modulo the stride. ``size`` holds the spatial sizes of x.
+        Otherwise its code is unrolled over the windows that contain a position. Which windows these are depends on the
+        position modulo the stride. ``size`` holds the spatial sizes of x.
         """
         residues = math.prod(min(step, length) for step, length in zip(self.stride, size, strict=True))
         return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
-        """Return which input positions each window contains, for an input with the spatial sizes ``size``."""
+        """Return which input positions each window contains, as a part, for an input of the spatial sizes ``size``."""
         counts = spatial(self.output_sizes(size))
         return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
-        """Return which windows contain each input position: one part for each residue modulo the strides."""
+        """Return which windows contain each input position, as a part for each residue of it modulo the strides."""
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )
@@ -209,7 +209,7 @@ class MaxPooling(Pooling):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
+        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
@@ -369,7 +369,7 @@ class AveragePooling(Averaging):
         return window_positions(positions, self.kernel, self.stride, self.padding, self.dilation)
 
     def accepts_prologue(self) -> bool:
-        """Whether elementwise work on the input may run in the window's loop: only if no position is read twice."""
+        """Return whether elementwise work on the input may be fused as a prologue: only if windows do not overlap."""
         return all(step >= span for step, span in zip(self.stride, reach(self.kernel, self.dilation), strict=True))
 
     def lower(self, context: LoweringContext) -> list[Launch]:

@@ -258,7 +258,7 @@ class Resampling(Mapped):
 class Neighbours(Resampling):
     """Base class of nearest-neighbour resampling and its gradient (abstract).
 
-    With ``centred``, the neighbour is that of the position's centre, p + ½, in place of its start, p.
+    With ``centred``, the neighbour is found from the centre of a position, p + ½, instead of from its start, p.
     """
 
     centred: bool = False

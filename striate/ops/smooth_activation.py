@@ -43,7 +43,10 @@ def _emit_softplus(k: Kernel, x: Vector) -> Vector:
 @register
 @dataclass(frozen=True)
 class Elu(Activation):
-    """y = x where x > 0, else α (eˣ − 1)"""
+    """y = x where x > 0, else α (eˣ − 1)
+
+    ELU (Clevert and others, 2015, arXiv:1511.07289), elementwise on any shape; α is ``alpha``.
+    """
 
     title: ClassVar[str] = "ELU"
     onnx_operator: ClassVar[str] = "Elu"
@@ -94,7 +97,10 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 @register
 @dataclass(frozen=True)
 class Selu(Activation):
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)"""
+    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)
+
+    SELU (Klambauer and others, 2017, arXiv:1706.02515), elementwise on any shape.
+    """
 
     title: ClassVar[str] = "SELU"
     onnx_operator: ClassVar[str] = "Selu"
@@ -126,7 +132,10 @@ class Selu(Activation):
 @register
 @dataclass(frozen=True)
 class Celu(Activation):
-    """y = x where x > 0, else α (e^(x/α) − 1)"""
+    """y = x where x > 0, else α (e^(x/α) − 1)
+
+    CELU (Barron, 2017, arXiv:1704.07483), elementwise on any shape; α is ``alpha``.
+    """
 
     title: ClassVar[str] = "CELU"
     onnx_operator: ClassVar[str] = "Celu"
@@ -223,7 +232,10 @@ class Gelu(Activation):
 @register
 @dataclass(frozen=True)
 class Silu(Activation):
-    """y = x σ(x)"""
+    """y = x σ(x)
+
+    SiLU, also called swish, elementwise on any shape; σ(x) = 1 / (1 + e⁻ˣ).
+    """
 
     title: ClassVar[str] = "SiLU"
     effect: ClassVar[str] = "x times its sigmoid, also called swish: a smooth ReLU with a shallow dip below 0."
@@ -252,7 +264,10 @@ _FLAT = 20.0
 @register
 @dataclass(frozen=True)
 class Mish(Activation):
-    """y = x tanh(ln(1 + eˣ))"""
+    """y = x tanh(ln(1 + eˣ))
+
+    Mish (Misra, 2019, arXiv:1908.08681), elementwise on any shape.
+    """
 
     onnx_operator: ClassVar[str] = "Mish"
     effect: ClassVar[str] = "x times the tanh of its softplus: a smooth ReLU with a shallow dip below 0, like SiLU."
@@ -279,7 +294,10 @@ class Mish(Activation):
 @register
 @dataclass(frozen=True)
 class Softplus(Activation):
-    """y = ln(1 + e^(βx)) / β, and x where βx > t"""
+    """y = ln(1 + e^(βx)) / β, and x where βx > t
+
+    Softplus, elementwise on any shape; β is ``beta`` and t is ``threshold``.
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"β": "beta", "t": "threshold"}
     effect: ClassVar[str] = "A smooth ReLU without a kink: always above 0, and its slope is the sigmoid."
@@ -300,7 +318,7 @@ class Softplus(Activation):
             beta = to.constant(np.asarray(number(self.beta)))
             scaled = to.add("Mul", inputs[0], beta)
             y = to.add("Div", to.add("Softplus", scaled), beta)
-        if self.threshold >= 20:  # from there on both are the same
+        if self.threshold >= 20:  # from 20 on, softplus and the identity round to the same number
             return [y]
         straight = to.add("Greater", scaled, to.constant(np.asarray(number(self.threshold))))
         return [to.add("Where", straight, inputs[0], y)]
@@ -329,7 +347,10 @@ class Softplus(Activation):
 @register
 @dataclass(frozen=True)
 class Softsign(Activation):
-    """y = x / (1 + |x|)"""
+    """y = x / (1 + |x|)
+
+    Softsign, elementwise on any shape.
+    """
 
     onnx_operator: ClassVar[str] = "Softsign"
     effect: ClassVar[str] = "Between −1 and 1 like tanh, but it approaches them slowly: it saturates later."
@@ -351,7 +372,10 @@ class Softsign(Activation):
 @register
 @dataclass(frozen=True)
 class LogSigmoid(Activation):
-    """y = −ln(1 + e⁻ˣ)"""
+    """y = −ln(1 + e⁻ˣ)
+
+    The logarithm of the sigmoid, elementwise on any shape.
+    """
 
     effect: ClassVar[str] = "The logarithm of the sigmoid: always below 0, and linear for large negative x."
     output_bounds: ClassVar[tuple[float, float]] = (-math.inf, 0.0)
@@ -374,7 +398,10 @@ class LogSigmoid(Activation):
 @register
 @dataclass(frozen=True)
 class Tanhshrink(Activation):
-    """y = x − tanh(x)"""
+    """y = x − tanh(x)
+
+    Elementwise on any shape.
+    """
 
     effect: ClassVar[str] = "Almost 0 around 0 and x ∓ 1 beyond: it removes small signals smoothly."
 
@@ -394,7 +421,10 @@ class Tanhshrink(Activation):
 
 
 def elu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (eˣ − 1). Any shape; float32 or float64. Raises OptionError unless α is finite."""
+    """y = x where x > 0, else α (eˣ − 1), for α = ``alpha``. Any shape; float32 or float64.
+
+    Clevert and others, 2015 (arXiv:1511.07289). Raises OptionError unless α is finite.
+    """
     return elementwise(Elu(number("elu: alpha", alpha)), input)
 
 
@@ -407,7 +437,10 @@ def selu(input: Value) -> Value:
 
 
 def celu(input: Value, alpha: float = 1.0) -> Value:
-    """y = x where x > 0, else α (e^(x/α) − 1). Any shape; float32 or float64. Raises OptionError unless α > 0."""
+    """y = x where x > 0, else α (e^(x/α) − 1), for α = ``alpha``. Any shape; float32 or float64.
+
+    Barron, 2017 (arXiv:1704.07483). Raises OptionError unless α is finite and above 0.
+    """
     return elementwise(Celu(number("celu: alpha", alpha, above=0)), input)
 
 

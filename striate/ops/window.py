@@ -30,10 +30,10 @@ LARGEST = 2**31 - 1
 
 
 class PaddingMode(Enum):
-    """Paddings that are given by name."""
+    """The paddings that can be given by name, "same" and "valid"."""
 
-    same = "same"  # the output has the input's size; stride 1
-    valid = "valid"  # none
+    same = "same"  # the output has the size of the input; only for stride 1
+    valid = "valid"  # no padding
 
 
 def per_axis(what: str, value: PerAxis, rank: int, least: int = 1) -> Sizes:

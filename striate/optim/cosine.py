@@ -21,7 +21,7 @@ def _half_cosine(share: Value) -> Value:
 class CosineSchedule(Schedule):
     """Cosine annealing of the learning rate: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π (t − W) / T))
 
-    W is ``warmup``, the number of steps over which the rate first rises linearly to η₀. T is ``total_steps`` − W. After
+    W is ``warmup``: over the first W steps the rate rises linearly to η₀ instead. T is ``total_steps`` − W. After
     ``total_steps`` the rate stays at η_min = ``minimum``, which is at most the optimizer's η₀. Loshchilov and Hutter,
     arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and 0 ≤ minimum.
     """

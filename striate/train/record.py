@@ -103,7 +103,7 @@ class Record:
         """Ignore warnings, which are not part of the record."""
 
     def finding(self, finding: Finding) -> None:
-        """Write a line for a finding of the doctor."""
+        """Write a line for a finding of the doctor, which diagnoses problems of the training."""
         found = finding.to_json()
         rule = found.pop("kind")
         self._write("finding", {"rule": rule, **found})

@@ -45,7 +45,8 @@ def versions() -> dict[str, str]:
 class Run:
     """The contents of ``run.json``.
 
-    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it.
+    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it. ``findings`` are those of the
+    doctor, which diagnoses the training.
     """
 
     data: str
@@ -54,9 +55,7 @@ class Run:
     finished: bool = False
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     evaluation: dict[str, Any] | None = None
-    findings: list[dict[str, Any]] = field(
-        default_factory=list[dict[str, Any]]
-    )  # of the doctor, which diagnoses the training
+    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
     data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``

@@ -112,7 +112,7 @@ class Residues:
 
     @property
     def most(self) -> int:
-        """The largest number of taps that reach one position."""
+        """The largest number of taps that reach one position of x."""
         return -(-self.kernel // self.hop)
 
     def first(self, position: int) -> int | None:

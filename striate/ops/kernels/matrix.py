@@ -73,7 +73,7 @@ class PackPanels(KernelSpec):
 
     @property
     def blocks(self) -> int:
-        """Panels of one matrix."""
+        """The number of panels, 16 columns each, of one matrix."""
         return -(-self.columns // LANES)
 
     @property
@@ -126,13 +126,13 @@ class MatrixProduct(KernelSpec):
     left: Matrices
     panels: tuple[int, ...]  # elements from one matrix to the next along the batch axes
     batch: tuple[int, ...]  # sizes of the batch axes of the result; that of N is 0
-    rows: int  # 0: N
+    rows: int  # of the result; 0 if they are the N samples
     depth: int
     columns: int
     tile: tuple[int, int]  # rows and panels
-    group: int  # of axis 0
-    row_part: int  # rows of a chunk, of a matrix with batch axes
-    column_part: int  # panels of a chunk
+    group: int  # indices of axis 0 in a chunk
+    row_part: int  # rows in a chunk, if there are batch axes
+    column_part: int  # panels in a chunk
     region: Region
 
     @property
@@ -143,7 +143,7 @@ class MatrixProduct(KernelSpec):
 
     @property
     def blocks(self) -> int:
-        """Panels of one matrix."""
+        """The number of panels, 16 columns each, of one matrix."""
         return -(-self.columns // LANES)
 
     @property

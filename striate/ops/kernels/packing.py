@@ -42,7 +42,7 @@ class Pack(KernelSpec):
 
     @property
     def outputs(self) -> int:
-        """The number of channels that become lanes: O, or C with ``transposed``."""
+        """The number of channels that become lanes: the output channels O, or with ``transposed`` the inputs C."""
         return self.depth * self.groups if self.transposed else self.filters
 
     @property

@@ -157,7 +157,7 @@ class Pixels:
         self.base: Pointer | None = None
 
     def begin(self, n: Index, block: Index) -> None:
-        """Select the sample and the block of channels for the following calls of ``load``."""
+        """Emit the selection of a sample and a block of 16 channels, from which ``load`` then reads."""
         if self.writer:
             self.writer.begin_block(n, block)
         else:

@@ -239,7 +239,7 @@ class LabelRows(RowKernel):
 
     @property
     def given(self) -> int:
-        """The number of the first operands: the logits, the labels and, if ``weighted``, the class weights."""
+        """The number of operands that are logits, labels or class weights: 3 if ``weighted``, else 2."""
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
@@ -255,7 +255,7 @@ class LabelRows(RowKernel):
         return k.imin(k.imax(label, 0), self.storage.channels - 1), item, left_out
 
     def store_losses(self, k: Kernel, loss: Vector, share: Vector, item: Index, left_out: Any) -> None:
-        """Emit the stores of the loss and the share (its weight in the mean) of an item; both are 0 if left out."""
+        """Emit the stores of the loss of an item and of its share, the weight in the mean; both are 0 if left out."""
         zero = k.constant(0, self.dtype)
         for number, value in enumerate((loss, share)):
             counted = k.choose(left_out, zero, value)

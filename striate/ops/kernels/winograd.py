@@ -345,7 +345,10 @@ class WinogradPack(KernelSpec):
     def transform(
         self, k: Kernel, weights: Pointer, target: Pointer, out: Index, channels: tuple[Index, Index]
     ) -> None:
-        """Emit U for one output block and a range of input channels; ``target`` is the address of the block's U."""
+        """Emit the transformed filters U = G g Gᵀ of one output block for a range of input channels.
+
+        ``weights`` is the address of the filters g in NumPy's order, and ``target`` that of the block's U.
+        """
         with k.loop(*channels, self.together) as into:
             points = [self._points(k, weights, out, k.iadd(into.index, channel)) for channel in range(self.together)]
             first = k.offset(target, k.imul(into.index, LANES), self.operands)
@@ -357,7 +360,7 @@ class WinogradPack(KernelSpec):
                     k.store(value, place, self.operands, 64)
 
     def _points(self, k: Kernel, weights: Pointer, out: Index, into: Index) -> Iterator[Vector]:
-        """Emit U for one input channel and 16 output channels; yield one vector for each position."""
+        """Emit the transformed filters of one input and 16 output channels; yield a vector for each position."""
         dtype, r = self.dtype, self.form.taps
         matrix = self.form.transforms.filter
         outputs = self.channels if self.transposed else self.filters

@@ -66,33 +66,33 @@ class TileConvolution(KernelSpec):
 
     @property
     def batches(self) -> int:
-        """The largest number of batches of tiles in a sample group."""
+        """The largest number of batches of tiles in one group of samples."""
         rows, columns = self.grid
         return -(-self.region.domain.group * rows * columns // self.together)
 
     @property
     def per_position(self) -> int:
-        """The distance between neighbouring positions of V, in elements."""
+        """The distance in elements between neighbouring positions of V, the transformed input."""
         return self.source.blocks * self.together * BLOCK + PADDING
 
     @property
     def per_batch(self) -> int:
-        """The number of elements of V for one batch of tiles."""
+        """The number of elements of V, the transformed input, for one batch of tiles."""
         return self.n * self.n * self.per_position
 
     @property
     def per_product(self) -> int:
-        """The distance between neighbouring positions of M, in elements."""
+        """The distance in elements between neighbouring positions of M, the products."""
         return self.together * LANES + PADDING
 
     @property
     def per_filter(self) -> int:
-        """The distance between neighbouring positions of U, in elements."""
+        """The distance in elements between neighbouring positions of U, the transformed filters."""
         return self.source.channels * LANES + PADDING * (2 if self.operands is DType.bfloat16 else 1)
 
     @property
     def product_bytes(self) -> int:
-        """The size in bytes of M for one batch of tiles."""
+        """The size in bytes of M, the products, for one batch of tiles."""
         return self.n * self.n * self.per_product * self.sums.numpy.itemsize
 
     def filter_of(self, k: Kernel, position: Index) -> Index:
@@ -118,9 +118,10 @@ class TileConvolution(KernelSpec):
     def transform(
         self, k: Kernel, batch: Pointer, first: Index, tile: Index, place: Index, blocks: tuple[Index, Index]
     ) -> None:
-        """Emit V for one tile, which is number ``place`` of its batch, and a range of input blocks.
+        """Emit the transform V = Bᵀ d B of one input tile d, for a range of blocks of input channels.
 
-        ``batch`` is the address of the batch's V, and ``first`` the first sample of the group.
+        The tile is number ``tile`` of its group of samples, whose first sample is ``first``, and number ``place`` of
+        its batch, whose V is stored at ``batch``.
         """
         dtype, n, operands = self.source.dtype, self.n, self.operands
         sample, row, column = self._place(k, first, tile)
@@ -147,7 +148,10 @@ class TileConvolution(KernelSpec):
                         k.store(value, k.offset(out, (i * n + j) * self.per_position, operands), operands, 64)
 
     def multiply(self, k: Kernel, v: Pointer, u: Pointer, out: Pointer) -> None:
-        """Emit M[tile][16] = Σ_c V[tile][c] · U[c][16] for one position of one batch; ``out`` is the address of M."""
+        """Emit the products of one position for a batch of tiles: M[tile][16] = Σ_c V[tile][c] · U[c][16].
+
+        ``v``, ``u`` and ``out`` are the addresses of the transformed input V, the transformed filters U, and M.
+        """
         dtype, operands = self.sums, self.operands
         sums = [k.constant(0, dtype) for _ in range(self.together)]
         whole, rest = divmod(self.source.channels, BLOCK)
@@ -177,7 +181,10 @@ class TileConvolution(KernelSpec):
     def finish(
         self, k: Kernel, writer: RegionWriter, block: Index, first: Index, tile: Index, products: Pointer
     ) -> None:
-        """Emit Y = Aᵀ M A for one tile, and the fused epilogue on its pixels; ``products`` is the address of M."""
+        """Emit the output Y = Aᵀ M A of one tile from its products M, and the fused epilogue on its pixels.
+
+        ``products`` is the address of M, and ``first`` the first sample of the group that contains the tile.
+        """
         dtype, n, m = self.sums, self.n, self.form.tile
         matrix = self.form.transforms.output
         sample, row, column = self._place(k, first, tile)
@@ -238,7 +245,7 @@ class WinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
         per, group = self.region.domain.groups
         return per * self.shares, group
 
@@ -285,7 +292,10 @@ class WinogradConvolution(TileConvolution):
     def _multiply(
         self, k: Kernel, writer: RegionWriter, block: Index, products: Pointer, first: Index, tiles: tuple[Index, Index]
     ) -> None:
-        """Emit M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16] for one batch of tiles."""
+        """Emit the products of one batch of tiles for one block of output channels, with prefetches in between.
+
+        M[position][tile][16] = Σ_c V[position][tile][c] · U[position][c][16], stored at ``products``.
+        """
         positions = self.n * self.n
         filters = k.offset(k.operand(1), k.imul(block, self.form.filters**2 * self.per_filter), self.operands)
         with k.loop(0, positions) as position:

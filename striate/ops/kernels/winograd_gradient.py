@@ -59,28 +59,28 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def ranges(self) -> tuple[int, int]:
-        """The numbers of ranges of output blocks and of input blocks."""
+        """The numbers of ranges into which the output blocks and the input blocks are divided among chunks."""
         return -(-self.arriving.blocks // self.outs), -(-self.source.blocks // self.intos)
 
     @property
     def chunks(self) -> int:
-        """The number of chunks."""
+        """The number of chunks: one for each share of the samples, range of output blocks and range of input blocks."""
         outs, intos = self.ranges
         return self.shares * outs * intos
 
     @property
     def per_v(self) -> int:
-        """The distance between neighbouring positions of V, in elements."""
+        """The distance in elements between neighbouring positions of V, the transformed tiles of x."""
         return self.intos * self.together * BLOCK + PADDING * self.paired
 
     @property
     def per_w(self) -> int:
-        """The distance between neighbouring positions of W, in elements."""
+        """The distance in elements between neighbouring positions of W, the transformed tiles of dy."""
         return self.outs * self.together * BLOCK + PADDING * self.paired
 
     @property
     def scratch_bytes(self) -> int:
-        """Bytes of thread scratch."""
+        """Bytes of scratch memory for each thread."""
         sums = self.outs * self.intos * self.per_pair if self.finishes else 0
         transformed = self.points * (self.per_v + self.per_w) * self.operands.numpy.itemsize
         return transformed + sums * self.sums.numpy.itemsize
@@ -102,7 +102,7 @@ class WinogradWeightGradient(KernelSpec):
 
     @property
     def per_pair(self) -> int:
-        """The number of elements of M for one output block and one input block."""
+        """The number of elements of M, the sums of products, for one output block and one input block."""
         return self.form.filters**2 * BLOCK * LANES
 
     @property
@@ -253,7 +253,9 @@ class WinogradWeightGradient(KernelSpec):
         self, k: Kernel, tile: tuple[Index, Index, Index], place: Index, w: Pointer, outs: tuple[Index, Index],
         intos: tuple[Index, Index],
     ) -> None:  # fmt: skip
-        """Emit V and W for one tile or, in bfloat16, for a pair; ``tile`` is (first sample, tile, last tile + 1).
+        """Emit V = Bᵀ x B and W = G dy Gᵀ for one tile or, in bfloat16, for a pair of tiles.
+
+        ``tile`` is (first sample, number of the tile, last tile + 1).
 
         If the last pair has no second tile, the first tile is read in its place, and its dy counts as zero. ``place``
         is the number of the tile within its batch.
@@ -317,7 +319,8 @@ class WinogradWeightGradient(KernelSpec):
     ) -> None:
         """Emit M[filter] += Σ_position Σ_t W[position][t][16 o] · V[position][t][c] for 16 input channels c.
 
-        The sum runs over the positions that share entry ``filter`` of M, usually one, and over the ``count`` tiles t.
+        V are the transformed tiles of x, and W those of dy. The sum runs over the ``count`` tiles t, and over the
+        positions that share entry ``filter`` of M, usually one. ``place`` is the address of M.
         """
         dtype, operands, paired = self.sums, self.operands, self.paired
         step = self.together * BLOCK

@@ -29,18 +29,18 @@ class WinogradInput(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(per, group) as in ``Launch.chunks``: ``per`` chunks for every ``group`` samples, or in all if group is 0."""
         per, group = self.conv.region.domain.groups
         return per * self.conv.source.blocks, group
 
     @property
     def per_group(self) -> int:
-        """The number of elements of V for one group of samples."""
+        """The number of elements of V, the transformed input, for one group of samples."""
         return self.conv.batches * self.conv.per_batch
 
     @property
     def buffer(self) -> tuple[int, int, int]:
-        """The size of V in bytes, as (fixed, per_group, group) of a ``Buffer``."""
+        """The size in bytes of V, the transformed input, as (fixed, per_group, group) of a ``Buffer``."""
         per, group = self.conv.region.domain.groups
         size = per * self.per_group * self.conv.operands.numpy.itemsize
         return (0, size, group) if group else (size, 0, 1)
@@ -80,7 +80,7 @@ class WideWinogradConvolution(TileConvolution):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks per sample group, samples of a group)."""
+        """(number of chunks, 0), as in ``Launch.chunks``: one chunk for each block of output channels."""
         return self.region.domain.blocks, 0
 
     @property
@@ -114,11 +114,15 @@ class WideWinogradConvolution(TileConvolution):
                 self.close(k, writer, number.index, block)
 
     def _products(self, k: Kernel, batch: Index) -> Vector:
-        """Emit the address of the products M of a batch of tiles."""
+        """Emit the address of M, the products, of a batch of tiles in scratch memory."""
         return k.offset(k.scratch, k.imul(batch, self.n * self.n * self.per_product), self.sums)
 
     def _multiply(self, k: Kernel, u: Pointer, first_group: Index, batches: Index) -> None:
-        """Emit M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]."""
+        """Emit the products of several batches of tiles for the output block of this chunk.
+
+        M[batch][position][tile][16] = Σ_c V[batch][position][tile][c] · U[position][c][16]; ``u`` is the address of U,
+        and ``first_group`` the first group of samples.
+        """
         v = k.offset(k.operand(0), k.imul(first_group, self.batches * self.per_batch), self.operands)
         with k.loop(0, self.n * self.n) as position:
             filters = k.offset(u, k.imul(self.filter_of(k, position.index), self.per_filter), self.operands)
