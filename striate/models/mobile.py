@@ -183,8 +183,7 @@ def efficientnet_b0(
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    ``drop_path`` is the largest probability that a block is skipped in training; it grows linearly from 0 at the first
-    block.
+    In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth).
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

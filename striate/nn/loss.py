@@ -138,8 +138,8 @@ class FunctionLoss(Loss):
     """A user's own loss: L = function(x, y), for a function or module that returns one number.
 
     x is what the model returns, possibly a tuple or dictionary of outputs; y may be a tuple or dictionary of arrays.
-    Integer targets become int64, other numbers have the dtype of the model. The mean over an epoch weights each batch
-    by its number of samples.
+    Integer and bool targets become int64, other numbers have the dtype of the model. The mean over an epoch weights
+    each batch by its number of samples.
     """
 
     takes_trees: ClassVar[bool] = True

@@ -143,7 +143,7 @@ class Record:
         self._write("end", {"finished": self.finished})
         self._close()
 
-    # Inside
+    # Private
 
     def _modules(self) -> dict[str, Module]:
         """Return the layers of the model by dotted path."""

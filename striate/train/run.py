@@ -147,7 +147,7 @@ def read_run(folder: Path) -> Run:
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):
