@@ -333,7 +333,7 @@ def numbers_setup(model: nn.Module, optimizer: optim.Optimizer | None = None) ->
 
 
 def with_inputs(data: tuple[Dataset, Dataset], change: Callable[[Array], Array]) -> tuple[Dataset, Dataset]:
-    """Return both data sets with changed inputs."""
+    """Return both data sets with inputs replaced by ``change(inputs)``."""
     ours, theirs = (Dataset(change(one.images), one.labels, one.classes, one.name) for one in data)
     return ours, theirs
 

@@ -1,4 +1,4 @@
-"""Beyond M10: skip connections, by addition and by concatenation."""
+"""Experiment "skip": skip connections, by addition and by concatenation."""
 
 from __future__ import annotations
 

@@ -42,7 +42,10 @@ NARROW = tuple(f"{name} bfloat16" for name in NETWORKS) if current().has_bfloat1
 
 
 def step_problems(name: str, batch: int = 5, dtype: str = "float32") -> list[Problem]:
-    """Return the gradient program and the update program of a training step; the name may end with a precision."""
+    """Return the gradient program and the update program of a training step.
+
+    The name of the network may end with a precision.
+    """
     name, _, precision = name.partition(" ")
     random = np.random.default_rng(3)
     if name == "lenet5":
