@@ -34,7 +34,7 @@ def divisible(channels: float, by: int = 8) -> int:
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None, eps: float = 1e-5
 ) -> Sequential:
-    """Return a convolution that keeps the size (divided by its stride), with its normalization and activation."""
+    """Return a convolution that keeps the size (divided by its stride), its normalization and activation."""
     convolution = Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False, init="he")
     layers: list[Module] = [convolution, BatchNorm2d(outputs, eps=eps)]
     return Sequential(*layers, act()) if act else Sequential(*layers)

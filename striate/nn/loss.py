@@ -70,7 +70,7 @@ class Loss(Module):
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if the shape or contents of a target do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if a target's shape or contents do not match the prediction.
 
         ``prediction`` is the shape of the prediction.
         """
@@ -380,7 +380,7 @@ class NLLLoss(LabelLoss):
 
 
 class MultiMarginLoss(LabelLoss):
-    """Multi-class hinge loss: L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
+    """Multi-class hinge loss: L = mean of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
 
     x (N, C) are scores, y (N,) integers from 0 to C − 1. ``weight`` w (C,) weights the classes; p is 1 or 2.
     """

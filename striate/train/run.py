@@ -78,7 +78,7 @@ class Run:
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the folder or, if it contains a run, the first of ``folder-2``, ``folder-3``, … that does not."""
+    """Return the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one."""
     tried, number = folder, 1
     while (tried / RUN_FILE).exists():
         number += 1
