@@ -40,11 +40,11 @@ class Contents(Protocol):
 
 
 class CompiledExecutable:
-    """A compiled graph with its memory, in the form that the engine runs.
+    """A compiled graph with its memory, ready to run.
 
-    Phases that depend only on constant inputs are *prepared*: they form a separate program, which writes to separate
-    memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs again only after one
-    of them was written, that is, when its ``version`` has changed.
+    Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
+    writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
+    again only after one of them was written, that is, when its ``version`` has changed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The phases of ``program`` in the order in which they run, each with its operands and its FLOPs."""
+        """The phases (kernel launches) of ``program`` in order, each with its operands and its FLOPs."""
         return tuple(self._each_run)
 
     @property
@@ -100,7 +100,7 @@ class CompiledExecutable:
 
     @property
     def prepared(self) -> tuple[Launch, ...]:
-        """The phases that run only when parameters or states have changed."""
+        """The phases (kernel launches) that run only when parameters or states have changed."""
         return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------

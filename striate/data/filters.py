@@ -193,6 +193,7 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
     """Return the weights of a filter, given by name or as an array, as float64 (rows, columns).
 
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
+    (41, 41)
 
     Raises ``OptionError``, listing the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError`` or
     ``DataError`` for an array that is not a filter.

@@ -58,7 +58,7 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
 
 
 def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as uint8 (channels, height, width), converted and resized as by ``read_picture``."""
+    """Return a Pillow image as uint8 (channels, height, width), converted and resized as in ``read_picture``."""
     height, width = size
     shrinks = width <= picture.width and height <= picture.height
     picture = picture.convert(_MODES[channels])

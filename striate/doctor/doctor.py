@@ -45,7 +45,7 @@ FIRST = 10
 SUSPECT = 1.15
 """Both modes are compared where the evaluation loss exceeds this multiple of the training loss."""
 DOUBTFUL = 0.05
-"""Both modes are also compared while starting values make up more than this share of running statistics."""
+"""Both modes are also compared while starting values are more than this share of running statistics."""
 _TARGETS = 50
 _KEPT = 8  # recent batches that are kept, to show them to the model again
 

@@ -37,12 +37,12 @@ class Algorithm:
 
     @property
     def sums(self) -> bool:
-        """Whether the epilogue may contain a reduction of the result, such as a mean for batch normalization."""
+        """Whether reductions of the result, such as a mean for batch normalization, may be fused into the kernel."""
         return True
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether the epilogue may contain a reduction that has a result for each sample."""
+        """Whether reductions of the result that keep samples separate may be fused into the kernel."""
         return True
 
 
@@ -78,7 +78,7 @@ class LoweringContext:
 
     @property
     def domain(self) -> Domain:
-        """The positions and channels over which the epilogue runs, which are those of the first output."""
+        """The positions and channels of the first output, over which the fused elementwise work runs."""
         return self.region.domain
 
     def storage(self, value: Value) -> Storage:
@@ -99,7 +99,11 @@ class LoweringContext:
 
 @dataclass(frozen=True)
 class Anchor(Op):
-    """Base class of operations that have their own kernels (abstract)."""
+    """Base class of operations that have their own kernels (abstract).
+
+    Subclasses define ``lower``, which chooses the kernels, and say which memory layouts the kernels read and write and
+    what the compiler may fuse into them.
+    """
 
     has_epilogue: ClassVar[bool] = False
     """Whether elementwise operations on the first output may be fused into the kernel's loop."""
@@ -145,5 +149,5 @@ class Anchor(Op):
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """Return the launches that compute the outputs of the context's node and run its epilogue."""
+        """Return the launches of the kernels that compute the node of ``context`` and the work fused into it."""
         raise NotImplementedError

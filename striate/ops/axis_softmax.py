@@ -71,7 +71,7 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """Return the launch of a kernel whose operands are the inputs and the output of the context's node."""
+        """Return the launch of a kernel; its operands are the inputs and the output of the lowered node."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 

@@ -139,7 +139,7 @@ class Predicate(Elementwise):
         return (None,)
 
     def holds(self, k: Kernel, x: Vector) -> Condition:
-        """Write the code of the test of a vector x of a kernel; returns its condition, one bit for each lane."""
+        """Write the code that tests each lane of a vector x; return a condition, one bit for each lane."""
         raise NotImplementedError
 
     def emit(self, k: Kernel, x: Vector) -> Vector:

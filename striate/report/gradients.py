@@ -48,7 +48,7 @@ class Flow:
 
 
 def section(material: Material) -> Section:
-    """Build the report's section on gradients: norms and ratios, silent and saturated units, the last state."""
+    """Build the report's section on gradients: their norms and ratios, and silent and saturated units."""
     lead = (
         "Training changes a layer only as far as a gradient reaches it. Each row is a layer, the first at the top, and "
         "bright means a large gradient. Bad signs: rows that fade to dark towards the top (the gradient vanishes; "

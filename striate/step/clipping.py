@@ -52,9 +52,9 @@ class Clipping:
 
 @dataclass(frozen=True)
 class Clipped:
-    """Clipped gradients, with a test value and the norm before clipping.
+    """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
 
-    ``squares`` is finite if and only if all gradients were finite; ``norm`` is √Σg² of the gradients before clipping.
+    ``squares`` is a sum of squares that is finite if and only if all gradients were finite.
     """
 
     gradients: Value

@@ -214,10 +214,11 @@ class TrainingStep(metaclass=Explained):
         return float(self._ensure_memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
-        """Watch the layers and parameters whose dotted names match a pattern, starting with the next step.
+        """Record statistics of the layers and parameters whose dotted names match ``pattern``, from now on.
 
-        That step is recompiled with observers. The results of the training do not change by a single bit. Raises
-        ``OptionError`` if ``pattern`` is not a string; ``*`` and ``?`` are wildcards, as in ``fnmatch``.
+        The next step is recompiled so that it also computes these statistics; the results of the training do not change
+        by a single bit. ``*`` and ``?`` are wildcards, as in ``fnmatch``. Returns the watch, from which the statistics
+        are read. Raises ``OptionError`` if ``pattern`` is not a string.
         """
         if not isinstance(pattern, str):
             raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
@@ -227,7 +228,7 @@ class TrainingStep(metaclass=Explained):
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """End a watch; ending it again has no effect."""
+        """End a watch that ``watch`` returned; ending it again has no effect."""
         if watch in self._watches:
             self._watches.remove(watch)
             self._watches_changed()

@@ -33,9 +33,10 @@ MOVED = "moved"
 def prepare_update(
     memory: StepMemory, rules: Assignment, clock: Array, clipping: Clipping, ema: float | None
 ) -> Executable:
-    """Compile the update; its outputs are ``ok`` and ``norm``, √Σ g² of the gradients before clipping.
+    """Compile the update of the parameters; its outputs are ``ok`` and ``norm``.
 
-    ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
+    ``ok`` says whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before
+    clipping. ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 

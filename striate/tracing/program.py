@@ -33,7 +33,7 @@ class TracedFunction:
 
     @property
     def outdated(self) -> bool:
-        """Whether a model in this function has changed its structure or memory since it was traced."""
+        """Whether a model that this function calls has changed its structure or memory since it was traced."""
         return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:

@@ -344,7 +344,7 @@ def saturates(one: Passed) -> bool:
 
 
 def weakens(one: Passed) -> bool:
-    """Whether this is an activation whose derivative is always below 1, as that of a sigmoid (at most 1/4)."""
+    """Whether this is an activation whose derivative is always below 1, as the sigmoid's (at most 1/4)."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 

@@ -40,7 +40,7 @@ class ConvolutionAlgorithm(Algorithm):
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether the epilogue may contain a reduction that has a result for each sample.
+        """Whether reductions of the result that keep samples separate may be fused into the kernel.
 
         This requires direct sums, because Winograd's tiles of several samples are multiplied together.
         """
@@ -89,7 +89,7 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Return the form of Winograd's algorithm, or None for direct sums.
+    """Return the form of Winograd's algorithm, which has the sizes of its tiles, or None for direct sums.
 
     Raises ``GraphError`` for an algorithm that is not one of convolutions.
     """
@@ -131,7 +131,7 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 
 
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
-    """Whether Winograd's algorithm is slower than direct sums for a single sample, with its few tiles.
+    """Whether a single sample has so few tiles that Winograd's algorithm is slower than direct sums.
 
     The transformed filters are larger than the filters. With few tiles, the time to read them from memory is longer
     than that of the operations which they save.
@@ -168,7 +168,7 @@ def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
 
 
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
-    """Return the halo that Winograd's tiles read around an input with ``size`` positions.
+    """Return the halo, the border of zeros, that Winograd's tiles read around an input of ``size`` positions.
 
     ``count`` are the sizes of the output. A tile at the end of a row is read as a whole, even if only some of its
     outputs exist. ``before`` is the padding.

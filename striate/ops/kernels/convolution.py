@@ -157,8 +157,8 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
     """Return the launches of a convolution (x to y) or of its input gradient (dy to dx, ``transposed``).
 
-    In the direct form, one launch packs the weights, and another sums over taps and channels. Otherwise they are those
-    of ``lower_winograd``.
+    In the direct form, one launch packs the weights, and another sums over taps and channels. If Winograd's algorithm
+    was chosen for the node, the launches are those of ``lower_winograd``.
     """
     algorithm = chosen(context)
     if algorithm.batch_specialized:
@@ -281,7 +281,8 @@ def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]
 
     In the direct form, one launch sums over each share of the samples separately; another adds the sums of all shares
     in a fixed order and writes them as (O, C/groups, taps). If both inputs are stored in bfloat16, launches before
-    these rewrite them as pairs of pixels. Otherwise the launches are those of ``lower_winograd_gradient``.
+    these rewrite them as pairs of pixels. If Winograd's algorithm was chosen for the node, the launches are those of
+    ``lower_winograd_gradient``.
     """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)

@@ -58,16 +58,16 @@ class DirectConvolution(KernelSpec):
 
     @property
     def taps(self) -> int:
-        """The number of taps of the packed weights."""
+        """The number of taps for which the packed weights have entries, those of all parts together."""
         raise NotImplementedError
 
     @property
     def together(self) -> int:
-        """The number of output blocks that one chunk computes."""
+        """The number of output blocks (of 16 output channels) that one chunk computes."""
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
-        """Write the code for one output block of the sample at ``image``."""
+        """Write the code for one output block (16 output channels) of the sample at the address ``image``."""
         raise NotImplementedError
 
     @property
@@ -91,7 +91,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def padded(self) -> int:
-        """The number of channels, rounded up to whole input blocks."""
+        """The number of input channels that are summed over, rounded up to whole blocks of ``inner``."""
         return -(-self.channels // self.inner) * self.inner
 
     def write(self, k: Kernel) -> None:
@@ -137,7 +137,7 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """Write the loop that adds every input block to ``sums`` with ``add``; returns the new sums.
+        """Write the loop that adds every input block to ``sums`` with ``add``; return the new sums.
 
         The packed weights hold ``packed`` taps for each input block, of which ``add`` sums at most ``summed``.
         """
@@ -169,7 +169,7 @@ class DirectConvolution(KernelSpec):
     def products(
         self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """Add the products of one tap of one input block to the sums of a tile; returns the new sums.
+        """Add the products of one tap of one input block to the sums of a tile; return the new sums.
 
         There is one sum for each pixel of the tile; ``offsets`` are the distances of the pixels from x, in elements.
         """
@@ -246,7 +246,7 @@ class TapConvolution(DirectConvolution):
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Write the code for samples with one output pixel: one sample, but several output blocks at a time."""
+        """Write the code for samples with one output pixel, for several blocks of 16 output channels at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
@@ -323,7 +323,7 @@ class TapConvolution(DirectConvolution):
                             writer.tile(_spread(k, part, 2, column.index), spread, [[value] for value in sums])
 
     def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
-        """Write the code of the sums of one tile, over all taps and channels; returns one sum for each pixel."""
+        """Write the code of the sums of one tile, over all taps and channels; return one sum for each pixel."""
         sums = [k.constant(0, self.source.dtype) for _ in offsets]
         if not part.taps:
             return sums
@@ -379,8 +379,9 @@ def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[boo
 def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
     """Return the number of vector multiply-adds in the code of a part.
 
-    There is separate code for every size of tiles (whole tiles and the remainders at the ends of rows and columns), and
-    for every entry of ``channels``. ``at_once`` is the number of channels in the body of the loop over channels.
+    A part is a set of output positions that read the same taps. There is separate code for every size of tiles (whole
+    tiles and the remainders at the ends of rows and columns), and for every entry of ``channels``. ``at_once`` is the
+    number of channels in the body of the loop over channels.
     """
     total = 0
     for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):

@@ -83,7 +83,7 @@ class WeightGradient(KernelSpec):
 
     @property
     def kept(self) -> DType:
-        """The dtype of the partial sums in memory."""
+        """The dtype of the partial sums in memory: float64 if very many products are added, else that of ``sums``."""
         return DType.float64 if self.is_long or self.has_one_pixel else self.sums
 
     @property
@@ -271,7 +271,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
         places: list[TapPlace], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
-        """Write the code that adds the products of the pixels ``columns`` of one row; returns the new sums."""
+        """Write the code that adds the products of the pixels ``columns`` of one row; return the new sums."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides
@@ -287,7 +287,7 @@ class WeightGradient(KernelSpec):
     def _products(
         self, k: Kernel, pixel: Pointer, arrived: Vector, places: list[TapPlace], sums: list[Vector]
     ) -> list[Vector]:
-        """Write the code that adds the products of one pixel, or of one pair of pixels; returns the new sums."""
+        """Write the code that adds the products of one pixel, or of one pair of pixels; return the new sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
