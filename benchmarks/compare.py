@@ -134,7 +134,7 @@ def measure(
             )
         names = list(workers)
         for repetition in range(options.repetitions):
-            shift = repetition % max(1, len(names))  # so that nobody always follows the same neighbour
+            shift = repetition % max(1, len(names))  # so that no configuration always follows the same one
             before = probe()
             for name in (*names[shift:], *names[:shift]):
                 seconds = workers[name].turn(options.steps)

@@ -49,7 +49,7 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
         setup.model, setup.loss, setup.optimizer, seed=setup.seed, batch_size=setup.batch_size, shuffle=setup.shuffle,
         progress=False,
     )  # fmt: skip
-    with contextlib.suppress(NonFiniteError, LabelError):  # both after the doctor's findings
+    with contextlib.suppress(NonFiniteError, LabelError):  # both are raised after the doctor has reported
         trainer.fit(setup.train_set, setup.validation, epochs=setup.epochs)
     try:
         return trainer.findings, judged(case, setup), trainer.setup

@@ -160,7 +160,7 @@ def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter
     return found
 
 
-# Showing
+# Output
 
 
 def section(network: Network, content: dict[str, Any]) -> Section:

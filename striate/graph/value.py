@@ -193,19 +193,31 @@ class Value:
         return operators["cast"](self, dtype)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.sum`` of this value: the sum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.sum`` of this value: the sum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the summed axes with size 1.
+        """
         return operators["sum"](self, axis, keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.mean`` of this value: the mean over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.mean`` of this value: the mean over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the averaged axes with size 1.
+        """
         return operators["mean"](self, axis, keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.max`` of this value: the maximum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.max`` of this value: the maximum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["max"](self, axis, keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.min`` of this value: the minimum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.min`` of this value: the minimum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["min"](self, axis, keepdims)
 
     def __repr__(self) -> str:

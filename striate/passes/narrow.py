@@ -50,7 +50,7 @@ class Narrow(Elementwise):
 
 
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
-    """Return the graph with a ``Narrow`` node after every value that is to be stored in bfloat16.
+    """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
     Outputs named in ``observed`` do not affect the choice, so that watching a step does not change it.
     """
