@@ -126,7 +126,7 @@ class Apply:
     op: Any
     arguments: tuple[int, ...]
     dtype: DType | None = None  # of the result, if the operation depends on the position (random numbers)
-    code: str = ""  # a digest of the operation's code if it is defined outside striate
+    code: str = ""  # a digest of the operation's code, if it is defined outside striate
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class RegionWriter:
         for item in (*self._loads(), *self.region.stores):
             if not item.strides[4] or (isinstance(item, Store) and item.streams):
                 continue
-            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
+            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels per cache line
             where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
             pixel = k.offset(self._pointer(item), where, item.dtype)
             for row in range(rows):

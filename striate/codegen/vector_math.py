@@ -35,9 +35,9 @@ class _Format:
     integer: ir.IntType
     ln2: tuple[float, float]  # upper and lower part
     pi: tuple[float, float]
-    smallest: float  # normal number
-    exp_range: tuple[float, float]  # beyond, exp is 0 or infinity
-    tanh_range: float  # beyond 2|x|, tanh is 1
+    smallest: float  # the smallest normal number
+    exp_range: tuple[float, float]  # outside, exp is 0 or infinity
+    tanh_range: float  # if 2|x| is larger, tanh |x| is 1
     exp: tuple[float, ...]  # (eʳ - 1 - r) / r² on |r| ≤ ½ ln 2
     log: tuple[float, ...]  # (2 artanh(s) - 2s) / s³ in z = s², |s| ≤ 3 - 2√2
     sin: tuple[float, ...]  # (sin(πu) - πu) / u³ in u², |u| ≤ ½
@@ -290,7 +290,9 @@ def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
     n, _, r = m.reduce_exponent(clamped)
     power = m.power_of_two(builder.fadd(builder.fsub(n, m.constant(1.0)), m.constant(m.format.magic)))
     half = m.fma(power, r, builder.fsub(power, m.constant(0.5)))
-    result = m.select("==", n, 0.0, r, builder.fmul(half, m.constant(2.0)))  # half of a denormal would round
+    result = m.select(
+        "==", n, 0.0, r, builder.fmul(half, m.constant(2.0))
+    )  # for n = 0, half of a denormal would be rounded
     return copysign(builder, result, x)
 
 
@@ -337,7 +339,7 @@ def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
     infinity = float("inf")
     result = m.select("==", x, infinity, x, result)
     result = m.select("==", x, 0.0, m.constant(-infinity), result)
-    # Also NaN: it is not ≥ 0.
+    # NaN arguments give NaN here too, because the comparison is false.
     result = m.select(">=", x, 0.0, result, m.constant(float("nan")))
     return result if above_one is None else m.select("==", above_one, 0.0, above_one, result)
 

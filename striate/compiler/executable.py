@@ -61,9 +61,8 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = options.capacity
-        self._lock = (
-            scratch_arena().lock
-        )  # taken before every fork, so that no child process finds a program half planned
+        # Taken before every fork, so that no child process finds a program half planned.
+        self._lock = scratch_arena().lock
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -302,7 +301,7 @@ class CompiledExecutable:
                 outputs[name] = array = undefined_array(shape, value.dtype.numpy)
                 if name in self._handed:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
-            with self._scratch.lock:  # no update may come between the prepared phases and their readers
+            with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
                 self.program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:

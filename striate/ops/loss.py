@@ -48,7 +48,10 @@ def _phase(context: LoweringContext, kernel: RowKernel) -> list[Launch]:
 
 @dataclass(frozen=True)
 class Rowwise(Anchor):
-    """Base class of operations that combine the channels (axis 1) at each position, such as softmax (abstract)."""
+    """Base class of operations that combine the channels (axis 1) at each position, such as softmax (abstract).
+
+    All inputs and the output have the same shape (N, C, positions…) and the same float dtype.
+    """
 
     kind: ClassVar[Kind] = Kind.ROWWISE
 
@@ -464,7 +467,8 @@ class OneHot(LabelLoss):
     """y[c] = a where c = label, else 0
 
     Inputs: x (N, C, positions…), of which only the shape and dtype matter; labels and a, both (N, positions…). Returns
-    y in the shape and dtype of x. y is 0 in all classes where the label is ``ignore_index``.
+    y in the shape and dtype of x. y is 0 in all classes where the label is ``ignore_index``. The gradient of
+    ``NegativeLogLikelihood`` is of this form.
     """
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:

@@ -99,12 +99,12 @@ class Pooling(Windowed, Anchor):
         return self.large or residues > MOST_UNROLLED
 
     def windows_of(self, size: Sizes) -> Part:
-        """Return which input positions each window contains, as a part, for an input of the spatial sizes ``size``."""
+        """Return which input positions each window contains, as a ``Part``; ``size`` holds the sizes of the input."""
         counts = spatial(self.output_sizes(size))
         return forward_part(spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), counts)
 
     def holders_of(self, size: Sizes) -> tuple[Part, ...]:
-        """Return which windows contain each input position, as a part for each residue of it modulo the strides."""
+        """Return which windows contain each input position, as a ``Part`` for each residue modulo the strides."""
         return gradient_parts(
             spatial(self.kernel), spatial(self.stride), self._before(), spatial(self.dilation), spatial(size)
         )

@@ -104,7 +104,7 @@ def reduction_of(node: Node) -> Reduction:
 class Sum(Reduction):
     """y = Σ x over the axes
 
-    The axes keep size 1. Sums are accumulated in float64.
+    The axes keep size 1. Each tile of vectors is summed in the dtype of x, and the sums of tiles in float64.
     """
 
     onnx_operator: ClassVar[str] = "ReduceSum"

@@ -262,7 +262,7 @@ class _Chooser:
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
         everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
         covers = set(spatial_axes) <= set(moving)
-        if reduction.channels_together(x.type) > 1:  # the partial sums of each channel and sample are added later
+        if reduction.channels_together(x.type) > 1:  # a later kernel adds the channels of a group
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
         elif everything:
             self._emit(node, [x], [PLAIN] * len(node.outputs))

@@ -30,7 +30,9 @@ class Clipping:
 
     def clip(self, g: Value) -> Clipped:
         """Return the vector ``g`` of all gradients, clipped, with its norm before clipping."""
-        if (self.max_norm is None and self.clip_value is None) or not g.type.size():  # nothing may be trained
+        if (
+            self.max_norm is None and self.clip_value is None
+        ) or not g.type.size():  # there may be no trainable parameters
             squares = reduction.sum(g * g)
             return Clipped(g, squares, sqrt(squares))
         largest, squares = _measured(g)

@@ -257,7 +257,7 @@ class TrainingStep(metaclass=Explained):
         It runs real steps (``repetitions`` of them are measured); afterwards, model and optimizer are as they were
         before. Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
         """
-        profiler = import_module("striate.profile")  # imports the compiler, which only a step that runs needs
+        profiler = import_module("striate.profile")  # imported late, because it imports the compiler
         profiler.require_compiled()
         self._compute_gradients(x, y)  # assigns the model's memory without committing anything
         model, state = self.model.state_dict(), self.state_dict()
@@ -359,7 +359,7 @@ class TrainingStep(metaclass=Explained):
         if batch.tree is None:
             self.loss.check_target(arrays["y"], program.prediction)
         if batch.weights is not None:
-            for name, require in program.contents:  # labels in range, by which class weights are looked up
+            for name, require in program.contents:  # labels must be in range before they index the class weights
                 require(arrays[name])
             factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
             arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
@@ -368,9 +368,8 @@ class TrainingStep(metaclass=Explained):
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
         memory = self._ensure_memory()
-        memory.pending.flat[...] = (
-            memory.arena.flat_buffers
-        )  # statistics that this step does not update stay as they are
+        # Statistics that this step does not update stay as they are.
+        memory.pending.flat[...] = memory.arena.flat_buffers
         for place, part in enumerate(parts):
             if program.random:
                 part[KEY] = self._key(place)

@@ -56,7 +56,7 @@ class FunctionCache:
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
         self._functions: OrderedDict[object, TracedFunction] = OrderedDict()
-        self._lock = Lock()  # another thread may remove what was just found
+        self._lock = Lock()  # another thread may remove the function that was just found
 
     def find(self, key: object) -> TracedFunction | None:
         """Return the function for a key, or None."""

@@ -175,7 +175,7 @@ class Trace:
         Models that were not used before are assigned memory now.
         """
         for parameter in self.parameters.values():
-            parameter.materialized()  # placing one model may move what another shares, so this precedes all binding
+            parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
         return {name: parameter.materialized() for name, parameter in self.parameters.items()}
 
     def arenas(self) -> tuple[StateArena, ...]:

@@ -78,7 +78,7 @@ class Run:
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the folder or, if it contains a run, the first of ``folder-2``, ``folder-3``, … that does not."""
+    """Return the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one."""
     tried, number = folder, 1
     while (tried / RUN_FILE).exists():
         number += 1
@@ -147,7 +147,7 @@ def read_run(folder: Path) -> Run:
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):

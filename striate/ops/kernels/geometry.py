@@ -58,13 +58,13 @@ class Part:
 
 
 def forward_part(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> Part:
-    """Return the single part of the forward pass of a convolution or pooling with output sizes ``sizes``."""
+    """Return the single ``Part`` of the forward pass of a convolution or pooling with output sizes ``sizes``."""
     spans = tuple(Span(-b, d, count, 0, 1) for count, b, d in zip(kernel, before, dilation, strict=True))
     return Part((spans[0], spans[1], spans[2]), (0, 0, 0), (1, 1, 1), stride, sizes)
 
 
 def every_position(sizes: Three) -> Part:
-    """Return the part with one tap that reads each position of an array for the same position of the output."""
+    """Return the ``Part`` with one tap that reads each position of an array for the same position of the output."""
     one, zero = (1, 1, 1), (0, 0, 0)
     return forward_part(one, one, zero, one, sizes)
 
@@ -156,7 +156,7 @@ def residues_of(
 
 
 def gradient_parts(kernel: Three, stride: Three, before: Three, dilation: Three, sizes: Three) -> tuple[Part, ...]:
-    """Return the parts of an input gradient, one for each combination of residues along the three axes.
+    """Return the parts of an input gradient, one for each combination of residues modulo the strides.
 
     dx[i] sums w[k] · dy[(i + before − k · dilation) / stride] over the k for which the quotient is whole.
     """
@@ -186,17 +186,20 @@ class Geometry:
 
     @property
     def forward(self) -> Part:
-        """The single part of the forward pass, which computes y."""
+        """The single ``Part``, output positions and their taps, of the forward pass, which computes y."""
         return forward_part(self.kernel, self.stride, self.before, self.dilation, self.count)
 
     @property
     def backward(self) -> tuple[Part, ...]:
-        """The parts of the input gradient, which compute dx."""
+        """The ``Part``s, output positions and their taps, of the input gradient, which together compute dx."""
         return gradient_parts(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
     def residues(self) -> tuple[Residues, Residues, Residues]:
-        """The residues of dx along each axis; their combinations are the parts of ``backward``."""
+        """The positions of dx along each axis by their residue modulo the stride, which determines their taps.
+
+        The combinations of residues over the axes are the parts of ``backward``.
+        """
         return residues_of(self.kernel, self.stride, self.before, self.dilation, self.size)
 
     @property
@@ -206,18 +209,21 @@ class Geometry:
 
 
 def forward_halo(g: Geometry) -> Halo:
-    """Return the halo, the zeros around each plane of x in memory, that the forward pass reads."""
+    """Return how many zeros the forward pass reads around each plane of x in memory (the halo)."""
     return _halo(g.forward.reach(), g.size)
 
 
 def gradient_halo(g: Geometry) -> Halo:
-    """Return the halo, the zeros around each plane of dy in memory, that the input gradient reads."""
+    """Return how many zeros the input gradient reads around each plane of dy in memory (the halo)."""
     d, h, w = (axis.reach() for axis in g.residues)
     return _halo((d, h, w), g.count) if d and h and w else NO_HALO
 
 
 def _halo(reach: Sequence[tuple[int, int]], size: Three) -> Halo:
-    """Return the halo of an image of ``size``, given the lowest and highest position that is read along each axis."""
+    """Return the halo, zeros before and after each axis, of an image of ``size``.
+
+    ``reach`` holds the lowest and the highest position that is read along each axis.
+    """
     before = [max(0, -low) for low, _ in reach]
     after = [max(0, high - (limit - 1)) for (_, high), limit in zip(reach, size, strict=True)]
     return three_pairs(before, after)

@@ -134,17 +134,20 @@ class Lanewise(Groups):
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """The different tables: those of one period, then that of the last block if it differs; empty if too many."""
+        """The different tables, which say where each lane of an output block finds its input channels.
+
+        They are those of one period, then that of the last block if it differs; empty if there are too many.
+        """
         return _variants(self).tables
 
     @property
     def period(self) -> int:
-        """The number of output blocks after which the tables repeat."""
+        """The number of output blocks after which the tables of places of input channels repeat."""
         return _variants(self).period
 
     @property
     def possible(self) -> bool:
-        """Whether the tables are few and small enough for a kernel with code for each of them."""
+        """Whether the tables of places of input channels are few enough for a kernel with code for each of them."""
         return 0 < len(self.tables) <= MOST_VARIANTS and len(self.tables) * self.inputs <= MOST_ROWS
 
     @property
@@ -219,7 +222,7 @@ def _variants(groups: Lanewise) -> _Variants:
 
 
 def _permutations(row: Row) -> int:
-    """Return how many vector permutations gather the channels of a row into one vector; 0 if none is needed."""
+    """Return how many permutations bring the input channels of all 16 lanes into one vector; 0 if none is needed."""
     blocks = {source[0] for source in row if source}
     in_place = all(source is None or source[1] == lane for lane, source in enumerate(row))
     return 0 if in_place and len(blocks) == 1 else max(1, len(blocks) - 1)

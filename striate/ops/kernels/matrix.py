@@ -332,9 +332,9 @@ class MatrixSum(KernelSpec):
     """The kernel of products that are summed over several axes: C[b][m][n] = Σ A[…][m] · B[…][n].
 
     The outermost summed axis is divided into ``shares``. A chunk, the unit of work of a thread, is one panel of C for
-    one share and one index of the kept batch axes. Strips of at most ``SUMMED`` products are summed in float32, and the
-    sums of the strips are added in float64. Operands: A, B, and the partial sums [share][b][panel][m][16] in float64,
-    which ``AddShares`` adds up.
+    one share and one index of the kept batch axes. Strips of at most ``SUMMED`` products are summed in ``dtype``, and
+    the sums of the strips are added in float64. Operands: A, B, and the partial sums [share][b][panel][m][16] in
+    float64, which ``AddShares`` adds up.
     """
 
     dtype: DType

@@ -87,7 +87,9 @@ class Pack(KernelSpec):
         return tap
 
     def _lanes(self, k: Kernel, first_lane: Index, channel: Index, where: Index, number: Index, tap: Index) -> None:
-        """Emit the packing of 16 lanes for one summed channel and one tap; lanes that are no channels become 0.
+        """Emit the packing of 16 lanes for one summed channel and one tap.
+
+        Lanes without a channel, and lanes of another group than the summed channel, become 0.
 
         The tap is number ``tap`` of the whole filter, and number ``number`` of its part.
         """

@@ -94,7 +94,7 @@ class Picked(Mapped):
 
 @dataclass(frozen=True)
 class Weighted(Mapped):
-    """The kernel of maps in general: y[p] = Σ weight · x[i] over the terms of position p along all axes."""
+    """The kernel of general linear maps: y[p] = Σ weight · x[i] over the terms of position p along all axes."""
 
     def vector(self, k: Kernel, rows: Sequence[Terms], load: Callable[[Sequence[Index]], Vector]) -> Vector:
         dtype = self.summed

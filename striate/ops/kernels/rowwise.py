@@ -243,7 +243,7 @@ class LabelRows(RowKernel):
         return 3 if self.weighted else 2
 
     def label(self, k: Kernel, n: Index, pixel: Index) -> tuple[Index, Index, Any]:
-        """Emit (label, item, left out) for one pixel of sample n.
+        """Emit the reading of the label of one pixel of sample n; return (label, item, left out).
 
         ``item`` is the number of the pixel over all samples, and ``left out`` the condition that its label is the
         ignored one. Labels are checked before the kernel runs, but they are clamped nevertheless, so that no label can

@@ -45,7 +45,7 @@ def _taps(k: Kernel, axis: Residues, position: Index) -> _Taps:
 
 @dataclass(frozen=True)
 class StridedGradient(DirectConvolution):
-    """dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride], over the k with a whole quotient.
+    """The kernel of dx[i] = Σ_c Σ_k w[k][c] · dy[c][(i + before − k · dilation) / stride], for whole quotients only.
 
     The positions of a row with the same residue modulo the stride have the same taps; ``columns`` of them are computed
     at a time. The weights are packed as a single part. Operands: as in ``DirectConvolution``, whose input is here dy.
