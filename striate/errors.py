@@ -42,7 +42,7 @@ class OptionError(StriateError, ValueError):
 
 
 class ArgumentError(OptionError, TypeError):
-    """A call with arguments that the function or class does not take, or without one that it needs."""
+    """A call has arguments that the function or class does not take, or lacks one that it needs."""
 
 
 class DataError(StriateError, ValueError):

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 class Order(IntEnum):
-    """The locks that a fork takes first, in the order in which every thread must take them."""
+    """The ranks of the locks that are taken before a fork; every thread must take them in this order."""
 
     IMPORT = 0
     """Held while a module is imported late: Python's own import lock would stay taken in a child."""

@@ -115,7 +115,7 @@ def _is_module(name: str) -> bool:
 
 
 def _imports(file: Path) -> Iterator[Import]:
-    """Every import, with ``from striate import ops`` counted as ``striate.ops``."""
+    """Return all imports of a file; ``from striate import ops`` counts as ``striate.ops``."""
 
     def visit(node: ast.AST, inside: bool, typing: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):

@@ -46,8 +46,8 @@ class Peer(Enum):
 class Case:
     """The network and the conditions of one measurement.
 
-    ``shape`` is that of one sample, ``samples`` the batch size, ``predicts`` chooses predictions instead of training
-    steps.
+    ``shape`` is the shape of one sample, ``samples`` the batch size, and ``predicts`` chooses predictions instead of
+    training steps.
     """
 
     model: Module
@@ -213,7 +213,7 @@ def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
 
 
 def report_latency(case: Case, found: Latency, as_json: bool) -> None:
-    """Print the latency in one line."""
+    """Print the median, 95th percentile and minimum latency in one line."""
     if as_json:
         say_json({**_described(case), **found.to_json()})
         return

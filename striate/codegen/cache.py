@@ -60,7 +60,7 @@ def entry_name(key: str, target_key: str) -> str:
 
 
 class Cache:
-    """A folder of compiled objects, limited to ``limit`` bytes.
+    """A folder of compiled kernels (object files), limited to ``limit`` bytes.
 
     Reading and writing never raise: an object that cannot be read or stored is simply compiled again.
     """
@@ -72,7 +72,7 @@ class Cache:
         self._writable = True
 
     def get(self, name: str) -> bytes | None:
-        """Return the object stored under ``name``, or None if there is no intact entry.
+        """Return the object file stored under ``name``, or None if there is no intact entry.
 
         A damaged entry is removed.
         """
@@ -92,7 +92,7 @@ class Cache:
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        """Store ``data`` under ``name``; several processes may write at the same time.
+        """Store the object file ``data`` under ``name``; several processes may write at the same time.
 
         The write is not flushed to disk: if a power failure damages an entry, its checksum no longer matches and
         ``get`` discards it. After the first failed write, this object logs a warning and stores nothing more.
@@ -110,7 +110,7 @@ class Cache:
         self._writes += 1
 
     def prune(self) -> None:
-        """If the entries exceed the limit, remove the least recently used ones until 3/4 of it is reached.
+        """If the folder exceeds its limit, remove the least recently used entries until 3/4 of it remains.
 
         It also removes temporary files that a process left behind more than an hour ago.
         """

@@ -81,9 +81,10 @@ SEAT, SCRATCH = LINE, LINE // 2
 
 
 class Outcome(IntEnum):
-    """Why ``run`` returned: all phases are done, the cycle budget is spent, or a kernel failed.
+    """Why the driver's function ``run`` returned: all phases done, cycle budget spent, or a kernel failed.
 
-    After DONE and MORE, the word ``index`` is the number of the next phase; after FAILED, of the phase that failed.
+    A phase is one kernel run over all its chunks. After DONE and MORE, the word ``index`` of the team's memory is the
+    number of the next phase; after FAILED, of the phase that failed.
     """
 
     DONE = 1
@@ -92,9 +93,9 @@ class Outcome(IntEnum):
 
 
 class Leave(IntEnum):
-    """Why ``work`` returned to Python.
+    """Why the driver's function ``work`` returned a worker thread to Python.
 
-    ASLEEP: no run was active for ``idle`` cycles. STOPPED: Python has set the word ``stop``.
+    ASLEEP: no run was active for ``idle`` cycles. STOPPED: Python has set the word ``stop`` of the team's memory.
     """
 
     ASLEEP = 1
@@ -450,9 +451,10 @@ def _write_work(module: ir.Module, help_: ir.Function) -> None:
 
 
 def write(triple: str) -> str:
-    """Return the driver as LLVM IR for the machine that the LLVM triple ``triple`` names.
+    """Return the native driver as LLVM IR for the machine that the LLVM triple ``triple`` names.
 
-    Raises ``EngineError`` for a processor that is neither x86 nor 64-bit ARM.
+    The driver runs the phases of programs on a team of threads. Raises ``EngineError`` for a processor that is neither
+    x86 nor 64-bit ARM.
     """
     _Machine(triple).check()
     module = ir.Module("striate_driver")
@@ -469,7 +471,10 @@ def write(triple: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class NativeDriver:
-    """The compiled driver: the addresses of its functions, valid as long as ``library`` lives."""
+    """The compiled driver, which runs programs on a team of threads.
+
+    ``run``, ``work`` and ``cycles`` are the addresses of its functions, valid as long as ``library`` lives.
+    """
 
     run: int
     work: int
@@ -494,13 +499,13 @@ _SYMBOLS = ("striate_run", "striate_work", "striate_cycles")
 
 @functools.cache
 def load() -> NativeDriver:
-    """Return the driver for this computer; it is compiled once and then read from the kernel cache."""
+    """Return the native driver for this computer, compiled once and then read from the kernel cache."""
     here = target.host()
     return _driver(jit.load_kept("native driver", lambda: write(here.triple), here, _SYMBOLS))
 
 
 def load_text(text: str) -> NativeDriver:
-    """Compile a driver from LLVM IR and load it.
+    """Compile a native driver from LLVM IR and load it.
 
     The tests use this to load a variant that yields the core at every step.
     """

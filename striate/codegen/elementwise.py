@@ -28,7 +28,7 @@ _ASSUMED_SAMPLES = 16
 
 @dataclass(frozen=True)
 class ElementwiseKernel(KernelSpec):
-    """Runs a region over every element of its domain (its iteration space).
+    """A kernel that runs a region (fused elementwise work) over every element of its domain.
 
     for chunk (samples, block): for n: for d: for h: for w in tiles: region
     """
@@ -116,15 +116,17 @@ def _columns(k: Kernel, writer: RegionWriter, domain: Domain) -> None:
 
 @dataclass(frozen=True)
 class PendingReduction:
-    """A reduction whose partial sums are to be combined; they lie as [group][block][partials][16] float64.
+    """A reduction whose partial sums are to be combined into its results.
 
-    reduction   the operation, such as a sum or moments (mean and variance)
-    dtype       of the results
-    everything  whether the channels are summed too
-    per_sample  whether each sample has a result of its own
-    blocks      the number of channel blocks
-    groups      (per, group): ``per`` groups of samples if group is 0, else per · ⌈N / group⌉
-    count       the number of elements that each result combines: per sample if ``batched``, else in total
+    The partial sums lie as [group][block][partials][16] float64.
+
+        reduction   the operation, such as a sum or moments (mean and variance)
+        dtype       of the results
+        everything  whether the channels are summed too
+        per_sample  whether each sample has a result of its own
+        blocks      the number of blocks of 16 channels
+        groups      the number of groups of samples, (per, group): ``per`` if group is 0, else per · ⌈N / group⌉
+        count       the number of elements that each result combines: per sample if ``batched``, else in total
     """
 
     reduction: Any
@@ -139,7 +141,7 @@ class PendingReduction:
 
 @dataclass(frozen=True)
 class ChannelMerge(KernelSpec):
-    """Replaces the partial sums of each channel by the sums over all channels of its group.
+    """A kernel that replaces each channel's partial sums by the sums over all channels of its group.
 
     The operand is the partial sums of a reduction that keeps samples separate, [sample][block][partials][16] float64. A
     chunk is one sample; ``together`` consecutive channels form a group. Group normalization uses this kernel.
@@ -171,9 +173,10 @@ class ChannelMerge(KernelSpec):
 
 @dataclass(frozen=True)
 class FinalizeReduction(KernelSpec):
-    """Combines the partial sums of reductions in a fixed order, then runs a region on the results.
+    """A kernel that combines the partial sums of reductions, then runs a region on the results.
 
-    Operands: the partial sums of each reduction, then the operands of the region. A chunk is one vector of 16 channels.
+    A region is fused elementwise work. The order of the sums is fixed. Operands: the partial sums of each reduction,
+    then the operands of the region. A chunk is one vector of 16 channels.
     """
 
     reductions: tuple[PendingReduction, ...]
@@ -236,7 +239,7 @@ class FinalizeReduction(KernelSpec):
 
 @dataclass(frozen=True)
 class PlainReduction(KernelSpec):
-    """A reduction over any axes of an array in NumPy order, for reductions that no other loop can compute.
+    """A kernel that reduces any axes of an array in NumPy order, if no other loop can compute the sums.
 
     Operands: x, then the outputs. Neighbouring axes are first merged if all of them are reduced, or all are kept. If
     the last axis is reduced, its elements fill the vectors, and their lanes are combined at the end; if it is kept, a
@@ -256,7 +259,7 @@ class PlainReduction(KernelSpec):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks as (per, group): ``per`` if group is 0, else ``per`` for every sample."""
+        """The number of chunks of work as (per, group): ``per`` if group is 0, else ``per`` for every sample."""
         return -(-self._units // self._units_of_chunk), int(self.per_sample)
 
     @property

@@ -343,7 +343,7 @@ class Kernels:
         requested = {source.key: source for source in sources}
         with self._lock:
             _unload_unused()
-            found: dict[str, Library] = {}  # holds every library from now on
+            found: dict[str, Library] = {}  # its references keep the libraries in memory from now on
             for key in requested:
                 library = self._libraries.get((chosen, key))
                 if library is not None:

@@ -140,7 +140,10 @@ class Loop:
 
 
 class Kernel:
-    """Writes one kernel; each method appends the instructions of one step and returns the resulting value."""
+    """Writes one kernel (a native function): each method appends instructions and returns their result.
+
+    Index arithmetic accepts and returns Python ints where values are known, and otherwise i64 values of LLVM.
+    """
 
     def __init__(self, symbol: str, attributes: Sequence[str] = ()) -> None:
         self.module = ir.Module(name=symbol)
@@ -175,7 +178,8 @@ class Kernel:
     def hidden_zero(self) -> Index:
         """The index 0, as a value that LLVM cannot recognize as 0.
 
-        Addresses computed with it look different to LLVM, which then does not keep equal loads in registers.
+        LLVM cannot see that an address computed with this zero equals another one. So it repeats a load instead of
+        keeping the loaded value in a register.
         """
         if self._zero is None:
             with self.at_entry():
@@ -357,7 +361,10 @@ class Kernel:
         self.builder.call(function, [narrow, pointer, I32(dtype.numpy.itemsize), self.mask(count)])
 
     def load_strided(self, pointer: Any, dtype: DType, stride: int, count: Index) -> Any:
-        """Load lane i from element i · ``stride``; lanes from ``count`` on repeat lane ``count`` − 1."""
+        """Load lane i of a vector from element i · ``stride``, for i < ``count``.
+
+        The lanes from ``count`` on repeat lane ``count`` − 1.
+        """
         vector = ir.Constant(vector_type(dtype), ir.Undefined)
         for lane in range(LANES):
             if isinstance(count, int):
@@ -369,7 +376,7 @@ class Kernel:
         return vector
 
     def store_strided(self, vector: Any, pointer: Any, dtype: DType, stride: int, count: Index) -> None:
-        """Store lane i to element i · ``stride``, for the lanes i < ``count``."""
+        """Store lane i of a vector to element i · ``stride``, for i < ``count``."""
         for lane in range(LANES):
             with self.when(self.compare(lane, "<", count)):
                 self.store_scalar(self.lane(vector, lane), self.offset(pointer, lane * stride, dtype), dtype)
@@ -404,7 +411,10 @@ class Kernel:
         return self.builder.add(total, _index(constant)) if constant else total
 
     def imul(self, a: Index, b: Index) -> Index:
-        """Return the product of two indices; it is a Python int if both are Python ints or one is 0."""
+        """Return the product of two indices.
+
+        It is a Python int if both are Python ints, or one is the Python int 0.
+        """
         if isinstance(a, int) and isinstance(b, int):
             return a * b
         if isinstance(a, int):
@@ -455,7 +465,7 @@ class Kernel:
         return self.builder.icmp_signed(sign, self.as_index(a), self.as_index(b))
 
     def both(self, a: Any, b: Any) -> Any:
-        """Return the condition "a and b"; no instruction is written if either is a Python bool."""
+        """Return the condition "a and b"; no instruction is written if one is a Python bool."""
         if isinstance(a, bool):
             return b if a else False
         if isinstance(b, bool):
@@ -463,7 +473,7 @@ class Kernel:
         return self.builder.and_(a, b)
 
     def either(self, a: Any, b: Any) -> Any:
-        """Return the condition "a or b"; no instruction is written if either is a Python bool."""
+        """Return the condition "a or b"; no instruction is written if one is a Python bool."""
         if isinstance(a, bool):
             return True if a else b
         if isinstance(b, bool):
@@ -562,23 +572,23 @@ class Kernel:
         return ir.Constant(x.type, int(number) if _integral(x.type) else float(number))
 
     def add(self, a: Any, b: Any) -> Any:
-        """a + b"""
+        """Return a + b in each lane; integers wrap around."""
         return self.builder.add(a, b) if _integral(a.type) else self.builder.fadd(a, b)
 
     def sub(self, a: Any, b: Any) -> Any:
-        """a − b"""
+        """Return a − b in each lane; integers wrap around."""
         return self.builder.sub(a, b) if _integral(a.type) else self.builder.fsub(a, b)
 
     def mul(self, a: Any, b: Any) -> Any:
-        """a · b"""
+        """Return a · b in each lane; integers wrap around."""
         return self.builder.mul(a, b) if _integral(a.type) else self.builder.fmul(a, b)
 
     def div(self, a: Any, b: Any) -> Any:
-        """a / b"""
+        """Return a / b in each lane, for floats."""
         return self.builder.fdiv(a, b)
 
     def neg(self, a: Any) -> Any:
-        """−a"""
+        """Return −a in each lane, for floats."""
         return self.builder.fneg(a)
 
     def add_exactly(self, a: Any, b: Any) -> tuple[Any, Any]:
@@ -591,88 +601,88 @@ class Kernel:
         return total, self.add(self.sub(a, self.sub(total, second)), self.sub(b, second))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        """a · b + c, rounded once"""
+        """Return a · b + c in each lane, rounded once, for floats."""
         return self._intrinsic("llvm.fma", a, b, c)
 
     def abs(self, a: Any) -> Any:
-        """|a|"""
+        """Return |a| in each lane, for floats."""
         return self._intrinsic("llvm.fabs", a)
 
     def sqrt(self, a: Any) -> Any:
-        """√a, correctly rounded"""
+        """Return √a in each lane, correctly rounded."""
         return self._intrinsic("llvm.sqrt", a)
 
     def round(self, a: Any) -> Any:
-        """The nearest whole number, ties to even"""
+        """Return the nearest whole number in each lane, as a float; ties go to the even number."""
         return self._intrinsic("llvm.roundeven", a)
 
     def floor(self, a: Any) -> Any:
-        """The largest whole number that is not above a"""
+        """Return the largest whole number ≤ a in each lane, as a float."""
         return self._intrinsic("llvm.floor", a)
 
     def ceil(self, a: Any) -> Any:
-        """The smallest whole number that is not below a"""
+        """Return the smallest whole number ≥ a in each lane, as a float."""
         return self._intrinsic("llvm.ceil", a)
 
     def exp(self, a: Any) -> Any:
-        """eᵃ"""
+        """Return eᵃ in each lane; ``vector_math`` states the accuracy."""
         return vector_math.exp(self.builder, a)
 
     def log(self, a: Any) -> Any:
-        """ln a"""
+        """Return ln a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.log(self.builder, a)
 
     def expm1(self, a: Any) -> Any:
-        """eᵃ − 1"""
+        """Return eᵃ − 1 in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.expm1(self.builder, a)
 
     def log1p(self, a: Any) -> Any:
-        """ln(1 + a)"""
+        """Return ln(1 + a) in each lane, accurate near 0; ``vector_math`` states the accuracy."""
         return vector_math.log1p(self.builder, a)
 
     def power(self, a: Any, b: Any) -> Any:
-        """aᵇ"""
+        """Return aᵇ in each lane; ``vector_power`` states the accuracy and the special cases."""
         return vector_power.power(self.builder, a, b)
 
     def sin(self, a: Any) -> Any:
-        """sin a"""
+        """Return sin a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.sin(self.builder, a)
 
     def cos(self, a: Any) -> Any:
-        """cos a"""
+        """Return cos a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.cos(self.builder, a)
 
     def tan(self, a: Any) -> Any:
-        """tan a"""
+        """Return tan a in each lane (NaN beyond ±2⁴⁵); ``vector_trigonometry`` states the accuracy."""
         return vector_trigonometry.tan(self.builder, a)
 
     def erf(self, a: Any) -> Any:
-        """erf a"""
+        """Return the error function erf a in each lane; ``vector_error_function`` states the accuracy."""
         return vector_error_function.erf(self.builder, a)
 
     def normal_cdf(self, a: Any) -> Any:
-        """Φ(a), the distribution function of a standard normal variable"""
+        """Return Φ(a), the distribution function of a standard normal variable, in each lane."""
         return vector_error_function.normal_cdf(self.builder, a)
 
     def tanh(self, a: Any) -> Any:
-        """tanh a"""
+        """Return tanh a in each lane; ``vector_math`` states the accuracy."""
         return vector_math.tanh(self.builder, a)
 
     def sigmoid(self, a: Any) -> Any:
-        """1 / (1 + e⁻ᵃ)"""
+        """Return 1 / (1 + e⁻ᵃ) in each lane; ``vector_math`` states the accuracy."""
         return vector_math.sigmoid(self.builder, a)
 
     def cos_pi(self, a: Any) -> Any:
-        """cos(πa)"""
+        """Return cos(πa) in each lane, for 0 ≤ a ≤ 1 only."""
         return vector_math.cos_pi(self.builder, a)
 
     def max(self, a: Any, b: Any) -> Any:
-        """max(a, b) in each lane; NaN if either is NaN."""
+        """Return max(a, b) in each lane; NaN if either is NaN."""
         larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
 
     def min(self, a: Any, b: Any) -> Any:
-        """min(a, b) in each lane; NaN if either is NaN."""
+        """Return min(a, b) in each lane; NaN if either is NaN."""
         smaller = self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
         return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, smaller)
 
@@ -691,11 +701,11 @@ class Kernel:
         return (self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered)(sign, a, b)
 
     def holds(self, x: Any) -> Any:
-        """Return the condition that ``x`` is true, where x are bools as stored in memory: one byte each."""
+        """Return the condition that ``x`` is true, for bools as they are stored in memory: one byte each."""
         return self.builder.icmp_unsigned("!=", x, self.constant_like(x, 0))
 
     def truth(self, condition: Any) -> Any:
-        """Return a condition as bools as stored in memory: bytes that are 0 or 1."""
+        """Return a condition converted to bools as they are stored in memory: bytes that are 0 or 1."""
         type = condition.type
         return self.builder.zext(condition, ir.VectorType(I8, type.count) if isinstance(type, ir.VectorType) else I8)
 
@@ -755,7 +765,7 @@ class Kernel:
         return self.fold_lanes(x, self.add)
 
     def tree(self, combine: Callable[[Any, Any], Any], values: Sequence[Any]) -> Any:
-        """Return all values combined in a balanced binary tree.
+        """Return ``values`` combined by ``combine(a, b)`` in a balanced binary tree.
 
         A tree has a smaller rounding error than a chain, and many independent instructions.
         """
@@ -766,7 +776,7 @@ class Kernel:
         return level[0]
 
     def fold_lanes(self, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
-        """Return all lanes combined into a scalar; the order of the combinations is fixed."""
+        """Return all lanes of ``x`` combined by ``combine(a, b)`` into a scalar, in a fixed order."""
         return self.fold_lanes_together([x], lambda a, b: [combine(a[0], b[0])])[0]
 
     def fold_lanes_together(self, xs: Sequence[Any], combine: Callable[[list[Any], list[Any]], list[Any]]) -> list[Any]:

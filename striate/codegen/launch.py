@@ -1,8 +1,8 @@
-"""The result of lowering: kernel specifications, buffers, and the launches that connect them.
+"""The result of lowering (turning a graph into kernels): kernel specifications, buffers, launches.
 
 The specification of a kernel is a frozen dataclass with everything that its code depends on. Its ``repr`` is the key of
 the compiled kernel in the cache. So equal layers share one kernel, and a cached kernel is found without generating its
-code.
+code. A launch connects a specification with its operands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class KernelSpec:
 
     @property
     def key(self) -> str:
-        """Canonical text that contains everything that the kernel's code depends on."""
+        """A text that identifies the kernel in the cache: it contains everything that its code depends on."""
         return self._names[0]
 
     @property
@@ -41,13 +41,16 @@ class KernelSpec:
         return k.finish()
 
     def write(self, k: Kernel) -> None:
-        """Write the body of the native function with ``k``."""
+        """Write the body of the kernel's native function with ``k``."""
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class Buffer:
-    """A scratch array: ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples, rounded up."""
+    """An array in scratch memory, whose size depends on the number of samples.
+
+    It has ``fixed`` bytes, plus ``per_group`` bytes for every ``group`` samples, rounded up.
+    """
 
     name: str
     fixed: int = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from striate.dtypes import Precision
 
 if TYPE_CHECKING:
-    from striate.codegen.target import Target  # it opens LLVM, which `import striate` does without
+    from striate.codegen.target import Target  # not at run time: it imports LLVM, which `import striate` must not
 
 
 @dataclass(frozen=True)

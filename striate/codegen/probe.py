@@ -101,10 +101,10 @@ class Reading:
 
 
 class Probe:
-    """The compiled probe; each call measures one thread, then all threads, for about ``seconds`` each.
+    """Measures the rate of multiply-adds: each call measures one thread, then all threads.
 
-    ctypes releases the GIL, so the threads run in parallel. Creating a probe compiles its kernel; it raises
-    ``EngineError`` if the target of the settings cannot run on this computer.
+    Each measurement takes about ``seconds``. ctypes releases the GIL, so the threads run in parallel. Creating a probe
+    compiles its kernel and raises ``EngineError`` if the target of the settings cannot run on this computer.
     """
 
     def __init__(self, threads: int = 2, seconds: float = 0.01) -> None:

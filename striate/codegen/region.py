@@ -26,7 +26,12 @@ FLAT_CHUNK = 16384
 
 
 class Space(Enum):
-    """The order in which a domain's elements are visited; the module's docstring has a table of the three."""
+    """How the loops of a domain (an iteration space) are nested, and what the 16 lanes of a vector are.
+
+    BLOCKED  loops over n, channel block, d, h, w; the lanes are 16 channels of a pixel
+    PLANAR   loops over n, channel, d, h, w; the lanes are 16 pixels of a line
+    FLAT     one loop over all elements in memory order; the lanes are 16 neighbours
+    """
 
     BLOCKED = "blocked"
     PLANAR = "planar"
@@ -35,7 +40,7 @@ class Space(Enum):
 
 @dataclass(frozen=True)
 class Domain:
-    """The iteration space of a region.
+    """The iteration space of a region (fused elementwise work).
 
     ``samples`` is the size of axis 0, or 0 if axis 0 is the batch size N, known at run time. ``sizes`` are depth,
     height and width.
@@ -48,12 +53,15 @@ class Domain:
 
     @property
     def sample_major(self) -> bool:
-        """Whether a tile covers several samples instead of several pixels: for blocked images of one pixel."""
+        """Whether a tile (vectors processed together) covers several samples instead of several pixels.
+
+        This is so for blocked images of one pixel.
+        """
         return self.space is Space.BLOCKED and self.pixels == 1
 
     @property
     def blocks(self) -> int:
-        """The number of channel blocks (BLOCKED), or of channels (PLANAR and FLAT)."""
+        """The number of blocks of 16 channels (BLOCKED), or of channels (PLANAR and FLAT)."""
         return -(-self.channels // LANES) if self.space is Space.BLOCKED else self.channels
 
     @property
@@ -64,7 +72,7 @@ class Domain:
 
     @property
     def group(self) -> int:
-        """The number of samples per chunk, chosen so that the work outweighs the overhead of a chunk.
+        """The number of samples in a chunk of work, large enough to outweigh the overhead of a chunk.
 
         It depends only on the shape.
         """
@@ -81,7 +89,7 @@ class Domain:
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """The number of chunks as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
+        """The number of chunks of work as (per, group): ``per`` if group is 0, else per · ⌈N / group⌉."""
         per, group = self.groups
         return per * (1 if self.space is Space.FLAT else self.blocks), group
 
@@ -92,7 +100,7 @@ LINE = 64
 
 @dataclass(frozen=True)
 class Load:
-    """Loads a vector from an operand at the current position of the loops.
+    """An instruction of a region: load a vector from an operand at the current position of the loops.
 
     ``strides`` are the distances in elements for (n, channel block, d, h, w); a stride of 0 repeats the operand along
     that axis. ``origin`` is the offset of its first element. ``lanes`` says whether each lane has an element of its
@@ -113,24 +121,24 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
-    """Applies an operation to earlier values of the region; ``arguments`` are their indices."""
+    """An instruction of a region: apply an operation to earlier values; ``arguments`` are their numbers."""
 
     op: Any
     arguments: tuple[int, ...]
     dtype: DType | None = None  # of the result, if the operation depends on the position (random numbers)
-    code: str = ""  # a digest of the operation's code if it is defined outside striate
+    code: str = ""  # a digest of the operation's code, if it is defined outside striate
 
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """The result number ``output`` of the kernel into which the region is fused."""
+    """An instruction of a region: take result ``output`` of the kernel into which the region is fused."""
 
     output: int
 
 
 @dataclass(frozen=True)
 class Number:
-    """A constant number, in every lane."""
+    """An instruction of a region: a constant number in every lane."""
 
     number: float
     dtype: DType
@@ -138,7 +146,10 @@ class Number:
 
 @dataclass(frozen=True)
 class ElementCount:
-    """The number of elements, in every lane: ``per_sample`` · N, or ``per_sample`` if not ``batched``."""
+    """An instruction of a region: the number of elements, in every lane.
+
+    It is ``per_sample`` · N if ``batched``, else ``per_sample``.
+    """
 
     per_sample: int
     batched: bool
@@ -150,9 +161,10 @@ Instruction = Load | Apply | AnchorResult | Number | ElementCount
 
 @dataclass(frozen=True)
 class Store:
-    """Writes value number ``value`` of the region to an operand.
+    """A store of a region: write value number ``value`` to an operand.
 
-    ``strides`` and ``origin`` are as in ``Load``. If there is a ``halo``, zeros are written around each plane.
+    ``strides`` and ``origin`` are as in ``Load``. If there is a ``halo`` (padding pixels around each plane), it is
+    filled with zeros.
     """
 
     value: int
@@ -168,10 +180,10 @@ class Store:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """Adds a value to the running sums of a reduction; each chunk writes its sums to an operand as float64.
+    """An instruction of a region: add a value to the running sums of a reduction.
 
-    ``per_sample`` keeps the samples separate. ``everything`` also sums over the channels, without the lanes that only
-    pad the last channel block.
+    Each chunk of work writes its sums to an operand as float64. ``per_sample`` keeps the samples separate.
+    ``everything`` also sums over the channels, without the lanes that only pad the last channel block.
     """
 
     reduction: Any
@@ -189,7 +201,7 @@ class Accumulate:
 
 @dataclass(frozen=True)
 class Region:
-    """A straight-line program that runs on one tile of a domain.
+    """Elementwise work as a straight-line program, which runs on one tile (a few vectors) of a domain.
 
     The values of ``instructions`` are numbered in order; stores and accumulations refer to these numbers.
     """

@@ -46,7 +46,7 @@ class Place:
 
 
 def sample_major(region: Region) -> Region:
-    """Return a region over one-pixel images in which samples take the place of lines of pixels.
+    """Return a region (fused elementwise work) over one-pixel images with samples in place of lines.
 
     The strides of n become strides of h, so that a tile covers several samples. h is always 0 in such images.
     """
@@ -76,7 +76,7 @@ class Rows(Enum):
 
 
 def along(region: Region, rows: Rows) -> Region:
-    """Return a planar region in which channels or samples take the place of lines of pixels.
+    """Return a planar region (fused elementwise work) with channels or samples in place of lines.
 
     The images have a single line, so the stride of h is free to be that of the axis ``rows``.
     """
@@ -95,7 +95,7 @@ def along(region: Region, rows: Rows) -> Region:
 
 
 class RegionWriter:
-    """Writes a region into the kernel ``k``.
+    """Writes a region (fused elementwise work) into the kernel ``k``.
 
     Call ``begin_chunk``, then for each sample and channel block ``begin_block``, for each line of pixels ``row``, for
     each tile ``tile``, and finally ``end_block`` and ``end_chunk``. The region's operands are the kernel's operands
@@ -118,7 +118,7 @@ class RegionWriter:
     # -- the walk -----------------------------------------------------------------------------------------------
 
     def begin_chunk(self) -> None:
-        """Allocate the running sums, and clear those that cover all samples of the chunk."""
+        """Allocate the running sums, and clear those that cover all samples of the chunk (a part of the work)."""
         for number, item in enumerate(self.region.accumulations):
             self.sums[number] = [self.k.local(vector_type(DType.float64), "sum") for _ in range(item.partials)]
             if not item.per_sample:
@@ -164,7 +164,7 @@ class RegionWriter:
         for item in (*self._loads(), *self.region.stores):
             if not item.strides[4] or (isinstance(item, Store) and item.streams):
                 continue
-            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels from line to line of the cache
+            apart = max(1, LINE // (LANES * item.dtype.numpy.itemsize))  # pixels per cache line
             where = k.iadd(k.imul(h, item.strides[3]), k.imul(w, item.strides[4]))
             pixel = k.offset(self._pointer(item), where, item.dtype)
             for row in range(rows):
@@ -184,10 +184,11 @@ class RegionWriter:
     def tile(
         self, w: Index, places: Sequence[tuple[int, int]], anchors: Sequence[Sequence[Any]], count: Index = LANES
     ) -> None:
-        """Run the region on the vectors at ``places``: (row, column) from the current line and column w on.
+        """Run the region on the vectors of one tile.
 
-        ``anchors[i][output]`` are the results of the kernel into which the region is fused, for place i. Only the first
-        ``count`` lanes of each vector exist (in PLANAR and FLAT domains).
+        ``places`` are the vectors as (row, column) offsets from the current line and column w. ``anchors[i][output]``
+        are the results of the kernel into which the region is fused, for place i. Only the first ``count`` lanes of
+        each vector exist (in PLANAR and FLAT domains).
         """
         k, region = self.k, self.region
         results: list[list[Any]] = []

@@ -27,9 +27,11 @@ NO_HALO: Halo = ((0, 0), (0, 0), (0, 0))
 
 @dataclass(frozen=True)
 class Storage:
-    """The memory layout of one array.
+    """The memory layout of one array, [n][channel block][d][h][w][channel within the block].
 
+    block       channels per block: 16, or 1 for NumPy order
     channels    the number of channels, and ``sizes`` depth, height and width, without halo
+    halo        the widths of the padding before and after each spatial axis
     strides     distances in elements for (n, channel block, d, h, w)
     origin      the offset in elements of channel 0, pixel (0, 0, 0) of a sample
     per_sample  elements of one sample, halo and padding channels included
@@ -68,7 +70,11 @@ class Storage:
 
 
 def make_storage(dtype: DType, block: int, channels: int, sizes: tuple[int, int, int], halo: Halo = NO_HALO) -> Storage:
-    """Return a contiguous layout with the given halo around every plane."""
+    """Return a contiguous layout of an array, with a halo (padding pixels) around every plane.
+
+    ``block`` is 16 for blocks of channels, or 1 for NumPy order; ``sizes`` are depth, height and width without the
+    halo.
+    """
     depth, height, width = (size + before + after for size, (before, after) in zip(sizes, halo, strict=True))
     w = block
     h = w * width
@@ -91,13 +97,16 @@ def spatial(values: Sequence[int], fill: int = 1) -> Three:
 
 
 def joined_spatial(values: Sequence[int]) -> Three:
-    """Return spatial sizes as three; of more than three, all but the last two are multiplied into one."""
+    """Return spatial sizes as (d, h, w); of more than three, all but the last two are multiplied into d."""
     extra = max(0, len(values) - 2)
     return spatial((math.prod(values[:extra]), *values[extra:]) if extra > 1 else values)
 
 
 def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
-    """Return a halo as ((d₀, d₁), (h₀, h₁), (w₀, w₁)) from its widths before and after each spatial axis."""
+    """Return a halo (padding widths) as ((d₀, d₁), (h₀, h₁), (w₀, w₁)).
+
+    ``before`` and ``after`` are its widths in pixels before and after each of the three spatial axes.
+    """
     d, h, w = zip(before, after, strict=True)
     return d, h, w
 
@@ -106,8 +115,8 @@ def three_pairs(before: Sequence[int], after: Sequence[int]) -> Halo:
 class InputLayout:
     """The layouts in which an operation can read one of its inputs.
 
-    ``blocks`` are the acceptable channel blocks, the best first; ``halo`` is the width of zeros needed around each
-    plane.
+    ``blocks`` are the acceptable numbers of channels per block, the best first; ``halo`` is the width of the zero
+    padding needed around each plane.
     """
 
     blocks: tuple[int, ...]

@@ -173,7 +173,7 @@ def named(cpu: str) -> Target:
 
 
 def current() -> Target:
-    """Return the target of the settings, which need not be this computer.
+    """Return the target processor that the settings name, which need not be this computer's.
 
     Any network can be shown for any target. Code that runs kernels must call ``assert_runs_here`` first.
     """

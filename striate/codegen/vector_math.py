@@ -35,9 +35,9 @@ class _Format:
     integer: ir.IntType
     ln2: tuple[float, float]  # upper and lower part
     pi: tuple[float, float]
-    smallest: float  # normal number
-    exp_range: tuple[float, float]  # beyond, exp is 0 or infinity
-    tanh_range: float  # beyond 2|x|, tanh is 1
+    smallest: float  # the smallest normal number
+    exp_range: tuple[float, float]  # outside, exp is 0 or infinity
+    tanh_range: float  # if 2|x| is larger, tanh |x| is 1
     exp: tuple[float, ...]  # (eʳ - 1 - r) / r² on |r| ≤ ½ ln 2
     log: tuple[float, ...]  # (2 artanh(s) - 2s) / s³ in z = s², |s| ≤ 3 - 2√2
     sin: tuple[float, ...]  # (sin(πu) - πu) / u³ in u², |u| ≤ ½
@@ -49,7 +49,7 @@ class _Format:
 
     @property
     def sqrt_half(self) -> int:
-        """The bits of √½, the lower end of the logarithm's reduced range."""
+        """The bits of √½, the lower end of the range of 1 + f in the logarithm's reduction x = 2ᵏ (1 + f)."""
         return 0x3F3504F3 if self.mantissa == 23 else 0x3FE6A09E667F3BCD
 
 
@@ -137,7 +137,7 @@ def sqrt(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
 
 class Steps:
-    """Helpers that write the steps shared by these functions, for the type of one argument."""
+    """Writes the steps that the functions of this module share, for the type of one argument."""
 
     def __init__(self, builder: ir.IRBuilder, x: ir.Value) -> None:
         self.builder = builder
@@ -204,7 +204,7 @@ class Steps:
         return result
 
     def select(self, comparison: str, x: ir.Value, bound: float, then: ir.Value, otherwise: ir.Value) -> Any:
-        """Return ``then`` where x ``comparison`` ``bound`` holds, and ``otherwise`` elsewhere and for NaN."""
+        """Return ``then`` where the comparison of x with ``bound`` is true, else (and for NaN) ``otherwise``."""
         condition = self.builder.fcmp_ordered(comparison, x, self.constant(bound))
         return self.builder.select(condition, then, otherwise)
 
@@ -217,7 +217,10 @@ class Steps:
         return x
 
     def reduce_exponent(self, x: ir.Value, low: ir.Value | None = None) -> tuple[Any, Any, Any]:
-        """Write x (+ ``low``) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1)."""
+        """Write x (+ ``low``) as n ln 2 + r with |r| ≤ ½ ln 2; return (n, n + magic, eʳ - 1).
+
+        magic is ``_Format.magic``, with which the lowest bits of n + magic are the integer n.
+        """
         magic = self.constant(self.format.magic)
         shifted = self.fma(x, self.constant(_LOG2_E), magic)
         n = self.builder.fsub(shifted, magic)
@@ -250,7 +253,7 @@ class Steps:
         return builder.fsub(anchored, start), f
 
     def power_of_two(self, shifted: ir.Value) -> Any:
-        """Return 2ⁿ, given n + magic.
+        """Return 2ⁿ, given n + magic, whose lowest bits are the integer n.
 
         The shift moves n from the lowest bits to the exponent, and adding the bits of 1.0 adds the exponent's bias.
         """
@@ -287,7 +290,9 @@ def expm1(builder: ir.IRBuilder, x: ir.Value) -> Any:
     n, _, r = m.reduce_exponent(clamped)
     power = m.power_of_two(builder.fadd(builder.fsub(n, m.constant(1.0)), m.constant(m.format.magic)))
     half = m.fma(power, r, builder.fsub(power, m.constant(0.5)))
-    result = m.select("==", n, 0.0, r, builder.fmul(half, m.constant(2.0)))  # half of a denormal would round
+    result = m.select(
+        "==", n, 0.0, r, builder.fmul(half, m.constant(2.0))
+    )  # for n = 0, half of a denormal would be rounded
     return copysign(builder, result, x)
 
 
@@ -296,8 +301,8 @@ def log(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
     The result is -infinity at ±0, NaN below 0, and infinity at infinity.
 
-    x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; s = f / (2 + f); ln(1 + f) = 2 artanh s = f - f²/2 + s (f²/2 + z·P(z)), z =
-    s².
+    x = 2ᵏ · (1 + f) with √½ ≤ 1 + f < √2; with s = f / (2 + f) and z = s², ln(1 + f) = 2 artanh s, which is computed as
+    f - f²/2 + s (f²/2 + z·P(z)).
     """
     return _log(builder, x, None)
 
@@ -307,8 +312,8 @@ def log1p(builder: ir.IRBuilder, x: ir.Value) -> Any:
 
     The result is -infinity at -1, NaN below -1, and -0 at -0.
 
-    With u = 1 + x rounded and e = (1 + x) - u its rounding error, ln(1 + x) = ln u + e / u, up to a term of order e².
-    If u is in the reduced range (k = 0), f is x itself.
+    With u = 1 + x rounded and e = (1 + x) - u its rounding error, ln(1 + x) = ln u + e / u, up to a term of order e². u
+    is split as 2ᵏ (1 + f); if k = 0, f is x itself.
     """
     return _log(builder, Steps(builder, x).add_exactly(x, Steps(builder, x).constant(1.0))[0], x)
 
@@ -334,7 +339,7 @@ def _log(builder: ir.IRBuilder, x: ir.Value, above_one: ir.Value | None) -> Any:
     infinity = float("inf")
     result = m.select("==", x, infinity, x, result)
     result = m.select("==", x, 0.0, m.constant(-infinity), result)
-    # Also NaN: it is not ≥ 0.
+    # NaN arguments give NaN here too, because the comparison is false.
     result = m.select(">=", x, 0.0, result, m.constant(float("nan")))
     return result if above_one is None else m.select("==", above_one, 0.0, above_one, result)
 

@@ -40,7 +40,7 @@ def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
     high, low = _two_part_log(m, a)
     upper = builder.fmul(y, high)
     lower = m.fma(y, low, m.fma(y, high, builder.fneg(upper)))
-    lower = m.select("<", m.absolute(upper), 1000.0, lower, m.constant(0.0))  # beyond, eᵘ is 0 or infinity
+    lower = m.select("<", m.absolute(upper), 1000.0, lower, m.constant(0.0))  # otherwise eᵘ is 0 or infinity
     result = vector_math.exp(builder, upper, lower)
     rising = builder.fcmp_ordered(">", y, m.constant(0.0))
     zero, infinity = m.constant(0.0), m.constant(float("inf"))
@@ -52,7 +52,7 @@ def _power(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> Any:
     odd = builder.and_(whole, builder.fcmp_unordered("!=", m.floor(half), half))
     negative = builder.icmp_signed("<", m.bits(x), m.whole(0))
     result = builder.select(builder.and_(odd, negative), builder.fneg(result), result)
-    # A negative number, but not -infinity, to a power that is not whole.
+    # A negative, finite number to a power that is not an integer gives NaN.
     finite = builder.fcmp_ordered("<", a, infinity)
     below = builder.and_(builder.fcmp_ordered("<", x, zero), finite)
     nan = m.constant(float("nan"))

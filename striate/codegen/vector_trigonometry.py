@@ -62,7 +62,7 @@ class _Reduced:
         rest = m.constant(1.0) if low is None else builder.fmul(low, builder.fsub(m.constant(1.0), half))
         sin_tail = builder.fmul(builder.fmul(r, z), m.hexadecimal(_SIN_DOUBLE if m.is_wide else _SIN_FLOAT, z))
         self.sin = builder.fadd(r, sin_tail if low is None else builder.fadd(sin_tail, rest))
-        # 1 - z/2 rounds; what it loses is added to the small terms.
+        # 1 - z/2 is rounded; its rounding error is added to the small terms.
         head = builder.fsub(m.constant(1.0), half)
         lost = builder.fsub(builder.fsub(m.constant(1.0), head), half)
         square = builder.fmul(z, z)

@@ -15,7 +15,10 @@ from striate.codegen.region_writer import Place
 
 
 class Word:
-    """An unsigned 32-bit integer in a kernel, or a vector of them; its arithmetic wraps around."""
+    """An unsigned 32-bit integer in a kernel, or a vector of them; its arithmetic wraps around.
+
+    Random numbers are written with Python's operators on words, in the same way for NumPy and for kernels.
+    """
 
     def __init__(self, k: Kernel, value: Any) -> None:
         self.k, self.value = k, value
@@ -61,12 +64,12 @@ def halves(k: Kernel, key: Any) -> tuple[Word, Word]:
 
 
 def index_word(k: Kernel, index: Index) -> Word:
-    """Return the lowest 32 bits of an index as a word."""
+    """Return the lowest 32 bits of an index as a ``Word``."""
     return Word(k, k.builder.trunc(k.as_index(index), I32))
 
 
 def element_words(k: Kernel, place: Place) -> Word:
-    """Return, for each lane, the row-major index of its element within its sample."""
+    """Return, for each lane of the vector at ``place``, the row-major index of its element in its sample."""
     pixels = place.domain.pixels
     step = pixels if place.domain.space is Space.BLOCKED else 1
     first = k.iadd(k.imul(place.channel, pixels), place.pixel)

@@ -46,9 +46,12 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 def count(kernels: int, threads: int) -> int:
-    """Return the number of workers for ``kernels`` kernels, or 0 if this process should compile them alone."""
+    """Return the number of worker processes for compiling ``kernels`` kernels with ``threads`` threads.
+
+    It is 0 if this process should compile them alone.
+    """
     if sys.platform != "linux" or threads < 2 or kernels < FEWEST:
-        return 0  # elsewhere than on Linux a forked process cannot rely on the system's libraries
+        return 0  # on other systems than Linux, a forked process cannot rely on the system's libraries
     return min(threads, _MOST_WORKERS, kernels // 2)
 
 

@@ -40,11 +40,11 @@ class Contents(Protocol):
 
 
 class CompiledExecutable:
-    """A compiled graph with its memory, in the form that the engine runs.
+    """A compiled graph with its memory, ready to run.
 
-    Phases that depend only on constant inputs are *prepared*: they form a separate program, which writes to separate
-    memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs again only after one
-    of them was written, that is, when its ``version`` has changed.
+    Phases (kernel launches) that depend only on constant inputs are *prepared*: they form a separate program, which
+    writes to separate memory. ``arenas`` own the constant arrays (parameters and states). The prepared program runs
+    again only after one of them was written, that is, when its ``version`` has changed.
     """
 
     def __init__(
@@ -61,9 +61,8 @@ class CompiledExecutable:
         self._bindings = dict(bindings)
         self._results = dict(results)
         self._capacity = options.capacity
-        self._lock = (
-            scratch_arena().lock
-        )  # taken before every fork, so that no child process finds a program half planned
+        # Taken before every fork, so that no child process finds a program half planned.
+        self._lock = scratch_arena().lock
         self._inputs = {node.op.name: node.outputs[0] for node in self._graph.sources() if isinstance(node.op, Input)}
         self._phases = [*self.compiled.lowered.phases, *self._copies()]
         specs = {phase.spec.key: phase.spec for phase in self._phases}
@@ -90,7 +89,7 @@ class CompiledExecutable:
 
     @property
     def phases(self) -> tuple[Launch, ...]:
-        """The phases of ``program`` in the order in which they run, each with its operands and its FLOPs."""
+        """The phases (kernel launches) of ``program`` in order, each with its operands and its FLOPs."""
         return tuple(self._each_run)
 
     @property
@@ -100,7 +99,7 @@ class CompiledExecutable:
 
     @property
     def prepared(self) -> tuple[Launch, ...]:
-        """The phases that run only when parameters or states have changed."""
+        """The phases (kernel launches) that run only when parameters or states have changed."""
         return tuple(self._prepared)
 
     # -- memory -------------------------------------------------------------------------------------------------
@@ -302,7 +301,7 @@ class CompiledExecutable:
                 outputs[name] = array = undefined_array(shape, value.dtype.numpy)
                 if name in self._handed:
                     addresses[f"out:{name}"] = array.__array_interface__["data"][0]
-            with self._scratch.lock:  # no update may come between the prepared phases and their readers
+            with self._scratch.lock:  # no update may run between the prepared phases and the phases that read them
                 self._prepare_again()
                 self.program.run(n, addresses, single_threaded=shapes.single_threaded)
                 if self._graph.updates:

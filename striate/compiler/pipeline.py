@@ -49,7 +49,7 @@ class Compilation:
 
     @property
     def watched(self) -> list[str]:
-        """The names of outputs that a watch requested; they do not affect how other results are computed."""
+        """The names of outputs that ``TrainingStep.watch`` added; they do not affect how others are computed."""
         return self.graph.names_of(OutputKind.WATCH)
 
 
@@ -134,7 +134,10 @@ STAGES = (
 
 @collection_paused()
 def compile_graph(graph: Graph, options: CompileOptions) -> Compilation:
-    """Run all stages on a graph and return their results; no machine code is generated yet."""
+    """Run all stages of the compiler on a graph and return their results.
+
+    No machine code is generated yet.
+    """
     return _passed(graph, options, STAGES)
 
 

@@ -53,7 +53,10 @@ def _verify_anchor(layouts: Layouts, node: Node, op: Anchor, options: CompileOpt
 
 
 def verify_plan(plan: Plan, stage: str) -> None:
-    """Check that every loop reads only what it or an earlier loop stores, and that all results are stored."""
+    """Check that every loop reads only values that it or an earlier loop stores.
+
+    Every result of the graph must be stored as well. Raises ``GraphError``.
+    """
     for position, group in enumerate(plan.groups):
         if group.index != position:
             raise GraphError(f"after {stage}: loop {position} is numbered {group.index}")
@@ -74,9 +77,10 @@ def verify_plan(plan: Plan, stage: str) -> None:
 
 
 def verify_launches(lowered: Lowered, plan: Plan, stage: str) -> None:
-    """Check that the operands of every launch exist, and that its regions are well formed.
+    """Check that the operands of every kernel launch exist, and that its regions are well formed.
 
-    In a region, instructions must come after the values that they use.
+    A region is fused elementwise work, in which instructions must come after the values that they use. Raises
+    ``GraphError``.
     """
     for launch in lowered.phases:
         for operand in launch.operands:
@@ -107,7 +111,10 @@ def _verify_region(region: Region, launch: Launch, stage: str) -> None:
 
 
 def verify_memory(lives: Mapping[Hashable, Life], offsets: Mapping[Hashable, int], total: int) -> None:
-    """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes."""
+    """Check that arrays in use at the same time share no byte, and that all lie within ``total`` bytes.
+
+    ``offsets`` are in bytes. Raises ``GraphError``.
+    """
     placed = sorted(((offsets[array], life) for array, life in lives.items()), key=lambda item: item[0])
     for index, (start, life) in enumerate(placed):
         if start < 0 or start + life.size > total:

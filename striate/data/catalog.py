@@ -1,4 +1,4 @@
-"""Opens data sets by name or path, as the command line takes them."""
+"""Opens data sets by name (digits, mnist, cifar10) or by path, for the command line and for Python."""
 
 from __future__ import annotations
 

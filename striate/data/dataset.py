@@ -251,7 +251,7 @@ def check_digits(given: Array, images: Array, name: str) -> None:
     for first, chunk in chunks(given):
         wide = chunk.astype(np.float64)
         np.maximum(lost, np.abs(wide - images[first : first + len(chunk)]).max(axis=axes), out=lost)
-        wide -= start  # about the first value, so that a large mean costs no digits
+        wide -= start  # relative to the first value, so that a large mean costs no precision
         total += wide.sum(axis=axes)
         squares += (wide * wide).sum(axis=axes)
     n = given.size // features

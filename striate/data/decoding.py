@@ -24,7 +24,7 @@ from striate.data.tree import Tree
 from striate.errors import DataError, unknown_option
 
 Progress = Callable[[int, int], None]
-"""A function that is called with (files done, files in all)."""
+"""A function that is called with (number of files done, number of files in all)."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _TOGETHER = 64  # files that a thread decodes at a time
@@ -33,7 +33,7 @@ _SHARE_OF_MEMORY = 0.25  # a larger array is kept in an unnamed file
 
 
 class OnError(Enum):
-    """What to do with a file that cannot be read."""
+    """What to do with a picture file that cannot be read: raise an error, or skip the file."""
 
     refuse = "raise"
     skip = "skip"
@@ -51,7 +51,7 @@ class OnError(Enum):
 
 @dataclass
 class Headers:
-    """What the headers of picture files say.
+    """What the headers of picture files say, read without decoding the pictures.
 
     sizes  how many pictures have each size (height, width)
     modes  how many pictures have each mode of Pillow, such as "RGB"
@@ -69,7 +69,7 @@ class Headers:
 
 
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
-    """Read the headers of all pictures, without decoding any."""
+    """Read the headers of all picture files: sizes, modes, and files that cannot be read."""
     found = Headers()
     for place, header in enumerate(_mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):

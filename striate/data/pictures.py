@@ -36,8 +36,8 @@ class PictureOptions(metaclass=Explained):
     size      (height, width) in pixels, or one number for both; None: all pictures must have one size, which is used
     resize    how pictures of other proportions are resized: stretch, crop or pad
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
-    most      the value that becomes 255 in 16-bit grey pictures; None: the largest of 8, 10, 12, 14 or 16 bits, by
-              the largest pixel of all
+    most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
+              that no pixel exceeds
     held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
     seed      determines which samples are held out
     on_error  what to do with files that cannot be read: raise or skip
@@ -84,7 +84,7 @@ class PictureOptions(metaclass=Explained):
 
     @property
     def reading(self) -> Reading | None:
-        """How one picture is read; None as long as size, channels or ``most`` are not determined."""
+        """How one picture is read; None while size, channels or ``most`` are not determined."""
         if self.size is None or self.channels is None or self.most is None:
             return None
         return Reading(self.channels, self.size, self.resize, self.most)
@@ -123,10 +123,11 @@ class Opened:
 def open_pictures(
     path: Path, options: PictureOptions | None = None, progress: Progress = lambda done, count: None
 ) -> Opened:
-    """Read all pictures of a folder, zip or tar archive as uint8, in one of the forms of ``data.labelled``.
+    """Read all pictures of a folder, zip or tar archive as uint8, with labels from folders or a table.
 
-    ``progress`` is called with (files done, files in all). Raises ``DataError``, naming files or lines of tables, for
-    those that cannot be used, and for pictures of different sizes where no size is given.
+    The forms are those of ``data.labelled``. ``progress`` is called with (files done, files in all). Raises
+    ``DataError``, naming files or lines of tables, for those that cannot be used, and for pictures of different sizes
+    where no size is given.
     """
     tree = open_tree(path)
     try:

@@ -65,7 +65,7 @@ class Reading:
                 return None
 
     def fitted(self, picture: Image.Image) -> Pixels:
-        """Return a decoded picture as uint8 (C, height, width)."""
+        """Return a decoded picture as an input: uint8 (C, height, width), resized and converted."""
         height, width = self.size
         picture = picture.convert(MODES[self.channels])
         if picture.size == (width, height):

@@ -168,8 +168,7 @@ class Subtract(Binary):
 class Later(Binary):
     """y = a, computed in the loop that computes b: the compiler uses it to fix an order
 
-    The result does not depend on b. The recomputation pass uses this to place the recomputation of a in the backward
-    pass.
+    The result does not depend on b. The pass *recompute* uses it to recompute a in a certain loop of the backward pass.
     """
 
     arithmetic: ClassVar[bool] = True
@@ -389,11 +388,10 @@ def checked_shape(what: str, shape: object) -> Shape:
 
 
 def reshape(x: Value, shape: Shape) -> Value:
-    """Return ``x`` with another shape and the same elements in row-major order.
+    """Return ``x`` with another shape and its elements in row-major order; a size of -1 is inferred.
 
-    One size may be -1, which is then inferred. A batch (N, …) stays a batch: its new axis 0 is N, given as
-    ``x.shape[0]`` or -1. Raises ``OptionError`` if ``shape`` is not a shape, and ``ShapeError`` if the numbers of
-    elements differ.
+    At most one size may be -1. A batch (N, …) stays a batch: its new axis 0 is N, given as ``x.shape[0]`` or -1. Raises
+    ``OptionError`` if ``shape`` is not a shape, and ``ShapeError`` if the numbers of elements differ.
     """
     found = _inferred_shape(x, shape)
     return x if x.shape == found else Reshape(found)(x)
@@ -442,7 +440,7 @@ def cast(x: Value, dtype: DType) -> Value:
 
 
 def constant(number: float, dtype: DType) -> Value:
-    """Return a scalar value with the constant ``number``."""
+    """Return a value of the graph: the scalar constant ``number``."""
     return Constant(float(number), dtype)()
 
 
@@ -509,7 +507,10 @@ def _require_whole(given: Real, number: float, like: Value) -> None:
 
 
 def align(values: list[Value]) -> list[Value]:
-    """Return the values with equal rank, by adding leading axes of size 1; scalars stay scalars."""
+    """Return the values (arrays of a graph) with equal rank; scalars stay scalars.
+
+    Values of smaller rank get leading axes of size 1, as in NumPy.
+    """
     rank = max(value.type.rank for value in values)
     return [
         value if value.type.rank in (0, rank) else reshape(value, (*(1,) * (rank - value.type.rank), *value.shape))

@@ -14,11 +14,11 @@ ContentCheck = tuple[str, Callable[[Array], None]]
 
 
 def content_checks(graph: Graph) -> list[ContentCheck]:
-    """Return the checks to apply to input arrays before each run; check captured arrays now.
+    """Return the checks to apply to input arrays before each run, such as the range of labels.
 
     An operation declares in ``checked_inputs`` which of its inputs have a rule. The check applies to the graph's input
-    from which such an operand comes, also through views and casts. Operands that the graph itself computes are not
-    checked.
+    from which such an operand comes, also through views and casts. Captured arrays are checked now, in this call.
+    Operands that the graph itself computes are not checked.
     """
     checks: dict[tuple[str, str], ContentCheck] = {}
     for name, rule, verify in _rules(graph):

@@ -11,7 +11,7 @@ from striate.graph.value import Value
 
 
 class EquationWriter(ABC):
-    """The abstract base class of equation writers.
+    """The abstract base class of writers that turn values (arrays of a graph) into equations.
 
     A subclass decides which values are referred to by a name, and may name more values while it writes.
     """
@@ -21,7 +21,7 @@ class EquationWriter(ABC):
         """Return the name of a value, or None if its computation is to be written out."""
 
     def finished(self, value: Value, expression: Expression) -> Expression:
-        """Return the expression to use for a value that was written out: ``expression``, or a new name for it."""
+        """Return the expression to use for a value that was written out: ``expression``, or a name for it."""
         return expression
 
     def expression(self, value: Value) -> Expression:

@@ -1,4 +1,4 @@
-"""A graph: named inputs, outputs and updates of states, and the nodes (applied operations) between them."""
+"""Graphs: named inputs, outputs and updates of states, with nodes (applied operations) between them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class State(Input):
 @register
 @dataclass(frozen=True)
 class Constant(Op):
-    """a number"""
+    """a number that is fixed in the graph, as a scalar of the given dtype"""
 
     kind: ClassVar[Kind] = Kind.SOURCE
     number: float
@@ -65,7 +65,7 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 class OutputKind(Enum):
-    """The purpose of an output of a graph."""
+    """The purpose of an output of a graph: a result, the loss, a gradient, a statistic, …"""
 
     RESULT = "result"  # what a function returns
     LOSS = "loss"
@@ -88,9 +88,9 @@ _RESULT = OutputRole(OutputKind.RESULT)
 
 @dataclass(frozen=True)
 class Graph:
-    """The computation of a traced function.
+    """The computation of a traced function, as nodes (applied operations) between named values.
 
-    inputs    all inputs, parameters and states, by name
+    inputs    all inputs, parameters and states (such as running statistics), by name
     outputs   the computed values, by name
     updates   the new contents of states, by the name of the state
     captured  the arrays that the function closed over, by the name of their input
@@ -116,7 +116,10 @@ class Graph:
         return [name for name, role in self.roles.items() if role.kind is kind and name in self.outputs]
 
     def given(self) -> dict[str, Value]:
-        """Return the inputs that the caller passes: neither parameters, nor states, nor captured arrays."""
+        """Return the inputs that the caller passes to each run, by name.
+
+        Parameters, states (such as running statistics) and captured arrays are not among them.
+        """
         return {
             name: value
             for name, value in self.inputs.items()
@@ -125,16 +128,16 @@ class Graph:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """All outputs, then all updates."""
+        """All outputs, then all updates (the new contents of states)."""
         return (*self.outputs.values(), *self.updates.values())
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes that the results depend on, each after the nodes that it reads."""
+        """All nodes that outputs and updates depend on, each after the nodes that it reads."""
         return topological(self.results)
 
     def consumers(self) -> dict[Value, list[Node]]:
-        """Return, for every value that is read, the nodes that read it."""
+        """Return the nodes that read each value, for every value that a node reads."""
         readers: dict[Value, list[Node]] = {}
         for node in self.nodes:
             for value in node.inputs:
@@ -142,7 +145,7 @@ class Graph:
         return readers
 
     def sources(self) -> list[Node]:
-        """Return the nodes of inputs, parameters and states that the results depend on, without constants."""
+        """Return the nodes of inputs, parameters and states that outputs and updates depend on."""
         return [node for node in self.nodes if isinstance(node.op, Input)]
 
 

@@ -155,22 +155,25 @@ class Op:
         raise NotImplementedError
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """Return ∂L/∂input for each input, as values that further nodes compute, from ∂L/∂output.
+        """Return the gradient ∂L/∂input for each input, from the gradients ∂L/∂output of the outputs.
 
-        ``output_gradients`` has None for an output that L does not depend on; the result may have None for an input
-        that ``needed`` marks as False.
+        Gradients are values of the graph, computed by further nodes. ``output_gradients`` has None for an output that L
+        does not depend on. The result may have None for an input that ``needed`` marks as False.
         """
         raise NotImplementedError
 
     def output_moments(self, inputs: tuple[Value, ...], outputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-        """Return (mean, biased variance) per channel of the first output, if known without reading the output.
+        """Return (mean, biased variance) per channel of the first output, if known without reading it.
 
-        Otherwise, it returns None.
+        Otherwise, return None.
         """
         return None
 
     def require_contents(self, array: Array, inputs: tuple[TensorType, ...]) -> None:
-        """Raise an error if ``array``, the contents of a checked input, is invalid for this operation."""
+        """Raise an error if ``array``, the contents of a checked input (such as labels), is invalid.
+
+        ``inputs`` are the types of all inputs of the operation.
+        """
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
         """Return the outputs for an input without elements (a size is 0) if the outputs have elements.
@@ -266,7 +269,7 @@ class Op:
         )
 
     def notation(self, *operands: Expression) -> Expression | None:
-        """Return the result in mathematical notation, such as ``a + b``; None means notation as a call."""
+        """Return the result in mathematical notation, such as ``a + b``; None to write it as a call."""
         return None
 
     def known_result(self, inputs: Sequence[TensorType]) -> Expression | None:
@@ -284,7 +287,10 @@ class Op:
 
 @dataclass(frozen=True)
 class Composite(Op):
-    """The abstract base class of operations that smaller operations replace after differentiation."""
+    """The abstract base class of operations that consist of smaller operations.
+
+    The compiler replaces them by these after differentiation.
+    """
 
     kind: ClassVar[Kind] = Kind.COMPOSITE
 
@@ -341,7 +347,7 @@ _path: ContextVar[tuple[str, ...]] = ContextVar("striate_path", default=())
 
 @contextmanager
 def scope(name: str) -> Generator[None]:
-    """Append ``name`` to the layer path of the nodes that are created in this ``with`` block."""
+    """Append ``name`` to the layer path of all nodes that are created in this ``with`` block."""
     token = _path.set((*_path.get(), name)) if name else None
     try:
         yield
@@ -352,7 +358,7 @@ def scope(name: str) -> Generator[None]:
 
 @contextmanager
 def at_path(path: str) -> Generator[None]:
-    """Set the layer path of the nodes that are created in this ``with`` block.
+    """Set the layer path of all nodes that are created in this ``with`` block.
 
     Gradients and rewritten nodes thus keep the path of the node that they come from.
     """
@@ -369,6 +375,6 @@ def current_path() -> str:
 
 
 def same_dtype(op: Op, inputs: Sequence[TensorType]) -> None:
-    """Raise ``GraphError`` if the inputs differ in dtype; conversions must be explicit."""
+    """Raise ``GraphError`` if the inputs of ``op`` differ in dtype; conversions must be explicit."""
     if any(type.dtype is not inputs[0].dtype for type in inputs):
         raise GraphError(f"{op} at {current_path()!r}: mixed dtypes {', '.join(str(type) for type in inputs)}")

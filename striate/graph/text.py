@@ -1,4 +1,4 @@
-"""Graphs as text, one line per node, for the command line, golden files and errors."""
+"""Writes graphs as text, one line per node, for the command line, golden files and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from striate.graph.value import Value
 
 
 def name_values(nodes: list[Node]) -> dict[Value, str]:
-    """Return a short, stable name for each value.
+    """Return a short, stable name for each output value of ``nodes``.
 
     Inputs keep their names, constants are printed as numbers, and other values are v0, v1, …
     """

@@ -63,7 +63,7 @@ class TensorType:
 
     @property
     def batched(self) -> bool:
-        """Whether axis 0 is the symbolic N."""
+        """Whether the size of axis 0 is the symbolic N, the number of samples."""
         return bool(self.shape) and isinstance(self.shape[0], Batch)
 
     @property
@@ -164,7 +164,7 @@ class Value:
 
     @property
     def T(self) -> Value:
-        """The value with its axes in reverse order."""
+        """The value with its axes in reverse order, as in NumPy."""
         return operators["transpose"](self)
 
     def reshape(self, *shape: Any) -> Value:
@@ -193,19 +193,31 @@ class Value:
         return operators["cast"](self, dtype)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.sum`` of this value: the sum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.sum`` of this value: the sum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the summed axes with size 1.
+        """
         return operators["sum"](self, axis, keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.mean`` of this value: the mean over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.mean`` of this value: the mean over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the averaged axes with size 1.
+        """
         return operators["mean"](self, axis, keepdims)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.max`` of this value: the maximum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.max`` of this value: the maximum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["max"](self, axis, keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Value:
-        """Return ``st.ops.min`` of this value: the minimum over ``axis`` (None: over all axes)."""
+        """Return ``st.ops.min`` of this value: the minimum over ``axis`` (None: over all axes).
+
+        ``keepdims`` keeps the reduced axes with size 1.
+        """
         return operators["min"](self, axis, keepdims)
 
     def __repr__(self) -> str:

@@ -36,12 +36,13 @@ _OF_THE_OWNER = ("arena", "materialize", "restructured", "_view")
 
 @final
 class Parameter:
-    """An array of a layer that training changes: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
+    """A learned array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
-    ``init`` is the name of an initializer or a function, ``fan_in`` the number of inputs of each output that it scales
-    by (default: the product of all sizes but the first). ``role`` makes it a buffer or a counter instead. Memory is
-    assigned when the model first runs; sizes of None are inferred before that. Raises ``OptionError`` for sizes that
-    are not whole numbers, and ``DTypeError`` for an array that is not of real numbers.
+    ``init`` is the name of an initializer or a function. ``fan_in`` is the number of inputs of each output, by which
+    initializers scale their values (default: the product of all sizes but the first). ``role`` makes the array a buffer
+    or a counter, which the optimizer does not change. Memory is assigned when the model first runs; sizes of None are
+    inferred before that. Raises ``OptionError`` for sizes that are not whole numbers, and ``DTypeError`` for an array
+    that is not of real numbers.
     """
 
     def __init__(

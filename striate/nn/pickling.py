@@ -14,7 +14,7 @@ from striate.nn.parameter import Parameter
 def packed(parameters: Mapping[str, Parameter]) -> bytes:
     """Return the contents of the parameters as the bytes of a safetensors file.
 
-    B"" if none has contents yet.
+    The result is empty if no parameter has contents yet.
     """
     arrays = {
         name: np.ascontiguousarray(contents).reshape(contents.shape)

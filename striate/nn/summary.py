@@ -63,7 +63,7 @@ class Summary:
 
 
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
-    """Return path, layer, output shape, parameters, and multiply-adds for one sample, in order of execution.
+    """Return path, layer, output shape, parameters, multiply-adds for one sample, in order of execution.
 
     The first row is the header, the last row the total.
     """
@@ -128,13 +128,10 @@ def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
 
 
 def shortened_path(path: str, most: int) -> str:
-    """Return the path.
-
-    If it exceeds ``most`` characters, an ellipsis and its end, which identifies the layer.
-    """
+    """Return the path, shortened to an ellipsis and its end if it exceeds ``most`` characters."""
     return path if len(path) <= most else f"…{path[len(path) - most + 1 :]}"
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the text; if it exceeds ``most`` characters, its beginning and an ellipsis."""
+    """Return the text, shortened to its beginning and an ellipsis if it exceeds ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

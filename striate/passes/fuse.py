@@ -37,14 +37,16 @@ REGISTER_KINDS = (Kind.ELEMENTWISE, Kind.RANDOM)
 
 @dataclass(eq=False)
 class Group:
-    """A loop: at most one anchor, or reductions to finish, with the elementwise work fused into it.
+    """One loop of a plan: at most one anchor, or reductions to finish, with fused elementwise work.
 
-    domain      the iteration space; None if no elementwise work can be fused into the anchor
-    prologue    the anchor's input if the anchor computes it while it reads, so that it is never in memory
-    finishes    reductions whose partial sums this group combines
-    stores      values that the group writes to memory
-    reductions  reductions whose partial sums the group computes
-    reads       values that the group reads from memory
+    An anchor is an operation that needs a loop of its own, such as a convolution or a pooling.
+
+        domain      the iteration space; None if no elementwise work can be fused into the anchor
+        prologue    the anchor's input if the anchor computes it while it reads, so that it is never in memory
+        finishes    reductions whose partial sums this group combines
+        stores      values that the group writes to memory
+        reductions  reductions whose partial sums the group computes
+        reads       values that the group reads from memory
     """
 
     index: int
@@ -58,7 +60,7 @@ class Group:
 
     @property
     def registers(self) -> set[Value]:
-        """The values that the anchor, or the finished reductions, leave in registers."""
+        """The values that the loop's main operation, or the reductions that it finishes, leave in registers."""
         produced: set[Value] = set()
         if self.anchor and self.domain:
             produced.add(self.anchor.outputs[0])
@@ -69,10 +71,10 @@ class Group:
 
 @dataclass
 class Plan:
-    """The groups in the order in which they run.
+    """The result of fusion: the groups (loops) in the order in which they run.
 
     ``in_memory`` maps each stored value to the index of the group that stores it, or to -1 for an input. ``in_place``
-    says for each update whether it is written directly to its state; the others are copied at the end.
+    says for each update of a state whether it is written directly to the state; the others are copied at the end.
     """
 
     layouts: Layouts
@@ -108,7 +110,7 @@ class _Cone:
 
 
 def fuse(layouts: Layouts, options: CompileOptions, observed: Iterable[str] = ()) -> Plan:
-    """Divide the graph's work into groups and return the plan.
+    """Divide the graph's work into groups, each of which becomes one loop, and return the plan.
 
     Outputs named in ``observed`` (by a watch) come last, so that watching changes no other work. Work that depends only
     on the constant inputs of the options comes first, in groups of its own, which run again only when these inputs
@@ -449,7 +451,7 @@ def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
 
 
 def domain_of(layouts: Layouts, value: Value) -> Domain:
-    """Return the iteration space in which the value is computed."""
+    """Return the iteration space of the loop that computes the value."""
     shape = value.type.concrete(1)
     samples = value.type.samples
     if layouts.block[value] == BLOCK:

@@ -28,7 +28,11 @@ from striate.ops.reduction import reduction_of
 @register
 @dataclass(frozen=True)
 class Convert(Elementwise):
-    """y = x in another layout"""
+    """y = x in another layout
+
+    The numbers do not change; ``block`` is the number of channels per block of y in memory: 16, or 1 for NumPy order.
+    Only the layout pass inserts this operation.
+    """
 
     kind: ClassVar[Kind] = Kind.ELEMENTWISE
     block: int = BLOCK
@@ -53,12 +57,14 @@ class Convert(Elementwise):
 class Layouts:
     """The memory layout of every value of a graph.
 
-    graph       the graph with conversion nodes inserted
-    block       channels per block: 16, or 1 for plain NumPy order
-    halo        the halo of each value that has one
-    planar      the plain values that are iterated over in the PLANAR domain instead of the FLAT one
-    alias       for each view, the value whose memory it shares
-    algorithms  how every anchor is computed, which also decides the halos of its inputs
+    A value is an array that the graph computes.
+
+        graph       the graph with conversion nodes inserted
+        block       channels per block: 16, or 1 for NumPy order (plain)
+        halo        the padding around each plane, for the values that have one
+        planar      the plain values that are iterated over line by line (PLANAR) instead of as one run (FLAT)
+        alias       for each view, the value whose memory it shares
+        algorithms  how every convolution, pooling or similar node is computed, which decides the halos of its inputs
     """
 
     graph: Graph
@@ -76,7 +82,7 @@ class Layouts:
         return stored if stored and self.block[value] == BLOCK else value.dtype
 
     def storage(self, value: Value) -> Storage:
-        """Return the strides and sizes of the value in memory."""
+        """Return the strides, sizes and padding of the value in memory."""
         shape = value.type.concrete(1)
         channels, sizes = (shape[1], shape[2:]) if len(shape) > 1 else (1, shape)
         return make_storage(
@@ -90,7 +96,7 @@ class Layouts:
         return value
 
     def note(self, value: Value) -> str:
-        """Return the layout as text for graphs: ``[16 +1]`` is blocked by 16 channels with a halo of 1."""
+        """Return the layout of a value as text: ``[16 +1]`` is blocked by 16 channels with a halo of 1 pixel."""
         halo = self.halo.get(value, NO_HALO)
         wide = max(max(pair) for pair in halo)
         dtype = self.dtype(value)
@@ -99,7 +105,10 @@ class Layouts:
 
 
 def layout(graph: Graph, options: CompileOptions) -> Layouts:
-    """Choose algorithms and layouts for a graph, insert conversions, and return the result."""
+    """Choose the algorithm of every node and the memory layout of every value of a graph.
+
+    The result contains the graph with conversions between layouts inserted.
+    """
     return _Chooser(graph, options).run()
 
 
@@ -253,7 +262,7 @@ class _Chooser:
         moving = tuple(axis for axis in axes if x.shape[axis] != 1)
         everything = all(x.shape[axis] == 1 for axis in range(rank) if axis not in axes)
         covers = set(spatial_axes) <= set(moving)
-        if reduction.channels_together(x.type) > 1:  # the partial sums of each channel and sample are added later
+        if reduction.channels_together(x.type) > 1:  # a later kernel adds the channels of a group
             self._emit(node, [self._in(x, BLOCK)], [BLOCK] * len(node.outputs))
         elif everything:
             self._emit(node, [x], [PLAIN] * len(node.outputs))

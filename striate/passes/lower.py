@@ -50,10 +50,11 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass
 class Lowered:
-    """All phases in order, with the index of the group of each.
+    """The result of lowering: all phases (kernel launches) in order.
 
-    ``partials`` are the buffers through which partial sums pass from one group to another. ``batch_specialized`` holds
-    the nodes that have different phases in a program for one sample.
+    ``group_of`` is the index of the group (fused loop) that each phase comes from. ``partials`` are the buffers through
+    which partial sums pass from one group to another. ``batch_specialized`` holds the nodes that have different phases
+    in a program for one sample.
     """
 
     phases: list[Launch] = field(default_factory=list[Launch])
@@ -79,7 +80,7 @@ SINGLE_THREADED_WORK = 1 << 23
 
 
 def lower(plan: Plan, options: CompileOptions) -> Lowered:
-    """Return the kernel launches of every group, in order.
+    """Return the kernel launches of every group (fused loop) of the plan, in order.
 
     A program for one sample with little work is lowered for a single thread. This does not change the order of its
     sums.

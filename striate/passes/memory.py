@@ -12,7 +12,7 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Life:
-    """The size of an array in bytes, and the indices of the first and the last phase that use it."""
+    """The size of an array in bytes, and the indices of the first and last phase (launch) that use it."""
 
     size: int
     first: int
@@ -20,7 +20,10 @@ class Life:
 
 
 def lives(phases: Sequence[Sequence[Hashable]], sizes: Mapping[Hashable, int]) -> dict[Hashable, Life]:
-    """Return the life of every array in ``sizes`` (bytes), given the operands of each phase in order."""
+    """Return, for every array in ``sizes`` (bytes), the first and the last phase that use it.
+
+    ``phases`` are the operands of each phase (kernel launch) in order.
+    """
     first_and_last: dict[Hashable, tuple[int, int]] = {}
     for index, operands in enumerate(phases):
         for operand in operands:

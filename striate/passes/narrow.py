@@ -32,7 +32,10 @@ _IN_REGISTERS = (Kind.ELEMENTWISE, Kind.RANDOM, Kind.REDUCTION, Kind.SIZE)
 
 @dataclass(frozen=True)
 class Narrow(Elementwise):
-    """y = x rounded to bfloat16, to the nearest, ties to even"""
+    """y = x rounded to bfloat16, to the nearest, ties to even
+
+    y is stored as bfloat16 in memory, and is float32 in registers.
+    """
 
     stored_dtype: ClassVar[DType | None] = DType.bfloat16
 
@@ -47,7 +50,7 @@ class Narrow(Elementwise):
 
 
 def narrow(graph: Graph, options: CompileOptions, observed: Iterable[str] = ()) -> Graph:
-    """Return the graph with a ``Narrow`` node after every value that is to be stored in bfloat16.
+    """Return the graph with a rounding node after every value that is to be stored in bfloat16.
 
     Outputs named in ``observed`` do not affect the choice, so that watching a step does not change it.
     """

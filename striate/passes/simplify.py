@@ -9,7 +9,7 @@ from striate.graph.value import Value
 
 
 def expand(graph: Graph) -> Graph:
-    """Return the graph with every composite operation replaced by the operations that it consists of."""
+    """Return the graph with every composite operation replaced by its primitive operations."""
 
     def replace(node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         return node.op.expand(*inputs) if isinstance(node.op, Composite) else None

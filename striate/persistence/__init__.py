@@ -162,7 +162,7 @@ def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a name can be encoded as UTF-8; lone surrogates cannot."""
+    """Return whether a name can be encoded as UTF-8, which is not true of unpaired surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]
 
 
 def section(material: Material) -> Section:
-    """Return the section: training curves, and the same numbers as a table for screen readers."""
+    """Build the report's section with the training curves, and a table of the same numbers."""
     epochs = epochs_of(material)
     lead = (
         "Training minimizes the loss; the held-out loss and accuracy are measured on data that it never learns from. "
@@ -44,7 +44,7 @@ def epochs_of(material: Material) -> list[dict[str, Any]]:
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
-    """Return (x, y) for the records that have both entries."""
+    """Return (x, y) for the records that have both entries as finite numbers."""
     found = (numbers_of(record, x, y) for record in records)
     return [(pair[0], pair[1]) for pair in found if pair is not None]
 

@@ -12,7 +12,7 @@ Fact = tuple[object, object]
 
 
 def head(material: Material) -> tuple[str, str, Markup]:
-    """Return the title, a sentence, and the key figures."""
+    """Return the report's title, a sentence on the model, and the key figures."""
     run = material.run
     model = str(run.arguments.get("model", "A network")) if run else "A saved network"
     classes = f"{len(material.classes)} classes" if material.classes else "its outputs"

@@ -22,7 +22,7 @@ from striate.runtime.threads import Driver, Team
 
 @dataclass(frozen=True)
 class Fixed:
-    """An operand whose address never changes.
+    """An operand of a kernel whose address never changes.
 
     The caller must keep its memory alive by passing the owner to ``Program(keep=…)``.
     """
@@ -32,14 +32,14 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Scratch:
-    """An operand in the process's scratch arena; ``offset`` is in bytes from its start."""
+    """An operand of a kernel in the process's scratch memory; ``offset`` is in bytes from its start."""
 
     offset: int
 
 
 @dataclass(frozen=True)
 class External:
-    """An operand that the caller passes to each run, by name."""
+    """An operand of a kernel whose address the caller passes to each run, by name."""
 
     name: str
 
@@ -49,9 +49,10 @@ Operand = Fixed | Scratch | External
 
 @dataclass(frozen=True)
 class Phase:
-    """A kernel that runs over ``per`` chunks if ``group`` is 0, else over ``per · ⌈n / group⌉`` chunks.
+    """One step of a program: a kernel that runs over chunks (parts of the work) in any order.
 
-    ``path`` is the layer that the phase comes from; ``name`` says what the phase does there.
+    There are ``per`` chunks if ``group`` is 0, else ``per · ⌈n / group⌉``. ``path`` is the layer that the phase comes
+    from; ``name`` says what the phase does there.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Phase:
     group: int = 0
 
     def chunks(self, n: int) -> int:
-        """Return the number of chunks for a batch of ``n`` samples."""
+        """Return the number of chunks (parts of the work) for a batch of ``n`` samples."""
         return self.per * -(-n // self.group) if self.group else self.per
 
 
@@ -80,7 +81,7 @@ class PhaseFailure:
 
 @dataclass
 class Profile:
-    """The time of each phase in seconds, summed over the runs since profiling was started."""
+    """The time of each phase (kernel launch) in seconds, summed over the runs since profiling was started."""
 
     phases: Sequence[Phase]
     seconds: NDArray[np.float64]
@@ -99,7 +100,7 @@ _NONE: Mapping[str, int] = {}
 
 
 class Program:
-    """Phases bound to memory, ready to run, one run at a time.
+    """A list of phases (kernels with their operands), bound to memory and ready to run, one run at a time.
 
     ``scratch`` is the number of bytes that the phases need in the process's scratch arena, ``thread_scratch`` the
     number in the arena of each thread. ``keep`` holds the objects that must live as long as the program: the owners of
@@ -234,7 +235,7 @@ class Program:
         return failure.status
 
     def start_profile(self) -> Profile:
-        """Start timing every phase; return the profile, to which each further run of the program adds."""
+        """Start timing every phase; return the profile, to which each further run adds its times."""
         self._clock = np.zeros((len(self.phases), 2), np.int64)
         self.profile = Profile(self.phases, np.zeros(len(self.phases)))
         return self.profile

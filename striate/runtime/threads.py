@@ -1,4 +1,4 @@
-"""The thread team: Python threads that run the native driver, in which they take work without the GIL.
+"""The thread team: Python threads that run the native driver, which works without the GIL.
 
 Python                                   native (striate.codegen.driver)
 Team.run ── wakes sleeping threads ────▶ run   thread 0, the calling thread, which takes part in the work
@@ -212,10 +212,11 @@ class Team:
     def run(
         self, phases: int, first: int, last: int, n: int, profile: int = 0, *, single_threaded: bool = False
     ) -> Failure | None:
-        """Run phases ``first`` to ``last - 1`` of the descriptors at address ``phases``, for a batch of ``n``.
+        """Run phases (kernels) ``first`` to ``last - 1`` of the descriptors at address ``phases``.
 
-        ``profile`` is 0, or the address of two 64-bit integers per phase, for the clock at its start and its end.
-        ``single_threaded`` leaves the other threads asleep, for work that would be done before they wake up.
+        ``n`` is the batch size. ``profile`` is 0, or the address of two 64-bit integers per phase, for the clock at its
+        start and its end. ``single_threaded`` leaves the other threads asleep, for work that would be done before they
+        wake up.
 
         Returns the failure if a kernel failed, in which case the phases after it were not run; otherwise None. A
         ``KeyboardInterrupt`` is raised after the last phase.

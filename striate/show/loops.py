@@ -69,12 +69,12 @@ class Loop:
 
 
 def loops_of(plan: Plan) -> list[Loop]:
-    """Return all loops of a fusion plan, in the order in which they run."""
+    """Return all loop nests of a plan (the result of fusion), in the order in which they run."""
     return _Page(plan).loops()
 
 
 def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str:
-    """Return all loops of a fusion plan as text, with a legend.
+    """Return all loop nests of a plan (the result of fusion) as text, with a legend.
 
     ``layers`` names the layer at a path; lines have up to ``width`` characters.
     """

@@ -1,4 +1,7 @@
-"""Prints the last two stages as tables: the arrays in scratch memory, and the phases of the program."""
+"""Prints the last two stages as tables: the arrays in scratch memory, and the phases of the program.
+
+A phase is one kernel, whose chunks are divided among the threads before the next phase starts.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class Traffic:
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes as text: ``64 B``, ``12.5 KiB``, ``8.0 MiB``."""
+    """Return a number of bytes as text, such as ``64 B``, ``12.5 KiB`` or ``8.0 MiB``."""
     for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -40,7 +40,7 @@ class Sum:
         self._weight = 0.0
 
     def add(self, target: Array) -> None:
-        """Add the gradients and the loss of one part, which are in the step's memory.
+        """Add the gradients and the loss that the step has just computed for one part of the batch.
 
         ``target`` is the target of that part.
         """
@@ -51,7 +51,7 @@ class Sum:
             self._weight += weight
 
     def finish(self) -> None:
-        """Write the gradients and the loss of the whole batch to the step's memory."""
+        """Write the gradients and the loss of the whole batch to the memory of the training step."""
         divisor = 1.0 if self._adds else self._weight
         self._memory.gradients.flat[...] = self._gradients / self._gradients.dtype.type(divisor or math.nan)
         self._memory.loss[...] = self._total / (divisor or math.nan)

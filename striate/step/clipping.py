@@ -30,7 +30,9 @@ class Clipping:
 
     def clip(self, g: Value) -> Clipped:
         """Return the vector ``g`` of all gradients, clipped, with its norm before clipping."""
-        if (self.max_norm is None and self.clip_value is None) or not g.type.size():  # nothing may be trained
+        if (
+            self.max_norm is None and self.clip_value is None
+        ) or not g.type.size():  # there may be no trainable parameters
             squares = reduction.sum(g * g)
             return Clipped(g, squares, sqrt(squares))
         largest, squares = _measured(g)
@@ -52,9 +54,9 @@ class Clipping:
 
 @dataclass(frozen=True)
 class Clipped:
-    """Clipped gradients, with a test value and the norm before clipping.
+    """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
 
-    ``squares`` is finite if and only if all gradients were finite; ``norm`` is √Σg² of the gradients before clipping.
+    ``squares`` is a sum of squares that is finite if and only if all gradients were finite.
     """
 
     gradients: Value

@@ -20,7 +20,7 @@ from striate.step.training_graph import LOSS
 
 @dataclass(frozen=True)
 class RefusedStep:
-    """A training step that was refused because it was not finite; the model is unchanged.
+    """A training step that was refused because its results were not finite; the model is unchanged.
 
     ``bounded`` says whether the optimizer's options rule out an overflow of the update itself.
     """

@@ -21,10 +21,10 @@ from striate.watch import Observation
 
 @dataclass(frozen=True)
 class GradientProgram:
-    """The compiled training graph for one kind of batch, with the information needed to run it.
+    """The compiled program that computes the loss and gradients of one kind of batch.
 
-    The program writes the loss, the gradients and the new statistics to the step's memory. ``checks`` take N,
-    ``contents`` check arrays, and ``counters`` are the names of the states that count committed steps.
+    It writes the loss, the gradients and the new running statistics to the step's memory. ``checks`` are called with N,
+    ``contents`` with arrays, before each run; ``counters`` are the names of the states that count committed steps.
     """
 
     executable: Executable

@@ -33,7 +33,7 @@ class Average:
         return {**self.parameters.views, **self.buffers.views}
 
     def swap(self, arena: StateArena) -> None:
-        """Exchange the averages with the contents of the arena."""
+        """Exchange the averages with the parameters and buffers in ``arena``."""
         for ours, theirs in (
             (self.parameters.flat, arena.flat_parameters), (self.buffers.flat, arena.flat_buffers),
         ):  # fmt: skip
@@ -45,15 +45,17 @@ class Average:
 
 @dataclass(frozen=True)
 class StepMemory:
-    """The memory of a training step for one state arena; a new arena needs a new memory.
+    """The memory of a training step besides the model's state arena (its parameters and buffers).
 
-    gradients  of the trainable parameters
-    pending    new contents of running statistics, until the step is committed
-    optimizer  the optimizer's vectors by name, such as ``momentum_buffer``
-    loss       the last loss, a scalar
-    moved      what the last update added to each parameter; only during a watch, else None
-    products   the optimizer's running products (such as powers of decay rates), one number per optimizer rule
-    average    the moving averages, if the step keeps any
+    It belongs to one arena and is replaced together with it.
+
+        gradients  of the trainable parameters
+        pending    new contents of running statistics, until the step is committed
+        optimizer  the optimizer's vectors by name, such as ``momentum_buffer``
+        loss       the last loss, a scalar
+        moved      what the last update added to each parameter; only during a watch, else None
+        products   the optimizer's running products (such as powers of decay rates), one number per optimizer rule
+        average    the moving averages, if the step keeps any
     """
 
     arena: StateArena
@@ -67,7 +69,7 @@ class StepMemory:
 
     @contextmanager
     def arena_kept(self) -> Generator[None]:
-        """Restore the arena's statistics and counters at the end of this ``with`` block."""
+        """Restore the model's buffers (running statistics) and counters at the end of this ``with`` block."""
         arena = self.arena
         places = [arena.flat_buffers, *arena.counters.values()]
         before = [np.array(place) for place in places]

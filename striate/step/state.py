@@ -13,7 +13,7 @@ _MOST_STEPS = 2**53  # float64 holds every whole number up to here
 
 
 def state_places(memory: StepMemory, clock: Array) -> dict[str, Array]:
-    """Return the arrays of the state by name, as views.
+    """Return the step number and optimizer state as arrays by name; writing to them changes the state.
 
     The names are ``step``, ``momentum_buffer.conv1.weight`` …, ``mu_product`` …, ``average.conv1.weight`` …
     """

@@ -205,7 +205,7 @@ class TrainingStep(metaclass=Explained):
 
     @property
     def step_number(self) -> int:
-        """The number of committed steps."""
+        """The number of updates made so far; a refused step does not count."""
         return int(self._clock)
 
     @property
@@ -214,10 +214,11 @@ class TrainingStep(metaclass=Explained):
         return float(self._ensure_memory().loss)
 
     def watch(self, pattern: str = "*") -> Watch:
-        """Watch the layers and parameters whose dotted names match a pattern, starting with the next step.
+        """Record statistics of the layers and parameters whose dotted names match ``pattern``, from now on.
 
-        That step is recompiled with observers. The results of the training do not change by a single bit. Raises
-        ``OptionError`` if ``pattern`` is not a string; ``*`` and ``?`` are wildcards, as in ``fnmatch``.
+        The next step is recompiled so that it also computes these statistics; the results of the training do not change
+        by a single bit. ``*`` and ``?`` are wildcards, as in ``fnmatch``. Returns the watch, from which the statistics
+        are read. Raises ``OptionError`` if ``pattern`` is not a string.
         """
         if not isinstance(pattern, str):
             raise OptionError(f"watch({pattern!r}): expected a pattern of names\n  help: '*', or 'conv1*'")
@@ -227,7 +228,7 @@ class TrainingStep(metaclass=Explained):
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """End a watch; ending it again has no effect."""
+        """End a watch that ``watch`` returned; ending it again has no effect."""
         if watch in self._watches:
             self._watches.remove(watch)
             self._watches_changed()
@@ -256,7 +257,7 @@ class TrainingStep(metaclass=Explained):
         It runs real steps (``repetitions`` of them are measured); afterwards, model and optimizer are as they were
         before. Raises ``EngineError`` if nothing is compiled (``STRIATE_ENGINE=reference``).
         """
-        profiler = import_module("striate.profile")  # imports the compiler, which only a step that runs needs
+        profiler = import_module("striate.profile")  # imported late, because it imports the compiler
         profiler.require_compiled()
         self._compute_gradients(x, y)  # assigns the model's memory without committing anything
         model, state = self.model.state_dict(), self.state_dict()
@@ -358,7 +359,7 @@ class TrainingStep(metaclass=Explained):
         if batch.tree is None:
             self.loss.check_target(arrays["y"], program.prediction)
         if batch.weights is not None:
-            for name, require in program.contents:  # labels in range, by which class weights are looked up
+            for name, require in program.contents:  # labels must be in range before they index the class weights
                 require(arrays[name])
             factors = coefficients(batch.weights, self.loss, batch.main_target(arrays))
             arrays[WEIGHT] = factors.astype((self.model.dtype or DType.float32).numpy)
@@ -367,9 +368,8 @@ class TrainingStep(metaclass=Explained):
             for size in {len(part["x"]) for part in parts}:
                 verify(size)
         memory = self._ensure_memory()
-        memory.pending.flat[...] = (
-            memory.arena.flat_buffers
-        )  # statistics that this step does not update stay as they are
+        # Statistics that this step does not update stay as they are.
+        memory.pending.flat[...] = memory.arena.flat_buffers
         for place, part in enumerate(parts):
             if program.random:
                 part[KEY] = self._key(place)

@@ -33,9 +33,10 @@ MOVED = "moved"
 def prepare_update(
     memory: StepMemory, rules: Assignment, clock: Array, clipping: Clipping, ema: float | None
 ) -> Executable:
-    """Compile the update; its outputs are ``ok`` and ``norm``, √Σ g² of the gradients before clipping.
+    """Compile the update of the parameters; its outputs are ``ok`` and ``norm``.
 
-    ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
+    ``ok`` says whether everything was finite, so that the update was made; ``norm`` is √Σ g² of the gradients before
+    clipping. ``clock`` () float64 counts the committed steps. ``ema`` is the decay d of the moving average, or None.
     """
     return _Update(memory, rules, clock, clipping, ema).prepared()
 
@@ -71,7 +72,7 @@ class _Update:
         new = self._updated(parameters, clipped.gradients)
         for value in new.values() if not self.rules.bounded else ():
             if value.type.rank:
-                finite = finite + _total(value)  # a huge rate or decay overflows here, before anything is written
+                finite = finite + _total(value)  # a huge learning rate overflows here, before any array is written
         ok = IsFinite()(finite)
         for name, value in new.items():
             self.updates[name] = Where()(ok, value, self.inputs[name])
@@ -104,7 +105,7 @@ class _Update:
             g = -gradients if rule.maximize else gradients
             moved, states = rule.update_layers(parameters, g, kept, self.time, layers)
             products = {f"{name}.{place}": states.pop(name) for name in rule.products}
-            # A slot that this rule does not need keeps its contents.
+            # An optimizer vector that this rule does not use keeps its contents.
             now = {"parameters": moved, **{slot: states.get(slot, before) for slot, before in slots.items()}}
             if place:
                 here = self._belongs(place, parameters.dtype)

@@ -1,4 +1,4 @@
-"""A traced function with its executable, and a bounded cache of such functions."""
+"""Traced functions with their executables, and a cache of a limited number of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TracedFunction:
 
     @property
     def outdated(self) -> bool:
-        """Whether a model in this function has changed its structure or memory since it was traced."""
+        """Whether a model that this function calls has changed its structure or memory since it was traced."""
         return any(model.version != version for model, version in self.models)
 
     def __call__(self, arrays: Mapping[str, Array], n: int) -> Tree:
@@ -56,7 +56,7 @@ class FunctionCache:
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
         self._functions: OrderedDict[object, TracedFunction] = OrderedDict()
-        self._lock = Lock()  # another thread may remove what was just found
+        self._lock = Lock()  # another thread may remove the function that was just found
 
     def find(self, key: object) -> TracedFunction | None:
         """Return the function for a key, or None."""

@@ -30,21 +30,21 @@ class TracedArray(Protocol):
 
     @property
     def learned(self) -> bool:
-        """Whether this is a parameter; otherwise it is a state."""
+        """Whether the array is a parameter; otherwise it is a state, such as running statistics."""
         ...
 
     @property
     def type(self) -> TensorType:
-        """The dtype and shape, both of which are known."""
+        """The dtype and shape of the array, both of which are known."""
         ...
 
     @property
     def arena(self) -> StateArena | None:
-        """The state arena that contains the array, or None if it has not been placed yet."""
+        """The state arena (memory block of a model) that contains the array, or None if there is none yet."""
         ...
 
     def materialized(self) -> Array:
-        """Return the array in the state arena of its model; it is placed there first if necessary."""
+        """Return the array in the memory block of its model, where it is placed first if necessary."""
         ...
 
 
@@ -122,12 +122,12 @@ class Trace:
         return self.inputs[name]
 
     def key(self) -> tuple[Value, int]:
-        """Return the input that seeds random operations, and a number that is unique within this trace."""
+        """Return (key, stream): the input that seeds random operations, and a number unique in this trace."""
         self.streams += 1
         return self.input(KEY, TensorType(DType.int64, ())), self.streams - 1
 
     def read(self, parameter: TracedArray) -> Value:
-        """Return the value of a parameter or state; a state that this trace has updated has its new value."""
+        """Return the value of a parameter or state; a state that was updated in this trace has its new value."""
         if parameter not in self._read:
             name = self.names.get(parameter, f"parameter.{len(self.parameters)}")
             while name in self.inputs:
@@ -175,11 +175,14 @@ class Trace:
         Models that were not used before are assigned memory now.
         """
         for parameter in self.parameters.values():
-            parameter.materialized()  # placing one model may move what another shares, so this precedes all binding
+            parameter.materialized()  # placing one model may move arrays that another shares, so all are placed first
         return {name: parameter.materialized() for name, parameter in self.parameters.items()}
 
     def arenas(self) -> tuple[StateArena, ...]:
-        """Return the state arenas of all parameters and states that were read; call ``bindings`` first."""
+        """Return the state arenas (memory blocks of models) of all parameters and states that were read.
+
+        Call ``bindings`` first, which places them.
+        """
         found = {id(one.arena): one.arena for one in self.parameters.values() if one.arena is not None}
         return tuple(found.values())
 

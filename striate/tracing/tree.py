@@ -24,9 +24,9 @@ def flatten_tree(tree: Tree, name: str) -> list[Leaf]:
 
 
 def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
-    """Return a tree with the same nesting and other leaves, which are taken from the front of ``leaves``.
+    """Return a tree with the same nesting and other leaves.
 
-    ``leaves`` is emptied by this.
+    The leaves are removed from the front of ``leaves``, which is empty afterwards if the numbers agree.
     """
     if isinstance(tree, dict):
         return {key: rebuild_tree(value, leaves) for key, value in cast("dict[object, Any]", tree).items()}
@@ -40,7 +40,7 @@ def rebuild_tree(tree: Tree, leaves: list[Any]) -> Tree:
 
 
 def tree_structure(tree: Tree) -> object:
-    """Return a hashable description of the nesting."""
+    """Return a hashable description of how tuples, lists and dicts are nested in ``tree``."""
     if isinstance(tree, dict):
         return ("dict", *((key, tree_structure(value)) for key, value in cast("dict[object, Any]", tree).items()))
     if isinstance(tree, (tuple, list)):

@@ -42,7 +42,7 @@ class Callback:
         """
 
     def end(self, trainer: Trainer) -> None:
-        """Called when training has ended, after the last epoch or after ``trainer.stop``.
+        """Called when training has ended, after the last epoch or ``trainer.stop``.
 
         Not after an error or Ctrl-C.
         """

@@ -118,7 +118,7 @@ class EarlyStopping(Callback):
     def _better(name: str, before: float, value: float, margin: float = 0.0) -> bool:
         """Return whether ``before`` is at least as good as ``value``, up to the margin.
 
-        False if ``before`` is NaN.
+        The result is False if ``before`` is NaN.
         """
         if math.isnan(before):
             return False

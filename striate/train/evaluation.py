@@ -147,7 +147,10 @@ def _by_class(
 def _by_target(
     model: Module, dataset: Dataset, batch_size: int, loss: Loss, after_batch: Callable[[int], None]
 ) -> Evaluation:
-    """Return the loss for other targets, and the accuracy over positions or the errors of measured targets."""
+    """Return the evaluation for targets other than one class label per sample.
+
+    It has the loss, and the accuracy over positions or the errors of measured targets.
+    """
     own = EpochLoss(loss)
     right = seen = 0
     errors, squares, targets = Running(), Running(), Running()

@@ -186,7 +186,8 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
 
         epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
 
-    With class weights, label smoothing or a summed loss, the validation loss and the plain cross entropy are added:
+    If the loss is not the plain cross entropy (class weights, label smoothing, a sum), both are shown for the
+    validation:
 
         loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """

@@ -76,12 +76,12 @@ def find_rate(
     seed: int = 0,
     smoothing: float = 0.9,
 ) -> RateSearch:
-    """Find a learning rate by training a copy of the model with rates that grow from ``least`` to ``most``.
+    """Find a learning rate: train a copy of the model with rates that grow from ``least`` to ``most``.
 
-    Smith, 2015. The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss
-    diverges. The model itself is not changed. The smoothed loss is an exponential moving average with the factor
-    ``smoothing``, corrected for its start at 0. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and 0 ≤
-    smoothing < 1.
+    The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
+    model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,
+    corrected for its start at 0. Raises ``OptionError`` unless 0 < least < most, steps ≥ 3 and 0 ≤ smoothing < 1.
+    Smith, 2015.
 
         search = st.train.find_rate(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.1, momentum=0.9), train_set)
         optimizer = optim.SGD(lr=search.suggestion, momentum=0.9)

@@ -46,7 +46,8 @@ def versions() -> dict[str, str]:
 class Run:
     """The contents of ``run.json``.
 
-    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it.
+    ``data`` is the name or absolute path of the data set, as ``open_dataset`` takes it. ``findings`` are those of the
+    doctor, which diagnoses the training.
     """
 
     data: str
@@ -55,9 +56,7 @@ class Run:
     finished: bool = False
     history: dict[str, Any] = field(default_factory=dict[str, Any])
     evaluation: dict[str, Any] | None = None
-    findings: list[dict[str, Any]] = field(
-        default_factory=list[dict[str, Any]]
-    )  # of the doctor, which diagnoses the training
+    findings: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # of the doctor
     versions: dict[str, str] = field(default_factory=versions)
     data_options: dict[str, Any] = field(default_factory=dict[str, Any])  # how images were read: see ``PictureOptions``
     centring: dict[str, Any] | None = None  # place and size of figures in images: ``data.centring``
@@ -89,7 +88,7 @@ def require_there(data: str) -> None:
 
 
 def free_folder(folder: Path) -> Path:
-    """Return the folder or, if it contains a run, the first of ``folder-2``, ``folder-3``, … that does not."""
+    """Return the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one."""
     tried, number = folder, 1
     while (tried / RUN_FILE).exists():
         number += 1
@@ -158,7 +157,7 @@ def read_run(folder: Path) -> Run:
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):

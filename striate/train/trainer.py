@@ -227,7 +227,10 @@ class Trainer(metaclass=Explained):
 
     @property
     def findings(self) -> Findings:
-        """What the doctor found in the last call of ``fit``, with causes before their symptoms."""
+        """What the doctor, which diagnoses problems of the training, found in the last call of ``fit``.
+
+        Causes come before their symptoms.
+        """
         return Findings() if self.doctor is None else self.doctor.findings
 
     @property
@@ -306,7 +309,7 @@ class Trainer(metaclass=Explained):
         return Together(progress, record)
 
     def _tell(self, progress: Progress, new: Sequence[Finding]) -> None:
-        """Show new findings of the doctor, each only once."""
+        """Show new findings of the doctor, each only once, without those that are consequences of others."""
         for finding in new:
             if not finding.because and finding.key not in self._told:
                 progress.finding(finding)
@@ -324,7 +327,7 @@ class Trainer(metaclass=Explained):
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:
-        """Raise ``ShapeError`` for validation data that do not fit the training data, before any time is spent."""
+        """Raise ``ShapeError`` for validation data that do not fit the training data, before training."""
         if validation is None:
             return
         if train_set.labels.shape[1:] != validation.labels.shape[1:]:

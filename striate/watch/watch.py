@@ -20,7 +20,7 @@ _CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """The part of the training step's interface that a watch uses."""
+    """The interface of the training step that a watch uses."""
 
     @property
     def step_number(self) -> int:
@@ -40,7 +40,7 @@ class Watched(Protocol):
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """End a watch."""
+        """Stop computing the statistics of a watch."""
         ...
 
 
@@ -85,7 +85,7 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """The number of samples since the pass began."""
+        """The number of samples since the pass (over the data) began."""
         return sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
@@ -116,7 +116,7 @@ class Watch:
     # Outputs of the last batch
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each layer's output in the last batch, over samples, units and positions, by path."""
+        """Return the mean of all elements of each layer's output in the last batch, by path."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
     def stds(self) -> dict[str, float]:
@@ -208,7 +208,7 @@ class Watch:
         sizes = self._norms(self._step.parameter_views())
         return {name: _ratio(moved, sizes[name]) for name, moved in self._norms(self._step.update_views()).items()}
 
-    # All of it
+    # Everything in one record
 
     def record(self) -> dict[str, object]:
         """Return all statistics as numbers, lists and dicts that JSON can hold.

@@ -1,4 +1,4 @@
-"""The command line as people use it: output, exit codes, files."""
+"""Test the command line: output, exit codes, files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int = 60) -> None:
-    """Bright columns and bright rows, 8×8, in MNIST's four files; the rest is ``offset`` and noise."""
+    """Write a small data set in MNIST's four files: 8×8 pictures with bright columns (0) or bright rows (1).
+
+    All other pixels are ``offset`` plus noise.
+    """
     folder.mkdir()
     for prefix, count, seed in (("train", 96, 0), ("t10k", 30, 1)):
         random = np.random.default_rng(seed)
@@ -41,7 +44,7 @@ def write_stripes(folder: Path, offset: int = 0, bright: int = 250, spread: int 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of two classes."""
+    """The folder of a small data set with two classes."""
     folder = tmp_path_factory.mktemp("data") / "stripes"
     write_stripes(folder)
     return folder
@@ -49,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on it."""
+    """The folder of a finished run on that data set."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     result = striate("train", data, "--epochs", 4, "--batch-size", 16, "--out", folder)
     assert result.exit_code == 0, result.output
@@ -367,7 +370,7 @@ def process(*arguments: object) -> subprocess.Popen[str]:
 
 
 def interrupt(child: subprocess.Popen[str]) -> None:
-    """As a terminal does: the whole group, workers that compile too."""
+    """Send Ctrl-C to the whole process group, as a terminal does, including workers that compile."""
     os.killpg(child.pid, signal.SIGINT)
 
 
@@ -418,7 +421,7 @@ def test_a_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_an_inverted_picture_is_read_like_the_data(tmp_path: Path) -> None:
-    """As in the lab: light and dark are swapped with a warning, and the figure has its usual place and size."""
+    """As in the lab, light and dark are swapped with a warning, and the figure is centred and scaled."""
     trained = striate("train", "digits", "--model", "first_cnn", "--epochs", 4, "--out", tmp_path / "run")
     assert trained.exit_code == 0
     seven = Image.open(CHECKOUT / "examples" / "seven.png").convert("L")

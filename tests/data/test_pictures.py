@@ -1,4 +1,4 @@
-"""Folders, tables and archives of pictures: what is recognized, what is refused, and with which words."""
+"""Folders, tables and archives of pictures: which are recognized, which are refused, and with what message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(path: Path, seed: int, size: tuple[int, int] = (6, 8), mode: str = "RG
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three classes of ten pictures, 6 × 8, and what a computer leaves."""
+    """A folder of three classes with ten 6×8 pictures each, and the hidden files that operating systems leave."""
     root = tmp_path / "pictures"
     for number, name in enumerate(CLASSES):
         for index in range(10):
@@ -119,7 +119,7 @@ def test_a_table_of_files_and_labels(tmp_path: Path, delimiter: str) -> None:
 
 
 def test_deep_grey_keeps_its_levels(tmp_path: Path) -> None:
-    """256 levels of 16 bits stay 256, and a camera's 12 bits are not nearly black."""
+    """256 levels in 16 bits remain 256 levels, and 12-bit pictures of a camera do not become nearly black."""
     for index, name in enumerate("ab"):
         for place in range(2):
             levels = np.linspace(0, 4095, 256).round().astype(np.uint16)[np.newaxis].repeat(4 + index + place, 0)[:4]
@@ -322,7 +322,7 @@ def test_options_that_do_not_fit_are_refused() -> None:
 
 
 def test_classes_are_matched_by_name(folder: Path) -> None:
-    """A folder without the first class keeps the numbers of the training."""
+    """A folder without the first class keeps the class numbers of the training data."""
     trained = open_data(folder).train.classes
     for path in (folder / "2").iterdir():
         path.unlink()

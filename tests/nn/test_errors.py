@@ -1,4 +1,4 @@
-"""Bad shapes are explained layer by layer, with the cure."""
+"""Wrong shapes are explained layer by layer, with a remedy."""
 
 from __future__ import annotations
 

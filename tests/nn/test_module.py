@@ -1,4 +1,4 @@
-"""What every module can do: names, state, sharing, inference, seeds, summaries, prediction."""
+"""What each module can do: names, state, sharing, shape inference, seeds, summaries, prediction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chain(inputs: int | None = 2, features: int | None = 36) -> nn.Sequential:
 
 
 class Net(nn.Module):
-    """Written the way PyTorch users write it, without super().__init__()."""
+    """A network as PyTorch users write it, but without super().__init__()."""
 
     def __init__(self) -> None:
         self.conv = nn.Conv2d(None, 3, 3, padding=1)

@@ -1,4 +1,4 @@
-"""What operations refuse, and that the refusal says where and what to do."""
+"""Arguments that operations refuse, with an error that says where and what to do."""
 
 from __future__ import annotations
 

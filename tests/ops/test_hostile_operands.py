@@ -1,4 +1,4 @@
-"""What is no operand, option or shape of an operation is refused by name, and no number is cut off in silence."""
+"""Invalid operands, options and shapes are refused by name, and no number is silently truncated."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_axes_and_shapes_in_any_form() -> None:
 
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss, nn.MSELoss])
 def test_a_reduction_has_a_name(loss: Callable[..., object]) -> None:
-    """PyTorch's losses take other options in these places."""
+    """In these positions, PyTorch's losses have other options."""
     with pytest.raises(TypeError, match="positional"):
         loss(None, "sum")
 

@@ -52,7 +52,7 @@ ELEMENTS: dict[str, tuple[Draw, Draw, dict[str, list[Any]]]] = {
 
 
 def _compare(name: str, x: Array, y: Array, options: dict[str, Any], by_target: bool, rtol: float = 1e-10) -> None:
-    """Value and gradients of Σ c · loss for random c."""
+    """Compare the value and the gradients of Σ c · loss for random c."""
     theirs_x, theirs_y = torch.tensor(x, requires_grad=True), torch.tensor(y, requires_grad=by_target)
     arrays = {key: torch.tensor(value) if isinstance(value, np.ndarray) else value for key, value in options.items()}
     theirs = getattr(F, name)(theirs_x, theirs_y, **arrays)

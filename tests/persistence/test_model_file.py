@@ -1,4 +1,4 @@
-"""Models that are saved and loaded: the same predictions, the same names, without source."""
+"""Saved and loaded models: the same predictions and names, without source code."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def test_an_unregistered_operation_cannot_be_saved(tmp_path: Path) -> None:
 
 
 def test_every_registered_operation_survives_the_document() -> None:
-    """Each sample of each operation, as a graph of its own: written, read, and equal field by field."""
+    """Each sample of each operation is written as a graph, read, and equal field by field."""
     from striate.graph.graph import Graph, Input
     from striate.graph.op import Node
     from striate.persistence.document import graph_from_document

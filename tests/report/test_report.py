@@ -1,4 +1,4 @@
-"""The page as a whole: its sections say what is in the run, it is complete in itself, and it is written safely."""
+"""The whole page: its sections show what is in the run, it needs no other files, and it is written safely."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class Call:
         found = self.node.attributes.get(name, default)
         if not isinstance(found, int | float):
             raise self.error(f"attribute {name} is {found!s:.60}, not a number")
-        rounded = float(f"{found:.7g}")  # float32 in the file: 0.1 and not 0.10000000149
+        rounded = float(f"{found:.7g}")  # the file has float32: recover 0.1 from 0.10000000149
         return rounded
 
     def text(self, name: str, default: str = "") -> str:
