@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy.typing as npt
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from striate.cli.report import output, say_json, say_warning
@@ -20,6 +21,7 @@ from striate.persistence import load
 from striate.persistence.folder import CONFIG
 from striate.train.evaluation import Evaluation
 from striate.train.evaluation import evaluate as measured
+from striate.train.numerals import number_text, score_text
 from striate.train.outliers import outlier_warning
 from striate.train.run import MODEL_FILE, RUN_FILE, read_run, require_there
 
@@ -95,7 +97,7 @@ def warn_of_outliers(model: Module, images: Array, name: str) -> None:
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
-    """Print a table with one row per class, then the loss, and the accuracy as the last line."""
+    """Print a table with one row per class, if there are any, then the loss, and the score as the last line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
     table.add_column("accuracy", justify="right", no_wrap=True)
@@ -104,6 +106,17 @@ def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
         share = "–" if one.accuracy is None else f"{100 * one.accuracy:.2f} %"
         table.add_row(one.name, share, f"{one.correct} of {one.count}")
     console = output()
-    console.print(table)
-    console.print(f"{dataset.name}: {result.count:,} images, loss {result.loss:.4f}", soft_wrap=True)
-    console.print(f"test accuracy {100 * result.accuracy:.2f} %", soft_wrap=True)
+    if result.classes:
+        console.print(table)
+    counted = f"{len(dataset):,} {dataset.unit}{'s' * (len(dataset) != 1)}"
+    console.print(f"{dataset.name}: {counted}, loss {number_text(result.loss)}", soft_wrap=True)
+    print_score(console, result)
+
+
+def print_score(console: Console, result: Evaluation) -> None:
+    """Print the accuracy, or the errors of measured targets, if there are any."""
+    score = score_text(result.accuracy if result.count else None, result.mean_error, "test")
+    if result.r2 is not None:
+        score += f", R² {result.r2:.4f}"
+    if score:
+        console.print(score, soft_wrap=True)

@@ -16,8 +16,10 @@ from rich.table import Table
 
 from striate import settings
 from striate.cli.doctor import command_line_of, print_findings
+from striate.cli.evaluate import print_score
 from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
+from striate.cli.streams import same_target
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
 from striate.data.tree import ARCHIVES
@@ -38,6 +40,7 @@ from striate.train.callback import Callback
 from striate.train.early_stopping import EarlyStopping
 from striate.train.evaluation import Evaluation
 from striate.train.history import Epoch, History
+from striate.train.numerals import number_text
 from striate.train.rate_search import RateSearch, find_rate
 from striate.train.record import Record
 from striate.train.run import MODEL_FILE, Run, claim_folder, free_folder, write_run
@@ -227,7 +230,7 @@ def train(
     if as_json:
         say_json(run.to_json())
     else:
-        print_result(run, trainer.history, evaluation, folder)
+        print_result(run, trainer.history, evaluation, folder, train_set.unit)
         if trainer.findings:
             print_findings(trainer.findings)
 
@@ -386,44 +389,49 @@ def print_search(search: RateSearch) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for place in range(0, len(search.rates), max(1, len(search.rates) // _ROWS)):
         numbers = search.rates[place], search.losses[place], search.smoothed[place]
-        table.add_row(f"{numbers[0]:.1e}", f"{numbers[1]:.4f}", f"{numbers[2]:.4f}")
+        table.add_row(f"{numbers[0]:.1e}", number_text(numbers[1]), number_text(numbers[2]))
     console.print(table)
     found = search.suggestion
     console.print("the loss never fell" if found is None else f"suggested: --lr {found:.2g}", soft_wrap=True)
 
 
-def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
+def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path, unit: str) -> None:
     """Print the table of epochs, where the model was saved, and the accuracy.
 
-    The table is left out if the epochs were already printed on the same terminal.
+    The table is left out if the epochs were already printed to the same terminal, file or pipe.
     """
     console = output()
-    if not (console.is_terminal and sys.stderr.isatty()):
-        print_epochs(console, history)
+    if not same_target(sys.stdout, sys.stderr):
+        print_epochs(console, history, unit)
     console.print(f"trained {run.arguments['model']} on {run.data} in {history.seconds:.1f} s", soft_wrap=True)
     if history.stopped:
         console.print(f"stopped after epoch {history.epochs[-1].number}: {history.stopped}", soft_wrap=True)
     if history.kept is not None:
         console.print(f"the weights are those of epoch {history.kept}, the best one", soft_wrap=True)
     console.print(f"saved {folder / MODEL_FILE}", soft_wrap=True)
-    console.print(f"test accuracy {100 * evaluation.accuracy:.2f} %", soft_wrap=True)
+    print_score(console, evaluation)
 
 
-def print_epochs(console: Console, history: History) -> None:
+def print_epochs(console: Console, history: History, unit: str) -> None:
     """Print a table with one row per epoch; narrow terminals get fewer columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),
-        "loss": lambda epoch: f"{epoch.loss:.4f}",
-        "held-out loss": lambda epoch: "–" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}",
+        "loss": lambda epoch: number_text(epoch.loss),
+        "held-out loss": lambda epoch: number_text(epoch.validation_loss),
         "held-out accuracy": lambda epoch: (
             "–" if epoch.validation_accuracy is None else f"{100 * epoch.validation_accuracy:.2f} %"
         ),
-        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        f"{unit}s/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
         "seconds": lambda epoch: f"{epoch.seconds:.2f}",
     }
+    if any(epoch.validation_error is not None for epoch in history):
+        del columns["held-out accuracy"]
+        columns["held-out mean error"] = lambda epoch: (
+            "–" if epoch.validation_error is None else f"{epoch.validation_error:.4g}"
+        )
     if console.width < _WIDTH_OF_ALL:
-        del columns["held-out loss"], columns["images/s"]
+        del columns["held-out loss"], columns[f"{unit}s/s"]
     if console.width < _WIDTH_OF_NARROW:
         del columns["seconds"]
     for name in columns:

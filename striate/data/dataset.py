@@ -104,6 +104,11 @@ class Dataset(metaclass=Explained):
         return f"Dataset({self.name!r}, {len(self)} × {shape} {dtype}, {targets})"
 
     @property
+    def unit(self) -> str:
+        """What messages call one sample: "image" for (C, H, W), else "sample"."""
+        return "image" if self.images.ndim == 4 else "sample"
+
+    @property
     def is_classification(self) -> bool:
         """Whether the labels are class numbers, int64 (N,)."""
         return self.labels.ndim == 1 and self.labels.dtype == np.int64

@@ -10,6 +10,7 @@ from rich.text import Text
 from striate.codegen import jit
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
+from striate.train.numerals import number_text
 from striate.train.progress import Moment, Plan, epoch_line
 
 _OTHERS = 44  # the fewest columns for the epoch, the bar and the remaining time
@@ -24,7 +25,7 @@ class _Numbers(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         text = f"loss {task.fields['loss']}"
-        for part in (f"{task.fields['speed']} images/s", f"training accuracy {task.fields['accuracy']}"):
+        for part in (f"{task.fields['speed']}", f"training accuracy {task.fields['accuracy']}"):
             if len(text) + 2 + len(part) <= self._width - _OTHERS:
                 text += f"  {part}"
         return Text(text, no_wrap=True)
@@ -85,15 +86,15 @@ class Live:
             self._task,
             completed=done,
             doing=f"epoch {moment.epoch}/{self._plan.epochs}",
-            loss=f"{moment.loss:.4f}",
-            speed=f"{moment.images_per_second:,.0f}",
+            loss=number_text(moment.loss),
+            speed=f"{moment.images_per_second:,.0f} {self._plan.unit}s/s",
             accuracy="–" if moment.accuracy is None else f"{100 * moment.accuracy:.0f} %",
         )
 
     def epoch(self, epoch: Epoch) -> None:
         if self._bars is None:
             return
-        self._bars.console.print(Text(epoch_line(epoch, self._plan.epochs)), soft_wrap=True)
+        self._bars.console.print(Text(epoch_line(epoch, self._plan)), soft_wrap=True)
 
     def stop(self) -> None:
         jit.kernels.progress = None

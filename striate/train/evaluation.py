@@ -18,6 +18,7 @@ from striate.nn.loss import Loss, LossFunction, as_loss, loss_of_measured_target
 from striate.nn.module import Module
 from striate.options import require_instance
 from striate.train.epoch_loss import EpochLoss
+from striate.train.numerals import number_text, score_text
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +37,7 @@ class ClassResult:
         return self.correct / self.count if self.count else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The loss of a model over all samples of a data set, and accuracy or errors.
 
@@ -62,6 +63,13 @@ class Evaluation:
     def accuracy(self) -> float:
         """The fraction of correct predictions, from 0 to 1; NaN without class labels."""
         return self.correct / self.count if self.count else math.nan
+
+    def __repr__(self) -> str:
+        """Return ``Evaluation: loss 0.0356, accuracy 98.87 % (351 of 355)``; the other numbers are attributes."""
+        score = score_text(self.accuracy if self.count else None, self.mean_error)
+        score += f" ({self.correct:,} of {self.count:,})" if self.count else ""
+        score += "" if self.r2 is None else f", R² {self.r2:.4f}"
+        return f"Evaluation: loss {number_text(self.loss)}" + (f", {score}" if score else "")
 
     def to_json(self) -> dict[str, object]:
         """Return the results as a dictionary of plain numbers and lists."""

@@ -11,6 +11,7 @@ from typing import Any, overload
 from striate import habits
 from striate.errors import OptionError, opened_room
 from striate.train.notebook import history_html
+from striate.train.numerals import number_text
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,15 @@ class History:
         if not self.epochs:
             return "History of no epochs"
         last = self.epochs[-1]
-        text = f"History of {len(self)} epoch{'s' * (len(self) != 1)} in {self.seconds:.1f} s: loss {last.loss:.4f}"
+        count = f"{len(self)} epoch{'s' * (len(self) != 1)}"
+        text = f"History of {count} in {self.seconds:.1f} s: loss {number_text(last.loss)}"
         if not self.finished:
             text = text.replace("History", "Unfinished history")
         scores = [
             (epoch.validation_accuracy, epoch.number) for epoch in self.epochs if epoch.validation_accuracy is not None
         ]
         if not scores:
-            return text
+            return text if last.validation_error is None else f"{text}, held-out mean error {last.validation_error:.4g}"
         best, number = max(scores, key=lambda score: score[0])
         return f"{text}, held-out accuracy {100 * scores[-1][0]:.2f} %, best {100 * best:.2f} % in epoch {number}"
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from striate.train.numerals import number_text
+
 if TYPE_CHECKING:
     from striate.train.history import Epoch, History
 
@@ -76,11 +78,11 @@ def _table(history: History) -> str:
     """Return an HTML table of the last epochs."""
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),
-        "loss": lambda epoch: f"{epoch.loss:.4f}",
-        "held-out loss": lambda epoch: _optional(epoch.validation_loss, ".4f"),
-        "held-out cross entropy": lambda epoch: _optional(epoch.validation_cross_entropy, ".4f"),
+        "loss": lambda epoch: number_text(epoch.loss),
+        "held-out loss": lambda epoch: number_text(epoch.validation_loss),
+        "held-out cross entropy": lambda epoch: number_text(epoch.validation_cross_entropy),
         "accuracy": lambda epoch: _optional(epoch.validation_accuracy, ".2%").replace("%", " %"),
-        "images/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
+        "samples/s": lambda epoch: f"{epoch.images_per_second:,.0f}",
         "seconds": lambda epoch: f"{epoch.seconds:.2f}",
     }
     if all(epoch.validation_cross_entropy is None for epoch in history):

@@ -12,6 +12,7 @@ from typing import Protocol, TextIO, runtime_checkable
 
 from striate.doctor.finding import Finding
 from striate.train.history import Epoch
+from striate.train.numerals import number_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Plan:
     batches: int  # in an epoch
     samples: int  # in an epoch
     batch_size: int
+    unit: str = "image"  # what messages call a sample
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,12 @@ class Lines:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._epochs = 0
+        self._plan = Plan(0, 0, 0, 0)
 
     def start(self, plan: Plan) -> None:
-        self._epochs = plan.epochs
+        self._plan = plan
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
-        self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
+        self._say(f"{counted(plan.samples, plan.unit)}, {epochs} of {batches} of up to {plan.batch_size}")
 
     def warn(self, text: str) -> None:
         self._say(f"warning: {text}")
@@ -164,7 +166,7 @@ class Lines:
         pass
 
     def epoch(self, epoch: Epoch) -> None:
-        self._say(epoch_line(epoch, self._epochs))
+        self._say(epoch_line(epoch, self._plan))
 
     def stop(self) -> None:
         pass
@@ -181,7 +183,7 @@ def counted(count: int, one: str, several: str = "") -> str:
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
-def epoch_line(epoch: Epoch, epochs: int) -> str:
+def epoch_line(epoch: Epoch, plan: Plan) -> str:
     """Return the results of an epoch as one line of text.
 
         epoch  2/10  loss 0.0312  held-out accuracy 98.59 %  41,022 images/s  1.2 s
@@ -191,15 +193,15 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
 
         loss 0.8203  held-out loss 0.8741 (cross entropy 0.7425), accuracy 98.59 %  …
     """
-    number = f"{epoch.number:{len(str(epochs))}}/{epochs}"
+    number = f"{epoch.number:{len(str(plan.epochs))}}/{plan.epochs}"
     plain = epoch.validation_cross_entropy
-    parts = [] if plain is None else [f"loss {epoch.validation_loss:.4f} (cross entropy {plain:.4f})"]
+    parts = [] if plain is None else [f"loss {number_text(epoch.validation_loss)} (cross entropy {number_text(plain)})"]
     if epoch.validation_error is not None:
         parts.append(f"mean error {epoch.validation_error:.4g}")
     if epoch.validation_accuracy is not None:
         parts.append(f"accuracy {100 * epoch.validation_accuracy:.2f} %")
     held_out = f"  held-out {', '.join(parts)}" if parts else ""
     return (
-        f"epoch {number}  loss {epoch.loss:.4f}{held_out}"
-        f"  {epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
+        f"epoch {number}  loss {number_text(epoch.loss)}{held_out}"
+        f"  {epoch.images_per_second:,.0f} {plan.unit}s/s  {epoch.seconds:.1f} s"
     )

@@ -137,7 +137,7 @@ class Trainer(metaclass=Explained):
         self._stopping = None
         first = len(self.history) + 1
         batch_size, samples = self.batch_size, len(train_set)
-        plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size)
+        plan = Plan(first + epochs - 1, batch_count(samples, batch_size), samples, batch_size, train_set.unit)
         progress = self._recorded(chosen_progress(self._progress), train_set)
         self.doctor = None
         if self._uses_doctor:
