@@ -20,7 +20,6 @@ from striate.cli.progress import Steps
 from striate.cli.report import output, say_json, say_note
 from striate.data import Dataset, Opened, Standardizer, batch_count, open_data
 from striate.data.centring import Centring
-from striate.data.reading import size_of
 from striate.data.tree import ARCHIVES
 from striate.dtypes import precision_of
 from striate.errors import NonFiniteError, OptionError, unknown_option
@@ -251,7 +250,7 @@ def opened_data(
 ) -> Opened:
     """Open the data with the options from the command line, and print their notes."""
     given = {
-        "size": None if size is None else list(size_of(size)), "resize": resize, "channels": channels,
+        "size": size, "resize": resize, "channels": channels,
         "held_out": held_out, "on_error": on_error,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None} | {"seed": seed}

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from striate import settings
 from striate.data.labelled import Picture
@@ -93,7 +93,8 @@ def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
     except DataError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - Pillow's parsers raise anything for damaged files
-        return f"{tree.name(picture.entry)}: not a picture that can be read: {error}"
+        known = "no known kind of picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        return f"{tree.name(picture.entry)}: not a picture that can be read: {known}"
 
 
 def decode(
@@ -135,7 +136,7 @@ def bad_files(bad: dict[int, str], count: int) -> DataError:
     what = "file of" if len(bad) == 1 else "files of"
     return DataError(
         f"{len(bad):,} {what} {count:,} cannot be read\n  {lines}{more}\n"
-        "  help: mend or remove them, or give --on-error skip to train without them"
+        '  help: mend or remove them, or give on_error="skip" to do without them'
     )
 
 

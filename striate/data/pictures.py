@@ -18,11 +18,11 @@ from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
 from striate.data.picture import FORMATS
-from striate.data.reading import Reading, Resize, same_size
+from striate.data.reading import Reading, Resize, same_size, size_of
 from striate.data.splitting import absent_classes, stratified_split
 from striate.data.tree import Tree, open_tree
 from striate.errors import DataError, OptionError, unknown_option
-from striate.options import number, whole_number
+from striate.options import choice, number, whole_number
 from striate.options import seed as checked_seed
 
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
@@ -33,7 +33,7 @@ _LISTED = 3
 class PictureOptions(metaclass=Explained):
     """How pictures are read, and how they are split into a training and a held-out part.
 
-    size      (height, width) in pixels; None: all pictures must have one size, which is used
+    size      (height, width) in pixels, or one number for both; None: all pictures must have one size, which is used
     resize    how pictures of other proportions are resized: stretch, crop or pad
     channels  1 grey, 3 RGB; None: grey if no picture is coloured
     most      the value that becomes 255 in 16-bit grey pictures; None: the smallest of 255, 1023, 4095, 16383 and 65535
@@ -52,10 +52,16 @@ class PictureOptions(metaclass=Explained):
     on_error: OnError = OnError.refuse
 
     def __post_init__(self) -> None:
+        # A size may also be one number or text, and the two choices may be names.
+        if self.size is not None:
+            object.__setattr__(self, "size", size_of(self.size))
+        if not isinstance(self.resize, Resize):
+            object.__setattr__(self, "resize", Resize[choice("resize", self.resize, Resize.__members__)])
+        object.__setattr__(self, "on_error", OnError.parse(self.on_error))
         if self.channels not in (None, 1, 3):
             raise OptionError(f"channels={self.channels!r}; expected 1 (grey) or 3 (red, green, blue)")
-        for side in self.size or ():
-            whole_number("size", side, 1, 16384)
+        if self.most is not None:
+            whole_number("most", self.most, 1, 65535)
         number("held_out", self.held_out, above=0, below=1)
         checked_seed(self.seed)
 
@@ -74,16 +80,7 @@ class PictureOptions(metaclass=Explained):
         for name in document:
             if name not in known:
                 raise unknown_option("option of the data", name, known)
-        given = dict(document)
-        if given.get("size") is not None:
-            given["size"] = tuple(given["size"])
-        if "resize" in given:
-            if given["resize"] not in Resize.__members__:
-                raise unknown_option("resize", given["resize"], Resize.__members__)
-            given["resize"] = Resize[given["resize"]]
-        if "on_error" in given:
-            given["on_error"] = OnError.parse(given["on_error"])
-        return cls(**given)
+        return cls(**document)
 
     @property
     def reading(self) -> Reading | None:

@@ -98,7 +98,7 @@ class Style:
         return self._arranged(layer, BatchNorm2d, inputs, outputs)
 
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
-        """Return a convolution and its normalization as two layers, which ``mapped`` applies in the chosen order.
+        """Return a convolution and its normalization as two layers, which ``mapped`` applies in their order.
 
         Without normalization the second layer is the identity.
         """

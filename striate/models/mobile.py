@@ -34,7 +34,7 @@ def divisible(channels: float, by: int = 8) -> int:
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None, eps: float = 1e-5
 ) -> Sequential:
-    """Return a convolution that keeps the size (divided by its stride), with its normalization and activation."""
+    """Return a convolution that keeps the size (divided by its stride), its normalization and activation."""
     convolution = Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False, init="he")
     layers: list[Module] = [convolution, BatchNorm2d(outputs, eps=eps)]
     return Sequential(*layers, act()) if act else Sequential(*layers)
@@ -183,8 +183,7 @@ def efficientnet_b0(
     """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
     With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
-    ``drop_path`` is the largest probability that a block is skipped in training; it grows linearly from 0 at the first
-    block.
+    In training, a sample skips block i = 0, 1, …, 15 with probability ``drop_path`` · i / 16 (stochastic depth).
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

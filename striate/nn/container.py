@@ -52,7 +52,7 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """Return one module, or for a slice a new ``Sequential`` that shares these modules and keeps their names."""
+        """Return one module, or for a slice a ``Sequential`` that shares these modules and their names."""
         if isinstance(index, slice):
             return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]
@@ -112,7 +112,7 @@ class Concat(Module):
 
 
 class ModuleList(Module):
-    """A list of modules for a ``forward`` that you write yourself: ``for layer in self.layers: x = layer(x)``
+    """A list of modules for your own ``forward``: ``for layer in self.layers: x = layer(x)``
 
     The modules are trained and saved under the names 0, 1, …
     """
@@ -149,7 +149,7 @@ class ModuleList(Module):
 
 
 class ModuleDict(Module):
-    """A dictionary of modules for a ``forward`` that you write yourself: ``x = self.branches["left"](x)``
+    """A dictionary of modules for your own ``forward``: ``x = self.branches["left"](x)``
 
     The modules are trained and saved under their keys.
     """

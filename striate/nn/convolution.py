@@ -265,12 +265,13 @@ class Convolution(FilterBank):
 
 
 class ConvolutionTranspose(FilterBank):
-    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o] (abstract)
+    """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i.
 
-    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
-    (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
-    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred. Raises
-    ``OptionError`` for impossible options, and ``ShapeError`` for inputs with another number of axes or channels.
+    Plus b[o] (abstract) x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or
+    float64. The weight is (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has
+    (size − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1 positions.
+    ``in_channels=None`` is inferred; ``padding_mode`` must be "zeros". Raises ``OptionError`` for impossible options,
+    and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(

@@ -198,7 +198,7 @@ class MultiLabelSoftMarginLoss(ElementLoss):
 
 
 class HingeEmbeddingLoss(ElementLoss):
-    """Loss of distances x between pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
+    """Loss of distances x of pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
 
     x and y have the same shape.
     """
@@ -226,7 +226,7 @@ class MarginRankingLoss(Module):
 
 
 class GaussianNLLLoss(Module):
-    """Negative log likelihood under normal distributions: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
+    """Gaussian negative log likelihood: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
 
     It is called with (x, y, var): means, targets, and variances in the shape of x, or with size 1 on the last axis.
     ``eps`` is ε; ``full`` adds the constant ½ ln 2π.

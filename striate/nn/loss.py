@@ -70,7 +70,7 @@ class Loss(Module):
         """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raise ``ShapeError`` or ``LabelError`` if the shape or contents of a target do not match the prediction.
+        """Raise ``ShapeError`` or ``LabelError`` if a target's shape or contents do not match the prediction.
 
         ``prediction`` is the shape of the prediction.
         """
@@ -138,8 +138,8 @@ class FunctionLoss(Loss):
     """A user's own loss: L = function(x, y), for a function or module that returns one number.
 
     x is what the model returns, possibly a tuple or dictionary of outputs; y may be a tuple or dictionary of arrays.
-    Integer targets become int64, other numbers have the dtype of the model. The mean over an epoch weights each batch
-    by its number of samples.
+    Integer and bool targets become int64, other numbers have the dtype of the model. The mean over an epoch weights
+    each batch by its number of samples.
     """
 
     takes_trees: ClassVar[bool] = True
@@ -380,7 +380,7 @@ class NLLLoss(LabelLoss):
 
 
 class MultiMarginLoss(LabelLoss):
-    """Multi-class hinge loss: L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
+    """Multi-class hinge loss: L = mean of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
 
     x (N, C) are scores, y (N,) integers from 0 to C − 1. ``weight`` w (C,) weights the classes; p is 1 or 2.
     """

@@ -31,7 +31,7 @@ from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, cont
 
 @runtime_checkable
 class Preprocessing(Protocol):
-    """An object fitted to data, such as ``data.Standardizer``, that can be applied as a model's first layer."""
+    """An object fitted to data, such as ``data.Standardizer``, that can be a model's first layer."""
 
     def layer(self) -> Module:
         """Return a layer that applies the fitted preprocessing."""
@@ -258,7 +258,7 @@ class Module(metaclass=Explained):
                     yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Iterate over (dotted name, array) of the learned parameters, as read-only views of the model's memory.
+        """Iterate over (dotted name, array) of the learned parameters, as read-only views of their memory.
 
         To change them, use ``load_state_dict``, or assign an array to the attribute of a layer.
         """
@@ -599,7 +599,7 @@ class Module(metaclass=Explained):
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
-        """Return an array as the model's programs take it: uint8 unchanged, other numbers in the model's dtype.
+        """Return an array as the model's programs take it: uint8 unchanged, others in the model's dtype.
 
         ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they
         may be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
@@ -642,7 +642,7 @@ class Module(metaclass=Explained):
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
-        """Return a table of all layers: path, layer, output shape, parameters, and multiply-adds for one sample.
+        """Return a table of all layers: path, layer, output shape, parameters, multiply-adds for one sample.
 
         ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. It never raises: an
         error of ``forward`` is shown below the table.

@@ -50,7 +50,7 @@ class Normalization(Module):
 
 
 class ChannelNormalization(Normalization):
-    """Base of layers that normalize each channel and may keep running statistics for prediction (abstract).
+    """Base of layers that normalize each channel and may keep running statistics (abstract).
 
     If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
     """

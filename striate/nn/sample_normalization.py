@@ -216,7 +216,7 @@ class InstanceNorm(Ranked, ChannelNormalization):
         return y
 
     def _track(self, x: Value) -> None:
-        """Update the running statistics with the averages over the samples of the means and unbiased variances."""
+        """Update the running statistics with means and unbiased variances, averaged over the samples."""
         axes, count = tuple(range(2, x.type.rank)), math.prod(x.type.concrete(1)[2:])
         average, variance = moments(x, axes)
         share = 0.0 if self.momentum is None else self.momentum  # like PyTorch, which then never updates them

@@ -63,7 +63,7 @@ class Summary:
 
 
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
-    """Return path, layer, output shape, parameters, and multiply-adds for one sample, in order of execution.
+    """Return path, layer, output shape, parameters, multiply-adds for one sample, in order of execution.
 
     The first row is the header, the last row the total.
     """

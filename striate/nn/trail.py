@@ -71,7 +71,7 @@ def product_text(shape: Shape) -> str:
 
 
 def before_flattening(trace: Trace | None, x: Value) -> str:
-    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if ``x`` (N, 2048) was just flattened.
+    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if x (N, 2048) was just flattened.
 
     Otherwise the result is "".
     """

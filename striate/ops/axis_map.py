@@ -56,23 +56,26 @@ Terms = list[Entry] | Run
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Base class of the linear maps along one axis (abstract); ``size`` is the size of x along that axis."""
+    """Base class of the linear maps along one axis (abstract).
+
+    A map computes y[p] = Σ weight · x[i] over the pairs (i, weight) of row p. ``size`` is the size of x along the axis.
+    """
 
     size: int
 
     @property
     def count(self) -> int:
-        """The size of y along the axis."""
+        """The size of the result y along the axis, which is the number of rows."""
         raise NotImplementedError
 
     @property
     def most(self) -> int:
-        """An upper bound on the number of terms of a row."""
+        """An upper bound on the number of elements of x that one element of y depends on."""
         raise NotImplementedError
 
     @property
     def most_transposed(self) -> int:
-        """An upper bound on the number of rows that contain the same element of x."""
+        """An upper bound on the number of elements of y that depend on one element of x."""
         raise NotImplementedError
 
     def row(self, p: int) -> Row:
@@ -80,11 +83,11 @@ class AxisMap:
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Return the terms of row p in the code of a kernel; the weights have the dtype ``dtype``."""
+        """Return the terms of y[p] in the code of a kernel; the weights have the dtype ``dtype``."""
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """Return the terms of row i of the transposed map in the code of a kernel."""
+        """Return the terms of dx[i] = Σ weight · dy[p], the transposed map, in the code of a kernel."""
         raise NotImplementedError
 
 

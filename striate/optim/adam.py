@@ -80,7 +80,7 @@ class AdaptiveMoments(Optimizer):
 
 
 def correction(beta: Value | float, step: Value) -> Value:
-    """Return 1 − β^step, by which a running average that started at 0 is divided to remove its bias towards 0."""
+    """Return 1 − β^step, the divisor that removes the bias of a running average that started at 0."""
     if isinstance(beta, Value):
         return 1.0 - exp(step * log(beta))
     return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)

@@ -143,7 +143,7 @@ class OneCycleSchedule(Schedule):
         return self.max_momentum if self.cycle_momentum else start
 
     def _through(self, turns: tuple[float, ...], t: Value) -> Value:
-        """Return the value at step t on a path from one turning point to the next, which ends at the last step."""
+        """Return the value at step t on a path between turning points, which ends at the last step."""
         rise, last = self.pct_start * self.total_steps, self.total_steps - 1.0
         ends = (rise - 1, 2 * rise - 2, last) if self.three_phase else (rise - 1, last)
         begins = (0.0, *ends[:-1])

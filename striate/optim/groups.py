@@ -1,4 +1,4 @@
-"""Parameter groups: which options of the optimizer apply to which parameters, chosen by patterns of names."""
+"""Parameter groups: other options of the optimizer for parameters chosen by patterns of names."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class Optimizer(metaclass=Explained):
     def require(
         self, name: str, value: object, least: float = -math.inf, most: float = math.inf, *, below: float = math.inf
     ) -> None:
-        """Raise ``OptionError`` unless an option is a finite number with least ≤ value ≤ most and value < below.
+        """Raise ``OptionError`` unless an option is finite with least ≤ value ≤ most and value < below.
 
         ``name`` is the name of the option in the message.
         """

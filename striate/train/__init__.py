@@ -1,4 +1,4 @@
-"""Training: the trainer, callbacks, evaluation, the search for a learning rate, and the record of a run."""
+"""Training: the trainer, callbacks, evaluation, the learning rate search, and the record of a run."""
 
 from striate.train.balance import balanced_weights
 from striate.train.callback import Callback

@@ -9,7 +9,7 @@ from striate.data.dataset import Dataset, require_classes
 
 
 def balanced_weights(dataset: Dataset) -> npt.NDArray[np.float64]:
-    """Return one weight per class so that every class contributes equally to the loss: w[c] = N / (C · n_c)
+    """Return class weights that let every class contribute equally to the loss: w[c] = N / (C · n_c)
 
     N is the number of samples, n_c that of class c, and C the number of classes that have samples. The weight of a
     class without samples is 1. The result is a float64 array with one element per class, for

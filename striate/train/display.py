@@ -31,7 +31,7 @@ class _Numbers(ProgressColumn):
 
 
 class Live:
-    """Progress in a terminal: a bar over all batches of the training, below the lines of the finished epochs."""
+    """Progress in a terminal: a bar over all batches of the training, below a line per finished epoch."""
 
     live = True
 
@@ -62,7 +62,7 @@ class Live:
         jit.kernels.progress = self._compiling
 
     def _compiling(self, done: int, count: int) -> None:
-        """Show how many kernels have been compiled before the first batch, which takes seconds for large networks."""
+        """Show how many kernels have been compiled, which takes seconds for large networks."""
         if self._bars is not None:
             self._bars.update(self._task, doing=f"compiling kernels {done}/{count}")
 

@@ -21,7 +21,7 @@ class EpochLoss:
         self._weight = 0.0
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
-        """Add the loss ``value`` of a batch, with its targets and the weights (N,) of its samples (None: all 1)."""
+        """Add the loss ``value`` of a batch, with its targets and its samples' weights (N,) (None: all 1)."""
         total, weight = self._loss.totals(value, target, weights)
         self._total += total
         self._weight += weight

@@ -76,7 +76,7 @@ def find_rate(
     seed: int = 0,
     smoothing: float = 0.9,
 ) -> RateSearch:
-    """Find a learning rate by training a copy of the model with rates that grow from ``least`` to ``most``.
+    """Find a learning rate: train a copy of the model with rates that grow from ``least`` to ``most``.
 
     The rate grows by a constant factor in each of ``steps`` steps, and the search ends early if the loss diverges. The
     model itself is not changed. The smoothed loss is an exponential moving average with the factor ``smoothing``,

@@ -1,4 +1,4 @@
-"""The record of a run: a file of JSON lines, appended during training, to be followed live or read later.
+"""The record of a run: JSON lines, appended during training, to be followed live or read later.
 
 RUN/progress.jsonl
 
@@ -143,7 +143,7 @@ class Record:
         self._write("end", {"finished": self.finished})
         self._close()
 
-    # Inside
+    # Private
 
     def _modules(self) -> dict[str, Module]:
         """Return the layers of the model by dotted path."""
@@ -200,7 +200,7 @@ def finite(thing: Any) -> Any:
 
 
 def rounded(thing: Any) -> Any:
-    """Return a copy of nested dictionaries with numbers of six significant digits, which halves their text."""
+    """Return nested dictionaries with numbers rounded to six digits, which halves their text."""
     if isinstance(thing, float):
         return float(f"{thing:.6g}")
     if isinstance(thing, Mapping):

@@ -18,8 +18,9 @@ from typing import Any, cast
 import numpy as np
 
 from striate.data import Dataset, PictureOptions, Split, open_dataset
+from striate.data.catalog import KNOWN
 from striate.data.reading import Reading
-from striate.errors import ModelFileError, OptionError
+from striate.errors import DataError, ModelFileError, OptionError
 from striate.persistence import write_atomically
 from striate.version import VERSION
 
@@ -65,6 +66,7 @@ class Run:
 
         Raises like ``open_dataset``.
         """
+        require_there(self.data)
         return open_dataset(self.data, split, self.data_options)
 
     @property
@@ -77,8 +79,16 @@ class Run:
         return {"format": _FORMAT, **asdict(self)}
 
 
+def require_there(data: str) -> None:
+    """Raise ``DataError`` if the data of a run, a known name or an absolute path, have been moved or removed."""
+    if data not in KNOWN and not Path(data).exists():
+        raise DataError(
+            f"{data}: the data of this run are no longer there\n  help: move them back, or name where they are now"
+        )
+
+
 def free_folder(folder: Path) -> Path:
-    """Return the folder or, if it contains a run, the first of ``folder-2``, ``folder-3``, … that does not."""
+    """Return the folder or, if it has a run, the first of ``folder-2``, ``folder-3``, … without one."""
     tried, number = folder, 1
     while (tried / RUN_FILE).exists():
         number += 1
@@ -147,7 +157,7 @@ def read_run(folder: Path) -> Run:
         "data_options": dict,
     }  # fmt: skip
     entries.pop("format")
-    entries.setdefault("findings", [])  # older runs have none
+    entries.setdefault("findings", [])  # missing from runs of earlier versions
     entries.setdefault("centring", None)
     entries.setdefault("data_options", {})
     if set(entries) != set(expected) or not all(isinstance(entries[name], kind) for name, kind in expected.items()):

@@ -327,7 +327,7 @@ class Trainer(metaclass=Explained):
 
     @staticmethod
     def _check_validation(train_set: Dataset, validation: Dataset | None) -> None:
-        """Raise ``ShapeError`` for validation data that do not fit the training data, before any time is spent."""
+        """Raise ``ShapeError`` for validation data that do not fit the training data, before training."""
         if validation is None:
             return
         if train_set.labels.shape[1:] != validation.labels.shape[1:]:

@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "data set 'nowhere'[\\s\\S]*known: digits, mnist"),
+        (["nowhere"], "no data set of that name[\\s\\S]*known by name: digits, mnist"),
         (["--model", "lenet"], "did you mean 'lenet5'"),
         (["--optimizer", "sdg"], "did you mean 'sgd'"),
         (["--schedule", "cos"], "known: constant, cosine, step, multi_step"),
@@ -239,13 +239,27 @@ def test_evaluate(run: Path, data: Path, tmp_path: Path) -> None:
     assert [one["count"] for one in document["classes"]] == [15, 15]
 
 
+def test_evaluate_reads_other_pictures_as_the_input_of_the_model(run: Path, tmp_path: Path) -> None:
+    for name in "01":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(5):
+            picture = np.full((9 + number, 12), 40 * number, np.uint8)
+            Image.fromarray(picture).save(tmp_path / "pictures" / name / f"{number}.png")
+    assert "pictures: 10 images" in striate("evaluate", run, tmp_path / "pictures").stdout
+    (tmp_path / "pictures" / "0" / "note.png").write_text("a note")
+    refused = striate("evaluate", run, tmp_path / "pictures")
+    assert (refused.exit_code, "give --on-error skip to do without" in refused.stderr) == (2, True)
+    skipped = striate("evaluate", run / "model.safetensors", tmp_path / "pictures", "--on-error", "skip")
+    assert (skipped.exit_code, "pictures: 10 images" in skipped.stdout) == (0, True)
+
+
 def test_evaluate_says_what_is_wrong(run: Path, data: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ((tmp_path / "none",), "no such file"),
         ((tmp_path,), "model.safetensors: no such file"),
         ((run / "model.safetensors",), "give DATA too"),
         ((run, "digits"), "10 classes"),
-        ((run, "imagenet"), "known: digits"),
+        ((run, "imagenet"), "known by name: digits"),
     ]:
         result = striate("evaluate", *arguments)
         assert result.exit_code == 2, arguments

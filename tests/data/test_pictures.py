@@ -181,7 +181,7 @@ def test_bad_files_are_named_or_skipped(folder: Path, case: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         open_data(spoil(folder))
     assert "1 file of 31 cannot be read" in str(caught.value)
-    assert "--on-error skip" in str(caught.value)
+    assert 'help: mend or remove them, or give on_error="skip"' in str(caught.value)
     found = open_data(folder, {"on_error": "skip"})
     assert len(found.train) + len(found.held_out) == 30
     assert "1 of 31 files" in found.notes[0]
@@ -195,12 +195,38 @@ def test_a_truncated_picture_is_named_when_it_is_decoded(folder: Path) -> None:
     assert len(found.train) + len(found.held_out) == 30
 
 
+@pytest.mark.parametrize("size", [7, (7, 7), [7, 7], "7", "7x7", np.int64(7)])
+def test_a_size_is_given_as_people_give_it(folder: Path, size: Any) -> None:
+    assert open_data(folder, size=size).train.images.shape[2:] == (7, 7)
+    assert PictureOptions(size=size) == PictureOptions(size=(7, 7))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (7, 7, 3)}, r"size=\(7, 7, 3\); expected pixels"),
+        ({"size": 0}, "size=0; expected pixels"),
+        ({"size": "wide"}, "size='wide'; expected pixels"),
+        ({"resize": "padd"}, "did you mean 'pad'"),
+        ({"on_error": "ignore"}, "known: raise, skip"),
+        ({"most": 0}, "most=0"),
+        ({"sise": 7}, "did you mean 'size'"),
+    ],
+)
+def test_options_are_refused_in_the_words_of_python(folder: Path, options: dict[str, Any], message: str) -> None:
+    for call in (lambda: open_data(folder, options), lambda: open_data(folder, **options)):
+        with pytest.raises(OptionError, match=message):
+            call()
+    with pytest.raises(OptionError, match="digits: takes no size"):
+        open_data("digits", size=7)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "no such path": (lambda folder: folder / "nosuch", "no such file or folder"),
     "no pictures": (lambda folder: folder.parent / "empty", r"no folders of classes[\s\S]*expected: cat/1.png"),
     "one class": (lambda folder: folder.parent / "one", "one class, 'cat'"),
     "cases": (lambda folder: folder.parent / "cases", "'Cat' and 'cat' differ in case only"),
-    "sizes": (lambda folder: folder.parent / "sizes", r"2 different sizes[\s\S]*help: --size"),
+    "sizes": (lambda folder: folder.parent / "sizes", r"2 different sizes[\s\S]*help: give size=8"),
     "no archive": (lambda folder: folder.parent / "notes.txt", "not a folder, and not an archive"),
 }
 
@@ -289,7 +315,7 @@ def test_names_sort_as_people_do() -> None:
 
 
 def test_options_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(OptionError, match="read as they are"):
+    with pytest.raises(OptionError, match="takes no size, since"):
         open_data("digits", {"size": [8, 8]})
     with pytest.raises(OptionError, match="unknown option of the data 'sise'"):
         open_data("digits", {"sise": 3})

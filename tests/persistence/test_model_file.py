@@ -27,6 +27,24 @@ from striate.persistence.document import graph_document
 from tests.data.layouts import LAYOUTS
 
 
+def test_a_folder_is_opened_and_a_file_of_pytorch_is_not(tmp_path: Path) -> None:
+    model = net()
+    model(pictures())
+    save(model, tmp_path / "model.safetensors")
+    assert load(tmp_path).classes == model.classes
+    with pytest.raises(ModelFileError, match=r"a folder without model\.safetensors"):
+        load(tmp_path.parent)
+    st.save_torch_state(model, tmp_path / "weights.pth")
+    with pytest.raises(ModelFileError, match=r"help: build .* st.load_torch_state\(model, '.*weights.pth'\)"):
+        load(tmp_path / "weights.pth")
+    with pytest.raises(ModelFileError, match=r"help: give a file that torch\.save or safetensors wrote"):
+        st.load_torch_state(model, tmp_path / "none.pth")
+    with pytest.raises(OptionError, match=r"or st.save_torch_state\(model, "):
+        save(model, tmp_path / "model.pth")
+    with pytest.raises(ShapeError, match=r"help: give \(N, 2, 6, 4\), or train"):
+        load(tmp_path)(np.zeros((1, 2, 8, 8), np.float32))
+
+
 def net() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(0.1), nn.MaxPool2d(2),
