@@ -110,7 +110,7 @@ class Cache:
         self._writes += 1
 
     def prune(self) -> None:
-        """If the folder exceeds its limit, remove the least recently used entries until 3/4 of it remains.
+        """If the entries exceed the limit, remove the least recently used ones until 3/4 of the limit is kept.
 
         It also removes temporary files that a process left behind more than an hour ago.
         """

@@ -121,7 +121,7 @@ class PendingReduction:
     The partial sums lie as [group][block][partials][16] float64.
 
         reduction   the operation, such as a sum or moments (mean and variance)
-        dtype       of the results
+        dtype       of the operand and the results
         everything  whether the channels are summed too
         per_sample  whether each sample has a result of its own
         blocks      the number of blocks of 16 channels

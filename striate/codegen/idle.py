@@ -1,4 +1,4 @@
-"""Return memory to the operating system after a compilation.
+"""Returns memory to the operating system after a compilation.
 
 Compiling or loading kernels reads 50 to 100 MB of LLVM's library, which is not used while a network trains. These pages
 are unmodified pages of a file: the system maps them again, from its page cache, when LLVM is next used.

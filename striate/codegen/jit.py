@@ -292,9 +292,9 @@ def function(address: int, result: Any, *arguments: Any) -> Callable[..., Any]:
 class KernelSource(Protocol):
     """An object from which a kernel can be compiled (a protocol).
 
-    ``key`` is canonical text of everything that the code depends on, except the target and striate's source. ``symbol``
-    is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is called only
-    if the kernel is not in the cache.
+    ``key`` is text that contains everything that the code depends on, except the target and striate's source.
+    ``symbol`` is the name of the native function and contains a hash of the key. ``ir()`` returns the LLVM IR; it is
+    called only if the kernel is not in the cache.
     """
 
     @property

@@ -8,7 +8,7 @@ Every kernel has one signature,
 ``scratch`` the memory of the calling thread. Vectors have ``LANES`` = 16 elements on every processor; LLVM splits them
 into hardware registers. Index arithmetic on Python ints is done in Python, so constant shapes cost no instructions.
 
-In this file, "return" means: write the instructions that compute a value, and return the LLVM value that stands for it.
+A method that "returns a + b" writes the instructions that compute a + b, and returns the LLVM value of the result.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""32-bit words with Python's operators, for random numbers.
+"""32-bit words with Python's operators, for counter-based random numbers.
 
-Counter-based random numbers are thus written once, and the same formula runs in NumPy and in kernels.
+The formulas of random numbers are thus written once, and the same code runs on NumPy arrays and in kernels.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Word:
 
 
 def halves(k: Kernel, key: Any) -> tuple[Word, Word]:
-    """Return the low and the high 32 bits of ``key``, an int64 vector whose lanes are all equal."""
+    """Return the low and the high 32 bits of ``key``, an int64 vector whose lanes are all equal, as words."""
     scalar = k.lane(key, 0)
     high = k.builder.lshr(scalar, scalar.type(32))
     return Word(k, k.builder.trunc(scalar, I32)), Word(k, k.builder.trunc(high, I32))

@@ -1,4 +1,4 @@
-"""The verifier of graphs, which the compiler runs after every stage that returns a graph."""
+"""The verifier of graphs: finds broken rules, after every stage of the compiler that returns a graph."""
 
 from __future__ import annotations
 

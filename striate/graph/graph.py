@@ -65,7 +65,7 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 class OutputKind(Enum):
-    """The purpose of an output of a graph: a result, the loss, a gradient, a statistic, …"""
+    """What an output of a graph is: a result, the loss, a gradient, a new statistic, …"""
 
     RESULT = "result"  # what a function returns
     LOSS = "loss"
@@ -77,7 +77,7 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The purpose of an output, and the name of the parameter, statistic or tensor that it belongs to."""
+    """The kind of an output, and the name of the parameter, statistic or tensor that it belongs to."""
 
     kind: OutputKind
     of: str = ""
@@ -104,15 +104,24 @@ class Graph:
     roles: Mapping[str, OutputRole] = field(default_factory=dict[str, OutputRole])
 
     def role(self, output: str) -> OutputRole:
-        """Return the purpose of the output ``output``; a plain result by default."""
+        """Return the role of the output named ``output``: its kind, and the name of what it belongs to.
+
+        The default is a plain result.
+        """
         return self.roles.get(output, _RESULT)
 
     def outputs_of(self, kind: OutputKind) -> dict[str, Value]:
-        """Return the outputs of one kind by what they belong to, such as gradients by parameter name."""
+        """Return the outputs of one kind by the name of what they belong to.
+
+        Gradients, for example, are returned by the names of their parameters.
+        """
         return {self.roles[name].of: self.outputs[name] for name in self.names_of(kind)}
 
     def names_of(self, kind: OutputKind) -> list[str]:
-        """Return the names of the outputs whose role has this kind; outputs without a role are not included."""
+        """Return the names of the outputs whose ``roles`` entry has this kind.
+
+        Plain results usually have no entry and are then not included.
+        """
         return [name for name, role in self.roles.items() if role.kind is kind and name in self.outputs]
 
     def given(self) -> dict[str, Value]:

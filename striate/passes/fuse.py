@@ -429,7 +429,7 @@ class _Fuser:
 
 
 def is_strided(layouts: Layouts, node: Node) -> bool:
-    """Return whether a reduction reads its operand from memory, in a kernel of its own.
+    """Return whether a reduction needs a kernel of its own, which reads the operand from memory.
 
     Otherwise it is fused into a loop over channel blocks, which can sum over all elements, or over samples and
     positions, but not over channels alone.
@@ -441,9 +441,9 @@ def is_strided(layouts: Layouts, node: Node) -> bool:
 
 
 def reduction_mode(layouts: Layouts, node: Node) -> tuple[bool, bool]:
-    """Return (everything, per_sample) for a fused reduction.
+    """Return (everything, per_sample) for a reduction that is fused into another loop.
 
-    ``everything``: it sums over all axes. ``per_sample``: it keeps the samples separate.
+    ``everything`` says whether it sums over all axes, ``per_sample`` whether it keeps the samples separate.
     """
     result = node.outputs[0].type
     everything = result.size() == 1 and not result.batched

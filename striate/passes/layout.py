@@ -90,7 +90,7 @@ class Layouts:
         )
 
     def base(self, value: Value) -> Value:
-        """Return the value that owns the memory of ``value``: itself, unless it is a view."""
+        """Return the value that owns the memory of ``value``: itself, unless it is a view of another value."""
         while value in self.alias:
             value = self.alias[value]
         return value

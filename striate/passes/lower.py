@@ -64,7 +64,7 @@ class Lowered:
 
     @property
     def flops(self) -> int:
-        """The floating-point operations of a run with one sample."""
+        """The number of floating-point operations of a run with one sample."""
         return sum(launch.flops + launch.flops_per_sample for launch in self.phases)
 
 

@@ -45,9 +45,9 @@ def aligned_zeros(count: int, dtype: DType) -> Array:
 
 @dataclass(frozen=True)
 class Section:
-    """The layout of one part of an arena: the place of each named array, and the padded length.
+    """The layout of one part of a state arena (a model's memory block): the place of each named array.
 
-    A place is (first element, shape); the length is in elements.
+    A place is (first element, shape); ``length`` is the padded length of the part in elements.
     """
 
     places: Mapping[str, tuple[int, Sizes]]
@@ -121,20 +121,23 @@ class StateArena:
 
     @property
     def parameter_bounds(self) -> tuple[int, ...]:
-        """The first element of every trainable parameter in ``flat_parameters``, and then its length."""
+        """The index of the first element of every trainable parameter in ``flat_parameters``, then its length.
+
+        Parameters without elements are left out.
+        """
         section = self._parameters
         return (*(start for start, shape in section.places.values() if math.prod(shape)), section.length)
 
     def changed(self) -> None:
-        """Record that some contents were written."""
+        """Record that some contents were written, by increasing ``version``."""
         self.version += 1
 
     def like_parameters(self) -> Companion:
-        """Return zeros with the structure of the trainable parameters."""
+        """Return a vector of zeros with the structure of the trainable parameters, such as for gradients."""
         flat = aligned_zeros(self._parameters.length, self.dtype)
         return Companion(flat, self._parameters.views(flat))
 
     def like_buffers(self) -> Companion:
-        """Return zeros with the structure of the buffers."""
+        """Return a vector of zeros with the structure of the buffers (running statistics)."""
         flat = aligned_zeros(self._buffers.length, self.dtype)
         return Companion(flat, self._buffers.views(flat))

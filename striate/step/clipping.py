@@ -56,7 +56,8 @@ class Clipping:
 class Clipped:
     """Gradients after clipping, with ``norm``, their Euclidean norm √Σg² before clipping.
 
-    ``squares`` is a sum of squares that is finite if and only if all gradients were finite.
+    ``squares`` is a sum of squares that is finite only if all gradients were finite. (Without clipping, it can also
+    overflow.)
     """
 
     gradients: Value

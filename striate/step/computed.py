@@ -1,4 +1,4 @@
-"""A record of the batch whose gradients were computed last."""
+"""Remembers the batch whose gradients were computed last, for the update and for error messages."""
 
 from __future__ import annotations
 
