@@ -20,6 +20,7 @@ from striate.persistence import LoadedModel, load
 from striate.show import Stage, stage_of, stage_text
 from striate.show.loops import WIDTH
 from striate.step import batch_type, training_graph
+from striate.terminal import columns
 
 _GREY = ("first_cnn", "lenet5")
 
@@ -49,7 +50,7 @@ def show(
     graph = training_graph(network, CrossEntropyLoss(), x, trained=trained).graph
     layers = {path: type(layer).__name__ for path, layer in network.named_modules() if path}
     console = output()
-    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    width = min(columns(), WIDTH)
     text = stage_text(graph, chosen, batch_size, layers, precision_of(precision), width)
     if console.is_terminal:
         console.print(coloured(wrapped(text, console.width)), soft_wrap=True, end="")
