@@ -122,7 +122,8 @@ class Pooling(Windowed, Anchor):
     def pooled(self, x: TensorType) -> TensorType:
         """Return the type of the output y for an input of type x.
 
-        Raises ``ShapeError``, also if a window would contain only padding, ``DTypeError`` and ``OptionError``.
+        Raises ``DTypeError`` unless x is of floats, ``OptionError`` for invalid options, and ``ShapeError`` for a wrong
+        number of axes, a window larger than the padded input, or a window that would contain only padding.
         """
         require_floats(self, [x])
         require_positions(self, x)
