@@ -159,9 +159,9 @@ class Pooling(Windowed, Anchor):
         )
 
     def scatter(self, sent: Iterator[Array], size: Sizes, like: Array) -> Array:
-        """Add the contribution of every tap to its input position in NumPy; return an array (N, C, *size).
+        """Add what each tap sends to the input positions that it reads, in NumPy; return an array (N, C, *size).
 
-        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` gives N, C, windows and the dtype.
+        ``sent`` yields one array (N, C, windows…) for each tap, in order; ``like`` has their shape and dtype.
         """
         shape = (*like.shape[:2], *size)
         target = padded(np.zeros(shape, like.dtype), self.padding, extra=self.overhang(size))

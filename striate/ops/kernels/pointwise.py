@@ -18,7 +18,7 @@ Strides = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True)
 class OneRow:
-    """A 1×1 convolution whose positions form one row: its geometry, the layout of its input, and its epilogue."""
+    """A 1×1 convolution whose positions form one row: its geometry, its input's layout, and the work fused into it."""
 
     geometry: Geometry
     source: Storage
