@@ -151,7 +151,7 @@ def measured_profile(case: Case) -> Profile:
 
 
 def measured_latency(case: Case) -> Latency:
-    """Measure the latency of single predictions."""
+    """Measure how long a prediction takes: the median, 95th percentile and minimum of many calls."""
     batches = case.batches()
     return latency(lambda: case.model(next(batches)[0]), case.samples, CALLS * case.repetitions)
 

@@ -1,4 +1,4 @@
-"""``striate show``: print the training of a network as text, at any stage of the compiler."""
+"""``striate show``: print the training step of a network as text, at any stage of the compiler."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def show(
         str, typer.Option(help="float32 or bfloat16; matters from the stage simplified on.")
     ] = "float32",
 ) -> None:
-    """Print the training of a network as the compiler sees it: as a graph, fused loops, memory, or a program."""
+    """Print the training step of a network as the compiler sees it: as a graph, fused loops, memory, or a program."""
     chosen = stage_of(stage)
     network, sizes = opened(model, shape, classes)
     if isinstance(network, LoadedModel):
