@@ -30,7 +30,7 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
-        """Add a module at the end, named by its index; returns the chain itself."""
+        """Add a module at the end, named by its index; returns this ``Sequential``."""
         _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)

@@ -631,7 +631,7 @@ class Module(metaclass=Explained):
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
         """Return the number of multiply-adds that the layer needs for one sample.
 
-        Layers with weights override this 0.
+        The base class returns 0; layers with weights override this method.
         """
         return 0
 

@@ -241,9 +241,9 @@ class Windowed:
         return f"[{', '.join(parts)}]"
 
     def strided(self, strides: Sequence[int], block: int) -> tuple[list[int], int]:
-        """Convert the strides of the whole array: return the strides within the windows, and their offset in elements.
+        """Return the strides between the selected elements, and the offset of the first one, all in elements.
 
-        ``block`` is the number of channels per block in the array's layout.
+        ``strides`` are those of the whole array, and ``block`` is the number of channels per block in its layout.
         """
         found, moved = list(strides), 0
         for axis, window in self.windows.items():
@@ -377,7 +377,7 @@ class SliceGradient(Movement, Windowed):
         return boxes
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return zeros in the shape of the output, because x has no elements."""
+        """Return zeros in the shape of the output, because the slice is empty."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:

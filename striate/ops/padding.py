@@ -213,7 +213,7 @@ class Pad(PositionPadding):
         return [y if y != inputs[0] else to.add("Identity", y)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return an output in which every element is ``value``, because x has no elements."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:
@@ -359,7 +359,7 @@ class PadAxes(Anchor):
         return [to.add("Pad", *inputs, to.integers(*onnx_pads(self.padding)), value, mode="constant")]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Return an output in which every element is ``value``, because x has no elements."""
+        """Return an output filled with ``value``: all of it is padding, because x has no elements."""
         return (filled(self.value, self.infer(inputs[0].type)[0]),)
 
     def reference(self, x: Array) -> Array:

@@ -2,8 +2,9 @@
 
     y[n, o, i · stride + k · dilation − before] += w[c, o, k] · x[n, c, i]    for all c, k, i
 
-x is (N, C, positions…) and w is (C, O / groups, taps…), as in PyTorch. Dumoulin and Visin, "A guide to convolution
-arithmetic for deep learning", arXiv:1603.07285.
+x is (N, C, positions…) and w is (C, O / groups, taps…), as in PyTorch. ``before`` is the padding at the start of an
+axis, by which y is cropped. Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+arXiv:1603.07285.
 """
 
 from __future__ import annotations

@@ -95,6 +95,17 @@ def test_given_parts_are_kept_with_one_numbering(tmp_path: Path) -> None:
     assert found.notes == ("no picture of a is held out",)
 
 
+def test_all_pictures_are_evaluated_where_only_a_training_part_is_given(tmp_path: Path) -> None:
+    for index in range(20):
+        write(tmp_path / "set" / "train" / "ab"[index % 2] / f"{index}.png", index)
+    found = open_data(tmp_path / "set")
+    assert not found.given_parts
+    assert (len(found.train), len(found.held_out), len(found.to_evaluate())) == (16, 4, 20)
+    (tmp_path / "set" / "train").rename(tmp_path / "set" / "test")
+    with pytest.raises(DataError, match="no pictures to learn from"):
+        open_data(tmp_path / "set")
+
+
 def test_with_val_and_test_the_test_is_left_alone(tmp_path: Path) -> None:
     for index, part in enumerate(("train", "val", "test")):
         for name in "ab":

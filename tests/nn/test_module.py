@@ -246,6 +246,10 @@ def test_summary_counts() -> None:
     text = chain(None, None).summary((2, 5, 5))
     assert "(N, 4, 3, 3)" in text
     assert text.splitlines()[-1].split() == ["total", "195", "756"]
+    assert max(map(len, text.splitlines())) <= 80
+    before = chain(2, 36).summary()  # nothing has run: parameters are known, outputs and work are not
+    assert before.splitlines()[-1].split() == ["total", "195", "?"]
+    assert chain(None, None).summary().splitlines()[-1].split()[1] == "≥"
 
 
 def test_summary_never_raises() -> None:
