@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,14 @@ import numpy as np
 
 from striate import habits
 from striate.arguments import Explained, explained
+from striate.data.augment import InputStage, Transform
+from striate.data.augment.stage import checked_transforms
 from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
 from striate.dtypes import Precision
 from striate.errors import NonFiniteError, OptionError, ShapeError
-from striate.nn.loss import Loss, LossFunction
+from striate.nn.loss import LabelLoss, Loss, LossFunction
 from striate.nn.module import Module
 from striate.optim.optimizer import Optimizer
 from striate.options import flag, require_instance, whole_number
@@ -34,6 +37,7 @@ from striate.train.interruption import Interruption
 from striate.train.outliers import outlier_warning
 from striate.train.progress import Lines, Moment, Plan, Progress, Silent, Together
 from striate.train.record import Record
+from striate.train.waiting import Waiting
 
 VALIDATION_BATCH = 256
 """The number of samples in a batch of validation or evaluation."""
@@ -51,6 +55,8 @@ class Trainer(metaclass=Explained):
     precision   as in ``TrainingStep``, which also explains ``max_norm``, ``clip_value``, ``accumulate`` and ``ema``;
                 with ``ema`` the moving average of the weights is evaluated, and the model has it after ``fit``
     shuffle     False keeps the order of the data set
+    augment     random changes of the training samples, see ``data.augment``: a list such as
+                ``[augment.RandomCrop(padding=4), augment.RandomHorizontalFlip()]``, or text such as "crop:4 flip"
     doctor      whether the doctor diagnoses the training; what it finds is in ``findings`` and shown with the progress
     progress    True (live in a terminal, lines elsewhere), False, or an object with the methods of ``Progress``
     leave       function called on a second Ctrl-C
@@ -76,6 +82,7 @@ class Trainer(metaclass=Explained):
         ema: float | None = None,
         precision: str | Precision = Precision.full,
         shuffle: bool = True,
+        augment: Sequence[Transform] | str = (),
         doctor: bool = True,
         progress: bool | Progress = True,
         leave: Callable[[], None] | None = None,
@@ -88,6 +95,7 @@ class Trainer(metaclass=Explained):
         self.seed = checked_seed(seed)
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = flag("shuffle", shuffle)
+        self.augment = checked_transforms(augment)
         self._uses_doctor = flag("doctor", doctor) and flag("watch", watch)
         if not isinstance(progress, Progress) or isinstance(progress, type):
             flag("progress", progress)
@@ -108,6 +116,7 @@ class Trainer(metaclass=Explained):
         self._options = tuple(options)
         self._stopping: str | None = None
         self._weights: Array | None = None
+        self._stage: InputStage | None = None
 
     @explained
     def fit(
@@ -133,6 +142,7 @@ class Trainer(metaclass=Explained):
             require_dataset(validation, "validation")
         self._check_validation(train_set, validation)
         self._weights = None if sample_weight is None else checked_weights(sample_weight, len(train_set))
+        self._stage = self._input_stage(train_set)
         self.history.finished, self.history.stopped, self.history.kept = False, "", None
         self._stopping = None
         first = len(self.history) + 1
@@ -254,12 +264,14 @@ class Trainer(metaclass=Explained):
     ) -> Epoch | None:
         """Train and validate one epoch; returns None if a callback stopped it."""
         mean_loss, seen = EpochLoss(self.step.loss), 0
-        labelled = train_set.is_classification and self.step.loss.takes_labels
+        mixed = self._stage is not None and self._stage.mixes
+        labelled = train_set.is_classification and self.step.loss.takes_labels and not mixed
         sampled = SampledAccuracy(self.model) if progress.live and labelled else None
         if self.watch is not None:
             self.watch.start_pass()
         start = time.perf_counter()
-        order = batches(train_set, self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle)
+        source = self._stage.batches if self._stage is not None else partial(batches, train_set)
+        order = Waiting(source(self.batch_size, seed=self.seed, epoch=number - 1, shuffle=self.shuffle))
         doctor = self.doctor
         for index, (x, y, indices) in enumerate(order):
             weights = None if self._weights is None else self._weights[indices]
@@ -286,7 +298,7 @@ class Trainer(metaclass=Explained):
         seconds = time.perf_counter() - start
         speed = seen / max(seconds, 1e-9)
         if validation is None:
-            return Epoch(number, mean_loss.value, seconds, speed)
+            return Epoch(number, mean_loss.value, seconds, speed, waiting=order.seconds)
         with self.evaluated() as model:
             found = evaluate(
                 model, validation, VALIDATION_BATCH, loss=self.step.loss,
@@ -294,8 +306,32 @@ class Trainer(metaclass=Explained):
             )  # fmt: skip
         entropy = None if self.step.loss.is_plain_cross_entropy else known(found.cross_entropy)
         return Epoch(
-            number, mean_loss.value, seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error
-        )
+            number, mean_loss.value, seconds, speed, found.loss, known(found.accuracy), entropy, found.mean_error,
+            order.seconds,
+        )  # fmt: skip
+
+    def _input_stage(self, train_set: Dataset) -> InputStage | None:
+        """Return the stage that augments the training samples, or None without augmentation.
+
+        Raises ``OptionError`` for transforms that fit neither the samples nor the loss.
+        """
+        if not self.augment:
+            return None
+        pool = None if self._weights is None else np.flatnonzero(self._weights)
+        stage = InputStage(train_set, self.augment, seed=self.seed, pool=pool)
+        shape = train_set.images.shape[1:]
+        if stage.shape != shape:
+            raise OptionError(
+                f"augment: samples become {stage.shape}, but the network is evaluated on {shape}\n"
+                "  help: RandomCrop(padding=…) and RandomResizedCrop() keep the size; or crop the data beforehand"
+            )
+        loss = self.step.loss
+        if stage.mixes and train_set.is_classification and isinstance(loss, LabelLoss) and not loss.takes_probabilities:
+            raise OptionError(
+                f"augment: MixUp and CutMix make probabilities of the labels, which {loss!r} does not take\n"
+                "  help: nn.CrossEntropyLoss() takes them"
+            )
+        return stage
 
     def _recorded(self, progress: Progress, train_set: Dataset) -> Progress:
         """Return the progress combined with the record, if there is one."""
