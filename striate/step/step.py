@@ -144,6 +144,14 @@ class TrainingStep:
         return self._ema
 
     @property
+    def options(self) -> dict[str, object]:
+        """The options of the constructor that change what a step computes, by their names."""
+        return {
+            "max_norm": self._clipping.max_norm, "clip_value": self._clipping.clip_value,
+            "accumulate": self._accumulate, "ema": self._ema, "precision": self._precision.value,
+        }  # fmt: skip
+
+    @property
     def rules(self) -> Assignment:
         """The rules of the optimizer, one for each parameter group, and which of them updates each parameter."""
         return self._rules
@@ -310,11 +318,7 @@ class TrainingStep:
 
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a pickle: model, loss, optimizer, options and the state; no programs, memory or watches."""
-        options = {
-            "seed": self.seed, "capacity": self._capacity, "max_norm": self._clipping.max_norm,
-            "clip_value": self._clipping.clip_value, "accumulate": self._accumulate, "ema": self._ema,
-            "precision": self.precision.value,
-        }  # fmt: skip
+        options = {"seed": self.seed, "capacity": self._capacity, **self.options}
         parts = {"model": self.model, "loss": self.loss, "optimizer": self.optimizer}
         return {"parts": parts, "options": options, "state": self.state_dict()}
 

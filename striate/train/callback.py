@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from striate.graph.value import Array
 from striate.train.history import Epoch
 from striate.train.progress import Moment, Plan
 
@@ -36,3 +38,16 @@ class Callback:
 
     def end(self, trainer: Trainer) -> None:
         """Training ended: all epochs were finished, or a callback stopped it. Not called after an error or Ctrl-C."""
+
+    # What a checkpoint holds of a callback
+
+    def state_dict(self) -> dict[str, Array]:
+        """The arrays that a resumed training needs; a callback without state has none."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Restores what ``state_dict`` returned; called after ``begin`` where a training is resumed."""
+
+    def describe(self) -> str:
+        """Name and options, by which a resumed training notices that they have changed."""
+        return type(self).__name__

@@ -15,18 +15,20 @@ class EpochLoss:
     sum divided by the number of samples, so that sets of different sizes can be compared.
     """
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, total: float = 0.0, weight: float = 0.0) -> None:
         self._loss = loss
-        self._total = 0.0
-        self._weight = 0.0
+        self.total = total
+        """Σ w·l so far."""
+        self.weight = weight
+        """Σ w so far."""
 
     def add(self, value: float, target: Array, weights: Array | None = None) -> None:
         """Takes the loss of a batch, its targets, and the weights of its samples."""
         total, weight = self._loss.totals(value, target, weights)
-        self._total += total
-        self._weight += weight
+        self.total += total
+        self.weight += weight
 
     @property
     def value(self) -> float:
         """The loss so far; NaN where no sample has a weight."""
-        return self._total / self._weight if self._weight else math.nan
+        return self.total / self.weight if self.weight else math.nan

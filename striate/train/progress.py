@@ -53,6 +53,10 @@ class Progress(Protocol):
         """A warning about the data; after ``start``."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something worth knowing that is no problem, such as where a resumed training goes on; after ``start``."""
+        ...
+
     def finding(self, finding: Finding) -> None:
         """The doctor found something new."""
         ...
@@ -81,6 +85,9 @@ class Silent:
     def warn(self, text: str) -> None:
         warnings.warn(text, stacklevel=3)
 
+    def note(self, text: str) -> None:
+        pass
+
     def finding(self, finding: Finding) -> None:
         pass  # trainer.findings has it
 
@@ -95,7 +102,7 @@ class Silent:
 
 
 class Together:
-    """Several progress displays; the first decides what is shown live, and receives the warnings."""
+    """Several progress displays; the first decides what is shown live."""
 
     def __init__(self, first: Progress, *others: Progress) -> None:
         self._first = first
@@ -110,7 +117,12 @@ class Together:
             one.start(plan)
 
     def warn(self, text: str) -> None:
-        self._first.warn(text)
+        for one in self._all:
+            one.warn(text)
+
+    def note(self, text: str) -> None:
+        for one in self._all:
+            one.note(text)
 
     def finding(self, finding: Finding) -> None:
         for one in self._all:
@@ -141,24 +153,28 @@ class Lines:
     def start(self, plan: Plan) -> None:
         self._epochs = plan.epochs
         epochs, batches = counted(plan.epochs, "epoch"), counted(plan.batches, "batch", "batches")
-        self._say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
+        self.say(f"{counted(plan.samples, 'image')}, {epochs} of {batches} of up to {plan.batch_size}")
 
     def warn(self, text: str) -> None:
-        self._say(f"warning: {text}")
+        self.say(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        self.say(text)
 
     def finding(self, finding: Finding) -> None:
-        self._say(finding.brief)
+        self.say(finding.brief)
 
     def batch(self, moment: Moment) -> None:
         pass
 
     def epoch(self, epoch: Epoch) -> None:
-        self._say(epoch_line(epoch, self._epochs))
+        self.say(epoch_line(epoch, self._epochs))
 
     def stop(self) -> None:
         pass
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Prints a line."""
         print(text, file=self._stream or sys.stderr, flush=True)
 
 

@@ -16,6 +16,7 @@ that a process that is killed leaves whole lines, except perhaps the last. Every
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -69,6 +70,22 @@ class Record:
         self._watched = -1  # the step that was written last
         self._began = self._batch_due = self._watch_due = 0.0
 
+    @property
+    def size(self) -> int | None:
+        """The bytes that are written so far; None where there is no file."""
+        return None if self._file is None else os.fstat(self._file).st_size
+
+    def go_on(self, size: int | None) -> None:
+        """Appends, with the next ``start``, to the first ``size`` bytes of the file; lines after them are dropped.
+
+        They are about steps after the checkpoint that a training is resumed from, which are trained again.
+        """
+        self._append = True
+        if size is not None:
+            with contextlib.suppress(OSError):
+                if self.path.stat().st_size > size:
+                    os.truncate(self.path, size)
+
     def of(self, step: TrainingStep, watch: Watch | None) -> None:
         """The step and the watch that the lines are about; before ``start``."""
         self._step, self._watch = step, watch
@@ -96,6 +113,9 @@ class Record:
         self._write("plan", {**asdict(plan), **model})
 
     def warn(self, text: str) -> None:
+        """Not part of the record."""
+
+    def note(self, text: str) -> None:
         """Not part of the record."""
 
     def finding(self, finding: Finding) -> None:

@@ -1,44 +1,42 @@
 """The run folder: everything needed to use, evaluate and repeat a training.
 
-RUN/model.safetensors    the model, as ``st.save`` writes it
+RUN/run.json             arguments, seed, data set, versions; at the end history, final evaluation, findings
+RUN/model.safetensors    the model, as ``st.save`` writes it, when the training has ended
 RUN/progress.jsonl       what happened during training, line by line: ``record``
-RUN/run.json             arguments, seed, data set, versions, history, final evaluation, findings
+RUN/checkpoints/         what a training that was killed goes on from: ``checkpoints``
+RUN/log.txt              what was printed, with the time
+RUN/curves.svg           loss and accuracy by epoch
+RUN/.lock                locked by the training that runs: ``persistence.lock``
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from striate.data import Dataset, PictureOptions, Split, open_dataset
 from striate.data.reading import Reading
 from striate.errors import ModelFileError, OptionError
 from striate.persistence import write_atomically
-from striate.version import VERSION
+from striate.persistence.atomic import remove_leftovers
+from striate.persistence.lock import LOCK_FILE, FolderLock
+from striate.train.checkpoints import BEST, FOLDER, LAST, PREVIOUS
+from striate.train.environment import versions
+from striate.train.log import LOG_FILE
+from striate.train.record import PROGRESS_FILE
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
-_OF_A_RUN = {MODEL_FILE, RUN_FILE, "progress.jsonl"}  # what a training leaves that was killed before it was saved
+CURVES_FILE = "curves.svg"
+_WRITTEN = (MODEL_FILE, CURVES_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE)
+_OF_A_RUN = {*_WRITTEN, FOLDER, LOCK_FILE}
 _FORMAT = "striate run 1"
 _LARGEST = 64_000_000
 _BESIDE = 100_000  # bytes of the graph in the model's file, and of run.json
-
-
-def versions() -> dict[str, str]:
-    """The versions and the machine that a run's outcome depends on."""
-    return {
-        "striate": VERSION,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
 
 
 @dataclass
@@ -70,36 +68,78 @@ class Run:
         return {"format": _FORMAT, **asdict(self)}
 
 
-def free_folder(folder: Path) -> Path:
-    """The folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none."""
+def claim_free_folder(folder: Path, room: int = 0) -> tuple[Path, FolderLock]:
+    """Claims the folder, or where it holds a run already, the first of ``folder-2``, ``folder-3`` … that holds none.
+
+    A folder in which another training runs counts as one that holds a run. Raises as ``claim_folder``.
+    """
     tried, number = folder, 1
-    while (tried / RUN_FILE).exists():
+    while True:
+        if not (tried / RUN_FILE).exists():
+            lock = FolderLock(_made(tried))
+            if lock.try_take():
+                if not (tried / RUN_FILE).exists():
+                    return tried, _claimed(lock, tried, room, overwrite=False)
+                lock.release()
         number += 1
         tried = folder.with_name(f"{folder.name}-{number}")
-    return tried
 
 
-def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> None:
-    """Makes the folder of a run. One in which a training was killed before it was saved is used again.
+def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> FolderLock:
+    """Makes and locks the folder of a run, and removes an earlier run where ``overwrite`` says so; returns the lock.
 
-    Raises ``OptionError`` for a folder that holds a run, unless ``overwrite``; for one that holds other files, which
-    are never overwritten; and for one where ``room`` bytes cannot be written, before time is spent on training.
+    Raises ``OptionError`` for a folder that another training uses; for one that holds a run, unless ``overwrite``; for
+    one that holds other files, which are never overwritten; and for one where ``room`` bytes cannot be written, before
+    time is spent on training.
     """
+    lock = FolderLock(_made(folder))
+    lock.take()
+    return _claimed(lock, folder, room, overwrite)
+
+
+def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
+    return folder
+
+
+def _claimed(lock: FolderLock, folder: Path, room: int, overwrite: bool) -> FolderLock:
+    try:
+        _require_free(folder, overwrite)
+        _require_room(folder, room)
+        _clear(folder)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _require_free(folder: Path, overwrite: bool) -> None:
+    try:
         names = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise OptionError(f"{folder}: cannot be the folder of a run: {error.strerror or error}") from error
     if RUN_FILE in names and not overwrite:
         raise OptionError(
-            f"{folder}: holds a run already\n  help: --overwrite replaces it; or give --out another folder, or no --out"
+            f"{folder}: holds a run already\n  help: --resume {folder} continues it, --overwrite replaces it; "
+            "or give --out another folder, or no --out"
         )
-    if RUN_FILE not in names and (others := names - _OF_A_RUN):
+    others = {name for name in names if name not in _OF_A_RUN and not _is_leftover(name)}
+    if RUN_FILE not in names and others:
         shown = ", ".join(sorted(others)[:5])
         raise OptionError(
             f"{folder}: holds {shown}, but no {RUN_FILE}; it is not the folder of a run and is not overwritten\n"
             "  help: give --out a new or empty folder"
         )
+
+
+def _is_leftover(name: str) -> bool:
+    return any(name.startswith(f".{known}.") for known in _WRITTEN)
+
+
+def _require_room(folder: Path, room: int) -> None:
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(room + _BESIDE))
@@ -109,6 +149,19 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Non
             f"{folder}: the run cannot be saved here ({(room + _BESIDE) / 1e6:.1f} MB): {error.strerror or error}\n"
             "  help: give --out a folder that you may write to, on a disk with room"
         ) from error
+
+
+def _clear(folder: Path) -> None:
+    """Removes the files of an earlier run, ``run.json`` last; other files stay."""
+    try:
+        for name in (LAST, PREVIOUS, BEST):
+            (folder / FOLDER / name).unlink(missing_ok=True)
+        for name in _WRITTEN:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder}: an earlier run cannot be removed: {error.strerror or error}") from error
+    remove_leftovers(folder, _WRITTEN)
+    remove_leftovers(folder / FOLDER, (LAST, PREVIOUS, BEST))
 
 
 def write_run(folder: Path, run: Run) -> None:
