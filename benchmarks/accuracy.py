@@ -1,28 +1,29 @@
-"""After an equal training, Winograd's form and bfloat16 must predict as well as the direct form in float32.
+"""Compare the accuracy of Winograd's algorithm and bfloat16 with direct convolution in float32.
 
-    winograd            float32, Winograd's form where it is faster: what striate does
+    winograd            float32, Winograd's algorithm where it is faster (striate's default)
     direct              float32, STRIATE_WINOGRAD=off
     bfloat16            precision="bfloat16"
     bfloat16_direct     the same with STRIATE_WINOGRAD=off
-    pytorch             channels_last, float32
-    pytorch_bfloat16    channels_last, under autocast
+    pytorch             PyTorch, channels_last, float32
+    pytorch_bfloat16    PyTorch, channels_last, under autocast
 
     python benchmarks/accuracy.py
     python benchmarks/accuracy.py --network lenet5
     python benchmarks/accuracy.py --resume results.jsonl --seeds 10
     python benchmarks/accuracy.py --resume results.jsonl --forms direct bfloat16 pytorch pytorch_bfloat16
 
-The first three are trained unless ``--forms`` says otherwise; PyTorch takes two to three times as long.
+By default, the first three forms are trained; PyTorch takes two to three times as long.
 
-Every seed has its own weights, its own order of the batches and its own shifts and mirrorings, the same for all forms.
-The rate rises to its peak in the first fifth of the steps and falls to zero as a cosine. All predict in float32. The
-figure is the accuracy on all of CIFAR-10 (for LeNet MNIST, only shifted) that was not learned from: its test set, and
-what the training left of its training set. For where two networks differ in being right on a share s of n pictures,
-chance makes their accuracies differ by √(s / n): with a tenth, 0.32 points on the 10,000 of the test set, 0.18 on
-30,000.
+Each seed has its own weights, order of batches, shifts and mirrorings, which are the same for all forms. The learning
+rate rises to its peak in the first fifth of the steps and then falls to zero along a cosine. All forms predict in
+float32. The result is the accuracy on all of CIFAR-10 (for LeNet: MNIST, without mirroring) that was not used for
+training: the test set and the rest of the training set. If two networks disagree on a share s of n pictures, their
+accuracies differ by √(s / n) by chance: for s = 10 %, by 0.32 points on the 10,000 of the test set, and by 0.18 points
+on 30,000.
 
-Judged is the mean over seeds of the paired differences, for every pair of forms: at most 0.3 points, else exit code 1.
-``sure`` says whether two standard errors more would still be within; where they would not, train with more seeds.
+The criterion is the mean over seeds of the paired differences, for each pair of forms: at most 0.3 points, else the
+exit code is 1. ``sure`` says whether the mean plus two standard errors is still within the limit; if not, train with
+more seeds.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ Array = NDArray[Any]
 Predict = Callable[[Array], Array]
 
 LIMIT = 0.3
-"""Points of accuracy that the means of two forms may differ by."""
+"""The largest accepted difference between the mean accuracies of two forms, in percentage points."""
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 WARMUP = 0.2
 PREDICTED = 500
@@ -79,7 +80,7 @@ JUDGED = ("winograd", "direct", "bfloat16")
 
 @dataclass(frozen=True)
 class Plan:
-    """What all trainings have in common."""
+    """The conditions that all trainings share."""
 
     network: str
     epochs: int
@@ -88,18 +89,18 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """All epochs together."""
+        """The number of training steps over all epochs."""
         return self.epochs * st.data.batch_count(self.samples, self.batch)
 
     @property
     def warmup(self) -> int:
-        """Steps in which the rate rises."""
+        """The number of steps in which the learning rate rises."""
         return int(WARMUP * self.steps)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One training: shares of right predictions from 0 to 1."""
+    """The result of one training; ``test`` and ``held_out`` are accuracies from 0 to 1."""
 
     plan: Plan
     form: str
@@ -112,7 +113,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A divided data set: the first ``samples`` training pictures, the test set, and the test set with the rest."""
+    """A data set in parts: ``learned`` for training, the test set, and the rest of the training set."""
 
     learned: Dataset
     test: Dataset
@@ -122,7 +123,11 @@ class Pictures:
 
 
 def divided(plan: Plan) -> Pictures:
-    """Raises ``DataError`` without ``STRIATE_DATA``. Classes alternate or are mixed, so that each part has all."""
+    """Divide the data set of a plan, and fit the standardizer to the training part.
+
+    Every part contains all classes, since the classes alternate in the files. Raises ``DataError`` without
+    ``STRIATE_DATA``.
+    """
     digits = NETWORKS[plan.network].sample[0] == 1
     load = st.data.load_mnist if digits else st.data.load_cifar10
     everything, test = load("train"), load("test")
@@ -135,7 +140,7 @@ def divided(plan: Plan) -> Pictures:
 
 
 def striate_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
-    """Trains in striate; returns what predicts, and the mean loss of the last tenth of the steps."""
+    """Train in striate; returns the prediction function, and the mean loss of the last tenth of the steps."""
     model = striate_model(NETWORKS[plan.network], seed=seed)
     schedule = st.optim.CosineSchedule(plan.steps, warmup=plan.warmup)
     optimizer = st.optim.SGD(lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, schedule=schedule)
@@ -146,7 +151,7 @@ def striate_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Arr
 
 
 def torch_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array, Array]]) -> tuple[Predict, float]:
-    """The same in PyTorch."""
+    """Train in PyTorch; returns the prediction function, and the mean loss of the last tenth of the steps."""
     import torch
     from torch.nn import functional
     from twins import torch_model
@@ -175,14 +180,14 @@ def torch_training(form: Form, plan: Plan, seed: int, data: Iterator[tuple[Array
 
 
 def rate(plan: Plan, step: int) -> float:
-    """``CosineSchedule`` written once more, for PyTorch."""
+    """Return the learning rate of a step, equal to ``CosineSchedule``, for PyTorch."""
     if step < plan.warmup:
         return RATE * (step + 1) / plan.warmup
     return RATE * 0.5 * (1 + math.cos(math.pi * (step - plan.warmup) / (plan.steps - plan.warmup)))
 
 
 def right(predict: Predict, dataset: Dataset, standardizer: Standardizer) -> int:
-    """How many pictures are predicted right."""
+    """Count the pictures that are classified correctly."""
     return sum(
         int((predict(standardizer.transform(x)).argmax(axis=1) == y).sum())
         for x, y, _ in st.data.batches(dataset, PREDICTED, shuffle=False)
@@ -190,7 +195,7 @@ def right(predict: Predict, dataset: Dataset, standardizer: Standardizer) -> int
 
 
 def score(name: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
-    """One training and its accuracy."""
+    """Train one form with one seed, and measure its accuracy."""
     start = time.perf_counter()
     form = FORMS[name]
     data = itertools.chain.from_iterable(
@@ -215,7 +220,11 @@ def score(name: str, plan: Plan, seed: int, pictures: Pictures) -> Score:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two forms, in points of accuracy on all held-out pictures: the mean over seeds, and its standard error."""
+    """The difference in accuracy between two forms, in percentage points.
+
+    ``mean`` and its standard error ``error`` are over seeds on all held-out pictures, ``test`` is the mean on the test
+    set.
+    """
 
     forms: tuple[str, str]
     mean: float
@@ -224,17 +233,17 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Whether the means are close enough (NaN is not)."""
+        """Whether the difference of the means is within the limit (NaN is not)."""
         return abs(self.mean) <= LIMIT
 
     @property
     def sure(self) -> bool:
-        """Whether chance could not have hidden a difference above the limit: |mean| + 2 standard errors ≤ limit."""
+        """Whether |mean| + 2 standard errors is within the limit."""
         return abs(self.mean) + 2 * self.error <= LIMIT
 
 
 def difference(forms: tuple[str, str], scores: Sequence[Score]) -> Difference:
-    """The first form minus the second, over the seeds that both were trained with."""
+    """Return the accuracy of the first form minus that of the second, over the seeds that both have."""
     by_seed = [{each.seed: each for each in scores if each.form == form} for form in forms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
     points = [100 * (by_seed[0][seed].held_out - by_seed[1][seed].held_out) for seed in seeds]
@@ -244,12 +253,15 @@ def difference(forms: tuple[str, str], scores: Sequence[Score]) -> Difference:
 
 
 def kept(path: Path | None, plan: Plan) -> list[Score]:
-    """The trainings of this plan that an earlier run has recorded."""
+    """Return the trainings of this plan that an earlier run has recorded in the file."""
     return [Score(**{**entry, "plan": plan}) for entry in lines_of(path) if entry.get("plan") == asdict(plan)]
 
 
 def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
-    """All trainings, seed by seed, so that an interrupted run has whole pairs."""
+    """Return all scores, training what is missing.
+
+    Trainings are ordered by seed, so that an interrupted run has complete pairs.
+    """
     wanted = [(seed, form) for seed in range(1, options.seeds + 1) for form in options.forms]
     done = {(each.seed, each.form): each for each in kept(options.resume, plan)}
     missing = [each for each in wanted if each not in done]
@@ -266,7 +278,7 @@ def trained(options: argparse.Namespace, plan: Plan) -> list[Score]:
 
 
 def print_scores(network: Network, plan: Plan, scores: Sequence[Score], differences: Sequence[Difference]) -> None:
-    """Both tables."""
+    """Print the table of accuracies and the table of differences."""
     forms = list(dict.fromkeys(each.form for each in scores))
     seeds = sorted({each.seed for each in scores})
     rows: list[list[str]] = []
@@ -300,7 +312,7 @@ def print_scores(network: Network, plan: Plan, scores: Sequence[Score], differen
 
 
 def main() -> int:
-    """Trains, prints the tables, and returns 1 where two means are further apart than the limit."""
+    """Train, print the tables, and return 1 if two means differ by more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="vgg_small", choices=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=5, help="1, 2, … (5)")

@@ -1,12 +1,12 @@
-"""A residual block of 16 and one of 64 channels through every stage, forward and backward: what the design stands on.
+"""Compile a residual block of 16 and one of 64 channels, forward and backward, and measure and check it.
 
     python benchmarks/block.py
 
     y = leaky(x + bn(conv(leaky(bn(conv(x))))))         3×3, N = 64, images of 32×32 pixels
 
-For each block, direct and in Winograd's form: time against the probe's peak, the phases of a step, how often an
-activation passes through memory, and whether the promises hold: the same bits on one thread and on two, for a batch
-below the capacity, and with all scratch memory full of NaN beforehand.
+For each block, direct and with Winograd's algorithm, it prints the time relative to the peak that the probe measures,
+the number of phases of a step, and whether the results have the same bits on one thread and on all, for a batch smaller
+than the capacity, and with scratch memory full of NaN.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BATCH, SIZE = 64, 32
 
 
 def block(channels: int) -> tuple[Graph, dict[str, Array]]:
-    """The graph of one block's outputs and gradients, and its arrays."""
+    """Return the graph of one block's output and gradients, and random arrays for its inputs."""
     shapes = {"x": (BATCH, channels, SIZE, SIZE), "dy": (BATCH, channels, SIZE, SIZE)}
     for layer in ("1", "2"):
         shapes |= {f"w{layer}": (channels, channels, 3, 3), f"gamma{layer}": (channels,), f"beta{layer}": (channels,)}
@@ -64,14 +64,14 @@ def block(channels: int) -> tuple[Graph, dict[str, Array]]:
 
 
 def compiled(graph: Graph, capacity: int) -> CompiledExecutable:
-    """The block as machine code."""
+    """Compile the block for batches of at most ``capacity``."""
     executable = prepare(graph, {}, {}, capacity)
     assert isinstance(executable, CompiledExecutable)
     return executable
 
 
 def same_bits(graph: Graph, arrays: dict[str, Array]) -> dict[str, bool]:
-    """The promises that cannot be added later."""
+    """Check that the results do not depend on threads, capacity, or previous contents of scratch memory."""
     fewer = {name: a[:5] if name in ("x", "dy") else a for name, a in arrays.items()}
     program = compiled(graph, BATCH)
     expected, short = program.run(arrays, BATCH), program.run(fewer, 5)
@@ -92,7 +92,7 @@ def same_bits(graph: Graph, arrays: dict[str, Array]) -> dict[str, bool]:
 
 
 def measure(channels: int, winograd: bool, repetitions: int, probe: Probe) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure and check one block; returns a row of the table."""
     before = settings.override(winograd=winograd)
     graph, arrays = block(channels)
     program = compiled(graph, BATCH)
@@ -126,7 +126,7 @@ def measure(channels: int, winograd: bool, repetitions: int, probe: Probe) -> di
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measure all blocks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--json", action="store_true")

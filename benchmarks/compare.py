@@ -1,13 +1,14 @@
-"""The training step of the four networks in striate and in PyTorch, interleaved, with the probe around each repetition.
+"""Compare the training steps of the four networks in striate and in PyTorch, interleaved.
 
     python benchmarks/compare.py                                  striate, PyTorch's nchw and channels_last
-    python benchmarks/compare.py --configurations all --bf16      everything PyTorch can do
+    python benchmarks/compare.py --configurations all --bf16      all configurations of PyTorch
     python benchmarks/compare.py --networks lenet5 --repetitions 5 --json
 
-Each configuration trains in a process of its own, from the same weights, on fresh batches, and is stopped while
-another one runs. A round gives every configuration one turn of a few steps; before and after each turn the probe reads
-the peak of one thread and of two, and a turn next to a reading with the pair under 1.6 times one thread is dropped.
-A peer is judged in its best configuration. ``configuration`` says what PyTorch's are and what was left out.
+Each configuration trains in its own process, from the same weights, on fresh batches, and is suspended while another
+one runs. A round gives every configuration one turn of a few steps. Before and after each turn, the probe measures the
+peak of one thread and of all threads; a turn next to a measurement in which all threads reached less than 1.6 times one
+thread is dropped. PyTorch is judged by its best configuration. ``configuration`` lists PyTorch's, and explains what was
+left out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from striate.settings import Engine
 
 @dataclass(frozen=True)
 class Turn:
-    """Some steps in a row, and what the probe read before and after them."""
+    """Some consecutive steps, and the readings of the probe before and after them."""
 
     seconds: list[float]
     before: Reading
@@ -39,12 +40,12 @@ class Turn:
 
     @property
     def clean(self) -> bool:
-        """Whether all threads had cores of their own on both sides."""
+        """Whether all threads had cores of their own, before and after the turn."""
         return self.before.clean and self.after.clean
 
     @property
     def peak(self) -> float:
-        """GFLOP/s of all threads at that time."""
+        """The peak of all threads around the turn, in GFLOP/s."""
         return (self.before.together + self.after.together) / 2
 
 
@@ -71,32 +72,32 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """Seconds a step."""
+        """The median seconds per step."""
         return self._over(statistics.median)
 
     @property
     def minimum(self) -> float:
-        """Seconds of the fastest step."""
+        """The seconds of the fastest step."""
         return self._over(min)
 
     @property
     def work(self) -> float:
-        """GFLOP of one step."""
+        """The work of one step in GFLOP."""
         return self.network.work(self.batch)
 
     @property
     def floor(self) -> float:
-        """Seconds a step would take at the peak that the probe read, in direct form."""
+        """The seconds that a step would take at the measured peak, in direct form."""
         return self.work / statistics.median(turn.peak for turn in self.kept) if self.kept else math.nan
 
     @property
     def fraction(self) -> float:
-        """The lower bound of time over the time; it may exceed 1 with Winograd's algorithm."""
+        """The floor divided by the measured time; with Winograd's algorithm it may exceed 1."""
         found = [self.work / turn.peak / statistics.median(turn.seconds) for turn in self.kept]
         return statistics.median(found) if found else math.nan
 
     def summary(self) -> dict[str, object]:
-        """Everything, for JSON."""
+        """Return all results as JSON-compatible data."""
         return {
             "configuration": self.configuration.name,
             "median_ms": self.median * 1e3,
@@ -115,7 +116,7 @@ class Measurement:
 def measure(
     network: Network, configurations: Sequence[Configuration], probe: Probe, options: argparse.Namespace
 ) -> dict[str, Measurement]:
-    """Measures all configurations on one network, interleaved; a configuration that fails is reported and left out."""
+    """Measure all configurations on one network, interleaved; one that fails is reported and left out."""
     batch = options.batch or network.batch
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:
@@ -149,18 +150,18 @@ def measure(
 
 
 def best_peer(found: dict[str, Measurement], bf16: bool) -> Measurement | None:
-    """The fastest of the peer's configurations."""
+    """Return the fastest of PyTorch's configurations in float32 or bfloat16, or None if there is none."""
     peers = [m for m in found.values() if m.configuration.peer and m.configuration.bf16 == bf16 and m.kept]
     return min(peers, key=lambda m: m.median, default=None)
 
 
 def over(peer: Measurement | None, own: Measurement | None, what: str = "median") -> float:
-    """How many times faster (or smaller) striate is."""
+    """Return how many times faster (or smaller) striate is, or NaN if one of the two is missing."""
     return getattr(peer, what) / getattr(own, what) if peer and own else math.nan
 
 
 def ratios(found: dict[str, Measurement]) -> dict[str, float]:
-    """The figures of one network that the goals are about."""
+    """Return the ratios that are reported for one network."""
     own, fp32 = found.get(STRIATE.name), best_peer(found, bf16=False)
     memory = min((m.peak_memory for m in found.values() if m.configuration.peer), default=math.nan)
     return {
@@ -175,12 +176,12 @@ def ratios(found: dict[str, Measurement]) -> dict[str, float]:
 
 
 def shown(number: float, form: str = ".2f", unit: str = "") -> str:
-    """A number, or a dash where there is none."""
+    """Format a number, or return a dash for NaN."""
     return "–" if math.isnan(number) else f"{number:{form}}{unit}"
 
 
 def print_results(results: dict[str, dict[str, Measurement]]) -> None:
-    """The times of every configuration, then the ratios."""
+    """Print the times of all configurations, and then the ratios."""
     rows: list[list[str]] = []
     for found in results.values():
         own = found.get(STRIATE.name)
@@ -243,7 +244,7 @@ def print_results(results: dict[str, dict[str, Measurement]]) -> None:
 
 
 def main() -> None:
-    """Measures, then prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     names = ["quick", "all", *KNOWN]

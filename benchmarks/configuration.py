@@ -1,10 +1,11 @@
-"""What is compared: striate, and PyTorch in each way a careful user could run it.
+"""The configurations that are compared: striate, and PyTorch in each way that a careful user may run it.
 
-PyTorch runs with activations in place and its fused SGD, but for ``nchw``, which is what most users run. Fresh batches
-reach it already in the memory format that the configuration wants; striate converts inside the time that is measured.
+PyTorch uses in-place activations and its fused SGD, except in ``nchw``, which is what most users run. Its fresh batches
+already have the configuration's memory format; striate converts inside the measured time.
 
-Left out, and why: ``torch.compile(mode="max-autotune")`` tunes matrix products on the CPU, of which these networks have
-next to none, and compiles for minutes; quantised and frozen graphs do not train; IPEX is no longer maintained.
+Left out: ``torch.compile(mode="max-autotune")``, which tunes matrix products on the CPU, of which these networks have
+almost none, and compiles for minutes; quantized and frozen graphs, which cannot be trained; IPEX, which is no longer
+maintained.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Configuration:
 
     @property
     def peer(self) -> bool:
-        """Whether it is not striate."""
+        """Whether this is another framework than striate."""
         return self.framework != "striate"
 
     def arguments(self) -> dict[str, object]:
-        """What a worker needs to know."""
+        """Return the configuration as JSON-compatible data, for the worker process."""
         return asdict(self)
 
 
@@ -43,7 +44,7 @@ COMPILED_CHANNELS_LAST = Configuration("compiled channels_last", channels_last=T
 
 
 def with_huge_pages(configuration: Configuration) -> Configuration:
-    """The same, with PyTorch's allocator asking for huge pages."""
+    """Return the configuration with huge pages requested by PyTorch's allocator."""
     return Configuration(
         f"{configuration.name} thp",
         channels_last=configuration.channels_last,
@@ -78,7 +79,7 @@ QUICK = ("striate", "nchw", "channels_last")
 
 
 def chosen(names: Iterable[str], bf16: bool) -> list[Configuration]:
-    """Configurations by name: ``quick`` and ``all`` stand for several, to which ``bf16`` adds those in bfloat16."""
+    """Return configurations by name, where "quick" and "all" are groups; ``bf16`` adds those in bfloat16."""
     found: dict[str, Configuration] = {}
     for name in names:
         group: Iterable[Configuration]

@@ -1,12 +1,12 @@
-"""Direct 3×3 convolution in its three directions, as a fraction of the peak that the probe measures at the same time.
+"""Measure 3×3 convolution in its three directions, as a fraction of the peak measured at the same time.
 
     python benchmarks/convolution.py
     python benchmarks/convolution.py --winograd          effective speed: the same work counted, fewer multiplications
     python benchmarks/convolution.py --stride 2          from an input with twice the rows and columns
 
-Each program is measured as a network runs it, between two other convolutions, so that operands come and go in the
-layout that convolutions share: x → before → *measured* → after. The program's own clock says how long the phases of
-the measured node took: only the kernel, and with the packing of weights, whose cost does not depend on the batch.
+Each program is measured as a network runs it, between two other convolutions, so that its operands have the memory
+layout that convolutions share: x → before → *measured* → after. The program's own clock gives the time of the phases of
+the measured node: the kernel alone, and with the packing of weights, whose cost does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from striate.ops.convolution import Convolution, ConvolutionInputGradient, Convo
 Array = NDArray[Any]
 
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
-"""(channels in and out, rows and columns of the output)"""
+"""(number of input and output channels, height and width of the output)"""
 MEASURED = "measured"
 PACKING = frozenset({"pack", "unpack"})
-"""Phases that move weights between logical order and the order that kernels read."""
+"""Phases that copy weights between their logical layout and the packed layout of kernels."""
 
 
 def geometry(stride: int) -> tuple[Any, ...]:
-    """Stride, padding, dilation and groups."""
+    """Return stride, padding, dilation and groups of a 3×3 convolution that keeps the size at stride 1."""
     return (stride, stride), ((1, 1), (1, 1)), (1, 1), 1
 
 
 def forward(x: Value, w: Value, size: int, stride: int) -> Value:
-    """x → conv → conv → conv, of which the one in the middle has the stride"""
+    """Return x → conv → conv → conv, of which the middle one has the stride."""
     for path, step in (("before", 1), (MEASURED, stride), ("after", 1)):
         with scope(path):
             x = Convolution(*geometry(step))(x, w)
@@ -54,7 +54,7 @@ def forward(x: Value, w: Value, size: int, stride: int) -> Value:
 
 
 def input_gradient(dy: Value, w: Value, size: int, stride: int) -> Value:
-    """dy → the same chain of input gradients"""
+    """Return dy → the same chain of gradients with respect to the input."""
     for path, step in (("before", 1), (MEASURED, stride), ("after", 1)):
         size *= step
         with scope(path):
@@ -63,7 +63,7 @@ def input_gradient(dy: Value, w: Value, size: int, stride: int) -> Value:
 
 
 def weight_gradient(x: Value, w: Value, size: int, stride: int) -> Value:
-    """Two different activations, and the weight gradient of the second convolution"""
+    """Return the weight gradient of a convolution whose operands are computed by two others."""
     with scope("before"):
         y = Convolution(*geometry(1))(x, w)
         dy = Convolution(*geometry(stride))(y, w)
@@ -80,7 +80,7 @@ DIRECTIONS: dict[str, Callable[[Value, Value, int, int], Value]] = {
 
 @dataclass
 class Case:
-    """One direction at one shape: its program, its arrays and what was measured."""
+    """One direction at one shape: its program, its arrays, and its measurements."""
 
     direction: str
     channels: int
@@ -95,11 +95,11 @@ class Case:
 
     @property
     def title(self) -> str:
-        """For tables."""
+        """A short description for tables."""
         return f"{self.direction}, {self.channels}@{self.size}²"
 
     def repeat(self, runs: int, batch: int) -> None:
-        """Notes the seconds that the measured node took, by the program's own clock: the mean of some runs."""
+        """Run the program ``runs`` times and store the mean seconds of the measured node."""
         self.executable.run(self.arrays, batch)
         profile = self.executable.program.start_profile()
         for _ in range(runs):
@@ -111,7 +111,7 @@ class Case:
         self.kernel_seconds.append(sum(seconds for name, seconds in rows if name not in PACKING))
 
     def fractions(self, seconds: list[float], threads: int, keep_all: bool) -> list[float]:
-        """Speed over peak, of each repetition that counts."""
+        """Return speed / peak for each repetition that counts."""
         return [
             self.gflop / each / (reading.together if threads > 1 else reading.single)
             for each, reading in zip(seconds, self.readings, strict=True)
@@ -120,7 +120,7 @@ class Case:
 
 
 def prepared(direction: str, channels: int, size: int, stride: int, batch: int, random: np.random.Generator) -> Case:
-    """The compiled program of one case."""
+    """Compile the program of one case."""
     given = size if direction == "input gradient" else size * stride
     x = Input("x", TensorType(DType.float32, (N, channels, given, given)))()
     w = Input("w", TensorType(DType.float32, (channels, channels, 3, 3)))()
@@ -136,12 +136,12 @@ def prepared(direction: str, channels: int, size: int, stride: int, batch: int, 
 
 
 def median(numbers: list[float]) -> float:
-    """The median, or NaN for an empty list."""
+    """Return the median, or NaN for an empty list."""
     return statistics.median(numbers) if numbers else math.nan
 
 
 def measure(cases: list[Case], probe: Probe, repetitions: int, batch: int, gflop: float) -> None:
-    """Interleaved repetitions, each of about ``gflop`` of work, with the probe before and after."""
+    """Measure all cases in interleaved repetitions of about ``gflop`` of work, with the probe around each."""
     for repetition in range(repetitions):
         shift = repetition % len(cases)
         before = probe()
@@ -157,7 +157,7 @@ def measure(cases: list[Case], probe: Probe, repetitions: int, batch: int, gflop
 
 
 def main() -> None:
-    """Measures, then prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--batch", type=int, default=32)

@@ -1,19 +1,18 @@
-"""On CIFAR-10, striate's loss must follow PyTorch's as closely as PyTorch's two memory layouts follow each other.
+"""Check that striate's training loss follows PyTorch's as closely as PyTorch's two layouts agree.
 
     python benchmarks/curves.py
     python benchmarks/curves.py --networks vgg_small --seeds 5 --json
-    python benchmarks/curves.py --resume curves.jsonl         goes on where it was interrupted
+    python benchmarks/curves.py --resume curves.jsonl         continues an interrupted run
 
-striate, PyTorch NCHW and PyTorch channels_last train in float32 from the same weights on the same batches of real
-pictures: 300 steps, every picture once. Rounding differs between the three and grows from step to step, until each goes
-its own way; so single losses cannot be compared, and are smoothed first: running means over 25 steps.
+striate, PyTorch NCHW and PyTorch channels_last train in float32 from the same weights on the same batches of CIFAR-10:
+300 steps, each picture once. Their rounding differs, and the differences grow from step to step, so the losses of
+single steps cannot be compared; they are smoothed first by running means over 25 steps.
 
     d(t) = |striate − NCHW|        o(t) = |channels_last − NCHW|        of the smoothed losses
 
-One pair of such trajectories is one draw, and the largest of o may be small by luck. Every seed has weights and an
-order of its own; judged are the medians over seeds, of the largest over t and of the mean over t: that of d must be at
-most twice that of o. The table also says how many seeds would hold by themselves. Returns 1 where a network does not
-hold.
+One such pair of curves may be close by luck, so each seed has its own weights and order of pictures. The criterion
+applies to the medians over seeds of the maximum and the mean over t: that of d must be at most twice that of o. The
+table also says how many seeds would pass alone. The exit code is 1 if a network fails.
 """
 
 from __future__ import annotations
@@ -43,21 +42,21 @@ Batches = Sequence[tuple[Array, Array]]
 MOMENTUM = 0.9
 WINDOW = 25
 OWN_DIFFERENCES = 2
-"""How many of PyTorch's own differences are allowed."""
+"""The accepted ratio of striate's difference to PyTorch's own."""
 
 
 # Trainings
 
 
 def striate_losses(network: Network, data: Batches, seed: int, rate: float) -> list[float]:
-    """The loss of every step in striate, before its update."""
+    """Train in striate and return the loss of each step, before its update."""
     optimizer = st.optim.SGD(lr=rate, momentum=MOMENTUM)
     step = st.TrainingStep(striate_model(network, seed=seed), st.nn.CrossEntropyLoss(), optimizer)
     return [step(x, y) for x, y in data]
 
 
 def torch_losses(network: Network, data: Batches, seed: int, rate: float, channels_last: bool) -> list[float]:
-    """The same in PyTorch."""
+    """Train in PyTorch and return the loss of each step, before its update."""
     return training_losses(torch_model(network, seed=seed), data, rate, MOMENTUM, channels_last)
 
 
@@ -65,27 +64,27 @@ def torch_losses(network: Network, data: Batches, seed: int, rate: float, channe
 
 
 def smoothed(losses: Sequence[float]) -> Array:
-    """(T − 24,) running means over 25 steps, only of whole windows."""
+    """Return the running means over 25 steps, of shape (T − 24,)."""
     return np.lib.stride_tricks.sliding_window_view(np.asarray(losses, np.float64), WINDOW).mean(axis=1)
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Of two smoothed curves."""
+    """The maximum and the mean of the difference between two smoothed curves."""
 
     largest: float
     mean: float
 
     @classmethod
     def between(cls, a: Sequence[float], b: Sequence[float]) -> Distance:
-        """|a − b| of the smoothed losses."""
+        """Return the distance |a − b| between the smoothed losses."""
         found = np.abs(smoothed(a) - smoothed(b))
         return cls(float(found.max()), float(found.mean()))
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The losses of one seed."""
+    """The losses of the three trainings of one seed."""
 
     network: str
     batch: int
@@ -97,18 +96,18 @@ class Curves:
 
     @property
     def ours(self) -> Distance:
-        """The difference of striate from PyTorch in NCHW."""
+        """The distance of striate from PyTorch NCHW."""
         return Distance.between(self.striate, self.nchw)
 
     @property
     def own(self) -> Distance:
-        """channels_last from NCHW."""
+        """The distance of PyTorch channels_last from PyTorch NCHW."""
         return Distance.between(self.channels_last, self.nchw)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The medians over the seeds of one network."""
+    """The medians of both distances over the seeds of one network, and the number of seeds that pass alone."""
 
     network: str
     ours: Distance
@@ -123,19 +122,19 @@ class Verdict:
 
 
 def within(ours: Distance, own: Distance) -> bool:
-    """Whether the largest and the mean difference are at most twice PyTorch's own."""
+    """Return whether maximum and mean are both at most twice PyTorch's own."""
     return ours.largest <= OWN_DIFFERENCES * own.largest and ours.mean <= OWN_DIFFERENCES * own.mean
 
 
 def median(distances: Sequence[Distance]) -> Distance:
-    """Each figure's own."""
+    """Return the median of the maxima, and the median of the means."""
     return Distance(
         statistics.median(each.largest for each in distances), statistics.median(each.mean for each in distances)
     )
 
 
 def verdict(curves: Sequence[Curves]) -> Verdict:
-    """Of all seeds of one network."""
+    """Return the verdict over all seeds of one network."""
     ours, own = [each.ours for each in curves], [each.own for each in curves]
     alone = sum(map(within, ours, own))
     return Verdict(curves[0].network, median(ours), median(own), alone, len(curves))
@@ -144,7 +143,7 @@ def verdict(curves: Sequence[Curves]) -> Verdict:
 def measured(
     network: Network, pictures: Dataset, standardizer: Standardizer, batch: int, rate: float, seed: int
 ) -> Curves:
-    """Three trainings of one seed."""
+    """Run the three trainings of one seed."""
     data = list(plain(pictures, standardizer, batch, seed))
     found = Curves(
         network.name,
@@ -164,7 +163,7 @@ def measured(
 
 
 def row(verdict: Verdict) -> list[str]:
-    """Of the table."""
+    """Return the table row of a verdict."""
     pairs = (verdict.ours.largest, verdict.own.largest), (verdict.ours.mean, verdict.own.mean)
     figures = [figure for a, b in pairs for figure in (f"{a:.4f}", f"{b:.4f}", f"{a / b:.2f}")]
     alone = f"{verdict.alone} of {verdict.seeds}"
@@ -172,13 +171,13 @@ def row(verdict: Verdict) -> list[str]:
 
 
 def kept(path: Path | None, steps: int, batch: int, rate: float) -> list[Curves]:
-    """The curves of this length, batch and rate that a former run wrote down."""
+    """Return the curves with this length, batch size and rate that an earlier run has recorded."""
     curves = [Curves(**entry) for entry in lines_of(path)]
     return [each for each in curves if (len(each.striate), each.batch, each.rate) == (steps, batch, rate)]
 
 
 def main() -> int:
-    """Trains, prints the table, and returns 1 where striate is too far from PyTorch."""
+    """Train, print the table, and return 1 if striate is too far from PyTorch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     colour = [name for name, network in NETWORKS.items() if network.sample == (3, 32, 32)]
     parser.add_argument("--networks", nargs="+", default=["vgg_small", "resnet20"], choices=colour, metavar="NAME")

@@ -1,14 +1,16 @@
-"""A training step taken apart: which layer, and which kind of work, each of its seconds goes to.
+"""Attribute the time of a training step to layers and kinds of work, in striate and in PyTorch.
 
-striate    ``step.profile``: every phase of the native code is timed, and belongs to a layer and a pass.
-PyTorch    ``torch.profiler``: the self time of every operator on the main thread, which takes part in all of them and
-           waits for the others. Forward, a layer is the innermost module that runs; backward, the one whose operator
-           has the same sequence number. oneDNN says how long each of its primitives took, so that the one operator
-           which computes both gradients of a convolution is divided, and reordering is told from multiplying.
+In striate, ``step.profile`` times each phase of the native code, which belongs to a layer and a pass.
 
-What a step took beyond all that is ``Work.REST``. So the parts of a step always add up to it. The records of PyTorch's
-profiler are written between the kernels, thus in the rest; what they cost does not depend on the number of images, is
-measured with few, and taken off.
+In PyTorch, ``torch.profiler`` gives the self time of each operator on the main thread, which takes part in all
+operators and waits for the other threads. In the forward pass, the layer is the innermost running module; in the
+backward pass, it is that of the operator with the same sequence number. oneDNN reports the time of each of its
+primitives. With that, the single operator for both gradients of a convolution is split, and reordering is separated
+from multiplication.
+
+The remaining time of a step is ``Work.REST``, so the parts always add up to the whole. PyTorch's profiler writes its
+records between the kernels, which counts as rest. Its cost does not depend on the number of images, so it is measured
+with few images and subtracted.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ LOSS, OPTIMIZER, INPUT = "(loss)", "(optimizer)", "(input)"  # as striate's prof
 
 
 class Work(Enum):
-    """What time goes to."""
+    """The kinds of work that time is attributed to."""
 
     FORWARD = "convolution, forward"
     INPUT_GRADIENT = "convolution, input gradient"
@@ -54,9 +56,9 @@ class Work(Enum):
 
 @dataclass(frozen=True)
 class Dissection:
-    """One step: its seconds, and those of every (path of a layer, work); they add up to the whole.
+    """The seconds of one step, in total and by (path of the layer, kind of work).
 
-    ``records`` are seconds that profiling took beyond, already taken off.
+    The parts add up to the total. ``records`` are the seconds of the profiler, which are already subtracted.
     """
 
     seconds: float
@@ -64,23 +66,23 @@ class Dissection:
     records: float = 0.0
 
     def to_json(self) -> dict[str, object]:
-        """Also for the pipe."""
+        """Return the dissection as JSON-compatible data, also for the pipe to the controller."""
         rows = [[layer, work.value, seconds] for (layer, work), seconds in self.parts.items()]
         return {"seconds": self.seconds, "records": self.records, "parts": rows}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Dissection:
-        """What ``to_json`` gave."""
+        """Return the dissection that ``to_json`` has written."""
         parts = {(layer, Work(work)): seconds for layer, work, seconds in content["parts"]}
         return Dissection(content["seconds"], parts, content["records"])
 
     def scaled(self, seconds: float) -> Dissection:
-        """The same proportions of another whole."""
+        """Return the same proportions for another total."""
         factor = seconds / self.seconds
         return Dissection(seconds, {key: part * factor for key, part in self.parts.items()}, self.records)
 
     def without(self, records: float) -> Dissection:
-        """The same step, had it not been recorded: its rest is so much shorter."""
+        """Subtract the profiler's ``records`` from the rest, down to zero at most."""
         rest = sum(seconds for (_, work), seconds in self.parts.items() if work is Work.REST)
         records = min(records, rest)
         left = 1 - records / rest if rest else 1.0
@@ -89,14 +91,17 @@ class Dissection:
 
 
 def whole(seconds: float, parts: Mapping[tuple[str, Work], float]) -> Dissection:
-    """With what is missing to the whole as rest."""
+    """Return a dissection in which the time missing from the total is ``Work.REST``."""
     found = Counter(parts)
     found["", Work.REST] += seconds - sum(parts.values())
     return Dissection(seconds, dict(found))
 
 
 def middle(steps: Sequence[Dissection]) -> Dissection:
-    """The mean over the half of the steps around the median: as robust, and its parts still add up."""
+    """Return the mean over the half of the steps around the median.
+
+    It is as robust as the median, and its parts still add up.
+    """
     ordered = sorted(steps, key=lambda step: step.seconds)
     cut = len(ordered) // 4
     kept = ordered[cut : len(ordered) - cut]
@@ -113,13 +118,13 @@ WORK = {
     "Residual": Work.ADDITION, "MaxPool2d": Work.POOLING, "GlobalAveragePool": Work.POOLING,
     "AdaptiveAvgPool2d": Work.POOLING, "Linear": Work.LINEAR, "Flatten": Work.COPY,
 }  # fmt: skip
-"""What is done in a layer of that kind, in either framework."""
+"""The kind of work of each layer class, in both frameworks."""
 
 # striate
 
 
 def striate_work(row: Row) -> Work:
-    """The work of a row of the profile."""
+    """Return the kind of work of a row of striate's profile."""
     places = {INPUT: Work.COPY, LOSS: Work.LOSS, OPTIMIZER: Work.UPDATE}
     if row.layer in places:
         return places[row.layer]
@@ -129,7 +134,7 @@ def striate_work(row: Row) -> Work:
 
 
 def striate_dissection(step: Any, batch: Callable[[], tuple[Any, Any]], count: int) -> Dissection:
-    """From the profile of ``count`` steps."""
+    """Profile ``count`` steps in striate."""
     profile = step.profile(*batch(), repetitions=count)
     parts: Counter[tuple[str, Work]] = Counter()
     for row in profile.rows:
@@ -140,10 +145,10 @@ def striate_dissection(step: Any, batch: Callable[[], tuple[Any, Any]], count: i
 # PyTorch
 
 FEW, FEW_STEPS = 2, 6
-"""Images, and steps of which the first does not count, that tell what the profiler costs."""
+"""The numbers of images and of steps (the first is not counted) for measuring the profiler's own cost."""
 STEP, MODULE, ENGINE = "step", "module:", "autograd::engine"
 ENDS = {"aten::mkldnn_convolution": "forward_training", "aten::convolution_backward": "backward_weights"}
-"""The operators of convolutions, and the last thing that oneDNN multiplies in them."""
+"""The operators of convolutions, and the last oneDNN primitive of each."""
 ONEDNN_WORK = {
     "forward_training": Work.FORWARD, "backward_data": Work.INPUT_GRADIENT, "backward_weights": Work.WEIGHT_GRADIENT,
 }  # fmt: skip
@@ -152,7 +157,7 @@ COPIES = {"aten::copy_", "aten::clone", "aten::contiguous", "aten::_to_copy", "a
 
 @contextmanager
 def named_modules() -> Generator[None]:
-    """Every module that runs inside is a range ``module:KIND:PATH`` of the profiler."""
+    """Record each module that runs inside this context as a profiler range ``module:KIND:PATH``."""
     import torch
     from torch.nn.modules import module
 
@@ -178,9 +183,10 @@ def named_modules() -> Generator[None]:
 
 @contextmanager
 def primitives() -> Generator[list[tuple[str, float]]]:
-    """What oneDNN runs inside, as (forward_training, backward_data, backward_weights or reorder; seconds), in order.
+    """Record the primitives that oneDNN runs inside this context, as (name, seconds) in order.
 
-    It prints them to standard output, below Python; the list is filled when the context ends.
+    The names are forward_training, backward_data, backward_weights and reorder. oneDNN prints them to standard output,
+    which is redirected meanwhile; the list is filled when the context ends.
     """
     import torch
 
@@ -208,9 +214,10 @@ def primitives() -> Generator[list[tuple[str, float]]]:
 
 
 def by_operator(ran: Sequence[tuple[str, float]], operators: Sequence[FunctionEvent]) -> list[dict[Work, float]]:
-    """Seconds that oneDNN spent in each of the convolutions' operators.
+    """Return the seconds that oneDNN spent in each convolution operator, by kind of work.
 
-    A reorder belongs to the convolution after it, but behind a weight gradient it brings that into its layout.
+    A reorder belongs to the convolution that follows it, except directly after a weight gradient, whose result it
+    reorders.
     """
     found: list[dict[Work, float]] = []
     place = 0
@@ -235,11 +242,14 @@ def by_operator(ran: Sequence[tuple[str, float]], operators: Sequence[FunctionEv
 
 
 def torch_parts(events: Sequence[FunctionEvent], ran: Sequence[tuple[str, float]]) -> Counter[tuple[str, Work]]:
-    """(layer, work) of every operator's self time; that of a convolution's operator outside of oneDNN is rest."""
+    """Return the self time of all operators by (layer, work).
+
+    The time of a convolution operator outside of oneDNN counts as rest.
+    """
     ordered = sorted(events, key=lambda event: event.time_range.start)
     convolutions = [event for event in ordered if event.name in ENDS]
     inside = {id(event): spent for event, spent in zip(convolutions, by_operator(ran, convolutions), strict=True)}
-    # The forward operator that made a node of the backward pass is the last one that saw the node's number come.
+    # A node of the backward pass was created by the last forward operator that has the node's sequence number.
     numbered: dict[int, tuple[str, str]] = {}
     parts: Counter[tuple[str, Work]] = Counter()
     for event in ordered:
@@ -257,14 +267,14 @@ def torch_parts(events: Sequence[FunctionEvent], ran: Sequence[tuple[str, float]
 
 
 def ancestors(event: FunctionEvent | None) -> Generator[FunctionEvent]:
-    """The event itself, then what it ran inside of, outwards."""
+    """Yield the event, and then the events that enclose it, from the inside outwards."""
     while event is not None:
         yield event
         event = event.cpu_parent
 
 
 def place_of(event: FunctionEvent, numbered: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
-    """(kind, path) of the layer that an event works for."""
+    """Return (class, path) of the layer that an event belongs to."""
     for outer in ancestors(event):
         if outer.name.startswith(MODULE):
             kind, _, path = outer.name.removeprefix(MODULE).partition(":")
@@ -277,7 +287,7 @@ def place_of(event: FunctionEvent, numbered: Mapping[int, tuple[str, str]]) -> t
 
 
 def work_of(event: FunctionEvent, kind: str) -> Work:
-    """What an operator does."""
+    """Return the kind of work of an operator in a layer of class ``kind``."""
     if kind == OPTIMIZER:
         return Work.UPDATE
     if not event.name.startswith("aten::"):
@@ -285,12 +295,12 @@ def work_of(event: FunctionEvent, kind: str) -> Work:
     if event.name in COPIES:
         return Work.COPY
     if event.name in ("aten::add", "aten::add_") and not kind.startswith("BatchNorm"):
-        return Work.ADDITION  # also of the gradients that meet where a shortcut leaves
+        return Work.ADDITION  # including the sum of gradients where a shortcut branches off
     return Work.LOSS if kind == LOSS else WORK.get(kind, Work.REST)
 
 
 def profiled(step: Step, x: Any, y: Any) -> Dissection:
-    """One step under the profiler, with its records."""
+    """Run one step under the profiler; its result includes the profiler's own cost."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
     with named_modules(), primitives() as ran, profile(activities=[ProfilerActivity.CPU]) as profiler:
@@ -303,7 +313,7 @@ def profiled(step: Step, x: Any, y: Any) -> Dissection:
 
 
 def records_of(step: Step, x: Any, y: Any) -> float:
-    """Seconds that the profiler adds to a step, from steps with few images."""
+    """Measure the seconds that the profiler adds to a step, from steps with few images."""
     few = x[:FEW], y[:FEW]
     plain: list[float] = []
     slow: list[float] = []
@@ -318,7 +328,7 @@ def records_of(step: Step, x: Any, y: Any) -> float:
 def torch_dissection(
     step: Step, batch: Callable[[], tuple[Any, Any]], count: int, records: float | None = None
 ) -> Dissection:
-    """From ``count`` steps under the profiler, whose ``records`` take that long where it is already known."""
+    """Run ``count`` steps under the profiler; ``records`` are its seconds per step, measured if None."""
     if records is None:
         records = records_of(step, *batch())
     found: list[Dissection] = []
@@ -329,12 +339,12 @@ def torch_dissection(
 
 
 class Dissector:
-    """Takes the steps of one worker apart."""
+    """Dissects the steps of one worker process."""
 
     records: float | None = None
 
     def __call__(self, step: Step, batch: Callable[[], tuple[Any, Any]], count: int) -> dict[str, object]:
-        """As JSON."""
+        """Dissect ``count`` steps and return the result as JSON-compatible data."""
         if hasattr(step, "profile"):
             return striate_dissection(step, batch, count).to_json()
         if self.records is None:

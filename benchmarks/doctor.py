@@ -1,5 +1,7 @@
-"""Tests the doctor: on healthy trainings it must be silent; on planted faults its first finding must be the right one,
-and its remedy, applied as printed before retraining, must improve the metric.
+"""Test the doctor on healthy trainings and on trainings with planted faults.
+
+On healthy trainings it must report nothing. On a fault, its first finding must be the right one, and training again
+with its remedy, applied as printed, must improve the metric.
 
     python benchmarks/doctor.py                 # the judged part: MNIST, CIFAR-10, signals, tables
     python benchmarks/doctor.py --part dev      # what the rules were developed on: the digits and a few networks
@@ -9,8 +11,8 @@ and its remedy, applied as printed before retraining, must improve the metric.
     python benchmarks/doctor.py --only leak     # rows whose name contains a word
     python benchmarks/doctor.py --markdown docs/doctor.md
 
-Needs ``STRIATE_DATA`` with ``mnist/`` and ``cifar10.zip``. The exit code is 1 if a requirement is
-missed: a warning in a healthy training, or fewer than 90 % right or cured.
+It needs ``STRIATE_DATA`` with ``mnist/`` and ``cifar10.zip``. The exit code is 1 if a requirement is missed: a warning
+in a healthy training, or fewer than 90 % of the faults recognized or cured.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ Array = np.ndarray[Any, Any]
 
 
 def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
-    """Trains; returns what the doctor found, the metric (more is better), and the setup as the doctor knows it."""
+    """Train, and return the findings, the metric (higher is better), and the setup as the doctor knows it."""
     if case.own is not None:
         return own_loop(case.own, setup)
     assert setup.train_set is not None
@@ -56,7 +58,7 @@ def run(case: Case, setup: Setup) -> tuple[Findings, float, Setup]:
 
 
 def judged(case: Case, setup: Setup) -> float:
-    """The metric on data that were not learned from."""
+    """Return the metric on data that were not used for training."""
     held_out = case.truth or setup.validation
     assert held_out is not None
     found = evaluate(setup.model, held_out)
@@ -72,7 +74,7 @@ def judged(case: Case, setup: Setup) -> float:
 
 
 def own_loop(own: Own, setup: Setup) -> tuple[Findings, float, Setup]:
-    """A loop written by hand."""
+    """Train with a hand-written loop around ``TrainingStep`` instead of ``Trainer``."""
     step = st.TrainingStep(setup.model, setup.loss, setup.optimizer, seed=setup.seed)
     doctor = Doctor(step)
     random = np.random.default_rng(setup.seed)
@@ -99,7 +101,7 @@ def own_loop(own: Own, setup: Setup) -> tuple[Findings, float, Setup]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One row of the table."""
+    """One row of the table: findings, and the metric before and after the remedy (None without one)."""
 
     case: Case
     findings: Findings
@@ -110,7 +112,7 @@ class Verdict:
 
     @property
     def first(self) -> str:
-        """Kind and cause of the first finding."""
+        """Kind and cause of the first finding, or a dash if there is none."""
         if not self.findings:
             return "–"
         finding = self.findings[0]
@@ -118,14 +120,14 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether it is the fault that was planted."""
+        """Whether the first finding is the planted fault, or there is neither."""
         if not self.findings:
             return not self.case.expected
         return bool({self.first, self.findings[0].kind} & set(self.case.expected))
 
     @property
     def cured(self) -> bool:
-        """Whether the remedy of the first finding improved the metric: by a point, or a loss by 2 %."""
+        """Whether the remedy improved an accuracy by a point, or another metric by 2 %."""
         if self.after is None:
             return False
         if self.case.metric in ("accuracy", "balanced"):
@@ -133,7 +135,7 @@ class Verdict:
         return -self.after <= -self.before * 0.98
 
     def row(self) -> tuple[str, ...]:
-        """As text."""
+        """Return the row as text."""
 
         def number(value: float | None) -> str:
             if value is None:
@@ -152,7 +154,7 @@ class Verdict:
 
 
 def judge(case: Case) -> Verdict:
-    """Trains with the fault, applies the first finding's remedy, trains again."""
+    """Train with the fault, apply the remedy of the first finding, and train again."""
     start = time.perf_counter()
     findings, before, setup = run(case, case.setup.anew())
     after, applied = None, ""
@@ -175,7 +177,7 @@ BINS = (0.0, 0.6, 0.75, 0.88, 0.94, 1.01)
 
 
 def calibration(verdicts: list[Verdict]) -> list[str]:
-    """Of the findings that nothing explains, how sure they were, and how many were the planted fault."""
+    """Return a table of how sure the root findings were, and how many of them were the planted fault."""
     found = [
         (one.sureness, bool({one.kind, f"{one.kind}:{one.cause}"} & set(verdict.case.expected)))
         for verdict in verdicts
@@ -197,7 +199,7 @@ HEAD = ("fault", "network", "data", "first finding", "right", "metric", "before 
 
 
 def main() -> int:
-    """Prints the tables; returns 1 where a bar is missed."""
+    """Run the chosen part, print the tables, and return 1 if a requirement is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("judged", "dev", "wild", "table", "healthy"), default="judged")
     parser.add_argument("--half", choices=("all", "open", "held"), default="all", help="of the wild set")
@@ -241,7 +243,7 @@ def _judged(cases: Iterator[Case], options: argparse.Namespace) -> list[Verdict]
 
 
 def judge_wild(options: argparse.Namespace) -> int:
-    """The cases after public reports, each followed by its control; returns 1 where a bar is missed."""
+    """Judge the cases of the part "wild" or "table" and their controls; returns 1 if a requirement is missed."""
     found: list[tuple[Wild, Verdict, Verdict]] = []
     for one in chosen(options.half)() if options.part == "wild" else table():
         if options.only and options.only not in f"{one.case.name} {one.case.network} {one.case.expected}":
@@ -276,7 +278,7 @@ def judge_wild(options: argparse.Namespace) -> int:
 
 
 def judge_healthy(options: argparse.Namespace) -> int:
-    """Every healthy training of all parts; returns 1 for more than one warning."""
+    """Judge all healthy trainings of all parts; returns 1 for more than one warning."""
     controls = (one.control for one in (*wild(), *table()))
     silent = _judged(iter([*healthy(), *dev_healthy(), *controls]), options)
     warned = [one for one in silent if one.findings]
@@ -285,7 +287,7 @@ def judge_healthy(options: argparse.Namespace) -> int:
 
 
 def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) -> None:
-    """Between the marks ``<!-- judged … -->`` of a page."""
+    """Write the tables between the marks ``<!-- judged … -->`` of a page."""
     lines = ["| healthy training | network | data | findings | metric |", "|---|---|---|---|---|"]
     lines += [
         f"| {v.row()[0]} | {v.row()[1]} | {v.row()[2]} | {len(v.findings) or 'none'} | {v.row()[6]} |" for v in silent
@@ -303,7 +305,7 @@ def write_markdown(page: Path, silent: list[Verdict], planted: list[Verdict]) ->
 
 
 def replace_between(page: Path, name: str, lines: list[str]) -> None:
-    """Writes lines between the marks of a page."""
+    """Replace the lines between the begin and end marks ``name`` of a page."""
     text = page.read_text(encoding="utf-8")
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, rest = text.split(begin)

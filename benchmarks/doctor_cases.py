@@ -1,5 +1,8 @@
-"""Healthy trainings, and trainings with a fault that was planted: those that the rules were developed on (digits), and
-those that they are judged by (MNIST, CIFAR-10, signals, tables; other networks and seeds)."""
+"""The cases of the doctor's benchmark: healthy trainings, and trainings with a planted fault.
+
+The rules were developed on the first part (digits) and are judged by the second (MNIST, CIFAR-10, signals, tables;
+other networks and seeds).
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,11 @@ SEED = 3
 
 @dataclass(frozen=True)
 class Own:
-    """Data of a loop that the user writes: x and y to learn from, and others to judge by.
+    """The data of a hand-written training loop: x and y for training, ``held_x`` and ``held_y`` for judging.
 
-    score      "accuracy" or "balanced" of labels 0 and 1, or "loss", the mean square over the variance of the targets
-    threshold  from which on an output means 1
+    score      "accuracy" or "balanced" (mean accuracy of both classes) for labels 0 and 1,
+               or "loss", the mean squared error divided by the variance of the targets
+    threshold  an output above it means label 1
     """
 
     x: Array
@@ -58,7 +62,12 @@ class Own:
 
 @dataclass(frozen=True)
 class Case:
-    """A training with a fault, or without (no ``expected``)."""
+    """A training with a fault, or a healthy one if ``expected``, the accepted findings, is empty.
+
+    ``metric`` is "accuracy", "balanced", "loss" or "honesty" (how well validation predicts the accuracy on ``truth``);
+    ``truth`` replaces the validation set for judging; ``by_hand`` is the remedy if the doctor's cannot be applied
+    automatically.
+    """
 
     name: str
     network: str
@@ -73,7 +82,7 @@ class Case:
 
     @property
     def data_name(self) -> str:
-        """Of its training set."""
+        """The name of the training data."""
         return self.data or (self.setup.train_set.name if self.setup.train_set else "numbers")
 
 
@@ -81,7 +90,7 @@ def training(
     model: nn.Module, data: tuple[Dataset, Dataset], optimizer: optim.Optimizer | None = None, *, standardize: bool = True,
     loss: nn.Loss | None = None, epochs: int = 3, batch_size: int = 32, shuffle: bool = True, seed: int = SEED,
 ) -> Setup:  # fmt: skip
-    """A setup with what is usual where nothing else is said."""
+    """Return a setup with usual values for everything that is not given."""
     train_set, validation = data
     if standardize:
         model.standardizer = Standardizer.fit(train_set.images)
@@ -93,7 +102,7 @@ def training(
 
 
 def dev_healthy() -> Iterator[Case]:
-    """Silence is asked for."""
+    """Yield healthy trainings on the digits, on which the doctor must report nothing."""
     yield Case(
         "lenet5, SGD", "lenet5", training(st.models.lenet5(), digits(), optim.SGD(lr=0.05, momentum=0.9), epochs=8)
     )
@@ -106,7 +115,7 @@ def dev_healthy() -> Iterator[Case]:
 
 
 def dev_faults() -> Iterator[Case]:
-    """What the rules and thresholds were tried on."""
+    """Yield the faulty trainings on which rules and thresholds were developed."""
     train, val = digits()
     deep = (64,) * 10
     yield Case(
@@ -207,7 +216,7 @@ def dev_faults() -> Iterator[Case]:
 
 
 def healthy() -> Iterator[Case]:
-    """Other networks, other data. Silence is asked for."""
+    """Yield healthy trainings on other networks and data, on which the doctor must report nothing."""
     scaled = tuple(
         Dataset(one.images.reshape(len(one), -1) / np.float32(255), one.labels, one.classes, one.name)
         for one in mnist()
@@ -302,7 +311,7 @@ def healthy() -> Iterator[Case]:
 
 
 def normalized_mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module]) -> nn.Sequential:
-    """Batch normalization before each activation."""
+    """Build an MLP with batch normalization before each activation."""
     layers: list[nn.Module] = [nn.Flatten()]
     for width in widths:
         layers += [nn.Linear(None, width), nn.BatchNorm1d(width), act()]
@@ -310,7 +319,7 @@ def normalized_mlp(classes: int, widths: tuple[int, ...], act: Callable[[], nn.M
 
 
 def regression() -> Own:
-    """y = sin 2x₁ + x₂ x₃ + noise; the last quarter is held out."""
+    """Return data for y = sin 2x₁ + x₂ x₃ + noise, of which the last quarter is held out."""
     random = np.random.default_rng(6)
     x = random.normal(0, 1, (1600, 6))
     y = np.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:3] + random.normal(0, 0.1, (1600, 1))
@@ -319,23 +328,26 @@ def regression() -> Own:
 
 
 def numbers_setup(model: nn.Module, optimizer: optim.Optimizer | None = None) -> Setup:
-    """A regression."""
+    """Return the setup of a regression."""
     return Setup(model, nn.MSELoss(), optimizer or optim.SGD(lr=0.02, momentum=0.9), epochs=6, seed=SEED)
 
 
 def with_inputs(data: tuple[Dataset, Dataset], change: Callable[[Array], Array]) -> tuple[Dataset, Dataset]:
-    """Other inputs in both sets."""
+    """Return both data sets with changed inputs."""
     ours, theirs = (Dataset(change(one.images), one.labels, one.classes, one.name) for one in data)
     return ours, theirs
 
 
 def bytes_to_floats(images: Array) -> Array:
-    """0 … 1."""
+    """Convert bytes to float32 from 0 to 1."""
     return images.astype(np.float32) / 255
 
 
 def faults() -> Iterator[Case]:
-    """At least two of each kind where the kind allows, on data and networks that the rules were not developed on."""
+    """Yield faulty trainings on data and networks on which the rules were not developed.
+
+    There are at least two of each kind of fault, where that is possible.
+    """
     sgd, adam = optim.SGD, optim.Adam
     digit, digit_val = mnist()
     picture, picture_val = cifar()

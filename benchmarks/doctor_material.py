@@ -1,4 +1,4 @@
-"""Data and networks that the doctor is tried on."""
+"""Data and networks for the doctor's benchmark."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Array = np.ndarray[Any, Any]
 
 
 def cut(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """That many samples, drawn at random."""
+    """Return ``count`` random samples of a data set."""
     return dataset.subset(np.random.default_rng(seed).permutation(len(dataset))[:count])
 
 
 @functools.cache
 def mnist() -> tuple[Dataset, Dataset]:
-    """1,500 digits to learn from, 1,000 to validate by."""
+    """Return 1,500 digits of MNIST for training and 1,000 for validation."""
     return cut(load_mnist("train"), 1500, 11), cut(load_mnist("test"), 1000, 12)
 
 
 @functools.cache
 def cifar() -> tuple[Dataset, Dataset]:
-    """2,000 pictures of 32×32 in colour, and 600."""
+    """Return 2,000 pictures of CIFAR-10 for training and 600 for validation."""
 
     def part(archive: zipfile.ZipFile, split: str, each: int) -> Dataset:
         names = [name for name in archive.namelist() if f"/{split}/" in name and name.endswith(".jpg")]
@@ -56,12 +56,15 @@ def cifar() -> tuple[Dataset, Dataset]:
 
 @functools.cache
 def digits() -> tuple[Dataset, Dataset]:
-    """The digits of the package."""
+    """Return the digits of the package."""
     return load_digits("train"), load_digits("test")
 
 
 def _signals(count: int, seed: int) -> Dataset:
-    """Two sensors, 64 moments: four shapes of wave, of any phase, frequency and loudness, in noise."""
+    """Return noisy signals of two sensors, (N, 2, 64), in four classes by the shape of their wave.
+
+    Phase, frequency and amplitude are random.
+    """
     random = np.random.default_rng(seed)
     labels = random.integers(0, 4, count)
     time_of = np.arange(64) / 64
@@ -79,12 +82,12 @@ def _signals(count: int, seed: int) -> Dataset:
 
 @functools.cache
 def signals() -> tuple[Dataset, Dataset]:
-    """1,200 to learn from, 600 to validate by."""
+    """Return 1,200 signals for training and 600 for validation."""
     return _signals(1200, 21), _signals(600, 22)
 
 
 def _table(count: int, seed: int, features: int = 16, classes: int = 4) -> Dataset:
-    """Features of a standard normal distribution; the class is what a fixed random network answers."""
+    """Return normally distributed features (N, 16), whose class is decided by a fixed random network."""
     teacher = np.random.default_rng(5)
     inner, outer = teacher.normal(0, 0.5, (features, 24)), teacher.normal(0, 1, (24, classes))
     x = np.random.default_rng(seed).normal(0, 1, (count, features))
@@ -94,7 +97,7 @@ def _table(count: int, seed: int, features: int = 16, classes: int = 4) -> Datas
 
 @functools.cache
 def table() -> tuple[Dataset, Dataset]:
-    """A table of 1,200 rows of 16 numbers for training, and one of 600 rows."""
+    """Return a table of 1,200 rows for training and one of 600 rows for validation."""
     return _table(1200, 31), _table(600, 32)
 
 
@@ -104,7 +107,7 @@ def table() -> tuple[Dataset, Dataset]:
 def mlp(
     classes: int, widths: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he"
 ) -> nn.Sequential:
-    """Linear layers and activations."""
+    """Build an MLP with the given widths of hidden layers."""
     layers: list[nn.Module] = [nn.Flatten()]
     for width in widths:
         layers += [nn.Linear(None, width, init=init), act()]
@@ -115,7 +118,7 @@ def cnn(
     classes: int, channels: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he",
     norm: Callable[[], nn.Module] | None = None, pool_every: int = 1,
 ) -> nn.Sequential:  # fmt: skip
-    """3×3 convolutions, pooled, and one linear layer."""
+    """Build a CNN of 3×3 convolutions with pooling after every ``pool_every``-th, and a linear layer."""
     layers: list[nn.Module] = []
     for place, width in enumerate(channels):
         layers.append(nn.Conv2d(None, width, 3, padding=1, init=init))
@@ -129,7 +132,7 @@ def conv1d(
     classes: int, channels: tuple[int, ...], act: Callable[[], nn.Module] = nn.ReLU, init: Any = "he",
     norm: Callable[[], nn.Module] | None = None,
 ) -> nn.Sequential:  # fmt: skip
-    """Convolutions over time."""
+    """Build a CNN of one-dimensional convolutions, each with pooling, and a linear layer."""
     layers: list[nn.Module] = []
     for width in channels:
         layers.append(nn.Conv1d(None, width, 5, padding=2, init=init))
@@ -139,7 +142,7 @@ def conv1d(
 
 
 def residual(classes: int, width: int = 16, blocks: int = 2) -> nn.Sequential:
-    """A small residual network with batch normalization."""
+    """Build a small residual network with batch normalization."""
 
     def block() -> nn.Module:
         return nn.Sequential(
@@ -156,7 +159,7 @@ def residual(classes: int, width: int = 16, blocks: int = 2) -> nn.Sequential:
 
 
 class SoftmaxInside(nn.Module):
-    """A forward pass that ends with softmax, where no layer shows it."""
+    """A network whose ``forward`` ends with softmax, which is not visible as a layer."""
 
     def __init__(self, classes: int) -> None:
         self.body = conv1d(classes, (12, 24))
@@ -183,7 +186,7 @@ class Forgetful(nn.Module):
 
 
 class Comparing(nn.Module):
-    """A comparison instead of an activation: its derivative is 0; ``smooth`` has tanh."""
+    """A network with a comparison as activation, whose derivative is 0; ``smooth`` uses tanh instead."""
 
     def __init__(self, classes: int, smooth: bool = False) -> None:
         self.smooth = smooth
@@ -200,7 +203,7 @@ class Comparing(nn.Module):
 
 
 def relabelled(dataset: Dataset, labels: Array) -> Dataset:
-    """The same inputs with other labels."""
+    """Return the same inputs with other labels."""
     return Dataset(dataset.images, labels, dataset.classes, dataset.name)
 
 
@@ -209,14 +212,14 @@ def mixed(labels: Array, seed: int = 4) -> Array:
 
 
 def noisy(dataset: Dataset, share: float) -> Dataset:
-    """With a share of the labels drawn at random."""
+    """Return the data set with a share of the labels replaced by random ones."""
     random = np.random.default_rng(8)
     drawn = random.integers(0, len(dataset.classes), len(dataset))
     return relabelled(dataset, np.where(random.random(len(dataset)) < share, drawn, dataset.labels))
 
 
 def last(model: nn.Sequential, init: Any) -> nn.Sequential:
-    """The last layer started in another way."""
+    """Replace the last layer by one with another initialization."""
     last = model[len(model) - 1]
     assert isinstance(last, nn.Linear)
     setattr(model, str(len(model) - 1), nn.Linear(None, last.out_features, init=init))
@@ -224,7 +227,7 @@ def last(model: nn.Sequential, init: Any) -> nn.Sequential:
 
 
 def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.Module:
-    """Batch normalizations with other options."""
+    """Set momentum, and ε if given, of all batch normalizations."""
     for _, layer in model.named_modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.momentum = momentum
@@ -233,7 +236,7 @@ def momentum(model: nn.Module, momentum: float, eps: float | None = None) -> nn.
 
 
 def biased(model: nn.Sequential, number: float, kinds: tuple[type, ...]) -> nn.Sequential:
-    """Biases of all layers but the last start at a number."""
+    """Let the biases of all layers of these classes start at a number."""
 
     def constant(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return np.full(shape, number)

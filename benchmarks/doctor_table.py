@@ -1,7 +1,4 @@
-"""Cases of which one version of the doctor said nothing, or something else: one or more for each kind.
-
-Each has a control, where it must say nothing.
-"""
+"""Cases in which an earlier version of the doctor was silent or wrong, each with a healthy control."""
 
 from __future__ import annotations
 
@@ -31,12 +28,12 @@ from striate.data import Dataset, load_mnist
 
 
 def small(*end: nn.Module) -> nn.Sequential:
-    """Linear(4, 16), ReLU, and an end."""
+    """Build Linear(4, 16), ReLU, and the given layers."""
     return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), *end)
 
 
 def table() -> Iterator[Wild]:
-    """In the order of the report."""
+    """Yield the cases in the order in which they were reported."""
     two = [changed(one, lambda x: x[:, :4]) for one in two_of(blobs(spread=1.0))]
     rows = two[0], two[1]
     for name, loss in (("MSE", SquaredError()), ("BCE", BinaryCrossEntropy())):
@@ -167,7 +164,7 @@ def table() -> Iterator[Wild]:
 
 
 def lenet() -> nn.Module:
-    """LeNet-5 with sigmoids, without normalization, started as in PyTorch."""
+    """Build LeNet-5 with sigmoids, without normalization, and with PyTorch's default initialization."""
     return nn.Sequential(
         nn.Conv2d(None, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5, padding=2), nn.Sigmoid(),
         nn.AvgPool2d(2), nn.Flatten(), nn.Linear(None, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),

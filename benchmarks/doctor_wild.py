@@ -1,10 +1,10 @@
-"""Cases after public reports: what somebody described in a forum or an issue tracker, and what it was in the end.
+"""Cases after public reports: a problem from a forum or issue tracker, and its eventual cause.
 
-Only the situation is taken from a report; networks and data are small ones of our own. Every case has a control: the
-same training without the fault, where the doctor must say nothing.
+Only the situation is taken from a report; the networks and data are small ones made for this benchmark. Each case has a
+control: the same training without the fault, on which the doctor must report nothing.
 
-Half of the cases are held back. They were drawn with ``SEED`` from the names in alphabetical order before the rules
-were written for any of them, and looked at for the first time when the rules were done.
+Half of the cases are held back. They were drawn with ``SEED`` from the names in alphabetical order before any rules
+were written for these cases, and used for the first time when the rules were finished.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class Wild:
 
 
 def held_back(names: list[str]) -> set[str]:
-    """Half of the names, drawn at random."""
+    """Return the half of the names that is held back, drawn at random with a fixed seed."""
     ordered = sorted(names)
     chosen = np.random.default_rng(SEED).permutation(len(ordered))[: len(ordered) // 2]
     return {ordered[int(i)] for i in chosen}
 
 
 def wild() -> Iterator[Wild]:
-    """All of them."""
+    """Yield all cases."""
     for group in (ends, splits, inputs, normalizations, labels, imbalances, rates, starts, targets, connections):
         yield from group()
 
@@ -78,7 +78,7 @@ def pair(
     source: str, name: str, network: str, fault: Setup, well: Setup, expected: tuple[str, ...], *,
     metric: str = "accuracy", truth: Dataset | None = None, by_hand: Callable[[Setup], Setup] | None = None,
 ) -> Wild:  # fmt: skip
-    """A case trained by ``st.Trainer``, and its control."""
+    """Return a case trained by ``st.Trainer``, and its control."""
     case = Case(name, network, fault, expected, metric, truth, by_hand)
     return Wild(source, case, Case(f"control of: {name}", network, well, metric=metric))
 
@@ -88,18 +88,18 @@ def own(
     good: Own | None = None, cured: Own | None = None, metric: str = "accuracy",
     by_hand: Callable[[Setup], Setup] | None = None,
 ) -> Wild:  # fmt: skip
-    """A case trained by a loop that the user wrote, with a loss of his own or numbers as targets."""
+    """Return a case trained by a hand-written loop, with a custom loss or numeric targets, and its control."""
     case = Case(name, network, fault, expected, metric, None, by_hand, data, cured)
     return Wild(source, case, Case(f"control of: {name}", network, well, metric=metric, own=good or data))
 
 
 def loop(model: nn.Module, loss: nn.Loss, optimizer: optim.Optimizer | None = None, epochs: int = 6) -> Setup:
-    """The setup of a loop that the user wrote."""
+    """Return the setup of a hand-written training loop."""
     return Setup(model, loss, optimizer or optim.Adam(lr=3e-3), epochs=epochs, seed=4, batch_size=32)
 
 
 def binary(data: Pair, threshold: float, score: str = "accuracy") -> Own:
-    """Labels 0 and 1 as numbers."""
+    """Return the data with labels 0 and 1 as floats."""
     (x, y), (held_x, held_y) = numbers_of(data[0]), numbers_of(data[1])
     return Own(x, y, held_x, held_y, score, threshold)
 
@@ -108,7 +108,7 @@ def binary(data: Pair, threshold: float, score: str = "accuracy") -> Own:
 
 
 def ends() -> Iterator[Wild]:
-    """Softmax and activations before the loss."""
+    """Yield cases with softmax or activations before the loss."""
     rows = two_of(blobs(spread=1.0))
     one = (nn.Linear(24, 1),)
     yield own(
@@ -162,23 +162,23 @@ def ends() -> Iterator[Wild]:
 
 
 def tail(data: Dataset, share: float) -> Pair:
-    """The last part of the data for validation, as they lie."""
+    """Split off the last part of the data for validation, in their given order."""
     cutoff = round(len(data) * (1 - share))
     return data.subset(np.arange(cutoff)), data.subset(np.arange(cutoff, len(data)))
 
 
 def mixed_tail(data: Dataset, share: float) -> Pair:
-    """The same of data in random order."""
+    """Split off a part of the data for validation after shuffling."""
     return tail(data.subset(np.random.default_rng(61).permutation(len(data))), share)
 
 
 def in_order(data: Dataset) -> Dataset:
-    """Sorted by class."""
+    """Return the data sorted by class."""
     return data.subset(np.argsort(data.labels, kind="stable"))
 
 
 def splits() -> Iterator[Wild]:
-    """Validation data, and the order of training data."""
+    """Yield cases about validation data and the order of training data."""
     pictures, held = handwriting()
     five = pictures.subset(pictures.labels < 5)
     five = in_order(Dataset(five.images, five.labels, tuple("01234"), "mnist"))
@@ -260,7 +260,7 @@ def splits() -> Iterator[Wild]:
 
 
 def inputs() -> Iterator[Wild]:
-    """Scales, polarity, channels."""
+    """Yield cases about scale, polarity and channels of inputs."""
     pictures, held = handwriting()
     unit, unit_held = as_floats((pictures, held))
     by_rate = optim.SGD(lr=0.05, momentum=0.9)
@@ -359,7 +359,7 @@ def inputs() -> Iterator[Wild]:
 
 
 def normalizations() -> Iterator[Wild]:
-    """Running statistics."""
+    """Yield cases about the running statistics of batch normalization."""
 
     def bn(channels: tuple[int, ...], classes: int = 10) -> nn.Sequential:
         return cnn(classes, channels, nn.ReLU, "he", lambda: nn.BatchNorm2d(None))
@@ -414,7 +414,7 @@ def normalizations() -> Iterator[Wild]:
 
 
 def labels() -> Iterator[Wild]:
-    """Labels that do not belong to their inputs, or are numbered otherwise."""
+    """Yield cases whose labels do not belong to their inputs, or are numbered differently."""
     digits, digits_held = small_digits()
     yield pair(
         GITHUB + "keras-team/keras/pull/7520", "labels in the order of a folder", "CNN 8-16",
@@ -468,7 +468,7 @@ def labels() -> Iterator[Wild]:
 
 
 def imbalances() -> Iterator[Wild]:
-    """Rare classes."""
+    """Yield cases with a rare class."""
     one, two = two_of(blobs(spread=1.6))
     few, few_held = rare(one, 1, 16), two
     net = (nn.Linear(24, 1),)
@@ -496,7 +496,7 @@ def imbalances() -> Iterator[Wild]:
 
 
 def rates() -> Iterator[Wild]:
-    """How far a step goes."""
+    """Yield cases about learning rates, weight decay, schedules and overfitting."""
     pictures = handwriting()
     too_high = ("learning_rate_too_high", "dead_units:learning rate", "saturated_units:learning rate")
     yield pair(
@@ -581,7 +581,7 @@ def rates() -> Iterator[Wild]:
 
 
 def starts() -> Iterator[Wild]:
-    """Starting weights."""
+    """Yield cases about the initialization of weights."""
     pictures = handwriting()
     large = ("exploding_gradients", "loss_at_start:initialization", "learning_rate_too_high", "dead_units")
     yield pair(
@@ -630,7 +630,7 @@ def starts() -> Iterator[Wild]:
 
 
 def targets() -> Iterator[Wild]:
-    """Targets of regressions."""
+    """Yield cases about the targets of regressions."""
     dollars, held_dollars = houses(83, 900, 1000.0), houses(84, 400, 1000.0)
     thousands, held_thousands = houses(83, 900, 0.01), houses(84, 400, 0.01)
     yield own(
@@ -658,7 +658,7 @@ def targets() -> Iterator[Wild]:
 
 
 def connections() -> Iterator[Wild]:
-    """Layers that do not learn."""
+    """Yield cases with layers that do not learn."""
     frozen = cnn(10, (6, 12, 12))
     for place in (0, 3, 6):
         frozen[place].requires_grad_(False)
@@ -682,7 +682,7 @@ def connections() -> Iterator[Wild]:
 
 
 def chosen(part: str) -> Callable[[], Iterator[Wild]]:
-    """The half that the rules were written with ("open"), the other one ("held"), or all of them ("all")."""
+    """Return a function that yields the cases of a part: "open" (used to write the rules), "held" or "all"."""
 
     def cases() -> Iterator[Wild]:
         found = [replace(one) for one in wild()]

@@ -1,4 +1,4 @@
-"""Data, networks and losses of the cases after public reports."""
+"""Data, networks and losses for the cases after public reports."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Array = np.ndarray[Any, Any]
 
 @functools.cache
 def handwriting() -> tuple[Dataset, Dataset]:
-    """1,200 digits of MNIST to learn from, 600 to validate by; other ones than those of the judged set."""
+    """Return 1,200 digits of MNIST for training and 600 for validation, other ones than the judged part uses."""
     return cut(load_mnist("train"), 1200, 51), cut(load_mnist("test"), 600, 52)
 
 
 @functools.cache
 def small_digits() -> tuple[Dataset, Dataset]:
-    """The packaged digits, divided anew."""
+    """Return the digits of the package, with another split."""
     one, two = load_digits("train"), load_digits("test")
     images, labels = np.concatenate([one.images, two.images]), np.concatenate([one.labels, two.labels])
     order = np.random.default_rng(53).permutation(len(images))
@@ -48,12 +48,12 @@ def _blobs(count: int, classes: int, seed: int, spread: float) -> Dataset:
 
 
 def blobs(classes: int = 4, spread: float = 0.7) -> tuple[Dataset, Dataset]:
-    """Rows of ten numbers about one centre for each class: 1,000 and 500."""
+    """Return rows of ten numbers around one centre per class: 1,000 for training and 500 for validation."""
     return _blobs(1000, classes, 55, spread), _blobs(500, classes, 56, spread)
 
 
 def _lamps(count: int, seed: int) -> Dataset:
-    """16×16 pictures in colour with a lamp somewhere, which is reddish, yellowish, or bluish, on a brown ground."""
+    """Return 16×16 colour pictures of a reddish, yellowish or bluish lamp on brown ground."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 3, count)
     colours = np.array([[190, 90, 60], [180, 160, 60], [110, 110, 170]], np.float64)
@@ -67,12 +67,12 @@ def _lamps(count: int, seed: int) -> Dataset:
 
 @functools.cache
 def lamps() -> tuple[Dataset, Dataset]:
-    """800 and 400 pictures of lamps."""
+    """Return 800 pictures of lamps for training and 400 for validation."""
     return _lamps(800, 57), _lamps(400, 58)
 
 
 def _recording(seed: int, moments: int) -> tuple[Array, Array]:
-    """One long recording (1, T) of a process that changes its state every so often, and the state at each moment."""
+    """Return a long recording (1, T) of a process that switches between states, and its state at each time."""
     random = np.random.default_rng(seed)
     lengths = random.integers(150, 400, moments // 150)
     states = np.repeat(random.integers(0, 3, len(lengths)), lengths)[:moments]
@@ -83,7 +83,7 @@ def _recording(seed: int, moments: int) -> tuple[Array, Array]:
 
 
 def windows(seed: int, moments: int, stride: int, length: int = 48) -> Dataset:
-    """Windows of a recording, in the order of time."""
+    """Return windows of a recording, in temporal order."""
     wave, states = _recording(seed, moments)
     starts = np.arange(0, moments - length, stride)
     images = np.stack([wave[:, start : start + length] for start in starts])
@@ -91,24 +91,24 @@ def windows(seed: int, moments: int, stride: int, length: int = 48) -> Dataset:
 
 
 def two_of(data: tuple[Dataset, Dataset], names: tuple[str, str] = ("no", "yes")) -> tuple[Dataset, Dataset]:
-    """The first two classes against the others."""
+    """Return the data with two classes: the first two against the others."""
     first, second = (Dataset(one.images, (one.labels < 2).astype(np.int64), names, one.name) for one in data)
     return first, second
 
 
 def as_floats(data: tuple[Dataset, Dataset], scale: float = 1 / 255) -> tuple[Dataset, Dataset]:
-    """Pictures as numbers from 0 to 255 · scale."""
+    """Return the pictures multiplied by ``scale``, as float32."""
     ours, theirs = (changed(one, lambda x: x.astype(np.float32) * np.float32(scale)) for one in data)
     return ours, theirs
 
 
 def changed(dataset: Dataset, change: Callable[[Array], Array]) -> Dataset:
-    """Other inputs, the same labels."""
+    """Return the data set with changed inputs and the same labels."""
     return Dataset(change(dataset.images), dataset.labels, dataset.classes, dataset.name)
 
 
 def rare(dataset: Dataset, label: int, every: int) -> Dataset:
-    """With one of ``every`` samples of a class left."""
+    """Keep only one in ``every`` samples of a class."""
     of_class = np.flatnonzero(dataset.labels == label)
     keep = np.ones(len(dataset), bool)
     keep[of_class] = np.arange(len(of_class)) % every == 0
@@ -117,17 +117,17 @@ def rare(dataset: Dataset, label: int, every: int) -> Dataset:
 
 @functools.cache
 def bits() -> tuple[Dataset, Dataset]:
-    """Waves against noise of two sensors, with labels 0 and 1."""
+    """Return the signals with two classes."""
     return two_of(signals())
 
 
 def numbers_of(dataset: Dataset) -> tuple[Array, Array]:
-    """x and the labels as a column of floats, as a loss with one output takes them."""
+    """Return x, and the labels as a float column (N, 1), for a loss with one output."""
     return dataset.images.astype(np.float32), dataset.labels[:, None].astype(np.float32)
 
 
 def houses(seed: int, count: int, scale: float = 1.0) -> tuple[Array, Array]:
-    """Eight standardized properties and a price in units of 1/scale."""
+    """Return eight standardized properties and a price, multiplied by ``scale``."""
     random = np.random.default_rng(seed)
     x = random.normal(0, 1, (count, 8))
     price = 180 + 60 * x[:, 0] + 25 * np.tanh(2 * x[:, 1]) + 20 * x[:, 2] * x[:, 3] + random.normal(0, 8, count)
@@ -135,7 +135,7 @@ def houses(seed: int, count: int, scale: float = 1.0) -> tuple[Array, Array]:
 
 
 def sums(seed: int, count: int) -> tuple[Array, Array]:
-    """Two numbers and their sum."""
+    """Return pairs of numbers and their sums."""
     x = np.random.default_rng(seed).uniform(-2, 2, (count, 2))
     return x.astype(np.float32), x.sum(axis=1, keepdims=True).astype(np.float32)
 
@@ -144,7 +144,7 @@ def sums(seed: int, count: int) -> tuple[Array, Array]:
 
 
 class BinaryCrossEntropy(nn.Loss):
-    """−mean (y log p + (1 − y) log(1 − p)) of probabilities p (N, 1)"""
+    """−mean (y log p + (1 − y) log(1 − p)) for probabilities p of shape (N, 1)"""
 
     def forward(self, p: Any, y: Any) -> Any:
         small = 1e-6
@@ -156,7 +156,7 @@ class BinaryCrossEntropy(nn.Loss):
 
 
 class BinaryCrossEntropyOfScores(BinaryCrossEntropy):
-    """mean (max(p, 0) − p y + log(1 + e^−|p|)) of scores p (N, 1)"""
+    """mean (max(p, 0) − p y + log(1 + e^−|p|)) for logits p of shape (N, 1)"""
 
     def forward(self, p: Any, y: Any) -> Any:
         return st.ops.mean(st.ops.maximum(p, 0.0) - p * y + st.ops.log(1.0 + st.ops.exp(-st.ops.abs(p))))
@@ -173,12 +173,12 @@ class SquaredError(BinaryCrossEntropy):
 
 
 def head(*layers: nn.Module) -> nn.Sequential:
-    """A small classifier of rows."""
+    """Build a small classifier of rows: Linear(None, 24), ReLU, and the given layers."""
     return nn.Sequential(nn.Linear(None, 24, init="he"), nn.ReLU(), *layers)
 
 
 class SoftmaxInForward(nn.Module):
-    """A forward pass that ends in softmax; ``plain`` leaves it out."""
+    """A network whose ``forward`` ends with softmax, unless ``plain`` is set."""
 
     def __init__(self, classes: int, plain: bool = False) -> None:
         self.plain = plain
@@ -192,7 +192,7 @@ class SoftmaxInForward(nn.Module):
 
 
 class LogSoftmaxInForward(SoftmaxInForward):
-    """A forward pass that ends in log softmax, which does no harm: the softmax of it is the softmax."""
+    """A network whose ``forward`` ends with log softmax, which is harmless: its softmax is the same."""
 
     def forward(self, x: Any) -> Any:
         return st.ops.log_softmax(self.out(st.ops.relu(self.hidden(self.flatten(x)))))
@@ -200,13 +200,13 @@ class LogSoftmaxInForward(SoftmaxInForward):
 
 @dataclass(frozen=True)
 class Holder:
-    """A list of layers in an object of another kind; a list as an attribute is refused by ``nn.Module``."""
+    """A list of layers in an object that is not a module, since ``nn.Module`` refuses lists as attributes."""
 
     layers: list[nn.Module]
 
 
 class Listed(nn.Module):
-    """Hidden layers in a Python list, which no module knows of; ``known`` keeps them in a ``Sequential``."""
+    """A network with hidden layers in a Python list, which it does not register; ``known`` uses Sequential."""
 
     def __init__(self, classes: int, width: int = 6, known: bool = False) -> None:
         layers: list[nn.Module] = [nn.Flatten(), nn.Linear(None, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()]
@@ -224,7 +224,7 @@ class Listed(nn.Module):
 
 
 class Rounding(nn.Module):
-    """Hard decisions in the middle of a network; ``soft`` has a sigmoid there."""
+    """A network with hard decisions as activation; ``soft`` uses a sigmoid instead."""
 
     def __init__(self, classes: int, soft: bool = False) -> None:
         self.soft = soft
@@ -237,7 +237,7 @@ class Rounding(nn.Module):
 
 
 def started(model: nn.Module, init: Any) -> nn.Module:
-    """Weights of all linear maps and convolutions started by one function."""
+    """Set the initialization of the weights of all linear maps and convolutions."""
     for _, layer in model.named_modules():
         for name, parameter in layer.own_state().items():
             if parameter.learned and name == "weight" and len(parameter.shape) > 1:
@@ -246,7 +246,7 @@ def started(model: nn.Module, init: Any) -> nn.Module:
 
 
 def normal(std: float, mean: float = 0.0) -> Callable[..., Array]:
-    """Numbers of a normal distribution, whatever the number of inputs."""
+    """Return an initialization by a normal distribution that ignores the number of inputs."""
 
     def init(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return random.normal(mean, std, shape)
@@ -255,7 +255,7 @@ def normal(std: float, mean: float = 0.0) -> Callable[..., Array]:
 
 
 def constant(number: float) -> Callable[..., Array]:
-    """One and the same number."""
+    """Return an initialization with one number everywhere."""
 
     def init(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return np.full(shape, number)

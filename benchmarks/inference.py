@@ -1,12 +1,13 @@
-"""Prediction with the four networks in striate, onnxruntime and PyTorch, interleaved, at batch 1 and 64.
+"""Compare prediction with the four networks in striate, onnxruntime and PyTorch, at batch 1 and 64.
 
     python benchmarks/inference.py                                     all networks, batch 1 and 64
     python benchmarks/inference.py --networks lenet5 --batches 1 --json
 
-As in ``compare.py`` each framework runs in a process of its own from the same weights, is stopped while another runs,
-and turns next to a probe's reading without two free cores are dropped. What is timed is one call, from a NumPy array to
-a NumPy array (a tensor to a tensor in PyTorch). onnxruntime gets the graph that ``torch.onnx.export`` makes of the twin
-in evaluation mode, which folds batch normalization itself; where it is not installed, it is reported and left out.
+As in ``compare.py``, each framework runs in its own process from the same weights and is suspended while another one
+runs, and turns next to a probe reading without free cores are dropped. One call is timed, from a NumPy array to a NumPy
+array (in PyTorch, from tensor to tensor). onnxruntime gets the graph that ``torch.onnx.export`` makes of the PyTorch
+network in evaluation mode, with batch normalization folded; if it is not installed, that is reported and it is left
+out.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from worker import Array, Prepared, Worker, WorkerError, serve
 ONNXRUNTIME = Configuration("onnxruntime", "onnxruntime")
 CONFIGURATIONS = (STRIATE, ONNXRUNTIME, NCHW, CHANNELS_LAST)
 TOLERANCE = 1e-3
-"""How far the sum of a network's outputs may be from striate's, relatively."""
+"""The largest accepted relative difference between the sum of a network's |outputs| and striate's."""
 
 TURN_SECONDS = 0.1
 MOST_CALLS = 500
 
 
 class PredictionWorker(Worker):
-    """A worker that predicts."""
+    """A worker process that predicts instead of training."""
 
     script = __file__
 
@@ -47,7 +48,7 @@ class PredictionWorker(Worker):
 
 
 def striate_prediction(network: Network, seed: int) -> Prepared:
-    """``model(x)`` in striate."""
+    """Return the prediction in striate."""
     from networks import striate_model
 
     model = striate_model(network, seed=seed)
@@ -55,7 +56,7 @@ def striate_prediction(network: Network, seed: int) -> Prepared:
 
 
 def torch_prediction(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
-    """``model(x)`` in PyTorch, in evaluation mode."""
+    """Return the prediction in PyTorch, in evaluation mode."""
     import torch
     from twins import torch_model
 
@@ -71,12 +72,12 @@ def torch_prediction(network: Network, configuration: Configuration, threads: in
 
 
 def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int) -> Prepared:
-    """``session.run`` in onnxruntime."""
+    """Return the prediction in onnxruntime."""
     import onnxruntime
     import torch
     from twins import torch_model
 
-    # What the exporter says of packages that these networks do not need.
+    # Silence the exporter's messages about packages that these networks do not need.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)
     example = torch.zeros(batch, *network.sample)
@@ -95,7 +96,7 @@ def onnxruntime_prediction(network: Network, batch: int, threads: int, seed: int
 
 
 def prepared(order: Mapping[str, Any]) -> Prepared:
-    """The prediction that an order describes."""
+    """Return the prediction that an order from the controller describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
         return striate_prediction(network, order["seed"])
@@ -108,7 +109,7 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
 
 
 def measure(network: Network, batch: int, probe: Probe, options: argparse.Namespace) -> dict[str, Measurement]:
-    """Interleaved turns of all frameworks; one that fails is reported and left out."""
+    """Measure all frameworks in interleaved turns; one that fails is reported and left out."""
     title = f"{network.title}, batch {batch}"
     found: dict[str, Measurement] = {}
     with ExitStack() as stack:
@@ -145,19 +146,19 @@ def measure(network: Network, batch: int, probe: Probe, options: argparse.Namesp
 
 
 def _calls(worker: Worker) -> int:
-    """Calls of a turn: for about a tenth of a second."""
+    """Return the number of calls that take about a tenth of a second."""
     return max(3, min(MOST_CALLS, int(TURN_SECONDS / statistics.median(worker.turn(5)))))
 
 
 def ratio(found: Mapping[str, Measurement], name: str, what: str = "median") -> float:
-    """How many times faster striate is than another framework."""
+    """Return how many times faster striate is than another framework, or NaN if one was not measured."""
     if name not in found or STRIATE.name not in found:
         return math.nan
     return getattr(found[name], what) / getattr(found[STRIATE.name], what)
 
 
 def print_results(results: Mapping[tuple[str, int], Mapping[str, Measurement]], batches: Sequence[int]) -> None:
-    """Medians and minima in milliseconds, and how many times faster striate is."""
+    """Print medians and minima in milliseconds, and how many times faster striate is."""
     rows = [
         [
             f"{m.network.title}, batch {m.batch}, {name}",
@@ -181,7 +182,7 @@ def print_results(results: Mapping[tuple[str, int], Mapping[str, Measurement]], 
 
 
 def main() -> None:
-    """Measures, then prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64], help="batch sizes (1 64)")

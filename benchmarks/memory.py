@@ -1,10 +1,10 @@
-"""Resident memory over 200 training steps whose batch sizes change, and its peak compared with PyTorch's.
+"""Measure resident memory over 200 training steps with changing batch sizes, and compare it with PyTorch.
 
     python benchmarks/memory.py
     python benchmarks/memory.py --networks lenet5 --steps 50
 
-Memory shall be flat from the second step on: the first step is of the largest batch, the others of any size up to it.
-PyTorch runs channels_last, its leanest configuration that is not compiled, on the same batches.
+The first step has the largest batch, the others have any size up to it. Memory must not grow from the second step on.
+PyTorch runs channels_last, its configuration with the least memory among those not compiled, on the same batches.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from report import machine, note, print_json, print_table
 from worker import prepared
 
 GROWTH_MB = 2.0
-"""What Python's own allocator may take or give while nothing grows."""
+"""The growth in MB that counts as none, since Python's allocator fluctuates by itself."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """Resident MB after each step, and the peak of the process."""
+    """The resident memory in MB after each step, and the peak of the process."""
 
     resident: list[float]
     peak: float
 
     @property
     def growth(self) -> float:
-        """MB from the second step to the most that was seen after it."""
+        """The growth in MB from the second step to the largest later value."""
         return max(self.resident[1:]) - self.resident[1]
 
     @property
     def flat(self) -> bool:
-        """Whether memory stayed where it was."""
+        """Whether memory did not grow."""
         return self.growth <= GROWTH_MB
 
 
 def status(field: str) -> float:
-    """A field of this process's status in MB: VmRSS now, VmHWM its peak."""
+    """Return a field of /proc/self/status in MB (10⁶ bytes): VmRSS is the current memory, VmHWM the peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -53,13 +53,13 @@ def status(field: str) -> float:
 
 
 def batch_sizes(largest: int, steps: int) -> list[int]:
-    """The largest first, then any from 2 on; the same for everybody."""
+    """Return the largest size, followed by random sizes from 2; the same for each framework."""
     random = np.random.default_rng(0)
     return [largest, *(int(size) for size in random.integers(2, largest + 1, steps - 1))]
 
 
 def course(network: Network, configuration: Configuration, threads: int, steps: int, largest: int) -> Course:
-    """Trains in this process."""
+    """Train in this process and record its memory."""
     order = {
         "network": network.name,
         "batch": largest,
@@ -80,7 +80,7 @@ def course(network: Network, configuration: Configuration, threads: int, steps: 
 
 
 def in_fresh_process(network: Network, configuration: Configuration, threads: int, steps: int, largest: int) -> Course:
-    """The same in a process of its own."""
+    """Run ``course`` in a process of its own."""
     arguments = [network.name, configuration.name, str(threads), str(steps), str(largest)]
     finished = subprocess.run(
         [sys.executable, __file__, "--child", *arguments], stdout=subprocess.PIPE, text=True, check=True
@@ -89,13 +89,13 @@ def in_fresh_process(network: Network, configuration: Configuration, threads: in
 
 
 def child(name: str, configuration: str, *numbers: str) -> None:
-    """What the fresh process does."""
+    """Run ``course`` and print its result as JSON; the fresh process calls this."""
     known = {each.name: each for each in (STRIATE, CHANNELS_LAST)}
     print(json.dumps(vars(course(NETWORKS[name], known[configuration], *(int(number) for number in numbers)))))
 
 
 def main() -> int:
-    """Measures, prints, and returns 1 where striate's memory grew."""
+    """Measure, print, and return 1 if striate's memory grew."""
     if sys.argv[1:2] == ["--child"]:
         child(*sys.argv[2:])
         return 0

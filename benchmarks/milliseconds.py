@@ -1,13 +1,13 @@
-"""Where each millisecond of a training step goes, in striate and in PyTorch: a picture.
+"""Draw where each millisecond of a training step goes, in striate and in PyTorch.
 
     python benchmarks/milliseconds.py                            draws docs/pictures/milliseconds.png
     python benchmarks/milliseconds.py -o speed.svg --json        another file, and the numbers on standard output
     python benchmarks/milliseconds.py --from numbers.json        draws again what --json printed
 
-As in ``compare.py`` each framework trains in a process of its own from the same weights, is stopped while the other
-runs, and turns next to a probe's reading without two free cores are dropped. In each turn some steps are timed as they
-are, then some are taken apart (``dissection``). The length of a bar is the median of the former; its parts have the
-proportions of the latter, so that they add up to it. PyTorch is eager, in channels_last, with its fused SGD.
+As in ``compare.py``, each framework trains in its own process from the same weights and is suspended while the other
+one runs, and turns next to a probe reading without free cores are dropped. In each turn, some steps are timed without a
+profiler, then some with one (``dissection``). The length of a bar is the median of the former; its parts have the
+proportions of the latter. PyTorch is eager, channels_last, with fused SGD.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BETWEEN = "linear, loss, update, …"
 
 
 class DissectingWorker(Worker):
-    """A worker whose steps can be taken apart."""
+    """A worker process that can also profile its steps."""
 
     script = str(Path(__file__).with_name("dissection.py"))
 
@@ -56,21 +56,21 @@ class Contestant:
 
     @property
     def kept(self) -> list[int]:
-        """Which turns count."""
+        """The indices of the turns that count."""
         return [place for place, turn in enumerate(self.turns) if turn.clean or self.keep_all]
 
     @property
     def seconds(self) -> float:
-        """The median step."""
+        """The median seconds of a step without profiler."""
         return statistics.median(second for place in self.kept for second in self.turns[place].seconds)
 
     @property
     def profiled(self) -> Dissection:
-        """A step with the profiler at work."""
+        """The typical profiled step."""
         return middle([self.apart[place] for place in self.kept])
 
     def summary(self) -> dict[str, object]:
-        """Everything that is drawn."""
+        """Return everything that is drawn, as JSON-compatible data."""
         return {
             "name": self.name,
             "turns": len(self.turns),
@@ -81,7 +81,7 @@ class Contestant:
 
 
 def measure(network: Network, probe: Probe, options: argparse.Namespace) -> list[Contestant]:
-    """Turns of both frameworks, interleaved, until enough count or it took too long."""
+    """Run interleaved turns of both frameworks until enough of them count or the time is over."""
     found = [Contestant("striate", options.keep_all), Contestant("PyTorch", options.keep_all)]
     with ExitStack() as stack:
         workers: list[Worker] = []
@@ -113,7 +113,11 @@ def measure(network: Network, probe: Probe, options: argparse.Namespace) -> list
 
 
 def groups(network: Network) -> dict[str, str]:
-    """The title of the group that each child of the network belongs to: a convolution, or a block, and what follows."""
+    """Return the title of the group for each child of the network.
+
+    A group is a convolution or block with the layers that follow it; the last one is everything after the first linear
+    layer.
+    """
     model = striate_model(network)
     found: dict[str, str] = {}
     title, number = "", 0
@@ -132,7 +136,7 @@ def groups(network: Network) -> dict[str, str]:
 
 
 def named(path: str, number: int) -> str:
-    """``stage1_2`` is block 2 of stage 1; what has only a number is a convolution."""
+    """Return a readable name: "stage1_2" is block 2 of stage 1, and a mere number is a convolution."""
     stage, _, block = path.removeprefix("stage").partition("_")
     if path.isdigit():
         return f"convolution {number}"
@@ -140,13 +144,13 @@ def named(path: str, number: int) -> str:
 
 
 def channels(convolutions: Sequence[Module]) -> str:
-    """Into the first and out of the widest."""
+    """Return "input channels of the first → most output channels" of these convolutions."""
     first: Any = convolutions[0]
     return f"{first.in_channels}→{max(each.out_channels for each in convolutions)}"  # pyright: ignore
 
 
 def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter[Work]]:
-    """Seconds by group and work. What striate does to its input, the first layer is for."""
+    """Return the seconds by group and kind of work; conversion of the input counts for the first group."""
     found: dict[str, Counter[Work]] = {title: Counter() for title in titles.values()}
     first = next(iter(titles.values()))
     for (layer, work), seconds in dissection.parts.items():
@@ -160,7 +164,7 @@ def grouped(dissection: Dissection, titles: dict[str, str]) -> dict[str, Counter
 
 
 def section(network: Network, content: dict[str, Any]) -> Section:
-    """What the picture shows of one network."""
+    """Return what the picture shows of one network."""
     titles = groups(network)
     bars: list[Bar] = []
     for one in content["steps"]:
@@ -171,7 +175,7 @@ def section(network: Network, content: dict[str, Any]) -> Section:
 
 
 def caption(content: dict[str, Any]) -> str:
-    """How it was measured."""
+    """Return the text below the picture, which says how it was measured."""
     parts = content["measured"]
     steps = [one for network in content["networks"].values() for one in network["steps"]]
     records = max(one["records"] for one in steps)
@@ -190,7 +194,7 @@ def caption(content: dict[str, Any]) -> str:
 
 
 def print_numbers(content: dict[str, Any]) -> None:
-    """Milliseconds by work."""
+    """Print a table of milliseconds by kind of work."""
     for name, network in content["networks"].items():
         steps = [(one, Dissection.from_json(one)) for one in network["steps"]]
         rows: list[list[str]] = []
@@ -205,7 +209,7 @@ def print_numbers(content: dict[str, Any]) -> None:
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """All numbers of the picture."""
+    """Measure all networks and return the numbers of the picture as JSON-compatible data."""
     from importlib.metadata import version
 
     probe = Probe(options.threads)
@@ -223,7 +227,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures, draws, then prints."""
+    """Measure, draw and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.set_defaults(networks=["resnet20", "vgg_small"])

@@ -1,4 +1,4 @@
-"""The picture of ``milliseconds``: whole steps as bars, then the same by layer; both frameworks on one scale."""
+"""Draw the picture of ``milliseconds``: whole steps as bars, then the same by layer, for both frameworks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from striate.experiments.drawing import FAINT, GREY, INK, in_few_colours
 
 @dataclass(frozen=True)
 class Colour:
-    """What is drawn in one colour."""
+    """A colour of the picture, its title in the legend, and the kinds of work that it stands for."""
 
     title: str
     fill: str
@@ -43,19 +43,19 @@ BETWEEN = (Work.NORMALIZATION, Work.ACTIVATION, Work.ADDITION)
 
 WIDTH, DOTS = 10.0, 150
 LEFT, RIGHT = 1.95, 0.25
-"""Inches next to the bars, for the names on the left."""
+"""Inches left (for the names) and right of the bars."""
 HEAD, KEY, TITLE, BAR, AXIS, ROW, FOOT = 0.5, 0.82, 0.62, 0.36, 0.5, 0.37, 0.85
-"""Inches of height: of the head, the legend, a section's title, a whole step, an axis, a layer and the caption."""
+"""Heights in inches of: the title, the legend, a section's title, a whole step, an axis, a layer, and the caption."""
 DIGIT = 0.64
-"""The width of a digit of this font, in parts of its size."""
+"""The width of a digit of this font, relative to the font size."""
 SMALLEST = 7.5
-"""Points that can still be read where the picture is 900 pixels wide."""
+"""The smallest font size in points that is readable in a picture 900 pixels wide."""
 STYLE = {"font.family": "DejaVu Sans", "svg.hashsalt": "striate", "text.color": INK, "xtick.labelcolor": GREY}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One step: seconds by work, and by layer and work."""
+    """The seconds of one step, by kind of work, and by layer and kind of work."""
 
     name: str
     parts: Mapping[Work, float]
@@ -63,34 +63,34 @@ class Bar:
 
     @property
     def seconds(self) -> float:
-        """Of the whole."""
+        """The seconds of the whole step."""
         return sum(self.parts.values())
 
     def of(self, works: Sequence[Work]) -> float:
-        """Seconds of some kinds of work."""
+        """Return the seconds of some kinds of work."""
         return sum(self.parts.get(work, 0.0) for work in works)
 
 
 @dataclass(frozen=True)
 class Section:
-    """One network: striate's step and PyTorch's."""
+    """One network: the steps of striate and of PyTorch."""
 
     title: str
     bars: Sequence[Bar]
 
     @property
     def height(self) -> float:
-        """Inches."""
+        """The height of the section in inches."""
         return TITLE + len(self.bars) * BAR + AXIS + len(self.bars[0].layers) * ROW + AXIS
 
     def head(self) -> str:
-        """What the picture says of it."""
+        """Return the title: both times and their ratio."""
         ours, theirs = self.bars
         times = theirs.seconds / ours.seconds
         return f"{self.title}: {milliseconds(ours.seconds)} ms instead of {milliseconds(theirs.seconds)}, {times:.1f}×"
 
     def verdict(self) -> str:
-        """Where the difference comes from."""
+        """Return a sentence that says in which kinds of work the difference arises."""
         ours, theirs = self.bars
         kinds = (
             ("in convolutions", CONVOLUTIONS),
@@ -102,23 +102,23 @@ class Section:
 
 
 def milliseconds(seconds: float) -> str:
-    """Two digits at least."""
+    """Format seconds as milliseconds, with at least two digits."""
     return f"{1e3 * seconds:.0f}" if seconds >= 0.00995 else f"{1e3 * seconds:.1f}"
 
 
 class Page:
-    """A figure that is filled from the top, in inches."""
+    """A figure that is filled from the top; all lengths are in inches."""
 
     def __init__(self, height: float) -> None:
         self.figure = Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
         self.height, self.top = height, 0.0
 
     def text(self, x: float, below: float, words: str, **style: object) -> None:
-        """Words, their top ``below`` the place that was reached."""
+        """Draw a text ``below`` inches under the current position."""
         self.figure.text(x / WIDTH, 1 - (self.top + below) / self.height, words, va="top", **style)
 
     def axes(self, height: float, most: float) -> Axes:
-        """From 0 to ``most`` ms, with faint lines at round times."""
+        """Add axes from 0 to ``most`` ms at the current position, and move it below them."""
         bottom = 1 - (self.top + height) / self.height
         axes = self.figure.add_axes(
             (LEFT / WIDTH, bottom, (WIDTH - LEFT - RIGHT) / WIDTH, height / self.height), facecolor="white"
@@ -136,7 +136,7 @@ class Page:
 
 
 def draw_parts(axes: Axes, place: float, height: float, parts: Mapping[Work, float], size: float) -> float:
-    """One stacked bar with its figures where they fit; gives its end in ms."""
+    """Draw one stacked bar, with numbers where they fit, and return its end in ms."""
     per_inch = axes.get_xlim()[1] / (WIDTH - LEFT - RIGHT)
     start = 0.0
     for colour in COLOURS:
@@ -153,7 +153,7 @@ def draw_parts(axes: Axes, place: float, height: float, parts: Mapping[Work, flo
 
 
 def draw_section(page: Page, section: Section) -> None:
-    """A network: head, whole steps, layers."""
+    """Draw one network: title, whole steps, layers."""
     page.text(0.2, 0.12, section.head(), fontsize=13, fontweight="bold")
     page.text(0.2, 0.37, section.verdict(), fontsize=9.5, color=GREY)
     page.top += TITLE
@@ -190,7 +190,7 @@ def draw_section(page: Page, section: Section) -> None:
 
 
 def save_picture(sections: Sequence[Section], caption: str, path: Path) -> None:
-    """Draws the sections below each other."""
+    """Draw all sections below each other and write the file; its suffix chooses the format."""
     with rc_context(STYLE):
         page = Page(HEAD + KEY + sum(section.height for section in sections) + FOOT)
         page.text(0.2, 0.16, "Where each millisecond of a training step goes", fontsize=15, fontweight="bold")

@@ -5,8 +5,8 @@
     resnet20   3×3 stem of 16, then three basic blocks each of 16, 32, 64; global average; linear 10
     resnet18   3×3 stem of 64, then two basic blocks each of 64, 128, 256, 512; global average; linear 10
 
-Where a residual block changes its shape, its shortcut is a 1×1 convolution with BN. All activations are leaky ReLU 0.1.
-``twins`` holds the same networks in PyTorch.
+If a residual block changes the shape, its shortcut is a 1×1 convolution with BN. All activations are leaky ReLU 0.1.
+``twins`` has the same networks in PyTorch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Contraction:
-    """One convolution or linear layer, by the multiply-adds of its forward pass for one sample.
+    """A convolution or linear layer, with the multiply-adds of its forward pass for one sample.
 
     ``first`` says that it reads the network's input, whose gradient is not needed.
     """
@@ -41,13 +41,16 @@ class Contraction:
 
     @property
     def flops(self) -> int:
-        """Of a training step in direct form: forward, weight gradient and, but for the first layer, input gradient."""
+        """Floating-point operations of a training step for one sample, in direct form.
+
+        They are those of the forward pass, the weight gradient, and (except in the first layer) the input gradient.
+        """
         return 2 * self.multiply_adds * (2 if self.first else 3)
 
 
 @dataclass(frozen=True)
 class Network:
-    """One benchmark network: ``striate.models`` has a function of the same name."""
+    """A benchmark network; ``striate.models`` has a function of the same name."""
 
     name: str
     title: str
@@ -56,26 +59,26 @@ class Network:
     contractions: tuple[Contraction, ...]
 
     def work(self, batch: int | None = None) -> float:
-        """GFLOP of one training step."""
+        """Return the work of one training step in GFLOP."""
         return sum(c.flops for c in self.contractions) * (batch or self.batch) / 1e9
 
     def multiply_adds(self) -> int:
-        """Of the forward pass of one sample."""
+        """Return the multiply-adds of the forward pass for one sample."""
         return sum(c.multiply_adds for c in self.contractions)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, size: int, first: bool = False) -> Contraction:
-    """A square convolution whose *output* has size × size positions."""
+    """Return a square convolution whose *output* has size × size positions."""
     return Contraction(inputs * outputs * kernel**2 * size**2, first)
 
 
 def linear(inputs: int, outputs: int) -> Contraction:
-    """A linear layer."""
+    """Return a linear layer."""
     return Contraction(inputs * outputs)
 
 
 def residual(widths: tuple[int, ...], blocks: int, size: int) -> Iterator[Contraction]:
-    """The layers of a residual network on size × size pictures with three channels."""
+    """Yield the layers of a residual network for size × size pictures with three channels."""
     before = widths[0]
     yield convolution(3, before, 3, size, first=True)
     for stage, width in enumerate(widths):
@@ -111,7 +114,7 @@ NETWORKS: dict[str, Network] = {
 
 
 def add_networks(parser: argparse.ArgumentParser) -> None:
-    """The option that chooses networks."""
+    """Add the option ``--networks`` to a parser."""
     parser.add_argument(
         "--networks",
         nargs="+",
@@ -126,7 +129,7 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
 
 
 def batches(network: Network, batch: int, seed: int, dtype: str = "float32") -> Iterator[tuple[Array, Array]]:
-    """Fresh batches without end: rows drawn from a pool of four batches, so that no two batches are equal."""
+    """Yield random batches (x, y) without end, drawn from a pool of four batches."""
     random = np.random.default_rng(seed)
     pool = random.standard_normal((4 * batch, *network.sample)).astype(dtype)
     labels = random.integers(0, CLASSES, 4 * batch)
@@ -136,10 +139,10 @@ def batches(network: Network, batch: int, seed: int, dtype: str = "float32") -> 
 
 
 def initial_state(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, Array]:
-    """Weights that both frameworks start from, in float64, as a function of only names and shapes.
+    """Return the initial weights of both frameworks in float64, which depend only on names, shapes and seed.
 
-    N(0, 2 / fan_in) for what multiplies; BN starts near the identity but not on it, so that γ, β and the running
-    statistics are really compared.
+    Weights of convolutions and linear layers are drawn from N(0, 2 / fan_in). BN starts near the identity but not at
+    it, so that γ, β and the running statistics are really compared.
     """
     state: dict[str, Array] = {}
     for name, shape in sorted(shapes.items()):
@@ -156,8 +159,8 @@ def initial_state(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, Array
 
 
 def striate_model(network: Network, dtype: str = "float32", seed: int = 0) -> Module:
-    """The network in striate with the weights of ``initial_state``."""
-    from striate import models  # here, since the memory of PyTorch's workers is measured without striate
+    """Build the network in striate, with the weights of ``initial_state``."""
+    from striate import models  # imported here, so that PyTorch's workers are measured without striate
 
     model: Module = getattr(models, network.name)().to(dtype)
     model.infer(network.sample)

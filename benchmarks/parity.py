@@ -1,4 +1,4 @@
-"""From the same weights and data, striate and PyTorch must take the same training steps.
+"""Check that striate and PyTorch take the same training steps from the same weights and data.
 
     float64   20 momentum steps: every loss to 1e-9 relative, running statistics too
     float32   lr 0.01: the first loss to 1e-5, the next four within 10 times the difference between PyTorch's own
@@ -7,11 +7,12 @@
     python benchmarks/parity.py
     python benchmarks/parity.py --networks lenet5 --steps 2 --batch 16
 
-In float32 each data seed is judged by itself, at the batch of the benchmarks. With a batch of 4 the comparison says
-little: where the two largest entries of a pooling window, or a pre-activation and zero, lie closer than rounding, two
-correct frameworks take different branches, and PyTorch's two layouts may happen to take the same one.
+In float32, each seed of the data is judged alone, at the batch size of the benchmarks. With a batch of 4 the comparison
+says little: if the two largest entries of a pooling window, or a pre-activation and zero, are closer than rounding, two
+correct frameworks may take different branches, while PyTorch's two layouts happen to take the same one.
 
-A running statistic's difference is relative to the largest entry of its array: a mean near zero has no digits to lose.
+The difference of a running statistic is relative to the largest entry of its array, since a mean near zero has no
+significant digits of its own.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FLOAT64_TOLERANCE = 1e-9
 FLOAT32_TOLERANCE = 1e-5
 FLOAT32_STEPS = 5
 OWN_DIFFERENCES = 10
-"""How many of PyTorch's own differences are allowed in float32 after the first step."""
+"""The accepted ratio of striate's difference to PyTorch's own, in float32 after the first step."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Run:
     statistics: dict[str, Array]
 
     def loss_differences(self, other: Run) -> list[float]:
-        """|a − b| / |b| step by step."""
+        """Return |a − b| / |b| for each step."""
         return [abs(a - b) / abs(b) for a, b in zip(self.losses, other.losses, strict=True)]
 
     def statistics_difference(self, other: Run) -> float:
-        """The largest difference of a running statistic, relative to the largest entry of its array."""
+        """Return the largest difference of a running statistic, relative to the largest entry of its array."""
         return max(
             float(np.max(np.abs(self.statistics[name] - theirs)) / np.max(np.abs(theirs)))
             for name, theirs in other.statistics.items()
@@ -69,7 +70,7 @@ def _statistics(state: dict[str, Array]) -> dict[str, Array]:
 
 
 def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int) -> Run:
-    """Training steps in striate."""
+    """Run training steps in striate."""
     model = striate_model(network, dtype)
     optimizer = st.optim.SGD(lr=LEARNING_RATE, momentum=MOMENTUM)
     step = st.TrainingStep(model, st.nn.CrossEntropyLoss(), optimizer, capacity=batch)
@@ -78,7 +79,7 @@ def striate_run(network: Network, dtype: str, batch: int, steps: int, seed: int)
 
 
 def torch_run(network: Network, dtype: str, batch: int, steps: int, seed: int, channels_last: bool = False) -> Run:
-    """Training steps in PyTorch."""
+    """Run training steps in PyTorch."""
     model = torch_model(network, dtype)
     data = _data(network, dtype, batch, steps, seed)
     losses = training_losses(model, data, LEARNING_RATE, MOMENTUM, channels_last)
@@ -87,7 +88,10 @@ def torch_run(network: Network, dtype: str, batch: int, steps: int, seed: int, c
 
 @dataclass(frozen=True)
 class Parity:
-    """How far striate is from PyTorch, and how far it may be, step by step."""
+    """The differences of striate from PyTorch for each step, and their limits.
+
+    ``own`` are the differences between PyTorch's two layouts, ``statistics`` is the largest one of a running statistic.
+    """
 
     network: str
     dtype: str
@@ -106,7 +110,7 @@ class Parity:
 
 
 def float64_parity(network: Network, batch: int, steps: int, seed: int = 1) -> Parity:
-    """The comparison in float64; ``own`` is PyTorch's NCHW against channels_last."""
+    """Compare in float64; ``own`` is the difference between PyTorch's NCHW and channels_last."""
     theirs = torch_run(network, "float64", batch, steps, seed)
     own = torch_run(network, "float64", batch, steps, seed, channels_last=True).loss_differences(theirs)
     ours = striate_run(network, "float64", batch, steps, seed)
@@ -123,10 +127,10 @@ def float64_parity(network: Network, batch: int, steps: int, seed: int = 1) -> P
 
 
 def float32_parity(network: Network, batch: int, steps: int = FLOAT32_STEPS, seed: int = 1) -> Parity:
-    """The comparison in float32.
+    """Compare in float32.
 
-    PyTorch's own difference at a step is the largest until then: one step may agree by chance. The statistics are
-    reported and not judged, since the weights that they come from have drifted apart.
+    PyTorch's own difference at a step is the largest one so far, since a single step may agree by chance. The
+    statistics are reported but not judged, since the weights behind them have drifted apart.
     """
     theirs = torch_run(network, "float32", batch, steps, seed)
     other = torch_run(network, "float32", batch, steps, seed, channels_last=True)
@@ -146,7 +150,7 @@ def float32_parity(network: Network, batch: int, steps: int = FLOAT32_STEPS, see
 
 
 def main() -> int:
-    """Compares, prints the table, and returns 1 where something is out of its limit."""
+    """Compare, print the table, and return 1 if something exceeds its limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--batch", type=int, help="16 in float64, each network's benchmark batch in float32")

@@ -1,4 +1,4 @@
-"""The same batches of pictures for striate and PyTorch, standardized, and shifted and mirrored by the seed."""
+"""Identical batches of standardized pictures for striate and PyTorch, optionally shifted and mirrored."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from striate.data import Dataset, Standardizer, batches
 Array = NDArray[Any]
 
 SHIFT = 4
-"""Pixels that a picture is moved by at most, in each direction."""
+"""The largest shift of a picture in pixels, in each direction."""
 
 
 def plain(dataset: Dataset, standardizer: Standardizer, batch: int, seed: int) -> Iterator[tuple[Array, Array]]:
-    """One epoch in the order of the seed: x (B, C, H, W) float32, y (B,) int64."""
+    """Yield one epoch in the order of the seed: x (B, C, H, W) float32, y (B,) int64."""
     for x, y, _ in batches(dataset, batch, seed=seed):
         yield standardizer.transform(x), y
 
@@ -25,9 +25,9 @@ def plain(dataset: Dataset, standardizer: Standardizer, batch: int, seed: int) -
 def moved(
     dataset: Dataset, standardizer: Standardizer, batch: int, seed: int, epoch: int, mirror: bool = True
 ) -> Iterator[tuple[Array, Array]]:
-    """One epoch in the order of seed and epoch, every picture shifted by −4 to 4 pixels and, every other, mirrored.
+    """Yield one epoch with each picture shifted by −4 to 4 pixels and, with ``mirror``, half of them flipped.
 
-    What comes in from beyond the edge is 0, the mean colour.
+    Order, shifts and flips depend on ``seed`` and ``epoch``. Pixels from beyond the edge are 0, the mean colour.
     """
     random = np.random.default_rng([seed, epoch])
     for x, y, _ in batches(dataset, batch, seed=seed, epoch=epoch):
@@ -35,7 +35,7 @@ def moved(
 
 
 def shifted_and_mirrored(x: Array, random: np.random.Generator, mirror: bool = True) -> Array:
-    """(B, C, H, W) of the same shape: each picture is shifted, and mirrored if requested, separately."""
+    """Shift each picture of x (B, C, H, W) at random and, with ``mirror``, mirror it with probability ½."""
     count, _, height, width = x.shape
     padded = np.pad(x, ((0, 0), (0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
     tops, lefts = random.integers(0, 2 * SHIFT + 1, (2, count))

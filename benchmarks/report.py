@@ -15,7 +15,7 @@ from striate.errors import StriateError
 
 
 def print_json(content: object) -> None:
-    """One JSON document on standard output; what is not finite becomes null, as JSON has no word for it."""
+    """Print one JSON document to standard output, with NaN and infinity as null."""
     json.dump(_finite(content), sys.stdout, indent=2, allow_nan=False)
     print()
 
@@ -29,8 +29,8 @@ def _finite(content: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table whose first column is text and whose others are numbers."""
-    from rich import box  # here, since the memory of processes that print nothing is measured
+    """Print a table whose first column is text and whose other columns are numbers."""
+    from rich import box  # imported here, so that the memory of processes that print nothing is measured without it
     from rich.console import Console
     from rich.table import Table
 
@@ -44,16 +44,16 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def note(text: str) -> None:
-    """A line about progress, on standard error, so that ``--json`` stays clean."""
+    """Print a line of progress to standard error, so that the output of ``--json`` stays clean."""
     print(text, file=sys.stderr, flush=True)
 
 
 class FileError(StriateError):
-    """A file that a benchmark was given and cannot read."""
+    """A file that was given to a benchmark and cannot be read."""
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file that ``--json`` was written to; raises ``FileError``."""
+    """Return the contents of a file written by ``--json``; raises ``FileError``."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -61,7 +61,7 @@ def read_json(path: Path) -> Any:
 
 
 def lines_of(path: Path | None) -> list[dict[str, Any]]:
-    """The lines that ``add_line`` has written so far; none if there is no file. ``FileError`` for a damaged line."""
+    """Return the lines that ``add_line`` has written, or [] without a file; raises ``FileError``."""
     if path is None or not path.exists():
         return []
     found: list[dict[str, Any]] = []
@@ -75,14 +75,14 @@ def lines_of(path: Path | None) -> list[dict[str, Any]]:
 
 
 def add_line(path: Path | None, content: object) -> None:
-    """One result more on the file that an interrupted benchmark goes on from, if there is one."""
+    """Append a result to the file from which an interrupted benchmark continues, if a path is given."""
     if path is not None:
         with path.open("a") as file:
             file.write(json.dumps(content) + "\n")
 
 
 def end_with(main: Callable[[], int | None]) -> NoReturn:
-    """Ends the process with what ``main`` returns; what the user can mend is told without a traceback, status 2."""
+    """Exit with the result of ``main``, or with a message and status 2 for a ``StriateError``."""
     try:
         sys.exit(main())
     except StriateError as error:
@@ -91,12 +91,12 @@ def end_with(main: Callable[[], int | None]) -> NoReturn:
 
 
 def geometric_mean(numbers: Sequence[float]) -> float:
-    """(∏ x)^(1/n)"""
+    """Return (∏ x)^(1/n), or NaN for no numbers."""
     return math.exp(sum(math.log(number) for number in numbers) / len(numbers)) if numbers else math.nan
 
 
 def machine() -> dict[str, object]:
-    """The machine on which the figures were measured."""
+    """Return a description of the machine that runs the benchmark."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,12 +1,12 @@
-"""How much faster two threads train than one, compared with how much faster the probe's multiply-adds run on two.
+"""Compare the speedup of training on two threads with that of the probe's multiply-adds.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --networks resnet18 --repetitions 20 --json
 
-Both trainings run in processes of their own, turn by turn, with the probe around each turn. At most the machine's own
-ratio of that moment can be reached: two virtual cores may be two threads of one core. So the figure of a repetition is
-the ratio of the two turns over the probe's ratio beside them, and the median over repetitions is judged: at least 0.93.
-Repetitions next to a reading in which the two were under 1.6 times one thread are dropped.
+Both trainings run in their own processes, in turns, with the probe around each turn. Two virtual cores may be two
+threads of one core, so no more than the machine's own ratio at that moment can be reached. The result of a repetition
+is therefore the ratio of the two turns divided by the probe's ratio, and the median over repetitions must be at least
+0.93. Repetitions next to a reading in which both threads reached less than 1.6 times one thread are dropped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST = 0.93
 
 @dataclass(frozen=True)
 class Repetition:
-    """Seconds of a step on one thread and on several, and the probe before, between and after them."""
+    """The seconds of a step on one thread and on several, and the probe readings before, between and after."""
 
     one: float
     several: float
@@ -43,18 +43,18 @@ class Repetition:
 
     @property
     def probe(self) -> float:
-        """The machine's own ratio: the peak of all threads around their turn, over that of one around its own."""
+        """The machine's own ratio: the peak of all threads around their turn, over that of one thread around its."""
         before, between, after = self.readings
         return (before.together + between.together) / (between.single + after.single)
 
     @property
     def efficiency(self) -> float:
-        """The ratio of the turns over the machine's."""
+        """The ratio of the turns, divided by the machine's own ratio."""
         return self.one / self.several / self.probe
 
 
 def measure(network: Network, threads: int, repetitions: int, steps: int, probe: Probe) -> list[Repetition]:
-    """Interleaved turns."""
+    """Run interleaved turns on one thread and on several."""
     found: list[Repetition] = []
     with ExitStack() as stack:
         several = stack.enter_context(Worker(network, STRIATE, threads))
@@ -74,7 +74,7 @@ def _median(numbers: Sequence[float]) -> float:
 
 
 def main() -> int:
-    """Measures, prints, and returns 1 where a network scales worse than it must."""
+    """Measure, print, and return 1 if a network scales worse than required."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--threads", type=int, default=2)

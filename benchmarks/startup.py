@@ -1,10 +1,11 @@
-"""Import time, and the first ResNet-20 step with a cold and a warm kernel cache, each in a fresh process.
+"""Measure the import time, and the first ResNet-20 step with a cold and a warm kernel cache.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --networks lenet5 --repetitions 2
 
-The files of Python's packages, compiled to bytecode, are in the page cache after the first process, which is not
-counted; where bytecode is not written (PYTHONDONTWRITEBYTECODE), a folder of ours holds it while this runs.
+Each measurement runs in a fresh process. After the first process, which is not counted, the bytecode of Python's
+packages is in the page cache. If Python does not write bytecode (PYTHONDONTWRITEBYTECODE), it is kept in a temporary
+folder during the measurement.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ BYTECODE = tempfile.TemporaryDirectory(prefix="striate-bytecode-")
 
 
 def ran(program: str, *arguments: str, **environment: str) -> str:
-    """What a fresh Python prints; its errors are ours."""
+    """Run a program in a fresh Python process and return what it prints."""
     written = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE.name} if sys.dont_write_bytecode else {}
     finished = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -67,24 +68,24 @@ def ran(program: str, *arguments: str, **environment: str) -> str:
 
 
 def step_times(network: str, cache: Path) -> dict[str, float]:
-    """Seconds until the first step of a network, with this kernel cache."""
+    """Return the seconds of each phase up to the second step of a network, with this kernel cache."""
     shape = (NETWORKS[network].batch, *NETWORKS[network].sample)
     times: dict[str, float] = json.loads(ran(STEP_PROGRAM, network, json.dumps(shape), STRIATE_CACHE=str(cache)))
     return times
 
 
 def least(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Entry by entry: what a machine that others use as well comes nearest to."""
+    """Return the minimum of each entry, which is least disturbed by other programs."""
     return {name: min(row[name] for row in rows) for name in rows[0]}
 
 
 def medians(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Entry by entry."""
+    """Return the median of each entry."""
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
 def started(network: str, repetitions: int) -> Mapping[str, dict[str, float]]:
-    """Medians and minima of cold and warm starts; every cold start has a folder of its own."""
+    """Return medians and minima of cold and warm starts; each cold start has a new folder."""
     cold: list[dict[str, float]] = []
     warm: list[dict[str, float]] = []
     for repetition in range(repetitions):
@@ -100,7 +101,7 @@ def started(network: str, repetitions: int) -> Mapping[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Measures, then prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.set_defaults(networks=["resnet20"])

@@ -1,6 +1,7 @@
-"""The benchmark networks in PyTorch, with the state-dict keys that striate's have, so that weights go either way.
+"""The benchmark networks in PyTorch, with the state-dict keys of striate's networks.
 
-They are written as a careful user would: no bias before BN, activations in place.
+So weights can be exchanged in both directions. They are written as a careful user would: no bias before BN, and
+activations in place.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> lis
 
 
 def lenet5() -> nn.Sequential:
-    """LeNet with BN."""
+    """Build LeNet with batch normalization."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((1, 16), (16, 32)):
         layers += [*_convolution(inputs, outputs, 5), _activation(), nn.MaxPool2d(2)]
@@ -37,7 +38,7 @@ def lenet5() -> nn.Sequential:
 
 
 def vgg_small() -> nn.Sequential:
-    """VGG-small."""
+    """Build VGG-small."""
     layers: list[nn.Module] = []
     inputs = 3
     for outputs in (32, 64, 128):
@@ -82,12 +83,12 @@ def _residual_network(widths: tuple[int, ...], blocks: int) -> nn.Sequential:
 
 
 def resnet20() -> nn.Sequential:
-    """ResNet-20."""
+    """Build ResNet-20."""
     return _residual_network((16, 32, 64), 3)
 
 
 def resnet18() -> nn.Sequential:
-    """ResNet-18 with a 3×3 stem."""
+    """Build ResNet-18 with a 3×3 stem."""
     return _residual_network((64, 128, 256, 512), 2)
 
 
@@ -97,7 +98,7 @@ TWINS: dict[str, Callable[[], nn.Sequential]] = {
 
 
 def torch_model(network: Network, dtype: str = "float32", seed: int = 0) -> nn.Sequential:
-    """The network in PyTorch with the weights of ``initial_state``, in training mode."""
+    """Build the network in PyTorch with the weights of ``initial_state``, in training mode."""
     model = TWINS[network.name]().to(getattr(torch, dtype))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in initial_state(shapes, seed).items()})
@@ -107,7 +108,7 @@ def torch_model(network: Network, dtype: str = "float32", seed: int = 0) -> nn.S
 def training_losses(
     model: nn.Module, data: Iterable[tuple[Array, Array]], rate: float, momentum: float, channels_last: bool = False
 ) -> list[float]:
-    """Trains the model by SGD on the batches (x, y), one step each; the loss of every step, before its update."""
+    """Train the model by SGD, one step per batch (x, y), and return the loss of each step before its update."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum)

@@ -1,17 +1,17 @@
-"""The cost of watching: training steps with and without a watch on every layer, interleaved in one process.
+"""Measure the cost of watching: training steps with and without a watch on every layer, interleaved.
 
     python benchmarks/watch.py
     python benchmarks/watch.py --networks lenet5 --repetitions 200
 
-Both train the same network on the same batches, alternately; each timed step follows one of its own that is not timed,
-so that both find the caches as their own step leaves them. The cost is the median over repetitions of watched / plain;
-repetitions in which the probe finds the two cores busy or shared are dropped where a third are clean (else the machine
-was too busy for a verdict: see the quartiles). Afterwards
-every parameter, running statistic and momentum of both is compared bit by bit.
+A watch collects statistics of all layers during a step. Two trainings of the same network alternate in one process, on
+the same batches; before each timed step, an untimed one of the same training restores its caches. The cost is the
+median over repetitions of watched / plain. Repetitions in which the probe finds the cores busy or shared are dropped if
+at least a third are clean; otherwise the machine was too busy for a verdict, and all are kept: see the quartiles.
+Afterwards all parameters, running statistics and momenta of both trainings are compared bit by bit.
 
-``record`` is the time of ``watch.record()``, which the live record of a run takes at most every second, and at most a
-fiftieth of the time. ``first step`` is the time until the first step has run, compiling included, with kernels from the
-cache where it has them. Returns 1 where a cost is above 5 % or a bit differs.
+``record`` is the time of ``watch.record()``, which the live record of a run calls at most every second, and for at most
+2 % of the time. ``first step`` is the time until the first step has run, including compilation unless kernels are in
+the cache. The exit code is 1 if a cost exceeds 5 % or a bit differs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RECORDS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """One network's figures: milliseconds, and ratios of the watched step to the plain one."""
+    """The results of one network: milliseconds, and ratios of the watched step to the plain one."""
 
     network: str
     batch: int
@@ -54,12 +54,12 @@ class Cost:
 
     @property
     def holds(self) -> bool:
-        """Whether it costs little enough and changes nothing."""
+        """Whether the cost is within the limit and all bits are equal."""
         return self.ratio <= LIMIT and self.same_bits
 
 
 def same_bits(one: st.TrainingStep, other: st.TrainingStep) -> bool:
-    """Whether two trainings stand at the same place, bit for bit."""
+    """Return whether the states of two trainings are equal, bit for bit."""
     return all(
         ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
         for ours, theirs in (
@@ -70,7 +70,7 @@ def same_bits(one: st.TrainingStep, other: st.TrainingStep) -> bool:
 
 
 def measure(network: Network, batch: int, repetitions: int) -> Cost:
-    """Trains both in alternation."""
+    """Train with and without a watch in alternation."""
     source = batches(network, batch, 0)
     pool = [next(source) for _ in range(4)]
 
@@ -120,7 +120,7 @@ def measure(network: Network, batch: int, repetitions: int) -> Cost:
 
 
 def recorded(step: st.TrainingStep, batch: tuple[np.ndarray, np.ndarray]) -> float:
-    """Seconds of one snapshot."""
+    """Return the median seconds of ``watch.record()``; the state of the training is restored afterwards."""
     watch = step.watch("*")
     state, model = step.state_dict(), step.model.state_dict()
     step(*batch)
@@ -136,7 +136,7 @@ def recorded(step: st.TrainingStep, batch: tuple[np.ndarray, np.ndarray]) -> flo
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measure, print, and return 1 if a cost exceeds the limit or a bit differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_networks(parser)
     parser.add_argument("--repetitions", type=int, help="pairs of steps (200 for LeNet, 60 for the others)")

@@ -1,4 +1,4 @@
-"""A process that trains one network in one configuration, told over pipes when to run, and stopped meanwhile.
+"""A process that trains one network in one configuration on demand, and is suspended in between.
 
     controller                                worker
     Worker(network, configuration) ─spawn──▶  builds, takes three steps, answers "ready"
@@ -6,7 +6,7 @@
     turn() SIGCONT, {"steps": 5} ───────────▶ one step untimed (caches), five timed
            SIGSTOP ◀── {"seconds": […]} ───── answers
 
-So only one framework runs at a time, none burns a core while it waits, and repetitions interleave.
+So only one framework runs at a time, no waiting thread uses a core, and repetitions interleave.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ WARM_STEPS = 3
 Array = NDArray[Any]
 Step = Callable[[Any, Any], Any]
 Prepared = tuple[Step, Callable[[Array, Array], tuple[Any, Any]]]
-"""A training step that returns the loss (or a prediction that returns an array), and what brings a batch into the form
-that it takes (not timed)."""
+"""A training step that returns the loss (or a prediction that returns an array), and the function that converts a batch
+to its inputs (not timed)."""
 
 
 # The controller's side
 
 
 def peak_memory(pid: int) -> float:
-    """The peak resident memory of a process in MB (10⁶ bytes); NaN where /proc does not say."""
+    """Return the peak resident memory of a process in MB (10⁶ bytes), or NaN without /proc."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -54,12 +54,12 @@ def peak_memory(pid: int) -> float:
 
 
 class WorkerError(RuntimeError):
-    """A worker failed; the message is the worker's."""
+    """A worker process failed; the message is the worker's."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a worker says when it is ready: seconds that building and the first step took, and what the step gave."""
+    """A worker's first answer: seconds of building and of the first step, and the sum of that step's |results|."""
 
     build: float
     first_step: float
@@ -67,7 +67,7 @@ class Ready:
 
 
 class Worker:
-    """A worker process that runs ``script`` and is stopped except during ``turn``."""
+    """A worker process that runs ``script``, and is suspended except while it answers."""
 
     script = __file__
 
@@ -89,7 +89,7 @@ class Worker:
             "STRIATE_THREADS": str(threads),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiler processes during the measurement
         }
-        # A session of its own: Ctrl-C reaches only the controller, which then ends the workers.
+        # In a session of its own, since Ctrl-C must reach only the controller, which then ends the workers.
         self._process = subprocess.Popen(
             [sys.executable, self.script, json.dumps(order)],
             stdin=subprocess.PIPE,
@@ -106,11 +106,11 @@ class Worker:
         self._signal(signal.SIGSTOP)
 
     def turn(self, steps: int) -> list[float]:
-        """Seconds of each of ``steps`` training steps."""
+        """Run ``steps`` training steps and return the seconds of each."""
         return self.ask(steps=steps)["seconds"]
 
     def ask(self, **order: object) -> dict[str, Any]:
-        """What the worker answers; it runs meanwhile, and only then."""
+        """Resume the worker, send it an order, and suspend it again after its answer, which is returned."""
         self._signal(signal.SIGCONT)
         stdin = self._process.stdin
         assert stdin is not None
@@ -122,7 +122,7 @@ class Worker:
 
     @property
     def peak(self) -> float:
-        """Peak resident memory so far, in MB."""
+        """The peak resident memory of the worker so far, in MB."""
         return peak_memory(self._process.pid)
 
     def _answer(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Worker:
         os.killpg(self._process.pid, number)
 
     def close(self) -> None:
-        """Ends the process and whatever it started."""
+        """Kill the process and all processes that it started."""
         with suppress(ProcessLookupError):
             self._signal(signal.SIGKILL)
         self._process.wait()
@@ -164,7 +164,7 @@ class Worker:
 
 
 def striate_step(network: Network, batch: int, seed: int, precision: str = "float32") -> Prepared:
-    """A training step in striate, from the common weights."""
+    """Return a training step in striate, from the common weights."""
     from networks import striate_model
 
     import striate as st
@@ -182,7 +182,7 @@ def striate_step(network: Network, batch: int, seed: int, precision: str = "floa
 
 
 def torch_step(network: Network, configuration: Configuration, threads: int, seed: int) -> Prepared:
-    """A training step in PyTorch, from the common weights."""
+    """Return a training step in PyTorch, from the common weights."""
     import torch
     from torch.nn import functional
     from twins import torch_model
@@ -212,7 +212,7 @@ def torch_step(network: Network, configuration: Configuration, threads: int, see
 
 
 def prepared(order: Mapping[str, Any]) -> Prepared:
-    """The step that an order describes."""
+    """Return the step that an order from the controller describes."""
     network, configuration = NETWORKS[order["network"]], Configuration(**order["configuration"])
     if configuration.framework == "striate":
         precision = "bfloat16" if configuration.bf16 else "float32"
@@ -221,7 +221,10 @@ def prepared(order: Mapping[str, Any]) -> Prepared:
 
 
 def _die_with_parent() -> None:
-    """A stopped process outlives a killed controller for ever, unless the kernel is told (Linux)."""
+    """Ask the kernel to kill this process if the controller dies (Linux).
+
+    Otherwise a suspended worker would outlive a killed controller for ever.
+    """
     if sys.platform == "linux":
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
@@ -231,12 +234,13 @@ def serve(
     prepare: Callable[[Mapping[str, Any]], Prepared],
     dissect: Callable[[Step, Callable[[], tuple[Any, Any]], int], object] | None = None,
 ) -> None:
-    """Serves one controller until its pipe closes.
+    """Serve one controller until its pipe closes.
 
-    Where an order asks for so many steps ``apart``, ``dissect`` answers, from the step, fresh batches and that number.
+    If an order asks for ``apart`` steps, ``dissect(step, batch, apart)`` profiles that many, and its result is part of
+    the answer; ``batch()`` returns a fresh batch.
     """
     _die_with_parent()
-    # Whatever a library prints goes to standard error; the pipe carries only answers.
+    # Redirect what libraries print to standard error, so that the pipe contains only answers.
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     order = json.loads(sys.argv[1])

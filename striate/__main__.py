@@ -1,4 +1,4 @@
-"""``python -m striate``: the command line, where the command ``striate`` is not on the path."""
+"""``python -m striate``: run the command line where the command ``striate`` is not on the path."""
 
 from striate.cli import main
 

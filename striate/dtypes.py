@@ -12,7 +12,7 @@ from striate.errors import unknown_option
 
 
 class DType(Enum):
-    """An element type of arrays."""
+    """The element type of an array, graph value or kernel operand, such as ``DType.float32``."""
 
     float32 = "float32"
     float64 = "float64"
@@ -20,29 +20,32 @@ class DType(Enum):
     int64 = "int64"
     uint8 = "uint8"
     bool = "bool"
-    """One byte, 0 or 1: the results of comparisons, and conditions."""
+    """One byte that is 0 or 1: the type of conditions and of the results of comparisons."""
     bfloat16 = "bfloat16"
-    """The upper half of a float32, used only in memory: loads widen and stores round. No value of a graph has it."""
+    """The upper half of a float32.
+
+    Only arrays in memory have it: loads widen it to float32, stores round to it. No value of a graph has this type.
+    """
 
     numpy: np.dtype[Any]
-    """The NumPy dtype of the same name. NumPy has no bfloat16, so its bits are held as uint16."""
+    """The NumPy dtype of the same name; uint16 for bfloat16, which NumPy lacks."""
 
     def __init__(self, name: str) -> None:
         self.numpy = np.dtype("uint16" if name == "bfloat16" else name)
 
     @property
     def computed(self) -> DType:
-        """The type that elements of this type have in registers."""
+        """The type in which kernels compute: float32 for bfloat16, for all others the type itself."""
         return DType.float32 if self is DType.bfloat16 else self
 
     @property
     def is_float(self) -> builtins.bool:
-        """Whether gradients can flow through values of this type."""
+        """Whether this is float32 or float64, the types of values through which gradients can flow."""
         return self in (DType.float32, DType.float64)
 
     @property
     def short(self) -> str:
-        """The name in graph text: f32, i64, u8, bool or bf16."""
+        """The abbreviation used in graph text: f32, f64, i32, i64, u8, bool or bf16."""
         if self is DType.bfloat16:
             return "bf16"
         if self is DType.bool:
@@ -51,9 +54,10 @@ class DType(Enum):
 
 
 class Precision(Enum):
-    """How a training step stores activations, and the type of the factors of its contractions.
+    """How a training step stores activations: as float32 (or float64), or as bfloat16.
 
-    Sums, statistics, parameters, their gradients and their updates are float32 (or float64) in either case.
+    The factors of convolutions and matrix products have that type as well. Sums, statistics, parameters, their
+    gradients and their updates are float32 (or float64) in either case.
     """
 
     full = "float32"
@@ -61,7 +65,10 @@ class Precision(Enum):
 
 
 def precision_of(name: object) -> Precision:
-    """The Precision for a name or a Precision; the error for an unknown name lists the known ones."""
+    """Return the ``Precision`` for its name, "float32" or "bfloat16".
+
+    A ``Precision`` is returned unchanged. Raises ``OptionError``, which lists the known names, for anything else.
+    """
     known = [precision.value for precision in Precision]
     if not isinstance(name, Precision) and name not in known:
         raise unknown_option("precision", str(name), known)
@@ -69,7 +76,10 @@ def precision_of(name: object) -> Precision:
 
 
 def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Every float32 rounded to the nearest bfloat16, ties to even, as float32; NaN stays NaN, denormals become zero."""
+    """Return an array of the same shape with every element rounded to the nearest bfloat16, as float32.
+
+    Ties are rounded to even. NaN stays NaN. Denormals become zero of the same sign.
+    """
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)
     rounded = np.where(bits & 0x7F800000, rounded, bits & np.uint32(0x80000000)).astype(np.uint32)
@@ -77,14 +87,17 @@ def round_to_bfloat16(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 KNOWN = tuple(name for name in DType.__members__ if name != "bfloat16")
-"""The names of the types that values can have."""
+"""The names of the types that values of a graph can have: all but bfloat16."""
 
 
 def dtype_of(name: object) -> DType:
-    """The DType for a name, a NumPy dtype or a DType; the error for an unknown type lists the known ones."""
+    """Return the ``DType`` for its name or a NumPy dtype; a ``DType`` is returned unchanged.
+
+    Raises ``OptionError``, which lists the known names, for an unknown type, and for None and "bfloat16".
+    """
     if isinstance(name, DType):
         return name
-    try:  # NumPy takes None for float64
+    try:  # None is treated like an unknown name, because NumPy would take it for float64
         text = name if isinstance(name, str) or name is None else np.dtype(name).name  # pyright: ignore[reportArgumentType, reportCallIssue]
     except (TypeError, ValueError):
         text = f"{name!r:.60}"

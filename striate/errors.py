@@ -1,19 +1,20 @@
-"""The exceptions of striate.
+"""The exceptions that striate raises.
 
-Every message says what was wrong, where (the path of the layer), and what to do about it.
+Every message says what was wrong, where (the dotted path of the layer), and what to do about it.
 
     StriateError
-     ├─ ShapeError          a shape that an operation cannot take            (also ValueError)
+     ├─ ShapeError          a shape that an operation or layer cannot take   (also ValueError)
      ├─ DTypeError          an array or label of the wrong type              (also TypeError)
-     ├─ OptionError         an unknown or impossible option                  (also ValueError)
+     ├─ OptionError         an unknown option or an impossible value         (also ValueError)
+     │   └─ ArgumentError   arguments that a function or class does not take (also TypeError)
      ├─ DataError           data that cannot be read or learned from         (also ValueError)
      │   └─ LabelError      a label out of range or not an integer
      ├─ ModelFileError      a saved model that cannot be read                (also ValueError)
      ├─ NonFiniteError      a loss or gradient that became NaN or infinite   (also ArithmeticError)
      ├─ TracingError        a function that cannot be traced into a graph    (also TypeError)
-     ├─ GraphError          a malformed graph: a defect in a pass or an operation
+     ├─ GraphError          a malformed graph: a defect in striate or in a user's operation
      ├─ EngineError         this computer cannot run compiled kernels        (also RuntimeError)
-     └─ MissingExtraError   an optional package is absent                    (also ImportError)
+     └─ MissingExtraError   an optional package is not installed             (also ImportError)
 """
 
 from __future__ import annotations
@@ -25,57 +26,65 @@ from types import ModuleType
 
 
 class StriateError(Exception):
-    """Base class of all exceptions that striate raises deliberately."""
+    """Base class of all exceptions that striate raises on purpose: catch it to catch them all."""
 
 
 class ShapeError(StriateError, ValueError):
-    """A shape that an operation cannot take."""
+    """An array or value has a shape that an operation or layer cannot take."""
 
 
 class DTypeError(StriateError, TypeError):
-    """An array, label or parameter of the wrong type."""
+    """An array, label or parameter has a type that cannot be used here."""
 
 
 class OptionError(StriateError, ValueError):
-    """An option that is unknown, or a value that it cannot have."""
+    """An option is unknown, or its value is not allowed."""
+
+
+class ArgumentError(OptionError, TypeError):
+    """A call with arguments that the function or class does not take, or without one that it needs."""
 
 
 class DataError(StriateError, ValueError):
-    """Data that is empty, damaged, not finite, or not as its format requires."""
+    """Data is empty, damaged, not finite, or does not follow its file format."""
 
 
 class LabelError(DataError):
-    """A label that is out of range or not an integer."""
+    """A label is not an integer, or is out of range for the number of classes."""
 
 
 class ModelFileError(StriateError, ValueError):
-    """A saved model that is missing, truncated, in another format, or malicious."""
+    """A saved model is missing, truncated, in another format, or unsafe to load."""
 
 
 class NonFiniteError(StriateError, ArithmeticError):
-    """The loss or a gradient is NaN or infinite; nothing of that step was kept."""
+    """The loss or a gradient is NaN or infinite; parameters and statistics were left as before that step."""
 
 
 class TracingError(StriateError, TypeError):
-    """A function that depends on values that exist only when the graph runs."""
+    """A function cannot be traced into a graph, for example because it branches on a computed value."""
 
 
 class GraphError(StriateError):
-    """A graph that breaks its own rules: a defect in striate or in a user's operation."""
+    """A graph breaks its own rules, which is a defect in striate or in a user's operation."""
 
 
 class EngineError(StriateError, RuntimeError):
-    """Compiled kernels cannot run here; ``STRIATE_ENGINE=reference`` runs everything in NumPy."""
+    """Compiled kernels cannot run on this computer.
+
+    ``STRIATE_ENGINE=reference`` runs everything in NumPy instead.
+    """
 
 
 class MissingExtraError(StriateError, ImportError):
-    """An optional package that this feature needs is not installed."""
+    """A feature needs an optional package that is not installed."""
 
 
 def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
-    """Imports ``striate.room``, which needs an extra, that of its name unless ``extra`` is given.
+    """Import and return the subpackage ``striate.room``, which needs optional packages.
 
-    Raises ``MissingExtraError`` if one of its packages is absent.
+    ``packages`` are the import names of those packages, and ``extra`` is the extra of striate that installs them (by
+    default the one called like the subpackage). Raises ``MissingExtraError`` if one of them is absent.
     """
     try:
         return import_module(f"striate.{room}")
@@ -89,7 +98,10 @@ def opened_room(room: str, *packages: str, extra: str = "") -> ModuleType:
 
 
 def unknown_option(what: str, got: object, known: Iterable[object]) -> OptionError:
-    """The error for an unknown value; it suggests the nearest known one."""
+    """Return (do not raise) an ``OptionError`` for the unknown value ``got`` of ``what``.
+
+    Its message lists the known values and suggests the one that is spelled most alike.
+    """
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(got), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

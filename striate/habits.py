@@ -36,11 +36,9 @@ LAYERS: Mapping[str, str] = {
     "GlobalAvgPool2d": "nn.GlobalAveragePool()",
     "BatchNormalization": "nn.BatchNorm2d(num_features)",
     "Activation": "a layer for each activation, such as nn.ReLU()",
-    "Input": "no layer: shapes are inferred from the data, or by model.infer((3, 32, 32))",
-    "Lambda": "a nn.Module with a forward method",
+    "Input": "leave it out: shapes are inferred from the data, or by model.infer((3, 32, 32))",
+    "Lambda": "a subclass of nn.Module with a forward method",
     "Model": "nn.Module or nn.Sequential",
-    "ModuleList": "a list or tuple of modules as an attribute",
-    "ModuleDict": "a dict of modules as an attribute",
     "functional": "st.ops",
     "Tensor": "NumPy arrays",
 }
@@ -50,13 +48,13 @@ MODULE: Mapping[str, str] = {
     "evaluate": "st.train.evaluate(model, dataset)",
     "predict": "model(x)",
     "predict_proba": "st.ops.softmax(model(x))",
-    "eval": "model(x) predicts; nothing has to be switched",
+    "eval": "leave it out: model(x) predicts, and nothing has to be switched",
     "train": "st.Trainer(…).fit(…) or st.TrainingStep(…) trains; model(x, training=True) shows what training sees",
     "training": "model(x) predicts; model(x, training=True) shows what training sees",
     "backward": "step = st.TrainingStep(model, loss, optimizer); step(x, y), or step.gradients(x, y)",
-    "zero_grad": "nothing: gradients do not accumulate",
-    "cuda": "nothing: striate runs on the CPU",
-    "cpu": "nothing: striate runs on the CPU",
+    "zero_grad": "leave it out: gradients do not accumulate",
+    "cuda": "leave it out: striate runs on the CPU",
+    "cpu": "leave it out: striate runs on the CPU",
     "half": "st.TrainingStep(…, precision='bfloat16')",
     "save": "st.save(model, 'model.safetensors')",
     "load_weights": "st.load('model.safetensors'), or model.load_state_dict(state)",
@@ -79,30 +77,123 @@ OPTIMIZERS: Mapping[str, str] = {
     "SequentialLR": "optim.SequentialSchedule(schedules, milestones)",
     "StepLR": "optim.StepSchedule(step_size, gamma)",
 }
+TRAINER: Mapping[str, str] = {
+    "predict": "trainer.model(x)",
+    "save": "st.save(trainer.model, 'model.safetensors')",
+    "save_model": "st.save(trainer.model, 'model.safetensors')",
+    "load": "st.load('model.safetensors'), and a st.Trainer of that model",
+    "train": "trainer.fit(train_set, validation, epochs=10)",
+    "train_on_batch": "trainer.step(x, y)",
+    "validate": "trainer.evaluate(dataset)",
+    "test": "trainer.evaluate(dataset)",
+    "score": "trainer.evaluate(dataset).accuracy",
+    "callback_metrics": "trainer.history",
+    "optimizer": "trainer.step.optimizer",
+    "loss": "trainer.step.loss",
+}
+HISTORY: Mapping[str, str] = {
+    "history": "history.losses, history.validation_losses and history.accuracies; or its epochs one by one",
+    "loss": "history.losses",
+    "train_loss": "history.losses",
+    "val_loss": "history.validation_losses",
+    "validation_loss": "history.validation_losses",
+    "accuracy": "history.accuracies, which are those of the validation data",
+    "val_accuracy": "history.accuracies",
+    "validation_accuracy": "history.accuracies",
+    "acc": "history.accuracies",
+    "val_acc": "history.accuracies",
+    "epoch": "[epoch.number for epoch in history]",
+}
 PACKAGE: Mapping[str, str] = {
     "tensor": "NumPy arrays: np.asarray(values, np.float32)",
     "Tensor": "NumPy arrays",
     "from_numpy": "NumPy arrays as they are",
-    "no_grad": "nothing: model(x) computes no gradients",
+    "no_grad": "leave it out: model(x) computes no gradients",
     "grad": "st.value_and_grad(function)",
     "Sequential": "st.nn.Sequential",
     "Module": "st.nn.Module",
     "functional": "st.ops",
     "manual_seed": "the seed= of models.build, nn.Sequential and st.Trainer",
     "set_num_threads": "the environment variable STRIATE_THREADS",
-    "device": "nothing: striate runs on the CPU",
-    "cuda": "nothing: striate runs on the CPU",
+    "device": "leave it out: striate runs on the CPU",
+    "cuda": "leave it out: striate runs on the CPU",
     "jit": "st.compile(function)",
     "keras": "st.nn, st.optim and st.Trainer",
     "evaluate": "st.train.evaluate(model, dataset)",
 }
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("lr",),
+    "eta": ("lr",),
+    "beta_1": ("betas",), "beta_2": ("betas",), "beta1": ("betas",), "beta2": ("betas",),
+    "epsilon": ("eps",),
+    "rho": ("alpha",),
+    "decay": ("weight_decay", "momentum"),
+    "l2": ("weight_decay",),
+    "filters": ("out_channels",),
+    "kernel": ("kernel_size",),
+    "pool_size": ("kernel_size",),
+    "strides": ("stride",),
+    "pad": ("padding",),
+    "dilation_rate": ("dilation",),
+    "use_bias": ("bias",),
+    "kernel_initializer": ("init",),
+    "units": ("out_features",), "out_dim": ("out_features",),
+    "in_dim": ("in_features",), "input_dim": ("in_features",),
+    "rate": ("p", "lr"),
+    "clipnorm": ("max_norm",), "grad_clip": ("max_norm",), "gradient_clip_val": ("max_norm",),
+    "clipvalue": ("clip_value",),
+    "validation_data": ("validation",), "val": ("validation",), "val_set": ("validation",), "valid": ("validation",),
+    "max_epochs": ("epochs",), "num_epochs": ("epochs",), "n_epochs": ("epochs",), "nb_epoch": ("epochs",),
+    "bs": ("batch_size",), "batch": ("batch_size",),
+    "verbose": ("progress",), "progress_bar": ("progress",),
+    "criterion": ("loss",), "loss_fn": ("loss",), "loss_function": ("loss",),
+    "random_state": ("seed",),
+    "x": ("images",), "X": ("images",), "data": ("images", "train_set"), "inputs": ("images",),
+    "y": ("labels",), "targets": ("labels",), "target": ("labels",),
+    "class_names": ("classes",), "num_classes": ("classes",), "labels_names": ("classes",),
+    "in_channels": ("channels",),
+    "path": ("name",), "folder": ("name",), "root": ("name",),
+    "test_size": ("held_out",), "validation_split": ("held_out",),
+    "image_size": ("size",), "target_size": ("size",),
+    "color_mode": ("channels",), "colour": ("channels",),
+}  # fmt: skip
+"""Names of arguments elsewhere, and what they are called here, where the function has such an argument."""
+ARGUMENTS: Mapping[str, str] = {
+    "activation": "the activation is a layer of its own: nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())",
+    "input_shape": "sizes given as None are inferred; model.infer((3, 32, 32)) does it at once",
+    "input_dim": "sizes given as None are inferred: nn.Linear(None, 10)",
+    "params": "an optimizer is given no parameters; st.Trainer and st.TrainingStep take model, loss and optimizer",
+    "device": "leave it out: striate runs on the CPU",
+    "dtype": "model.double() converts to float64; precision='bfloat16' belongs to st.Trainer and st.TrainingStep",
+    "pretrained": "st.load_torch_state(model, 'weights.safetensors') loads weights",
+    "weights": "st.load_torch_state(model, 'weights.safetensors') loads weights",
+    "metrics": "leave it out: accuracy, or the mean error, is always measured",
+    "epochs": "epochs belong to trainer.fit(train_set, epochs=10)",
+    "max_epochs": "epochs belong to trainer.fit(train_set, epochs=10)",
+    "batch_size": "the batch size belongs to st.Trainer(…, batch_size=64)",
+    "callbacks": "callbacks belong to st.Trainer(…, callbacks=[…])",
+    "shuffle": "st.Trainer(…, shuffle=False) keeps the order of the data",
+    "lr": "the learning rate belongs to the optimizer: optim.SGD(lr=0.05)",
+    "learning_rate": "the learning rate belongs to the optimizer: optim.SGD(lr=0.05)",
+    "scheduler": "the schedule belongs to the optimizer: optim.SGD(lr=0.1, schedule=optim.CosineSchedule(100))",
+    "num_workers": "leave it out: the data are in memory",
+    "validation_split": "split the data before: data.subset(index) chooses samples",
+    "class_weight": "weights of classes belong to the loss: nn.CrossEntropyLoss(weight)",
+    "verbose": "st.Trainer(…, progress=False) prints nothing",
+}
+"""Arguments that are given in another place here."""
+FIRST_ARGUMENTS: Mapping[str, str] = {
+    "lr": "optim.SGD(lr=0.1): an optimizer is given no parameters; st.Trainer and st.TrainingStep take model, loss "
+    "and optimizer",
+}
+"""What to write where a first argument is given that only other libraries take."""
 
 
 def missing(place: str, name: str, known: Iterable[str], habits: Mapping[str, str]) -> AttributeError:
     """The error for a name that ``place`` does not have: what to write here, or the nearest name that exists."""
     text = f"{place} has no attribute {name!r}"
     if name in habits:
-        return AttributeError(f"{text}\n  help: here it is {habits[name]}")
+        return AttributeError(f"{text}\n  help: {habits[name]}")
     names = [one for one in known if not one.startswith("_")]
     by_letters = {one.lower().replace("_", ""): one for one in names}
     near = by_letters.get(name.lower().replace("_", "")) or next(

@@ -1,4 +1,7 @@
-"""Checks of options: each returns the value that it is given, or raises ``OptionError`` with the allowed range."""
+"""Checks of options: each function returns the value in a plain Python type or raises ``OptionError``.
+
+``name`` is what the error message calls the value, such as "SGD: momentum". The message states the allowed range.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ def number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> float:
-    """Checks for a finite real number, least ≤ number ≤ most and above < number < below; a bool is not a number.
+    """Return ``value`` as a float if it is finite, least ≤ value ≤ most and above < value < below.
 
-    ``name`` is its name in the error message, such as ``SGD: momentum``.
+    Raises ``OptionError`` for other values, and for anything but a real number; a bool is not a number here. ``name``
+    is what the message calls the value, such as "SGD: momentum".
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         found = float(value)
@@ -33,7 +37,10 @@ def number(
 
 
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
-    """Checks for an integer of Python or NumPy, least ≤ number ≤ most; a bool is not a number."""
+    """Return ``value`` as an int if it is a Python or NumPy integer with least ≤ value ≤ most.
+
+    ``most=None`` is no upper limit. Raises ``OptionError`` for anything else; a bool is not an integer here.
+    """
     if isinstance(value, Integral) and not isinstance(value, bool):
         found = int(value)
         if found >= least and (most is None or found <= most):
@@ -43,14 +50,20 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 
 
 def seed(value: object) -> int:
-    """Checks for a seed of random numbers: 0 … 2⁶⁴ − 1."""
+    """Return a seed of random numbers as an int.
+
+    Raises ``OptionError`` unless it is an integer from 0 to 2⁶⁴ − 1.
+    """
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**64:
         return int(value)
     raise OptionError(f"seed={value!r}; expected a whole number from 0 to 2⁶⁴ − 1")
 
 
 def flag(name: str, value: object) -> bool:
-    """Checks for True or False."""
+    """Return a Python or NumPy bool as a Python bool.
+
+    Raises ``OptionError`` for anything else, such as 0 or 1.
+    """
     if value is True or value is False:
         return value
     if isinstance(value, np.bool_):
@@ -59,14 +72,20 @@ def flag(name: str, value: object) -> bool:
 
 
 def path(name: str, value: object) -> Path:
-    """Checks for a path, given as text that is not empty or as a ``pathlib.Path``."""
+    """Return a path as a ``pathlib.Path``.
+
+    Raises ``OptionError`` unless it is a ``Path`` or a string that is not empty.
+    """
     if isinstance(value, Path) or (isinstance(value, str) and value):
         return Path(value)
     raise OptionError(f"{name}={value!r}; expected a path, as text or pathlib.Path")
 
 
 def choice(what: str, value: object, known: Iterable[str]) -> str:
-    """Checks for one of the known names."""
+    """Return ``value`` if it is one of the known names; otherwise raise ``OptionError``, which lists them.
+
+    ``what`` is the kind of thing that the message calls unknown, such as "padding mode".
+    """
     names = tuple(known)
     if isinstance(value, str) and value in names:
         return value
@@ -74,7 +93,10 @@ def choice(what: str, value: object, known: Iterable[str]) -> str:
 
 
 def require_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Raises ``OptionError`` for a value that is not an instance of the class, such as the class itself."""
+    """Raise ``OptionError`` unless ``value`` is an instance of the class ``kind``.
+
+    The class itself is refused as well. ``example`` is the text of a correct value for the help line of the message.
+    """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise OptionError(
@@ -83,6 +105,10 @@ def require_instance(name: str, value: object, kind: type, example: str) -> None
 
 
 def _range(least: float, most: float, above: float, below: float) -> str:
+    """Return the limits that are finite as text for an error message, such as " from 0 to 1".
+
+    "" if there are none.
+    """
     if math.isfinite(least) and math.isfinite(most):
         return f" from {least:g} to {most:g}"
     limits = (

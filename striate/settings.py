@@ -1,14 +1,14 @@
-"""The settings of the process: one frozen ``Settings``, read from environment variables only here.
+"""The settings of the process, as one frozen ``Settings`` that is read from environment variables.
 
-    STRIATE_THREADS    number of threads, 1 to 1024 (default: cores allowed by affinity and cgroup quota)
-    STRIATE_ENGINE     "compiled" (default) or "reference" (everything in NumPy, slowly)
-    STRIATE_CACHE      folder of the kernel cache, or "off"
-    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; any computer can show a network for
-                       any of them; running one needs a processor with its instructions
-    STRIATE_WINOGRAD   "on" (default) or "off"
+    STRIATE_THREADS    number of threads, 1 to 1024 (default: the cores that affinity and the cgroup quota allow)
+    STRIATE_ENGINE     "compiled" (default) or "reference" (run everything in NumPy, slowly)
+    STRIATE_CACHE      folder of the compiled kernels, or "off"
+    STRIATE_TARGET     "host" (default) or an LLVM CPU name such as "x86-64-v3"; every computer can print the kernels
+                       for any of them, but running them needs a processor with those instructions
+    STRIATE_WINOGRAD   "on" (default) or "off": whether suitable convolutions use Winograd's algorithm
     STRIATE_DATA       folder of data sets such as MNIST
 
-A variable that is not set has its default.
+A variable that is unset or empty has its default.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from striate.errors import OptionError, unknown_option
 from striate.quota import cpu_quota
 
 MOST_THREADS = 1024
+"""The largest number of threads that STRIATE_THREADS accepts."""
 
 
 class Engine(Enum):
-    """How graphs are run."""
+    """How graphs are run: as compiled kernels, or operation by operation in NumPy (slow, for verification)."""
 
     COMPILED = "compiled"
     REFERENCE = "reference"
@@ -36,7 +37,10 @@ class Engine(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, read from the environment once."""
+    """All settings of the process; see the environment variables at the top of this module.
+
+    ``cache`` is None if kernels are not cached on disk, ``data`` is None if no folder of data sets is set.
+    """
 
     threads: int
     engine: Engine
@@ -47,12 +51,16 @@ class Settings:
 
 
 def available_threads() -> int:
-    """Cores ∩ affinity ∩ the CPU quota of the process's control groups, rounded up; at least 1."""
+    """Return how many threads can run at once: at least 1.
+
+    This is the smaller of the cores that the affinity mask allows and the CPU quota of the control groups, rounded up.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, cpu_quota())))
 
 
 def _default_cache(environment: Mapping[str, str]) -> Path:
+    """Return the usual folder for cached files on this system, with "striate" appended."""
     if sys.platform == "win32":
         base = Path(environment.get("LOCALAPPDATA", "~"))
     elif sys.platform == "darwin":
@@ -63,7 +71,10 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Parses the environment; raises ``OptionError`` for an invalid value."""
+    """Return the settings that an environment defines, such as ``os.environ``.
+
+    Raises ``OptionError`` for an invalid value of STRIATE_THREADS, STRIATE_ENGINE or STRIATE_WINOGRAD.
+    """
     threads = environment.get("STRIATE_THREADS", "")
     if threads and not (threads.isdecimal() and 1 <= int(threads) <= MOST_THREADS):
         raise OptionError(f"STRIATE_THREADS={threads!r}; expected a whole number from 1 to {MOST_THREADS:,}")
@@ -89,7 +100,10 @@ _current: Settings | None = None
 
 
 def current() -> Settings:
-    """The current settings: those of the environment, unless ``override`` changed them."""
+    """Return the settings in use: those of the environment, with the changes of ``override``.
+
+    The environment is read at the first call.
+    """
     global _current
     if _current is None:
         _current = read(os.environ)
@@ -97,7 +111,7 @@ def current() -> Settings:
 
 
 def override(**changes: object) -> Settings:
-    """Replaces some settings for this process and returns the previous ones, for ``restore``."""
+    """Replace the given settings in this process, and return the previous settings for ``restore``."""
     global _current
     before = current()
     _current = replace(before, **changes)  # pyright: ignore[reportArgumentType]
@@ -105,6 +119,6 @@ def override(**changes: object) -> Settings:
 
 
 def restore(settings: Settings) -> None:
-    """Restores the settings that ``override`` returned."""
+    """Make these settings the current ones; ``settings`` is usually what ``override`` returned."""
     global _current
     _current = settings

@@ -442,7 +442,7 @@ EXCEPTIONS: dict[str, tuple[str, set[str]]] = {
     "export/": ("operators of ONNX that have our names", {"BatchNormalization", "Concat", "Identity"}),
     "habits.py": (
         "names from elsewhere are answered with those to write here",
-        {"BatchNormalization", "LayerNormalization", "ModuleDict", "ModuleList", "Sequential"},
+        {"BatchNormalization", "LayerNormalization", "Sequential"},
     ),
     "insight/sample.py": ("a picture is shown as it was before the standardizer", {"Standardization"}),
     "passes/differentiate.py": ("gradients of broadcast operands are sums", {"BroadcastTo", "Sum"}),

@@ -24,7 +24,7 @@
     ────────────────────────────────────────
     codegen  ∥  runtime
     ────────────────────────────────────────
-    errors  settings  quota  dtypes  options  version  locks  starting  habits
+    errors  settings  quota  dtypes  options  version  locks  starting  habits  arguments
 
 Imports point down only; rooms with ∥ between them do not know each other. Modules of one floor may use each other, but
 not in circles; what is imported for annotations alone (``if TYPE_CHECKING``) makes no circle.
@@ -45,7 +45,7 @@ import striate
 
 PACKAGE = Path(striate.__file__).parent
 FLOORS: list[list[set[str]]] = [
-    [{"errors", "settings", "quota", "dtypes", "options", "version", "locks", "starting", "habits"}],
+    [{"errors", "settings", "quota", "dtypes", "options", "version", "locks", "starting", "habits", "arguments"}],
     [{"codegen"}, {"runtime"}],
     [{"graph"}],
     [{"ops"}],

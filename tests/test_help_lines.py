@@ -24,6 +24,7 @@ from striate.cli import app
 from striate.data import Dataset, Standardizer
 from striate.doctor import Doctor
 from striate.graph.op import registry
+from striate.train import History
 
 PACKAGE = Path(st.__file__).parent
 CHECKOUT = PACKAGE.parent
@@ -34,7 +35,7 @@ OPTIONS = {
 }
 OBJECTS: dict[str, Any] = {
     "st": st, "nn": nn, "optim": optim, "data": data, "np": np, "numpy": np, "model": nn.Module, "Dataset": Dataset,
-    "Standardizer": Standardizer, "trainer": st.Trainer, "doctor": Doctor, "step": st.TrainingStep,
+    "Standardizer": Standardizer, "trainer": st.Trainer, "history": History, "doctor": Doctor, "step": st.TrainingStep,
     "x": np.ma.MaskedArray, "y": np.ndarray, "picture": np.ndarray, "key": str, "state": dict,
     "w": np.ndarray, "images": np.ndarray, "labels": np.ndarray,
 }  # fmt: skip

@@ -1,7 +1,8 @@
-"""``striate`` on the command line.
+"""The command line ``striate``.
 
-Exit codes: 0 success; 1 training, or striate itself, failed; 2 arguments, data or files that cannot be used;
-130 Ctrl-C.
+Exit codes: 0 success; 1 the training, or striate itself, failed; 2 arguments, data or files that cannot be used; 130
+Ctrl-C.
+
 Results go to standard output, progress and errors to standard error.
 """
 
@@ -65,7 +66,7 @@ def options(
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line; this is the entry point of the script ``striate``."""
     started()
     prepare_streams()
     written(lambda: app(prog_name="striate"))

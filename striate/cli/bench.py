@@ -1,4 +1,4 @@
-"""``striate bench``: how a step or prediction spends its time on this computer, and how other frameworks compare."""
+"""``striate bench``: measure where the time of a network goes, or compare it with other frameworks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OURS = "striate"
 
 
 class Peer(Enum):
-    """The frameworks that ``--against`` knows."""
+    """The frameworks that ``--against`` can compare with."""
 
     torch = "torch"
     onnxruntime = "onnxruntime"
@@ -44,7 +44,11 @@ class Peer(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """The case that is measured."""
+    """The network and the conditions of one measurement.
+
+    ``shape`` is that of one sample, ``samples`` the batch size, ``predicts`` chooses predictions instead of training
+    steps.
+    """
 
     model: Module
     name: str
@@ -58,14 +62,14 @@ class Case:
 
     @property
     def title(self) -> str:
-        """A description of the case."""
+        """A one-line description of the case, for the output."""
         what = "prediction" if self.predicts else "training step (SGD with momentum)"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         numbers = self.precision.value
         return f"{self.name} on {'×'.join(map(str, self.shape))}: {what}, batch {self.samples}, {threads}, {numbers}"
 
     def batches(self) -> itertools.cycle[tuple[Array, Array]]:
-        """Four batches of random data, repeated endlessly."""
+        """Return an endless iterator over four batches (x, y) of random data."""
         random = np.random.default_rng(0)
         x = random.standard_normal((4, self.samples, *self.shape), dtype=np.float32)
         y = random.integers(0, self.classes, (4, self.samples))
@@ -122,7 +126,7 @@ def bench(
 
 
 def parsed_peer(name: str) -> Peer:
-    """The framework with this name."""
+    """Return the framework with this name; raises ``OptionError`` for an unknown one."""
     if name not in Peer.__members__:
         raise unknown_option("framework", name, Peer.__members__)
     return Peer[name]
@@ -132,13 +136,13 @@ def parsed_peer(name: str) -> Peer:
 
 
 def training_step(case: Case) -> TrainingStep:
-    """The training step, with an optimizer that the peers have too."""
+    """Return the training step, with the optimizer that the other frameworks use too (SGD with momentum)."""
     rule = SGD(lr=peers.LEARNING_RATE, momentum=peers.MOMENTUM)
     return TrainingStep(case.model, CrossEntropyLoss(), rule, seed=0, precision=case.precision)
 
 
 def measured_profile(case: Case) -> Profile:
-    """The profile of training steps or predictions."""
+    """Measure the profile of training steps or predictions."""
     x, y = next(case.batches())
     if case.predicts:
         return profile_prediction(case.model, x, case.repetitions)
@@ -146,13 +150,17 @@ def measured_profile(case: Case) -> Profile:
 
 
 def measured_latency(case: Case) -> Latency:
-    """The latency of single predictions."""
+    """Measure the latency of single predictions."""
     batches = case.batches()
     return latency(lambda: case.model(next(batches)[0]), case.samples, CALLS * case.repetitions)
 
 
 def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
-    """All contestants, and the largest difference of their first results from ours (relative to ours for losses)."""
+    """Measure striate and the other framework in turns, and compare their first results.
+
+    Returns the contestants, and the largest difference of their first outputs (or losses) from striate's, relative to
+    the largest of striate's.
+    """
     runs: dict[str, Callable[[Array, Array], Any]] = {}
     if case.predicts:
         predictors = (
@@ -165,7 +173,7 @@ def compared(case: Case, peer: Peer) -> tuple[list[Contestant], float]:
     else:
         runs |= peers.torch_steps(
             case.model, case.threads, case.precision
-        )  # copies the weights before our steps change them
+        )  # copies the weights before striate's steps change them
         runs = {OURS: training_step(case), **runs}
     x, y = next(case.batches())
     first = {name: np.array(run(x, y)) for name, run in runs.items()}
@@ -187,7 +195,7 @@ def _fed(run: Callable[[Array, Array], Any], case: Case) -> Callable[[], Any]:
 
 
 def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
-    """Prints the table, coloured and as wide as the terminal if there is one."""
+    """Print the profile as a table, coloured and fitted to the width if standard output is a terminal."""
     if as_json:
         say_json({**_described(case), **profile.to_json()})
         return
@@ -205,7 +213,7 @@ def report_profile(case: Case, profile: Profile, as_json: bool) -> None:
 
 
 def report_latency(case: Case, found: Latency, as_json: bool) -> None:
-    """Prints the latency in one line."""
+    """Print the latency in one line."""
     if as_json:
         say_json({**_described(case), **found.to_json()})
         return
@@ -214,7 +222,7 @@ def report_latency(case: Case, found: Latency, as_json: bool) -> None:
 
 
 def report_contest(case: Case, contestants: list[Contestant], difference: float, as_json: bool) -> None:
-    """Prints the medians side by side, the ratio to the best peer, and what was measured."""
+    """Print the times side by side, their ratios to striate's, and how they were measured."""
     ours, *others = contestants
     best = min(others, key=lambda contestant: contestant.median)
     turns = [turn for contestant in contestants for turn in contestant.turns]
@@ -253,7 +261,7 @@ def report_contest(case: Case, contestants: list[Contestant], difference: float,
 
 
 def verdict(ours: Contestant, best: Contestant, busy: bool) -> str:
-    """Which framework is faster, if the measurement can tell."""
+    """Return a sentence that says which framework is faster, or that the machine was too busy to tell."""
     if busy:
         return "No verdict: other work disturbed this measurement; repeat it on a quiet machine."
     if ours.median <= best.median:

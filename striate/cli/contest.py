@@ -1,4 +1,4 @@
-"""Fair measurement of several ways to do the same: in turns, in one process, with the peak probe around each turn."""
+"""Compare alternatives fairly: interleaved in one process, with a probe of the CPU around each turn."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import numpy as np
 from striate.codegen.probe import Probe, Reading
 
 TURN_SECONDS = 0.05
-"""Seconds that the calls of one turn take: shorter turns would measure the rise of the clock, not the contestant."""
+"""Seconds that the calls of one turn take. Shorter turns would measure how the CPU raises its clock frequency."""
 MOST_CALLS = 50
 WARM_CALLS = 3
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds of the timed calls of one turn, and the readings of the probe before and after it."""
+    """The durations of the timed calls of one turn in seconds, and the CPU's peak speed before and after it."""
 
     seconds: Sequence[float]
     peaks: tuple[Reading, Reading]
 
     @property
     def clean(self) -> bool:
-        """Whether every thread had its own core."""
+        """Whether every thread had a core to itself, before and after the turn."""
         return all(reading.clean for reading in self.peaks)
 
 
 @dataclass
 class Contestant:
-    """One of the ways that are compared, and its turns."""
+    """One of the compared alternatives: a function, and the turns that were measured."""
 
     name: str
     run: Callable[[], object]
@@ -41,23 +41,30 @@ class Contestant:
 
     @property
     def seconds(self) -> list[float]:
-        """The seconds of all calls that count: turns on a shared core are dropped if enough others remain."""
+        """The durations in seconds of all calls that count.
+
+        Turns that shared a core with other programs are dropped if at least half of the turns remain.
+        """
         clean = [turn for turn in self.turns if turn.clean]
         return [time for turn in (clean if 2 * len(clean) >= len(self.turns) else self.turns) for time in turn.seconds]
 
     @property
     def median(self) -> float:
-        """The median seconds of a call."""
+        """The median duration of a call in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def p95(self) -> float:
-        """The seconds that 95 of 100 calls do not exceed."""
+        """The 95th percentile of the durations in seconds."""
         return float(np.quantile(self.seconds, 0.95))
 
 
 def contest(runs: Mapping[str, Callable[[], object]], repetitions: int, threads: int) -> list[Contestant]:
-    """Runs interleaved turns of all contestants; the first call of each turn, with cold caches, is not counted."""
+    """Measure all alternatives in interleaved turns, whose order changes with each repetition.
+
+    The first call of each turn, with cold caches, is not counted. ``threads`` is the number of threads of the CPU
+    probe.
+    """
     contestants = [Contestant(name, run) for name, run in runs.items()]
     for contestant in contestants:
         for _ in range(WARM_CALLS):

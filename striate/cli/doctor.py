@@ -1,4 +1,4 @@
-"""``striate doctor``: what is wrong with a training, and what to change."""
+"""``striate doctor``: print what is wrong with a training, and what to change."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ def doctor(
 
 
 def recorded(document: Run) -> Findings:
-    """The doctor's findings of the training; raises ``ModelFileError`` if those in ``run.json`` are malformed."""
+    """Return the findings stored in ``run.json``; raises ``ModelFileError`` if they are malformed."""
     return Findings([Finding.from_json(one) for one in document.findings])
 
 
 def examined(folder: Path, document: Run) -> Findings:
-    """The findings that do not need a watch. Raises ``OptionError`` if the data can no longer be found."""
+    """Find problems of a run that was trained without the doctor, from its data, model and history.
+
+    Raises ``OptionError`` if the data can no longer be found.
+    """
     try:
         train_set, held_out = document.dataset(Split.TRAIN), document.dataset(Split.TEST)
     except StriateError as error:
@@ -94,14 +97,14 @@ GENERAL = ("--lr", "--epochs", "--batch-size", "--standardize", "--weight-decay"
 
 
 def command_line_of(model: str, kind: type[Optimizer]) -> tuple[str, ...]:
-    """The options of ``striate train`` that a named network and an optimizer take, and that remedies may name."""
+    """Return the options of ``striate train`` for this network and optimizer, which remedies may recommend."""
     network = options_of(model) if model in MODELS else {}
     own = [f"--{name.replace('_', '-')}" for name in (*network, *(one.name for one in fields(kind)))]
     return tuple(dict.fromkeys((*GENERAL, *own)))
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the record; none where it is missing or damaged."""
+    """Return the lines of the run's record, or [] if it is missing or damaged."""
     try:
         return read_progress(folder)
     except StriateError:
@@ -109,20 +112,20 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def record_of(folder: Path) -> str:
-    """What was recorded of the training itself."""
+    """Return words that name what was recorded of the training, for a note to the user."""
     watched = any(event.get("kind") == "watch" for event in events_of(folder))
     return "record, which has some of its steps" if watched else "history alone"
 
 
 def went_well(document: Run) -> bool:
-    """Whether the training came to an end, and to more than the answer of a coin."""
+    """Return whether the training finished with an accuracy clearly above chance (over 1.5 / classes)."""
     accuracy = (document.evaluation or {}).get("accuracy")
     classes = len((document.evaluation or {}).get("classes") or ()) or 2
     return document.finished and isinstance(accuracy, int | float) and accuracy > 1.5 / classes
 
 
 def too_little(document: Run) -> str:
-    """What is printed where nothing was found though the training came to nothing."""
+    """Return the message for a training that went badly without any finding."""
     accuracy = (document.evaluation or {}).get("accuracy")
     if not document.finished:
         what = "it ended early"
@@ -137,7 +140,7 @@ def too_little(document: Run) -> str:
 
 
 def print_findings(findings: Findings) -> None:
-    """Prints each finding in full, starting with what to change first."""
+    """Print each finding in full, with the most important first."""
     console = output()
     text = Text(findings.text(min(console.width, 100)))
     if console.is_terminal:

@@ -1,4 +1,4 @@
-"""``striate evaluate``: a trained model on held-out data."""
+"""``striate evaluate``: measure a trained model on held-out data."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def evaluate(
 
 
 def other_data(run: Path, data: str) -> Dataset:
-    """The data that a run is evaluated on, with pictures read as they were for its training.
+    """Open the data to evaluate on, with pictures read as they were for the run's training.
 
-    That is the held-out part where there are given parts or the run learned from them, else all pictures.
+    This is the held-out part if the data come with one, or if the run was trained on them; otherwise all pictures.
     """
     found = read_run(run) if (run / RUN_FILE).is_file() else None
     if data in KNOWN or found is None:
@@ -64,19 +64,19 @@ def other_data(run: Path, data: str) -> Dataset:
 
 
 def model_path(run: Path) -> Path:
-    """The model file of a run folder; a path to a file, or to a folder with ``config.json``, is returned unchanged."""
+    """Return the model file of a run folder; a file, or a folder with ``config.json``, is returned unchanged."""
     return run / MODEL_FILE if run.is_dir() and not (run / CONFIG).exists() else run
 
 
 def warn_of_outliers(model: Module, images: Array, name: str) -> None:
-    """Prints a one-line warning about inputs that are far from the training data."""
+    """Print a one-line warning if the inputs are far from the training data."""
     text = outlier_warning(model, images, name)
     if text is not None:
         say_warning(text)
 
 
 def print_evaluation(result: Evaluation, dataset: Dataset) -> None:
-    """Prints one row per class; the last line is the accuracy."""
+    """Print a table with one row per class, then the loss, and the accuracy as the last line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class")
     table.add_column("accuracy", justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""``striate experiment``: a claim of the mission tested on real data: prediction, numbers, picture, verdict."""
+"""``striate experiment``: test a claim on real data, and show predictions, numbers, picture and verdict."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def experiment(
 
 
 def opened(name: str, part: str, size: Size) -> Dataset:
-    """A data set; for CIFAR-10, which takes time to unpack, no more pictures than the seeds can choose from."""
+    """Open a part of a data set; of CIFAR-10, which is slow to unpack, only twice the pictures needed."""
     if name == "cifar10":
         return load_cifar10(part, most=-(-2 * max(size.samples, size.held_out) // 10))
     return open_dataset(name, part)
 
 
 def claimed(folder: Path) -> Path:
-    """Creates the folder of an experiment before the run, so that an error does not come after it."""
+    """Create the folder of an experiment before the run, so that a failure to do so is noticed at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,7 +99,7 @@ def claimed(folder: Path) -> Path:
 
 
 def kept(outcome: Outcome, folder: Path) -> Outcome:
-    """Draws the picture and writes the numbers; without matplotlib only the numbers."""
+    """Draw the picture and write the numbers to the folder; without matplotlib, only the numbers."""
     try:
         save_picture(outcome, folder / PICTURE)
         outcome = replace(outcome, picture=folder / PICTURE)
@@ -111,7 +111,7 @@ def kept(outcome: Outcome, folder: Path) -> Outcome:
 
 
 def watched(one: Experiment, given: Material, size: Size) -> Outcome:
-    """Runs the experiment and reports its progress on standard error."""
+    """Run the experiment, and report its progress on standard error."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.fields[name]}"), BarColumn(20), TextColumn("{task.completed}/{task.total}"),
@@ -141,19 +141,22 @@ def watched(one: Experiment, given: Material, size: Size) -> Outcome:
 
 
 def columns() -> int:
-    """The width of the terminal, or 80 without one; lines of prose are at most 96 wide."""
+    """Return the width for prose in characters: that of the terminal, at most 96, or 80 without a terminal."""
     return min(96, shutil.get_terminal_size((_WIDTH, 24)).columns)
 
 
 def paragraph(text: str, first: str = "", rest: str | None = None) -> str:
-    """The wrapped text with a hanging indent."""
+    """Wrap a text to ``columns()``, with indent ``first`` on its first line and ``rest`` on the others.
+
+    ``rest`` defaults to ``first``.
+    """
     return textwrap.fill(
         text, columns(), initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False
     )
 
 
 def list_experiments(as_json: bool) -> None:
-    """Prints names, titles and claims."""
+    """Print name, title, equation and duration of all experiments."""
     if as_json:
         say_json(
             {
@@ -178,7 +181,7 @@ def list_experiments(as_json: bool) -> None:
 
 
 def print_prediction(one: Experiment, given: Material, size: Size) -> None:
-    """Prints the claim, sizes and predictions before anything is measured."""
+    """Print the claim, the sizes and the predictions, before anything is measured."""
     console = output()
     console.print(Text(f"{one.name}  {one.title}", style="bold"))
     console.print(Text(f"    {one.equation}", style="cyan"), soft_wrap=True)
@@ -201,17 +204,17 @@ def print_prediction(one: Experiment, given: Material, size: Size) -> None:
 
 
 def duration(seconds: float) -> str:
-    """``8 seconds``, ``3 minutes``"""
+    """Return a text such as "8 seconds" or "3 minutes"."""
     return counted(max(1, round(seconds)), "second") if seconds < 100 else counted(round(seconds / 60), "minute")
 
 
 def counted(count: int, word: str) -> str:
-    """``1 seed``, ``3 seeds``"""
+    """Return a text such as "1 seed" or "3 seeds"."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Prints the numbers, the outcome of each prediction, the verdict, and the picture's path."""
+    """Print the numbers, the result of each prediction, the verdict, and the path of the picture."""
     console = output()
     found = outcome.found
     spread = "median (least–greatest)" if outcome.size.seeds > 1 else "one seed, so no spread is known"
@@ -242,7 +245,7 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 def print_summary(outcomes: Sequence[Outcome]) -> None:
-    """Prints one line per experiment, after several of them."""
+    """Print one line per experiment, if several were run."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("experiment", overflow="fold")

@@ -1,4 +1,4 @@
-"""``striate export``: a trained network for other programs."""
+"""``striate export``: write a trained network as an ONNX file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def export(
 
 
 def _held_out(run: Path, data: str | None, count: int, shape: tuple[int, ...]) -> Array | None:
-    """The first held-out samples; None where the run's data are not here."""
+    """Return the first ``count`` held-out samples, or None if the run's data are not available here.
+
+    Raises ``OptionError`` if their shape is not the model's input shape.
+    """
     if data is None:
         try:
             images = read_run(run).dataset(Split.TEST).images

@@ -23,8 +23,8 @@ from striate.persistence import write_atomically
 
 _TILE = 224
 _SMALLEST = 96
-"""Size limits of a picture on the contact sheet, in pixels: larger pictures are reduced, smaller ones enlarged by whole
-factors."""
+"""Size limits of a picture on the contact sheet, in pixels: larger pictures are reduced, smaller ones enlarged by an
+integer factor."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 _SHEET = (
@@ -33,7 +33,7 @@ _SHEET = (
     "gabor angle=0 wavelength=8", "gabor angle=45 wavelength=8", "gabor angle=90 wavelength=8",
     "gabor angle=135 wavelength=8", "gabor angle=0 wavelength=16", "gabor angle=90 wavelength=16",
 )  # fmt: skip
-"""What ``--all`` shows: every named filter, with several parameter values where the results look different."""
+"""The filters that ``--all`` shows: each named one, some of them with several parameter values."""
 
 
 def filter(
@@ -107,7 +107,7 @@ def filter(
 
 
 def described(done: dict[str, Any]) -> str:
-    """``: values from -812 to 790, 0 is grey``"""
+    """Return a text such as ": sobel_x gave -812 … 790; 0 is middle grey"."""
     grey = "; 0 is middle grey" if done["signed"] else ""
     return f": {done['filter']} gave {done['least']:.5g} … {done['largest']:.5g}{grey}"
 
@@ -117,7 +117,7 @@ def _write(picture: Image.Image, target: Path) -> None:
 
 
 def sheet_of(path: Path, edge: Edge, cval: float, grey: bool) -> Image.Image:
-    """The contact sheet: the picture under every named filter."""
+    """Return the contact sheet of ``--all``: the picture after each of the named filters."""
     pixels = open_picture(path, grey, largest=_TILE)
     factor = max(1, _SMALLEST // max(pixels.shape[1:])) if max(pixels.shape[1:]) < _SMALLEST else 1
     tiles: list[Tile] = []
@@ -137,7 +137,7 @@ def _size(weights: Weights) -> str:
 
 
 def list_filters(as_json: bool) -> None:
-    """Lists the names, parameters with defaults, and descriptions of the filters."""
+    """Print name, description, and parameters with defaults of each filter."""
     rows = [(name, parameters_of(name), (make.__doc__ or "").splitlines()[0]) for name, make in FILTERS.items()]
     if as_json:
         say_json([{"name": name, "parameters": known, "does": does} for name, known, does in rows])
@@ -152,7 +152,7 @@ def list_filters(as_json: bool) -> None:
 
 
 def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
-    """{"sigma": 2.0} from ["sigma=2.0"]; raises ``OptionError``."""
+    """Parse filter parameters, such as ["sigma=2.0"], to {"sigma": 2.0}; raises ``OptionError``."""
     found: dict[str, float | int] = {}
     for text in given:
         key, sign, value = text.partition("=")
@@ -166,7 +166,7 @@ def parsed_parameters(given: Sequence[str]) -> dict[str, float | int]:
 
 
 def parsed_weights(text: str) -> Weights:
-    """(rows, columns) from ``0 1 0; 1 -4 1; 0 1 0``; raises ``OptionError``."""
+    """Parse a filter such as "0 1 0; 1 -4 1; 0 1 0" to an array (rows, columns); raises ``OptionError``."""
     rows = [re.split(r"[\s,]+", row.strip()) for row in text.split(";") if row.strip()]
     for entry in (entry for row in rows for entry in row):
         if not _NUMBER.fullmatch(entry):

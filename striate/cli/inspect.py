@@ -1,4 +1,4 @@
-"""``striate inspect``: a page about a trained network."""
+"""``striate inspect``: write a web page about a trained network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``striate lab``: a web page that follows trainings and shows what networks see."""
+"""``striate lab``: serve a local web page that follows trainings and shows what networks compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other frameworks with the same network and the same weights, for ``striate bench --against``."""
+"""The same network with the same weights in other frameworks, for ``striate bench --against``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Predictor = Callable[[Array], Array]
 
 
 def imported(name: str, needed: Sequence[str]) -> Any:
-    """Imports an optional package; raises ``MissingExtraError`` if it is absent."""
+    """Import an optional package; raises ``MissingExtraError`` if it is not installed.
+
+    ``needed`` are the packages that the message tells the user to install.
+    """
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -43,11 +46,14 @@ def _children(model: Module) -> dict[str, Module]:
 
 
 def torch_twin(model: Module) -> Any:
-    """The same network in PyTorch, as a careful user would write it, with the same weights, in training mode."""
+    """Build the network in PyTorch as a careful user would, with the same weights, in training mode.
+
+    Raises ``OptionError`` for a layer without a PyTorch equivalent.
+    """
     torch = imported("torch", ["torch"])
 
     def added(body: Any, shortcut: Any) -> Any:
-        """body(x) + shortcut(x), with the names of the state dict."""
+        """Return a module that computes body(x) + shortcut(x), with striate's names in its state dict."""
 
         def forward(self: Any, x: Any) -> Any:
             return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
@@ -57,7 +63,7 @@ def torch_twin(model: Module) -> Any:
         return both
 
     def mirrored(layer: Module) -> Any:
-        """The same ``forward`` on PyTorch's modules."""
+        """Return a PyTorch module with the layer's own ``forward`` and the PyTorch twins of its children."""
         made = type(type(layer).__name__, (torch.nn.Module,), {"forward": type(layer).forward})()
         for name, value in vars(layer).items():
             if not name.startswith("_"):
@@ -90,7 +96,7 @@ def torch_twin(model: Module) -> Any:
 
 
 def torch_steps(model: Module, threads: int, precision: Precision = Precision.full) -> dict[str, Step]:
-    """Training steps in PyTorch's eager mode, by memory format; in bfloat16 under its autocast."""
+    """Return training steps in PyTorch's eager mode, by memory format; bfloat16 uses PyTorch's autocast."""
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 
@@ -116,7 +122,7 @@ def torch_steps(model: Module, threads: int, precision: Precision = Precision.fu
 
 
 def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
-    """Predictions in PyTorch's eager mode, by memory format."""
+    """Return prediction functions in PyTorch's eager mode, by memory format."""
     torch = imported("torch", ["torch"])
     torch.set_num_threads(threads)
 
@@ -139,7 +145,10 @@ def torch_predictors(model: Module, threads: int) -> dict[str, Predictor]:
 
 
 def onnx_predictors(model: Module, shape: tuple[int, ...], threads: int) -> dict[str, Predictor]:
-    """Predictions by onnxruntime, with all of its graph optimizations."""
+    """Return a prediction function of onnxruntime with its default graph optimizations.
+
+    ``shape`` is that of one sample.
+    """
     needed = ["onnx", "onnxruntime"]
     runtime = imported("onnxruntime", needed)
     content = opened_room("export", *needed, extra="onnx").onnx_bytes(model, shape)

@@ -62,7 +62,7 @@ def predict(
 
 
 def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
-    """Classes with their probabilities, the most probable first."""
+    """Return the classes with their probabilities for a picture (C, H, W), most probable first."""
     (logits,) = np.asarray(model(picture[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
     names = model.classes or tuple(str(index) for index in range(len(probabilities)))
@@ -71,6 +71,6 @@ def ranked(model: Module, picture: Array) -> list[dict[str, Any]]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """``seven.png: 7 (99.87 %), 1 (0.08 %), 9 (0.03 %)``"""
+    """Return a text such as "seven.png: 7 (99.87 %), 1 (0.08 %), 9 (0.03 %)"."""
     shown = ", ".join(f"{one['class']} ({100 * one['probability']:.2f} %)" for one in row["classes"][:_SHOWN])
     return f"{row['image']}: {shown}"

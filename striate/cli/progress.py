@@ -1,4 +1,4 @@
-"""Progress of commands that take seconds, on standard error: one live line on a terminal, plain lines elsewhere."""
+"""Progress of slow commands on standard error: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUIET = 2.0  # seconds between two lines without a terminal
 
 
 class Steps:
-    """``say`` names the part that begins; kernels compiled during it are counted."""
+    """A context manager that shows the current part of a command, and the number of kernels compiled in it."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -39,7 +39,7 @@ class Steps:
             jit.kernels.progress = None
 
     def say(self, text: str) -> None:
-        """Names the part that begins now."""
+        """Show the name of the part that begins now."""
         self._text = text
         if self._live is not None:
             self._live.update(_plain(text))
@@ -47,7 +47,7 @@ class Steps:
             typer.echo(f"{self.command}: {text} ({time.perf_counter() - self._start:.1f} s)", err=True)
 
     def count(self, text: str, done: int, total: int) -> None:
-        """How far a part is: live on a terminal, and elsewhere a line every few seconds once it takes that long."""
+        """Show how much of a part is done: live on a terminal, elsewhere a line at most every two seconds."""
         now = time.perf_counter()
         if self._live is not None:
             self._live.update(_plain(f"{text}: {done:,} of {total:,}"))
@@ -61,5 +61,5 @@ class Steps:
 
 
 def _plain(text: str) -> str:
-    """Escapes brackets, which would be read as markup."""
+    """Escape square brackets, which rich would read as markup."""
     return text.replace("[", "\\[")

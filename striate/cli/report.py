@@ -17,44 +17,44 @@ _OURS = (NonFiniteError, EngineError, GraphError)
 
 
 def output() -> Console:
-    """Standard output; created when it is needed, because tests replace the stream."""
+    """Return a console for standard output; it is created on each use, since tests replace the stream."""
     return Console(highlight=False)
 
 
 def progress_output() -> Console:
-    """Standard error, for progress bars that disappear at the end."""
+    """Return a console for standard error, for progress bars that disappear at the end."""
     return Console(stderr=True)
 
 
 def say_error(text: object) -> None:
-    """Prints an error message to standard error."""
+    """Print an error message to standard error."""
     typer.echo(f"error: {text}", err=True)
 
 
 def say_note(text: object) -> None:
-    """Prints a note to standard error."""
+    """Print a note to standard error."""
     typer.echo(text, err=True)
 
 
 def say_warning(text: object) -> None:
-    """Prints a warning to standard error, so that results can be piped."""
+    """Print a warning to standard error, so that piped results stay clean."""
     typer.echo(f"warning: {text}", err=True)
 
 
 def say_json(document: object) -> None:
-    """Prints one JSON document to standard output."""
+    """Print one JSON document to standard output."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 class Command(TyperCommand):
-    """A command whose help shows no type beside a flag."""
+    """A typer command whose help shows no type beside flags."""
 
     def get_params(self, ctx: Any) -> Any:
         return _without_type_of_flags(super().get_params(ctx))
 
 
 class Commands(TyperGroup):
-    """Turns exceptions of commands into messages and exit codes."""
+    """A typer group that turns exceptions of its commands into error messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         return reported(super().invoke, ctx)
@@ -64,7 +64,7 @@ class Commands(TyperGroup):
 
 
 def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
-    """``--version``, not ``--version <bool>``."""
+    """Change flags so that the help shows ``--version`` instead of ``--version <bool>``."""
     for parameter in parameters:
         if isinstance(parameter, TyperOption) and parameter.is_flag:
             parameter.metavar = ""
@@ -72,7 +72,10 @@ def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
 
 
 def reported(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function; a ``StriateError`` becomes a message and an exit code."""
+    """Call a function, and exit with a message for a ``StriateError`` and silently for Ctrl-C.
+
+    The exit code is 1 if the training or striate failed, 2 for an error of the user, and 130 for Ctrl-C.
+    """
     try:
         return function(*arguments)
     except StriateError as error:

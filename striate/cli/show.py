@@ -1,4 +1,4 @@
-"""``striate show``: the training of a network as text, at any stage of the compiler."""
+"""``striate show``: print the training of a network as text, at any stage of the compiler."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def show(
 
 
 def wrapped(text: str, width: int) -> str:
-    """The text with longer lines broken between words, and their rest indented below."""
+    """Break lines longer than ``width`` between words, and indent their continuations."""
     lines: list[str] = []
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip()) + 4)
@@ -68,7 +68,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def coloured(text: str) -> Text:
-    """Prints the text with bold titles and dim labels and comments."""
+    """Return the text with bold titles, cyan labels and dim comments, for a terminal."""
     page = Text(text)
     page.highlight_regex(r"(?m)^(loop \d+.*|──── .*|inputs|nodes|outputs|updates)$", "bold")
     page.highlight_regex(r"(?m)^  (layers|reads|with|computes|sums|stores) ", "cyan")
@@ -78,7 +78,7 @@ def coloured(text: str) -> Text:
 
 
 def opened(model: str, shape: str | None, classes: int) -> tuple[Module, tuple[int, ...]]:
-    """The network, and the shape of one input."""
+    """Return the network, built by name or loaded from a path, and the shape of one input."""
     if model not in MODELS and Path(model).exists():
         loaded = load(model_path(Path(model)))
         return loaded, parsed_shape(shape) if shape else loaded.input_shape
@@ -89,7 +89,7 @@ def opened(model: str, shape: str | None, classes: int) -> tuple[Module, tuple[i
 
 
 def parsed_shape(text: str) -> tuple[int, ...]:
-    """(3, 32, 32) from "3x32x32"; raises ``OptionError``."""
+    """Parse a shape such as "3x32x32" to (3, 32, 32); raises ``OptionError``."""
     parts = text.lower().replace("×", "x").split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--shape {text!r}; expected channels and sizes such as 3x32x32")

@@ -1,4 +1,4 @@
-"""Standard output and error that cannot take what is written: another encoding than UTF-8, a full disk."""
+"""Handle output streams that cannot take what is written: a limited encoding, or a full disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Replaces characters that an encoding does not have by ASCII: ``≥`` by ``>=``, ``x̂`` by ``x``, others by ``?``."""
+    """Replace characters that the encoding lacks by ASCII: ``≥`` by ``>=``, ``x̂`` by ``x``, others by ``?``.
+
+    This is an error handler for ``codecs.register_error``.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     parts: list[str] = []
@@ -33,7 +36,7 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 
 def prepare_streams() -> None:
-    """Makes both streams write any text, whatever their encoding: that of a redirect on Windows is often cp1252."""
+    """Let both streams write any text in any encoding; redirected output on Windows often has cp1252."""
     codecs.register_error("striate", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and codecs.lookup(stream.encoding).name not in (
@@ -45,7 +48,7 @@ def prepare_streams() -> None:
 
 
 def written(command: Callable[[], None]) -> None:
-    """Runs a command. If standard output cannot be written, says so on standard error and exits with code 1."""
+    """Run a command, and exit with code 1 and a message if standard output cannot be written (a full disk)."""
     try:
         try:
             command()
@@ -60,7 +63,7 @@ def written(command: Callable[[], None]) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Points the stream at nothing, so that what is still in its buffer does not fail again when Python ends."""
+    """Redirect the stream to the null device, so that flushing its buffer at exit does not fail again."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, stream.fileno())
     os.close(nothing)

@@ -1,4 +1,4 @@
-"""``striate train``: data → model → run folder."""
+"""``striate train``: train a network on a data set, and write a run folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from striate.train.trainer import Trainer
 
 @dataclass(frozen=True)
 class Recipe:
-    """The defaults for a data set."""
+    """The default model, number of epochs and batch size for a data set."""
 
     model: str
     epochs: int
@@ -63,12 +63,12 @@ OTHER = Recipe("lenet5", 5, 64)
 _WIDTH_OF_ALL, _WIDTH_OF_NARROW = 68, 42
 MOMENTUM = 0.9
 _ROWS = 20
-"""Rows of the table of learning rates."""
+"""The approximate number of rows in the table of learning rates."""
 _OF_MODEL = "the model's default"
 _RATES = ", ".join(f"{name} {kind.usual_lr:g}" for name, kind in OPTIMIZERS.items())
 _NAMES = ", ".join(OPTIMIZERS)
 _OF_PYTHON = ("schedule", "groups", "maximize", "decay_norm_and_bias")
-"""Options of every optimizer; errors do not list them, since they are no choices between optimizers."""
+"""Options that all optimizers have in Python, which error messages about the command line do not list."""
 
 
 def train(
@@ -84,7 +84,7 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Learning rate, ≥ 0.", show_default=_RATES)] = None,
     optimizer: Annotated[str, typer.Option(help=f"{_NAMES}.")] = "sgd",
     momentum: Annotated[
-        float | None, typer.Option(help="μ of sgd and rmsprop, 0 to 1.", show_default="sgd 0.9, rmsprop 0")
+        float | None, typer.Option(help="μ of sgd and rmsprop, 0 ≤ μ < 1.", show_default="sgd 0.9, rmsprop 0")
     ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay λ ≥ 0 of the optimizer.", show_default="0, adamw 0.01")
@@ -234,7 +234,7 @@ def train(
 
 
 def data_name(path: Path) -> str:
-    """The name of a folder or archive, without the ending of an archive."""
+    """Return the name of a folder or archive, without the archive's suffix."""
     name = path.resolve().name
     ending = next((ending for ending in ARCHIVES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)] or "data"
@@ -249,7 +249,7 @@ def opened_data(
     on_error: str | None,
     seed: int,
 ) -> Opened:
-    """The data with the options that were given; prints what deserves a note."""
+    """Open the data with the options from the command line, and print their notes."""
     given = {
         "size": None if size is None else list(size_of(size)), "resize": resize, "channels": channels,
         "held_out": held_out, "on_error": on_error,
@@ -263,7 +263,7 @@ def opened_data(
 
 
 def leave_at_once() -> None:
-    """Handles a second Ctrl-C by ending the process, with all kernels that run."""
+    """End the process immediately, with all running kernels, after a second Ctrl-C."""
     if sys.stderr.isatty():
         Console(stderr=True).show_cursor(True)  # the live display hid it
     os._exit(INTERRUPTED)
@@ -271,7 +271,7 @@ def leave_at_once() -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recipe with the changes from the command line."""
+    """The model, epochs and batch size of this training: the recipe's, unless the command line gives others."""
 
     model: str
     epochs: int
@@ -279,16 +279,19 @@ class Chosen:
 
 
 def chosen_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's own options: their defaults, replaced by the given values.
+    """Return the options of the model: its defaults, replaced by the given values that are not None.
 
-    Given options that the model does not have are kept, so that ``build`` refuses them and lists those that it has.
+    Given options that the model does not have are kept, so that ``build`` raises an error that lists those it has.
     """
     asked = {name: value for name, value in given.items() if value is not None}
     return {name: default for name, default in options_of(model).items() if name in given} | asked
 
 
 def chosen_schedule(name: str, steps: int, warmup: int = 0) -> Schedule:
-    """The schedule with this name, over all steps of the training; the first ``warmup`` of them rise to it."""
+    """Return the schedule with this name over all ``steps``, after a linear warmup of ``warmup`` of them.
+
+    Raises ``OptionError`` for an unknown name, or a warmup as long as the training.
+    """
     if name not in SCHEDULES:
         raise unknown_option("schedule", name, SCHEDULES)
     whole_number("--warmup", warmup, 0, max(steps - 1, 0))
@@ -304,7 +307,10 @@ def chosen_optimizer(
     schedule: Schedule,
     decay_norm_and_bias: bool = True,
 ) -> Optimizer:
-    """The optimizer with this name; raises ``OptionError`` for an option that it does not have."""
+    """Return the optimizer with this name; raises ``OptionError`` for an option that it does not have.
+
+    None stands for the default of an option.
+    """
     if name not in OPTIMIZERS:
         raise unknown_option("optimizer", name, OPTIMIZERS)
     kind = OPTIMIZERS[name]
@@ -319,7 +325,7 @@ def chosen_optimizer(
 
 
 def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Dataset) -> Loss:
-    """Cross entropy, with the class weights and the label smoothing that were asked for."""
+    """Return cross-entropy with the class weights and label smoothing from the command line."""
     if class_weights is not None:
         choice("--class-weights", class_weights, ("balanced",))
     weight = None if class_weights is None else balanced_weights(train_set)
@@ -327,7 +333,7 @@ def chosen_loss(class_weights: str | None, label_smoothing: float, train_set: Da
 
 
 def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, ...]:
-    """Early stopping, if it was asked for."""
+    """Return the callback for early stopping if ``patience`` is given; raises ``OptionError``."""
     if patience is None:
         if min_delta:
             raise OptionError("--min-delta has no effect without --patience")
@@ -336,7 +342,7 @@ def chosen_callbacks(patience: int | None, min_delta: float) -> tuple[Callback, 
 
 
 def require_step_options(max_norm: float | None, clip_value: float | None, accumulate: int, ema: float | None) -> None:
-    """Raises ``OptionError`` for what a training step refuses, before a folder is created."""
+    """Raise ``OptionError`` for values that the training step would refuse, before a folder is created."""
     Clipping(max_norm, clip_value)
     whole_number("accumulate", accumulate, 1)
     if ema is not None:
@@ -344,7 +350,7 @@ def require_step_options(max_norm: float | None, clip_value: float | None, accum
 
 
 def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, folder: Path) -> Evaluation:
-    """Trains and writes the run folder, even if Ctrl-C or a failure ends the training early."""
+    """Train, evaluate, and write the run folder, even if Ctrl-C or a failure ends the training early."""
     epochs = int(run.arguments["epochs"])
     shape = train_set.images.shape[1:]
 
@@ -374,7 +380,7 @@ def fitted(trainer: Trainer, train_set: Dataset, held_out: Dataset, run: Run, fo
 
 
 def print_search(search: RateSearch) -> None:
-    """Prints some of the rates with their losses, and the suggestion."""
+    """Print about 20 of the tried learning rates with their losses, and the suggested rate."""
     console = output()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("learning rate", "loss", "smoothed"):
@@ -388,9 +394,9 @@ def print_search(search: RateSearch) -> None:
 
 
 def print_result(run: Run, history: History, evaluation: Evaluation, folder: Path) -> None:
-    """Prints the final table with one row per epoch, and the accuracy.
+    """Print the table of epochs, where the model was saved, and the accuracy.
 
-    Without the table where the lines of the epochs were printed on the same terminal.
+    The table is left out if the epochs were already printed on the same terminal.
     """
     console = output()
     if not (console.is_terminal and sys.stderr.isatty()):
@@ -405,7 +411,7 @@ def print_result(run: Run, history: History, evaluation: Evaluation, folder: Pat
 
 
 def print_epochs(console: Console, history: History) -> None:
-    """Prints one row per epoch."""
+    """Print a table with one row per epoch; narrow terminals get fewer columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, Callable[[Epoch], str]] = {
         "epoch": lambda epoch: str(epoch.number),

@@ -1,4 +1,4 @@
-"""Data sets, batches, and standardization. Pictures are read by ``striate.data.picture``."""
+"""Data sets, batches, standardization, and filters for pictures."""
 
 from striate.data.catalog import open_data, open_dataset
 from striate.data.cifar import load_cifar10

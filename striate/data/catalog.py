@@ -1,4 +1,4 @@
-"""Data sets by name or path, as the command line takes them."""
+"""Opens data sets by name or path, as the command line takes them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def open_data(
     options: PictureOptions | Mapping[str, Any] | None = None,
     progress: Progress = lambda done, count: None,
 ) -> Opened:
-    """Both parts of the data set of that name, or at that path.
+    """Open the training part and the held-out part of the data set with this name, or at this path.
 
-    name     digits, mnist or cifar10; a folder of IDX files; or pictures: a folder of class folders, given train and
-             test (or val) folders, or a CSV table of files and labels, also inside of a zip or tar archive
-    options  how pictures are read and split: ``PictureOptions``, or its fields as a dictionary
+    name      "digits", "mnist" or "cifar10"; a folder of IDX files; or pictures: a folder of class folders, given train
+              and test (or val) folders, or a CSV table of files and labels, also inside a zip or tar archive
+    options   how pictures are read and split: ``PictureOptions``, or its fields as a dictionary
+    progress  called with (files done, files in all) while pictures are read
 
-    Raises ``OptionError`` for what is neither a known name nor a path, and for options that the data do not take;
-    ``DataError`` for data that cannot be read, naming file or line.
+    Raises ``OptionError`` for anything but a known name or an existing path, and for options that do not apply to the
+    data; ``DataError``, naming the file or line, for data that cannot be read.
     """
     chosen = options if isinstance(options, PictureOptions) else PictureOptions.from_json(options or {})
     path = checked_path("data set", name).expanduser()
@@ -53,7 +54,7 @@ def open_data(
 def open_dataset(
     name: str | Path, split: Split | str = Split.TRAIN, options: PictureOptions | Mapping[str, Any] | None = None
 ) -> Dataset:
-    """One part of what ``open_data`` opens, which says the rest."""
+    """Open one part of a data set, "train" or "test", with the names, options and errors of ``open_data``."""
     part = Split.parse(split)
     path = checked_path("data set", name).expanduser()
     if str(name) in KNOWN or holds_idx(path):
@@ -63,5 +64,5 @@ def open_dataset(
 
 
 def _fixed(name: str | Path, path: Path, split: Split) -> Dataset:
-    """A data set whose parts are given by its authors."""
+    """Return one part of a data set whose division into parts was published with it."""
     return KNOWN[str(name)](split) if str(name) in KNOWN else load_idx_folder(path, split)

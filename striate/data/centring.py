@@ -1,9 +1,9 @@
-"""Pictures are centred and scaled like the training data: a network only recognizes digits of the size and place that
-it has seen. The command line and the lab bring pictures into that form in the same way.
+"""Centres and scales pictures like the training data, for prediction in the command line and the lab.
 
-The training pictures are measured for it: the shade of the background, the size of the figures, and whether they are
-centred by their outline or by their mass (MNIST is centred by mass, the digits of the package fill
-their frame). Pictures without a plain background, such as photographs, are left as they are.
+A network only recognizes digits of the size and place that it has seen. So the training pictures are measured: the
+shade of the background, the size of the figures, and whether they are centred by their outline or by their mass (MNIST
+is centred by mass, the digits of the package fill their frame). Pictures without a plain background, such as
+photographs, are left as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ _INK = 64  # of 255: what differs by more from the background belongs to the fig
 
 @dataclass(frozen=True)
 class Centring:
-    """``background`` 0 … 255; ``extent``: the longer side of the figure as a share of the picture."""
+    """How the figures of a data set are placed in their pictures, and how to place others likewise.
+
+    background  shade of the background, 0 … 255
+    extent      the longer side of the figure, as a share of the picture's side: above 0, at most 1
+    by_mass     True: the centre of mass is in the middle of the picture; False: the middle of the outline is
+    """
 
     background: int
     extent: float
@@ -37,7 +42,7 @@ class Centring:
 
     @classmethod
     def of(cls, images: Array) -> Centring | None:
-        """Measured on uint8 pictures (N, C, H, W); None where they have no plain background."""
+        """Measure uint8 pictures (N, C, H, W); None where they have no plain background."""
         if images.ndim != 4 or images.dtype != np.uint8 or min(images.shape[2:]) < 2:
             return None
         grey = images[:_SAMPLE].mean(axis=1)
@@ -57,12 +62,12 @@ class Centring:
         return cls(round(background), float(np.median(extents)), steadier)
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers, for ``run.json``."""
+        """Return the fields as a JSON object, for ``run.json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: object) -> Centring | None:
-        """What ``to_json`` gave; None for anything else."""
+        """Return the ``Centring`` of a JSON object that ``to_json`` wrote; None for anything else."""
         match document:
             case {"background": int(shade), "extent": float(extent), "by_mass": bool(by_mass)}:
                 usable = 0 <= shade <= 255 and 0 < extent <= 1
@@ -71,9 +76,10 @@ class Centring:
                 return None
 
     def apply(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, bool]:
-        """The figure, scaled and placed as in the data, and whether light and dark were swapped.
+        """Return the picture with its figure placed as in the data, and whether dark and light were swapped.
 
-        The result has the proportions of ``size`` (height, width), several times as large, to be shrunk to it.
+        The result is RGB and has the proportions of ``size`` (height, width), several times as large, to be shrunk to
+        it. A picture without a figure is returned as it is.
         """
         grey = np.asarray(picture.convert("L"), dtype=np.float32)
         edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -108,7 +114,10 @@ class Centring:
 
 
 def box_of(ink: Array) -> tuple[int, int, int, int] | None:
-    """(top, bottom, left, right) of the true elements, ends exclusive; None if there are none."""
+    """Return (top, bottom, left, right) of the true elements of a mask (H, W), ends exclusive;
+
+    None if there are none.
+    """
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return None
@@ -116,7 +125,7 @@ def box_of(ink: Array) -> tuple[int, int, int, int] | None:
 
 
 def mass_of(ink: Array) -> Array:
-    """(down, across): the centre of mass in pixels from the upper left corner."""
+    """Return the centre of mass of weights (H, W) as (down, across), in pixels from the upper left corner."""
     weights: Array = np.asarray(ink, np.float64)
     rows, columns = (np.array([place + 0.5 for place in range(size)]) for size in ink.shape)
     total = max(float(weights.sum()), 1e-9)
@@ -126,9 +135,10 @@ def mass_of(ink: Array) -> Array:
 
 
 def read_centred(path: Path, reading: Reading, form: Centring | None) -> tuple[npt.NDArray[np.uint8], bool]:
-    """(C, H, W) of a picture file, brought into the form of the data, and whether light and dark were swapped.
+    """Read a picture file as uint8 (C, H, W), placed as in the data.
 
-    Without a form it is only fitted to the size. Raises ``DataError`` as ``read_picture``.
+    Also returns whether dark and light were swapped. Where ``form`` is None, the picture is only resized. Raises
+    ``DataError`` as ``read_picture`` does.
     """
     picture = open_upright(path, reading.most)
     if form is None:

@@ -1,6 +1,6 @@
-"""CIFAR-10 as an archive, or a folder, of pictures: 50,000 to train, 10,000 held out, 3×32×32, ten classes.
+"""CIFAR-10: 50,000 training and 10,000 held-out pictures, 3×32×32, of ten classes (Krizhevsky, 2009).
 
-…/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or unpacked. Krizhevsky, 2009.
+The files are …/train/<class>/<picture>.jpg and …/test/<class>/<picture>.jpg, in cifar10.zip or an unpacked folder.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ _BROKEN = (OSError, ValueError, SyntaxError, LookupError, RuntimeError, zipfile.
 def load_cifar10(
     split: Split | str = Split.TRAIN, source: Path | str | None = None, *, most: int | None = None
 ) -> Dataset:
-    """CIFAR-10 as (N, 3, 32, 32) uint8 from ``source``, an archive or a folder, else from ``STRIATE_DATA``.
+    """Load one part of CIFAR-10 as pictures (N, 3, 32, 32) uint8 with their classes.
 
-    ``most`` reads only the first pictures of each class, that many; all 50,000 take about ten seconds. The classes
-    alternate, so that the beginning of the data set contains all of them.
+    split   "train" (50,000 pictures) or "test" (10,000)
+    source  an archive or folder; None: cifar10.zip or cifar10 in the folder that ``STRIATE_DATA`` names
+    most    the number of pictures to read of each class; None: all, which takes about ten seconds for 50,000
 
-    Raises ``DataError`` where the archive or a class is missing, or a picture is damaged or not of 32×32 pixels.
+    The classes alternate, so that the beginning of the data set contains all of them.
+
+    Raises ``DataError`` where the archive or a class is missing, or a picture is damaged or not 32×32 pixels.
     """
     part = Split.parse(split)
     if most is not None:
@@ -64,6 +67,7 @@ def load_cifar10(
 
 
 def _source() -> Path:
+    """Return the archive or folder in ``STRIATE_DATA``; raises ``DataError`` where there is none."""
     data = settings.current().data
     for name in ("cifar10.zip", "cifar10"):
         if data is not None and (data / name).exists():
@@ -76,6 +80,7 @@ def _source() -> Path:
 
 @contextmanager
 def _broken_named(path: Path) -> Generator[None]:
+    """Turn errors of damaged archives into a ``DataError`` that names the archive."""
     try:
         yield
     except (DataError, OptionError):
@@ -85,7 +90,7 @@ def _broken_named(path: Path) -> Generator[None]:
 
 
 class _Archive:
-    """The members of a zip file, read without unpacking them to the disk."""
+    """The files of a zip archive, read without unpacking them to disk."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
@@ -93,14 +98,17 @@ class _Archive:
         self.names = list(self._sizes)
 
     def read(self, name: str) -> bytes:
-        """One picture; refuses a member that unpacks to far more than a picture of this size."""
+        """Return the content of one picture.
+
+        Raises ``DataError`` where it unpacks to far more than 32×32 pixels need.
+        """
         if self._sizes[name] > _MOST_BYTES:
             raise DataError(f"{name}: {self._sizes[name]:,} bytes for a picture of {SIZE}×{SIZE}")
         return self._file.read(name)
 
 
 class _Folder:
-    """The same for an unpacked archive."""
+    """The files of an unpacked archive, with the same interface as ``_Archive``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -115,6 +123,7 @@ class _Folder:
 
 @contextmanager
 def _opened(path: Path) -> Generator[_Archive | _Folder]:
+    """Open an archive or a folder for reading."""
     if path.is_dir():
         yield _Folder(path)
     elif path.is_file():
@@ -125,15 +134,16 @@ def _opened(path: Path) -> Generator[_Archive | _Folder]:
 
 
 def _belongs(name: str, part: Split, class_name: str) -> bool:
+    """Whether a file name is that of a picture of this part and class."""
     parts = PurePosixPath(name).parts
     return parts[-3:-1] == (part.value, class_name) and parts[-1].lower().endswith(_ENDINGS)
 
 
 def _pixels(content: bytes, name: str) -> Array:
-    """(3, 32, 32) uint8"""
+    """Decode a picture file to uint8 (3, 32, 32)."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is looked at before the pixels
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked first
             with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
                 if picture.size != (SIZE, SIZE):
                     raise DataError(f"{name}: {picture.width}×{picture.height}; expected {SIZE}×{SIZE}")

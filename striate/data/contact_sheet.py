@@ -1,4 +1,4 @@
-"""Many pictures on one sheet, each with its name and, where it was made by a filter, the filter's weights."""
+"""Draws many pictures on one sheet, each with its name and, if a filter made it, the filter's weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _GAP, _CAPTION, _STENCIL = 14, 46, 36
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture in memory, its name, a line below it, and the weights that made it."""
+    """A picture on a contact sheet.
+
+    ``name`` and ``note`` are the lines below it, and ``weights`` those of the filter that made it, if one did.
+    """
 
     picture: Image.Image
     name: str
@@ -30,9 +33,10 @@ class Tile:
 
 
 def shown_pixels(numbers: Array, signed: bool, white: float = 255.0) -> Pixels:
-    """uint8 of what a filter gave: cut off at 0 and ``white``, or, of signed numbers, around middle grey.
+    """Convert the result of a filter to uint8 for display.
 
-    Signed numbers are scaled so that 99.5 % of them are within the range: 0 is grey 128, below it is darker.
+    Unsigned numbers are scaled so that ``white`` becomes 255, and clipped. Signed numbers are drawn around grey 128,
+    darker below 0, and scaled so that 99.5 % of them are in range.
     """
     if not signed:
         scaled = numbers * (255.0 / white)
@@ -43,7 +47,10 @@ def shown_pixels(numbers: Array, signed: bool, white: float = 255.0) -> Pixels:
 
 
 def signed_colours(weights: Array) -> Pixels:
-    """(rows, columns, 3): 0 is white, below it blue, above it red; the largest in size is full."""
+    """Colour an array of weights as uint8 (rows, columns, 3).
+
+    0 is white, negative numbers are blue, positive ones red; the largest absolute value has the full colour.
+    """
     largest = float(np.abs(weights).max()) or 1.0
     share = (np.abs(weights) / largest)[..., np.newaxis]
     full = np.where(weights[..., np.newaxis] < 0, _NEGATIVE, _POSITIVE)
@@ -51,7 +58,10 @@ def signed_colours(weights: Array) -> Pixels:
 
 
 def contact_sheet(title: str, tiles: Sequence[Tile], columns: int | None = None) -> Image.Image:
-    """The tiles row by row, about as wide as high, under a title."""
+    """Draw the tiles row by row under a title, as one RGB picture.
+
+    ``columns`` is the number of tiles in a row; None makes about as many rows as columns.
+    """
     across = columns or max(1, math.ceil(math.sqrt(len(tiles))))
     width = max(max(tile.picture.width, _STENCIL + 8 + _text_width(tile)) for tile in tiles)
     height = max(tile.picture.height for tile in tiles)
@@ -69,6 +79,7 @@ def contact_sheet(title: str, tiles: Sequence[Tile], columns: int | None = None)
 def _draw(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int, width: int, height: int
 ) -> None:
+    """Draw one tile into the cell of ``width`` and ``height`` pixels at (left, top)."""
     picture = tile.picture
     sheet.paste(picture.convert("RGB"), (left + (width - picture.width) // 2, top + height - picture.height))
     text = left
@@ -87,8 +98,10 @@ def _draw(
 
 
 def _text_width(tile: Tile) -> int:
+    """Return the width of a tile's texts in pixels."""
     return math.ceil(max(_font(15).getlength(tile.name), _font(12).getlength(tile.note)))
 
 
 def _font(size: int) -> Any:
+    """Return Pillow's default font in a size of pixels."""
     return ImageFont.load_default(size)

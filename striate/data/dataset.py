@@ -1,8 +1,8 @@
-"""A data set in memory: inputs, labels, the names of the classes.
+"""A data set in memory: inputs, labels, and the names of the classes.
 
-inputs  (N, C, H, W) pictures, and likewise (N, D) features, (N, C, L) sequences, (N, C, D, H, W) volumes
-labels  (N,) whole numbers from 0 to len(classes) - 1; or what else a loss compares with predictions: measured numbers
-        (N,) or (N, k), several yes-or-no labels (N, k), class numbers of positions (N, H, W)
+inputs  pictures (N, C, H, W), tables (N, D), sequences (N, C, L) or volumes (N, C, D, H, W)
+labels  class numbers (N,) from 0 to len(classes) - 1, or other targets that a loss compares with predictions:
+        numbers (N,) or (N, k), several yes-or-no labels (N, k), class numbers of positions (N, H, W)
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from striate.arguments import Explained
 from striate.errors import DataError, DTypeError, LabelError, OptionError, unknown_option
 from striate.graph.array import unmasked
 from striate.options import flag
 
 Array = npt.NDArray[Any]
 
-MOST_CLASSES = 1_000_000  # where nothing says how many there are, so that a stray label asks for no memory
-_CHUNK = 1 << 22  # elements looked at together, so that a check costs no second copy of the data
+MOST_CLASSES = 1_000_000  # limit where the number is not given, so that a stray label cannot allocate huge arrays
+_CHUNK = 1 << 22  # elements checked together, so that a check needs no second copy of the data
 _LARGEST = float(np.finfo(np.float32).max)
 _LOST = 0.1  # standard deviations: the rounding error that a feature may have
 
 
 class Split(Enum):
-    """The part that a network learns from, and the part that it is evaluated on."""
+    """The part of a data set: TRAIN to learn from, TEST to evaluate on."""
 
     TRAIN = "train"
     TEST = "test"
 
     @classmethod
     def parse(cls, name: Split | str) -> Split:
-        """Raises ``OptionError`` for an unknown name."""
+        """Return the split with this name, "train" or "test"; raises ``OptionError`` for any other."""
         if isinstance(name, Split):
             return name
         try:
@@ -46,20 +47,21 @@ class Split(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Checked, contiguous inputs and labels.
+class Dataset(metaclass=Explained):
+    """Inputs and labels in memory, checked and contiguous.
 
     images          (N, …) numbers of any strides and byte order; uint8 stays uint8, all others become float32
-    labels          (N,) whole numbers are class numbers, and become int64; floats are measured targets, and become
-                    float32; whole numbers and bools of more axes are kept as uint8 or int64 for the loss
-    classes         the names of the classes, which say that the labels are class numbers; by default "0", "1", … up to
-                    the largest label of (N,)
-    name            what messages call the data set
-    channels_first  True takes inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
+    labels          (N,) integers are class numbers and become int64; floats are regression targets and become float32
+                    (``counts.astype(np.float32)`` makes regression targets of integers); integers and bools with more
+                    axes are kept as uint8 or int64 for the loss
+    classes         names of the classes; given, they say that labels are class numbers. Default for labels (N,) of
+                    integers: "0", "1", … up to the largest label
+    name            name of the data set in messages
+    channels_first  True accepts inputs as (N, C, H, W) even where their shape looks like (N, H, W, C)
 
-    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the first
-    index), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
-    ``LabelError`` for a label that is out of range or not a whole number (with its index).
+    Raises ``DataError`` for empty data, unequal lengths, channels-last pictures, NaN or infinity (with the index of the
+    first), and float64 data whose digits float32 cannot hold; ``DTypeError`` for inputs that are not numbers;
+    ``LabelError`` for a label that is out of range or not an integer (with its index).
 
     >>> Dataset(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]))
     Dataset('data', 2 × (1, 8, 8) uint8, 2 classes)
@@ -103,14 +105,14 @@ class Dataset:
 
     @property
     def is_classification(self) -> bool:
-        """Whether every sample has the number of its class."""
+        """Whether the labels are class numbers, int64 (N,)."""
         return self.labels.ndim == 1 and self.labels.dtype == np.int64
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same samples with labels that number ``classes``, by the names of the classes.
+        """Return the data set with labels that number ``classes``, matched by the names of its own classes.
 
-        A data set whose classes have only numbers as names, or whose labels are no class numbers, is returned as it
-        is. Raises ``DataError`` for a class that is not among ``classes``.
+        A data set whose classes are named only by numbers, or whose labels are not class numbers, is returned
+        unchanged. Raises ``DataError`` for a class that is not among ``classes``.
         """
         names = tuple(classes)
         unnamed = self.classes == tuple(str(number) for number in range(len(self.classes)))
@@ -126,16 +128,17 @@ class Dataset:
         return replace(self, labels=numbers[self.labels], classes=names)
 
     def subset(self, index: npt.ArrayLike) -> Dataset:
-        """The samples at ``index``, in its order: whole numbers, of which -1 is the last sample, or a mask (N,).
+        """Return a data set of the samples at ``index``, in its order; the data are copied.
 
-        Raises ``DataError`` for an index that chooses no sample or one that does not exist.
+        ``index`` holds integers (K,), where -1 is the last sample, or is a mask (N,) of bools. Raises ``DataError`` for
+        an index that selects no sample, or one that does not exist.
         """
         chosen = _chosen(np.asarray(index), len(self), self.name)
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
 def require_dataset(data: object, what: str = "data") -> None:
-    """Raises ``OptionError`` for what is not a data set."""
+    """Raise ``OptionError`` unless ``data`` is a ``Dataset``; ``what`` names it in the message."""
     if not isinstance(data, Dataset):
         raise OptionError(
             f"{what}: expected a Dataset, not {type(data).__name__}\n  help: st.data.Dataset(images, labels)"
@@ -143,7 +146,7 @@ def require_dataset(data: object, what: str = "data") -> None:
 
 
 def require_classes(data: object, what: str = "data") -> None:
-    """Raises ``OptionError`` for what is not a data set of which every sample has the number of its class."""
+    """Raise ``OptionError`` unless ``data`` is a ``Dataset`` whose labels are class numbers."""
     require_dataset(data, what)
     if isinstance(data, Dataset) and not data.is_classification:
         raise OptionError(
@@ -153,7 +156,7 @@ def require_classes(data: object, what: str = "data") -> None:
 
 
 def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
-    """(K,) whole numbers from 0 to count-1, K ≥ 1, from what chooses samples."""
+    """Return the indices (K,), from 0 to count - 1 and K ≥ 1, that an index array or a mask selects."""
     if index.dtype == np.bool_ and index.shape == (count,):
         index = np.flatnonzero(index)
     if index.ndim != 1 or index.dtype.kind not in "ui":
@@ -172,7 +175,7 @@ def _chosen(index: Array, count: int, name: str) -> npt.NDArray[np.int64]:
 
 
 def as_array(images: npt.ArrayLike, name: str) -> Array:
-    """What was given as an array; raises ``DTypeError`` for what is none."""
+    """Return the inputs as an array; raises ``DTypeError`` for anything that is not one."""
     try:
         return unmasked(images, f"{name}: inputs")
     except DTypeError:
@@ -182,12 +185,12 @@ def as_array(images: npt.ArrayLike, name: str) -> Array:
 
 
 def _stored(images: Array) -> Array:
-    """uint8 stays uint8, every other real number becomes float32; C-contiguous, in the byte order of this machine."""
+    """Return inputs as uint8 (if they are uint8) or float32, C-contiguous, in this machine's byte order."""
     return np.ascontiguousarray(images, dtype=np.uint8 if images.dtype == np.uint8 else np.float32)
 
 
 def require_real(images: Array, name: str) -> None:
-    """Raises ``DTypeError`` unless the elements are real numbers or truth values."""
+    """Raise ``DTypeError`` unless the elements are real numbers or bools."""
     if images.dtype.kind not in "buif":
         raise DTypeError(
             f"{name}: inputs of type {images.dtype} are not real numbers\n"
@@ -196,7 +199,7 @@ def require_real(images: Array, name: str) -> None:
 
 
 def class_names(names: object) -> tuple[str, ...]:
-    """The names of classes as text; raises ``OptionError`` unless they are a list of different names."""
+    """Return the class names as a tuple of text; raises ``OptionError`` unless they are different."""
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise OptionError(f"classes={names!r}; expected a list of names, such as ('cat', 'dog')")
     found = tuple(str(name) for name in cast("Iterable[object]", names))
@@ -207,7 +210,7 @@ def class_names(names: object) -> tuple[str, ...]:
 
 
 def check_channels_first(images: Array, name: str) -> None:
-    """Pictures as most image libraries give them, (N, H, W, C), are refused with the line that transposes them."""
+    """Raise ``DataError`` for inputs whose shape looks like channels-last pictures (N, H, W, C)."""
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or min(images.shape[1:3]) <= 4:
         return
     n, h, w, c = images.shape
@@ -219,7 +222,7 @@ def check_channels_first(images: Array, name: str) -> None:
 
 
 def check_finite(images: Array, name: str) -> None:
-    """Raises ``DataError`` with the index of the first NaN, infinity or number that float32 cannot hold."""
+    """Raise ``DataError``, with the index, for the first NaN, infinity, or number too large for float32."""
     if images.dtype.kind != "f":
         return
     wide = images.dtype.itemsize > 4
@@ -235,10 +238,10 @@ def check_finite(images: Array, name: str) -> None:
 
 
 def check_digits(given: Array, images: Array, name: str) -> None:
-    """Raises ``DataError`` where float32 ``images`` lost what distinguishes the samples ``given``.
+    """Raise ``DataError`` where rounding to float32 lost what distinguishes the samples.
 
-    That is a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
-    float64 data around 10⁹ with a deviation of 1 are such.
+    This concerns a feature or channel that varies, and whose rounding error exceeds a tenth of its standard deviation:
+    float64 data around 10⁹ with a standard deviation of 1, for example. ``images`` are the rounded inputs ``given``.
     """
     if np.can_cast(given.dtype, images.dtype):
         return
@@ -264,16 +267,17 @@ def check_digits(given: Array, images: Array, name: str) -> None:
 
 
 def chunks(images: Array) -> Iterator[tuple[int, Array]]:
-    """(number of the first sample, samples) of pieces that are looked at together."""
+    """Iterate over blocks of samples: yields (index of the first sample, samples)."""
     rows = max(1, _CHUNK // max(1, images[0].size))
     for start in range(0, len(images), rows):
         yield start, images[start : start + rows]
 
 
 def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> Array:
-    """Labels as a data set holds them: class numbers int64, targets float32, others uint8 or int64.
+    """Return labels as a data set stores them: class numbers int64, floats float32, others uint8 or int64.
 
-    ``classes`` says that they are class numbers. Raises ``LabelError`` naming the first that is not suitable.
+    A number of ``classes`` says that the labels are class numbers; None: unknown. Raises ``LabelError``, with the
+    index, for the first label that is not suitable.
     """
     array = _as_labels(labels, name)
     if array.ndim > 1 and array.dtype.kind in "uib" and (classes is None or (array.ndim, array.shape[1]) != (2, 1)):
@@ -297,10 +301,11 @@ def stored_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data"
 
 
 LEFT_OUT = -100
-"""The label of positions that losses leave out: PyTorch's default of ``ignore_index``."""
+"""The label of positions that losses ignore: PyTorch's default of ``ignore_index``."""
 
 
 def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
+    """Return labels as an array; raises ``LabelError`` for anything that is not one."""
     try:
         return unmasked(labels, f"{name}: labels")
     except DTypeError:
@@ -310,9 +315,9 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 
 
 def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data") -> npt.NDArray[np.int64]:
-    """(N,) int64 from labels in 0 … classes-1, or ``LabelError`` with the index of the first that is not.
+    """Return class numbers as int64 (N,); raises ``LabelError`` with the index of the first invalid one.
 
-    Without ``classes`` a label is from 0 to 999,999. Bools are the numbers 0 and 1.
+    Valid numbers are 0 … classes - 1, or 0 … 999,999 where ``classes`` is None. Bools count as 0 and 1.
     """
     array = _as_labels(labels, name)
     if array.ndim != 1:
@@ -330,16 +335,17 @@ def check_labels(labels: npt.ArrayLike, classes: int | None, name: str = "data")
 
 
 def _require_range(bad: Array, labels: Array, classes: int | None, name: str) -> None:
-    """Raises ``LabelError`` with the index of the first bad label."""
+    """Raise ``LabelError`` with the index of the first label where ``bad`` is true."""
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         known = f"0 … {MOST_CLASSES - 1:,}" if classes is None else f"0 … {classes - 1}, the {classes} classes"
         index = ", ".join(map(str, place))
-        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}")
+        cure = "\n  help: labels.astype(np.float32), if they are measured values" if classes is None else ""
+        raise LabelError(f"{name}: labels[{index}] = {labels[place]} is out of range; expected {known}{cure}")
 
 
 def _not_whole(array: Array, name: str) -> LabelError:
-    """The error for labels that are not integers, with the first that is not a whole number even by value."""
+    """Return the error for labels of a wrong type, with the index of the first that is not a whole number."""
     index, cure = 0, "labels.astype(np.int64)"
     if array.dtype.kind == "f" and array.size:
         fractions = array != np.floor(array)

@@ -1,4 +1,4 @@
-"""Picture files become one array of bytes, on all threads, once."""
+"""Decodes picture files into one array of uint8, on all threads."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from striate.data.tree import Tree
 from striate.errors import DataError, unknown_option
 
 Progress = Callable[[int, int], None]
-"""(files done, files in all)"""
+"""A function that is called with (files done, files in all)."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_TOGETHER = 64  # files that a thread takes at a time
+_TOGETHER = 64  # files that a thread decodes at a time
 _LISTED = 10
-_SHARE_OF_MEMORY = 0.25  # an array that takes more of the memory is kept in a file without a name
+_SHARE_OF_MEMORY = 0.25  # a larger array is kept in an unnamed file
 
 
 class OnError(Enum):
-    """What happens to a file that cannot be read."""
+    """What to do with a file that cannot be read."""
 
     refuse = "raise"
     skip = "skip"
 
     @classmethod
     def parse(cls, name: OnError | str) -> OnError:
-        """Raises ``OptionError`` for an unknown name."""
+        """Return the choice with this name, "raise" or "skip"; raises ``OptionError`` for any other."""
         if isinstance(name, OnError):
             return name
         found = next((one for one in cls if one.value == name), None)
@@ -51,7 +51,12 @@ class OnError(Enum):
 
 @dataclass
 class Headers:
-    """What the headers of pictures say: sizes (height, width), modes, files that are none, the deepest grey."""
+    """What the headers of picture files say.
+
+    sizes  how many pictures have each size (height, width)
+    modes  how many pictures have each mode of Pillow, such as "RGB"
+    bad    an error message for each unreadable file, by its index
+    """
 
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
     modes: Counter[str] = field(default_factory=Counter[str])
@@ -59,12 +64,12 @@ class Headers:
 
     @property
     def grey(self) -> bool:
-        """Whether no picture has colours."""
+        """Whether all pictures are grey."""
         return all(mode in ("1", "L", "LA", "La", "F") or mode.startswith("I") for mode in self.modes)
 
 
 def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda done, count: None) -> Headers:
-    """Reads the headers of all pictures; nothing is decoded."""
+    """Read the headers of all pictures, without decoding any."""
     found = Headers()
     for place, header in enumerate(_mapped(lambda picture: _header(tree, picture), pictures, progress)):
         if isinstance(header, str):
@@ -76,7 +81,7 @@ def headers(tree: Tree, pictures: Sequence[Picture], progress: Progress = lambda
 
 
 def _header(tree: Tree, picture: Picture) -> tuple[tuple[int, int], str] | str:
-    """(height, width) as it is shown, and Pillow's mode; or what is wrong with the file."""
+    """Return the displayed (height, width) and Pillow's mode of a picture, or why it cannot be read."""
     try:
         content = tree.read(picture.entry)
         if not content:
@@ -98,14 +103,16 @@ def decode(
     on_error: OnError = OnError.refuse,
     progress: Progress = lambda done, count: None,
 ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
-    """(N, C, H, W) of all pictures, and what is wrong with those that could not be decoded, whose rows are 0.
+    """Decode all pictures to uint8 (N, C, H, W), and collect an error message for each that failed.
 
-    Raises ``DataError`` that lists the first of them, unless ``on_error`` is skip.
+    The messages are by index, and the rows of failed pictures are 0. Raises ``DataError``, listing the first of them,
+    unless ``on_error`` is skip.
     """
     images = _room((len(pictures), reading.channels, *reading.size))
     bad: dict[int, str] = {}
 
     def into(place: int) -> str | None:
+        """Decode one picture into its row; returns an error message if that fails."""
         entry = pictures[place].entry
         try:
             images[place] = reading.read(tree.read(entry), tree.name(entry))
@@ -122,7 +129,7 @@ def decode(
 
 
 def bad_files(bad: dict[int, str], count: int) -> DataError:
-    """The error that lists files which cannot be read."""
+    """Return the error that lists files which cannot be read, of ``count`` files in all."""
     lines = "\n  ".join(list(bad.values())[:_LISTED])
     more = f"\n  … and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
     what = "file of" if len(bad) == 1 else "files of"
@@ -133,7 +140,7 @@ def bad_files(bad: dict[int, str], count: int) -> DataError:
 
 
 def _room(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """An array in memory, or in a file without a name where it is large."""
+    """Return an array of zeros, uint8: in memory, or in an unnamed temporary file if it is large."""
     size = int(np.prod(shape, dtype=np.int64))
     if size <= _SHARE_OF_MEMORY * _memory():
         return np.zeros(shape, np.uint8)
@@ -142,7 +149,7 @@ def _room(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def _memory() -> float:
-    """The bytes of physical memory; infinity where the system does not say."""
+    """Return the bytes of physical memory; infinity where the system does not say."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
@@ -150,7 +157,7 @@ def _memory() -> float:
 
 
 def _mapped(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress) -> Iterator[Result]:
-    """The results in order, from all threads."""
+    """Apply a function to all items on all threads, and yield the results in order."""
 
     def applied(part: Sequence[Item]) -> list[Result]:
         return [function(item) for item in part]

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that the package carries.
+"""The 1,797 handwritten digits that come with the package.
 
 "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository,
 https://doi.org/10.24432/C50P49, CC BY 4.0; see NOTICE.md beside this file.
@@ -16,10 +16,10 @@ CLASSES = tuple("0123456789")
 
 
 def load_digits(split: Split | str = Split.TRAIN) -> Dataset:
-    """The digits as (N, 1, 8, 8) uint8, 0 … 255: 1,442 to train, 355 held out, each digit in both by the same share.
+    """Load the digits as pictures (N, 1, 8, 8) uint8, 0 … 255: 1,442 to train on or 355 held out.
 
-    The split is a column of the file. The ink of the original, 0 … 16, is scaled by 255/16, so that a picture of a
-    digit from elsewhere has the same range.
+    Both parts have the same share of each digit; the file fixes which sample is in which part. The ink of the original,
+    0 … 16, is scaled by 255/16, so that pictures of other digits have the same range.
 
     >>> load_digits("test")
     Dataset('digits', 355 × (1, 8, 8) uint8, 10 classes)

@@ -1,9 +1,9 @@
-"""Filters on pictures: a filter slides over a picture, multiplies and sums, and the sums are a new picture.
+"""Linear filters for pictures: named ones such as Sobel and Gaussian, and arrays of weights.
 
     y[p] = Σ_k w[k] · x[p + k − centre],   centre = size // 2 along each axis
 
-The filter is not flipped (a correlation), as in the convolutions of a network, whose compiled kernels compute it.
-Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
+The filter is not flipped (this is a correlation), as in the convolutions of a network, whose compiled kernels compute
+it. Columns run to the right and rows downwards: ``sobel_x`` is positive where the picture brightens to the right.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Weights = npt.NDArray[np.float64]
 
 _TILE = 64  # pictures are cut into squares, so that kernels depend only on the filter's size and memory stays small
 _TOGETHER = 64
-_SEPARATED = 25  # taps from which passes with columns and rows can beat one with all of them
-_SIDE = 8  # of a part of a filter, whose products are added up in the pixels' own precision
+_SEPARATED = 25  # taps from which separate passes with columns and rows can be faster than one pass
+_SIDE = 8  # side of a part of a filter; within a part, products are added in the pixels' precision
 _LARGEST = 1025  # taps along one axis: those of a Gaussian with σ = 128
 _MOST = 1e6  # amount of sharpening
 
@@ -38,18 +38,24 @@ _MOST = 1e6  # amount of sharpening
 
 
 def identity() -> Weights:
-    """the picture itself"""
+    """The picture itself.
+
+    Returns the weights (1, 1), float64.
+    """
     return np.ones((1, 1))
 
 
 def box_blur(size: int = 3) -> Weights:
-    """the mean of size × size pixels"""
+    """The mean of the size × size pixels around each pixel.
+
+    Returns the weights (size, size), float64, for ``size`` from 1 to 1025.
+    """
     count = whole_number("size", size, 1, _LARGEST)
     return np.full((count, count), 1.0 / count**2, np.float64)
 
 
 def gaussian_blur(sigma: float = 1.0) -> Weights:
-    """e^(−(x² + y²) / 2σ²), cut at 4σ; σ up to 128
+    """A Gaussian blur: weights e^(−(x² + y²) / 2σ²), cut off at 4σ.
 
     σ is in pixels. Returns the weights (2r + 1, 2r + 1) with r = 4σ rounded; their sum is 1. Raises ``OptionError``
     unless 0 < σ ≤ 128.
@@ -62,52 +68,74 @@ def gaussian_blur(sigma: float = 1.0) -> Weights:
 
 
 def sharpen(amount: float = 1.0) -> Weights:
-    """the picture − amount · its Laplacian"""
+    """The picture minus amount · its Laplacian.
+
+    Returns the weights (3, 3), float64.
+    """
     number("amount", amount, -_MOST, _MOST)
     return _centred(1.0) - amount * laplacian()
 
 
 def sobel_x() -> Weights:
-    """change to the right, rows 1 2 1"""
+    """Change to the right, over three rows with weights 1, 2, 1.
+
+    Returns the weights (3, 3), float64.
+    """
     return np.outer([1.0, 2.0, 1.0], [-1.0, 0.0, 1.0])
 
 
 def sobel_y() -> Weights:
-    """change downwards, columns 1 2 1"""
+    """Change downwards, over three columns with weights 1, 2, 1.
+
+    Returns the weights (3, 3), float64.
+    """
     return sobel_x().T.copy()
 
 
 def prewitt_x() -> Weights:
-    """change to the right, rows 1 1 1"""
+    """Change to the right, over three rows with weights 1, 1, 1.
+
+    Returns the weights (3, 3), float64.
+    """
     return np.outer([1.0, 1.0, 1.0], [-1.0, 0.0, 1.0])
 
 
 def prewitt_y() -> Weights:
-    """change downwards, columns 1 1 1"""
+    """Change downwards, over three columns with weights 1, 1, 1.
+
+    Returns the weights (3, 3), float64.
+    """
     return prewitt_x().T.copy()
 
 
 def laplacian() -> Weights:
-    """∂²/∂x² + ∂²/∂y²: spots and edges"""
+    """The Laplacian ∂²/∂x² + ∂²/∂y²: spots and edges.
+
+    Returns the weights (3, 3), float64.
+    """
     return np.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 
 
 def emboss() -> Weights:
-    """a relief, with light from the upper left"""
+    """A relief, with light from the upper left.
+
+    Returns the weights (3, 3), float64.
+    """
     return np.array([[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]])
 
 
 def gabor(
     angle: float = 0.0, wavelength: float = 6.0, sigma: float | None = None, aspect: float = 0.5, phase: float = 0.0
 ) -> Weights:
-    """stripes of one direction and width
+    """Stripes of one direction and width (a Gabor filter).
 
-    e^(−(u² + γ²v²) / 2σ²) · cos(2πu/λ + φ)
+        w(u, v) = e^(−(u² + γ²v²) / 2σ²) · cos(2πu/λ + φ)
 
-    u is the distance across the stripes, at ``angle`` degrees counter-clockwise from the right: 0 answers to vertical
-    stripes, 90 to horizontal ones. ``wavelength`` λ in pixels, ``sigma`` σ by default 0.56 λ (a bandwidth of one
-    octave), ``aspect`` γ, ``phase`` φ in degrees. The response to an even grey is subtracted, and
-    the weights are scaled to Σ|w| = 2. The filter has at most 1025 pixels along a side. Daugman, 1985.
+    u is the distance across the stripes, in the direction ``angle`` in degrees counter-clockwise from the right: 0
+    responds to vertical stripes, 90 to horizontal ones. ``wavelength`` is λ in pixels, ``sigma`` is σ in pixels
+    (default 0.56 λ, a bandwidth of one octave), ``aspect`` is γ, ``phase`` is φ in degrees. The response to a constant
+    picture is subtracted, and the weights are scaled to Σ|w| = 2. Raises ``OptionError`` for a filter of more than 1025
+    pixels along a side. Daugman, 1985.
     """
     number("wavelength", wavelength, 2, _LARGEST)
     spread = 0.56 * wavelength if sigma is None else sigma
@@ -137,6 +165,7 @@ def gabor(
 
 
 def _centred(weight: float) -> Weights:
+    """Return a 3×3 filter that is 0 but for its centre."""
     weights = np.zeros((3, 3))
     weights[1, 1] = weight
     return weights
@@ -151,19 +180,22 @@ FILTERS: dict[str, Callable[..., Weights]] = {
 
 
 def parameters_of(name: str) -> dict[str, Any]:
-    """The parameters of a named filter with their defaults; an unknown name lists the known ones."""
+    """Return the parameters of a named filter with their defaults.
+
+    Raises ``OptionError``, listing the known names, for an unknown one.
+    """
     if name not in FILTERS:
         raise unknown_option("filter", name, FILTERS)
     return {key: one.default for key, one in inspect.signature(FILTERS[name]).parameters.items()}
 
 
 def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
-    """(rows, columns) float64: the weights of a named filter, or the given ones after checks.
+    """Return the weights of a filter, given by name or as an array, as float64 (rows, columns).
 
     >>> filter_weights("gabor", angle=45, wavelength=8).shape
 
-    Raises ``OptionError`` listing the known names or parameters, ``ShapeError`` and ``DTypeError`` for an array that
-    is not a filter.
+    Raises ``OptionError``, listing the known ones, for an unknown name or parameter; ``ShapeError``, ``DTypeError`` or
+    ``DataError`` for an array that is not a filter.
     """
     if isinstance(filter, str):
         known = parameters_of(filter)
@@ -192,7 +224,7 @@ def filter_weights(filter: str | npt.ArrayLike, **parameters: Any) -> Weights:
 
 
 def shows_differences(weights: Weights) -> bool:
-    """Whether an even picture becomes 0, so that the filtered pictures are signed."""
+    """Whether the filter turns a constant picture into 0, so that its results are positive and negative."""
     return bool(abs(weights.sum()) <= 1e-6 * np.abs(weights).sum())
 
 
@@ -200,7 +232,10 @@ def shows_differences(weights: Weights) -> bool:
 
 
 class Edge(Enum):
-    """How a picture continues beyond its edge; the names are SciPy's."""
+    """How a picture continues beyond its edge, under SciPy's names.
+
+    "zero" is "constant" with k = 0.
+    """
 
     reflect = "d c b a | a b c d | d c b a"
     mirror = "d c b | a b c d | c b a"
@@ -211,7 +246,7 @@ class Edge(Enum):
 
     @classmethod
     def parse(cls, name: Edge | str) -> Edge:
-        """Raises ``OptionError`` for an unknown name."""
+        """Return the edge mode with this name; raises ``OptionError`` for an unknown one."""
         if isinstance(name, Edge):
             return name
         if not isinstance(name, str) or name not in cls.__members__:
@@ -219,7 +254,7 @@ class Edge(Enum):
         return cls[name]
 
     def extended(self, planes: Array, before: tuple[int, int], after: tuple[int, int], cval: float) -> Array:
-        """Planes (N, H, W) with any number of pixels added around."""
+        """Return planes (N, H, W) with pixels added before and after (rows, columns); ``cval`` fills "constant"."""
         if self in (Edge.constant, Edge.zero):
             widths = ((0, 0), (before[0], after[0]), (before[1], after[1]))
             return np.pad(planes, widths, constant_values=cval if self is Edge.constant else 0.0)
@@ -230,7 +265,7 @@ class Edge(Enum):
         return planes
 
     def _inside(self, place: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-        """The pixel of a line of ``size`` that stands for each place on the endless line."""
+        """Return, for each index on the endless line, the index in 0 … size - 1 whose pixel stands there."""
         if self is Edge.nearest:
             return np.clip(place, 0, size - 1)
         if self is Edge.wrap or size == 1:
@@ -251,22 +286,25 @@ def filter(
     cval: float = 0.0,
     **parameters: Any,
 ) -> Array:
-    """y[p] = Σ_k w[k] · x[p + k − centre]: a picture of the same shape, as ``scipy.ndimage.correlate`` gives it.
+    """Apply a linear filter to a picture: y[p] = Σ_k w[k] · x[p + k − centre].
 
         edges = st.filter(picture, "sobel_x")
         blurred = st.filter(picture, "gaussian_blur", sigma=2)
         own = st.filter(picture, [[0, 1, 0], [1, -4, 1], [0, 1, 0]])
 
-    picture  grey (H, W), or colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels, or several (N, C, H, W); every
-             channel is filtered by itself. Where both orders would do, channels come first.
-    filter   a name (``striate filter --list``), or an array (rows, columns); ``parameters`` are those of the name
-    mode     how the picture continues beyond its edge: reflect (d c b a | a b c d | d c b a), mirror, nearest, wrap,
-             constant (with ``cval``), zero
+    picture  grey (H, W), colour (C, H, W) or (H, W, C) with 1, 3 or 4 channels, or several pictures (N, C, H, W); each
+             channel is filtered by itself. A shape that fits both orders counts as channels-first.
+    filter   a name (``striate filter --list``) with its ``parameters``, or an array (rows, columns)
+    mode     how the picture continues beyond its edge: "reflect" (d c b a | a b c d | d c b a), "mirror", "nearest",
+             "wrap", "constant" (with the value ``cval``) or "zero"
 
-    The result is float32, of pictures in float64 or wide integers float64, in the unit of the picture; it is not
-    clipped to 0 … 255. Raises ``OptionError`` for an unknown name, parameter or mode, listing the known ones, and for
-    weights or a ``cval`` with which the result could exceed its type; ``ShapeError`` for what is not a picture or a
-    filter, ``DTypeError`` and ``DataError`` for what does not hold numbers.
+    The results are those of ``scipy.ndimage.correlate``: an array of the shape of the picture, in its unit, not clipped
+    to 0 … 255. It is float64 for pictures in float64 or in integers of 32 bits and more, otherwise float32.
+
+    Raises ``OptionError`` for an unknown name, parameter or mode (listing the known ones), and for weights or a
+    ``cval`` with which the result could overflow its type; ``ShapeError`` for a shape that is not a picture or a
+    filter; ``DTypeError`` or ``DataError`` for an array that does not hold real numbers, an empty picture, or weights
+    that are not finite.
     """
     weights = filter_weights(filter, **parameters)
     edge = Edge.parse(mode)
@@ -288,7 +326,7 @@ def filter(
 
 
 def _array_of(given: npt.ArrayLike, what: str) -> Array:
-    """What was given as an array; raises ``DTypeError`` for nested lists of different lengths."""
+    """Return the argument as an array; raises ``DTypeError`` for nested lists of different lengths."""
     try:
         return np.asarray(given)
     except (ValueError, TypeError) as error:
@@ -296,7 +334,10 @@ def _array_of(given: npt.ArrayLike, what: str) -> Array:
 
 
 def _require_range(pixels: Array, weights: Weights, cval: float, dtype: np.dtype[Any]) -> None:
-    """Raises ``OptionError`` where Σ|w| · max|x| exceeds the type of the result; NaN and infinity pass through."""
+    """Raise ``OptionError`` where Σ|w| · max|x| overflows the type of the result.
+
+    NaN and infinity in the picture are ignored.
+    """
     finite = np.abs(pixels[np.isfinite(pixels)].astype(np.float64))
     largest = max(float(finite.max(initial=0.0)), abs(cval))
     with np.errstate(over="ignore"):
@@ -309,7 +350,7 @@ def _require_range(pixels: Array, weights: Weights, cval: float, dtype: np.dtype
 
 
 def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether channels come last; raises ``ShapeError`` for what is not a picture."""
+    """Whether the channels of a picture of this shape come last; raises ``ShapeError`` if it is none."""
     if len(shape) == 2 or len(shape) == 4 or (len(shape) == 3 and shape[0] in (1, 3, 4)):
         return False
     if len(shape) == 3 and shape[2] in (1, 3, 4):
@@ -320,7 +361,7 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def _filtered(planes: Array, weights: Weights, edge: Edge, cval: float) -> Array:
-    """Planes (N, H, W) in floats → the same shape."""
+    """Filter planes (N, H, W) of floats; the result has the same shape."""
     rows, columns = weights.shape
     before = (rows // 2, columns // 2)
     source = edge.extended(planes, before, (rows - 1 - before[0], columns - 1 - before[1]), cval)
@@ -334,9 +375,9 @@ def _filtered(planes: Array, weights: Weights, edge: Edge, cval: float) -> Array
 
 
 def _separated(weights: Weights) -> list[tuple[Weights, Weights]] | None:
-    """Columns and rows whose products add up to the filter, where that takes fewer multiplications; else None.
+    """Return columns and rows whose outer products add up to the filter, or None where that saves nothing.
 
-    A Gaussian or an upright Gabor filter is one product. Terms below the rounding of float64 are left out.
+    A Gaussian or an upright Gabor filter is a single product. Terms below the rounding error of float64 are left out.
     """
     u, s, v = np.linalg.svd(weights, full_matrices=False)
     rank = max(1, int((s > 1e-14 * s[0]).sum()))
@@ -346,7 +387,7 @@ def _separated(weights: Weights) -> list[tuple[Weights, Weights]] | None:
 
 
 class _Sliders:
-    """Convolutions of one channel, by the size of the filter; a bounded number, used by one thread at a time."""
+    """A bounded cache of convolution layers with one channel, by filter size and dtype, guarded by a lock."""
 
     def __init__(self, limit: int = 8) -> None:
         self._limit = limit
@@ -354,7 +395,10 @@ class _Sliders:
         self._lock = Lock()
 
     def slide(self, squares: Array, weights: Array) -> Array:
-        """(N, 1, H, W) → (N, 1, H − rows + 1, W − columns + 1)."""
+        """Correlate squares (N, 1, H, W) with the weights at all positions where these fit.
+
+        Returns (N, 1, H − rows + 1, W − columns + 1).
+        """
         key = (weights.shape, squares.dtype)
         with self._lock:
             layer = self._layers.pop(key, None) or Conv2d(1, 1, weights.shape, bias=False).to(squares.dtype.name)
@@ -369,10 +413,10 @@ _sliders = _Sliders()
 
 
 def _slid(source: Array, weights: Weights) -> Array:
-    """Σ_k w[k] · x[p + k] at all positions where the whole filter fits; large filters in parts.
+    """Return Σ_k w[k] · x[p + k] at all positions where the whole filter fits, for planes (N, H, W).
 
-    Sums of 64 products, and then of those sums, have an eighth of the rounding error of one sum over a filter of
-    101 × 101. Parts of zeros are left out.
+    A large filter is split into parts of at most 64 weights, whose results are added. That has an eighth of the
+    rounding error of one sum over a filter of 101×101. Parts of zeros are skipped.
     """
     rows, columns = weights.shape
     height, width = source.shape[1] - rows + 1, source.shape[2] - columns + 1
@@ -392,14 +436,14 @@ def _slid(source: Array, weights: Weights) -> Array:
 
 
 def _cut(length: int, most: int) -> list[tuple[int, int]]:
-    """(start, length) of about equal parts that are no longer than ``most``."""
+    """Split a length into about equal parts of at most ``most``: (start, length) of each."""
     count = -(-length // most)
     ends = [i * length // count for i in range(count + 1)]
     return [(start, end - start) for start, end in itertools.pairwise(ends)]
 
 
 def _slid_squares(source: Array, weights: Weights) -> Array:
-    """The same for a small filter, by squares of the picture."""
+    """Compute ``_slid`` for a small filter, in square pieces of the picture."""
     rows, columns = weights.shape
     n, height, width = source.shape[0], source.shape[1] - rows + 1, source.shape[2] - columns + 1
     target = np.empty((n, height, width), source.dtype)
@@ -409,7 +453,7 @@ def _slid_squares(source: Array, weights: Weights) -> Array:
         part = corners[first : first + _TOGETHER]
         for square, (i, y, x) in zip(squares[:, 0], part):
             seen = source[i, y : y + square.shape[0], x : x + square.shape[1]]
-            square[: seen.shape[0], : seen.shape[1]] = seen  # the rest of the result is cut off below
+            square[: seen.shape[0], : seen.shape[1]] = seen  # results for the rest of the square are dropped below
         for found, (i, y, x) in zip(_sliders.slide(squares[: len(part)], weights)[:, 0], part):
             place = target[i, y : y + _TILE, x : x + _TILE]
             place[...] = found[: place.shape[0], : place.shape[1]]

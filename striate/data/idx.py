@@ -1,14 +1,14 @@
-"""The IDX format, in which MNIST is published: a header, then the elements, row after row.
+"""Reads the IDX format, in which MNIST is published: a header, then the elements in row-major order.
 
     byte 0-1   0, 0
-    byte 2     type of the elements; 8 = unsigned bytes, the only one that image sets use
+    byte 2     type of the elements; 8 = unsigned bytes, the only type that image sets use
     byte 3     rank
-    then       rank sizes, 4 bytes each, big-endian
+    then       one size per axis, 4 bytes each, big-endian
     then       the elements
 
-A header is checked against the length of the file before memory is allocated. A raw file must be exactly as long as its
-header says. For a gzip file the same holds for the length in its trailer, which must also be reachable by DEFLATE from
-so few bytes; the file is then unpacked no further than the header says.
+The header is checked against the length of the file before memory is allocated. A raw file must be exactly as long as
+its header says. In a gzip file the same holds for the length in its trailer, which must also be possible for DEFLATE
+from so few bytes; the file is unpacked no further than the header says.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _PIECE = 1 << 20
 
 
 def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
-    """The array of ``rank`` axes in an IDX file, raw or gzip.
+    """Read an IDX file, raw or gzip, as a uint8 array with ``rank`` axes.
 
-    Raises ``DataError`` naming the file when it is missing, truncated, too long, of another format, rank or type.
+    Raises ``DataError``, naming the file, where it is missing, truncated, too long, or of another format, rank or type.
     """
     try:
         with path.open("rb") as stream:
@@ -55,6 +55,7 @@ def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
 
 
 def _read_gzip(path: Path, stream: BufferedIOBase, length: int, rank: int) -> npt.NDArray[np.uint8]:
+    """Read a gzip file of ``length`` bytes, checked against the length in its trailer."""
     if length < _GZIP_FRAME:
         raise DataError(f"{path}: a gzip file of {length} bytes is truncated")
     stream.seek(-4, 2)
@@ -72,6 +73,7 @@ def _read_gzip(path: Path, stream: BufferedIOBase, length: int, rank: int) -> np
 
 
 def _read_shape(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...]:
+    """Read and check the header; returns the shape."""
     header = stream.read(4)
     if len(header) < 4 or header[:2] != b"\0\0":
         raise DataError(f"{path}: not an IDX file; it starts with {header!r}")
@@ -92,7 +94,7 @@ def _read_shape(path: Path, stream: BufferedIOBase, rank: int) -> tuple[int, ...
 
 
 def _read_elements(path: Path, stream: BufferedIOBase, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Grows with the bytes that arrive, so that a wrong header costs no memory."""
+    """Read the elements; memory grows with the bytes that arrive, so that a wrong header cannot cost much."""
     expected = math.prod(shape)
     elements = bytearray()
     while len(elements) < expected:
@@ -106,4 +108,5 @@ def _read_elements(path: Path, stream: BufferedIOBase, shape: tuple[int, ...]) -
 
 
 def _long(shape: tuple[int, ...]) -> str:
+    """Return the shape as text, such as ``60000 × 28 × 28 elements``."""
     return f"{' × '.join(str(size) for size in shape)} elements"

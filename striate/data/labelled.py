@@ -1,8 +1,8 @@
-"""Which picture belongs to which class and to which part: from class folders, or from a table of files and labels.
+"""Finds the class and the part (train or test) of every picture, from folders or from a table.
 
-cat/1.png  dog/2.png                        class folders; a part is held out by a seed
-train/cat/1.png  test/cat/2.png             given parts: train, and test or val; with val and test, val is held out
-labels.csv with file,label                  one table in the root; further columns: split, group
+cat/1.png  dog/2.png                  class folders; a random share is held out
+train/cat/1.png  test/cat/2.png       given parts: train, and test or val; with both val and test, val is held out
+labels.csv with file,label            one table in the root; optional columns: split, group
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """A file, the name of its class, its part where one is given, and its group where samples belong together."""
+    """A picture file with its class.
+
+    ``part`` is None where the data give no parts; ``group`` names the samples that belong together, if any do.
+    """
 
     entry: Entry
     label: str
@@ -42,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Labelled:
-    """All pictures with their classes in natural order, and the files that were passed over."""
+    """All pictures, their classes in natural order, other files that were not used, and notes for the user."""
 
     pictures: list[Picture]
     classes: tuple[str, ...]
@@ -51,12 +54,15 @@ class Labelled:
 
 
 def is_picture(entry: Entry) -> bool:
-    """Whether the name ends like that of a picture."""
+    """Whether the file name has the ending of a picture."""
     return entry.path.suffix.lower() in SUFFIXES
 
 
 def labelled_pictures(tree: Tree) -> Labelled:
-    """Recognizes the form; raises ``DataError`` naming what was found where it is none of them."""
+    """Find all pictures and their labels, in whichever of the three forms they are.
+
+    Raises ``DataError``, naming what was found, where the files have none of these forms.
+    """
     tables = [
         entry for entry in tree.entries if entry.path.suffix.lower() in _TABLES and len(_stem(tree, entry).parts) == 1
     ]
@@ -67,13 +73,14 @@ def labelled_pictures(tree: Tree) -> Labelled:
 
 
 def _stem(tree: Tree, entry: Entry) -> PurePosixPath:
-    """The path below the one folder that holds everything, as archives often have it."""
+    """Return the path without the single folder that holds everything, as many archives have it."""
     top = {one.path.parts[0] for one in tree.entries if len(one.path.parts) > 1}
     single = len(top) == 1 and not any(len(one.path.parts) == 1 for one in tree.entries)
     return PurePosixPath(*entry.path.parts[1:]) if single else entry.path
 
 
 def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
+    """Take the labels from the names of folders."""
     others = [entry for entry in tree.entries if not is_picture(entry)]
     depth = _class_depth(files)
     if not files or depth is None:
@@ -108,7 +115,10 @@ def _from_folders(tree: Tree, files: list[Entry]) -> Labelled:
 
 
 def _class_depth(files: list[Entry]) -> int | None:
-    """How many folders lie above those of the classes: parts (train, test), and one that holds everything."""
+    """Return how many levels of folders lie above the class folders; None where there are no class folders.
+
+    Such levels are parts (train, test), and a single folder that holds everything.
+    """
     depth = 0
     while True:
         folders = {entry.path.parts[depth] for entry in files if len(entry.path.parts) > depth + 1}
@@ -123,6 +133,7 @@ def _class_depth(files: list[Entry]) -> int | None:
 
 
 def _from_table(tree: Tree, tables: list[Entry], files: list[Entry]) -> Labelled:
+    """Take the labels from CSV or TSV tables."""
     by_name = {entry.path: entry for entry in files}
     by_file = {entry.path.name: entry for entry in files}
     by_stem = {entry.path.stem: entry for entry in files}
@@ -155,7 +166,10 @@ def _from_table(tree: Tree, tables: list[Entry], files: list[Entry]) -> Labelled
 
 
 def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
-    """(line, columns by their role) of a CSV or TSV table in UTF-8."""
+    """Return (line number, cells by role) for each line of a CSV or TSV table in UTF-8.
+
+    The roles are "file", "label", and where the table has them "part" and "group".
+    """
     try:
         text = tree.read(table).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -181,5 +195,6 @@ def _rows(tree: Tree, table: Entry) -> list[tuple[int, dict[str, str]]]:
 
 
 def _delimiter(text: str) -> str:
+    """Return the delimiter of a CSV text: the most frequent of comma, semicolon and tab in its first line."""
     first = text.partition("\n")[0]
     return max(",;\t", key=first.count)

@@ -1,4 +1,4 @@
-"""Batches, in an order that follows from (seed, epoch) alone."""
+"""Batches of a data set, in an order that is a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from striate.options import seed as checked_seed
 
 
 class Batch(NamedTuple):
-    """x (B, …) in the dtype of the data set, y (B,) int64, indices (B,) int64: the numbers of the samples."""
+    """One batch of B samples.
+
+    x        inputs (B, …) in the dtype of the data set
+    y        labels or targets of these samples; class numbers are int64 (B,)
+    indices  the indices of the samples in the data set, int64 (B,)
+    """
 
     x: npt.NDArray[Any]
     y: npt.NDArray[np.int64]
@@ -22,32 +27,34 @@ class Batch(NamedTuple):
 
 
 def order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """A permutation of 0 … count-1: the ranks of the words of Philox4x64 under the key (seed, epoch).
+    """Return a random permutation of 0 … count - 1, int64, that depends on (seed, epoch) alone.
 
-    Words rather than ``Generator.permutation``, since NumPy guarantees the words for good, but not permutations.
+    It is the order of the words of Philox4x64 under the key (seed, epoch). ``Generator.permutation`` is not used, since
+    NumPy guarantees the same words in future versions, but not the same permutations.
     """
     key = np.array([seed, epoch], dtype=np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
 
 
 def batch_count(count: int, batch_size: int) -> int:
-    """The number of batches of ``count`` samples: ⌈count / batch_size⌉. Raises ``OptionError`` below 1."""
+    """Return the number of batches, ⌈count / batch_size⌉; raises ``OptionError`` for a batch size below 1."""
     return -(-count // whole_number("batch_size", batch_size, 1))
 
 
 def batches(
     dataset: Dataset, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, first: int = 0
 ) -> Iterator[Batch]:
-    """Every sample once, in ⌈n / batch_size⌉ batches as equal as possible: their sizes differ by one at most.
+    """Iterate over all samples once, in ⌈n / batch_size⌉ batches whose sizes differ by one at most.
 
     A short last batch would give its few samples more weight than all others, and its statistics would spoil the
     running statistics of batch normalization (a batch of two lowered a held-out accuracy of 98 % to 64 %).
 
-    The order is a pure function of the number of samples, the seed and the epoch; ``first`` leaves out that many
-    batches at the beginning, for a training that is resumed.
+    seed, epoch  determine the order, together with the number of samples; another epoch has another order
+    shuffle      False: the samples in the order of the data set
+    first        the number of batches at the beginning to leave out, for a training that is resumed
 
-    Raises, at once, ``OptionError`` unless batch_size ≥ 1, first ≥ 0 and 0 ≤ seed, epoch < 2⁶⁴, and for what is not a
-    ``Dataset``.
+    Raises ``OptionError``, before the first batch, unless batch_size ≥ 1, first ≥ 0 and 0 ≤ seed, epoch < 2⁶⁴, and for
+    anything but a ``Dataset``.
 
     >>> [len(batch.y) for batch in batches(load_digits("test"), 100)]
     [88, 89, 89, 89]

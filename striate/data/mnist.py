@@ -1,7 +1,7 @@
-"""MNIST and its relatives: four IDX files in a folder, raw or gzip.
+"""Loads MNIST and data sets in its format: four IDX files in a folder, raw or gzip.
 
-train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]     to train
-t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]      held out
+train-images-idx3-ubyte[.gz]   train-labels-idx1-ubyte[.gz]     the training part
+t10k-images-idx3-ubyte[.gz]    t10k-labels-idx1-ubyte[.gz]      the held-out part
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _DIGITS = tuple("0123456789")
 
 
 def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = None) -> Dataset:
-    """MNIST as (N, 1, 28, 28) uint8 from ``folder``, or from the folder ``mnist`` in ``STRIATE_DATA``.
+    """Load one part of MNIST as pictures (N, 1, 28, 28) uint8: "train" (60,000) or "test" (10,000).
 
-    Raises ``DataError`` where a file is missing, truncated or of another format.
+    The files are in ``folder``, by default the folder ``mnist`` in the folder that ``STRIATE_DATA`` names. Raises
+    ``DataError`` where a file is missing, truncated or of another format.
     """
     part = Split.parse(split)
     if folder is None:
@@ -38,18 +39,23 @@ def load_mnist(split: Split | str = Split.TRAIN, folder: Path | str | None = Non
 
 
 def load_idx_folder(folder: Path | str, split: Split | str = Split.TRAIN) -> Dataset:
-    """Any data set in MNIST's four files, such as Fashion-MNIST; its classes are the labels of the training part."""
+    """Load one part of any data set in MNIST's four files, such as Fashion-MNIST, as uint8 (N, 1, H, W).
+
+    Its classes are named "0", "1", … up to the largest label of the training part. Raises ``DataError`` as
+    ``load_mnist`` does.
+    """
     path, part = checked_path("folder", folder), Split.parse(split)
     largest = int(read_idx(_find(path, Split.TRAIN, "labels-idx1-ubyte"), 1).max())
     return _load(path, part, tuple(str(number) for number in range(largest + 1)), path.name)
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether a folder has a file that is named like one of the four."""
+    """Whether a folder has a file named like one of the four."""
     return folder.is_dir() and any("ubyte" in entry.name and "idx" in entry.name for entry in folder.iterdir())
 
 
 def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Dataset:
+    """Load pictures and labels of one part; raises an error that names the file where they do not fit."""
     pictures, answers = _find(folder, split, "images-idx3-ubyte"), _find(folder, split, "labels-idx1-ubyte")
     images, labels = read_idx(pictures, 3), read_idx(answers, 1).astype(np.int64)
     if len(images) != len(labels):
@@ -61,7 +67,7 @@ def _load(folder: Path, split: Split, classes: tuple[str, ...], name: str) -> Da
 
 
 def _find(folder: Path, split: Split, rest: str) -> Path:
-    """The file under one of its published names: with "-" or ".", raw or gzip."""
+    """Return the path of a file under one of its published names: with "-" or ".", raw or gzip."""
     stem = f"{_PREFIXES[split]}-{rest}"
     names = [stem, f"{stem}.gz", stem.replace("-idx", ".idx"), stem.replace("-idx", ".idx") + ".gz"]
     for name in names:

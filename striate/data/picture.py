@@ -1,4 +1,4 @@
-"""Pictures from PNG and JPEG files as arrays for a network, and back into such files."""
+"""Reads picture files as uint8 arrays for a network, and encodes arrays as PNG or JPEG files."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _BROKEN = (
 
 
 def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(channels, height, width) uint8, 0 … 255, from a picture file; ``size`` is (height, width).
+    """Read a picture file as uint8 (channels, height, width), 0 … 255; ``size`` is (height, width).
 
-    Turned as its EXIF orientation says, laid on white where it is transparent, made grey (1 channel) or colour (3),
-    shrunk by averaging areas or enlarged linearly. Its proportions are not kept.
+    The picture is rotated as its EXIF orientation says, laid on white where it is transparent, converted to grey (1
+    channel) or RGB (3), and resized without keeping its proportions: shrunk by averaging areas, enlarged linearly.
 
-    Raises ``DataError`` naming the file when it is missing, not a picture, damaged, or larger than 64 million pixels;
-    ``OptionError`` for other numbers of channels.
+    Raises ``DataError``, naming the file, where it is missing, not a picture, damaged, or larger than 64 million
+    pixels; ``OptionError`` for other numbers of channels.
     """
     if channels not in (1, 3):
         raise OptionError(f"channels={channels!r}; expected 1 (grey) or 3 (red, green, blue)")
@@ -58,7 +58,7 @@ def read_picture(path: Path | str, channels: int, size: tuple[int, int]) -> npt.
 
 
 def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(channels, height, width) uint8 of a picture in memory, as ``read_picture`` gives it."""
+    """Return a Pillow image as uint8 (channels, height, width), converted as ``read_picture`` does."""
     height, width = size
     shrinks = width <= picture.width and height <= picture.height
     picture = picture.convert(_MODES[channels])
@@ -66,10 +66,11 @@ def fitted_pixels(picture: Image.Image, channels: int, size: tuple[int, int]) ->
 
 
 def open_picture(path: Path | str, grey: bool = False, largest: int | None = None) -> npt.NDArray[np.uint8]:
-    """(1, height, width) of a grey picture or (3, height, width) of a coloured one: uint8, in the size of the file.
+    """Read a picture file in its own size as uint8: (1, H, W) if it is grey, (3, H, W) if it is coloured.
 
-    Turned and laid on white as by ``read_picture``. ``grey`` takes the colours away; ``largest`` shrinks the picture,
-    by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``.
+    It is rotated and laid on white as by ``read_picture``. ``grey=True`` converts it to grey. ``largest`` shrinks it,
+    by averaging areas and keeping its proportions, until no side is longer. Raises ``DataError`` as ``read_picture``
+    does.
     """
     picture = _opened(checked_path("path", path), _MODES[1] if grey else None)
     if largest is not None and max(picture.size) > largest:
@@ -79,26 +80,30 @@ def open_picture(path: Path | str, grey: bool = False, largest: int | None = Non
 
 
 def open_upright(path: Path | str, most: int = 65535) -> Image.Image:
-    """The picture as Pillow has it: 8 bits, turned and laid on white as by ``read_picture``, which says the errors.
+    """Read a picture file as a Pillow image with 8 bits a channel.
 
-    ``most`` becomes 255 in grey pictures of 16 bits.
+    It is rotated and laid on white as by ``read_picture``. ``most`` is the value that becomes 255 in grey pictures of
+    16 bits. Raises ``DataError`` as ``read_picture`` does.
     """
     return _opened(checked_path("path", path), None, most)
 
 
 def pixels_of(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """(1, height, width) of a grey picture in memory, (3, height, width) of an RGB one."""
+    """Return a Pillow image as uint8: (1, height, width) if it is grey, (3, height, width) if it is RGB."""
     pixels = np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def image_of(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """A Pillow image of uint8 pixels (1, H, W), grey, or (3, H, W), RGB."""
+    """Return uint8 pixels (1, H, W) or (3, H, W) as a grey or an RGB Pillow image."""
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def encoded_picture(picture: Image.Image, path: Path) -> bytes:
-    """A file for a path that ends with .png, .jpg or .jpeg; raises ``OptionError`` for another ending."""
+    """Return the bytes of a picture file, PNG or JPEG by the ending of ``path``; nothing is written.
+
+    Raises ``OptionError`` for an ending other than .png, .jpg or .jpeg.
+    """
     ending = path.suffix.lower()
     if ending not in _FORMATS:
         raise OptionError(f"{path}: the name must end with one of {', '.join(_FORMATS)}")
@@ -108,7 +113,7 @@ def encoded_picture(picture: Image.Image, path: Path) -> bytes:
 
 
 def _opened(path: Path, mode: str | None, most: int = 65535) -> Image.Image:
-    """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. Raises ``DataError``."""
+    """Decode the picture file at a path, as ``decoded`` does; raises ``DataError`` if there is no such file."""
     if not path.is_file():
         raise DataError(f"{path}: {'a folder, not a picture' if path.is_dir() else 'no such file'}")
     return decoded(path, str(path), mode, most=most)
@@ -122,10 +127,16 @@ def decoded(
     formats: tuple[str, ...] = FORMATS,
     most: int = 65535,
 ) -> Image.Image:
-    """8 bits a channel, upright, on white; grey or RGB as ``mode`` or the file says. ``name`` is for errors.
+    """Decode a picture to a Pillow image with 8 bits a channel, rotated by its EXIF orientation, on white.
 
-    ``most`` becomes 255 in grey pictures of 16 bits. Of a file with several pictures it is the first. The size is read
-    from the header before memory is allocated. Raises ``DataError`` as ``read_picture`` does.
+    source       a path or an open binary file
+    name         what errors call the picture
+    mode         "L" (grey) or "RGB"; None: whichever the file is
+    most_pixels  limit of width · height, checked in the header before memory is allocated
+    formats      the accepted formats, by Pillow's names
+    most         the value that becomes 255 in grey pictures of 16 bits
+
+    Of a file with several pictures, the first is decoded. Raises ``DataError`` as ``read_picture`` does.
     """
     try:
         with warnings.catch_warnings():
@@ -142,7 +153,7 @@ def decoded(
 
 
 def _on_white(picture: Image.Image, most: int) -> Image.Image:
-    """8 bits a channel, without transparency."""
+    """Return the image with 8 bits a channel, laid on white where it is transparent."""
     if picture.mode.startswith("I"):  # 16-bit grey, which ``convert`` would clip at 255
         levels = np.asarray(picture).astype(np.int64).clip(0, most)
         return Image.fromarray(((levels * 255 + most // 2) // most).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A folder or an archive of pictures as two data sets: one to learn from, one held out."""
+"""Reads a folder or an archive of pictures as two data sets, one to learn from and one held out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from striate.arguments import Explained
 from striate.data.dataset import Dataset, Split
 from striate.data.decoding import Headers, OnError, Progress, bad_files, decode, headers
 from striate.data.labelled import Labelled, Picture, labelled_pictures
@@ -29,16 +30,17 @@ _LISTED = 3
 
 
 @dataclass(frozen=True)
-class PictureOptions:
-    """How pictures are read and split.
+class PictureOptions(metaclass=Explained):
+    """How pictures are read, and how they are split into a training and a held-out part.
 
-    size      (height, width); None where all pictures have one size
-    resize    how pictures of other proportions are brought to it: stretch, crop or pad
-    channels  1 grey, 3 colours; None: grey where no picture has colours
-    most      the number of a 16-bit grey picture that becomes 255; None: the largest of 8, 10, 12, 14 or 16 bits
-    held_out  the share of every class that is held out, where no parts are given
-    seed      of the choice of what is held out
-    on_error  raise, or skip files that cannot be read
+    size      (height, width) in pixels; None: all pictures must have one size, which is used
+    resize    how pictures of other proportions are resized: stretch, crop or pad
+    channels  1 grey, 3 RGB; None: grey if no picture is coloured
+    most      the value that becomes 255 in 16-bit grey pictures; None: the largest of 8, 10, 12, 14 or 16 bits, by
+              the largest pixel of all
+    held_out  the share of every class that is held out, between 0 and 1, where the data give no parts
+    seed      determines which samples are held out
+    on_error  what to do with files that cannot be read: raise or skip
     """
 
     size: tuple[int, int] | None = None
@@ -58,13 +60,16 @@ class PictureOptions:
         checked_seed(self.seed)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and names, for ``run.json``."""
+        """Return the options as a JSON object, for ``run.json``."""
         document = asdict(self) | {"resize": self.resize.value, "on_error": self.on_error.value}
         return document | {"size": list(self.size) if self.size else None}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> PictureOptions:
-        """What ``to_json`` gave. Raises ``OptionError`` for unknown options and values."""
+        """Return the options of a JSON object; missing ones have their defaults.
+
+        Raises ``OptionError`` for unknown options and values.
+        """
         known = cls().to_json()
         for name in document:
             if name not in known:
@@ -82,7 +87,7 @@ class PictureOptions:
 
     @property
     def reading(self) -> Reading | None:
-        """How a picture is read; None as long as something is not known."""
+        """How one picture is read; None as long as size, channels or ``most`` are not determined."""
         if self.size is None or self.channels is None or self.most is None:
             return None
         return Reading(self.channels, self.size, self.resize, self.most)
@@ -90,10 +95,13 @@ class PictureOptions:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Labelled data in two parts, one for training and one held out.
+    """A labelled data set in two parts, one for training and one held out.
 
-    For pictures there are also their files, the ``options`` with every value that reading determined, and ``notes``
-    for the user, such as files that were skipped.
+    train, held_out              the two parts
+    train_files, held_out_files  paths of the picture files in the order of the samples; empty for other data
+    options                      the options with every value that reading determined; None for other data
+    notes                        messages for the user, such as files that were skipped
+    given_parts                  whether the data themselves say which samples are held out
     """
 
     train: Dataset
@@ -105,7 +113,7 @@ class Opened:
     given_parts: bool = True
 
     def to_evaluate(self) -> Dataset:
-        """What a model that did not learn from these data is evaluated on: the given held-out part, or everything."""
+        """Return the data for evaluating a model trained elsewhere: the given held-out part, else all samples."""
         if self.given_parts:
             return self.held_out
         return replace(
@@ -118,10 +126,10 @@ class Opened:
 def open_pictures(
     path: Path, options: PictureOptions | None = None, progress: Progress = lambda done, count: None
 ) -> Opened:
-    """Reads all pictures of a folder, zip or tar in one of the forms of ``data.labelled``, decoded once to uint8.
+    """Read all pictures of a folder, zip or tar archive as uint8, in one of the forms of ``data.labelled``.
 
-    Raises ``DataError`` naming files, or lines of tables, that cannot be used, and pictures of different sizes where
-    no size is given.
+    ``progress`` is called with (files done, files in all). Raises ``DataError``, naming files or lines of tables, for
+    those that cannot be used, and for pictures of different sizes where no size is given.
     """
     tree = open_tree(path)
     try:
@@ -131,6 +139,7 @@ def open_pictures(
 
 
 def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
+    """Read, split and check the pictures of a tree of files."""
     found = labelled_pictures(tree)
     _require_classes(tree, found)
     notes = list(found.notes)
@@ -163,6 +172,7 @@ def _opened(tree: Tree, options: PictureOptions, progress: Progress) -> Opened:
 
 
 def _require_classes(tree: Tree, found: Labelled) -> None:
+    """Raise ``DataError`` for fewer than two classes, and for class names that differ only in case."""
     if len(found.classes) < 2:
         raise DataError(
             f"{tree.root}: one class, {', '.join(found.classes)!r}; a classifier needs two or more\n"
@@ -178,7 +188,7 @@ def _require_classes(tree: Tree, found: Labelled) -> None:
 def _completed(
     tree: Tree, pictures: Sequence[Picture], seen: Headers, options: PictureOptions, notes: list[str]
 ) -> PictureOptions:
-    """The options with what the headers decide."""
+    """Return the options with size, channels and ``most`` filled in from the headers."""
     if not pictures:
         raise DataError(f"{tree.root}: no picture can be read")
     size = options.size or same_size(seen.sizes, str(tree.root))
@@ -194,7 +204,7 @@ def _completed(
 
 
 def _depth(tree: Tree, pictures: Sequence[Picture]) -> int:
-    """The white of the deepest pictures: the least of the usual depths that none exceeds."""
+    """Return the value of white in 16-bit pictures: the smallest usual maximum that no pixel exceeds."""
     largest = 0
     for picture in pictures:
         with Image.open(io.BytesIO(tree.read(picture.entry)), formats=FORMATS) as file:
@@ -211,6 +221,7 @@ def _split(
     classes: tuple[str, ...],
     notes: list[str],
 ) -> tuple[Any, Any]:
+    """Return the indices of the training and the held-out samples, by the given parts or at random."""
     given = [picture.part for picture in pictures]
     if any(part is not None for part in given):
         held = np.array([part is Split.TEST for part in given])
@@ -235,7 +246,7 @@ def _split(
 
 
 def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[str]) -> list[str]:
-    """Notes about pictures with equal pixels: in both parts, and under two labels."""
+    """Return notes about pictures with equal pixels that are in both parts, or have different labels."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for place, image in enumerate(images):
         places[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(place)
@@ -253,6 +264,7 @@ def _repeated(images: Any, labels: Any, train: Any, held_out: Any, names: list[s
 
 
 def _skipped(bad: Mapping[int, str], count: int) -> str:
+    """Return a note about files that were skipped because they cannot be read."""
     shown = "; ".join(list(bad.values())[:_LISTED])
     return f"{len(bad):,} of {count:,} files cannot be read and were skipped: {shown}" + (
         "; …" if len(bad) > _LISTED else ""

@@ -1,4 +1,4 @@
-"""How picture files become inputs: one rule for training, evaluation, prediction and reports."""
+"""Converts picture files to inputs, by the same rule for training, evaluation, prediction and reports."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ MODES = {1: "L", 3: "RGB"}
 
 
 class Resize(Enum):
-    """What happens to a picture of other proportions."""
+    """What happens to a picture whose proportions differ from those of the inputs."""
 
-    stretch = "stretch"  # they are not kept
-    crop = "crop"  # the middle is cut out
-    pad = "pad"  # white is added on two sides
+    stretch = "stretch"  # the proportions are not kept
+    crop = "crop"  # the proportions are kept, and only the middle is used
+    pad = "pad"  # the proportions are kept, and white is added on two sides
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Channels (1 grey, 3 red, green, blue), size (height, width), and how pictures of other sizes are brought to it.
+    """How a picture file becomes an input (C, height, width), uint8.
 
-    ``most`` is the number that becomes 255 in grey pictures of 16 bits: 65535, or 4095 where the camera has 12 bits.
-    Every picture is turned as its EXIF orientation says, and laid on white where it is transparent.
+    channels  1 grey, 3 RGB
+    size      (height, width) in pixels
+    resize    how pictures of other proportions are resized
+    most      the value that becomes 255 in 16-bit grey pictures: 65535, or 4095 where the camera has 12 bits
+
+    Every picture is rotated as its EXIF orientation says, and laid on white where it is transparent.
     """
 
     channels: int
@@ -40,12 +44,12 @@ class Reading:
     most: int = 65535
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and names, for ``run.json``."""
+        """Return the fields as a JSON object, for ``run.json``."""
         return {**asdict(self), "size": list(self.size), "resize": self.resize.value}
 
     @classmethod
     def from_json(cls, document: object) -> Reading | None:
-        """What ``to_json`` gave; None for anything else."""
+        """Return the ``Reading`` of a JSON object that ``to_json`` wrote; None for anything else."""
         match document:
             case {
                 "channels": int(channels),
@@ -59,7 +63,7 @@ class Reading:
                 return None
 
     def fitted(self, picture: Image.Image) -> Pixels:
-        """(C, height, width) of a decoded picture."""
+        """Return a decoded picture as uint8 (C, height, width)."""
         height, width = self.size
         picture = picture.convert(MODES[self.channels])
         if picture.size == (width, height):
@@ -76,12 +80,15 @@ class Reading:
         return pixels_of(picture)
 
     def read(self, content: bytes, name: str) -> Pixels:
-        """(C, height, width) from the bytes of a file; raises ``DataError`` with its ``name``."""
+        """Decode the bytes of a picture file to uint8 (C, height, width).
+
+        Raises ``DataError``, with ``name``, where they cannot be decoded.
+        """
         return self.fitted(decoded(io.BytesIO(content), name, MODES[self.channels], most=self.most))
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(height, width) from ``64`` or ``48x64``; raises ``OptionError``."""
+    """Return (height, width) from text such as ``64`` or ``48x64``; raises ``OptionError`` for other text."""
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(part.isdecimal() and 1 <= int(part) <= 16384 for part in parts):
         raise OptionError(f"--size {text!r}; expected a side such as 64, or a height and a width such as 48x64")
@@ -89,7 +96,10 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def same_size(sizes: dict[tuple[int, int], int], where: str) -> tuple[int, int]:
-    """The size that all pictures have; raises ``DataError`` with the cure where they have several."""
+    """Return the only size in ``sizes``, which counts pictures by (height, width).
+
+    Raises ``DataError``, suggesting a size, where there are several.
+    """
     if len(sizes) == 1:
         return next(iter(sizes))
     heights, widths = (sorted(side) for side in zip(*sizes))

@@ -1,4 +1,4 @@
-"""The samples that are held out: drawn class by class, by a seed, and by group where samples belong together."""
+"""Chooses the samples that are held out: at random, class by class, with groups kept together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ _GROUPED = 2**64 - 59  # the second word of the key, so that no other draw of th
 def stratified_split(
     labels: npt.ArrayLike, share: float = 0.2, seed: int = 0, groups: Sequence[object] | None = None
 ) -> tuple[Index, Index]:
-    """(training, held out): indices (K,), ascending, of samples with ``labels`` (N,), whole numbers of classes.
+    """Split samples into a training part and a held-out part with the same share of every class.
 
-    A ``share`` of every class is held out, rounded, and at least one sample where a class has two or more. With
-    ``groups`` (N,), such as the name of a patient, all samples of a group are on one side; groups are held out, in an
-    order that the seed draws, as long as a class lacks samples and the group does not overfill others by more.
+    labels  class numbers (N,)
+    share   the share of every class that is held out, rounded, but at least one sample of a class that has two or more
+    seed    determines the choice
+    groups  (N,) names such as those of patients; all samples of a group are in one part. Groups are taken in random
+            order, each as long as it brings the held-out counts of the classes closer to their targets. None: no groups
 
-    Raises ``OptionError`` unless 0 < share < 1, ``DataError`` where a side would be empty.
+    Returns the indices of the training samples and of the held-out samples, int64, ascending. Raises ``OptionError``
+    unless 0 < share < 1, and ``DataError`` where a part would be empty.
     """
     number("held_out", share, above=0, below=1)
     classes: npt.NDArray[Any] = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)
@@ -53,6 +56,10 @@ def stratified_split(
 def _hold_groups(
     held: npt.NDArray[np.bool_], classes: npt.NDArray[Any], wanted: npt.NDArray[Any], order: Index, groups: list[str]
 ) -> None:
+    """Mark the samples of the chosen groups in ``held``, in place.
+
+    ``wanted`` is the number of samples of each class to hold out, ``order`` a random order of the samples.
+    """
     names = np.array(groups)
     counts = np.zeros(len(wanted), np.int64)
     drawn = list(dict.fromkeys(names[order].tolist()))
@@ -66,6 +73,6 @@ def _hold_groups(
 
 
 def absent_classes(labels: npt.ArrayLike, index: Index, classes: Sequence[str]) -> list[str]:
-    """The names of the classes of which a part of the data has no sample."""
+    """Return the names of the classes that have no sample at the given indices."""
     present = set(np.asarray(labels)[index].tolist())
     return [name for number, name in enumerate(classes) if number not in present]

@@ -1,11 +1,12 @@
-"""Standardization of the data before learning.
+"""Standardizes inputs to mean 0 and standard deviation 1.
 
     μ = (1/n) Σ x        σ = √(ε + (1/n) Σ (μ − x)²)        x̂ = (x − μ) / σ
 
-per feature for (N, D), n = N; per channel for (N, C, positions…), n = N · positions. Fitted on training data only.
+The statistics are per feature for inputs (N, D), where n = N, and per channel for (N, C, positions…), where n is N
+times the number of positions. They are fitted on the training data only.
 
-A feature that is constant in the training data has σ = √ε > 0 and μ equal to the constant, bit for bit, so its x̂ is
-exactly 0 and nothing is divided by zero. New data with another value there are far out, which ``outliers`` reports.
+A feature that is constant in the training data has σ = √ε > 0 and μ equal to the constant, bit for bit, so that x̂ is
+exactly 0 and nothing is divided by 0. Other values of that feature in new data become huge, which ``outliers`` reports.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]
 
 FAR = 50.0
-"""Standard deviations from the mean beyond which a value is an outlier."""
+"""The number of standard deviations from the mean beyond which a value is an outlier."""
 _MOST_FEATURES = 1 << 24
-_TINY = float(np.finfo(np.float32).tiny)  # kernels take smaller numbers for 0
+_TINY = float(np.finfo(np.float32).tiny)  # kernels treat smaller numbers as 0
 _SMALLEST_EPSILON = 1.4e-76  # its root is _TINY
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """A feature or channel with values that are far from what training saw."""
+    """A feature or channel with values that are far outside the range of the training data."""
 
     feature: int
-    count: int  # samples in which it is far
-    sample: int  # the sample in which it is farthest
+    count: int  # number of samples in which the feature is an outlier
+    sample: int  # index of the sample in which it is farthest
     value: float
     standardized: float
 
@@ -53,7 +54,7 @@ class Outlier:
 
 @dataclass(frozen=True, eq=False)
 class Standardizer:
-    """x̂ = (x − μ) / σ with ``mean`` μ and ``sigma`` σ, (D,) or (C,).
+    """The map x̂ = (x − μ) / σ, with ``mean`` μ and ``sigma`` σ of shape (D,) or (C,).
 
     Both are float32 where that holds every number exactly, and float64 otherwise. ``epsilon`` is the ε that ``sigma``
     already includes.
@@ -83,10 +84,12 @@ class Standardizer:
 
     @classmethod
     def fit(cls, x: npt.ArrayLike, epsilon: float = 1e-8) -> Standardizer:
-        """From x (N, D) or (N, C, positions…). Exact for uint8; otherwise two passes in float64.
+        """Compute mean and standard deviation of inputs (N, D) or (N, C, positions…).
 
-        Raises ``OptionError`` for an ε whose root is not a positive normal number of float32, ``DataError`` for empty
-        data, NaN, and what exceeds float32, ``DTypeError`` for what is not an array of numbers.
+        They are exact for uint8, and otherwise computed in two passes in float64. ``epsilon`` is added to the variance.
+
+        Raises ``OptionError`` for an ε whose root is not a positive normal number of float32; ``DataError`` for empty
+        data, NaN, and numbers too large for float32; ``DTypeError`` for anything but an array of numbers.
         """
         number("epsilon", epsilon, _SMALLEST_EPSILON)
         numbers = _numbers(as_array(x, "data"))
@@ -97,9 +100,10 @@ class Standardizer:
         return cls(mean, sigma, float(epsilon))
 
     def transform(self, x: npt.ArrayLike) -> Floats:
-        """x̂ = (x − μ) / σ: float64 of float64 data and of integers with 32 bits or more, otherwise float32.
+        """Return x̂ = (x − μ) / σ, of the shape of x.
 
-        In float32 it is the slow, obvious twin of what the compiled program does.
+        The result is float64 for float64 and for integers of 32 bits or more, otherwise float32. In float32 it is the
+        plain NumPy form of what the compiled program computes.
         """
         numbers = self._fitting(x)
         if numbers.dtype == np.uint8:
@@ -109,13 +113,13 @@ class Standardizer:
         return (numbers - mean) / sigma
 
     def outliers(self, x: npt.ArrayLike, limit: float = FAR) -> list[Outlier]:
-        """The features of new data with |x̂| > ``limit`` > 0, NaN among them, farthest first."""
+        """Return the features with |x̂| > ``limit`` or NaN in new data, farthest first."""
         number("limit", limit, above=0)
         numbers = self._fitting(x)
         found: list[Outlier] = []
         for feature in self._beyond(numbers, limit):
             values = numbers[:, feature].reshape(len(numbers), -1).astype(np.float64)
-            with np.errstate(all="ignore"):  # infinity is as far as it gets
+            with np.errstate(all="ignore"):  # infinite distances are meant
                 scaled = (values - self.mean[feature]) / self.sigma[feature]
             distance = np.nan_to_num(np.abs(scaled), nan=np.inf)
             far = distance > limit
@@ -126,7 +130,10 @@ class Standardizer:
         return sorted(found, key=_distance, reverse=True)
 
     def _beyond(self, numbers: Array, limit: float) -> list[int]:
-        """The features whose least or greatest value is beyond ``limit``: x̂ grows with x, so no others have any."""
+        """Return the features whose smallest or largest value is beyond ``limit``.
+
+        x̂ grows with x, so that no other feature has such a value.
+        """
         if len(numbers) == 0:
             return []
         axes = (0, *range(2, numbers.ndim))
@@ -135,16 +142,16 @@ class Standardizer:
             return [int(i) for i in np.flatnonzero(~(np.abs(ends) <= limit).all(axis=0))]
 
     def layer(self) -> Standardization:
-        """The layer that a model applies to its inputs: what ``model.standardizer = standardizer`` puts in."""
+        """Return the layer that applies this map; ``model.standardizer = standardizer`` installs it."""
         return Standardization(self.mean, self.sigma, self.epsilon)
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers and lists, to go with a model; ``from_json`` gives back the same bits."""
+        """Return mean, sigma and epsilon as a JSON object; ``from_json`` restores the same bits."""
         return {"mean": self.mean.tolist(), "sigma": self.sigma.tolist(), "epsilon": self.epsilon}
 
     @classmethod
     def from_json(cls, document: object) -> Standardizer:
-        """Raises ``ModelFileError`` for anything that ``to_json`` does not write."""
+        """Return the standardizer of a JSON object; raises ``ModelFileError`` if ``to_json`` did not write it."""
         if not isinstance(document, Mapping):
             raise ModelFileError(f"standardizer: expected an object, found {type(document).__name__}")
         entries = cast("Mapping[str, object]", document)
@@ -159,7 +166,7 @@ class Standardizer:
             raise ModelFileError(f"standardizer: {error}") from error
 
     def _fitting(self, x: npt.ArrayLike) -> Array:
-        """x as uint8, float32 or float64, with as many features as were fitted."""
+        """Return x as uint8, float32 or float64; raises ``ShapeError`` for another number of features."""
         numbers = as_array(x, "data")
         if numbers.ndim < 2 or numbers.shape[1] != len(self.mean):
             count = len(self.mean)
@@ -171,7 +178,7 @@ class Standardizer:
 
 
 def standardizer_of(model: Module) -> Standardizer | None:
-    """The standardizer that a model applies to its inputs; None if it has none."""
+    """Return the standardizer that a model applies to its inputs; None if it has none."""
     found = model.standardizer
     if isinstance(found, Standardization):
         state = found.own_state()
@@ -180,7 +187,7 @@ def standardizer_of(model: Module) -> Standardizer | None:
 
 
 def _exact(name: str, values: npt.ArrayLike) -> Floats:
-    """A copy in float64; raises ``DataError`` for what is not numbers."""
+    """Return a copy in float64; raises ``DataError`` for values that are not real numbers."""
     try:
         array = unmasked(values, name)
     except DTypeError:
@@ -193,6 +200,7 @@ def _exact(name: str, values: npt.ArrayLike) -> Floats:
 
 
 def _distance(one: Outlier) -> float:
+    """Return |x̂| of an outlier; infinity for NaN."""
     return np.inf if np.isnan(one.standardized) else abs(one.standardized)
 
 
@@ -230,7 +238,10 @@ def _byte_moments(x: Array) -> tuple[Array, Array]:
 
 
 def _moments(x: Array) -> tuple[Array, Array]:
-    """Mean and variance in float64, two passes, about the first value, so that a constant's mean is the constant."""
+    """Return mean and variance of each feature in float64, in two passes.
+
+    Differences are taken from the first value, so that the mean of a constant feature is the constant.
+    """
     n = x.size // x.shape[1]
     axes = (0, *range(2, x.ndim))
     shape = (1, -1, *(1,) * (x.ndim - 2))
@@ -245,11 +256,12 @@ def _moments(x: Array) -> tuple[Array, Array]:
 
 
 def _wide(chunk: Array) -> Array:
-    """float64 in NumPy's order, so that sums have the same bits for any memory layout."""
+    """Return the chunk as float64 in C order, so that sums have the same bits for any memory layout."""
     return np.ascontiguousarray(chunk, np.float64)
 
 
 def _list(value: object) -> list[float]:
+    """Return a JSON list as floats; raises ``ModelFileError`` unless it is a list of finite numbers."""
     numbers = cast("list[object]", value) if isinstance(value, list) else []
     if not 0 < len(numbers) <= _MOST_FEATURES:
         raise ModelFileError("standardizer: expected a list of numbers")

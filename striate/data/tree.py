@@ -1,8 +1,8 @@
-"""The files below a folder, or in a zip or tar archive, which is read in place.
+"""Lists and reads the files below a folder, or in a zip or tar archive.
 
-What a computer leaves by itself is no data: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
-archive, links, devices, absolute names and names with ``..`` are refused, and so is an entry that claims to unpack to
-more than DEFLATE can reach, or to more than ``MOST_BYTES``.
+Files that systems leave behind are ignored: hidden files and folders, ``__MACOSX``, ``Thumbs.db`` and the like. In an
+archive, links, devices, absolute names and names with ``..`` are refused, as is an entry that claims to unpack to more
+than DEFLATE can reach, or to more than ``MOST_BYTES``.
 """
 
 from __future__ import annotations
@@ -40,19 +40,22 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: its path below the root, with ``/``, and its size in bytes."""
+    """One file: its path below the root, separated by ``/``, and its size in bytes."""
 
     path: PurePosixPath
     size: int
 
     @property
     def folder(self) -> PurePosixPath:
-        """The folder that it lies in; ``.`` at the root."""
+        """The folder that contains the file; ``.`` at the root."""
         return self.path.parent
 
 
 class Tree(ABC):
-    """The files below ``root``, in natural order of their names, and the folders (abstract)."""
+    """The files below ``root`` in natural order of their names, and its folders (abstract).
+
+    ``entries`` are the files, ``folders`` the paths of the folders.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,18 +71,21 @@ class Tree(ABC):
 
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
-        """The contents of a file; from any thread. Raises ``DataError``."""
+        """Return the content of a file; raises ``DataError`` where it cannot be read.
+
+        It may be called from any thread.
+        """
 
     def name(self, entry: Entry) -> str:
-        """What messages call the file: ``pictures.zip/cat/1.png``."""
+        """Return the name of a file for messages, such as ``pictures.zip/cat/1.png``."""
         return f"{self.root}/{entry.path}"
 
     def close(self) -> None:  # noqa: B027 - a folder has nothing to close
-        """Closes what is open."""
+        """Close open files."""
 
 
 def open_tree(path: Path) -> Tree:
-    """The files below a folder or in an archive; raises ``DataError`` for what is neither, or cannot be read."""
+    """Open a folder or an archive; raises ``DataError`` where it is neither, or cannot be read."""
     if path.is_dir():
         return FolderTree(path)
     if not path.is_file():
@@ -95,18 +101,21 @@ def open_tree(path: Path) -> Tree:
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """The key that sorts names as people do: ``2`` before ``12``, ``b2`` before ``b12``."""
+    """Return a key that sorts names by the numbers in them: ``2`` before ``12``, ``b2`` before ``b12``."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def is_data(path: PurePosixPath) -> bool:
-    """Whether no part of the path is hidden or left by a system."""
+    """Whether no part of the path is hidden or made by a system."""
     return not any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in path.parts)
 
 
 class FolderTree(Tree):
-    """Files on disk. Links are followed; a folder that is reached a second time, as by a loop of links, is not read."""
+    """The files of a folder on disk.
+
+    Links are followed, but every folder is read only once, so that loops of links end.
+    """
 
     def _listed(self) -> Iterator[Entry]:
         def refuse(error: OSError) -> None:
@@ -136,7 +145,7 @@ class FolderTree(Tree):
 
 
 class ZipTree(Tree):
-    """Files in a zip archive. Every thread reads through a handle of its own."""
+    """The files of a zip archive; every thread reads through a file handle of its own."""
 
     def __init__(self, root: Path) -> None:
         self._own = threading.local()
@@ -144,6 +153,7 @@ class ZipTree(Tree):
         super().__init__(root)
 
     def _archive(self) -> zipfile.ZipFile:
+        """Return the handle of this thread, which is opened at its first use."""
         held = cast("dict[str, zipfile.ZipFile]", self._own.__dict__)
         if "archive" not in held:
             held["archive"] = zipfile.ZipFile(self.root)
@@ -188,7 +198,7 @@ class ZipTree(Tree):
 
 
 class TarTree(Tree):
-    """Files in a tar archive. A compressed one is unpacked once, into a temporary file without a name."""
+    """The files of a tar archive; a compressed one is unpacked once into an unnamed temporary file."""
 
     def __init__(self, root: Path) -> None:
         self._places: dict[PurePosixPath, int] = {}
@@ -196,6 +206,7 @@ class TarTree(Tree):
         super().__init__(root)
 
     def _plain(self, root: Path) -> IO[bytes]:
+        """Return the open archive, unpacked into a temporary file where it is compressed."""
         packed = root.open("rb")
         start = packed.read(6)
         packed.seek(0)
@@ -241,7 +252,7 @@ class TarTree(Tree):
 
 
 def _inside(root: Path, name: str) -> PurePosixPath:
-    """The path of an entry; raises ``DataError`` for one that leads out of the archive."""
+    """Return the path of an archive entry; raises ``DataError`` for one that leads out of the archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name or not path.parts:
         raise DataError(f"{root}: its entry {name!r} leads out of the archive")
@@ -249,16 +260,19 @@ def _inside(root: Path, name: str) -> PurePosixPath:
 
 
 def _require_count(root: Path, count: int) -> None:
+    """Raise ``DataError`` for more files than ``MOST_FILES``."""
     if count > MOST_FILES:
         raise DataError(f"{root}: more than {MOST_FILES:,} files")
 
 
 def _require_size(root: Path, path: PurePosixPath, size: int) -> None:
+    """Raise ``DataError`` for a file larger than ``MOST_BYTES``."""
     if size > MOST_BYTES:
         raise DataError(f"{root}/{path}: {size:,} bytes; a file has {MOST_BYTES:,} at most")
 
 
 def _bounded(stream: IO[bytes], size: int) -> bytes:
+    """Read exactly ``size`` bytes; raises ``ValueError`` where the stream has more or fewer."""
     content = stream.read(size + 1)
     if len(content) != size:
         raise ValueError(f"unpacks to {'more' if len(content) > size else 'fewer'} bytes than its {size:,}")

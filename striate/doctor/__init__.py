@@ -1,4 +1,4 @@
-"""What is wrong with a training, where, why, and what to change."""
+"""The training doctor: rules that find what is wrong with a training, where, why, and what to change."""
 
 from striate.doctor.doctor import Doctor
 from striate.doctor.finding import Finding, Findings, Severity

@@ -1,10 +1,10 @@
-"""``Doctor`` watches a training, applies the rules, and says what is wrong.
+"""``Doctor`` watches a training, applies the rules, and reports what is wrong.
 
-The trainer has one by default. In your own loop::
+The trainer has a doctor by default. In a loop of your own::
 
     doctor = Doctor(step)
     for x, y in …:
-        loss = doctor(x, y)              # the step, watched
+        loss = doctor(x, y)              # runs the step and observes it
     doctor.end_of_epoch(mean_loss)
     print(doctor.finish())
 """
@@ -47,22 +47,28 @@ Array = npt.NDArray[Any]
 PROBED = 256
 FIRST = 10
 SUSPECT = 1.15
-"""How much larger than in training a predicted loss is before batches are shown to the model in both forms."""
+"""An evaluation loss above this multiple of the training loss makes the doctor compare both modes."""
 DOUBTFUL = 0.05
-"""The share of their starting values in running statistics above which they are compared in any case."""
+"""The modes are also compared where more than this share of running statistics is their starting value."""
 _TARGETS = 50
-_KEPT = 8  # batches that are shown to the model again after an epoch
+_KEPT = 8  # recent batches that are kept, to show them to the model again
 
-assert rules  # importing them registers them
+assert rules  # importing the rules registers them
 
 
 class Doctor:
-    """Watches one training step. ``findings`` are ranked: what to change first comes first.
+    """Watches one training step and collects findings, ranked so that the first one is the first to act on.
 
-    ``train_set`` and ``validation`` are examined once, before the first step (at most 1,000 samples of each, all of
-    them for exact duplicates); without ``train_set`` the first batch is examined instead. The doctor reads the watch in
-    the first ten steps, then more and more rarely. It changes nothing, and draws no random numbers of the training.
-    ``command_line`` has the options of ``striate train`` that remedies may name.
+    step          the ``TrainingStep`` to watch
+    train_set     training data, examined once before the first step; None: the first batch is examined instead
+    validation    validation data, examined likewise
+    watch         a watch of the step to read; None: the doctor opens one on all layers
+    batch_size, epochs, seed, shuffle    how the training is run; remedies refer to them
+    command_line  options of ``striate train`` that remedies may name, such as "--lr"
+
+    At most 1,000 samples of each data set are examined, but all of them for exact duplicates. The watch is read in the
+    first ten steps, then at powers of two and about four times an epoch (every 16 steps without a ``train_set``). The
+    doctor does not change the training and draws no random numbers from its stream.
 
     Raises ``OptionError`` for a step or a data set of another type.
     """
@@ -101,20 +107,23 @@ class Doctor:
         self._epoch_sum = [0.0, 0]
         self._targets: list[Array] = []
 
-    # Called by the trainer
+    # Called by the trainer, or by the user's loop
 
     @property
     def setup(self) -> Setup:
-        """The setup of this training, which a remedy can change."""
+        """The setup of this training, to which a remedy can be applied: ``finding.remedy.apply(doctor.setup)``."""
         return self.trace.setup
 
     @property
     def findings(self) -> Findings:
-        """All findings so far, causes before their symptoms."""
+        """All findings so far, ranked: causes before their symptoms."""
         return ranked(self._found.values())
 
     def begin(self) -> list[Finding]:
-        """Examines data and model before the first step; returns the new findings."""
+        """Examine the data sets and the model before the first step; returns the new findings.
+
+        Without a ``train_set`` this does nothing, and the first batch is examined when it comes.
+        """
         self._began = True
         trace, setup = self.trace, self.trace.setup
         if setup.train_set is None:
@@ -129,7 +138,11 @@ class Doctor:
         return self._examine(When.START)
 
     def before(self, x: Any, y: Any) -> None:
-        """Called before a step: keeps the running statistics if this step will be read."""
+        """Prepare for a step; to be called with its batch before it runs.
+
+        Examines the first batch where nothing was examined yet, and copies the running statistics if the watch will be
+        read after this step.
+        """
         if not self._began:
             self._begin_with(np.asarray(x), np.asarray(y))
         if self._pass_ended:
@@ -140,7 +153,10 @@ class Doctor:
             self._before = Statistics(self.trace.structure)
 
     def after(self, x: Any, y: Any, loss: float) -> list[Finding]:
-        """Called after a step: reads the watch if this step is to be read; returns the new findings."""
+        """Record a step; to be called with its batch and its loss after it ran.
+
+        Reads the watch if this step is due. The rules are applied after steps 3 and 10; returns the new findings.
+        """
         trace = self.trace
         trace.losses.append(loss)
         self._epoch_sum[0] += loss
@@ -160,7 +176,7 @@ class Doctor:
         return self._examine(When.EARLY) if trace.steps in (3, FIRST) else []
 
     def __call__(self, x: Any, y: Any) -> float:
-        """One training step, watched; returns its loss."""
+        """Run one training step on the batch, observe it, and return its loss."""
         self.before(x, y)
         loss = self.step(x, y)
         self.after(x, y, loss)
@@ -172,9 +188,11 @@ class Doctor:
         validation_loss: float | None = None,
         validation_accuracy: float | None = None,
     ) -> list[Finding]:
-        """Called after an epoch.
+        """Record the end of an epoch and apply the rules; returns the new findings.
 
-        ``loss`` is its mean loss, computed from the steps if None; returns the new findings.
+        loss                 mean training loss of the epoch; None: the mean over the steps observed
+        validation_loss      mean validation loss, if there is one
+        validation_accuracy  validation accuracy from 0 to 1, if there is one
         """
         trace = self.trace
         total, count = self._epoch_sum
@@ -195,7 +213,7 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def broke_down(self, error: StriateError) -> list[Finding]:
-        """Called when the step raised ``NonFiniteError``; returns the new findings."""
+        """Record that the step raised ``NonFiniteError``, and apply the rules; returns the new findings."""
         self.trace.broke_down = str(error).splitlines()[0]
         self.trace.finished = True
         with np.errstate(all="ignore"):
@@ -203,7 +221,7 @@ class Doctor:
         return self._examine(When.EPOCH)
 
     def finish(self) -> Findings:
-        """Called at the end; returns all findings."""
+        """Record the end of the training, apply the rules a last time, and return all findings."""
         self.trace.finished = True
         with np.errstate(all="ignore"):
             self._compare_forms()
@@ -211,7 +229,7 @@ class Doctor:
         return self.findings
 
     def close(self) -> None:
-        """Ends the watch."""
+        """Close the watch; the step then runs unwatched."""
         self.watch.close()
 
     # What a checkpoint holds
@@ -284,16 +302,18 @@ class Doctor:
 
     @property
     def _origin(self) -> int:
+        """The step number of the training step when the doctor began to watch."""
         return self.step.step_number - self.trace.steps
 
     def _due(self, number: int) -> bool:
+        """Whether the watch is read at the step with this number, counted from 1."""
         setup = self.trace.setup
         samples = len(setup.train_set) if setup.train_set is not None else 0
         stride = max(16, samples // setup.batch_size // 4)
         return number <= FIRST or number & (number - 1) == 0 or number % stride == 0
 
     def _begin_with(self, x: Array, y: Array) -> None:
-        """Examines the first batch in place of a data set."""
+        """Examine the first batch in place of a data set."""
         self._began = True
         trace = self.trace
         if x.ndim < 2 or len(x) == 0 or x.dtype.kind not in "buif":
@@ -311,9 +331,10 @@ class Doctor:
         self._examine(When.START)
 
     def _note_labels(self, y: Array) -> None:
+        """Record the labels of a batch: how often each class occurred, and how mixed the batch was."""
         trace = self.trace
         if trace.setup.classifies and y.ndim == 1 and y.dtype.kind in "iu":
-            y = y[y >= 0]  # others are left out by the loss
+            y = y[y >= 0]  # the loss ignores negative labels
             if not len(y):
                 return
             counts = np.bincount(y, minlength=len(trace.labels_seen))
@@ -324,7 +345,11 @@ class Doctor:
             self._targets.append(y.reshape(len(y), -1).astype(np.float64))
 
     def _note_targets(self) -> None:
-        """What the targets of a loop are like, what a constant would cost, and what the model answers to them."""
+        """Record statistics of the targets, the loss of the best constant prediction, and the predictions for 0/1
+        targets.
+
+        Used in a user's own loop, where the doctor sees the targets only batch by batch.
+        """
         trace = self.trace
         trace.targets = targets_of(self._targets)
         if trace.targets is None or not self._batches:
@@ -345,7 +370,7 @@ class Doctor:
             trace.answers = answers_of(shown, np.concatenate([y for _, y in self._batches]), bounded)
 
     def _compare_forms(self) -> None:
-        """Shows batches again, in both forms, where the running statistics may not fit."""
+        """Compare the loss in training and in evaluation mode, where running statistics may not fit."""
         trace, setup = self.trace, self.trace.setup
         if trace.structure is None or not self._batches or not trace.losses:
             return
@@ -362,7 +387,11 @@ class Doctor:
         trace.forms.append(Forms(trace.epochs, training, evaluation, gaps))
 
     def _batches_again(self) -> list[tuple[Array, Array]]:
-        """One large batch of the training data, whose statistics scatter little; in a user's loop, the last ones."""
+        """Return training data to show to the model again, as a list of one batch.
+
+        With a data set it is a random batch of at least 256 samples, so that its statistics scatter little; in a user's
+        loop, the first of the samples kept from recent batches.
+        """
         trace, size = self.trace, max(PROBED, self.trace.setup.batch_size)
         train_set = trace.setup.train_set
         if train_set is None or trace.data is None:
@@ -372,6 +401,7 @@ class Doctor:
         return [(train_set.images[index], train_set.labels[index])]
 
     def _note_sizes(self) -> None:
+        """Record the norm ‖w‖ of every weight at the start and now."""
         trace = self.trace
         for one in trace.structure.maps if trace.structure else ():
             weight = one.parameters.get("weight")
@@ -380,7 +410,10 @@ class Doctor:
                 trace.sizes[one.path] = self._sizes[one.path], now
 
     def _note_first_move(self) -> None:
-        """‖Δθ‖/‖θ‖ with θ before the first update; the watch divides by θ after it, which a large update dominates."""
+        """Record ‖Δθ‖/‖θ‖ of the first update for each weight, with θ before the update.
+
+        The watch divides by θ after the update, which a large update dominates.
+        """
         moved = self.step.update_views()
         for path, size in self._sizes.items():
             change = moved.get(f"{path}.weight")
@@ -388,16 +421,20 @@ class Doctor:
                 self.trace.first_moves[path] = float(np.linalg.norm(change.astype(np.float64))) / size
 
     def _count_silent(self) -> None:
+        """Record which units of each layer never fired in the past epoch, and how many of these fired at first."""
         silent = self.watch.silent_units()
         for path, fired in self.watch.firing().items():
             indices = tuple(silent.get(path, ()))
             first = self._first_fired.get(path)
             alive = int(first[list(indices)].sum()) if first is not None and indices else 0
             self.trace.silence[path] = Silence(len(fired), indices, alive)
-        self._pass_ended = True  # the next step starts a new pass; until then others may read the watch
+        self._pass_ended = True  # the next step starts a new pass; until then the user may read the watch
 
     def _probe(self) -> Probe | None:
-        """Predictions of the model on a fixed part of the training data."""
+        """Return statistics of the model's predictions for a fixed part of the training data;
+
+        None if it does not classify.
+        """
         trace = self.trace
         if not trace.setup.classifies:
             return None
@@ -411,7 +448,7 @@ class Doctor:
         return probe_of(np.asarray(trace.setup.model(x)), y, trace.epochs)
 
     def _examine(self, when: When) -> list[Finding]:
-        """Applies the rules that have seen enough; returns the new findings, ranked."""
+        """Apply the rules that have seen enough at this moment; returns the new findings, ranked."""
         order = list(When)
         new: set[tuple[str, str]] = set()
         for known in RULES.values():
@@ -427,7 +464,7 @@ class Doctor:
 
 
 def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
-    """The findings of one rule."""
+    """Return the findings of one rule; an error inside the rule becomes a warning and no findings."""
     try:
         with np.errstate(all="ignore"):
             return list(RULES[kind].examine(trace))
@@ -437,7 +474,10 @@ def applied(kind: str, trace: TrainingTrace) -> list[Finding]:
 
 
 def look_at_model(trace: TrainingTrace, model: Module, shape: tuple[int, ...]) -> dict[str, float]:
-    """Notes the structure and the starting weights of a model in the trace; returns the size ‖w‖ of each weight."""
+    """Record the structure and starting weights of a model in the trace, and return each weight's norm ‖w‖.
+
+    The norms are by path of the layer. The model's parameters are materialized (drawn, if they were not yet).
+    """
     trace.structure = structure = Structure.of(model, shape)
     sizes: dict[str, float] = {}
     if structure is None:

@@ -1,4 +1,4 @@
-"""A finding of the doctor, with its evidence and its remedy."""
+"""A finding of the doctor, with its evidence and its remedy, and the list that holds all findings."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _LABEL = 11
 
 
 class Severity(Enum):
-    """How bad a finding is."""
+    """How serious a finding is."""
 
     ERROR = "error"  # this training cannot succeed, or its figures mean nothing
     WARNING = "warning"  # the training is worse than necessary
 
     @classmethod
     def parse(cls, name: str) -> Severity:
-        """Raises ``OptionError`` for an unknown name."""
+        """Return the severity with this name, "error" or "warning"; raises ``OptionError`` for any other."""
         if name not in [severity.value for severity in cls]:
             raise unknown_option("severity", name, [severity.value for severity in cls])
         return cls(name)
 
 
 def _code(code: str, indent: int, width: int) -> list[str]:
-    """Lines of Python, indented; a comment that is too long continues on the next line."""
+    """Return lines of Python, indented; a comment that is too long for ``width`` continues on the next line."""
     lines: list[str] = []
     for line in code.splitlines():
         statement, mark, comment = line.partition("   # ")
@@ -49,15 +49,19 @@ def _code(code: str, indent: int, width: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a training.
+    """One fault that the doctor found in a training.
 
     kind      the rule that found it, such as "vanishing_gradients"
-    where     path of the layer, or "data", "labels", "validation", "optimizer", "loss", "batches"
-    units     the single units or features that are affected, if any
-    sureness  from 0 to 1
-    evidence  the numbers that it is based on, by name
+    severity  ERROR where the training cannot succeed, WARNING where it is worse than necessary
+    where     path of the layer, or "data", "labels", "targets", "validation", "optimizer", "loss", "batches", "model"
+    units     affected units, features or samples by index, if the finding is about single ones
+    sureness  how sure the doctor is, from 0 to 1
+    evidence  the measured numbers that the finding is based on, by name
+    message   the fault in one sentence; ``why`` explains it, and ``remedy`` says what to change
     cause     which of the causes that the rule distinguishes: "activation", "initialization" …
-    because   kind of the finding that explains this one; "" for what to change first
+    because   kind of the finding that explains this one; "" for a finding that is not explained by another
+    step      the step after which it was first found; 0 before the first step
+    layers    paths of all affected layers
     """
 
     kind: str
@@ -76,24 +80,24 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Kind and cause; findings with the same key are the same finding."""
+        """Kind and cause; a later finding with the same key replaces the earlier one."""
         return self.kind, self.cause
 
     @property
     def brief(self) -> str:
-        """A few lines, shown during training."""
+        """The message and the remedy in a few lines of text, shown during training."""
         lines = textwrap.wrap(f"{self.severity.value}: {self.message}", WIDTH, subsequent_indent="  ")
         lines += textwrap.wrap(self.remedy.text, WIDTH, initial_indent="  remedy: ", subsequent_indent="  ")
         return "\n".join([*lines, *self._how(4, WIDTH)])
 
     def _how(self, indent: int, width: int) -> list[str]:
-        """The remedy as options of the command line, where that started the training and has them; else as code."""
+        """Return the remedy as lines: options of the command line if there are any, else code."""
         if self.remedy.command:
             return [" " * indent + f"on the command line: {self.remedy.command}"]
         return _code(self.remedy.code, indent, width)
 
     def text(self, width: int = WIDTH) -> str:
-        """The whole finding as text, wrapped to a width."""
+        """Return the whole finding as text: message, evidence, reason and remedy, wrapped to ``width`` columns."""
         parts = [("evidence", self.numbers), ("why", self.why), ("remedy", self.remedy.text)]
         lines = [f"{self.severity.value}: {self.message} ({100 * self.sureness:.0f} % sure)"]
         lines = textwrap.wrap(lines[0], width, subsequent_indent="  ", break_on_hyphens=False)
@@ -111,11 +115,11 @@ class Finding:
 
     @property
     def numbers(self) -> str:
-        """``first to last 3.1e-07, units 64``"""
+        """The evidence as text: ``first to last 3.1e-07, units 64``."""
         return ", ".join(f"{name} {number:.3g}" for name, number in self.evidence.items())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and objects; numbers that are not finite become null."""
+        """Return the finding as a JSON object; evidence that is not finite becomes null."""
         return {
             "kind": self.kind,
             "severity": self.severity.value,
@@ -134,7 +138,10 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: object) -> Finding:
-        """The finding that ``to_json`` wrote; raises ``ModelFileError`` for anything else."""
+        """Return the finding that ``to_json`` wrote; raises ``ModelFileError`` for anything else.
+
+        Its remedy has text and code, but can no longer be applied.
+        """
         if not isinstance(document, Mapping):
             raise ModelFileError(f"finding: expected an object, found {type(document).__name__}")
         entries = cast("Mapping[str, Any]", document)
@@ -174,7 +181,10 @@ class Finding:
 
 
 class Findings(Sequence[Finding]):
-    """A sequence of findings, what to change first first; it prints itself as text, and as HTML in notebooks."""
+    """A sequence of findings, ranked by what to change first.
+
+    It prints itself as text, and as HTML in notebooks.
+    """
 
     def __init__(self, found: Sequence[Finding] = ()) -> None:
         self._found = tuple(found)
@@ -190,11 +200,13 @@ class Findings(Sequence[Finding]):
         return len(self._found)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The findings as ``run.json`` stores them."""
+        """Return the findings as a list of JSON objects, as they are stored in ``run.json``."""
         return [finding.to_json() for finding in self._found]
 
     def text(self, width: int = WIDTH) -> str:
-        """Causes in full, and one line for each finding that they explain."""
+        """Return the causes in full, wrapped to ``width`` columns, each with one line for every finding that it
+        explains.
+        """
         causes = [finding for finding in self._found if not finding.because]
         lines: list[str] = []
         for cause in causes:

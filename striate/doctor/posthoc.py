@@ -1,4 +1,4 @@
-"""Findings about a training that was not watched by the doctor: from data, model, history, and what was recorded."""
+"""Findings about a training that the doctor did not watch, from data, model, history and records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from striate.nn.module import Module
 from striate.optim.sgd import SGD
 
 UNWATCHED = 0.7
-"""The most that a finding about the course of a training is sure of, where no step was read."""
+"""The largest sureness of a finding about the course of a training where no step was observed."""
 ABOUT_STEPS = ("learning_rate_too_high", "learning_rate_too_low", "overfitting", "constant_predictions")
 
 
@@ -44,11 +44,18 @@ def posthoc(
     events: Sequence[Mapping[str, Any]] = (),
     finished: bool = True,
 ) -> Findings:
-    """The findings of all rules that have something to look at.
+    """Apply all rules to a finished (or stopped) training, and return the findings, ranked.
 
-    ``setup`` is how it was trained, with the network's layers, where ``model`` was loaded as a graph; ``events`` are
-    the lines of ``progress.jsonl``, with readings of the watch. Raises ``OptionError`` for a model or a data set of
-    another type.
+    model                 the trained model
+    train_set, validation the data sets that it was trained and validated on
+    setup                 how it was trained, with the network as layers where ``model`` was loaded as a graph; None:
+                          cross entropy, SGD, and no knowledge of the training's options
+    standardizer          the one that was applied to the data; None: none
+    losses, validation_losses, validation_accuracies    one number for each epoch
+    events                the records of ``progress.jsonl``, with readings of the watch
+    finished              False where the training was stopped or broke down
+
+    Raises ``OptionError`` for a model or a data set of another type.
     """
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
     for name, dataset in (("train_set", train_set), ("validation", validation)):
@@ -59,7 +66,7 @@ def posthoc(
     trace = TrainingTrace(setup, continued=setup.model is model, finished=True)
     trace.data, trace.validation = Sample.of(train_set, standardizer), Sample.of(validation, standardizer)
     if setup.model is not model:
-        # What rules see of starting weights is that of a fresh network.
+        # The rules compare starting weights, which a freshly initialized network shows.
         look_at_model(trace, copy.deepcopy(setup.model).initialize(setup.seed), train_set.images.shape[1:])
     else:
         look_at_model(trace, model, train_set.images.shape[1:])
@@ -78,21 +85,21 @@ def posthoc(
 
 
 def _modest(finding: Finding, watched: bool) -> Finding:
-    """As sure as a history allows."""
+    """Return the finding with its sureness limited where it is about training steps that nobody observed."""
     if watched or finding.kind not in ABOUT_STEPS:
         return finding
     return replace(finding, sureness=min(finding.sureness, UNWATCHED))
 
 
 def _replay(trace: TrainingTrace, events: Sequence[Mapping[str, Any]], finished: bool) -> None:
-    """Losses, readings and silent units from the lines of a record."""
+    """Restore losses, readings and silent units in the trace from the records of ``progress.jsonl``."""
     batches = [event for event in events if event.get("kind") == "batch"]
     watches = [event for event in events if event.get("kind") == "watch"]
     steps = max((int(event["step"]) for event in (*batches, *watches)), default=0)
     for event in watches:
         loss = _loss_at(batches, int(event["step"]))
         trace.readings.append(reading_of(event, int(event.get("epoch", 1)), loss))
-    # The record has the mean of the epoch so far, not every batch: that is what the rules get for each step.
+    # The record has the mean loss of the epoch so far, not of every batch: it is interpolated between records.
     known = sorted({int(event["step"]): _number(event["loss"]) for event in batches}.items())
     if known:
         places, values = zip(*known, strict=True)
@@ -114,13 +121,16 @@ def _replay(trace: TrainingTrace, events: Sequence[Mapping[str, Any]], finished:
 
 
 def _had(layers: Mapping[str, Any], path: str, name: str) -> bool:
+    """Whether a layer's record has the named entry, and it is not null."""
     return layers.get(path, {}).get(name) is not None
 
 
 def _loss_at(batches: Sequence[Mapping[str, Any]], step: int) -> float:
+    """Return the last recorded loss at or before ``step``; NaN where there is none."""
     before = [event for event in batches if int(event["step"]) <= step]
     return _number(before[-1]["loss"]) if before else math.nan
 
 
 def _number(value: float | None) -> float:
+    """Return the number, or NaN for null."""
     return math.nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""What a model answers to samples that the doctor shows it: figures about its predictions and losses."""
+"""Statistics of a model's predictions and losses on samples that the doctor shows it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ Batch = tuple[Array, Array]
 
 
 def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
-    """Figures about predictions (n, C) and their labels; None for outputs that are not scores of these classes."""
+    """Return statistics of predictions (n, C) and their labels (n,), or None if these are not class scores.
+
+    Samples with negative labels are left out. None is also returned for outputs that are not finite, labels of C or
+    above, or fewer than two samples.
+    """
     if outputs.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
         return None
-    outputs, y = outputs[y >= 0], y[y >= 0]  # others are left out by the loss
+    outputs, y = outputs[y >= 0], y[y >= 0]  # the loss ignores negative labels
     if len(outputs) < 2 or not np.isfinite(outputs).all() or y.max() >= outputs.shape[1]:
         return None
     z = outputs.astype(np.float64).clip(-1e30, 1e30)
@@ -41,14 +45,17 @@ def probe_of(outputs: Array, y: Array, epoch: int) -> Probe | None:
 
 
 def entropies(z: Array, y: Array) -> Array:
-    """−log softmax(z)[y] of each sample, float64."""
+    """Return the cross entropy −log softmax(z)[y] of each sample, float64 (n,), for z (n, C) and y (n,)."""
     logs = z.astype(np.float64) - z.max(axis=1, keepdims=True)
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     return -logs[np.arange(len(y)), y]
 
 
 def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
-    """Figures about single outputs (n, 1) for targets 0 and 1; ``bounded`` outputs are probabilities, others scores."""
+    """Return statistics of single outputs (n, 1) for targets of 0 and 1, or None for outputs of another shape.
+
+    Outputs are probabilities where ``bounded`` is true; otherwise they are logits, to which the sigmoid is applied.
+    """
     if outputs.ndim != 2 or outputs.shape[1] != 1 or not np.isfinite(outputs).all():
         return None
     z = outputs.astype(np.float64)
@@ -57,7 +64,7 @@ def answers_of(outputs: Array, y: Array, bounded: bool) -> Answers | None:
 
 
 def targets_of(batches: Sequence[Array]) -> Targets | None:
-    """Figures about the numbers to predict; None without any."""
+    """Return statistics of the targets in these batches; None for no batches."""
     if not batches:
         return None
     values = np.concatenate([one.reshape(len(one), -1) for one in batches]).astype(np.float64)
@@ -70,7 +77,10 @@ def targets_of(batches: Sequence[Array]) -> Targets | None:
 
 
 def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
-    """The loss of the best constant prediction for labels with these shares (C,); None where the loss cannot tell."""
+    """Return the loss of the best constant prediction for labels with the given class shares (C,).
+
+    A loss that sums over the batch is multiplied by ``batch_size``. None where the loss does not define it.
+    """
     mean = loss.constant_loss(np.arange(len(shares)), np.asarray(shares, np.float64))
     if math.isnan(mean):
         return None
@@ -78,9 +88,9 @@ def constant_loss(shares: Array, loss: Loss, batch_size: int) -> float | None:
 
 
 def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) -> float | None:
-    """The smallest loss of a few constants, for a loss that does not say what the best one costs.
+    """Return the smallest loss of a few constant predictions, for a loss that cannot state its best one.
 
-    These are the mean, the score whose sigmoid is the mean, and 0; None where the loss does not take them.
+    The constants are the mean of the targets, the logit of that mean, and 0; None where the loss accepts none of them.
     """
     mean = float(targets.mean())
     constants = [mean, 0.0]
@@ -95,7 +105,10 @@ def tried_constant_loss(targets: Array, loss: Loss, outputs: tuple[int, ...]) ->
 
 
 def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
-    """The loss of predictions, on arrays."""
+    """Return the loss of predictions for targets, computed on arrays.
+
+    A loss that takes logits is computed as the mean cross entropy where the outputs are (n, C) with integer labels.
+    """
     if loss.takes_logits and outputs.ndim == 2 and y.ndim == 1 and y.dtype.kind in "iu":
         known = y >= 0
         return float(entropies(outputs[known], y[known]).mean())
@@ -103,7 +116,10 @@ def loss_of(loss: Loss, outputs: Array, y: Array) -> float:
 
 
 def losses_in(model: Module, loss: Loss, batches: Sequence[Batch], training: bool) -> float:
-    """Mean loss of batches, each by itself, in the training or the evaluation form of the model; NaN if it fails."""
+    """Return the mean loss of batches, evaluated one by one, with the model in training or evaluation mode.
+
+    NaN where the model or the loss raises an error.
+    """
     try:
         found = [loss_of(loss, np.asarray(model(x, training=training)), y) for x, y in batches]
     except (StriateError, TypeError, ValueError, AttributeError, IndexError):

@@ -1,4 +1,4 @@
-"""The order of findings: causes before their symptoms."""
+"""The ranking of findings: causes before their symptoms."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ ORDER = (
     "labels_shuffled:memorized", "stale_statistics", "overfitting", "constant_predictions:imbalance",
     "labels_shuffled:nothing learned", "unexplained", "constant_predictions",
 )  # fmt: skip
-"""From the data over the start of the training to its results. A finding can explain only findings below it."""
+"""Kinds of findings, some with a cause, in the order data, start of the training, results.
+
+A finding can explain only findings after it in this order.
+"""
 
 
 def place(finding: Finding) -> int:
-    """The position of a finding in the order."""
+    """Return the position of a finding in ``ORDER``; kinds that are not listed come last."""
     for name in (f"{finding.kind}:{finding.cause}", finding.kind):
         if name in ORDER:
             return ORDER.index(name)
@@ -32,29 +35,33 @@ def place(finding: Finding) -> int:
 
 
 LAST_RESORT = "unexplained"
-"""The kind of the finding that says only that nothing was found; anything else replaces it."""
+"""The kind of the finding that only says that no cause was found; any other finding replaces it."""
 
 
 def explains_kind(kind: str, symptom: Finding) -> bool:
-    """Whether findings of a kind can explain a symptom."""
+    """Whether findings of this kind can explain a symptom, by the ``explains`` of their rule."""
     known = RULES[kind].explains if kind in RULES else ()
     return symptom.kind in known or f"{symptom.kind}:{symptom.cause}" in known
 
 
 def explains(cause: Finding, symptom: Finding) -> bool:
-    """Whether one finding follows from another."""
+    """Whether one finding explains another: it stands earlier in ``ORDER``, and its rule names the symptom."""
     return place(cause) < place(symptom) and explains_kind(cause.kind, symptom)
 
 
 def ranked(found: Iterable[Finding]) -> Findings:
-    """Findings with what explains them. Those that nothing explains come first, errors before warnings."""
+    """Rank findings and set the ``because`` of each symptom to the kind of its cause.
+
+    Causes come first (those that are errors or lead to errors before the others, then by ``ORDER``), symptoms after
+    them.
+    """
     findings = sorted(found, key=place)
     if any(one.kind != LAST_RESORT and not explains_kind(LAST_RESORT, one) for one in findings):
         findings = [one for one in findings if one.kind != LAST_RESORT]
     causes: list[Finding] = []
     symptoms: list[Finding] = []
     for finding in findings:
-        # The highest cause, so that a chain of symptoms hangs on what is to be changed.
+        # The first cause, so that every symptom of a chain refers to the one thing that is to be changed.
         source = next((cause for cause in causes if explains(cause, finding)), None)
         if source is None:
             causes.append(replace(finding, because=""))

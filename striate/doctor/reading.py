@@ -1,4 +1,4 @@
-"""Readings of the watch: what every layer did in the last step."""
+"""Conversion of the watch's records into readings, and statistics of batches against running statistics."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from striate.doctor.training_trace import Drift, Gap, LayerReading, Reading
 from striate.nn.normalization import Normalization
 
 Array = npt.NDArray[Any]
-_FOLLOWED = 1e-3  # below this momentum the statistics of a batch cannot be computed from the running ones
+_FOLLOWED = 1e-3  # below this momentum rounding hides the batch's statistics in the running ones
 
 
 def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
-    """A reading from a watch's ``record()``, or from a line of a run's record with the same entries."""
+    """Return the reading for a watch's ``record()``, or for a record of a run with the same entries.
+
+    Mean, standard deviation and share of zeros become NaN where the record has null.
+    """
     layers: dict[str, LayerReading] = {}
     for path, entries in cast("Mapping[str, Mapping[str, float | None]]", record["layers"]).items():
         mean, std, zeros = (entries[name] for name in ("mean", "std", "zeros"))
@@ -34,7 +37,10 @@ def reading_of(record: Mapping[str, Any], epoch: int, loss: float) -> Reading:
 
 
 class Statistics:
-    """Running statistics before a step. How far the step moves them gives the statistics of its batch."""
+    """A copy of all running statistics before a step.
+
+    How far the step moves them gives the statistics of its batch.
+    """
 
     def __init__(self, structure: Structure | None) -> None:
         self._before: dict[str, tuple[Normalization, Array, Array]] = {}
@@ -45,9 +51,11 @@ class Statistics:
                 self._before[one.path] = layer, np.array(running.mean), np.array(running.variance)
 
     def drifts(self) -> dict[str, Drift]:
-        """The statistics of the batch of the step since then, against the running statistics before it.
+        """Compare the batch of the step that ran since then with the running statistics before it; by path of
+        normalization.
 
-        running′ = (1 − m) · running + m · batch, so that batch = (running′ − (1 − m) · running) / m.
+        With momentum m, running′ = (1 − m) · running + m · batch, so that batch = (running′ − (1 − m) · running) / m.
+        Layers without running statistics, or with a momentum below 1e-3, are left out.
         """
         found: dict[str, Drift] = {}
         for path, (layer, mean, variance) in self._before.items():
@@ -64,9 +72,10 @@ class Statistics:
 
 
 def gaps_of(structure: Structure, means: Mapping[str, float], stds: Mapping[str, float]) -> dict[str, Gap]:
-    """The input of each normalization in the last step against its running statistics, all channels together.
+    """Compare each normalization's input in the last step with its running statistics, over all channels.
 
-    The spread over channels, samples and positions is σ² = mean σ²_c + var μ_c on both sides.
+    ``means`` and ``stds`` are those of each layer's output, by path. The variance over channels, samples and positions
+    is σ² = mean σ²_c + var μ_c on both sides.
     """
     found: dict[str, Gap] = {}
     before = ""

@@ -1,6 +1,6 @@
-"""What to change, as a sentence, as code, and as changes that can be applied. The tests apply the printed remedy.
+"""A remedy: what to change, as a sentence, as code, and as changes that can be applied.
 
-better = finding.remedy.apply(trainer.setup)       # a new setup, from a fresh start; nothing else is touched
+better = finding.remedy.apply(trainer.setup)       # a new, freshly initialized setup; the given one stays as it is
 """
 
 from __future__ import annotations
@@ -15,33 +15,37 @@ from striate.doctor.setup import Setup
 from striate.errors import OptionError
 
 SHOWN = 6
-"""The number of layers or features that are listed."""
+"""The number of layers or features that a message lists before "and … more"."""
 
 
 class Change(ABC):
-    """One change to a training (abstract)."""
+    """A change to the setup of a training (abstract)."""
 
     @abstractmethod
     def code(self, setup: Setup) -> str:
-        """The Python code that makes the change."""
+        """Return Python code that makes the change, to show to the user."""
 
     def layers(self) -> tuple[str, ...]:
-        """The paths of the layers that it changes."""
+        """Return the paths of the layers that the change touches."""
         return ()
 
     def command(self, setup: Setup) -> str | None:
-        """The options of ``striate train`` that make the change; None where there are none, "" where none is needed.
+        """Return the options of ``striate train`` that make the change.
 
-        An option may change more than the layers that are at fault: ``--activation`` changes all of them.
+        None where no option makes it, "" where the command line needs no option for it. An option may change more than
+        the layers at fault: ``--activation`` changes all of them.
         """
         return None
 
     @abstractmethod
     def apply(self, setup: Setup) -> Setup:
-        """The setup with the change made. ``Remedy.apply`` copies the model before and initializes it afterwards."""
+        """Return the setup with the change made. The model in it is changed in place.
+
+        ``Remedy.apply`` copies the model before, and initializes it afterwards.
+        """
 
     def to_json(self) -> dict[str, Any]:
-        """The name of the change and its numbers."""
+        """Return the class name of the change and its fields as a JSON object."""
         return {"change": type(self).__name__, **asdict(self)}  # pyright: ignore[reportArgumentType]
 
 
@@ -57,9 +61,10 @@ class LayerChange(Change):
 
 @dataclass(frozen=True)
 class Remedy:
-    """``text`` says what to do, ``code`` how, and ``changes`` do it. A remedy without changes must be done by hand.
+    """What to change: ``text`` says it in a sentence, ``code`` shows it in Python, ``changes`` make it.
 
-    ``command`` holds the options of ``striate train`` that do the same, for a training that the command line started.
+    ``command`` holds the options of ``striate train`` that do the same, or "" where the command line did not start the
+    training. A remedy without ``changes`` must be carried out by hand.
     """
 
     text: str
@@ -69,7 +74,11 @@ class Remedy:
 
     @classmethod
     def of(cls, setup: Setup, text: str, *changes: Change) -> Remedy:
-        """A remedy with the code of the changes. Changes to operations that a ``forward`` calls cannot be applied."""
+        """Return a remedy that consists of these changes, with their code and their options of the command line.
+
+        Where a change concerns an operation that a ``forward`` calls, and so no layer, the remedy has only text and
+        code.
+        """
         known = dict(setup.model.named_modules())
         code = "\n".join(change.code(setup) for change in changes)
         if any(path not in known for change in changes for path in change.layers()):
@@ -77,9 +86,9 @@ class Remedy:
         return cls(text, code, _command(setup, changes), changes)
 
     def apply(self, setup: Setup) -> Setup:
-        """The setup with all changes made, from a fresh start; the given one is left as it is.
+        """Return a new setup with all changes made and the model initialized anew; the given one is kept.
 
-        Raises ``OptionError`` for a remedy that must be done by hand, and for anything but a ``Setup``.
+        Raises ``OptionError`` for a remedy that must be carried out by hand, and for anything but a ``Setup``.
         """
         if not isinstance(setup, Setup):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise OptionError(f"apply needs a Setup, got {type(setup).__name__}\n  help: trainer.setup, doctor.setup")
@@ -92,19 +101,19 @@ class Remedy:
         return changed
 
     def to_json(self) -> dict[str, Any]:
-        """Plain strings, numbers and lists."""
+        """Return text, code, command and changes as a JSON object."""
         changes = [change.to_json() for change in self.changes]
         return {"text": self.text, "code": self.code, "command": self.command, "changes": changes}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Remedy:
-        """Text, code and command; the changes cannot be applied again."""
+        """Return the remedy with text, code and command of a JSON object; its changes cannot be applied again."""
         text, code, command = (str(document.get(name, "")) for name in ("text", "code", "command"))
         return cls(text, code, command)
 
 
 def _command(setup: Setup, changes: tuple[Change, ...]) -> str:
-    """The options for all of the changes; "" unless the command line started the training and has all of them."""
+    """Return the options for all changes; "" where an option is missing or the command line was not used."""
     commands = [change.command(setup) for change in changes]
     if any(command is None for command in commands):
         return ""
@@ -114,13 +123,16 @@ def _command(setup: Setup, changes: tuple[Change, ...]) -> str:
 
 
 def listed(paths: tuple[str, ...]) -> str:
-    """The first few of some paths."""
+    """Return the first few paths as text, with the number of the others."""
     shown = ", ".join(paths[:SHOWN])
     return shown + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
 
 
 def kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
-    """The names of the layers at the paths: ``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
+    """Return the sorted names of the layers at the paths.
+
+    A layer is named ``nn.ReLU``, an activation that a forward calls ``st.ops.relu``.
+    """
     known = dict(setup.model.named_modules())
     return sorted(
         {
@@ -133,6 +145,6 @@ def kinds(setup: Setup, paths: tuple[str, ...]) -> list[str]:
 
 
 def named(path: str) -> str:
-    """The Python expression for a layer: ``model[3]`` or ``model.stage1.conv``."""
+    """Return the Python expression for a layer: ``model[3]`` or ``model.stage1.conv``."""
     parts = path.split(".") if path else []
     return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts)

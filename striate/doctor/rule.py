@@ -1,4 +1,7 @@
-"""A rule: what it looks for, its threshold, the source of the threshold, and which findings it explains."""
+"""A rule of the doctor, and the registry of all rules.
+
+A rule states what it looks for, its threshold, the source of the threshold, and which other findings it explains.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ Examine = Callable[[TrainingTrace], Iterable[Finding]]
 
 
 class When(Enum):
-    """When a rule has seen enough to be applied."""
+    """The moment from which a rule has seen enough of the training to be applied."""
 
     ONCE = "once, before the first step"
     START = "from before the first step"
@@ -23,9 +26,14 @@ class When(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """``explains`` names the kinds of findings that follow from this one, so that they rank behind it.
+    """One rule of the doctor, with the text that documents it and the function that applies it.
 
-    A kind may be limited to one cause: ``dead_units:learning rate``.
+    kind       name of the rule and of its findings, such as "dead_units"
+    when       the moment from which the rule is applied
+    looks_for, threshold, source, why, remedy    the texts of the rule in docs/doctor.md
+    explains   kinds of findings that follow from this one, and so are ranked behind it; a kind may be limited to one
+               of its causes, as in "dead_units:learning rate"
+    examine    yields the rule's findings for a training trace
     """
 
     kind: str
@@ -40,7 +48,7 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
-"""All rules by kind, in the order of registration."""
+"""All registered rules by kind, in the order of registration."""
 
 
 def rule(
@@ -54,7 +62,10 @@ def rule(
     remedy: str,
     explains: tuple[str, ...] = (),
 ) -> Callable[[Examine], Examine]:
-    """Registers the function below as a rule."""
+    """Return a decorator that registers a function from a training trace to findings as the rule ``kind``.
+
+    The texts are those of the fields of ``Rule``. The decorated function is returned unchanged.
+    """
 
     def register(examine: Examine) -> Examine:
         RULES[kind] = Rule(kind, when, looks_for, threshold, source, why, remedy, explains, examine)
@@ -64,7 +75,7 @@ def rule(
 
 
 def described() -> str:
-    """All rules in Markdown, as in ``docs/doctor.md``."""
+    """Return the descriptions of all rules in Markdown, as they appear in ``docs/doctor.md``."""
     return "\n\n".join(
         f"**`{one.kind}`**, {one.when.value}: {one.looks_for}.\n{one.why}\n"
         f"*Threshold:* {one.threshold}. *Source:* {one.source}. *Remedy:* {one.remedy}."

@@ -1,4 +1,4 @@
-"""A bounded sample of a data set, and numbers about it that several rules use."""
+"""A bounded sample of a data set, and statistics of it that several rules of the doctor use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 MOST_SAMPLES = 1_000
 MOST_NUMBERS = 4_000_000
-_DETAIL = 256  # numbers of a sample that distances are computed from
+_DETAIL = 256  # about as many numbers of a sample are used for distances
 NEIGHBOURS = 5
 DIFFERENT = 0.3
 _CHUNK = 1 << 22
@@ -24,7 +24,13 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Inputs ``x`` float32 (n, …) after the standardizer, labels ``y`` (n,), their ``index`` (n,) in the data."""
+    """Samples of a data set that the rules examine, after the model's standardizer if it fits.
+
+    x             inputs, float32 (n, D), (n, C, L) or (n, C, H, W), after the standardizer
+    y             labels (n,)
+    index         indices (n,) of the samples in the data set
+    standardizer  the standardizer that was applied; None where the model has none, or one for other channels
+    """
 
     dataset: Dataset
     x: Array
@@ -34,7 +40,11 @@ class Sample:
 
     @classmethod
     def of(cls, dataset: Dataset, standardizer: Standardizer | None) -> Sample:
-        """At most 1,000 samples and 4 million numbers, drawn evenly, and the same ones for the same data."""
+        """Draw at most 1,000 samples, or fewer so that they hold at most 4 million numbers, without replacement.
+
+        The choice depends only on the length of the data set and the number of samples drawn, so that it is repeatable.
+        Targets other than class numbers are replaced by zeros, since no rule reads them here.
+        """
         if not dataset.is_classification:  # no rule reads other targets
             dataset = replace(dataset, labels=np.zeros(len(dataset), np.int64), classes=())
         size = max(1, dataset.images[0].size)
@@ -47,42 +57,42 @@ class Sample:
         return cls(dataset, x, dataset.labels[index], index, standardizer if fits else None)
 
     def part(self, chosen: Array) -> Sample:
-        """The samples at these places of this sample."""
+        """Return the sub-sample at these positions of this sample."""
         return Sample(self.dataset, self.x[chosen], self.y[chosen], self.index[chosen], self.standardizer)
 
     @property
     def raw(self) -> Array:
-        """(n, …) the same samples as they are in the data set, without the standardizer."""
+        """The same samples as they are stored in the data set, before the standardizer; shape (n, …)."""
         return self.dataset.images[self.index]
 
     @property
     def features(self) -> int:
-        """The number of columns or channels."""
+        """The number of features: columns of a table, or channels of signals and pictures (axis 1 of ``x``)."""
         return int(self.x.shape[1])
 
     @property
     def is_table(self) -> bool:
-        """Whether samples are rows (N, D), not pictures or signals."""
+        """Whether the samples are rows of a table, ``x`` of shape (n, D), and not signals or pictures."""
         return self.x.ndim == 2
 
     @cached_property
     def by_feature(self) -> Array:
-        """(features, numbers): all values of each column or channel."""
+        """All values of each feature (column or channel), over samples and positions: (features, values)."""
         return np.moveaxis(self.x, 1, 0).reshape(self.features, -1)
 
     @cached_property
     def means(self) -> Array:
-        """Mean of each feature, float64."""
+        """Mean of each feature over samples and positions, float64 (features,)."""
         return self.by_feature.mean(axis=1, dtype=np.float64)
 
     @cached_property
     def stds(self) -> Array:
-        """Standard deviation of each feature, float64."""
+        """Standard deviation of each feature over samples and positions, float64 (features,)."""
         return self.by_feature.std(axis=1, dtype=np.float64)
 
     @cached_property
     def constant(self) -> Array:
-        """(features,) whether a feature has the same value in every sample of the whole data set."""
+        """For each feature, whether it has the same value in every sample of the whole data set: bool (features,)."""
         found = self.by_feature.min(axis=1) == self.by_feature.max(axis=1)
         if found.any():  # a feature that rarely varies may be constant in a sample
             images = self.dataset.images
@@ -100,7 +110,10 @@ class Sample:
 
     @cached_property
     def is_discrete(self) -> bool:
-        """Whether this is a table of few different numbers, where equal rows are no surprise."""
+        """Whether this is a table with few different values in each column, where equal rows are to be expected.
+
+        True where each of the first 64 columns has fewer distinct values than 0.3 times the number of distinct rows.
+        """
         if not self.is_table:
             return False
         rows = np.ascontiguousarray(self.raw)
@@ -110,7 +123,7 @@ class Sample:
 
     @cached_property
     def class_shares(self) -> Array:
-        """(C,) share of each class in the whole data set."""
+        """The share of each class among the labels of the whole data set, float64 (C,), with sum 1."""
         counts = np.bincount(self.dataset.labels, minlength=len(self.dataset.classes))
         return counts / counts.sum()
 
@@ -122,43 +135,63 @@ class Sample:
 
     @cached_property
     def chance(self) -> float:
-        """Probability that two samples drawn at random have the same label."""
+        """The probability that two samples drawn at random have the same label."""
         return float(np.square(self.class_shares).sum())
 
     @cached_property
     def flat(self) -> Array:
-        """(n, d ≤ 256) float32: each sample reduced to few numbers."""
+        """Each sample as a vector, float32 (n, d).
+
+        Signals and pictures are averaged over blocks of positions until about 256 numbers are left; a table keeps all
+        of its columns.
+        """
         return coarse(self.x, _DETAIL)
 
     @cached_property
     def centre(self) -> tuple[Array, Array]:
-        """Mean (d,) of ``flat``, and its scale: that of each column of a table, else the largest of all."""
+        """The mean (d,) of ``flat``, and the scale that it is divided by for distances.
+
+        The scale of a table is the standard deviation of each column (1 for constant columns); that of signals and
+        pictures is one number, the largest standard deviation of all positions.
+        """
         std = self.flat.std(axis=0)
         scale = np.where(std > 0, std, 1) if self.is_table else np.asarray(max(float(std.max()), 1e-12))
         return self.flat.mean(axis=0), scale
 
     @cached_property
     def points(self) -> Array:
-        """(n, d ≤ 256) float32: ``flat`` with mean 0 and a common scale."""
+        """``flat`` with its mean subtracted and divided by its scale, float32 (n, d): the points between which
+        distances are computed.
+        """
         mean, scale = self.centre
         return (self.flat - mean) / scale
 
     @cached_property
     def neighbours(self) -> Array:
-        """(n, 5): indices of the nearest other samples, within this sample."""
+        """The indices of the 5 nearest other samples of each sample, by Euclidean distance between ``points``:
+
+        (n, 5).
+        """
         return nearest(self.points, self.points, NEIGHBOURS, itself=True)
 
     def agreement(self, labels: Array) -> float:
-        """Mean share of the nearest neighbours that have the label of their sample."""
+        """Return the mean share of nearest neighbours that have the same label as their sample, for labels (n,)."""
         return float((labels[self.neighbours] == labels[:, None]).mean())
 
     def standard_error(self) -> float:
-        """Standard error of ``agreement`` for random labels: twice that of independent pairs, since pairs overlap."""
+        """Return the standard error of ``agreement`` for random labels.
+
+        It is twice that of n · 5 independent pairs, since the pairs of neighbours overlap.
+        """
         return 2 * float(np.sqrt(self.chance * (1 - self.chance) / (len(self.y) * NEIGHBOURS))) + 1e-9
 
 
 def coarse(x: Array, detail: int) -> Array:
-    """(n, about ``detail`` numbers): positions are averaged over blocks until a sample is small enough."""
+    """Reduce each sample to about ``detail`` numbers and flatten it: float32 (n, d).
+
+    The longest axis of positions is halved, by averaging pairs, until a sample is small enough. Channels and columns
+    are never averaged, so that d may exceed ``detail``.
+    """
     while x.ndim > 2 and x[0].size > detail:
         axis = 2 + int(np.argmax(x.shape[2:]))
         size = x.shape[axis]
@@ -171,7 +204,11 @@ def coarse(x: Array, detail: int) -> Array:
 
 
 def nearest(points: Array, others: Array, count: int, itself: bool = False) -> Array:
-    """(n, count): indices of the nearest ``others``; ``itself`` excludes the same index."""
+    """Return the indices of the ``count`` nearest ``others`` of each point: (n, count), in no order.
+
+    Distances are Euclidean. With ``itself=True`` the two arrays are the same, and a point is not its own neighbour.
+    Fewer than ``count`` are returned where there are not enough others.
+    """
     squares = np.square(others).sum(axis=1)
     distance = squares[None] - 2 * points @ others.T  # + |point|², the same for all others
     if itself:

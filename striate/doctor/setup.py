@@ -1,4 +1,4 @@
-"""Everything that determines a training, in one place: what a remedy changes."""
+"""The setup of a training: everything that determines its result, and that a remedy can change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from striate.optim.optimizer import Optimizer
 
 @dataclass(frozen=True)
 class Setup:
-    """A training before it starts: model, loss, optimizer, data, and how the data are batched.
+    """Everything that determines a training: model, loss, optimizer, data, batching, seed.
 
-    ``train_set`` is None where the user's own loop feeds the step. ``command_line`` has the options of ``striate
-    train`` that this network takes, for a training that the command line started.
+    ``train_set`` is None where the user's own loop passes batches to the step. ``command_line`` holds the options of
+    ``striate train`` that apply to this network, such as ``--lr``, if the command line started the training; else it is
+    empty.
     """
 
     model: Module
@@ -32,7 +33,11 @@ class Setup:
     command_line: tuple[str, ...] = ()
 
     def anew(self, **changes: Any) -> Setup:
-        """The same setup from a fresh start, with a copy of the model, and with the given changes."""
+        """Return a copy of the setup with the given fields changed and a freshly initialized model.
+
+        Unless ``model`` is among the changes, the model is deep-copied, so that this setup's model keeps its weights; a
+        model given as a change is initialized in place.
+        """
         changed = replace(self, **changes)
         if "model" not in changes:
             changed = replace(changed, model=copy.deepcopy(changed.model))
@@ -41,17 +46,17 @@ class Setup:
 
     @property
     def classifies(self) -> bool:
-        """Whether the loss compares logits of the classes with one class number for each sample."""
+        """Whether the loss compares the logits of C classes with one class number per sample."""
         return self.loss.takes_logits and (self.train_set is None or self.train_set.is_classification)
 
 
 def replaced(model: Module, path: str, layer: Module) -> None:
-    """Puts another layer where ``path`` points."""
+    """Replace the layer at the dotted ``path`` by another one, in place."""
     parent, _, name = path.rpartition(".")
     setattr(layer_at(model, parent), name, layer)
 
 
 def layer_at(model: Module, path: str) -> Module:
-    """The layer at a dotted path; the model itself at ""."""
+    """Return the layer at a dotted path; "" is the model itself. Raises ``KeyError`` for an unknown path."""
     found = dict(model.named_modules())
     return found[path]

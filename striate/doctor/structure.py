@@ -1,4 +1,4 @@
-"""The network as the rules see it: its layers in the order in which they run, and which parameters reach the output."""
+"""The network as the rules see it: its layers in running order, and the parameters that cannot learn."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from striate.nn.parameter import Parameter
 from striate.tracing import LayerCall, Trace, output_values
 
 _KEEPS_UNITS = (LayerKind.RESHAPE, LayerKind.DROPOUT, LayerKind.POOLING)
-"""Kinds of layers after which a unit is still the same unit."""
+"""Kinds of layers that leave the scale of the data as it is."""
 
 
 @dataclass(frozen=True)
 class Passed:
-    """One leaf layer where a trace passed it, or an activation that a ``forward`` calls itself.
+    """A leaf layer, or an activation that a ``forward`` calls directly, at its place in the network.
 
-    path    of the layer; of a called activation the name that the watch gives it: ``block1.relu``
-    layer   None for a called activation
-    op      the operation that the layer consists of; None where it does more, or uses parameters
+    path    path of the layer; for a called activation the name that the watch uses, such as ``block1.relu``
+    layer   the layer; None for a called activation
+    op      the only operation of the layer; None where it consists of several, or has parameters
     rank    number of axes of its input
     """
 
@@ -41,39 +41,44 @@ class Passed:
 
     @property
     def kind(self) -> LayerKind:
-        """The kind of the layer."""
+        """The kind of the layer; ``LayerKind.OTHER`` for a called activation."""
         return LayerKind.OTHER if self.layer is None else self.layer.layer_kind
 
     @property
     def activation(self) -> Elementwise | None:
-        """The activation function that this is; None for anything else."""
+        """The activation function, where this is one; otherwise None."""
         return self.op if isinstance(self.op, Elementwise) and self.op.is_activation else None
 
     @property
     def normalization(self) -> Normalization | None:
-        """The normalization that this is; None for anything else."""
+        """The normalization layer, where this is one; otherwise None."""
         return self.layer if isinstance(self.layer, Normalization) else None
 
     @property
     def name(self) -> str:
-        """``nn.ReLU``, or ``st.ops.relu`` where a forward calls it itself."""
+        """The name for messages: ``nn.ReLU`` for a layer, ``st.ops.relu`` for an activation that a forward calls."""
         if self.layer is not None:
             return f"nn.{type(self.layer).__name__}"
         return f"st.ops.{self.op.call_name()}" if self.op is not None else self.path
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """The parameters and buffers of the layer."""
+        """The layer's own parameters and buffers by name; empty for a called activation."""
         return {} if self.layer is None else self.layer.own_state()
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """Leaf layers in order; learned parameters that the output does not depend on; those that do not learn.
+    """What the rules know about a network: its layers in running order, and parameters that cannot learn.
 
-    outputs       size of axis 1 of the prediction; 0 where it has none
+    passed        leaf layers and called activations, in the order in which they run
+    unused        names of learned parameters that the output does not depend on
+    frozen        names of learned parameters with ``requires_grad`` off
+    parameters    number of elements of all learned parameters of known size
+    outputs       size of axis 1 of the prediction; 0 where it has no such axis
     probabilities whether the prediction is the result of a softmax
-    unregistered  layers that ``forward`` calls, though no module has them as an attribute: in a Python list, say
+    unregistered  class names of layers with parameters that ``forward`` calls although no module holds them as an
+                  attribute (they are in a Python list, for example)
     """
 
     passed: tuple[Passed, ...]
@@ -86,7 +91,10 @@ class Structure:
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...]) -> Structure | None:
-        """Traced on the shape of one sample, by arithmetic alone; None where that fails, which the step will report."""
+        """Trace the model on inputs of shape (N, *shape), without computing anything.
+
+        Returns None where tracing fails; the training step reports that error itself.
+        """
         try:
             with Trace(training=True) as trace:
                 output = model(trace.input("x", TensorType(model.dtype or DType.float32, (N, *shape))))
@@ -123,37 +131,40 @@ class Structure:
 
     @cached_property
     def maps(self) -> tuple[Passed, ...]:
-        """Linear layers and convolutions, in order."""
+        """The linear layers and convolutions, in running order."""
         return tuple(one for one in self.passed if one.kind is LayerKind.LINEAR)
 
     @cached_property
     def activations(self) -> tuple[Passed, ...]:
-        """Activations, in order."""
+        """The activation layers and called activations, in running order."""
         return tuple(one for one in self.passed if one.activation is not None)
 
     @cached_property
     def norms(self) -> tuple[Passed, ...]:
-        """Normalizations, in order."""
+        """The normalization layers, in running order."""
         return tuple(one for one in self.passed if one.normalization is not None)
 
     @cached_property
     def by_path(self) -> dict[str, Passed]:
-        """Leaf layers by path."""
+        """The leaf layers and called activations by path."""
         return {one.path: one for one in self.passed}
 
     @property
     def last(self) -> Passed | None:
-        """The layer that gives the prediction; layers after it that only reshape do not count."""
+        """The layer that computes the prediction: the last one that does more than reshape.
+
+        None for an empty network.
+        """
         return next((one for one in reversed(self.passed) if one.kind is not LayerKind.RESHAPE), None)
 
     @property
     def first_map(self) -> Passed | None:
-        """The linear layer or convolution that reads the data."""
+        """The first linear layer or convolution, which reads the data; None where there is none."""
         return self.maps[0] if self.maps else None
 
     @property
     def normalized_input(self) -> bool:
-        """Whether a normalization removes the scale of the data before anything that is not linear."""
+        """Whether a normalization before the first nonlinear layer removes the scale of the data."""
         for one in self.passed:
             if one.normalization is not None:
                 return True
@@ -162,7 +173,7 @@ class Structure:
         return False
 
     def normalized(self, path: str) -> bool:
-        """Whether a normalization follows a linear layer or convolution before the next one."""
+        """Whether there is a normalization between the linear layer or convolution at ``path`` and the next one."""
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return False
@@ -171,7 +182,7 @@ class Structure:
         return False
 
     def activation_of(self, path: str) -> Elementwise | None:
-        """The activation that follows a linear layer or convolution before the next one."""
+        """Return the activation between the linear layer or convolution at ``path`` and the next one, or None."""
         for one in self._after(path):
             if one.kind is LayerKind.LINEAR:
                 return None
@@ -180,16 +191,20 @@ class Structure:
         return None
 
     def map_of(self, path: str) -> Passed | None:
-        """The linear layer or convolution whose output goes into the layer at ``path``."""
+        """Return the last linear layer or convolution that runs before the layer at ``path``, or None."""
         place = [one.path for one in self.passed].index(path)
         return next((one for one in reversed(self.passed[:place]) if one.kind is LayerKind.LINEAR), None)
 
     def _after(self, path: str) -> tuple[Passed, ...]:
+        """Return the layers that run after the one at ``path``."""
         return self.passed[[one.path for one in self.passed].index(path) + 1 :]
 
 
 def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
-    """Layers and called activations in the order in which they run, the first pass of each."""
+    """Return the leaf layers and called activations in running order.
+
+    A layer that runs several times is listed where it runs first.
+    """
     found: list[tuple[int, Passed]] = []
     of_layers = {step.output for step in trace.calls}
     for step in trace.calls:
@@ -204,7 +219,7 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
             uses[path] = uses.get(path, 0) + 1
             numbered = path if uses[path] == 1 else f"{path}#{uses[path]}"
             found.append((node.serial, Passed(numbered, None, node.op, node.inputs[0].type.rank)))
-    # A view or a layer that does nothing has the number of the node before it: those stay in the order of the trace.
+    # A layer that returns its input has the serial number of the node before it: the stable sort keeps trace order.
     found.sort(key=lambda one: one[0])
     first: dict[str, Passed] = {}
     for _, one in found:
@@ -213,19 +228,19 @@ def _passed(trace: Trace, output: object) -> tuple[Passed, ...]:
 
 
 def _only_operation(step: LayerCall) -> Op | None:
-    """The operation of a layer that applies one to its inputs and nothing else."""
+    """Return the operation of a layer that applies one operation to its inputs and nothing else, or None."""
     node = step.output.node
     own = step.output not in step.inputs and len(node.inputs) == len(step.inputs)
     return node.op if own and all(a is b for a, b in zip(node.inputs, step.inputs)) else None
 
 
 def _reached(output: object) -> list[Value]:
-    """Every value that the outputs depend on."""
+    """Return every value of the graph that the outputs depend on."""
     return [value for node in topological(output_values(output).values()) for value in node.outputs]
 
 
 def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
-    """Whether a parameter still holds what its initializer drew, so that it was neither trained nor loaded."""
+    """Whether a parameter still equals what its initializer drew, so that it was neither trained nor loaded."""
     if parameter.array is None:
         return parameter.initial is None
     seed = model.__dict__.get("_seed") or 0
@@ -235,9 +250,10 @@ def as_drawn(model: Module, name: str, parameter: Parameter) -> bool:
 
 
 def copied_units(structure: Structure) -> tuple[str, ...]:
-    """Maps whose units all start with equal weights, where the next map reads all of them with equal weights too.
+    """Return the paths of linear layers and convolutions whose units start and remain copies of each other.
 
-    Then all of them get the same gradient, in every step. One such layer between random ones is not affected.
+    All units of such a layer start with equal weights, and the next layer weighs them equally, so that they get the
+    same gradient in every step. A layer of equal units between layers with random weights is not affected.
     """
     weights = [(one.path, one.parameters["weight"].data) for one in structure.maps if "weight" in one.parameters]
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""The trace of one training: all that the rules see of it, collected while it runs."""
+"""The trace of one training: everything that the rules read, collected while the training runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class LayerReading:
-    """The statistics of one layer in one step. ``update_ratio`` is ‖Δθ‖ / ‖θ‖ over all its parameters."""
+    """The statistics of one layer's outputs, gradients and updates in one step.
+
+    mean, std      of all outputs of the layer, over samples, channels and positions
+    zeros          share of outputs that are 0
+    saturated      share of outputs on the flat ends of the activation; None for other layers
+    gradient_norm  norm of the gradient with respect to all parameters of the layer; None without parameters
+    update_ratio   ‖Δθ‖ / ‖θ‖ over all parameters of the layer; None without parameters
+    """
 
     mean: float
     std: float
@@ -31,7 +38,7 @@ class LayerReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """All layers in one step."""
+    """The statistics of all layers in one step, by path; ``step`` and ``epoch`` count from 1."""
 
     step: int
     epoch: int
@@ -41,7 +48,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Silence:
-    """Units of one layer that never fired in a whole pass, and how many of them fired in the first step."""
+    """The units of one layer that were 0 for every sample of an epoch.
+
+    units           number of units of the layer
+    silent          indices of the units that never fired
+    fired_at_first  how many of the silent units had fired in the first step
+    """
 
     units: int
     silent: tuple[int, ...]
@@ -55,20 +67,20 @@ class Silence:
 
 @dataclass(frozen=True)
 class Probe:
-    """The predictions of the model for a fixed sample of the training data after an epoch."""
+    """Statistics of the model's predictions for a fixed part of the training data after an epoch."""
 
     epoch: int
     loss: float
     accuracy: float
-    top_share: float  # share of the samples that get the class predicted most often
+    top_share: float  # share of the samples that are predicted to be top_class
     top_class: int
-    std: float  # standard deviation over the samples, mean over the outputs
+    std: float  # standard deviation over the samples, averaged over the outputs
     squashed: bool  # the outputs of every sample are positive and add up to 1
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One batch against the running statistics of a normalization: medians over channels."""
+    """How far one batch is from a normalization's running statistics: medians over channels."""
 
     mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # max(running/batch, batch/running)
@@ -76,7 +88,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Gap:
-    """The last batch against the running statistics of a normalization, over all of its channels."""
+    """How far the last batch is from a normalization's running statistics, all channels taken together."""
 
     mean_distance: float  # in standard deviations of the batch
     variance_ratio: float  # running / batch
@@ -84,17 +96,17 @@ class Gap:
 
 @dataclass(frozen=True)
 class Forms:
-    """The mean loss of the same batches in training and in evaluation form, with the same weights."""
+    """The mean loss of the same batches in training mode and in evaluation mode, with the same weights."""
 
     epoch: int
     training: float
     evaluation: float
-    gaps: Mapping[str, Gap]  # by normalization, in the order in which they run
+    gaps: Mapping[str, Gap]  # by path of the normalization, in running order
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The numbers to predict, where the model predicts numbers."""
+    """Statistics of the numbers to predict, in a regression or under a loss that the user wrote."""
 
     count: int
     mean: float
@@ -106,17 +118,17 @@ class Targets:
 
 @dataclass(frozen=True)
 class Answers:
-    """Single outputs for targets of 0 and 1."""
+    """Statistics of a single output that predicts targets of 0 and 1."""
 
     count: int
     positive: float  # share of the samples for which 1 is predicted
     mean: float  # mean predicted probability of 1
-    truth: float  # share of 1 among them
+    truth: float  # share of targets that are 1
 
 
 @dataclass
 class TrainingTrace:
-    """Everything seen of one training so far. Rules read it and never change it."""
+    """Everything observed of one training so far. Rules read it and never change it."""
 
     setup: Setup
     structure: Structure | None = None
@@ -132,76 +144,88 @@ class TrainingTrace:
     drifts: dict[str, list[Drift]] = field(default_factory=dict[str, list[Drift]])
     mixtures: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])  # (1 − Σ p², size) of each batch
     labels_seen: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # how often each label was in a batch
-    starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias of each map before the first step
-    gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) of each map, likewise
+    starts: dict[str, float] = field(default_factory=dict[str, float])  # mean bias by layer at the start
+    gains: dict[str, float] = field(default_factory=dict[str, float])  # √(mean w² · fan-in) by layer at the start
     first_moves: dict[str, float] = field(default_factory=dict[str, float])  # ‖Δθ‖/‖θ‖ of the first step, θ before it
-    scales: dict[str, float] = field(default_factory=dict[str, float])  # √mean γ² of each normalization, likewise
-    random_and_frozen: tuple[str, ...] = ()  # layers whose weights are frozen as they were drawn
+    scales: dict[str, float] = field(default_factory=dict[str, float])  # √(mean γ²) by layer, at the start
+    random_and_frozen: tuple[str, ...] = ()  # layers that are frozen with the random weights of the start
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])  # ‖w‖ first and now
-    copies: tuple[str, ...] = ()  # maps whose units all start with the same weights, before one with equal columns
+    copies: tuple[str, ...] = ()  # layers that copied_units found
     forms: list[Forms] = field(default_factory=list[Forms])
     targets: Targets | None = None
     answers: Answers | None = None
     baseline: float | None = None  # loss of the best constant prediction
-    continued: bool = False  # the model had learned before
-    broke_down: str = ""  # message of the NonFiniteError that ended it
+    continued: bool = False  # the model had been trained before
+    broke_down: str = ""  # message of the NonFiniteError that ended the training
     finished: bool = False
 
     @property
     def steps(self) -> int:
-        """Steps so far."""
+        """The number of steps so far."""
         return len(self.losses)
 
     @property
     def epochs(self) -> int:
-        """Epochs so far."""
+        """The number of finished epochs so far."""
         return len(self.epoch_losses)
 
     @property
     def lr(self) -> float:
-        """The learning rate of the optimizer."""
+        """The learning rate of the optimizer, before its schedule is applied."""
         return self.setup.optimizer.lr
 
     @property
     def start_loss(self) -> float:
-        """The loss before the first update."""
+        """The loss of the first batch, before any update; NaN before the first step."""
         return self.losses[0] if self.losses else math.nan
 
     @property
     def recent_loss(self) -> float:
-        """Mean of the last steps: those of the last third, 10 at least, 200 at most."""
+        """The mean loss of the most recent steps: a third of all, at least 10, at most 200.
+
+        NaN before the first step.
+        """
         count = min(max(10, len(self.losses) // 3), 200)
         return float(np.mean(self.losses[-count:])) if self.losses else math.nan
 
     @property
     def seasoned(self) -> bool:
-        """Whether enough was trained to judge it: 100 steps and an epoch, or a finished training of 30 steps."""
+        """Whether the training is long enough to be judged:
+
+        100 steps and an epoch, or finished after at least 30 steps.
+        """
         return (self.steps >= 100 and self.epochs >= 1) or (self.finished and self.steps >= 30)
 
     @property
     def stuck(self) -> bool:
-        """Whether the loss is hardly better than that of a constant prediction; False before ``seasoned``."""
+        """Whether the loss is hardly better than that of the best constant prediction; False before ``seasoned``."""
         if not self.seasoned or self.baseline is None:
             return False
         return self.recent_loss >= STUCK * self.baseline
 
     @property
     def learned(self) -> float:
-        """By which share the loss has fallen: 0 for none, 1 for all of it, negative where it has risen."""
+        """The share by which the loss has fallen: 0 for not at all, 1 for down to 0, negative where it has risen.
+
+        It is measured against the loss at the start or that of the best constant prediction, whichever is smaller.
+        """
         first = self.baseline if self.baseline is not None else self.start_loss
         reference = min(first, self.start_loss) if math.isfinite(self.start_loss) else first
         return 1 - self.recent_loss / reference if reference > 0 else 0.0
 
     @property
     def exploded(self) -> bool:
-        """Whether the loss has been a hundred times that of a constant and of the start: the weights are huge then."""
+        """Whether some loss exceeded 100 times both the first loss and that of the best constant prediction.
+
+        The weights are then so large that later steps are small relative to them.
+        """
         known = [one for one in (self.baseline, self.start_loss) if one is not None and math.isfinite(one)]
         seen = [one for one in (*self.losses, *self.epoch_losses) if math.isfinite(one)]
         return bool(known) and bool(seen) and max(seen) > EXPLODED * max(*known, 0.1)
 
     @property
     def planned_steps(self) -> int:
-        """Steps of the whole training, as far as the doctor knows the data; else those so far."""
+        """The number of steps of the whole training; without a ``train_set``, the number of steps so far."""
         setup = self.setup
         if setup.train_set is None:
             return self.steps
@@ -209,25 +233,31 @@ class TrainingTrace:
 
     @property
     def steps_an_epoch(self) -> int:
-        """Steps of one pass over the data."""
+        """The steps of one epoch, at least 1: measured if an epoch is finished, else planned."""
         return max(1, self.steps // self.epochs if self.epochs else self.planned_steps // max(self.setup.epochs, 1))
 
     @property
     def diversity(self) -> list[float]:
-        """1 − Σ p² of the labels of each batch, divided by its expectation for batches drawn from all labels seen."""
+        """How mixed the labels of each batch are: 1 for batches drawn at random, 0 for batches of one class.
+
+        It is 1 − Σ p² over the classes of a batch, divided by its expectation for random batches of that size.
+        """
         shares = self.labels_seen / max(int(self.labels_seen.sum()), 1)
         whole = float(1 - np.square(shares).sum())
         return [mixed / (whole * (n - 1) / n) for mixed, n in self.mixtures if n > 1] if whole > 0 else []
 
     @property
     def early(self) -> list[Reading]:
-        """Readings of the first ten steps."""
+        """The readings of the first ten steps."""
         return [one for one in self.readings if one.step <= 10]
 
     def median(
         self, path: str, statistic: Callable[[LayerReading], float | None], readings: list[Reading] | None = None
     ) -> float:
-        """Median over readings of one statistic of one layer; NaN where it was never read."""
+        """Return the median of one statistic of one layer over readings; NaN where it was never read.
+
+        ``readings`` defaults to all readings so far.
+        """
         found = [
             number
             for one in (self.readings if readings is None else readings)
@@ -236,7 +266,10 @@ class TrainingTrace:
         return float(np.median(found)) if found else math.nan
 
     def update_ratios(self, readings: list[Reading] | None = None) -> dict[str, float]:
-        """Median ‖Δθ‖/‖θ‖ of each linear layer or convolution that learns."""
+        """Return the median ‖Δθ‖/‖θ‖ of each linear layer and convolution that learns, by path.
+
+        ``readings`` defaults to all readings so far.
+        """
         if self.structure is None:
             return {}
         found = {
@@ -247,7 +280,7 @@ class TrainingTrace:
 
 EXPLODED = 100.0
 STUCK = 0.92
-"""Share of the loss of a constant prediction above which nothing was learned.
+"""A loss above this share of that of a constant prediction counts as nothing learned.
 
-For 10 classes the rest is 8 % of ln 10 = 2.30 nats, about the gain from recognizing one class of ten.
+For 10 classes the remaining 8 % of ln 10 = 2.30 nats is about the gain from recognizing one of the ten classes.
 """

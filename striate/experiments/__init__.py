@@ -1,7 +1,8 @@
-"""``striate experiment``: every claim of the mission, tried on real data.
+"""The experiments of ``striate experiment``, each of which tests one claim about networks on real data.
 
-Each experiment first states what it expects, then measures it over several seeds, compares, and derives a verdict from
-the numbers: the claim holds, holds with a condition, or does not hold here. Each experiment has its own file.
+An experiment states its predictions first, measures over several seeds, compares, and derives a verdict: the claim
+holds, holds with a condition, or does not hold on these data. Each experiment has its own file. M1 to M10 are the
+claims that striate is meant to teach, in order; the others go beyond them.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ _ALL: tuple[Experiment, ...] = (
     CosineAnnealing(),
 )
 EXPERIMENTS = {one.name: one for one in _ALL}
-"""All experiments by name, in the order in which a student meets them."""
+"""All experiments by name, in teaching order."""
 
 
 def experiment_of(name: str) -> Experiment:
-    """The experiment of that name, in any capitalization.
+    """Return the experiment with this name, in any capitalization.
 
-    Raises ``OptionError`` for an unknown name, listing the known.
+    Raises ``OptionError`` for an unknown name; the message lists the known ones.
     """
     for known, one in EXPERIMENTS.items():
         if isinstance(name, str) and known.lower() == name.lower():  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -1,4 +1,4 @@
-"""M10: normalization by the statistics of each batch, for (B, D) and for (B, C, …)."""
+"""M10: batch normalization, for inputs of shape (B, D) and (B, C, H, W)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH = 64
 
 
 def name_of(structure: str, normalized: bool, rate: float) -> str:
-    """``MLP + BN, lr 0.1``"""
+    """Return the name of a setting, such as "MLP + BN, lr 0.1"."""
     return f"{structure}{' + BN' if normalized else ''}, lr {rate:g}"
 
 
@@ -38,7 +38,10 @@ SETTINGS = tuple(
 
 
 def network(structure: str, normalized: bool, work: Work) -> Sequential:
-    """Four hidden layers of 100 units, or convolutions of 8 and 16 filters; BN between linear map and ReLU."""
+    """Build the MLP (four hidden layers of 100 units) or the CNN (convolutions of 8 and 16 filters).
+
+    If ``normalized``, each linear layer or convolution is followed by batch normalization, before the ReLU.
+    """
     layers: list[Module] = []
     if structure == FLAT:
         layers.append(Flatten())
@@ -53,7 +56,7 @@ def network(structure: str, normalized: bool, work: Work) -> Sequential:
 
 
 def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Array]:
-    """The first normalization layer, its input, and its output in training."""
+    """Return the first normalization layer, and its float64 input and output in training mode."""
     layers = list(model)
     place = next(index for index, layer in enumerate(layers) if isinstance(layer, BatchNorm))
     standardized = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)))
@@ -65,7 +68,10 @@ def first_norm(model: Sequential, images: Array) -> tuple[BatchNorm, Array, Arra
 
 
 def recount(model: Sequential, images: Array) -> float:
-    """The largest difference between the first BN layer in training and the equation with NumPy's μ, σ of the batch."""
+    """Return the largest difference between the first BN layer and its equation computed in NumPy.
+
+    Both use μ and σ of this batch of images.
+    """
     layer, x, y = first_norm(model, images)
     axes, shape = (0, *range(2, x.ndim)), (1, -1, *(1,) * (x.ndim - 2))
     mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
@@ -74,7 +80,10 @@ def recount(model: Sequential, images: Array) -> float:
 
 
 def batch_means(model: Sequential, images: Array) -> Array:
-    """μ of the first BN layer for each batch of images, (batches, C); the last row is the running mean."""
+    """Return μ of the first BN layer's input per channel, for up to 24 batches of the images.
+
+    The result has shape (batches + 1, C); its last row is the layer's running mean.
+    """
     rows: list[Array] = []
     size = min(BATCH, len(images))
     for start in range(0, len(images) - size + 1, size):
@@ -85,7 +94,7 @@ def batch_means(model: Sequential, images: Array) -> Array:
 
 
 def agreement(model: Module, images: Array) -> float:
-    """The share of images that get the same class with the statistics of their batch and with the running ones."""
+    """Return the share of images (0 to 1) with the same predicted class by batch and by running statistics."""
     size = min(BATCH, len(images))
     starts = range(0, len(images) - size + 1, size)
     by_batch = np.concatenate(
@@ -119,7 +128,10 @@ def _worst(found: Measurement, quantity: str, least: bool) -> float:
 
 
 class BatchNormalization(Experiment):
-    """One epoch of plain SGD at three learning rates, with and without batch normalization, in both structures."""
+    """Compares networks with and without batch normalization after one epoch, at three learning rates.
+
+    The networks are an MLP and a CNN, trained by SGD without momentum.
+    """
 
     name = "M10"
     title = "Batch normalization"

@@ -1,4 +1,4 @@
-"""Beyond M10: Adam, and the purpose of its bias correction."""
+"""Beyond M10: the effect of the bias correction in Adam."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS = 200
 
 @dataclass(frozen=True)
 class Uncorrected(Adam):
-    """Adam without m̂ and v̂: θ ← θ − η m / (√v + ε)"""
+    """Adam without the bias correction of m and v: θ ← θ − η m / (√v + ε)."""
 
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
@@ -44,7 +44,10 @@ class Uncorrected(Adam):
 
 
 def step_sizes(model: Module, rule: Adam, work: Work, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The median of |Δθ| / η over the weights of the last layer, for each of some steps."""
+    """Return the median of |Δθ| / η over the last layer's weights, for each of the first 200 steps.
+
+    The model is trained by these steps.
+    """
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed)
     train_set = work.samples(seed)
     sizes: list[float] = []
@@ -57,7 +60,7 @@ def step_sizes(model: Module, rule: Adam, work: Work, seed: int) -> np.ndarray[A
 
 
 class BiasCorrection(Experiment):
-    """Adam with and without m̂ and v̂, at three learning rates."""
+    """Compares Adam with and without bias correction at three learning rates."""
 
     name = "adam"
     title = "Adam's bias correction"

@@ -1,4 +1,4 @@
-"""M1: a convolution states that elements near each other are related."""
+"""M1: a convolution assumes that neighbouring pixels are related (Sobel filter, CNN against MLP)."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ SETTINGS = (CNN, CNN_PERMUTED, MLP, MLP_PERMUTED)
 
 
 def permutation(shape: tuple[int, ...]) -> Array:
-    """The permutation of positions that all permuted images share."""
+    """Return the fixed permutation of the H·W pixels that is applied to all permuted images."""
     return np.random.Generator(np.random.Philox(key=1)).permutation(int(np.prod(shape[1:])))
 
 
 def permuted(dataset: Dataset) -> Dataset:
-    """The images with permuted pixels: they lose their neighbourhoods and nothing else."""
+    """Return the data set with the pixels of each image permuted, which destroys only the neighbourhoods."""
     images = dataset.images
     flat = images.reshape(*images.shape[:2], -1)[:, :, permutation(images.shape[1:])]
     return replace(dataset, images=flat.reshape(images.shape))
 
 
 def highlighted(image: Array, kernel: Array) -> Array:
-    """|image ⊗ kernel| of a picture (H, W): large where the pattern of the filter is."""
+    """Return |image ⊗ kernel| for a picture (H, W), zero-padded by 1; it is large where the pattern occurs."""
     filtered = compile(_same_size)
     return np.abs(filtered(image[None, None].astype(np.float32), kernel[None, None])[0, 0])
 
@@ -53,7 +53,7 @@ def _same_size(x: Value, w: Value) -> Value:
 
 
 class ConvolutionPrior(Experiment):
-    """Images with and without their neighbourhoods, for a network with the prior and one without."""
+    """Compares a CNN and an MLP on images, and on the same images with permuted pixels."""
 
     name = "M1"
     title = "Convolution as a prior"
@@ -97,7 +97,7 @@ class ConvolutionPrior(Experiment):
     )
 
     def network(self, setting: str, work: Work) -> Module:
-        """The network of a setting: CNN or MLP."""
+        """Build the CNN or the MLP that a setting uses."""
         if setting in (CNN, CNN_PERMUTED):
             return convolutional(ReLU, kernel=work.kernel, filters=(8, 16), classes=work.classes)
         return Sequential(Flatten(), Linear(None, 128, init="he"), ReLU(), Linear(None, work.classes))

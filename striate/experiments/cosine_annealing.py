@@ -1,4 +1,4 @@
-"""Beyond M10: a learning rate that falls along a cosine."""
+"""Beyond M10: a learning rate that decreases along a cosine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ SHOWN = 50
 
 
 def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]:
-    """(η_t that a step used, η_t of the equation) for some steps; for plain SGD, ‖Δθ‖ = η ‖g‖."""
+    """Return the learning rates of the first 50 steps, as measured and by the equation.
+
+    In plain SGD the rate of a step is ‖Δθ‖ / ‖g‖. The model is trained by these steps.
+    """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=HIGH, schedule=CosineSchedule(SHOWN)))
     train_set = work.samples(0)
     x, y = train_set.images[:32], train_set.labels[:32]
@@ -43,7 +46,7 @@ def measured_rates(model: Module, work: Work) -> tuple[list[float], list[float]]
 
 
 class CosineAnnealing(Experiment):
-    """Trainings with a constant high rate, a constant low rate, and a rate that falls from high to 0."""
+    """Compares a constant high rate, a constant low rate, and a rate that decreases from high to 0."""
 
     name = "cosine"
     title = "Cosine annealing"

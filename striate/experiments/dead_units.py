@@ -1,4 +1,4 @@
-"""M6: ReLU, its dead units, and its weakness in very small networks."""
+"""M6: ReLU, its dead units, and its failure in very narrow networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = (SMALL, SMALL_TANH, LARGE, FAST)
 
 
 def derivative(points: Array) -> Array:
-    """relu′ as striate differentiates it, at each of the points."""
+    """Return the derivative of ReLU at each of the points, as computed by striate."""
     _, slopes = value_and_grad(_total)(points.astype(np.float32))
     return np.asarray(slopes)
 
@@ -41,22 +41,22 @@ def _total(x: Value) -> Value:
 
 
 def stuck(found: Measurement, setting: str) -> int:
-    """The number of seeds that ended at chance."""
+    """Return the number of seeds whose final accuracy is below 0.15, near chance."""
     return sum(value < STUCK for value in found.values(setting, "accuracy"))
 
 
 def stuck_text(found: Measurement, setting: str) -> str:
-    """``5 of 9 seeds at chance``"""
+    """Return a text such as "5 of 9 seeds at chance"."""
     return f"{stuck(found, setting)} of {len(found.values(setting, 'accuracy'))} seeds at chance"
 
 
 def broken(found: Measurement, setting: str) -> int:
-    """The number of seeds that broke down, so that their units were not counted."""
+    """Return the number of seeds whose training overflowed, so that their units were not counted."""
     return len(found.values(setting, "accuracy")) - len(found.values(setting, "dead units"))
 
 
 class DeadUnits(Experiment):
-    """Networks of the same depth with 5 and with 64 units a layer: what does ReLU lose?"""
+    """Compares deep ReLU networks with 5 and with 64 units per layer, and tanh with 5."""
 
     name = "M6"
     title = "ReLU and its dead units"
@@ -164,7 +164,7 @@ class DeadUnits(Experiment):
 
 
 def firing_map(axes: Any, shares: Array, title: str) -> Any:
-    """Layers × units, coloured by how often each fires; dead units are crossed out."""
+    """Draw how often each unit is positive, as an image of units × layers with a cross for dead units."""
     image = shares.T
     shown = axes.imshow(image, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     units, layers = np.nonzero(image == 0)

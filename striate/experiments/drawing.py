@@ -1,4 +1,7 @@
-"""The pictures of experiments: a common frame and a few kinds of panels. matplotlib is imported when it is needed."""
+"""Draw the pictures of experiments: the common frame, and a few kinds of panels.
+
+matplotlib is imported when a picture is drawn. ``axes`` arguments are matplotlib Axes.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ _CAPTION_COLUMNS = 148
 
 
 def save_picture(outcome: Outcome, path: Path) -> None:
-    """Draws an outcome: title, panels, and below them the predictions with their results.
+    """Draw the picture of an outcome as PNG: title, panels, and below them the predictions and the verdict.
 
-    Raises ``MissingExtraError`` where matplotlib is not installed.
+    Raises ``MissingExtraError`` if matplotlib is not installed.
     """
     try:
         matplotlib, figures = import_module("matplotlib"), import_module("matplotlib.figure")
@@ -59,7 +62,7 @@ def save_picture(outcome: Outcome, path: Path) -> None:
 
 
 def in_few_colours(png: BytesIO) -> bytes:
-    """The same picture with a palette of 256 colours: a third of the bytes without a visible difference."""
+    """Return the picture as PNG with a palette of 256 colours, which takes about a third of the bytes."""
     small = BytesIO()
     with Image.open(png) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
@@ -67,7 +70,7 @@ def in_few_colours(png: BytesIO) -> bytes:
 
 
 def caption(outcome: Outcome) -> list[tuple[str, str]]:
-    """(line, colour) of every prediction with its outcome, then of the verdict."""
+    """Return the caption as (line, colour) pairs: each prediction with its result, the verdict, and the data."""
     lines: list[tuple[str, str]] = []
     for one in outcome.compared:
         mark = "came true:" if one.came_true else "not seen:"
@@ -93,7 +96,10 @@ def bars(
     colours: Sequence[str] = (BLUE,),
     chance: float | None = None,
 ) -> None:
-    """Horizontal bars of the medians, with a mark for every seed and the number at the end."""
+    """Draw a horizontal bar for the median of each setting, a mark for each seed, and the number beside it.
+
+    ``labels`` default to the settings; ``chance`` draws a dotted line at that value of the quantity.
+    """
     form = found.quantity(quantity).form
     factor = 100 if form is Form.PERCENT else 1
     places = list(range(len(settings)))
@@ -121,13 +127,13 @@ def bars(
 def band(
     axes: Any, x: Sequence[float] | Array, low: Array, middle: Array, high: Array, colour: str, label: str
 ) -> None:
-    """A line of medians in a band from the minimum to the maximum of the seeds."""
+    """Draw a line of medians within a band from the minimum to the maximum over the seeds."""
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(x, middle, "o-", color=colour, markersize=4, linewidth=1.8, label=label)
 
 
 def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
-    """Pictures (n, H, W) as one picture of tiles, with NaN between them and at the end of the last row."""
+    """Arrange pictures (n, H, W) as tiles of one picture, with NaN in the gaps and in unused tiles."""
     count, height, width = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
@@ -139,7 +145,7 @@ def mosaic(images: Array, columns: int, gap: int = 1) -> Array:
 
 
 def filters(axes: Any, weights: Array, columns: int) -> Any:
-    """Filters (n, H, W) as tiles, positive weights red and negative ones blue, each scaled by its largest."""
+    """Draw filters (n, H, W) as tiles, each scaled by its largest |weight|; positive is red, negative blue."""
     scaled = weights / np.maximum(np.abs(weights).max(axis=(1, 2), keepdims=True), 1e-12)
     return picture(axes, mosaic(scaled, columns), "RdBu_r", -1, 1)
 
@@ -147,7 +153,7 @@ def filters(axes: Any, weights: Array, columns: int) -> Any:
 def picture(
     axes: Any, image: Array, colours: str = "gray_r", low: float | None = None, high: float | None = None
 ) -> Any:
-    """An image (H, W) without axes."""
+    """Draw an image (H, W) without ticks or frame."""
     shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""The frame of all experiments: predict, measure, compare, judge, draw."""
+"""The parts that all experiments share: predict, measure, compare, judge, draw."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from striate.experiments.measurement import Measurement, Quantity
 from striate.experiments.prediction import Compared, Prediction, Verdict, judge
 
 Report = Callable[[int, int, str], None]
-"""(trainings finished, trainings in total, what is running now)"""
+"""A function that is called with (finished trainings, total trainings, name of the current one)."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a run: large enough to test the claim, in well under two minutes on two cores.
+    """The size of a run: numbers of seeds, training samples, held-out samples and epochs.
 
-    samples and held_out are upper limits; the digits have fewer.
+    ``samples`` and ``held_out`` are upper limits, since a data set may have fewer. Default sizes take well under two
+    minutes on two cores. Raises ``OptionError`` for less than 1, or fewer than 20 samples.
     """
 
     seeds: int
@@ -39,12 +40,12 @@ class Size:
 
     @property
     def work(self) -> int:
-        """Seeds × samples × epochs."""
+        """The product seeds × samples × epochs, to which the running time is roughly proportional."""
         return self.seeds * self.samples * self.epochs
 
 
 class Work:
-    """One run of an experiment: its data, its size, its seeds, and its progress."""
+    """The data, size and seeds of one run of an experiment, and its progress reports."""
 
     def __init__(self, train_set: Dataset, held_out: Dataset, size: Size, report: Report | None = None) -> None:
         self.size = size
@@ -54,7 +55,7 @@ class Work:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
+        """The shape of one sample, (C, H, W)."""
         return self.held_out.images.shape[1:]
 
     @property
@@ -64,15 +65,15 @@ class Work:
 
     @property
     def kernel(self) -> int:
-        """The filter size: 5 for pictures of 20 pixels or more, else 3."""
+        """The filter size for these pictures: 5 if height and width are at least 20 pixels, else 3."""
         return 5 if min(self.shape[1:]) >= 20 else 3
 
     def samples(self, seed: int) -> Dataset:
-        """The training samples of a seed, drawn by the seed alone."""
+        """Return the training samples for a seed, drawn without replacement and always the same for a seed."""
         return self._train_set.subset(order(len(self._train_set), seed, 0)[: self.size.samples])
 
     def runs(self, settings: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Every setting with every seed; reports progress."""
+        """Yield (setting, seed) for each setting and seed, and report progress before each."""
         total = len(settings) * self.size.seeds
         done = 0
         for setting in settings:
@@ -83,19 +84,21 @@ class Work:
         self.say(done, total, "")
 
     def say(self, done: int, total: int, text: str) -> None:
-        """Reports progress."""
+        """Report progress, if a function for it was given."""
         if self._report is not None:
             self._report(done, total, text)
 
 
 class Experiment(ABC):
-    """One claim of striate's mission, tried on real data (abstract).
+    """A claim about networks that is tested on real data (abstract).
 
-    name, title, equation   as in the mission
+    name, title, equation   of the claim
     setup                   data, networks and training in a few sentences
     data                    the data set it is meant for: "mnist", or "digits", which is part of the package
+    size                    default numbers of seeds, samples and epochs
+    usual_seconds           duration at the default size on two cores, with cached kernels
+    quantities              what is measured for each setting and seed
     predictions             what is expected, stated before the run
-    usual_seconds           how long it takes at its default size on two cores, with cached kernels
     """
 
     name: ClassVar[str]
@@ -109,21 +112,25 @@ class Experiment(ABC):
     predictions: ClassVar[tuple[Prediction, ...]]
 
     def expected_seconds(self, size: Size) -> float:
-        """How long a run of another size takes, roughly: in proportion to its seeds, samples and epochs."""
+        """Estimate the seconds that a run of another size takes, in proportion to ``Size.work``."""
         return self.usual_seconds * size.work / self.size.work
 
     @abstractmethod
     def measure(self, work: Work) -> Measurement:
-        """Trains and measures the networks that are compared."""
+        """Train the networks of all settings and return what was measured."""
 
     @abstractmethod
     def draw(self, found: Measurement, figure: Any) -> None:
-        """Draws the numbers into a matplotlib figure; ``drawing`` adds frame and caption."""
+        """Draw the measurements into a matplotlib figure; ``drawing.save_picture`` adds frame and caption."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An experiment after its run."""
+    """The result of one run of an experiment: measurements, checked predictions, and the verdict.
+
+    ``data`` is the name of the data set, ``note`` says why it is not the preferred one (or is empty), and ``picture``
+    is the path of the picture, or None if there is none.
+    """
 
     experiment: Experiment
     size: Size
@@ -136,7 +143,7 @@ class Outcome:
     picture: Path | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The outcome as plain values for JSON."""
+        """Return the outcome as JSON-compatible data."""
         one = self.experiment
         return {
             "experiment": one.name,
@@ -157,7 +164,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Material:
-    """The data of an experiment, with a note where they are not those that it is meant for."""
+    """The training and held-out data of an experiment; ``note`` says why a replacement is used, or is empty."""
 
     train_set: Dataset
     held_out: Dataset
@@ -165,10 +172,11 @@ class Material:
 
 
 def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Dataset]) -> Material:
-    """The data set that was asked for; else the preferred one, or the digits where that is not found.
+    """Open the data set ``wanted``, or by default the preferred one, with the digits as a fallback.
 
-    ``opened`` takes a name and "train" or "test". Raises ``DataError`` where a set that was asked for cannot be read,
-    ``OptionError`` where an experiment with pictures is given something else.
+    ``opened(name, part)`` opens the part "train" or "test". The fallback is used, with a note, if the preferred set is
+    not found. Raises ``DataError`` if ``wanted`` cannot be read, ``OptionError`` if the samples are not pictures (C, H,
+    W).
     """
     name = preferred if wanted is None else wanted
     note = ""
@@ -186,7 +194,7 @@ def material(wanted: str | None, preferred: str, opened: Callable[[str, str], Da
 
 
 def perform(experiment: Experiment, given: Material, size: Size, report: Report | None = None) -> Outcome:
-    """Measures, compares and judges; ``drawing.save_picture`` draws the picture."""
+    """Run an experiment: measure, compare with the predictions, and judge. No picture is drawn."""
     start = time.perf_counter()
     found = experiment.measure(Work(given.train_set, given.held_out, size, report))
     seconds = time.perf_counter() - start

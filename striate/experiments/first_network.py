@@ -1,4 +1,4 @@
-"""M3: the convolutional network with one hidden layer, trained, evaluated, and computed again in NumPy."""
+"""M3: a convolutional network with one hidden layer, trained, evaluated, and recomputed in NumPy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILTERS = 16
 
 
 def by_hand(x: Array, weights: dict[str, Array]) -> Array:
-    """tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64; x (N, C, H, W)."""
+    """Return tanh(x ⊗ W₁ + b₁) W_out + b_out in NumPy and float64, for x of shape (N, C, H, W)."""
     w, b = weights["0.weight"], weights["0.bias"]
     kernel = w.shape[2]
     windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
@@ -35,7 +35,7 @@ def by_hand(x: Array, weights: dict[str, Array]) -> Array:
 
 
 class FirstNetwork(Experiment):
-    """Compares a network with one hidden layer to the same network without tanh, and to a linear map."""
+    """Compares a network with one hidden layer, the same network without tanh, and a linear map."""
 
     name = "M3"
     title = "A convolutional network"
@@ -75,7 +75,7 @@ class FirstNetwork(Experiment):
     )
 
     def network(self, setting: str, work: Work) -> Sequential:
-        """The network of a setting."""
+        """Build the network of a setting."""
         if setting == NETWORK:
             return first_cnn(work.shape[0], work.classes, filters=FILTERS, kernel=work.kernel)
         if setting == WITHOUT:
@@ -99,13 +99,17 @@ class FirstNetwork(Experiment):
         return found
 
     def recount(self, model: Module, images: Array) -> float:
-        """Largest |network − equation|."""
+        """Return the largest |difference| between the network's outputs and ``by_hand`` on these images."""
         weights = {name: array.astype(np.float64) for name, array in model.named_parameters()}
         x = np.asarray(dict(model.named_modules())["standardizer"](images.astype(np.float32)), np.float64)
         return float(np.abs(np.asarray(model(images)) - by_hand(x, weights)).max())
 
     def examples(self, model: Module, work: Work) -> dict[str, Array]:
-        """Four pictures with their probabilities: three right predictions, and the worst mistake if there is one."""
+        """Return up to four held-out pictures with labels and predicted probabilities, for the figure.
+
+        They are three correct predictions and the worst mistake (the least probability of the true class). Without any
+        mistake, the last is the least certain correct prediction.
+        """
         images, labels = work.held_out.images, work.held_out.labels
         shares = np.exp(log_softmax(np.asarray(model(images))))
         sureness = shares[np.arange(len(labels)), labels]

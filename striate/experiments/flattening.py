@@ -1,4 +1,4 @@
-"""M4: a linear layer takes one row of C·W·H features, a number that is inferred instead of computed by hand."""
+"""M4: a linear layer needs C·H·W input features, a number that striate infers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ INFERENCE = f"{NETWORKS} random networks"
 
 
 def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Sequential, tuple[int, int, int]]:
-    """Two convolutions and a pool with arbitrary kernels, strides and paddings; and (C, H, W) counted by hand."""
+    """Return two random convolutions, with a pool if it fits, and their output shape (C, H, W).
+
+    The shape is computed from kernels, strides and paddings, independently of striate.
+    """
     layers: list[Conv2d | MaxPool2d] = []
     channels, height, width = shape
     for _ in range(2):
@@ -45,13 +48,13 @@ def random_front(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[S
 
 
 def front(work: Work) -> list[Conv2d | ReLU | MaxPool2d]:
-    """The first part of the trained networks, with outputs (8, H, W)."""
+    """Return the first layers of the trained networks, with outputs of shape (8, H', W')."""
     layer = Conv2d(work.shape[0], 8, work.kernel, padding=work.kernel // 2, init="he")
     return [layer, ReLU(), MaxPool2d(2)]
 
 
 def mismatch(work: Work) -> str:
-    """The error message for a linear layer with a wrong number of features."""
+    """Return the error message for a linear layer with a wrong number of input features."""
     layers = [*front(work), Flatten(), Linear(100, work.classes)]
     try:
         Sequential(*layers).infer(work.shape)
@@ -61,7 +64,10 @@ def mismatch(work: Work) -> str:
 
 
 class Flattening(Experiment):
-    """Inference compared with counting, flattening compared with a convolution as large as its input, and the error."""
+    """Checks inferred feature counts, and compares flattening with a convolution as large as its input.
+
+    It also checks the error message for a wrong number of features.
+    """
 
     name = "M4"
     title = "Flattening"
@@ -123,7 +129,10 @@ class Flattening(Experiment):
         return found
 
     def inferred(self, work: Work, seed: int) -> float:
-        """The share of random networks whose inferred number of features is right by all three counts."""
+        """Return the share of six random networks whose inferred number of features is right.
+
+        Right means equal to the computed one and to that of the actual outputs.
+        """
         random = np.random.Generator(np.random.Philox(key=seed))
         right = 0
         for _ in range(NETWORKS):
@@ -137,7 +146,7 @@ class Flattening(Experiment):
         return right / NETWORKS
 
     def compare(self, found: Measurement, work: Work, seed: int) -> None:
-        """Trains one network and replaces its last layers by two other forms."""
+        """Train a network, replace its last two layers by two equivalent forms, and record the differences."""
         train_set, images = work.samples(seed), work.held_out.images
         parts = front(work)
         model = Sequential(*parts, Flatten(), Linear(None, work.classes))

@@ -25,7 +25,7 @@ COUNTS = (1, 2, 4, 8, 16, 32)
 SETTINGS = tuple(f"{count} filter{'' if count == 1 else 's'}" for count in COUNTS)
 FEW, MANY = SETTINGS[0], SETTINGS[-1]
 SHOWN = 16
-SMALL = scaled_normal(0.3)  # so small that what is seen in the end was learned, and is not how it started
+SMALL = scaled_normal(0.3)  # so small that the filters drawn in the end show what was learned
 
 
 def _gain(found: Measurement, fewer: str, more: str) -> float:
@@ -33,7 +33,7 @@ def _gain(found: Measurement, fewer: str, more: str) -> float:
 
 
 class ManyFilters(Experiment):
-    """One layer of 1 to 32 filters in otherwise equal networks."""
+    """Compares networks whose only convolution has 1, 2, 4, … 32 filters."""
 
     name = "M2"
     title = "Many filters"
@@ -130,7 +130,7 @@ class ManyFilters(Experiment):
 
 
 def distinct(rows: np.ndarray[Any, np.dtype[np.float64]]) -> int:
-    """The number of distinct directions: rows whose |cosine| with every earlier distinct row is at most 0.9."""
+    """Return the number of rows whose |cosine| with each earlier counted row is at most 0.9."""
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     kept: list[int] = []
     for index, row in enumerate(unit):

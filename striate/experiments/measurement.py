@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def _power(number: float) -> str:
-    """``3.1e-7`` where plain digits would be long, else ``0.86``."""
+    """Format a number with two digits: "0.86", or "3.1e-7" if plain digits would be long."""
     if number == 0 or 0.01 <= abs(number) < 1000:
         return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"
     mantissa, exponent = f"{number:.1e}".split("e")
@@ -23,7 +23,7 @@ def _power(number: float) -> str:
 
 
 class Form(Enum):
-    """How the numbers of a quantity are written."""
+    """How the numbers of a quantity are formatted."""
 
     PERCENT = "percent"  # from 0 to 1
     POWER = "power"  # over many powers of ten
@@ -31,7 +31,7 @@ class Form(Enum):
     COUNT = "count"
 
     def text(self, number: float) -> str:
-        """One number; "–" for one that could not be measured."""
+        """Format one number; NaN and infinity, for what could not be measured, become "–"."""
         return _WRITTEN[self](number) if math.isfinite(number) else "–"
 
 
@@ -45,7 +45,7 @@ _WRITTEN: dict[Form, Callable[[float], str]] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column of the table: its heading, the form of its numbers, and whether minimum and maximum are shown."""
+    """A measured quantity: its name, its format, and whether minimum and maximum are shown beside the median."""
 
     name: str
     form: Form = Form.PERCENT
@@ -54,9 +54,9 @@ class Quantity:
 
 @dataclass
 class Measurement:
-    """Numbers by setting and quantity, one for each seed; ``arrays`` has further data for the picture.
+    """The numbers of an experiment by setting, quantity and seed.
 
-    ``remarks`` are texts of the run that are worth reading, such as an error message.
+    ``arrays`` holds further data for the picture, and ``remarks`` texts that are printed, such as an error message.
 
     >>> found = Measurement((Quantity("accuracy"),))
     >>> for accuracy in (0.91, 0.95, 0.94):
@@ -71,13 +71,13 @@ class Measurement:
     remarks: list[str] = field(default_factory=list[str])
 
     def add(self, setting: str, **numbers: float) -> None:
-        """Adds the numbers of one seed; spaces in the name of a quantity are written as "_"."""
+        """Add the numbers of one seed, by quantity; a space in a quantity's name is written as "_"."""
         row = self.numbers.setdefault(setting, {})
         for name, number in numbers.items():
             row.setdefault(self.quantity(name.replace("_", " ")).name, []).append(float(number))
 
     def quantity(self, name: str) -> Quantity:
-        """The quantity of that name. Raises ``KeyError`` for one that the experiment does not measure."""
+        """Return the quantity with this name; raises ``KeyError`` if the experiment does not measure it."""
         for one in self.quantities:
             if one.name == name:
                 return one
@@ -85,32 +85,35 @@ class Measurement:
 
     @property
     def settings(self) -> list[str]:
-        """The settings in the order in which they were measured."""
+        """The measured settings, in the order of measurement."""
         return list(self.numbers)
 
     def values(self, setting: str, quantity: str) -> list[float]:
-        """One number for each seed; empty where the setting does not have the quantity."""
+        """Return one number per seed, or [] if the quantity was not measured for the setting."""
         return self.numbers[setting].get(self.quantity(quantity).name, [])
 
     def median(self, setting: str, quantity: str) -> float:
-        """The median over the seeds; NaN where nothing was measured, so that no comparison with it is true."""
+        """Return the median over the seeds, or NaN if nothing was measured (comparisons with it are false)."""
         values = self.values(setting, quantity)
         return median(values) if values else math.nan
 
     def low(self, setting: str, quantity: str) -> float:
-        """The minimum over the seeds."""
+        """Return the minimum over the seeds, or NaN if nothing was measured."""
         return min(self.values(setting, quantity), default=math.nan)
 
     def high(self, setting: str, quantity: str) -> float:
-        """The maximum over the seeds."""
+        """Return the maximum over the seeds, or NaN if nothing was measured."""
         return max(self.values(setting, quantity), default=math.nan)
 
     def short(self, setting: str, quantity: str) -> str:
-        """The median as text."""
+        """Return the formatted median."""
         return self.quantity(quantity).form.text(self.median(setting, quantity))
 
     def text(self, setting: str, quantity: str) -> str:
-        """Median (minimum–maximum); only the median where all seeds agree."""
+        """Return "median (minimum–maximum)", formatted.
+
+        Only the median is shown if all seeds agree or the quantity hides its spread, and "" if nothing was measured.
+        """
         values = self.values(setting, quantity)
         if not values:
             return ""
@@ -123,7 +126,7 @@ class Measurement:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """setting → quantity → median, low, high, and the value of every seed; null for what is not finite."""
+        """Return {setting: {quantity: {"median", "low", "high", "values"}}}; NaN and infinity become None."""
         return {
             setting: {
                 name: {
@@ -143,7 +146,7 @@ def _plain(number: float) -> float | None:
 
 
 def made_up(quantities: tuple[Quantity, ...], numbers: Mapping[str, Mapping[str, float]]) -> Measurement:
-    """A measurement of one seed from given numbers, to try verdicts."""
+    """Return a measurement with the given numbers for a single seed, to test verdicts."""
     found = Measurement(quantities)
     for setting, row in numbers.items():
         for name, number in row.items():

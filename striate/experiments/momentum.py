@@ -1,4 +1,4 @@
-"""Beyond M10: SGD with momentum, and Nesterov's form."""
+"""Beyond M10: SGD with momentum, and with Nesterov momentum."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ STEPS = 20
 
 
 def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
-    """The largest difference from v ← μv + ηg, θ ← θ − v (Nesterov: θ − μv − ηg) in NumPy after some steps."""
+    """Return the largest difference from the momentum equations in NumPy after 20 steps.
+
+    v ← μv + ηg, θ ← θ − v   (Nesterov: θ ← θ − μv − ηg)
+    """
     step = TrainingStep(model, CrossEntropyLoss(), SGD(lr=RATE, momentum=MU, nesterov=nesterov), seed=seed)
     theta = {name: np.array(array, np.float64) for name, array in model.named_parameters()}
     v = {name: np.zeros_like(array) for name, array in theta.items()}
@@ -44,7 +47,7 @@ def recount(model: Module, work: Work, seed: int, nesterov: bool) -> float:
 
 
 class Momentum(Experiment):
-    """The same learning rate with and without momentum, and ten times the rate without."""
+    """Compares SGD at one learning rate with and without momentum, and at ten times the rate without."""
 
     name = "momentum"
     title = "Momentum"

@@ -23,10 +23,10 @@ def deep(
     classes: int = 10,
     affine: bool = True,
 ) -> Sequential:
-    """Flatten, then ``depth`` hidden blocks of a linear map and an activation, then a linear map to the classes.
+    """Return an MLP: flatten, ``depth`` hidden blocks of a linear map and an activation, and a linear output.
 
-    ``normalized`` puts batch normalization "between" linear map and activation, or at the "start" of each block.
-    Layers are named linear1, norm1, active1, … and out.
+    ``normalized`` is "none", "between" (batch normalization between linear map and activation) or "start" (at the start
+    of each block). The layers are named linear1, norm1, active1, … and out.
     """
     layers: dict[str, Module] = {"flatten": Flatten()}
     for block in range(1, depth + 1):
@@ -45,7 +45,11 @@ def deep(
 def convolutional(
     activation: Callable[[], Module], *, kernel: int, filters: tuple[int, ...], init: str = "he", classes: int = 10
 ) -> Sequential:
-    """Convolutions that keep the size, each with an activation and 2×2 pooling, then a linear map: conv1, …, out."""
+    """Return a CNN: one block for each number of ``filters``, and a linear output.
+
+    A block is a convolution that keeps the size, an activation, and 2×2 max pooling. The layers are named conv1,
+    active1, pool1, … and out.
+    """
     layers: dict[str, Module] = {}
     for block, count in enumerate(filters, 1):
         layers[f"conv{block}"] = Conv2d(None, count, kernel, padding=kernel // 2, init=init)

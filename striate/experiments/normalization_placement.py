@@ -1,4 +1,4 @@
-"""M9: the place of a normalization layer, and what its γ and β learn."""
+"""M9: where to place a normalization layer, and what its γ and β learn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = {NONE: "none", BETWEEN: "between", START: "start", FIXED: "between"}
 
 
 def scales(model: Module) -> tuple[Array, Array]:
-    """All γ and all β of the normalization layers."""
+    """Return the γ, and the β, of all normalization layers, each concatenated; empty if they have none."""
     parameters = [
         (name, parameter.data)
         for name, parameter in model.named_state()
@@ -34,7 +34,7 @@ def scales(model: Module) -> tuple[Array, Array]:
 
 
 class NormalizationPlacement(Experiment):
-    """A deep sigmoid network without normalization, with it in either place, and with γ and β fixed at 1 and 0."""
+    """Compares a deep sigmoid network without normalization, with it in two places, and with fixed γ and β."""
 
     name = "M9"
     title = "Where to normalize"

@@ -1,4 +1,4 @@
-"""Predictions that are stated before anything is measured, and how the numbers judge them."""
+"""Predictions that are stated before anything is measured, and the verdict that the measurements give."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from striate.experiments.measurement import Measurement
 
 @dataclass(frozen=True)
 class Prediction:
-    """One expectation: the text that is printed first, and the test that the numbers pass or fail.
+    """An expectation: a text that is printed before the run, and a test that the measurements pass or fail.
 
-    text        what will be seen, with its threshold, so that the numbers alone decide
-    test        whether the numbers confirm it
-    evidence    the numbers that decide, in a few words
-    elsewhere   the same figure measured elsewhere, for comparison only
-    condition   if given, the prediction is a limit of the claim and not a part of it: if its test passes, the claim
-                holds only on this condition
+    text        what is expected, with a threshold, so that the numbers alone decide
+    test        returns whether the measurements confirm it
+    evidence    returns the deciding numbers in a few words
+    elsewhere   the same numbers as measured in another place, only for comparison
+    condition   if given, the prediction is a limit of the claim: if its test passes, the claim holds only
+                under this condition
     """
 
     text: str
@@ -28,7 +28,7 @@ class Prediction:
     condition: str = ""
 
     def compare(self, found: Measurement) -> Compared:
-        """The prediction compared with the numbers."""
+        """Test the prediction on the measurements."""
         return Compared(self, bool(self.test(found)), self.evidence(found))
 
 
@@ -41,7 +41,7 @@ class Compared:
     evidence: str
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """Return the comparison as JSON-compatible data."""
         one = self.prediction
         return {
             "prediction": one.text,
@@ -62,7 +62,7 @@ class Ruling(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The ruling on a claim and its reasons: the conditions under which it holds, or the predictions that failed."""
+    """The ruling on a claim and its reasons: conditions under which it holds, or predictions that failed."""
 
     ruling: Ruling
     reasons: tuple[str, ...]
@@ -72,7 +72,7 @@ class Verdict:
 
 
 def judge(compared: Sequence[Compared]) -> Verdict:
-    """FAILS where a part of the claim failed, CONDITION where a limit was met, else HOLDS."""
+    """Return FAILS if a prediction of the claim failed, else CONDITION if a limit was confirmed, else HOLDS."""
     failed = [one for one in compared if not one.prediction.condition and not one.came_true]
     if failed:
         return Verdict(Ruling.FAILS, tuple(f"{one.prediction.text} Found: {one.evidence}" for one in failed))

@@ -26,7 +26,7 @@ GROWTH = 4
 
 
 def name_of(kind: str, depth: int) -> str:
-    """``addition, 40 blocks``"""
+    """Return the name of a setting, such as "addition, 40 blocks"."""
     return f"{kind}, {depth} blocks"
 
 
@@ -36,7 +36,11 @@ DEEP = {kind: name_of(kind, DEPTHS[-1]) for kind in KINDS}
 
 
 def network(kind: str, depth: int, classes: int) -> Sequential:
-    """A first map to 32 units, ``depth`` blocks of a linear map and tanh with PyTorch's initialization, a last map."""
+    """Return a linear map to 32 units, ``depth`` blocks of a linear map and tanh, and a linear output.
+
+    ``kind`` is "plain", "addition" (y = f(x) + x) or "concatenation" (y = [x, f(x)], 4 more features per block).
+    Weights have PyTorch's default initialization.
+    """
     layers: list[Module] = [Flatten(), Linear(None, WIDTH)]
     for _ in range(depth):
         if kind == "concatenation":  # (B, D) and (B, H) → (B, D + H)
@@ -48,7 +52,7 @@ def network(kind: str, depth: int, classes: int) -> Sequential:
 
 
 class SkipConnections(Experiment):
-    """The same blocks without skip connections, with x added, and with x concatenated."""
+    """Compares the same blocks without skip connections, with x added, and with x concatenated."""
 
     name = "skip"
     title = "Skip connections"

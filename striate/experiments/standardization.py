@@ -1,4 +1,4 @@
-"""M8: standardization of the data before learning."""
+"""M8: standardization of the data before training."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ RATES = (0.001, 0.01, 0.1)
 GOOD, BAD = "ink 0 to 1", "badly scaled"
 RAW, STANDARD = "raw", "standardized"
 SETTINGS = tuple(f"{data}, {form}, lr {rate:g}" for data in (GOOD, BAD) for form in (RAW, STANDARD) for rate in RATES)
-LARGEST = 3.0  # powers of ten between the smallest and the largest unit, up and down
+LARGEST = 3.0  # powers of ten between the smallest and the largest unit
 
 
 def units(features: int) -> tuple[Array, Array]:
-    """A unit 10^u with u from −1.5 to 1.5 and an offset for each feature, as if measured in grams or kilometres."""
+    """Return a random unit 10^u, u in [−1.5, 1.5], and an offset of up to five units for each feature."""
     random = np.random.Generator(np.random.Philox(key=8))
     unit = 10 ** random.uniform(-LARGEST / 2, LARGEST / 2, features)
     return unit, unit * random.uniform(-5, 5, features)
 
 
 def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
-    """Images as (N, D) features from 0 to 1, or each in its own unit with its own offset."""
+    """Return the images as float32 features (N, D) from 0 to 1; optionally each in its own unit and offset."""
     flat = dataset.images.reshape(len(dataset), -1).astype(np.float64)
     flat = flat / 255 if dataset.images.dtype == np.uint8 else flat
     if scaled_badly:
@@ -43,7 +43,10 @@ def as_features(dataset: Dataset, scaled_badly: bool) -> Dataset:
 
 
 def recount(features: Array) -> tuple[float, Array]:
-    """(largest difference between x̂ and its equation in float64, x̂ of the features that never change)"""
+    """Return the largest difference between ``Standardizer`` and its equation, and its constant features.
+
+    The equation is computed in float64. The second result is x̂ of the features that are equal in all samples.
+    """
     fitted = Standardizer.fit(features)
     given, x = fitted.transform(features), features.astype(np.float64)
     mean = x.mean(axis=0)
@@ -53,7 +56,7 @@ def recount(features: Array) -> tuple[float, Array]:
 
 
 def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
-    """(median accuracy, learning rate) at the best learning rate."""
+    """Return the highest median accuracy (0 to 1) over the learning rates, and the name of that setting."""
     settings = {rate: f"{data}, {form}, lr {rate:g}" for rate in RATES}
     medians = {rate: found.median(setting, "accuracy") for rate, setting in settings.items()}
     rate = max(medians, key=lambda one: medians[one])
@@ -61,13 +64,13 @@ def best(found: Measurement, data: str, form: str) -> tuple[float, str]:
 
 
 def best_text(found: Measurement, data: str, form: str) -> str:
-    """``raw 43.1 % at lr 0.01``"""
+    """Return a text such as "raw 43.1 % at lr 0.01"."""
     accuracy, setting = best(found, data, form)
     return f"{form} {100 * accuracy:.1f} % at {setting.rsplit(', ', 1)[1]}"
 
 
 class Standardization(Experiment):
-    """The same data in good and in bad units, raw and standardized, each at its best learning rate."""
+    """Compares raw and standardized data in good and in bad units, each at its best learning rate."""
 
     name = "M8"
     title = "Standardization"

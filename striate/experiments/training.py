@@ -1,4 +1,4 @@
-"""Training for all experiments: train a network, evaluate it, and measure its gradients and units."""
+"""Train and evaluate the networks of experiments, and measure their gradients and units."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NO_UPDATE = SGD(lr=0.0)
 
 @dataclass
 class Trained:
-    """A network after its training. ``losses`` by epoch, ``steps`` by step.
+    """A network after its training, with the mean loss of each epoch and the loss of each step.
 
-    ``broke`` says that the numbers overflowed and the training ended there.
+    ``broke`` is true if the training ended early because a number overflowed.
     """
 
     model: Module
@@ -32,7 +32,7 @@ class Trained:
     broke: bool = False
 
     def accuracy(self, dataset: Dataset) -> float:
-        """The share of right predictions, 0 to 1; outputs that are not finite count as wrong."""
+        """Return the share of correct predictions (0 to 1); outputs that are not finite count as wrong."""
         right = 0
         for x, y, _ in batches(dataset, 512, shuffle=False):
             logits = np.asarray(self.model(x))
@@ -41,7 +41,7 @@ class Trained:
 
 
 def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = True) -> Module:
-    """The same model after initializing its weights from ``seed`` and, if ``standardized``, adding a standardizer.
+    """Initialize the model's weights from ``seed``, add a standardizer by default, and return the model.
 
     The standardizer is fitted to the images of ``train_set``.
     """
@@ -55,7 +55,10 @@ def prepared(model: Module, train_set: Dataset, seed: int, standardized: bool = 
 def train(
     model: Module, train_set: Dataset, rule: Optimizer, *, seed: int, epochs: int, batch_size: int = 32
 ) -> Trained:
-    """Trains for some epochs. A training that breaks down ends there, with the model of the last good step."""
+    """Train with cross-entropy for some epochs.
+
+    If a loss or gradient is not finite, the training ends, and the model keeps the weights of the step before.
+    """
     step = TrainingStep(model, CrossEntropyLoss(), rule, seed=seed, capacity=batch_size)
     trained = Trained(model, step)
     try:
@@ -70,7 +73,7 @@ def train(
 
 
 def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 256) -> dict[str, float]:
-    """√Σg² of each weight of a linear map or convolution, in the order of the layers, over one batch; no update."""
+    """Return ‖g‖ = √Σg² for each weight of a linear map or convolution, by name, over one batch; no update."""
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     chosen = dataset.images[:samples], dataset.labels[:samples]
     return {
@@ -81,9 +84,9 @@ def gradient_norms(model: Module, dataset: Dataset, seed: int, samples: int = 25
 
 
 def firing(model: Module, dataset: Dataset, seed: int, layers: list[str]) -> dict[str, Array]:
-    """For each of the layers and each of its units, the share of the data set for which its output is positive.
+    """Return, for each layer, the share of samples (0 to 1) for which each of its units is positive.
 
-    A unit of a ReLU whose share is 0 never fires: it is dead, and no gradient reaches its weights.
+    A ReLU unit with share 0 is dead: no gradient reaches its weights.
     """
     step = TrainingStep(model, CrossEntropyLoss(), _NO_UPDATE, seed=seed)
     watch = step.watch("*")

@@ -1,4 +1,4 @@
-"""M5: a chain of sigmoids shrinks the gradient of the first layers."""
+"""M5: in a chain of sigmoids, the gradients of the first layers vanish."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEPTH, WIDTH = 12, 64
 
 
 class Setting(NamedTuple):
-    """One kind of chain."""
+    """One kind of network: activation, initialization, batch normalization, and number of hidden layers."""
 
     activation: Callable[[], Module]
     init: str
@@ -53,7 +53,7 @@ def _ratio_and_accuracy(found: Measurement, setting: str) -> str:
 
 
 class VanishingGradients(Experiment):
-    """‖∂L/∂W₁‖ : ‖∂L/∂W₁₂‖ at the start of twelve-layer networks, and what they have learned in the end."""
+    """Compares ‖∂L/∂W₁‖ / ‖∂L/∂W₁₂‖ before training, and the final accuracy, of twelve-layer networks."""
 
     name = "M5"
     title = "Vanishing gradients"

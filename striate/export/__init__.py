@@ -1,4 +1,4 @@
-"""Models in the formats of others: ONNX, which needs the extra of that name."""
+"""Export models to ONNX; this needs the extra ``onnx``."""
 
 from striate.export.onnx_file import Exported, export_onnx, onnx_bytes
 

@@ -1,4 +1,4 @@
-"""What an ONNX file must pass before it counts as exported: ONNX's own checker, and two judges of its outputs."""
+"""Check an ONNX file before it counts as exported, with ONNX's checker and by running it in two programs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from striate.errors import ModelFileError
 from striate.graph.value import Array
 
 TOLERANCE = 1e-4
-"""The largest difference of an output, relative to the largest output of its array, or to 1 if that is larger."""
+"""The largest accepted difference, relative to the largest |output| of the array, or to 1 if that is larger."""
 
 REFERENCE_SAMPLES = 4
-"""How many samples the reference evaluator computes, which is slow: it is plain NumPy."""
+"""The number of samples for ONNX's reference evaluator, which is slow because it is plain NumPy."""
 
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 
 class WindowedMaxPool(MaxPool):
-    """ONNX's own maximum over windows. The evaluator takes another way for strides of 1, which fails with padding."""
+    """ONNX's MaxPool for its reference evaluator, by the general algorithm.
+
+    The evaluator's own special case for stride 1 fails with padding.
+    """
 
     op_domain = ""
 
@@ -37,11 +40,14 @@ class WindowedMaxPool(MaxPool):
         )
 
 
-WindowedMaxPool.__name__ = "MaxPool"  # the evaluator goes by the name of the class
+WindowedMaxPool.__name__ = "MaxPool"  # the evaluator finds an operator by the name of its class
 
 
 def require_valid(model: ModelProto) -> bytes:
-    """The bytes of a model that ONNX's checker accepts, with types that follow from its inputs' types."""
+    """Return the bytes of a model after ONNX's checker has accepted it, including its inferred types.
+
+    Raises ``ModelFileError`` otherwise.
+    """
     try:
         content = model.SerializeToString()
         checker.check_model(content, full_check=True)
@@ -53,9 +59,10 @@ def require_valid(model: ModelProto) -> bytes:
 def differences(
     content: bytes, model: ModelProto, inputs: Mapping[str, Array], expected: Sequence[Array]
 ) -> dict[str, float]:
-    """The largest difference by judge: onnxruntime (also for one sample) and ONNX's reference evaluator.
+    """Run the file in onnxruntime and ONNX's reference evaluator, and return the largest difference for each.
 
-    Raises ``ModelFileError`` for one above ``TOLERANCE``, or where a judge fails.
+    onnxruntime computes all samples, and the first one alone; the evaluator up to four. Raises ``ModelFileError`` if a
+    difference exceeds ``TOLERANCE`` or a program cannot run the file.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

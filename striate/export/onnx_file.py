@@ -1,4 +1,4 @@
-"""``export_onnx``: a model as an ONNX file, which is written only after it was checked and run."""
+"""``export_onnx``: write a model as an ONNX file, after checking and running it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ _STANDARDIZER = "standardizer"
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file that agrees with the model: the largest difference of its outputs, by judge."""
+    """The result of an export: path, number of operators, and number of samples of the comparison.
+
+    ``differences`` is the largest difference between the outputs of the model and of the file, by the program that ran
+    the file: "onnxruntime" and "reference" (ONNX's reference evaluator).
+    """
 
     path: Path
     operators: int
@@ -43,7 +47,7 @@ class Exported:
 
     @property
     def difference(self) -> float:
-        """The largest of them."""
+        """The largest difference of both programs."""
         return max(self.differences.values())
 
     def __str__(self) -> str:
@@ -65,19 +69,20 @@ def export_onnx(
     fold: bool = False,
     classes: Sequence[str] | None = None,
 ) -> Exported:
-    """Writes the prediction of a float32 model as an ONNX file of opset 20, IR version 10, for any number of samples.
+    """Write the prediction of a float32 model as an ONNX file (opset 20, IR version 10), for any batch size.
 
     st.export_onnx(model, "net.onnx", samples=test_images[:100])
 
-    ``input_shape`` is that of one sample, by default the one that the model was called with last, or that of
-    ``samples``. ``standardizer``
-    keeps the model's standardizer inside; without it the file takes standardized inputs. ``softmax`` turns the last
-    outputs into probabilities over axis 1. ``fold`` multiplies batch normalizations into the convolutions before them.
-    ``classes``, by default the model's, go into the metadata.
+    ``input_shape`` is the shape of one sample, by default that of the last call, or else that of ``samples``. With
+    ``standardizer``, the model's standardizer becomes part of the file; without, the file expects standardized inputs.
+    ``softmax`` turns the last output into probabilities over axis 1. ``fold`` multiplies batch normalizations into the
+    convolutions before them. ``classes``, the names of the classes, are stored in the metadata; by default they are the
+    model's.
 
-    ONNX's checker, its reference evaluator and onnxruntime must accept the file and agree with the model on
-    ``samples`` (by default, random ones) before it is written. Raises ``ModelFileError`` where they do not,
-    ``OptionError`` for an operation without ONNX form, ``DTypeError`` for a model of float64.
+    Before the file is written, ONNX's checker must accept it, and its outputs in onnxruntime and ONNX's reference
+    evaluator must agree with the model's on ``samples``: an array of shape (N, …), or one per input; by default 16
+    random samples. Raises ``ModelFileError`` if they do not, ``OptionError`` for an operation without ONNX form,
+    ``ShapeError`` for samples or shapes that do not fit, ``DTypeError`` for a float64 model.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
@@ -106,12 +111,12 @@ def export_onnx(
 
 
 def onnx_bytes(model: Module, input_shape: Sequence[int] | None = None) -> bytes:
-    """The prediction of a model as ONNX, checked but not run."""
+    """Return the prediction of a model as the bytes of an ONNX file, checked but not run."""
     return require_valid(_built(predict_graph(model, input_shape), model.state_dict(), False, (), {}))
 
 
 def _momenta(model: Module) -> dict[str, float]:
-    """The momenta of the layers that track statistics, by path."""
+    """Return the momenta of the layers with running statistics, by path."""
     layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, Normalization)}
     found = {path: layer.running_statistics() for path, layer in layers.items()}
     return {path: one.momentum for path, one in found.items() if one is not None and one.momentum is not None}
@@ -133,7 +138,7 @@ def _built(
 
 
 def _without_standardizer(graph: Graph) -> Graph:
-    """The graph whose first input is already standardized."""
+    """Return the graph without its standardizer, so that its first input is already standardized."""
     inside = [node for node in graph.nodes if node.path.rpartition(".")[2] == _STANDARDIZER]
     if not inside:
         return graph
@@ -150,7 +155,10 @@ def _with_softmax(graph: Graph) -> Graph:
 
 
 def _inputs(graph: Graph, samples: object, inside: Standardizer | None) -> dict[str, Array]:
-    """The arrays for the graph's inputs, by name; raises ``ShapeError`` where the samples are others."""
+    """Return the arrays for the graph's inputs by name: the samples, or random ones if those are None.
+
+    Raises ``ShapeError`` if their number or shapes do not fit.
+    """
     types = {name: value.type for name, value in graph.given().items()}
     if samples is None:
         return {name: _drawn(type, inside if not i else None) for i, (name, type) in enumerate(types.items())}

@@ -1,7 +1,7 @@
-"""A graph of prediction as an ONNX graph.
+"""Translate a graph for prediction to an ONNX graph.
 
-Each operation says its own form (``Op.onnx``). Two patterns become one operator: a contraction with its bias, and batch
-normalization by running statistics, which the traced graph holds as arithmetic.
+Each operation writes itself (``Op.onnx``). Two patterns of several operations become one operator: a contraction with
+its bias, and batch normalization by running statistics, which the traced graph contains as arithmetic.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from striate.tracing.trace import KEY
 
 
 def translate(graph: Graph, state: Mapping[str, Array], fold: bool, momenta: Mapping[str, float]) -> GraphProto:
-    """The ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
+    """Return the ONNX graph; ``fold`` multiplies batch normalizations into the convolutions before them.
 
-    ``momenta`` are those of batch normalization layers by their paths. ONNX's momentum is the share of the old
-    statistics, PyTorch's that of the new ones.
-
-    Raises ``OptionError`` for an operation that has no ONNX form.
+    ``state`` holds the parameters and buffers by name. ``momenta`` are those of batch normalization layers by path, by
+    PyTorch's convention (the weight of the new statistics); ONNX's momentum is 1 minus that. Raises ``OptionError`` for
+    an operation that has no ONNX form.
     """
     return _Translation(graph, state, fold, momenta).graph()
 
@@ -46,7 +45,7 @@ class _Translation:
         self._names: dict[Value, str] = {}
 
     def graph(self) -> GraphProto:
-        """All nodes in order; what no output needs is left out at the end."""
+        """Translate all nodes in order; those that no output needs are dropped at the end."""
         for name in (*self._inputs, *self._graph.outputs):
             self._writer.claim(name)
         for node in self._graph.nodes:
@@ -108,7 +107,7 @@ class _Translation:
         self._names.update(zip(node.outputs, (self._names[value] for value in smaller)))
 
     def _array(self, value: Value) -> Array:
-        """The contents of a parameter, a state or a captured array."""
+        """Return the contents of a parameter, buffer or captured array."""
         op = value.node.op
         assert isinstance(op, Input)
         return self._graph.captured[op.name] if op.name in self._graph.captured else self._state[op.name]
@@ -116,7 +115,7 @@ class _Translation:
     # A contraction with its bias
 
     def _biased(self, node: Node) -> tuple[Node, Value] | None:
-        """The contraction and the vector (C,) that this node adds to its channels; None if it does not."""
+        """Return the contraction and the bias vector (C,) that this node adds to it, or None if it is not a bias."""
         if not isinstance(node.op, Add):
             return None
         for y, other in (node.inputs, tuple(reversed(node.inputs))):
@@ -141,7 +140,10 @@ class _Translation:
         return self._writer.add("BatchNormalization", *operands, epsilon=found.epsilon, momentum=kept)
 
     def _folded(self, y: Value, found: NormalizedByStatistics) -> str | None:
-        """The convolution before it with other weights; None where there is none that nothing else reads."""
+        """Write the convolution before a normalization with both combined, and return the name of its output.
+
+        Returns None if there is no such convolution, or something else reads its output too.
+        """
         vectors = (found.mean, found.variance, found.weight, found.bias)
         if not self._fold or not all(vector is None or _is_held(vector) for vector in vectors):
             return None
@@ -173,12 +175,15 @@ class _Translation:
         return None if found_names is None else found_names[0]
 
     def _read_once(self, value: Value) -> bool:
-        """Only by the normalization: x is read by the subtraction of the mean."""
+        """Return whether only the normalization reads this value, in the subtraction of the mean."""
         return len(self._readers.get(value, [])) == 1 and value not in self._graph.outputs.values()
 
 
 def channel_vector(value: Value, like: Value) -> Value | None:
-    """The vector (C,) that is viewed as (1, C, 1…) to fit the channels of ``like``; None if it is something else."""
+    """Return the vector (C,) behind a view (1, C, 1, …) that broadcasts over the channels of ``like``.
+
+    Returns None if ``value`` is something else.
+    """
     if not isinstance(value.node.op, Reshape) or like.type.rank < 2:
         return None
     (vector,) = value.node.inputs
@@ -187,7 +192,7 @@ def channel_vector(value: Value, like: Value) -> Value | None:
 
 
 def _convolves(op: Op) -> bool:
-    """Whether axis 0 of its second input, the weights, is that of the channels it returns."""
+    """Return whether axis 0 of the operation's weights, its second input, is the axis of output channels."""
     return op.kind is Kind.CONTRACTION and op.direction is Direction.FORWARD and op.onnx_takes_bias
 
 

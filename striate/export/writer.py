@@ -1,4 +1,4 @@
-"""An ONNX graph while it is written."""
+"""Build an ONNX graph operator by operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from striate.graph.onnx import Attribute
 from striate.graph.value import Array, Batch, Shape, TensorType
 
 BATCH = "N"
-"""The name of the size of axis 0, which is given when the network runs."""
+"""The symbolic name of the batch size, axis 0 of inputs and outputs."""
 
 KINDS = {
     DType.float32: TensorProto.FLOAT, DType.float64: TensorProto.DOUBLE, DType.int32: TensorProto.INT32,
@@ -23,9 +23,10 @@ KINDS = {
 
 @final
 class GraphWriter:
-    """Collects operators and constants; implements ``graph.onnx.OnnxWriter``.
+    """Collects operators and constants of an ONNX graph; implements ``graph.onnx.OnnxWriter``.
 
-    ``path`` is the layer that the operators being added belong to: it names them, as in "layer1.conv1/Conv".
+    ``path`` is the layer of the operators that are being added, and the first part of their names, as in
+    "layer1.conv1/Conv".
     """
 
     def __init__(self, batched_input: str) -> None:
@@ -37,7 +38,7 @@ class GraphWriter:
         self._outputs: set[str] = set()
 
     def claim(self, name: str) -> str:
-        """The name, or one with a number behind it if it is taken."""
+        """Reserve a name and return it, with a number appended if it is taken."""
         found, count = name, 1
         while found in self._taken:
             count += 1
@@ -59,7 +60,7 @@ class GraphWriter:
         return self.add("Cast", x, to=KINDS[dtype])
 
     def hold(self, name: str, array: Array) -> str:
-        """A named array, such as a parameter; one name may be held once."""
+        """Add a named constant array, such as a parameter, and return its name in the graph."""
         found = self.claim(name)
         self._constants[found] = array
         return found
@@ -78,7 +79,7 @@ class GraphWriter:
         return self.add("Concat", count, self.integers(*known), axis=0) if known else count
 
     def rename(self, name: str, output: str) -> None:
-        """Gives a value the name of an output of the graph. Inputs, constants and other outputs are copied."""
+        """Rename a value to that of a graph output; inputs, constants and other outputs are copied instead."""
         if name in self._outputs or not any(name in node.output for node in self._nodes):
             self._nodes.append(helper.make_node("Identity", [name], [output], name=f"{output}/Identity"))
         else:
@@ -88,7 +89,7 @@ class GraphWriter:
         self._outputs.add(output)
 
     def graph(self, name: str, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
-        """The finished graph, without operators and constants that no output needs."""
+        """Return the finished graph, without the operators and constants that no output needs."""
         needed = {output.name for output in outputs}
         kept: list[NodeProto] = []
         for node in reversed(self._nodes):
@@ -104,6 +105,6 @@ class GraphWriter:
 
 
 def value_info(name: str, type: TensorType) -> ValueInfoProto:
-    """The type of an input or output, with N by name."""
+    """Return the declaration of a graph input or output, with the batch size as the symbolic "N"."""
     shape = [BATCH if isinstance(dim, Batch) else dim for dim in type.shape]
     return helper.make_tensor_value_info(name, KINDS[type.dtype], shape)

@@ -1,6 +1,7 @@
-"""What a network learned, as numbers; ``striate.plot`` draws them.
+"""Explains a trained network by arrays: attributions, feature maps, receptive fields, mistakes.
 
-Pictures are those that the model takes: (C, H, W), bytes or floats, before its standardizer.
+``striate.plot`` draws the same results. Pictures are those that the model takes, (C, H, W), bytes or floats, before the
+model's standardizer.
 """
 
 from striate.insight.attribution import integrated_gradients, saliency

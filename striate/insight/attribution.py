@@ -1,4 +1,4 @@
-"""Which pixels the score of a class depends on, from derivatives: saliency and integrated gradients."""
+"""Attributes the score of a class to pixels by derivatives: saliency and integrated gradients."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from striate.insight.sample import Target, baseline_of, class_index, one_hot, on
 from striate.nn.module import Module
 
 _TOGETHER = 32
-"""Number of pictures that are differentiated in one run of the program."""
+"""The number of pictures that are differentiated in one run of the program."""
 
 
 def saliency(model: Module, image: npt.ArrayLike, target: Target = None) -> Array:
-    """∂f_c(x)/∂x, of the shape of the picture (C, H, W): how much the score of class c grows with each pixel.
+    """Return ∂f_c(x)/∂x, (C, H, W): how much the score of class c grows with each pixel of a picture.
 
-    The score is the model's output c; for a model without a softmax layer that is the logit. ``target`` is the class,
-    by number or name, by default the predicted one. The derivative is with respect to the pixels as they are given (0 …
-    255 for bytes), through the model's standardizer. Simonyan, Vedaldi and Zisserman, arXiv:1312.6034.
+    The score is the model's output c, which is the logit for a model without a softmax layer. ``target`` is the class,
+    by number or name; None: the predicted class. The derivative is with respect to the pixels as they are given (0 …
+    255 for bytes), through the model's standardizer. The result has the model's dtype. Simonyan, Vedaldi and Zisserman,
+    arXiv:1312.6034.
 
-    Raises ``OptionError`` for an unknown class, ``ShapeError`` for a model whose outputs are not (N, C).
+    Raises ``OptionError`` for an unknown class, and ``ShapeError`` for a model whose outputs are not (N, C).
     """
     x = one_sample(model, image)
     logits = scores(model, x)
@@ -32,15 +33,20 @@ def saliency(model: Module, image: npt.ArrayLike, target: Target = None) -> Arra
 def integrated_gradients(
     model: Module, image: npt.ArrayLike, target: Target = None, baseline: str | npt.ArrayLike = "zeros", steps: int = 64
 ) -> Array:
-    """(x − b) ⊙ ∫₀¹ ∇f_c(b + t(x − b)) dt, of the shape of the picture (C, H, W)
+    """Return the contribution of each pixel to the score of a class, (C, H, W), by integrated gradients.
 
-    The contribution of each pixel to the difference between the scores of the picture x and the baseline b. The
-    contributions add up to it: Σ = f_c(x) − f_c(b) (completeness). The integral is a sum over ``steps`` points of the
-    Gauss-Legendre rule: exact for smooth networks, close for ReLUs, closer with more steps. ``baseline`` is "zeros",
-    "mean" (of the training data, from the standardizer), a number, one for each channel, or a picture.
-    Sundararajan, Taly and Yan, arXiv:1703.01365.
+        (x − b) ⊙ ∫₀¹ ∇f_c(b + t(x − b)) dt
 
-    Raises ``OptionError`` for an unknown class or baseline, or for steps below 1; ``ShapeError`` as ``saliency``.
+    The contributions add up to the difference between the scores of the picture x and the baseline b: Σ = f_c(x) −
+    f_c(b) (completeness). Sundararajan, Taly and Yan, arXiv:1703.01365.
+
+    target    the class, by number or name; None: the predicted class
+    baseline  "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or a
+              picture
+    steps     points of the Gauss-Legendre rule that approximates the integral: exact for smooth networks, close for
+              ReLU networks, closer with more points
+
+    Raises ``OptionError`` for an unknown class or baseline, or for steps below 1; ``ShapeError`` as ``saliency`` does.
     """
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise OptionError(f"steps={steps!r}; expected a whole number, 1 or more")

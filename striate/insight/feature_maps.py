@@ -1,4 +1,4 @@
-"""The outputs of every layer for some pictures."""
+"""The outputs of every layer for given pictures, and their shapes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from striate.tracing import Trace, active_trace
 
 
 def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[str] = "*") -> dict[str, Array]:
-    """{layer: its output (N, channels, positions…)} for images (N, C, H, W), in the order in which layers run.
+    """Compute the outputs of layers for images (N, C, H, W), by name in running order.
 
-    Works for every model: chains, blocks, subclasses with their own ``forward``, models from files. ``layers`` is a
-    pattern such as ``"conv*"``, the name of a block (``"features"``), or a list of them; ``striate.insight.layers``
-    explains the names. Layers compute as in prediction: with running statistics and without dropout. Raises
-    ``OptionError`` for an unknown layer, listing the known ones.
+    Each output is (N, channels, positions…). ``layers`` is a pattern such as ``"conv*"``, the name of a block
+    (``"features"``), or a list of these; ``striate.insight.layers`` explains the names. This works for every model:
+    chains, blocks, subclasses with their own ``forward``, and models from files. Layers compute as in prediction: with
+    running statistics and without dropout. Raises ``OptionError`` for an unknown layer, listing the known ones.
 
     >>> feature_maps(model, images)["0"].shape
     (8, 16, 28, 28)
@@ -36,7 +36,10 @@ def feature_maps(model: Module, images: npt.ArrayLike, layers: str | Sequence[st
 
 
 def layer_shapes(model: Module, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """{layer: shape of its output for one sample}, for samples of ``shape``, by arithmetic alone."""
+    """Return the shape of every layer's output for one sample of ``shape``, by name.
+
+    Nothing is computed; the model is only traced.
+    """
     require_model(model)
     sizes = require_shape(shape)
     with Trace() as trace:

@@ -1,9 +1,9 @@
-"""The layers of a traced model with their outputs, found by the paths that graph nodes carry.
+"""Finds the outputs of a traced model's layers by the paths that graph nodes have.
 
-A layer is named by its path, ``conv1`` or ``stage1.0``; its second use is ``act#2``. A block that computes something of
-its own after its layers, such as a residual addition, counts as a layer too. An operation that a ``forward`` applies
-between its layers is named by the block and the operation: ``relu``, ``block1.max_pool``. The result of the model's own
-last operation is ``output``. A model from a file has the same names, because its graph keeps the paths.
+A layer is named by its path, such as ``conv1`` or ``stage1.0``; its second use is ``act#2``. A block that applies an
+operation of its own after its layers, such as a residual addition, counts as a layer too. An operation that a
+``forward`` applies between its layers is named by block and operation: ``relu``, ``block1.max_pool``. The result of the
+model's own last operation is ``output``. A model from a file has the same names, because its graph keeps the paths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROOT = "output"
 
 
 class Layers:
-    """The outputs of a traced model at every layer, in the order in which they are computed."""
+    """The outputs of a traced model's layers by name (``values``), in the order in which they are computed."""
 
     def __init__(self, trace: Trace, result: object) -> None:
         results = list(output_values(result).values())
@@ -31,6 +31,10 @@ class Layers:
         self.values = self._found({step.output for step in trace.calls})
 
     def _found(self, ends: set[Value]) -> dict[str, Value]:
+        """Collect the outputs of layers and of operations between layers;
+
+        ``ends`` are the outputs that the trace recorded.
+        """
         paths = {node.path for node in self._nodes}
         blocks = {path for path in paths if any(other != path and _inside(other, path) for other in paths)}
         found: dict[str, Value] = {}
@@ -42,7 +46,7 @@ class Layers:
                         own = node is self._last(path)
                         _add(found, (path or _ROOT) if own else _joined(path, _operation(node)), node.outputs[0])
                 continue
-            # One layer. If it is used several times in a row, only the trace knows where each use ends.
+            # This is one layer. If it is used several times in a row, only the trace knows where each use ends.
             passes = [value for node in nodes for value in node.outputs if value in ends]
             if not passes or passes[-1].node is not nodes[-1]:
                 passes.append(nodes[-1].outputs[0])
@@ -51,11 +55,11 @@ class Layers:
         return found
 
     def _last(self, path: str) -> Node | None:
-        """The last node inside a layer or block."""
+        """Return the last node inside a layer or block, or None."""
         return next((node for node in reversed(self._nodes) if _inside(node.path, path)), None)
 
     def value(self, name: str) -> Value:
-        """The output of a layer or block. Raises ``OptionError`` for an unknown name, listing the known ones."""
+        """Return the output of a layer or block; raises ``OptionError`` for an unknown name."""
         if name in self.values:
             return self.values[name]
         last = self._last(name) if name else None
@@ -64,7 +68,10 @@ class Layers:
         return last.outputs[0]
 
     def chosen(self, wanted: str | Sequence[str]) -> dict[str, Value]:
-        """The layers whose names match one of the patterns, such as ``conv*``; blocks by their exact name."""
+        """Return the layers whose names match one of the patterns, such as ``conv*``.
+
+        A pattern may also be the exact name of a block. Raises ``OptionError`` for a pattern without a match.
+        """
         patterns = [wanted] if isinstance(wanted, str) else list(wanted)
         if not patterns:
             raise OptionError(f"no layer was named\n  known: {', '.join(self.values)}")
@@ -76,6 +83,7 @@ class Layers:
 
 
 def _inside(path: str, block: str) -> bool:
+    """Whether a path is that of a block or of something inside it; "" is the whole model."""
     return path == block or not block or path.startswith(f"{block}.")
 
 
@@ -88,7 +96,10 @@ def _operation(node: Node) -> str:
 
 
 def _add(found: dict[str, Value], name: str, value: Value) -> None:
-    """Adds a value that depends on the sample; others were computed from parameters alone."""
+    """Add the output of a layer, numbered where the name exists.
+
+    Values that do not depend on the sample, or are not floats, are left out.
+    """
     if not (value.type.batched and value.dtype.is_float):
         return
     uses = 1

@@ -1,4 +1,4 @@
-"""Where in the picture a model sees a class: Grad-CAM and occlusion."""
+"""Locates in a picture what a model recognizes as a class: Grad-CAM and occlusion."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from striate.passes.differentiate import differentiate
 from striate.tracing import active_trace
 
 _TOGETHER = 64
-"""Number of occluded pictures that are predicted together."""
+"""The number of occluded pictures that are predicted together."""
 _STANDARDIZER = "standardizer"
 
 
 def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: str | None = None) -> Array:
-    """max(0, Σ_k α_k A_k) with α_k = mean over positions of ∂f_c/∂A_k, resized to the picture: (H, W)
+    """Return a map (H, W) of where a layer finds evidence for a class, by Grad-CAM.
 
-    A_k are the maps of a layer, by default of the last one with positions that is not a pooling. The small map is
-    enlarged by linear interpolation with pixels as areas, as PyTorch's ``interpolate(align_corners=False)`` does. Its
-    unit is that of the score. Selvaraju et al., arXiv:1610.02391.
+        max(0, Σ_k α_k A_k)   with α_k = mean over positions of ∂f_c/∂A_k
+
+    A_k are the maps of ``layer``, by default the last one with positions that is not a pooling. The map is enlarged to
+    the picture by linear interpolation, as PyTorch's ``interpolate(align_corners=False)`` does; its unit is that of the
+    score. ``target`` is the class, by number or name; None: the predicted class. Selvaraju et al., arXiv:1610.02391.
 
     Raises ``OptionError`` for an unknown layer or class, ``ShapeError`` for a layer without positions.
     """
@@ -58,6 +60,7 @@ def grad_cam(model: Module, image: npt.ArrayLike, target: Target = None, layer: 
 
 
 def _last_with_positions(layers: Layers) -> Value:
+    """Return the output of the last layer with several positions, other than poolings and the standardizer."""
     for name, value in reversed(layers.values.items()):
         if (
             name != _STANDARDIZER  # its maps are the picture itself
@@ -70,7 +73,7 @@ def _last_with_positions(layers: Layers) -> Value:
 
 
 def resized(heat: Array, size: Sequence[int]) -> Array:
-    """The map resized by linear interpolation between pixel centres; beyond them the edge is constant."""
+    """Resize a map by linear interpolation between pixel centres; outside the outer centres it is constant."""
     for axis, (old, new) in enumerate(zip(heat.shape, size, strict=True)):
         place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         low = np.minimum(place.astype(np.int64), max(old - 2, 0))
@@ -87,14 +90,18 @@ def occlusion(
     stride: int | Sequence[int] | None = None,
     baseline: str | npt.ArrayLike = "zeros",
 ) -> Array:
-    """By how much the score of a class falls when a window is covered, in the unit of the score: (H, W)
+    """Return a map (H, W) of how much the score of a class falls when a window of the picture is covered.
 
-    The window slides in steps of ``stride``, the last one ending at the edge; a pixel gets the mean of f_c(x) − f_c(x
-    with the window covered) over the windows that cover it. By default the window is about a fifth of the picture along
-    each axis, and the stride half of it. ``baseline`` is what covers the window, as in ``integrated_gradients``. Zeiler
-    and Fergus, arXiv:1311.2901.
+    The window slides in steps of ``stride``, and the last window ends at the edge. Each pixel gets the mean of f_c(x) −
+    f_c(x with the window covered), in the unit of the score, over the windows that contain it. Zeiler and Fergus,
+    arXiv:1311.2901.
 
-    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride that leaves gaps.
+    target    the class, by number or name; None: the predicted class
+    window    size in pixels, one number or one per axis; None: about a fifth of the picture along each axis
+    stride    likewise; None: half of the window
+    baseline  what covers the window, as in ``integrated_gradients``
+
+    Raises ``OptionError`` for an unknown class, a window larger than the picture, or a stride larger than the window.
     """
     x = one_sample(model, image)
     size = x.shape[2:]

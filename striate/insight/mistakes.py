@@ -1,4 +1,4 @@
-"""Where a model is wrong: the confusion matrix, and the mistakes with the largest loss."""
+"""Finds where a model is wrong: the confusion matrix, and the mistakes with the largest loss."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts[t, p] (C, C): the number of samples of class t that were predicted as p."""
+    """A confusion matrix: ``counts[t, p]``, int64, samples of class t were predicted as class p.
+
+    ``counts`` has the shape (C, C), and ``classes`` are the C names.
+    """
 
     counts: npt.NDArray[np.int64]
     classes: tuple[str, ...]
 
     @property
     def accuracy(self) -> float:
-        """Share of the diagonal, 0 to 1."""
+        """The share of samples on the diagonal, which were predicted correctly, from 0 to 1."""
         return float(np.trace(self.counts) / max(int(self.counts.sum()), 1))
 
     @property
     def recalls(self) -> npt.NDArray[np.float64]:
-        """For each class the share of its samples that were predicted rightly; NaN for a class without samples."""
+        """The share of each class's samples that were predicted correctly; NaN for a class without samples."""
         return _shares(self.counts.diagonal(), self.counts.sum(axis=1))
 
     @property
     def precisions(self) -> npt.NDArray[np.float64]:
-        """For each class the share of its predictions that were right; NaN for a class that was never predicted."""
+        """The share of each class's predictions that were correct; NaN for a class never predicted."""
         return _shares(self.counts.diagonal(), self.counts.sum(axis=0))
 
     def most_confused(self, count: int = 5) -> list[tuple[str, str, int]]:
-        """(true class, predicted class, how often), the most frequent mistakes first."""
+        """Return the most frequent mistakes as (true class, predicted class, count), at most ``count`` of them."""
         options.whole_number("count", count, 1)
         wrong = self.counts - np.diag(self.counts.diagonal())
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
@@ -50,14 +53,21 @@ class Confusion:
         return [(self.classes[t], self.classes[p], int(wrong[t, p])) for t, p in places if wrong[t, p]]
 
     def to_json(self) -> dict[str, object]:
-        """Plain numbers, lists and objects."""
+        """Return class names, counts and accuracy as a JSON object."""
         return {"classes": list(self.classes), "counts": self.counts.tolist(), "accuracy": self.accuracy}
 
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """A sample that was predicted wrongly: its index in the data set, its picture as the data set has it, the true and
-    the predicted class with their probabilities, and the loss −log p(true)."""
+    """A sample that was predicted wrongly.
+
+    index                 its index in the data set
+    image                 its input, as stored in the data set
+    label, predicted      names of the true and of the predicted class
+    probability           predicted probability of the predicted class
+    probability_of_label  predicted probability of the true class
+    loss                  cross entropy −log p(true class), in nats
+    """
 
     index: int
     image: Array
@@ -69,12 +79,13 @@ class Mistake:
 
 
 def _shares(part: Array, whole: Array) -> npt.NDArray[np.float64]:
+    """Return part / whole; NaN where both are 0."""
     with np.errstate(invalid="ignore"):
         return part / whole
 
 
 def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float64]:
-    """(N, C) in the order of the data set."""
+    """Return the log probabilities (N, C) of all samples, in the order of the data set."""
     require_model(model)
     require_classes(dataset, "dataset")
     found: list[Array] = []
@@ -90,14 +101,14 @@ def _log_probabilities(model: Module, dataset: Dataset) -> npt.NDArray[np.float6
 
 
 def _names(dataset: Dataset, outputs: int) -> tuple[str, ...]:
-    """Names of all classes that the model can predict, which may be more than the data set has."""
+    """Return the names of all classes that the model can predict; numbers where the data set has no name."""
     return (*dataset.classes, *(str(number) for number in range(len(dataset.classes), outputs)))
 
 
 def confusion(model: Module, dataset: Dataset) -> Confusion:
-    """How often each class is predicted as each class.
+    """Predict a data set and count how often each class is predicted as each class.
 
-    Raises ``ShapeError`` for a model with fewer outputs than classes.
+    Raises ``ShapeError`` for a model with fewer outputs than the data set has classes.
     """
     found = _log_probabilities(model, dataset)
     size = found.shape[1]
@@ -107,9 +118,9 @@ def confusion(model: Module, dataset: Dataset) -> Confusion:
 
 
 def worst_mistakes(model: Module, dataset: Dataset, count: int = 16) -> list[Mistake]:
-    """The wrong predictions with the largest loss −log p(true), the worst first; fewer where there are fewer.
+    """Return the wrong predictions with the largest loss −log p(true class), worst first, at most ``count``.
 
-    Raises ``OptionError`` for a count below 1, ``ShapeError`` as ``confusion``.
+    Raises ``OptionError`` for a count below 1, ``ShapeError`` as ``confusion`` does.
     """
     options.whole_number("count", count, 1)
     found = _log_probabilities(model, dataset)

@@ -1,8 +1,8 @@
-"""Which part of a picture an output of a layer depends on, found by walking its graph backwards.
+"""Finds the part of an input that an output of a layer depends on, by walking the graph backwards.
 
-The window of a convolution or pooling at position p reads the positions from p · stride − before to
-p · stride − before + dilation · (kernel − 1); an elementwise operation reads its own position; an operation that mixes
-positions reads all of them. Padding is not part of the picture.
+The window of a convolution or pooling at output position p reads input positions from p · stride − before to p · stride
+− before + dilation · (kernel − 1), where ``before`` is the padding. An elementwise operation reads the same position,
+and an operation that mixes positions reads all of them. Padding is not part of the input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from striate.tracing import Trace
 
 
 class ReceptiveField:
-    """The receptive fields of the outputs of one layer in inputs of one shape (C, positions…)."""
+    """The receptive fields of a layer's outputs, for inputs of one shape (C, positions…).
+
+    ``positions`` is the size of the layer's output along each axis of positions.
+    """
 
     def __init__(self, model: Module, layer: str, shape: Sequence[int]) -> None:
         require_model(model)
@@ -37,9 +40,10 @@ class ReceptiveField:
         self.positions = self._value.type.concrete(1)[2:]
 
     def __call__(self, position: Sequence[int] | None = None) -> tuple[slice, ...]:
-        """The part of the input that the output at a position, by default the middle one, depends on.
+        """Return the part of the input, as slices, that the output at a position depends on.
 
-        Raises ``OptionError`` for a position that does not exist.
+        ``position`` is None for the middle of the layer's output. Raises ``OptionError`` for a position that does not
+        exist.
         """
         place = tuple(size // 2 for size in self.positions) if position is None else _as_position(position)
         if len(place) != len(self.positions) or any(not 0 <= p < size for p, size in zip(place, self.positions)):
@@ -63,10 +67,11 @@ class ReceptiveField:
 def receptive_field(
     model: Module, layer: str, shape: Sequence[int], position: Sequence[int] | None = None
 ) -> tuple[slice, ...]:
-    """The part of an input of ``shape`` (C, H, W) that a layer's output at a position depends on, as slices.
+    """Return the part of an input, as slices, that a layer's output at one position depends on.
 
-    Without ``position`` the middle one. The part is cut off at the edge of the picture. Raises ``OptionError``
-    for an unknown layer or a position that it does not have.
+    ``shape`` is that of the input (C, H, W), and the slices are those of H and W. ``position`` is (row, column) in the
+    layer's output; None: its middle. The part is cut off at the edges of the input. Raises ``OptionError`` for an
+    unknown layer or a position that it does not have.
 
     >>> image[(slice(None), *receptive_field(model, "conv2", image.shape, (3, 4)))]
     """
@@ -80,7 +85,7 @@ def _as_position(position: object) -> tuple[int, ...]:
 
 
 def _read(node: Node, value: Value, region: PositionSets) -> PositionSets:
-    """The region of one of its inputs that a node reads for a region of its output."""
+    """Return the positions of one input that a node reads for the given positions of its output."""
     op = node.op
     whole = _whole(value)
     read = op.positions_read([one.type for one in node.inputs], node.inputs.index(value), region)
@@ -97,14 +102,16 @@ def _read(node: Node, value: Value, region: PositionSets) -> PositionSets:
 
 
 def _whole(value: Value) -> PositionSets:
+    """Return all positions of a value."""
     return tuple(frozenset(range(size)) for size in value.type.concrete(1)[2:])
 
 
 def _clipped(region: PositionSets, value: Value) -> PositionSets | None:
-    """The part of a region inside the value; None where there is only padding."""
+    """Return the part of the positions that lies inside the value; None where there is only padding."""
     part = tuple(axis & every for axis, every in zip(region, _whole(value)))
     return part if all(part) else None
 
 
 def _union(regions: Sequence[PositionSets]) -> PositionSets:
+    """Return the union of sets of positions, axis by axis."""
     return tuple(frozenset[int]().union(*axis) for axis in zip(*regions))

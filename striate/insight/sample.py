@@ -1,4 +1,4 @@
-"""The inputs of this folder's functions: a classifier, one picture, and the class to explain."""
+"""Checks the arguments that this package's functions share: model, picture, class and baseline."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Target = int | str | None
 
 
 def require_model(model: object) -> None:
-    """Raises ``OptionError`` for anything but a model."""
+    """Raise ``OptionError`` for anything but a ``Module``."""
     options.require_instance("model", model, Module, 'st.load("model.safetensors")')
 
 
 def require_layers(layers: object) -> tuple[str, ...]:
-    """The patterns of a pattern or a list of them; raises ``OptionError`` for anything else."""
+    """Return one pattern or a list of patterns as a tuple; raises ``OptionError`` for anything else."""
     given = (layers,) if isinstance(layers, str) else layers
     if isinstance(given, list | tuple):
         found = tuple(one for one in cast("Sequence[object]", given) if isinstance(one, str))
@@ -35,14 +35,14 @@ def require_layers(layers: object) -> tuple[str, ...]:
 
 
 def require_shape(shape: object) -> tuple[int, ...]:
-    """The shape of one sample; raises ``OptionError`` for anything but whole numbers of 1 or more."""
+    """Return the shape of one sample as a tuple; raises ``OptionError`` unless it holds positive integers."""
     if not isinstance(shape, list | tuple):
         raise OptionError(f"shape={shape!r}; expected the shape of one sample, such as (1, 28, 28)")
     return tuple(options.whole_number("a size of shape", one, 1) for one in cast("Sequence[object]", shape))
 
 
 def as_floats(model: Module, images: npt.ArrayLike) -> Array:
-    """Images in the model's dtype, so that gradients with respect to them exist."""
+    """Return images in the model's dtype; raises ``DataError`` for NaN and infinity."""
     require_model(model)
     dtype = (model.dtype or DType.float32).numpy
     found = model.as_input(images).astype(dtype)
@@ -52,7 +52,7 @@ def as_floats(model: Module, images: npt.ArrayLike) -> Array:
 
 
 def one_sample(model: Module, image: npt.ArrayLike) -> Array:
-    """One picture (C, H, W) as a batch (1, C, H, W)."""
+    """Return one picture (C, H, W) as a batch (1, C, H, W), in the model's dtype."""
     found = as_floats(model, image)
     if found.ndim == 0:
         raise ShapeError("expected one picture (C, H, W), got a single number")
@@ -60,7 +60,7 @@ def one_sample(model: Module, image: npt.ArrayLike) -> Array:
 
 
 def scores(model: Module, images: Array) -> Array:
-    """The model's outputs (N, C). Raises ``ShapeError`` for outputs of another rank."""
+    """Return the model's outputs (N, C); raises ``ShapeError`` for outputs of another rank."""
     try:
         found = np.asarray(model(images))
     except ShapeError as error:
@@ -73,7 +73,10 @@ def scores(model: Module, images: Array) -> Array:
 
 
 def class_index(model: Module, target: Target, logits: Array) -> int:
-    """The class to explain: the given number or name, or the class that the model predicts."""
+    """Return the number of the class to explain: that of the given number or name; None: the predicted one.
+
+    Raises ``OptionError`` for a class that the model does not have. ``logits`` (C,) are the model's outputs.
+    """
     count = len(logits)
     if target is None:
         return int(np.argmax(logits))
@@ -90,14 +93,14 @@ def class_index(model: Module, target: Target, logits: Array) -> int:
 
 
 def one_hot(index: int, logits: Array, n: int) -> Array:
-    """(n, C) with a one at the class: the derivative of the score with respect to the outputs."""
+    """Return (n, C) with a one for the class, the seed for differentiating its score."""
     mask = np.zeros((n, logits.shape[-1]), logits.dtype)
     mask[:, index] = 1
     return mask
 
 
 def score_gradient(model: Module, images: Array, mask: Array) -> Array:
-    """∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n; images are floats."""
+    """Return ∂ Σ_c mask[n, c] · f_c(x[n]) / ∂x[n] for every sample n, of the shape of the images (floats)."""
 
     def gradient(x: Value, mask: Value) -> Value:
         return differentiate(model(x), [x], seed=mask)[0]
@@ -106,7 +109,7 @@ def score_gradient(model: Module, images: Array, mask: Array) -> Array:
 
 
 def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array:
-    """The baseline as a picture (1, …): the input that carries no information.
+    """Return the baseline, an input that stands for no information, as an array of the shape of x.
 
     ``baseline`` is "zeros", "mean" (of the training data, from the standardizer), a number, one number per channel, or
     a picture.
@@ -128,6 +131,7 @@ def baseline_of(model: Module, baseline: str | npt.ArrayLike, x: Array) -> Array
 
 
 def _training_mean(model: Module, x: Array) -> Array:
+    """Return the mean of the training data per channel; raises ``OptionError`` without a standardizer."""
     standardizer = model.standardizer
     if isinstance(standardizer, Standardization):
         mean = standardizer.parameter("mean").data

@@ -1,4 +1,4 @@
-"""The pictures of a data set, and the patches in them, for which a unit has its largest outputs."""
+"""Finds the pictures of a data set, and the patches in them, for which a unit has its largest outputs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _TOGETHER = 128
 
 @dataclass(frozen=True, eq=False)
 class TopActivation:
-    """A picture with a large output of a unit.
+    """A picture for which a unit of a layer has a large output.
 
-    index     its index in the data set
-    label     its class
-    value     the unit's largest output for it
-    position  of that output in the layer's map
-    region    the receptive field of that position in the picture
+    index     index of the picture in the data set
+    label     name of its class
+    value     the unit's largest output for the picture
+    position  position of that output in the layer's map; () for a layer without positions
+    region    receptive field of that position in the picture, as slices (H, W)
     image     the picture (C, H, W)
-    patch     the part of it in the region
+    patch     the part of the picture inside the region
     """
 
     index: int
@@ -43,11 +43,11 @@ class TopActivation:
 
 
 def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, count: int = 9) -> list[TopActivation]:
-    """The ``count`` pictures with the largest outputs of a unit (a channel or feature) of a layer, the largest first.
+    """Return the ``count`` pictures with the largest outputs of one unit of a layer, largest first.
 
-    A picture counts with the unit's largest output in it; the patch is the receptive field of that output, cut off at
-    the edge of the picture. Equal outputs stay in the order of the data set. Raises ``OptionError`` for an unknown
-    layer or unit.
+    A unit is a channel or a feature. A picture counts with the unit's largest output in it; the patch is the receptive
+    field of that output, cut off at the edges of the picture. Equal outputs stay in the order of the data set. Raises
+    ``OptionError`` for an unknown layer or unit.
     """
     return top_activations_by_unit(model, layer, dataset, count, [unit])[unit]
 
@@ -55,7 +55,10 @@ def top_activations(model: Module, layer: str, unit: int, dataset: Dataset, coun
 def top_activations_by_unit(
     model: Module, layer: str, dataset: Dataset, count: int = 9, units: Sequence[int] | None = None
 ) -> dict[int, list[TopActivation]]:
-    """``top_activations`` of several units (by default of all) in one pass over the data set."""
+    """Return ``top_activations`` for several units, by unit, in one pass over the data set.
+
+    ``units`` are the indices of channels or features; None: all of the layer.
+    """
     options.whole_number("count", count, 1)
     options.require_instance("layer", layer, str, '"conv1"')
     require_model(model)
@@ -82,6 +85,7 @@ def top_activations_by_unit(
 
 
 def _checked(layer: str, size: int, units: Sequence[int] | None) -> list[int]:
+    """Return the units as integers (all for None); raises ``OptionError`` for one that does not exist."""
     if units is None:
         return list(range(size))
     for unit in units:
@@ -91,6 +95,7 @@ def _checked(layer: str, size: int, units: Sequence[int] | None) -> list[int]:
 
 
 def _top_activation(dataset: Dataset, index: int, value: float, place: int, field: ReceptiveField) -> TopActivation:
+    """Return the result for one picture; ``place`` is the flat index of the largest output in the map."""
     position = tuple(int(p) for p in np.unravel_index(place, field.positions)) if field.positions else ()
     region = field(position)
     image = dataset.images[index]

@@ -1,6 +1,6 @@
-"""The lab: a page on this computer that follows trainings, shows what networks see, and starts new ones.
+"""The lab: a local web page that follows trainings, shows what networks compute, and starts trainings.
 
-Needs the extra ``lab`` (starlette and uvicorn); the command line enters it by ``import_module``.
+It needs the extra ``lab`` (starlette, uvicorn and websockets), so the command line imports it only on demand.
 """
 
 from striate.lab.server import serve

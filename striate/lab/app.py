@@ -1,12 +1,12 @@
-"""The lab as an ASGI application.
+"""The lab's web application (ASGI): its HTTP routes and its WebSocket.
 
     GET   /                          the page              GET   /static/NAME           its files
     GET   /api/choices               what can be trained   WS    /live                  runs and their records
-    GET   /api/activations/NAME      its curves
-    POST  /api/trainings             start one             POST  /api/runs/KEY/stop     end it
-    GET   /api/runs/KEY/model        what it takes         POST  /api/runs/KEY/look     a picture → prediction and maps
+    GET   /api/activations/NAME      curves of one
+    POST  /api/trainings             start one             POST  /api/runs/KEY/stop     stop one
+    GET   /api/runs/KEY/model        its inputs, classes   POST  /api/runs/KEY/look     a picture → prediction and maps
 
-No GET changes anything. Errors are JSON {"error": text}.
+A GET request never changes anything. Errors are JSON: {"error": text}.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ from striate.lab.trainings import State, Trainings
 
 _PICTURES = ("image/png", "image/jpeg")
 _LATE = 1.0
-"""Seconds that pages have to notice that the lab closes."""
+"""Seconds that open pages get to notice that the lab is closing."""
 
 
 @dataclass
 class Lab:
-    """What the routes share: the runs, the data sets, and the run to show first."""
+    """The state that all routes share: the runs, the data sets by name, and the run to show first (or None).
+
+    ``say`` prints a line in the terminal.
+    """
 
     runs: Runs
     data: Mapping[str, str]
@@ -52,7 +55,7 @@ class Lab:
 
     @classmethod
     def of(cls, folder: Path, run: Path | None, say: Callable[[str], None] = lambda text: None) -> Lab:
-        """The runs in ``folder`` and the one given, whose data can be trained on too."""
+        """Collect the runs in ``folder``, and ``run`` if one is given, whose data become available for training."""
         runs = Runs(folder.resolve())
         runs.scan()
         data = {name: name for name in available_data()}
@@ -63,7 +66,7 @@ class Lab:
 
 
 class Routes:
-    """The routes."""
+    """The handlers of the lab's HTTP routes and of its WebSocket."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -73,7 +76,7 @@ class Routes:
         self.trainings = Trainings(lab.runs.changed)
 
     def application(self) -> Starlette:
-        """The application: routes, error handlers, and the queue of trainings in the background."""
+        """Return the application: routes, error handlers, and the background task that runs queued trainings."""
         return Starlette(
             routes=[
                 Route("/", self._pages.index),
@@ -104,16 +107,16 @@ class Routes:
                 await working
 
     def choices(self, request: Request) -> Response:
-        """Everything that can be chosen, with defaults."""
+        """Answer with everything that can be chosen for a training, and the defaults."""
         first = None if self._lab.first is None else self._lab.first.key
         return JSONResponse({"data": list(self._lab.data), "first": first, **choices()})
 
     def activation(self, request: Request) -> Response:
-        """An activation and its derivative, as points of two curves."""
+        """Answer with points of the curves of an activation and its derivative."""
         return JSONResponse(curve(request.path_params["name"], request.query_params.get("slope", "0.1")))
 
     async def train(self, request: Request) -> Response:
-        """Queues a training."""
+        """Queue a training and answer with the summary of its run (status 201)."""
         wanted = TrainingRequest.of(await document_of(request), self._lab.data)
         training = self._lab.runs.requested(wanted)
         try:
@@ -125,7 +128,7 @@ class Routes:
         return JSONResponse(entry.summary(), 201)
 
     async def stop(self, request: Request) -> Response:
-        """Ends a training that this lab started."""
+        """Stop a training that this lab started; any other run gets status 409."""
         entry = self._entry(request)
         if entry.training is None:
             raise HTTPException(409, "this run was not started here; stop it where it was")
@@ -133,12 +136,12 @@ class Routes:
         return JSONResponse(entry.summary())
 
     async def model(self, request: Request) -> Response:
-        """What the model of a run takes."""
+        """Answer with the input shape, classes and data of a run's model."""
         entry = self._entry(request)
         return JSONResponse(await run_in_threadpool(self._looking.about, entry.folder))
 
     async def look(self, request: Request) -> Response:
-        """A picture, or the number of a held-out one, through the network."""
+        """Answer with prediction and feature maps for an uploaded picture, or for a held-out one by number."""
         entry = self._entry(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         centred = request.query_params.get("centred") == "1"
@@ -160,7 +163,7 @@ class Routes:
         return {**self._looking.look(entry.folder, pixels, wanted), **about}
 
     async def follow(self, socket: WebSocket) -> None:
-        """The live channel of one page."""
+        """Serve the WebSocket of one page."""
         await self.live.serve(socket)
 
     def _entry(self, request: Request) -> Entry:

@@ -1,6 +1,6 @@
-"""The choices for a training, and the curves of activations, as the page needs them.
+"""The choices for a training, and the curves of activations, as JSON for the page.
 
-Titles, sentences and curves come from the operations and optimizers themselves, so that a new one needs no JavaScript.
+Titles, descriptions and curves come from the operations and optimizers, so a new one needs no JavaScript.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from striate.optim import OPTIMIZERS, SCHEDULES
 _REACH = 4.2
 _POINTS = 169
 _STEEPEST = 10.0
-"""Slopes for negative inputs that a curve is drawn for."""
+"""The largest |slope| for negative inputs for which a curve is drawn."""
 
 
 def choices() -> dict[str, Any]:
-    """Models with their options, activations, norms, initializations, optimizers and schedules."""
+    """Return models with options, activations, normalizations, initializations, optimizers and schedules."""
     return {
         "models": {name: options_of(name) for name in MODELS},
         "activations": {name: _described(operation_of(name)) for name in ACTIVATION_LAYERS},
@@ -44,7 +44,7 @@ def choices() -> dict[str, Any]:
 
 
 def operation_of(activation: str, slope: float = 0.1) -> Elementwise:
-    """The operation of an activation; ``slope`` counts where it has one. Raises ``OptionError``."""
+    """Return the operation of an activation, with this slope if it has one; raises ``OptionError``."""
     if activation not in ACTIVATION_LAYERS:
         raise unknown_option("activation", activation, ACTIVATION_LAYERS)
     return ACTIVATION_LAYERS[activation].with_slope(slope).operation
@@ -59,7 +59,11 @@ def _described(op: Elementwise) -> dict[str, Any]:
 
 
 def curve(activation: str, slope: str) -> dict[str, list[float]]:
-    """An activation and its derivative at points around 0: {"x", "y", "derivative"}. Raises ``OptionError``."""
+    """Return {"x", "y", "derivative"}: an activation and its derivative at 169 points from −4.2 to 4.2.
+
+    ``slope`` is the text of a number, for activations that have one. Raises ``OptionError`` for an unknown activation
+    or an invalid slope.
+    """
     try:
         number = float(slope)
     except ValueError:

@@ -1,14 +1,15 @@
-"""Access control. The lab runs programs and reads pictures, so only its own page may make it do anything.
+"""Access control: the lab runs programs and reads pictures, so only its own page may use it.
 
-    address    bound to 127.0.0.1; a Host header that names anything else is refused (DNS rebinding)
-    key        the printed address holds a random token; it becomes a cookie, HttpOnly and SameSite=Strict, and the
-               browser is sent on to an address without it; every other request needs the cookie
-    origin     every request but GET, and every WebSocket, must name the lab's own origin; so must Sec-Fetch-Site,
-               where a browser sends it; there is no CORS
-    page       a strict Content-Security-Policy: scripts, styles and connections of the lab itself alone, none inline
+    address    the server listens on 127.0.0.1 only, and refuses other Host headers (DNS rebinding)
+    key        the printed address contains a random token, which is exchanged for a cookie (HttpOnly,
+               SameSite=Strict); then the browser is redirected to an address without the token; every other
+               request needs the cookie
+    origin     every request except GET and HEAD, and every WebSocket, must have the lab's own Origin header, and
+               Sec-Fetch-Site must agree if the browser sends it; there is no CORS
+    page       a strict Content-Security-Policy: only the lab's own scripts, styles and connections, none inline
 
-Tokens are compared in constant time. A page on another port of 127.0.0.1 counts as the same *site*, so SameSite alone
-would let it in: the checks of origin do not.
+Tokens are compared in constant time. SameSite alone would not be enough: a page on another port of 127.0.0.1 counts as
+the same *site*. The check of the origin refuses it.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ _CLOSED = (
 
 @dataclass(frozen=True)
 class Keys:
-    """``token`` is in the address that is printed; ``cookie`` is what it is exchanged for."""
+    """The secrets of one server: ``token`` is part of the printed address, and is exchanged for ``cookie``."""
 
     token: str
     cookie: str
 
     @classmethod
     def fresh(cls) -> Keys:
-        """256 random bits each."""
+        """Return new keys of 256 random bits each."""
         return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
 
 
 def same(given: str, expected: str) -> bool:
-    """Whether two strings are equal, compared in constant time."""
+    """Return whether two strings are equal, in a time that does not depend on where they differ."""
     return secrets.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 class Guard:
-    """ASGI middleware that lets a request reach the lab only if it passes the checks above."""
+    """ASGI middleware that passes a request on to the lab only if the checks above succeed."""
 
     def __init__(self, app: ASGIApp, keys: Keys, port: int) -> None:
         self._app = app
@@ -85,7 +86,7 @@ class Guard:
             await (self._app if answer is None else answer)(scope, receive, self._sealed(send))
 
     def _refusal(self, scope: Scope, own_origin: bool) -> Response | None:
-        """The refusal to send instead of the page; None where access is allowed."""
+        """Return the response that refuses the request (or redirects it to the page), or None if it is allowed."""
         headers = Headers(scope["headers"])
         hosts = headers.all("host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
@@ -95,7 +96,7 @@ class Guard:
         if strange or (own_origin and not origins):
             return PlainTextResponse("Only the lab's own page may ask for this.\n", 403)
         elsewhere = any(site not in ("same-origin", "none") for site in headers.all("sec-fetch-site"))
-        if elsewhere and scope["type"] == "http":  # of a WebSocket the origin, which it must name, says the same
+        if elsewhere and scope["type"] == "http":  # a WebSocket must have an Origin, which was checked above
             entering = self._entering(scope) and headers.all("sec-fetch-mode") == ["navigate"]
             if not entering:
                 return PlainTextResponse("Only the lab's own page may ask for this.\n", 403)
@@ -107,7 +108,7 @@ class Guard:
 
     @staticmethod
     def _entering(scope: Scope) -> bool:
-        """Whether the address of the request holds a token."""
+        """Return whether the request opens the printed address, which contains a token."""
         return (
             scope["type"] == "http"
             and scope["method"] == "GET"
@@ -116,7 +117,10 @@ class Guard:
         )
 
     def _welcome(self, scope: Scope) -> Response:
-        """Exchanges the token for a cookie, so that it leaves the address and the browser's history."""
+        """Exchange the token for a cookie, and redirect to an address without it.
+
+        So the token does not stay in the address bar or in the browser's history.
+        """
         query = scope["query_string"].decode("latin-1")
         tokens = parse_qs(query, keep_blank_values=True, max_num_fields=8).get("token", []) if len(query) < 999 else []
         if len(tokens) != 1 or not same(tokens[0], self._keys.token):
@@ -126,7 +130,7 @@ class Guard:
         return answer
 
     def _sealed(self, send: Send) -> Send:
-        """``send`` with the headers of every response."""
+        """Return a ``send`` that adds the security headers to each response."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -139,16 +143,16 @@ class Guard:
 
 
 class Headers:
-    """The headers of a request as they were sent: none is merged or dropped."""
+    """The headers of a request exactly as they were sent, including repeated ones."""
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self._raw = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
 
     def all(self, name: str) -> list[str]:
-        """Every value under that name."""
+        """Return all values of the header with this lower-case name."""
         return [value for key, value in self._raw if key == name]
 
     def cookies(self, name: str) -> list[str]:
-        """Every cookie of that name: somebody on another port may have set a second one."""
+        """Return all cookies of this name, since a server on another port may have set a second one."""
         pairs = [pair.strip().partition("=") for line in self.all("cookie") for pair in line.split(";")]
         return [value.strip('"') for key, _, value in pairs if key == name]

@@ -1,4 +1,4 @@
-"""Limits on input: its size is checked before it is read, and its form before it is used."""
+"""Limits on input: its size is checked before and while it is read, its form before it is used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ JSON_BYTES = 16_000
 PICTURE_BYTES = 8_000_000
 PICTURE_PIXELS = 16_000_000
 MESSAGE_BYTES = 16_000
-"""The largest message on a WebSocket; the server refuses larger ones before they are here."""
+"""The largest WebSocket message in bytes; the server rejects larger ones before the application sees them."""
 
 
 async def body_of(request: Request, most: int) -> bytes:
-    """The body, if it is no longer than ``most`` bytes: by its declared and by its actual length.
+    """Return the body of a request if it has at most ``most`` bytes.
 
-    Raises 413 otherwise, before anything is read or as soon as it is too much.
+    Raises ``HTTPException`` 413 if the declared length is larger, before reading, or as soon as the received data are.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()) or len(declared) > 12 or int(declared) > most:
@@ -32,14 +32,18 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 async def document_of(request: Request) -> dict[str, Any]:
-    """The JSON object in the body; raises 415, 413 or 400."""
+    """Return the JSON object in the body of a request.
+
+    Raises ``HTTPException`` 415 for another content type, 413 for more than 16,000 bytes, 400 for anything but an
+    object.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "expected application/json")
     return parsed_object(await body_of(request, JSON_BYTES))
 
 
 def parsed_object(text: str | bytes) -> dict[str, Any]:
-    """A JSON object without NaN or infinity; raises 400."""
+    """Parse a JSON object without NaN or infinity; raises ``HTTPException`` 400 for anything else."""
     try:
         document = cast("object", json.loads(text, parse_constant=_refused))
     except (ValueError, RecursionError) as error:

@@ -1,9 +1,9 @@
-"""The WebSocket: the list of runs, and the records of the runs that a page follows, as they grow.
+"""The WebSocket that sends pages the list of runs, and the growing records of the runs they follow.
 
 page → server    {"follow": [key, …]}
-server → page    {"kind": "runs", "runs": [summary, …]}                    at first, and when something changed
-                 {"kind": "history", "run": key, "history": {…}}           once, and where a page fell behind
-                 {"kind": "events", "run": key, "events": [{…}, …]}        lines of progress.jsonl
+server → page    {"kind": "runs", "runs": [summary, …]}                    at first, and after a change
+                 {"kind": "history", "run": key, "history": {…}}           at first, and if a page fell behind
+                 {"kind": "events", "run": key, "events": [{…}, …]}        new lines of progress.jsonl
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from striate.lab.limits import MESSAGE_BYTES, parsed_object
 from striate.lab.runs import Entry, Runs
 
 _EVERY = 0.12
-"""Seconds between two looks at the records; they grow every 0.2 s."""
+"""Seconds between two checks of the records; a training extends its record every 0.2 s."""
 _RUNS_EVERY = 4
-"""Looks between two summaries of all runs."""
+"""Number of checks between two summaries of all runs."""
 _MOST_FOLLOWED = 12
 MOST_CLIENTS = 32
 _TRY_LATER = 1013
@@ -31,7 +31,7 @@ _BAD_MESSAGE = 1008
 
 
 class Live:
-    """All open pages. Each has a task of its own; the records are read once for all of them."""
+    """All open pages. Each page has its own task; each record is read once for all pages."""
 
     def __init__(self, runs: Runs) -> None:
         self._listed = runs
@@ -40,13 +40,13 @@ class Live:
         self.closing = False
 
     async def refresh(self, entry: Entry) -> None:
-        """Reads the new lines of a run's record, in a thread where there are any."""
+        """Read the new lines of a run's record, in a worker thread."""
         if entry.story.changed():
             async with self._reading:
                 await run_in_threadpool(entry.story.advance)
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serves one page until it disconnects."""
+        """Serve one page until it disconnects; pages beyond the 32nd are asked to try later."""
         if self._clients >= MOST_CLIENTS:
             await socket.close(_TRY_LATER)
             return

@@ -1,4 +1,4 @@
-"""One picture passed through a trained network: the output of every layer, in a form that a page can draw."""
+"""Pass one picture through a trained network, and describe each layer's output for the page."""
 
 from __future__ import annotations
 
@@ -31,33 +31,40 @@ from striate.train.run import MODEL_FILE, read_run
 Array = npt.NDArray[Any]
 
 MOST_UNITS = 32
-"""Feature maps of one layer that are sent; the page says how many there are in all."""
+"""The most feature maps of one layer that are sent; the page shows the total number too."""
 MOST_NUMBERS = 128
-"""Units of a layer without positions that are sent."""
+"""The most numbers that are sent for a layer without spatial axes."""
 _MOST_MODELS = 4
 
 
 @dataclass
 class Opened:
-    """A model of a finished run, with what is known of its data."""
+    """A loaded model of a run, with its held-out data and their centring if they are available, else None."""
 
     model: LoadedModel
     version: tuple[int, int]
     held_out: Dataset | None
     centring: Centring | None
     blocks: dict[str, Block]
-    """What each layer does, by its path."""
+    """The operations of each layer, by its path."""
 
 
 class Looking:
-    """Keeps the most recently used models. One picture at a time: predictions share the cores with training."""
+    """Answers the page's questions about models, and caches the four most recently used ones.
+
+    A lock lets one picture through at a time, since predictions share the cores with trainings. Raises ``OptionError``
+    for a run that has no model yet, or a model whose inputs are not pictures.
+    """
 
     def __init__(self) -> None:
         self._models: OrderedDict[Path, Opened] = OrderedDict()
         self._turn = Lock()
 
     def sample(self, folder: Path, index: int) -> tuple[Array, dict[str, Any]]:
-        """A held-out picture (C, H, W), and what is known of it."""
+        """Return a held-out picture (C, H, W) as uint8, and its index, label and the number of pictures.
+
+        ``index`` is taken modulo that number. Raises ``OptionError`` if the data are not available here.
+        """
         with self._turn:
             data = self._opened(folder).held_out
         if data is None:
@@ -66,7 +73,11 @@ class Looking:
         return data.images[place], {"index": place, "count": len(data), "label": data.classes[int(data.labels[place])]}
 
     def drawn(self, folder: Path, content: bytes, centred: bool) -> tuple[Array, dict[str, Any]]:
-        """An uploaded PNG or JPEG as the network takes it; ``centred``: brought into the form of the data."""
+        """Decode an uploaded PNG or JPEG into the network's input shape (C, H, W).
+
+        With ``centred``, the figure is centred and scaled as in the training data. The dict says whether it was, and
+        whether light and dark were swapped.
+        """
         with self._turn:
             found = self._opened(folder)
         channels, size = picture_shape(found.model)
@@ -81,7 +92,7 @@ class Looking:
         }
 
     def look(self, folder: Path, pixels: Array, with_saliency: bool) -> dict[str, Any]:
-        """Prediction and feature maps of one picture (C, H, W)."""
+        """Return prediction and layer outputs, and optionally the saliency map, for one picture (C, H, W)."""
         with self._turn:
             found = self._opened(folder)
             x = pixels[np.newaxis]
@@ -103,7 +114,7 @@ class Looking:
         return answer
 
     def about(self, folder: Path) -> dict[str, Any]:
-        """What the page needs before the first picture: the input shape, the classes and the data."""
+        """Return what the page needs before the first picture: input shape, classes, and held-out data."""
         with self._turn:
             found = self._opened(folder)
         channels, (height, width) = picture_shape(found.model)
@@ -130,7 +141,10 @@ class Looking:
 
 
 def opened_model(folder: Path, version: tuple[int, int]) -> Opened:
-    """Reads the model, and measures its data where they are here."""
+    """Load the model of a run, and its data if they are available on this computer.
+
+    ``version`` is the modification time (ns) and size of the model file, which tell when it must be loaded again.
+    """
     model = load_saved(folder / MODEL_FILE)
     held_out = centring = None
     try:
@@ -147,7 +161,10 @@ def _fitting(data: Dataset, model: LoadedModel) -> Dataset | None:
 
 
 def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
-    """Channels and (height, width); raises ``OptionError`` for a model whose inputs are not pictures."""
+    """Return (channels, (height, width)) of the model's input.
+
+    Raises ``OptionError`` if its inputs are not pictures of 1 or 3 channels.
+    """
     channels, *size = model.input_shape
     if len(size) != 2 or channels not in (1, 3):
         raise OptionError(f"this model takes samples of shape {model.input_shape}, not pictures")
@@ -155,7 +172,10 @@ def picture_shape(model: LoadedModel) -> tuple[int, tuple[int, int]]:
 
 
 def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
-    """One layer's output for one picture: (C, H, W) maps or (D,) numbers, of which the first ones are sent."""
+    """Describe one layer's output for one picture, as JSON-compatible data.
+
+    ``array`` is (C, H, W) or (D,). At most 32 maps or 128 numbers are sent, with statistics of the whole array.
+    """
     main = None if block is None else block.main
     maps = array if array.ndim == 3 else array.reshape(-1)
     shown = maps[: MOST_UNITS if array.ndim == 3 else MOST_NUMBERS]
@@ -176,12 +196,15 @@ def described(name: str, array: Array, block: Block | None) -> dict[str, Any]:
 
 
 def effect_of(op: Op) -> str:
-    """What an activation does, in a sentence; nothing of other operations."""
+    """Return a sentence about what an activation does, or "" for another operation."""
     return op.effect if isinstance(op, Elementwise) else ""
 
 
 def encoded(array: Array) -> dict[str, Any]:
-    """Numbers as bytes, 128 + 127·v / max|v|, in base64: what is negative is below 128, zero is 128."""
+    """Encode numbers as base64 of the bytes round(128 + 127·v / max|v|), so that zero is 128.
+
+    NaN and infinity are sent as zero. "scale" is max|v|.
+    """
     values = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(abs(values).max()) if values.size else 0.0
     scaled = np.zeros_like(values) if largest == 0 else values / largest
@@ -190,7 +213,7 @@ def encoded(array: Array) -> dict[str, Any]:
 
 
 def picture_text(pixels: Array) -> dict[str, Any]:
-    """The picture that the network sees, as RGB bytes in base64."""
+    """Encode a picture (C, H, W), C = 1 or 3, as RGB bytes (H, W, 3) in base64."""
     colours = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
     data = np.ascontiguousarray(colours.transpose(1, 2, 0))
     return {
@@ -201,6 +224,6 @@ def picture_text(pixels: Array) -> dict[str, Any]:
 
 
 def finite(value: Any) -> float | None:
-    """The number, or None where JSON has none: NaN and infinity."""
+    """Return the number, or None for NaN and infinity, which JSON does not have."""
     number = float(value)
     return number if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""The files of the page, read once from the package; nothing else can be requested."""
+"""The static files of the lab's page, read once from the package; no other file can be requested."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".
 
 
 class Pages:
-    """``/`` and ``/static/NAME``."""
+    """The handlers of ``/`` and ``/static/NAME``."""
 
     def __init__(self) -> None:
         folder = files("striate.lab").joinpath("static")
         self.contents = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
 
     def index(self, request: Request) -> Response:
-        """The page."""
+        """Answer with the page."""
         return self._answer("index.html")
 
     def file(self, request: Request) -> Response:
-        """One of its files; names are looked up, no path is made of them."""
+        """Answer with one of the page's files, or 404; the name is a key of a dict and never part of a path."""
         return self._answer(request.path_params["name"])
 
     def _answer(self, name: str) -> Response:

@@ -1,4 +1,4 @@
-"""Requests for trainings: every value is checked, and becomes an argument of ``striate train``."""
+"""Requests for trainings: each value is checked and becomes an argument of ``striate train``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ NORMS = tuple(placement.value for placement in NormPlacement)
 
 @dataclass(frozen=True)
 class Field:
-    """One setting: its check, and the option of ``striate train`` that it sets."""
+    """A setting that the page may send: the option of ``striate train`` that it sets, and its check.
+
+    ``parse(name, value)`` returns the value or raises ``OptionError``.
+    """
 
     option: str
     parse: Callable[[str, Any], Any]
@@ -82,21 +85,21 @@ FIELDS: dict[str, Field] = {
 
 
 def available_data() -> list[str]:
-    """Named data sets that can be opened here."""
+    """Return the names of the data sets that can be opened on this computer."""
     data = settings.current().data
     return [name for name in KNOWN if name != "mnist" or (data is not None and (data / "mnist").is_dir())]
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """``data`` is a name, or the folder of the run that the lab was opened with."""
+    """A checked request: ``data`` is the name of a data set or a path that the lab allows, and ``settings``."""
 
     data: str
     settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, document: Mapping[str, Any], data: Mapping[str, str]) -> TrainingRequest:
-        """Parses what a page sent; ``data`` maps the allowed names. Raises ``OptionError``."""
+        """Check a request from a page; ``data`` maps the allowed names to data sets. Raises ``OptionError``."""
         chosen = document.get("data", next(iter(data)))
         if chosen not in data:
             raise unknown_option("data", chosen, data)
@@ -113,7 +116,7 @@ class TrainingRequest:
         return cls(data[chosen], parsed)
 
     def command(self, folder: Path) -> list[str]:
-        """The training as a process of this interpreter; no shell reads it."""
+        """Return the command line of the training as a list of words, which no shell interprets."""
         words = [sys.executable, "-P", "-m", "striate", "train", self.data, "--out", str(folder)]
         for name, value in self.settings.items():
             if name == "standardize":

@@ -1,4 +1,4 @@
-"""The runs that the lab shows, each under an opaque key: no path ever leaves the server or comes in."""
+"""The runs that the lab shows, identified by random keys: the page never sees or sends a path."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 PROGRESS_FILE = "progress.jsonl"
 _QUIET = 30.0
-"""Seconds without a line in its record after which a run that others started is taken for broken off."""
+"""Seconds without a new line in its record after which a run not started by this lab counts as stopped."""
 _OURS = re.compile(r"(\d{3,6})-[a-z0-9_]+")
 
 
 @dataclass(eq=False)
 class Entry:
-    """One run: its folder, its record, and its training if the lab started it."""
+    """One run: its folder, its record (``story``), and its training if this lab started it."""
 
     key: str
     name: str
@@ -33,10 +33,10 @@ class Entry:
     training: Training | None = None
     run: Run | None = None
     seen: int = 0
-    """When run.json was written that was read last, in nanoseconds."""
+    """The modification time of the run.json that was last read, in nanoseconds; 0 if there is none."""
 
     def refresh(self) -> None:
-        """Reads run.json where it is new."""
+        """Read run.json again if it has changed."""
         try:
             written = (self.folder / RUN_FILE).stat().st_mtime_ns
             if written != self.seen:
@@ -48,14 +48,14 @@ class Entry:
 
     @property
     def told(self) -> Run | None:
-        """The contents of run.json, unless they are of an earlier training in the same folder."""
+        """The contents of run.json, or None if it belongs to an earlier training in the same folder."""
         begun = (self.story.plan or {}).get("time", 0)
         again = self.story.end is None and isinstance(begun, (int, float)) and begun > self.seen / 1e9
         return None if again else self.run
 
     @property
     def state(self) -> State:
-        """Known for the lab's own trainings; for others concluded from what they wrote, and when."""
+        """The state of the run, inferred from its files and their age if this lab did not start it."""
         if self.training is not None:
             return self.training.state
         end = self.story.end
@@ -72,7 +72,7 @@ class Entry:
         return State.FINISHED if self.told is not None and self.told.finished else State.STOPPED
 
     def settings(self) -> dict[str, Any]:
-        """The settings of the training, from run.json or from the request."""
+        """Return the settings of the training, from run.json, the request, or the record, whichever exists."""
         run = self.told
         if run is not None:
             named = {"data": Path(run.data).name, **run.arguments, "seed": run.seed}
@@ -83,7 +83,7 @@ class Entry:
         return {name: plan[name] for name in ("data", "model", "batch_size", "epochs") if name in plan}
 
     def summary(self) -> dict[str, Any]:
-        """What the list of runs shows."""
+        """Return what the page's list of runs shows, as JSON-compatible data."""
         last = self.story.epochs.last or {}
         run = self.told
         epochs = list(run.history.get("epochs", [])) if run is not None else []
@@ -108,7 +108,7 @@ class Entry:
         }
 
     def history(self) -> dict[str, Any]:
-        """The whole history: from the live record, or from run.json where there is none."""
+        """Return the whole history for the curves, from the record or, without one, from run.json."""
         told = self.story.snapshot()
         if self.run is not None and self.story.latest is None:
             told["epochs"] = list(self.run.history.get("epochs", []))
@@ -119,7 +119,10 @@ class Entry:
 
 @dataclass
 class Runs:
-    """All runs, in the order in which they came. New ones get folders ``001-lenet5`` … in the lab's folder."""
+    """All runs, in the order in which they were added.
+
+    New runs get folders such as ``001-lenet5`` in the lab's folder. ``changed`` is called when a run is added.
+    """
 
     folder: Path
     changed: Callable[[], None] = lambda: None
@@ -129,11 +132,11 @@ class Runs:
         return iter(self.entries.values())
 
     def __getitem__(self, key: str) -> Entry:
-        """The run with that key. Raises ``KeyError`` for an unknown one."""
+        """Return the run with this key; raises ``KeyError`` if there is none."""
         return self.entries[key]
 
     def add(self, folder: Path, training: Training | None = None) -> Entry:
-        """A run under a new key; the same folder again keeps its key."""
+        """Add the run in a folder under a new random key; a folder that is already listed keeps its entry."""
         for entry in self:
             if entry.folder == folder:
                 return entry
@@ -145,7 +148,7 @@ class Runs:
         return entry
 
     def scan(self) -> None:
-        """Adds the runs that earlier labs left in the folder."""
+        """Add the runs that earlier labs left in the lab's folder."""
         if not self.folder.is_dir():
             return
         for folder in sorted(self.folder.iterdir(), key=_number):
@@ -153,7 +156,10 @@ class Runs:
                 self.add(folder)
 
     def requested(self, request: TrainingRequest) -> Training:
-        """A training in a new folder, listed, but not started yet. Raises ``OptionError`` where none can be made."""
+        """Create a folder for a requested training and list it, without starting it.
+
+        Raises ``OptionError`` if the folder cannot be created.
+        """
         model = str(request.settings.get("model", "run"))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +180,7 @@ class Runs:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder holds a run."""
+    """Return whether the folder contains run.json or a record of a training."""
     return (folder / RUN_FILE).is_file() or (folder / PROGRESS_FILE).is_file()
 
 

@@ -1,4 +1,4 @@
-"""The lab as a process: one socket on 127.0.0.1, until Ctrl-C."""
+"""The lab's server process: one socket on 127.0.0.1, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from striate.lab.guard import HOST, Guard, Keys
 from striate.lab.limits import MESSAGE_BYTES
 
 _CLOSING = 2
-"""Seconds that open connections have when the lab ends; pages reconnect forever otherwise."""
+"""Seconds until open connections are closed when the lab ends; pages would keep them open forever."""
 
 
 def listening(port: int) -> socket.socket:
-    """A socket on that port of 127.0.0.1 and on no other address; 0 is any free port."""
-    # With its protocol named, asyncio lets small answers go at once; else each waits 40 ms for a late acknowledgement.
+    """Return a socket that listens on this port of 127.0.0.1 only; port 0 chooses a free one.
+
+    Raises ``OptionError`` if the port is taken.
+    """
+    # With IPPROTO_TCP given, asyncio disables Nagle's algorithm; otherwise each small answer waits 40 ms for an ACK.
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,7 +42,10 @@ def listening(port: int) -> socket.socket:
 
 
 def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Callable[[str], None]) -> None:
-    """Serves the lab until Ctrl-C; ``say`` prints a line. Raises ``OptionError`` for a port that is taken."""
+    """Serve the lab until Ctrl-C.
+
+    ``run`` is shown first, if given; ``say`` prints a line. Raises ``OptionError`` if the port is taken.
+    """
     with contextlib.closing(listening(port)) as found:
         port = found.getsockname()[1]
         keys = Keys.fresh()
@@ -48,7 +54,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
         config = uvicorn.Config(
             Guard(routes.application(), keys, port),
             log_level="warning",
-            access_log=False,  # its lines would hold the key
+            access_log=False,  # its lines would contain the token
             server_header=False,
             proxy_headers=False,
             loop="asyncio",
@@ -64,7 +70,7 @@ def serve(folder: Path, run: Path | None, *, port: int, browser: bool, say: Call
 
 
 def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
-    """Prints the address of the lab, and opens it in the browser."""
+    """Print the lab's address, and open it in the browser if asked to."""
     say(f"the lab is open at\n\n  {address}\n\nCtrl-C closes it, and stops trainings that run.")
     if browser:
         with contextlib.suppress(webbrowser.Error):
@@ -72,7 +78,7 @@ def opened(address: str, browser: bool, say: Callable[[str], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Announces itself once it listens; a closed terminal shuts it down in an orderly way, too."""
+    """A uvicorn server that calls ``ready`` when it listens, and stops cleanly if the terminal is closed."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -80,7 +86,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        if self.force_exit:  # after a forced exit, errors of what it interrupted are not reported
+        if self.force_exit:  # do not report the errors of what a forced exit interrupted
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

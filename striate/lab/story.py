@@ -1,7 +1,8 @@
-"""The contents of ``progress.jsonl``, followed while it is written, and thinned so that days of training fit on a page.
+"""Follow the record of a training, ``progress.jsonl``, while it is written, and thin it for the page.
 
-Curves keep at most ``MOST_POINTS`` points and the flow over time ``MOST_WATCHES``: when there are more, every second
-one is dropped and only every second new one is taken. The last of each is always the newest.
+Curves keep at most ``MOST_POINTS`` points, and the statistics of layers over time ``MOST_WATCHES``. When a list is
+full, every second entry is dropped, and from then on only every second new one is kept. The newest entry is always
+available.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LONGEST_LINE = 4_000_000
 
 @dataclass
 class Thinned(Generic[Item]):
-    """At most ``most`` items, evenly spread over all that came."""
+    """A list of at most ``most`` items, evenly spread over all items that were added, and the newest one."""
 
     most: int
     items: list[Item] = field(default_factory=list[Item])
@@ -36,7 +37,7 @@ class Thinned(Generic[Item]):
     count: int = 0
 
     def add(self, item: Item) -> None:
-        """Takes every ``every``-th item, and doubles that number when the list is full."""
+        """Keep every ``every``-th item; when the list is full, drop half of it and double ``every``."""
         if self.count % self.every == 0:
             self.items.append(item)
             if len(self.items) > self.most:
@@ -46,14 +47,14 @@ class Thinned(Generic[Item]):
         self.last = item
 
     def all(self) -> list[Item]:
-        """The items kept, and the newest."""
+        """Return the kept items, and the newest one."""
         return self.items if self.last is None or self.items[-1] is self.last else [*self.items, self.last]
 
 
 class Story:
-    """One run's record. ``advance`` reads new lines; ``snapshot`` gives everything; ``since`` the new events.
+    """The record of one run: ``advance`` reads new lines, ``snapshot`` returns all, ``since`` the new events.
 
-    ``chapter`` grows when the file is started again; what was read before is then obsolete.
+    ``chapter`` increases when the training starts again; the events of the earlier chapter are then discarded.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +79,7 @@ class Story:
         self._file: tuple[int, int] | None = None
 
     def changed(self) -> bool:
-        """Whether the file has more, or is another one."""
+        """Return whether the file has grown or was replaced since it was last read."""
         try:
             found = self._path.stat()
         except OSError:
@@ -86,7 +87,10 @@ class Story:
         return (found.st_dev, found.st_ino) != self._file or found.st_size != self._place
 
     def advance(self) -> None:
-        """Reads what was appended. An incomplete line waits for its end; a line that is not an event is skipped."""
+        """Read what was appended to the file.
+
+        An incomplete last line is kept until its end arrives; a line that is not an event is skipped.
+        """
         try:
             with self._path.open("rb") as stream:
                 found = self._path.stat()
@@ -115,7 +119,7 @@ class Story:
 
     def _tell(self, event: Event) -> None:
         kind = event["kind"]
-        if self._repeats(event):  # another training, appended to the record of an earlier one
+        if self._repeats(event):  # another training has appended to the record of an earlier one
             plan, place, rest, file, skipping = self.plan, self._place, self._rest, self._file, self._skipping
             self._begin()
             self.plan, self._place, self._rest, self._file, self._skipping = plan, place, rest, file, skipping
@@ -134,20 +138,23 @@ class Story:
         self._recent.append(event)
 
     def _repeats(self, event: Event) -> bool:
-        """Whether the event is of an epoch that came before: a training that is continued counts on."""
+        """Return whether the event's epoch number is not new, which means that a new training has begun.
+
+        A training that is continued keeps counting its epochs upwards.
+        """
         number = event.get({"epoch": "number", "batch": "epoch"}.get(event["kind"], ""))
         last = None if self.epochs.last is None else self.epochs.last.get("number")
         return isinstance(number, int) and isinstance(last, int) and number <= last
 
     def since(self, number: int) -> list[Event] | None:
-        """The events after the first ``number``; None where they are too many to be remembered one by one."""
+        """Return the events after the first ``number`` ones, or None if they are no longer all in memory."""
         missing = self.number - number
         if not 0 <= missing <= len(self._recent):
             return None
         return list(self._recent)[len(self._recent) - missing :]
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, thinned."""
+        """Return plan, end, thinned curves and findings, as JSON-compatible data."""
         return {
             "plan": self.plan,
             "end": self.end,
@@ -159,12 +166,12 @@ class Story:
 
 
 def slim(batch: Event) -> Event:
-    """The fields of a batch that the curves need."""
+    """Return the fields of a batch event that the curves need."""
     return {name: batch.get(name) for name in ("epoch", "batch", "step", "loss", "accuracy", "images_per_second")}
 
 
 def event_of(line: bytes) -> Event | None:
-    """The JSON object of one line, NaN and infinity as null; None for anything else."""
+    """Parse one line of the record, with NaN and infinity as None; returns None if it is not an event."""
     try:
         found = cast("object", json.loads(line, parse_constant=_nothing))
     except (ValueError, RecursionError):
@@ -178,7 +185,7 @@ def event_of(line: bytes) -> Event | None:
 
 
 def finding_event(finding: Event) -> Event:
-    """A finding as an event; the ``kind`` of a finding names its rule."""
+    """Return a finding as an event: its own ``kind``, the name of its rule, becomes ``rule``."""
     return {**finding, "kind": "finding", "rule": finding.get("kind", "")}
 
 

@@ -1,8 +1,8 @@
-"""Trainings as child processes: ``striate train`` of this interpreter, one after the other.
+"""Trainings as child processes: ``striate train``, one after the other.
 
-One at a time, so that their speeds can be compared and drawing stays quick; the others wait. A training that is
-stopped gets Ctrl-C, as from a terminal: it finishes its step and saves its model. One that does not end then is sent
-another, which makes it leave at once, and at last is killed.
+Only one runs at a time, so that their speeds can be compared and the page stays responsive; the others wait. To stop a
+training, it is sent Ctrl-C (SIGINT), as from a terminal: it finishes its step and saves its model. If it does not end,
+it is sent a second one, which ends it at once, and finally killed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from striate.lab.requests import TrainingRequest
 
 MOST_WAITING = 24
 _PATIENCE = (12.0, 3.0)
-"""Seconds from the first Ctrl-C to the second, and from that to the end."""
+"""Seconds from the first Ctrl-C to the second, and from the second to killing the process."""
 _INTERRUPTED = 130
 _LINES_KEPT = 30
 _LONGEST_LINE = 2000
 
 
 class State(Enum):
-    """The state of a training."""
+    """The state of a run or training, as the page shows it."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -47,7 +47,7 @@ class State(Enum):
 
 @dataclass(eq=False)
 class Training:
-    """One request, its folder, and the process that works on it."""
+    """A requested training: its folder, its state, its process, and the last lines that it printed."""
 
     request: TrainingRequest
     folder: Path
@@ -57,7 +57,7 @@ class Training:
 
     @property
     def message(self) -> str:
-        """The last error message of a failed training."""
+        """The last error message of a failed training, or "" for any other."""
         if self.state is not State.FAILED:
             return ""
         lines = list(self.lines)
@@ -66,7 +66,10 @@ class Training:
 
 
 class Trainings:
-    """The queue. ``run`` works through it until it is cancelled, and then stops the running training."""
+    """The queue of trainings. ``run`` works through it until it is cancelled, and then stops the running one.
+
+    ``changed`` is called after each change.
+    """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._waiting: deque[Training] = deque()
@@ -76,11 +79,11 @@ class Trainings:
 
     @property
     def running(self) -> Training | None:
-        """The training whose process runs."""
+        """The training whose process is running, or None."""
         return self._running
 
     def add(self, training: Training) -> None:
-        """Queues it; raises ``OptionError`` when too many wait."""
+        """Queue a training; raises ``OptionError`` if 24 are waiting already."""
         if len(self._waiting) >= MOST_WAITING:
             raise OptionError(f"{MOST_WAITING} trainings wait already; stop some, or let them finish")
         self._waiting.append(training)
@@ -88,7 +91,7 @@ class Trainings:
         self._changed()
 
     def stop(self, training: Training) -> None:
-        """Drops a waiting training; asks a running one to finish its step and save."""
+        """Remove a waiting training from the queue, or tell a running one to finish its step and save."""
         if training in self._waiting:
             self._waiting.remove(training)
             training.state = State.STOPPED
@@ -98,12 +101,12 @@ class Trainings:
         self._changed()
 
     def leave(self) -> None:
-        """Sends Ctrl-C to a training that is left over after a forced exit; it saves and ends by itself."""
+        """Send Ctrl-C to a training that still runs after a forced exit; it saves its model and ends by itself."""
         if self._running is not None:
             interrupt(self._running)
 
     async def run(self) -> None:
-        """Trains one after the other, forever."""
+        """Run the queued trainings one after the other, until the task is cancelled."""
         try:
             while True:
                 while not self._waiting:
@@ -157,14 +160,17 @@ class Trainings:
 
 
 def final_state(code: int, before: State) -> State:
-    """By the exit codes of the command line. A killed process that was to be stopped counts as stopped."""
+    """Return the state after a process ended with exit code ``code``.
+
+    A process that was killed while stopping counts as stopped.
+    """
     if code == 0:
         return State.FINISHED
     return State.STOPPED if code == _INTERRUPTED or before is State.STOPPING else State.FAILED
 
 
 async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
-    """Keeps the last lines, however long they are."""
+    """Append the lines of a stream to ``lines`` until it ends; of a long line, the last 2000 characters."""
     rest = ""
     while chunk := await stream.read(4096):
         *whole, rest = (rest + chunk.decode("utf-8", "replace"))[-_LONGEST_LINE:].split("\n")
@@ -174,12 +180,12 @@ async def read_lines(stream: asyncio.StreamReader, lines: deque[str]) -> None:
 
 
 def interrupt(training: Training) -> None:
-    """Sends Ctrl-C to the whole process group, including workers that compile kernels."""
+    """Send Ctrl-C (SIGINT) to the training's process group, including workers that compile kernels."""
     send(training, signal.SIGINT)
 
 
 def send(training: Training, number: int) -> None:
-    """Sends signal ``number`` to the process of a training and its child processes, if it still runs."""
+    """Send signal ``number`` to a training's process group, if it still runs; on Windows, terminate it."""
     process = training.process
     if process is None or process.returncode is not None:
         return
@@ -191,7 +197,10 @@ def send(training: Training, number: int) -> None:
 
 
 async def ended(training: Training, interrupted: bool = False) -> None:
-    """Waits for a training to end, and sends stronger and stronger signals."""
+    """Wait for a training to end, with Ctrl-C, a second Ctrl-C after 12 s, and a kill after 3 more.
+
+    ``interrupted`` says that the first one was already sent.
+    """
     process = training.process
     if process is None:
         return

@@ -1,4 +1,4 @@
-"""Named networks."""
+"""Ready-made networks, and ``build``, which makes them by name."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ MODELS: dict[str, Callable[..., Module]] = {
     "resnet18_3d": resnet18_3d,
     "unet": unet,
 }
-"""Networks by name; each function takes ``channels``, ``classes`` and options of its own."""
+"""The networks by name: functions of ``channels``, ``classes`` and further options that return a module."""
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """The options of a named network besides channels and classes, with their defaults."""
+    """Return the options of a named network with their defaults, without ``channels`` and ``classes``.
+
+    Raises ``OptionError``, which lists the known names, for an unknown network.
+    """
     parameters = inspect.signature(MODELS[checked.choice("model", name, MODELS)]).parameters.values()
     return {one.name: one.default for one in parameters if one.name not in ("channels", "classes")}
 
@@ -59,9 +62,13 @@ def options_of(name: str) -> dict[str, Any]:
 def build(
     name: str, *, channels: int | None = None, classes: int = 10, seed: int | None = None, **options: Any
 ) -> Module:
-    """A named network. Raises ``OptionError`` for an unknown name or option, listing the known ones.
+    """Return a new network by its name.
 
-    model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
+    ``channels`` is the number of input channels (default: that of the network), ``classes`` the number of outputs; the
+    other options are those of the network's function. ``seed`` initializes the parameters. Raises ``OptionError``,
+    which lists the known ones, for an unknown name or option.
+
+        model = st.models.build("lenet5", channels=1, classes=10, activation="relu", seed=0)
     """
     known = options_of(name)
     for option in options:

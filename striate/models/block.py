@@ -1,4 +1,4 @@
-"""The parts of the named networks: a linear map, its normalization and its activation, in the chosen order."""
+"""Parts of the networks: a convolution or linear layer with its normalization and activation."""
 
 from __future__ import annotations
 
@@ -19,45 +19,56 @@ SLOPE = 0.1
 """The default slope α of the leaky ReLU in all named networks."""
 
 FITTED = "fitted"
-"""The initialization that fits the activation, N(0, gain² / fan_in); the output layer keeps its own default."""
+"""The initializer that fits the activation, N(0, gain² / fan_in).
+
+The output layer keeps PyTorch's default.
+"""
 
 ACTIVATIONS = tuple(ACTIVATION_LAYERS)
+"""The names that the option ``activation`` accepts."""
 STARTS = (FITTED, *(name for name in INITIALIZERS if name not in ("zeros", "ones")))
+"""The names that the option ``init`` accepts."""
 
 
 class NormPlacement(Enum):
-    """Where a block normalizes."""
+    """Where a block of a network normalizes."""
 
-    BEFORE_ACTIVATION = "before_activation"  # between the linear map and the activation
-    BLOCK_START = "block_start"  # what enters the linear map
+    BEFORE_ACTIVATION = "before_activation"  # between the convolution or linear layer and the activation
+    BLOCK_START = "block_start"  # before the convolution or linear layer
     NONE = "none"
 
 
 class Stem(Enum):
-    """What a network does first to an image."""
+    """The first layers of an image network, which depend on the size of its images."""
 
-    SMALL = "small"  # keeps its size, for images up to about 64 pixels
-    IMAGENET = "imagenet"  # reduces it as the published networks do, made for 224 pixels
+    SMALL = "small"  # keeps the size, for images of up to about 64 × 64 pixels
+    IMAGENET = "imagenet"  # reduces the size as in the published networks, for images of 224 × 224 pixels
 
     @classmethod
     def of(cls, name: str) -> Stem:
-        """Raises ``OptionError`` for an unknown name, listing the known ones."""
+        """Return the stem with this name.
+
+        Raises ``OptionError``, which lists the known ones, for an unknown name.
+        """
         return cls(options.choice("stem", name, [stem.value for stem in cls]))
 
 
 @dataclass(frozen=True)
 class Style:
-    """The choices that hold for a whole network."""
+    """The choices of activation, normalization and initialization that hold for a whole network."""
 
     activation: str
     norm: NormPlacement
     negative_slope: float
     init: str | Initializer
-    """The initialization of every linear map that an activation follows."""
+    """The initializer of every convolution and linear layer that is followed by an activation."""
 
     @classmethod
     def of(cls, activation: str, norm: str, negative_slope: float, init: str) -> Style:
-        """Parsed from names. Raises ``OptionError`` for an unknown name, listing the known ones."""
+        """Return a style from the names of its choices.
+
+        Raises ``OptionError``, which lists the known ones, for an unknown name.
+        """
         options.choice("activation", activation, ACTIVATION_LAYERS)
         placements = {placement.value: placement for placement in NormPlacement}
         options.choice("norm", norm, placements)
@@ -67,37 +78,47 @@ class Style:
         return cls(activation, placements[norm], negative_slope, fitted if init == FITTED else init)
 
     def act(self) -> Activation:
-        """A new activation layer."""
+        """Return a new activation layer."""
         return ACTIVATION_LAYERS[self.activation].with_slope(self.negative_slope)
 
     @property
     def bias(self) -> bool:
-        """Whether linear maps have a bias: not where a normalization follows, which would subtract it again."""
+        """Whether convolutions and linear layers have a bias.
+
+        They have none if a normalization follows, which would subtract it again.
+        """
         return self.norm is not NormPlacement.BEFORE_ACTIVATION
 
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
-        """A convolution, padded to keep the size (divided by its stride), and its normalization."""
+        """Return a convolution and its normalization as a list of layers, in their order.
+
+        The convolution is padded to keep the size, which is divided by its stride.
+        """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         return self._arranged(layer, BatchNorm2d, inputs, outputs)
 
     def pair(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Conv2d, Module]:
-        """The same as two layers, for ``mapped``; without normalization, the second does nothing."""
+        """Return a convolution and its normalization as two layers, which ``mapped`` applies in the chosen order.
+
+        Without normalization the second layer is the identity.
+        """
         layer = Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=self.bias, init=self.init)
         if self.norm is NormPlacement.NONE:
             return layer, Identity()
         return layer, BatchNorm2d(inputs if self.norm is NormPlacement.BLOCK_START else outputs)
 
     def mapped(self, layer: Module, norm: Module, x: Value) -> Value:
-        """The two layers of ``pair`` in their order."""
+        """Apply the two layers of ``pair`` to x in the chosen order."""
         return layer(norm(x)) if self.norm is NormPlacement.BLOCK_START else norm(layer(x))
 
     def linear(self, inputs: int | None, outputs: int) -> list[Module]:
-        """A linear layer and its normalization."""
+        """Return a linear layer and its normalization as a list of layers, in their order."""
         return self._arranged(Linear(inputs, outputs, bias=self.bias, init=self.init), BatchNorm1d, inputs, outputs)
 
     def _arranged(
         self, layer: Module, norm: type[BatchNorm1d] | type[BatchNorm2d], inputs: int | None, outputs: int
     ) -> list[Module]:
+        """Return the layer and its normalization in the chosen order."""
         if self.norm is NormPlacement.BEFORE_ACTIVATION:
             return [layer, norm(outputs)]
         return [norm(inputs), layer] if self.norm is NormPlacement.BLOCK_START else [layer]

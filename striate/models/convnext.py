@@ -1,4 +1,4 @@
-"""ConvNeXt, with torchvision's names of parameters. Liu et al., arXiv:2201.03545."""
+"""ConvNeXt, with the parameter names of torchvision. Liu et al., arXiv:2201.03545."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from striate.ops.indexing import permute
 
 
 class Permute(Module):
-    """The axes in another order."""
+    """Reorder the axes: axis i of the output is axis ``axes[i]`` of the input."""
 
     def __init__(self, *axes: int) -> None:
         self.axes = axes
@@ -30,7 +30,11 @@ class Permute(Module):
 
 
 class ConvNeXtBlock(Module):
-    """y = x + γ · linear(gelu(linear(norm(depthwise 7×7(x))))), with channels last between the linear layers"""
+    """Residual block of ConvNeXt: y = x + γ · linear(gelu(linear(norm(depthwise 7×7(x)))))
+
+    x and y are (N, ``width``, H, W). The linear layers act on the channels, which are the last axis in between. γ is
+    ``layer_scale``, learned from ``scale`` on; ``drop`` is the probability that a sample skips the block in training.
+    """
 
     layer_scale: Value
 
@@ -49,9 +53,11 @@ class ConvNeXtBlock(Module):
 def convnext_tiny(
     channels: int = 3, classes: int = 10, *, stem: str = "small", scale: float = 1e-6, drop_path: float = 0.1
 ) -> Sequential:
-    """3, 3, 9 and 3 blocks of 96, 192, 384 and 768 channels. ``scale`` is the start of γ.
+    """ConvNeXt-T for images: 3, 3, 9 and 3 blocks of 96, 192, 384 and 768 channels.
 
-    The stem is a convolution of patches: 4×4 pixels with ``stem="imagenet"``, 2×2 with "small".
+    The first convolution covers patches without overlap: 2×2 pixels for ``stem="small"``, 4×4 for "imagenet". ``scale``
+    is the initial γ of the blocks, and ``drop_path`` the largest probability that a block is skipped in training (it
+    grows linearly from 0 at the first block).
     """
     patch = 4 if Stem.of(stem) is Stem.IMAGENET else 2
     widths, depths = (96, 192, 384, 768), (3, 3, 9, 3)

@@ -1,4 +1,4 @@
-"""DenseNet, with torchvision's names of parameters. Huang et al., arXiv:1608.06993."""
+"""DenseNet, with the parameter names of torchvision. Huang et al., arXiv:1608.06993."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from striate.ops.indexing import concat
 
 
 class DenseLayer(Module):
-    """y = conv2(relu(norm2(conv1(relu(norm1(x)))))): 1×1 to four times the growth, 3×3 to the growth"""
+    """Layer of a dense block: y = conv2(relu(norm2(conv1(relu(norm1(x))))))
+
+    conv1 is 1×1 with 4 · ``growth`` outputs, conv2 is 3×3 with ``growth`` outputs. The size stays the same.
+    """
 
     def __init__(self, inputs: int, growth: int, dropout: float) -> None:
         self.norm1 = BatchNorm2d(inputs)
@@ -37,7 +40,10 @@ class DenseLayer(Module):
 
 
 class DenseBlock(Module):
-    """Every layer reads the outputs of all layers before it: xₙ = [x₀, y₁, …, yₙ]"""
+    """Block of ``count`` layers, each of which reads the outputs of all layers before it: [x, y₁, …, y_count]
+
+    The output has ``inputs`` + count · ``growth`` channels.
+    """
 
     def __init__(self, count: int, inputs: int, growth: int, dropout: float) -> None:
         for number in range(count):
@@ -51,6 +57,7 @@ class DenseBlock(Module):
 
 
 def _transition(inputs: int) -> Sequential:
+    """Return the layers between two dense blocks, which halve channels and size."""
     convolution = Conv2d(inputs, inputs // 2, 1, bias=False, init="he")
     return Sequential({"norm": BatchNorm2d(inputs), "relu": ReLU(), "conv": convolution, "pool": AvgPool2d(2)})
 
@@ -58,6 +65,7 @@ def _transition(inputs: int) -> Sequential:
 def _densenet(
     stem: Stem, channels: int, classes: int, growth: int, blocks: Sequence[int], width: int, dropout: float
 ) -> Sequential:
+    """Return a DenseNet with dense blocks of ``blocks`` layers, which starts with ``width`` channels."""
     features: dict[str, Module] = {}
     kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)
     features["conv0"] = Conv2d(channels, width, kernel, stride, kernel // 2, bias=False, init="he")
@@ -80,10 +88,13 @@ def _densenet(
 
 
 def densenet121(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.0) -> Sequential:
-    """Blocks of 6, 12, 24 and 16 layers with a growth of 32 channels; ``stem`` is "small" or "imagenet"."""
+    """DenseNet-121 for images: blocks of 6, 12, 24 and 16 layers with a growth of 32 channels.
+
+    ``stem`` is "small", for images of up to about 64 pixels, or "imagenet".
+    """
     return _densenet(Stem.of(stem), channels, classes, 32, (6, 12, 24, 16), 64, dropout)
 
 
 def densenet_small(channels: int = 3, classes: int = 10, *, growth: int = 12, dropout: float = 0.0) -> Sequential:
-    """Three blocks of 6 layers, for small images."""
+    """DenseNet for small images: three blocks of 6 layers with a growth of ``growth`` channels."""
     return _densenet(Stem.SMALL, channels, classes, growth, (6, 6, 6), 2 * growth, dropout)

@@ -1,4 +1,4 @@
-"""MobileNets and EfficientNet, with torchvision's names of parameters.
+"""MobileNets and EfficientNet, with the parameter names of torchvision.
 
 Sandler et al., arXiv:1801.04381; Howard et al., arXiv:1905.02244; Tan and Le, arXiv:1905.11946.
 """
@@ -22,10 +22,11 @@ from striate.nn.random import Dropout, DropPath
 from striate.nn.shaping import Flatten
 
 Act = Callable[[], Activation]
+"""A function that returns a new activation layer."""
 
 
 def divisible(channels: float, by: int = 8) -> int:
-    """The multiple of 8 that is nearest, but not below 90 % of the number."""
+    """Return the multiple of ``by`` nearest to a number of channels, but at least 90 % of it."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
 
@@ -33,14 +34,18 @@ def divisible(channels: float, by: int = 8) -> int:
 def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: Act | None = None, eps: float = 1e-5
 ) -> Sequential:
-    """A convolution that keeps the size (divided by its stride), its normalization and its activation."""
+    """Return a convolution that keeps the size (divided by its stride), with its normalization and activation."""
     convolution = Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False, init="he")
     layers: list[Module] = [convolution, BatchNorm2d(outputs, eps=eps)]
     return Sequential(*layers, act()) if act else Sequential(*layers)
 
 
 class SqueezeExcitation(Module):
-    """y = x · gate(fc2(act(fc1(mean(x))))): a weight for every channel of a sample. Hu et al., arXiv:1709.01507."""
+    """Scale every channel of each sample: y = x · gate(fc2(act(fc1(mean(x))))).
+
+    Hu et al., arXiv:1709.01507. The mean is over the positions; fc1 has ``squeezed`` outputs, fc2 as many as x has
+    channels.
+    """
 
     portable: ClassVar[bool] = True
 
@@ -57,10 +62,11 @@ class SqueezeExcitation(Module):
 
 
 class InvertedResidual(Module):
-    """y = x + project(depthwise(expand(x))) where the shape is kept, else without x
+    """Inverted residual block: y = x + project(depthwise(expand(x))), or without x if the shape changes
 
-    ``name`` is torchvision's of the chain: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the
-    probability that a sample takes only x.
+    ``same`` says whether the shape stays the same. ``name`` is the attribute that torchvision gives to the chain of
+    layers: "conv" in MobileNetV2, "block" in later networks. ``drop`` is the probability that a sample skips the chain
+    in training.
     """
 
     portable: ClassVar[bool] = True
@@ -78,6 +84,7 @@ class InvertedResidual(Module):
 
 
 def _head(features: list[Module], width: int, classifier: Sequential) -> Sequential:
+    """Return a network of features, the mean over positions, and a classifier."""
     return Sequential(
         {
             "features": Sequential(*features), "avgpool": GlobalAveragePool(), "flatten": Flatten(),
@@ -89,9 +96,10 @@ def _head(features: list[Module], width: int, classifier: Sequential) -> Sequent
 def mobilenet_v2(
     channels: int = 3, classes: int = 10, *, stem: str = "small", multiplier: float = 1.0, dropout: float = 0.2
 ) -> Sequential:
-    """Seventeen inverted residual blocks; every width is multiplied by ``multiplier``.
+    """MobileNetV2 for images, with seventeen inverted residual blocks.
 
-    With ``stem="small"`` the first convolution and the first two reductions keep the size, for images of 32 pixels.
+    All widths are multiplied by ``multiplier``. With ``stem="small"``, for images of 32 pixels, the first convolution
+    and the first block of stride 2 have stride 1.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs = divisible(32 * multiplier)
@@ -114,7 +122,10 @@ def mobilenet_v2(
 
 @dataclass(frozen=True)
 class _Row:
-    """A block of MobileNetV3: kernel, widths inside and after it, squeeze and excitation, activation, stride."""
+    """A block of MobileNetV3.
+
+    Its kernel size, the channels inside and after it, whether it has squeeze-and-excitation, its activation and stride.
+    """
 
     kernel: int
     inner: int
@@ -135,7 +146,11 @@ _SMALL = (
 def mobilenet_v3_small(
     channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2
 ) -> Sequential:
-    """Eleven blocks with squeeze and excitation; with ``stem="small"`` the first two reductions keep the size."""
+    """MobileNetV3-Small for images: eleven inverted residual blocks, most with squeeze-and-excitation.
+
+    With ``stem="small"``, for images of 32 pixels, the first convolution and the first block have stride 1 instead of
+    2.
+    """
     small = Stem.of(stem) is Stem.SMALL
     inputs, eps = 16, 1e-3
     features: list[Module] = [_convolution(channels, inputs, 3, 1 if small else 2, act=Hardswish, eps=eps)]
@@ -159,15 +174,17 @@ _EFFICIENT = (
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )  # fmt: skip
-"""Expansion, kernel, stride, channels, blocks of the stages of EfficientNet-B0."""
+"""Expansion, kernel size, stride, channels, and number of blocks of each stage of EfficientNet-B0."""
 
 
 def efficientnet_b0(
     channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.2, drop_path: float = 0.2
 ) -> Sequential:
-    """Sixteen blocks with squeeze and excitation and SiLU. ``drop_path`` grows from 0 at the first block to its value.
+    """EfficientNet-B0 for images: sixteen inverted residual blocks with squeeze-and-excitation and SiLU.
 
-    With ``stem="small"`` the first convolution and the first reduction keep the size, for images of 32 pixels.
+    With ``stem="small"``, for images of 32 pixels, the first convolution and the first block of stride 2 have stride 1.
+    ``drop_path`` is the largest probability that a block is skipped in training; it grows linearly from 0 at the first
+    block.
     """
     small = Stem.of(stem) is Stem.SMALL
     inputs, number, total = 32, 0, sum(row[-1] for row in _EFFICIENT)

@@ -1,4 +1,4 @@
-"""Networks that are one chain of layers."""
+"""Networks that are a single chain of layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def first_cnn(
     negative_slope: float = SLOPE,
     init: str = "xavier",
 ) -> Sequential:
-    """f(x) = tanh(x ⊗ W₁ + b₁) W_out + b_out: one hidden layer of filters."""
+    """A network with one hidden layer of filters: y = tanh(x ∗ W₁ + b₁) W_out + b_out
+
+    ∗ is the convolution. ``filters`` is the number of filters, ``kernel`` their size in pixels, and ``activation`` can
+    replace tanh.
+    """
     style = Style.of(activation, "none", negative_slope, init)
     return Sequential(Conv2d(channels, filters, kernel, init=style.init), style.act(), Flatten(), Linear(None, classes))
 
@@ -36,9 +40,11 @@ def lenet5(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """LeNet with batch normalization: two 5×5 convolutions (16, 32), each pooled, then 128 hidden units.
+    """LeNet-5 with batch normalization, for small grey images.
 
-    LeCun et al., 1998, has the structure; on 28×28 the first linear layer reads 32·7·7 = 1568 features.
+    Two 5×5 convolutions with 16 and 32 filters, each followed by max pooling, then 128 hidden units. After LeCun et
+    al., 1998. The number of features before the first linear layer is inferred: 32·7·7 = 1568 for images of 28×28
+    pixels.
     """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []
@@ -57,7 +63,10 @@ def vgg_small(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """Six 3×3 convolutions (32, 32, 64, 64, 128, 128), pooled after every second. After arXiv:1409.1556."""
+    """Small VGG: six 3×3 convolutions, with a max pooling after every second one.
+
+    They have 32, 32, 64, 64, 128 and 128 filters. After Simonyan and Zisserman, arXiv:1409.1556.
+    """
     style = Style.of(activation, norm, negative_slope, init)
     layers: list[Module] = []
     inputs = channels
@@ -79,10 +88,10 @@ def mlp(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """``depth`` hidden layers of ``width`` units on the flattened picture, without convolutions.
+    """Multilayer perceptron: ``depth`` hidden layers of ``width`` units on the flattened image.
 
-    Deep and narrow: with a sigmoid and without normalization its first layers receive next to no gradient.
-    ``channels`` are those of the picture; the number of its pixels is inferred.
+    It is deep and narrow by default: with a sigmoid and without normalization, almost no gradient reaches its first
+    layers. ``channels`` is accepted like in other networks but not used, since the number of inputs is inferred.
     """
     options.whole_number("mlp: depth", depth, 1)
     options.whole_number("mlp: width", width, 1)

@@ -1,4 +1,7 @@
-"""Residual networks, with torchvision's names of parameters. He et al., arXiv:1512.03385 and arXiv:1603.05027."""
+"""Residual networks (ResNet), with the parameter names of torchvision.
+
+He et al., arXiv:1512.03385, arXiv:1603.05027.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from striate.nn.shaping import Flatten
 
 
 class BasicBlock(Module):
-    """y = act(conv2(act(conv1(x))) + shortcut(x)), each conv with its normalization
+    """Residual block of two 3×3 convolutions: y = act(conv2(act(conv1(x))) + shortcut(x))
 
-    The shortcut is x itself, or a 1×1 convolution with its normalization (``downsample``) where the shape changes.
+    Each convolution is normalized. The shortcut is x itself or, if the shape changes, a 1×1 convolution with its
+    normalization (``downsample``).
     """
 
     portable: ClassVar[bool] = True
@@ -39,7 +43,11 @@ class BasicBlock(Module):
 
 
 class Bottleneck(Module):
-    """y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x)): 1×1, 3×3 with the stride, 1×1 to four times the width"""
+    """Residual block of three convolutions: y = act(conv3(act(conv2(act(conv1(x))))) + shortcut(x))
+
+    conv1 is 1×1 and reduces to ``width`` channels, conv2 is 3×3 and has the stride, and conv3 is 1×1 and expands to
+    four times the width. Each is normalized. The shortcut is that of ``BasicBlock``.
+    """
 
     portable: ClassVar[bool] = True
     expansion = 4
@@ -60,9 +68,9 @@ class Bottleneck(Module):
 
 
 class PreactivationBlock(Module):
-    """y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x): what enters a convolution is normalized and activated
+    """Residual block that normalizes and activates first: y = conv2(act(bn2(conv1(act(bn1(x)))))) + shortcut(x)
 
-    Where the shape changes, the shortcut is a 1×1 convolution of act(bn1(x)).
+    The shortcut is x itself or, if the shape changes, a 1×1 convolution of act(bn1(x)).
     """
 
     portable: ClassVar[bool] = True
@@ -89,7 +97,11 @@ Block = type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock]
 def residual_network(
     style: Style, stem: Stem, channels: int, classes: int, block: Block, widths: Sequence[int], blocks: Sequence[int]
 ) -> Sequential:
-    """A stem, ``blocks`` blocks of each width (the first of a new width with stride 2), the mean, a linear layer."""
+    """Return a ResNet: a stem, four stages of residual blocks, the mean over positions, and a linear layer.
+
+    Stage i has ``blocks[i]`` blocks of ``widths[i]`` channels; the first block of each stage but the first has stride
+    2.
+    """
     layers: dict[str, Module] = {}
     kernel, stride = (7, 2) if stem is Stem.IMAGENET else (3, 1)
     first = style.norm is NormPlacement.BLOCK_START or block is PreactivationBlock
@@ -97,7 +109,7 @@ def residual_network(
         channels, widths[0], kernel, stride, kernel // 2, bias=style.bias and block is not PreactivationBlock,
         init=style.init,
     )  # fmt: skip
-    # Nothing has to be normalized at the start of the stem: the data are standardized.
+    # The stem does not begin with a normalization, since the data are standardized.
     if not first and style.norm is not NormPlacement.NONE:
         layers["bn1"] = BatchNorm2d(widths[0])
     if block is not PreactivationBlock:
@@ -117,6 +129,7 @@ def residual_network(
 
 
 def _shortcut(style: Style, inputs: int, outputs: int, stride: int) -> Sequential | None:
+    """Return the convolution of a shortcut; None if the shape stays the same."""
     if inputs == outputs and stride == 1:
         return None
     return Sequential(*style.convolution(inputs, outputs, 1, stride))
@@ -131,7 +144,7 @@ def resnet20(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """16, 32 and 64 channels, three basic blocks each, for small images."""
+    """ResNet-20 for small images: three basic blocks each of 16, 32 and 64 channels."""
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.SMALL, channels, classes, BasicBlock, (16, 32, 64), (3, 3, 3))
 
@@ -149,10 +162,10 @@ def resnet18(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """64, 128, 256 and 512 channels, two basic blocks each.
+    """ResNet-18 for images: two basic blocks each of 64, 128, 256 and 512 channels.
 
-    ``stem`` is "small", a 3×3 convolution for images up to about 64 pixels, or "imagenet", a 7×7 convolution of
-    stride 2 and a pooling. torchvision's network is that with ``stem="imagenet", activation="relu"``.
+    ``stem`` is "small", a 3×3 convolution for images of up to about 64 pixels, or "imagenet", a 7×7 convolution of
+    stride 2 and a max pooling. torchvision's network is ``resnet18(stem="imagenet", activation="relu")``.
     """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (2, 2, 2, 2))
@@ -168,7 +181,10 @@ def resnet34(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """64, 128, 256 and 512 channels in 3, 4, 6 and 3 basic blocks. ``stem`` as in ``resnet18``."""
+    """ResNet-34 for images: 3, 4, 6 and 3 basic blocks of 64, 128, 256 and 512 channels.
+
+    ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, BasicBlock, _WIDTHS, (3, 4, 6, 3))
 
@@ -183,7 +199,10 @@ def resnet50(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """256, 512, 1024 and 2048 channels in 3, 4, 6 and 3 bottleneck blocks. ``stem`` as in ``resnet18``."""
+    """ResNet-50 for images: 3, 4, 6 and 3 bottleneck blocks of 256, 512, 1024 and 2048 channels.
+
+    ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    """
     style = Style.of(activation, norm, negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, Bottleneck, _WIDTHS, (3, 4, 6, 3))
 
@@ -197,6 +216,9 @@ def preact_resnet18(
     negative_slope: float = SLOPE,
     init: str = FITTED,
 ) -> Sequential:
-    """The widths of ``resnet18`` in blocks that begin with their normalization and activation."""
+    """ResNet-18 whose blocks begin with normalization and activation.
+
+    It has two blocks each of 64, 128, 256 and 512 channels. ``stem`` is "small" or "imagenet" as in ``resnet18``.
+    """
     style = Style.of(activation, "before_activation", negative_slope, init)
     return residual_network(style, Stem.of(stem), channels, classes, PreactivationBlock, _WIDTHS, (2, 2, 2, 2))

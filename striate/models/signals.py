@@ -15,13 +15,17 @@ from striate.ops.indexing import concat
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[Module]:
-    """A convolution that keeps the length, whatever the kernel, and its normalization."""
+    """Return a convolution that keeps the length (divided by its stride), with its normalization."""
     padding: int | str = "same" if stride == 1 else kernel // 2
     return [Conv1d(inputs, outputs, kernel, stride, padding, bias=False, init="he"), BatchNorm1d(outputs)]
 
 
 def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential:
-    """Convolutions of 8, 5 and 3 steps with 128, 256 and 128 channels, then the mean. Wang et al., arXiv:1611.06455."""
+    """Fully convolutional network for time series, with kernels of 8, 5 and 3 steps.
+
+    Wang et al., arXiv:1611.06455. The convolutions have ``width``, 2 · width and width channels and are followed by the
+    mean over all steps.
+    """
     return Sequential(
         *_convolution(channels, width, 8), ReLU(), *_convolution(width, 2 * width, 5), ReLU(),
         *_convolution(2 * width, width, 3), ReLU(), GlobalAveragePool(), Flatten(), Linear(width, classes),
@@ -29,7 +33,10 @@ def fcn(channels: int = 1, classes: int = 10, *, width: int = 128) -> Sequential
 
 
 class SignalBlock(Module):
-    """y = relu(c₃(relu(c₂(relu(c₁(x))))) + shortcut(x)) with kernels of 8, 5 and 3 steps, each normalized"""
+    """Residual block for signals: y = relu(c₃(relu(c₂(relu(c₁(x))))) + shortcut(x))
+
+    The convolutions c₁, c₂, c₃ have kernels of 8, 5 and 3 steps; each is normalized, and so is the shortcut.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         self.body = Sequential(
@@ -44,13 +51,20 @@ class SignalBlock(Module):
 
 
 def resnet1d(channels: int = 1, classes: int = 10, *, width: int = 64) -> Sequential:
-    """Three residual blocks of 64, 128 and 128 channels. Wang et al., arXiv:1611.06455."""
+    """ResNet for time series: three residual blocks. Wang et al., arXiv:1611.06455.
+
+    They have ``width``, 2 · width and 2 · width channels.
+    """
     blocks = [SignalBlock(channels, width), SignalBlock(width, 2 * width), SignalBlock(2 * width, 2 * width)]
     return Sequential(*blocks, GlobalAveragePool(), Flatten(), Linear(2 * width, classes))
 
 
 class InceptionModule(Module):
-    """y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])) with the bottleneck b = c₁(x)"""
+    """Parallel convolutions of several lengths: y = relu(norm([c₁₀(b), c₂₀(b), c₄₀(b), c₁(max(x))])), b = c₁(x)
+
+    cₖ is a convolution with a kernel of k steps, and max a max pooling of 3 steps. Each of the four branches has
+    ``width`` channels. With a single input channel, b is x.
+    """
 
     def __init__(self, inputs: int, width: int) -> None:
         narrow = width if inputs > 1 else 1
@@ -70,7 +84,7 @@ class InceptionModule(Module):
 
 
 class InceptionBlock(Module):
-    """Three inception modules and a shortcut: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))"""
+    """Residual block of three inception modules: y = relu(m₃(m₂(m₁(x))) + norm(c₁(x)))"""
 
     def __init__(self, inputs: int, width: int) -> None:
         self.body = Sequential(
@@ -84,7 +98,11 @@ class InceptionBlock(Module):
 
 
 def inception_time(channels: int = 1, classes: int = 10, *, width: int = 32) -> Sequential:
-    """Two blocks of three inception modules with 4 · 32 channels. Fawaz et al., arXiv:1909.04939."""
+    """InceptionTime for time series: two blocks of three inception modules each.
+
+    Fawaz et al., arXiv:1909.04939. The modules have 4 · ``width`` channels. This is one of the networks of the
+    published ensemble.
+    """
     return Sequential(
         InceptionBlock(channels, width), InceptionBlock(4 * width, width), GlobalAveragePool(), Flatten(),
         Linear(4 * width, classes),

@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1, with torchvision's names of parameters. Iandola et al., arXiv:1602.07360."""
+"""SqueezeNet 1.1, with the parameter names of torchvision. Iandola et al., arXiv:1602.07360."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from striate.ops.indexing import concat
 
 
 class Fire(Module):
-    """y = [relu(expand1x1(s)), relu(expand3x3(s))] with s = relu(squeeze(x))"""
+    """Fire module: y = [relu(expand1x1(s)), relu(expand3x3(s))] with s = relu(squeeze(x))
+
+    ``squeezed`` is the number of channels of s; each branch has ``expanded`` channels.
+    """
 
     def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
         self.squeeze = Conv2d(inputs, squeezed, 1, init="he")
@@ -31,7 +34,10 @@ class Fire(Module):
 
 
 def squeezenet1_1(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
-    """Eight fire modules between three poolings; with the stem "small" the first convolution keeps the size."""
+    """SqueezeNet 1.1 for images: a convolution, eight fire modules, and three max poolings.
+
+    ``stem`` is "small", where the first convolution keeps the size, or "imagenet".
+    """
     first = Stem.of(stem) is Stem.IMAGENET
 
     def pool() -> MaxPool2d:

@@ -1,4 +1,4 @@
-"""U-Net: a class for every pixel. Ronneberger et al., arXiv:1505.04597."""
+"""U-Net, which predicts a class for every pixel. Ronneberger et al., arXiv:1505.04597."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from striate.ops.indexing import concat
 
 
 def _double(inputs: int, outputs: int) -> Sequential:
+    """Return two 3×3 convolutions, each with batch normalization and ReLU."""
     return Sequential(
         Conv2d(inputs, outputs, 3, padding=1, bias=False, init="he"), BatchNorm2d(outputs), ReLU(),
         Conv2d(outputs, outputs, 3, padding=1, bias=False, init="he"), BatchNorm2d(outputs), ReLU(),
@@ -21,10 +22,12 @@ def _double(inputs: int, outputs: int) -> Sequential:
 
 
 class UNet(Module):
-    """(N, C, H, W) → (N, classes, H, W): ``depth`` poolings, each undone by a transposed convolution
+    """U-Net: (N, C, H, W) → (N, classes, H, W), the scores of the classes for every pixel
 
-    Every level of the way up also reads the maps of the way down: x ← double([down, up(x)]). H and W are multiples of
-    2^depth. Convolutions are padded and normalized, so that the output has the size of the input.
+    ``depth`` levels of convolutions and 2×2 max poolings are followed by as many transposed convolutions, which restore
+    the size. Each of these levels also reads the output of the same size from before the pooling. H and W must be
+    multiples of 2^depth. Unlike the published network it pads and normalizes its convolutions, so that the output has
+    the size of the input. ``width`` is the number of channels at full size.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int) -> None:
@@ -46,7 +49,10 @@ class UNet(Module):
 
 
 def unet(channels: int = 3, classes: int = 2, *, width: int = 32, depth: int = 4) -> UNet:
-    """A U-Net of ``width`` channels at full size, twice as many after each of ``depth`` poolings."""
+    """Return a U-Net with ``width`` channels at full size, and twice as many after each of ``depth`` poolings.
+
+    Raises ``OptionError`` unless width ≥ 1 and 1 ≤ depth ≤ 8.
+    """
     options.whole_number("unet: width", width, 1)
     options.whole_number("unet: depth", depth, 1, 8)
     return UNet(channels, classes, width, depth)

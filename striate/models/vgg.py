@@ -1,4 +1,7 @@
-"""VGG with batch normalization, with torchvision's names of parameters. Simonyan and Zisserman, arXiv:1409.1556."""
+"""VGG with batch normalization and the parameter names of torchvision.
+
+Simonyan and Zisserman, arXiv:1409.1556.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from striate.nn.shaping import Flatten
 
 
 def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout: float) -> Sequential:
-    """3×3 convolutions in stages of 64, 128, 256, 512 and 512 channels, each pooled; then linear layers."""
+    """Return a VGG: 3×3 convolutions in stages of 64, 128, 256, 512 and 512 channels, each pooled.
+
+    Then linear layers. ``stages`` are the numbers of convolutions.
+    """
     layers: list[Module] = []
     inputs = channels
     for width, count in zip((64, 128, 256, 512, 512), stages):
@@ -26,7 +32,7 @@ def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout
             inputs = width
         layers.append(MaxPool2d(2, 2))
     features = Sequential(*layers)
-    if stem is Stem.SMALL:  # 32 pixels are one position after five poolings
+    if stem is Stem.SMALL:  # after five poolings, 32 × 32 pixels have become a single position
         head = {"flatten": Flatten(), "classifier": Linear(None, classes)}
         return Sequential({"features": features, **head})
     classifier = Sequential(
@@ -39,14 +45,17 @@ def _vgg(stages: Sequence[int], stem: Stem, channels: int, classes: int, dropout
 
 
 def vgg11_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
-    """Eight convolutions.
+    """VGG-11 for images: eight convolutions, each with batch normalization.
 
-    With ``stem="imagenet"`` three linear layers of 4096 units follow, as published; "small" has one, for images of 32
-    pixels or a multiple.
+    With ``stem="imagenet"``, three linear layers (two of them with 4096 units) follow, as published. With "small", for
+    images whose sides are multiples of 32 pixels, there is one linear layer and no dropout.
     """
     return _vgg((1, 1, 2, 2, 2), Stem.of(stem), channels, classes, dropout)
 
 
 def vgg16_bn(channels: int = 3, classes: int = 10, *, stem: str = "small", dropout: float = 0.5) -> Sequential:
-    """Thirteen convolutions. ``stem`` as in ``vgg11_bn``."""
+    """VGG-16 for images: thirteen convolutions, each with batch normalization.
+
+    ``stem`` is "small" or "imagenet" as in ``vgg11_bn``.
+    """
     return _vgg((2, 2, 3, 3, 3), Stem.of(stem), channels, classes, dropout)

@@ -1,4 +1,4 @@
-"""Networks for volumes and clips (N, C, D, H, W)."""
+"""Networks for volumes and video clips (N, C, D, H, W)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from striate.nn.shaping import Flatten
 
 
 class VolumeBlock(Module):
-    """y = relu(conv2(conv1(x)) + shortcut(x)): two 3×3×3 convolutions, normalized, with a ReLU between them"""
+    """Residual block of two 3×3×3 convolutions: y = relu(conv2(conv1(x)) + shortcut(x))
+
+    Each convolution is normalized, and conv1 ends with a ReLU. The shortcut is x itself or, if the shape changes, a
+    normalized 1×1×1 convolution (``downsample``).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         first = Conv3d(inputs, outputs, 3, stride, 1, bias=False, init="he")
@@ -31,9 +35,11 @@ class VolumeBlock(Module):
 
 
 def resnet18_3d(channels: int = 1, classes: int = 10, *, stem: str = "small", width: int = 64) -> Sequential:
-    """Two blocks each of 64, 128, 256 and 512 channels, with torchvision's names (``r3d_18``). arXiv:1711.11248.
+    """ResNet-18 for volumes and clips: two blocks each of 64, 128, 256 and 512 channels.
 
-    ``stem`` is "small", a 3×3×3 convolution, or "imagenet", one of 3×7×7 with stride 1×2×2, made for video clips.
+    Tran et al., arXiv:1711.11248. ``width`` is the number of channels of the first stage. ``stem`` is "small", a 3×3×3
+    convolution, or "imagenet", a 3×7×7 convolution with stride 1×2×2 for video clips. The structure is that of
+    torchvision's ``r3d_18``.
     """
     clips = Stem.of(stem) is Stem.IMAGENET
     kernel, stride, padding = ((3, 7, 7), (1, 2, 2), (1, 3, 3)) if clips else (3, 1, 1)

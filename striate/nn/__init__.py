@@ -1,4 +1,4 @@
-"""Layers: they own parameters and call one operation each; options, defaults and names are PyTorch's."""
+"""Layers, losses and containers of networks; names, options and defaults are those of ``torch.nn``."""
 
 from striate import habits
 from striate.nn import initialization as init

@@ -1,4 +1,4 @@
-"""Activation layers: one call of the operation of the same name."""
+"""Activation layers: each applies the operation of the same name in ``st.ops`` to every element."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ from striate.options import choice, flag, number, whole_number
 
 
 class Activation(Module):
-    """Base of layers that apply one elementwise operation (abstract); the operation defines its properties."""
+    """Base of layers that apply one elementwise operation to x of any shape (abstract).
+
+    Y has the shape and dtype of x.
+    """
 
     @property
     def operation(self) -> Elementwise:
-        """The operation, with the layer's options."""
+        """The graph operation, with the options of the layer."""
         raise NotImplementedError
 
     @classmethod
     def with_slope(cls, negative_slope: float) -> Self:
-        """A layer whose slope for negative inputs is ``negative_slope``, if it has such an option."""
+        """Return a layer whose slope for negative inputs is ``negative_slope``, if the class has such an option.
+
+        Classes without that option ignore the number.
+        """
         return cls()
 
     def forward(self, x: Value) -> Value:
@@ -36,7 +42,10 @@ class Activation(Module):
 
 
 def require_not_inplace(layer: str, inplace: object) -> None:
-    """Raises ``OptionError`` for ``inplace=True`` of PyTorch: the compiler plans where results lie."""
+    """Raise ``OptionError`` for PyTorch's option ``inplace=True``; ``layer`` is the name in the message.
+
+    The option is refused because the compiler already lets results share the memory of inputs where it can.
+    """
     if flag(f"{layer}: inplace", inplace):
         raise OptionError(
             f"{layer}: inplace=True; the compiler already shares memory where it can\n  help: leave inplace out"
@@ -44,7 +53,7 @@ def require_not_inplace(layer: str, inplace: object) -> None:
 
 
 class Sigmoid(Activation):
-    """y = 1 / (1 + e⁻ˣ)"""
+    """Logistic function of each element: y = 1 / (1 + e⁻ˣ)"""
 
     @property
     def operation(self) -> Elementwise:
@@ -55,7 +64,7 @@ class Sigmoid(Activation):
 
 
 class Tanh(Activation):
-    """y = tanh(x)"""
+    """Hyperbolic tangent of each element: y = tanh(x)"""
 
     @property
     def operation(self) -> Elementwise:
@@ -66,7 +75,10 @@ class Tanh(Activation):
 
 
 class ReLU(Activation):
-    """y = max(0, x)"""
+    """Rectified linear unit, element by element: y = max(0, x)
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("ReLU", inplace)
@@ -80,7 +92,10 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """y = x where x > 0, else αx; α is ``negative_slope``"""
+    """Leaky rectified linear unit, element by element: y = x where x > 0, else αx
+
+    α is ``negative_slope``. ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         require_not_inplace("LeakyReLU", inplace)
@@ -102,7 +117,7 @@ class LeakyReLU(Activation):
 
 
 class _Named(Activation):
-    """Base of activations that PyTorch has under the same name with the same options (abstract)."""
+    """Base of activations that ``torch.nn`` has under the same name with the same options (abstract)."""
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.operation.options().items())
@@ -112,10 +127,11 @@ class _Named(Activation):
 
 
 class PReLU(Activation):
-    """y = x where x > 0, else wx; w is learned
+    """Leaky rectified linear unit with a learned slope w: y = x where x > 0, else wx
 
-    ``num_parameters`` is 1, or the number of channels (axis 1), each of which then has a slope of its own; they start
-    at ``init``. Give it no weight decay. Raises ``OptionError``; ``ShapeError`` for another number of channels.
+    ``num_parameters`` is 1, or the number of channels (axis 1), each of which then has its own slope. The slopes start
+    at ``init``. They should have no weight decay, which would pull them to 0. Raises ``OptionError`` for invalid
+    options, and ``ShapeError`` for another number of channels. He et al., arXiv:1502.01852.
     """
 
     weight: Value
@@ -140,7 +156,10 @@ class PReLU(Activation):
 
 
 class ELU(_Named):
-    """y = x where x > 0, else α (eˣ − 1)"""
+    """Exponential linear unit, element by element: y = x where x > 0, else α (eˣ − 1)
+
+    α is ``alpha``. ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         require_not_inplace("ELU", inplace)
@@ -152,7 +171,10 @@ class ELU(_Named):
 
 
 class SELU(_Named):
-    """y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)"""
+    """Scaled exponential linear unit, element by element: y = 1.0507 x where x > 0, else 1.7581 (eˣ − 1)
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("SELU", inplace)
@@ -163,7 +185,10 @@ class SELU(_Named):
 
 
 class CELU(_Named):
-    """y = x where x > 0, else α (e^(x/α) − 1)"""
+    """Continuously differentiable ELU, element by element: y = x where x > 0, else α (e^(x/α) − 1)
+
+    α is ``alpha``, above 0. ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         require_not_inplace("CELU", inplace)
@@ -175,7 +200,11 @@ class CELU(_Named):
 
 
 class GELU(_Named):
-    """y = x Φ(x); ``approximate`` is "none" or "tanh": Φ from erf, or nearly Φ from tanh"""
+    """Gaussian error linear unit, element by element: y = x Φ(x)
+
+    Φ is the distribution function of the standard normal distribution. ``approximate`` is "none" (exact) or "tanh" (an
+    approximation of Φ by tanh).
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = choice("approximate", approximate, ("none", "tanh"))
@@ -186,7 +215,10 @@ class GELU(_Named):
 
 
 class SiLU(_Named):
-    """y = x σ(x)"""
+    """Sigmoid linear unit (swish), element by element: y = x σ(x), where σ is the logistic function
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("SiLU", inplace)
@@ -197,7 +229,10 @@ class SiLU(_Named):
 
 
 class Mish(_Named):
-    """y = x tanh(ln(1 + eˣ))"""
+    """Mish activation, element by element: y = x tanh(ln(1 + eˣ))
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("Mish", inplace)
@@ -208,7 +243,10 @@ class Mish(_Named):
 
 
 class Softplus(_Named):
-    """y = ln(1 + e^(βx)) / β, and x where βx > ``threshold``"""
+    """Smooth approximation of ReLU, element by element: y = ln(1 + e^(βx)) / β, and y = x where βx > threshold
+
+    β is ``beta``, which must not be 0.
+    """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = smooth.nonzero("Softplus: beta", beta)
@@ -220,7 +258,7 @@ class Softplus(_Named):
 
 
 class Softsign(_Named):
-    """y = x / (1 + |x|)"""
+    """Softsign activation, element by element: y = x / (1 + |x|)"""
 
     @property
     def operation(self) -> Elementwise:
@@ -228,7 +266,7 @@ class Softsign(_Named):
 
 
 class LogSigmoid(_Named):
-    """y = −ln(1 + e⁻ˣ)"""
+    """Logarithm of the logistic function, element by element: y = −ln(1 + e⁻ˣ)"""
 
     @property
     def operation(self) -> Elementwise:
@@ -236,7 +274,7 @@ class LogSigmoid(_Named):
 
 
 class Tanhshrink(_Named):
-    """y = x − tanh(x)"""
+    """Tanhshrink activation, element by element: y = x − tanh(x)"""
 
     @property
     def operation(self) -> Elementwise:
@@ -244,7 +282,10 @@ class Tanhshrink(_Named):
 
 
 class ReLU6(_Named):
-    """y = min(max(x, 0), 6)"""
+    """ReLU limited to 6, element by element: y = min(max(x, 0), 6)
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("ReLU6", inplace)
@@ -255,7 +296,10 @@ class ReLU6(_Named):
 
 
 class Hardtanh(_Named):
-    """y = min(max(x, ``min_val``), ``max_val``)"""
+    """Clip each element to the range from ``min_val`` to ``max_val``: y = min(max(x, min_val), max_val)
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         require_not_inplace("Hardtanh", inplace)
@@ -267,7 +311,10 @@ class Hardtanh(_Named):
 
 
 class Hardsigmoid(_Named):
-    """y = min(max(x/6 + ½, 0), 1)"""
+    """Piecewise linear approximation of the logistic function, element by element: y = min(max(x/6 + ½, 0), 1)
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("Hardsigmoid", inplace)
@@ -278,7 +325,10 @@ class Hardsigmoid(_Named):
 
 
 class Hardswish(_Named):
-    """y = x min(max(x + 3, 0), 6) / 6"""
+    """Piecewise approximation of SiLU, element by element: y = x min(max(x + 3, 0), 6) / 6
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         require_not_inplace("Hardswish", inplace)
@@ -289,7 +339,10 @@ class Hardswish(_Named):
 
 
 class Hardshrink(_Named):
-    """y = x where |x| > λ, else 0; λ is ``lambd``"""
+    """Set elements of small magnitude to 0: y = x where |x| > λ, else 0
+
+    λ is ``lambd``.
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = number("Hardshrink: lambd", lambd)
@@ -300,7 +353,10 @@ class Hardshrink(_Named):
 
 
 class Softshrink(_Named):
-    """y = x ∓ λ where |x| > λ, else 0; λ is ``lambd``"""
+    """Move each element towards 0 by λ: y = x − λ where x > λ, x + λ where x < −λ, else 0
+
+    λ is ``lambd``, at least 0.
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = number("Softshrink: lambd", lambd, 0)
@@ -311,7 +367,10 @@ class Softshrink(_Named):
 
 
 class Threshold(_Named):
-    """y = x where x > ``threshold``, else ``value``"""
+    """Replace elements that are not above a threshold: y = x where x > ``threshold``, else ``value``
+
+    ``inplace=True`` raises ``OptionError``.
+    """
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         require_not_inplace("Threshold", inplace)
@@ -346,4 +405,4 @@ ACTIVATION_LAYERS: dict[str, type[Activation]] = {
     "hardshrink": Hardshrink,
     "softshrink": Softshrink,
 }
-"""The activations that a named network can be built with, by the names of their operations."""
+"""The activation layers that the networks of ``st.models`` accept by name."""

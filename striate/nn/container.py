@@ -1,9 +1,9 @@
-"""Modules that contain modules: chains, and skip connections by addition or concatenation."""
+"""Modules that contain modules: chains, lists, dictionaries, and skip connections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from striate.errors import OptionError, unknown_option
 from striate.graph.value import Value, shape_text
@@ -14,9 +14,10 @@ from striate.tracing import current_trace
 
 
 class Sequential(Module):
-    """y = f_n(… f_2(f_1(x)))
+    """Apply modules one after the other: y = f_n(… f_2(f_1(x)))
 
-    ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` uses the given names.
+    ``Sequential(a, b)`` names its modules 0, 1, …; ``Sequential({"conv": a, "act": b})`` uses the given names. Raises
+    ``OptionError`` for anything but modules.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -29,7 +30,7 @@ class Sequential(Module):
             setattr(self, name, module)
 
     def append(self, module: Module) -> Sequential:
-        """Adds a module at the end."""
+        """Add a module at the end, named by its index; returns the chain itself."""
         _require_module("Sequential", module)
         self._chain.append(str(len(self._chain)))
         setattr(self, self._chain[-1], module)
@@ -51,14 +52,18 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """One module, or a chain of several that shares their weights and keeps their names."""
+        """Return one module, or for a slice a new ``Sequential`` that shares these modules and keeps their names."""
         if isinstance(index, slice):
             return Sequential({name: self._modules[name] for name in self._chain[index]})
         return self._modules[self._chain[index]]
 
 
 class Residual(Module):
-    """y = body(x) + shortcut(x); without a shortcut y = body(x) + x. He et al., arXiv:1512.03385."""
+    """Add a shortcut to the output of a body: y = body(x) + shortcut(x)
+
+    Without a shortcut, y = body(x) + x. Raises ``ShapeError`` if the two terms differ in shape. He et al.,
+    arXiv:1512.03385.
+    """
 
     def __init__(self, body: Module, shortcut: Module | None = None) -> None:
         _require_module("Residual", body)
@@ -85,7 +90,10 @@ class Residual(Module):
 
 
 class Concat(Module):
-    """y = [f_1(x), f_2(x), …] along the channels, axis 1: (N, D) and (N, H) give (N, D + H)"""
+    """Apply several branches to the same x and join their outputs along the channels (axis 1).
+
+    Outputs (N, C₁, …) and (N, C₂, …) give (N, C₁ + C₂, …).
+    """
 
     def __init__(self, *branches: Module) -> None:
         if not branches:
@@ -104,21 +112,24 @@ class Concat(Module):
 
 
 class ModuleList(Module):
-    """A list of modules for a ``forward`` of one's own: ``for layer in self.layers: x = layer(x)``"""
+    """A list of modules for a ``forward`` that you write yourself: ``for layer in self.layers: x = layer(x)``
+
+    The modules are trained and saved under the names 0, 1, …
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._count = 0
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
-        """Adds a module at the end."""
+        """Add a module at the end, named by its index; returns the list itself."""
         _require_module("ModuleList", module)
         setattr(self, str(self._count), module)
         self._count += 1
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Adds modules at the end."""
+        """Add several modules at the end; returns the list itself."""
         for module in modules:
             self.append(module)
         return self
@@ -138,7 +149,10 @@ class ModuleList(Module):
 
 
 class ModuleDict(Module):
-    """Modules under names, for a ``forward`` of one's own: ``x = self.branches["left"](x)``"""
+    """A dictionary of modules for a ``forward`` that you write yourself: ``x = self.branches["left"](x)``
+
+    The modules are trained and saved under their keys.
+    """
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         self._names: list[str] = []
@@ -166,19 +180,25 @@ class ModuleDict(Module):
         return name in self._names
 
     def keys(self) -> list[str]:
-        """The names, in the order in which they were added."""
+        """Return the keys, in the order in which they were added."""
         return list(self._names)
 
     def values(self) -> list[Module]:
-        """The modules."""
+        """Return the modules, in the order of ``keys``."""
         return [self._modules[name] for name in self._names]
 
     def items(self) -> list[tuple[str, Module]]:
-        """Names and modules."""
+        """Return (key, module) pairs, in the order of ``keys``."""
         return [(name, self._modules[name]) for name in self._names]
 
 
 def _require_module(container: str, module: object) -> None:
-    """Raises ``OptionError`` for what is not an object of a module, such as a list, a function or a class."""
+    """Raise ``OptionError`` unless ``module`` is a module object.
+
+    Lists, functions and classes are refused.
+    """
     if not isinstance(module, Module):
-        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: give objects, such as nn.ReLU()")
+        parts = cast("list[object]", module) if isinstance(module, list | tuple) else ()
+        several = any(isinstance(one, Module) for one in parts)
+        cure = f"nn.{container}(*layers) for a list of layers" if several else "give objects, such as nn.ReLU()"
+        raise OptionError(f"{container} takes modules, not {module!r:.60}\n  help: {cure}")

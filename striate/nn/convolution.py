@@ -1,4 +1,4 @@
-"""Convolution layers for 1, 2 and 3 axes of positions, and their transposed forms."""
+"""Convolution layers for 1, 2 and 3 spatial axes, and the transposed convolutions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class FilterBank(Ranked):
-    """Base of layers with a bank of filters (abstract).
+    """Base of layers with learned filters: convolutions and transposed convolutions (abstract).
 
-    ``in_channels=None`` is inferred from the first input.
+    ``in_channels=None`` is inferred from the first input. Raises ``OptionError`` for impossible options, such as groups
+    that do not divide the channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -72,11 +73,11 @@ class FilterBank(Ranked):
         self._know_fan_in()
 
     def weight_shape(self, in_channels: int | None) -> tuple[int | None, ...]:
-        """The shape of the filters for a number of input channels."""
+        """Return the shape of the filters for ``in_channels`` input channels; unknown sizes are None."""
         raise NotImplementedError
 
     def channels_of(self, weight_shape: tuple[int | None, ...]) -> int | None:
-        """The number of input channels of filters of a shape."""
+        """Return the number of input channels of filters with this shape; None if it is unknown."""
         raise NotImplementedError
 
     def _know_fan_in(self) -> None:
@@ -85,17 +86,20 @@ class FilterBank(Ranked):
             self.bias_parameter.fan_in = within * math.prod(self.kernel_size)
 
     def _know(self, in_channels: int | None) -> None:
-        self.__dict__["in_channels"] = in_channels
+        vars(self)["in_channels"] = in_channels
         self.parameter("weight").shape = self.weight_shape(in_channels)
         self._know_fan_in()
 
     @property
     def bias_parameter(self) -> Parameter | None:
-        """The bias, if the layer has one."""
+        """The ``Parameter`` of the bias; None if the layer has no bias."""
         return self._parameters.get("bias")
 
     def infer_sizes(self, x: Value) -> None:
-        """Sets the number of input channels from the input if it was None."""
+        """Set ``in_channels`` from the input if it is None.
+
+        It stays None for inputs that ``require`` would refuse.
+        """
         if self.in_channels is not None or x.type.rank != self.rank + 2 or x.type.channels % self.groups:
             return
         trace = current_trace()
@@ -117,11 +121,11 @@ class FilterBank(Ranked):
 
     def adopt_sizes(self) -> None:
         if self.in_channels is None:
-            self.__dict__["in_channels"] = self.channels_of(self.parameter("weight").shape)
+            vars(self)["in_channels"] = self.channels_of(self.parameter("weight").shape)
         self._know_fan_in()
 
     def require(self, x: Value) -> None:
-        """Raises ``ShapeError`` for an input of another rank or number of channels."""
+        """Raise ``ShapeError`` for an input with another number of axes or channels than the layer expects."""
         trace, channels, expected = current_trace(), self.in_channels, self.expected_input()
         if x.type.rank != self.rank + 2:
             lacks = x.type.rank == self.rank + 1
@@ -154,12 +158,12 @@ class FilterBank(Ranked):
             )
 
     def expected_input(self) -> str:
-        """The shape that the layer takes: ``(N, 3, H, W)``."""
+        """Return the expected shape of inputs as text, such as ``(N, 3, H, W)``."""
         positions = ("L",) if self.rank == 1 else ("H", "W") if self.rank == 2 else ("D", "H", "W")
         return f"(N, {self.in_channels or 'C'}, {', '.join(positions)})"
 
     def foreign_options(self, padding: Sizes) -> dict[str, object]:
-        """The options of PyTorch's layer."""
+        """Return the keyword arguments of the equivalent layer of ``torch.nn``."""
         return {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": self.kernel_size,
             "stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups,
@@ -167,7 +171,7 @@ class FilterBank(Ranked):
         }  # fmt: skip
 
     def described(self, *options: str) -> str:
-        """The options as ``repr`` shows them, with ``options`` after the stride."""
+        """Return the options as ``repr`` shows them; the texts in ``options`` follow the stride."""
         parts = [str(self.in_channels), str(self.out_channels), f"kernel_size={brief(self.kernel_size)}"]
         parts += [f"stride={brief(self.stride)}"] if any(s != 1 for s in self.stride) else []
         parts += options
@@ -180,11 +184,12 @@ class FilterBank(Ranked):
 class Convolution(FilterBank):
     """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p·stride + k·dilation − padding] + b[o] (abstract)
 
-    x (N, C, positions…) → y (N, O, positions…), or one sample (C, positions…) → (O, positions…); weight
-    (O, C / groups, taps…), bias (O,), as in PyTorch. The filter is not flipped. ``in_channels=None`` is inferred.
-    ``padding`` is a number, one per axis, pairs (before, after), "same" or "valid"; ``padding_mode`` says what it
-    consists of: zeros, or copies of the input (reflect, replicate, circular). Raises ``ShapeError`` for inputs of
-    another rank or channel count, or smaller than the window.
+    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
+    (O, C / groups, kernel sizes…), the bias (O,), as in PyTorch; the filter is not flipped. ``in_channels=None`` is
+    inferred. ``padding`` is a number, one number per axis, (before, after) per axis, "same" or "valid".
+    ``padding_mode`` is "zeros", or "reflect", "replicate" or "circular", which repeat parts of the input. ``init``
+    names the initializer of the weights. Raises ``OptionError`` for impossible options, and ``ShapeError`` for inputs
+    with another number of axes or channels, or smaller than the window.
     """
 
     def __init__(
@@ -262,10 +267,10 @@ class Convolution(FilterBank):
 class ConvolutionTranspose(FilterBank):
     """y[n, o, i·stride + k·dilation − padding] += w[c, o, k] · x[n, c, i] for all c, k, i, plus b[o] (abstract)
 
-    x (N, C, positions…) → y (N, O, positions…), or one sample (C, positions…) → (O, positions…); weight
-    (C, O / groups, taps…), bias (O,), as in PyTorch. Along each axis the output has
-    (size − 1) · stride − 2 · padding + dilation · (taps − 1) + output_padding + 1 positions. ``in_channels=None`` is
-    inferred. Raises ``ShapeError`` for inputs of another rank or channel count.
+    x (N, C, spatial axes…) → y (N, O, spatial axes…), or one sample (C, …) → (O, …), float32 or float64. The weight is
+    (C, O / groups, kernel sizes…), the bias (O,), as in PyTorch. Along each axis the output has (size − 1) · stride − 2
+    · padding + dilation · (kernel_size − 1) + output_padding + 1 positions. ``in_channels=None`` is inferred. Raises
+    ``OptionError`` for impossible options, and ``ShapeError`` for inputs with another number of axes or channels.
     """
 
     def __init__(
@@ -322,36 +327,45 @@ class ConvolutionTranspose(FilterBank):
 
 
 class Conv1d(Convolution):
-    """Convolution over (N, C, L)."""
+    """Convolution along one spatial axis: (N, C, L) → (N, O, L′); see its base ``Convolution`` for the options."""
 
     rank = 1
 
 
 class Conv2d(Convolution):
-    """Convolution over (N, C, H, W)."""
+    """Convolution of images: (N, C, H, W) → (N, O, H′, W′); see its base ``Convolution`` for the options."""
 
     rank = 2
 
 
 class Conv3d(Convolution):
-    """Convolution over (N, C, D, H, W)."""
+    """Convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′); see its base ``Convolution`` for the options."""
 
     rank = 3
 
 
 class ConvTranspose1d(ConvolutionTranspose):
-    """Transposed convolution of (N, C, L)."""
+    """Transposed convolution along one spatial axis: (N, C, L) → (N, O, L′).
+
+    It computes the input gradient of ``Conv1d`` with the same options; see its base ``ConvolutionTranspose``.
+    """
 
     rank = 1
 
 
 class ConvTranspose2d(ConvolutionTranspose):
-    """Transposed convolution of (N, C, H, W)."""
+    """Transposed convolution of images: (N, C, H, W) → (N, O, H′, W′).
+
+    It computes the input gradient of ``Conv2d`` with the same options; see its base ``ConvolutionTranspose``.
+    """
 
     rank = 2
 
 
 class ConvTranspose3d(ConvolutionTranspose):
-    """Transposed convolution of (N, C, D, H, W)."""
+    """Transposed convolution of volumes: (N, C, D, H, W) → (N, O, D′, H′, W′).
+
+    It computes the input gradient of ``Conv3d`` with the same options; see its base ``ConvolutionTranspose``.
+    """
 
     rank = 3

@@ -1,4 +1,8 @@
-"""Losses that compare predictions and targets element by element; options and names are PyTorch's."""
+"""Losses that compare prediction x and target y element by element.
+
+Names and options are those of ``torch.nn``. x and y have the same shape. With ``reduction="mean"`` a loss is one
+number, the mean over all elements; "sum" gives the sum, and "none" the losses of all elements.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ from striate.options import flag, number
 
 
 class L1Loss(ElementLoss):
-    """L = mean |x − y|, y in the shape of x"""
+    """Mean absolute error: L = mean |x − y|
+
+    y has the shape of x. Raises ``ShapeError`` if not.
+    """
 
     predicts_targets: ClassVar[bool] = True
 
@@ -40,7 +47,10 @@ class L1Loss(ElementLoss):
 
 
 class SmoothL1Loss(ElementLoss):
-    """L = mean of ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β"""
+    """Smooth absolute error: L = mean of ½ d² / β where |d| < β, else |d| − ½ β, with d = x − y
+
+    ``beta`` β is at least 0; β = 0 is ``L1Loss``. y has the shape of x.
+    """
 
     predicts_targets: ClassVar[bool] = True
 
@@ -56,7 +66,10 @@ class SmoothL1Loss(ElementLoss):
 
 
 class HuberLoss(ElementLoss):
-    """L = mean of ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ). Huber, 1964."""
+    """Huber loss: L = mean of ½ d² where |d| ≤ δ, else δ (|d| − ½ δ), with d = x − y. Huber, 1964.
+
+    ``delta`` δ is above 0. y has the shape of x.
+    """
 
     predicts_targets: ClassVar[bool] = True
 
@@ -72,7 +85,11 @@ class HuberLoss(ElementLoss):
 
 
 class BCELoss(ElementLoss):
-    """L = −mean w · (y ln x + (1 − y) ln(1 − x)); x are probabilities, y in 0 … 1; logarithms are at least −100"""
+    """Binary cross entropy of probabilities: L = −mean w · (y ln x + (1 − y) ln(1 − x))
+
+    x are probabilities and y targets between 0 and 1, in the same shape. The weights w, ``weight``, broadcast to them
+    and are 1 by default. Logarithms below −100 count as −100. Prefer ``BCEWithLogitsLoss``, which is more precise.
+    """
 
     weight: Value | None
 
@@ -85,10 +102,11 @@ class BCELoss(ElementLoss):
 
 
 class BCEWithLogitsLoss(ElementLoss):
-    """L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x))); x are logits, y in 0 … 1
+    """Binary cross entropy of logits: L = −mean w · (p · y ln σ(x) + (1 − y) ln(1 − σ(x)))
 
-    x and y have the same shape, such as (N, C) for C independent labels of each sample; w is ``weight``. ``pos_weight``
-    p (C,) multiplies the loss of labels of 1: with p = 3 they count three times as much.
+    x are logits, σ(x) probabilities, and y targets between 0 and 1. x and y have the same shape, such as (N, C) for C
+    independent labels of each sample. ``weight`` w broadcasts to it. ``pos_weight`` p (C,) multiplies the loss of
+    labels of 1: with p = 3 they count three times as much.
     """
 
     weight: Value | None
@@ -106,10 +124,11 @@ class BCEWithLogitsLoss(ElementLoss):
 
 
 class KLDivLoss(ElementLoss):
-    """L = mean y · (ln y − x), the divergence of the prediction e^x from the target y
+    """Kullback-Leibler divergence of the prediction e^x from the target y: L = mean y · (ln y − x)
 
-    x are logarithms of probabilities, y probabilities, or with ``log_target`` their logarithms. The divergence of
-    distributions is reduction="batchmean": the sum divided by the number of samples.
+    x are logarithms of probabilities. y are probabilities, or with ``log_target`` their logarithms, in the shape of x.
+    Use ``reduction="batchmean"`` (the sum divided by the number of samples) for the divergence of distributions; "mean"
+    also divides by the number of classes.
     """
 
     reductions: ClassVar[tuple[str, ...]] = (*(one.name for one in LossReduction), BATCH_MEAN)
@@ -129,7 +148,12 @@ class KLDivLoss(ElementLoss):
 
 
 class PoissonNLLLoss(ElementLoss):
-    """L = mean e^x − y · x, or with log_input=False mean x − y · ln(x + ε); y are counts"""
+    """Negative log likelihood of counts y under Poisson distributions: L = mean e^x − y · x
+
+    x are logarithms of the rates. With ``log_input=False`` x are the rates, and L = mean x − y · ln(x + ε), where
+    ``eps`` ε avoids ln 0. ``full`` adds Stirling's approximation of ln y!, which does not depend on x. y has the shape
+    of x.
+    """
 
     def __init__(
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, *, reduction: str = "mean"
@@ -143,14 +167,21 @@ class PoissonNLLLoss(ElementLoss):
 
 
 class SoftMarginLoss(ElementLoss):
-    """L = mean ln(1 + e^(−y · x)); y is −1 or 1"""
+    """Logistic loss of labels −1 and 1: L = mean ln(1 + e^(−y · x))
+
+    x are scores, y labels in the shape of x.
+    """
 
     def forward(self, x: Value, y: Value) -> Value:
         return soft_margin_loss(x, y, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(ElementLoss):
-    """L = −mean w · (y ln σ(x) + (1 − y) ln σ(−x)); x (N, C) are logits, y is 0 or 1, w (C,)"""
+    """Binary cross entropy of several labels per sample: L = −mean w · (y ln σ(x) + (1 − y) ln σ(−x))
+
+    x (N, C) are logits, y (N, C) labels 0 or 1; ``weight`` w (C,) weights the labels. The mean is over labels and
+    samples.
+    """
 
     weight: Value | None
 
@@ -162,12 +193,15 @@ class MultiLabelSoftMarginLoss(ElementLoss):
         return multilabel_soft_margin_loss(x, y, self.weight, reduction=self.reduction)
 
     def mean_weight(self, target: Array) -> float:
-        """The number of samples: each has one loss, the mean over its labels."""
+        """Return the number of samples, since each sample has one loss: the mean over its labels."""
         return float(target.size / max(1, target.shape[-1]))
 
 
 class HingeEmbeddingLoss(ElementLoss):
-    """L = mean of x where y = 1, max(0, margin − x) where y = −1"""
+    """Loss of distances x between pairs: L = mean of x where y = 1 (similar), max(0, margin − x) where y = −1
+
+    x and y have the same shape.
+    """
 
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -178,7 +212,10 @@ class HingeEmbeddingLoss(ElementLoss):
 
 
 class MarginRankingLoss(Module):
-    """L = mean max(0, margin − y · (x₁ − x₂)); y = 1 asks for x₁ > x₂, −1 for x₂ > x₁"""
+    """Loss of pairs of scores in the wrong order: L = mean max(0, margin − y · (x₁ − x₂))
+
+    y = 1 says that x₁ should be larger than x₂, y = −1 the opposite. It is called with (x1, x2, y), all of one shape.
+    """
 
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         self.margin = number("MarginRankingLoss: margin", margin)
@@ -189,7 +226,11 @@ class MarginRankingLoss(Module):
 
 
 class GaussianNLLLoss(Module):
-    """L = mean ½ (ln v + (x − y)² / v) with v = max(var, ε); called with (x, y, var)"""
+    """Negative log likelihood under normal distributions: L = mean ½ (ln v + (x − y)² / v), v = max(var, ε)
+
+    It is called with (x, y, var): means, targets, and variances in the shape of x, or with size 1 on the last axis.
+    ``eps`` is ε; ``full`` adds the constant ½ ln 2π.
+    """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         self.full, self.eps = flag("GaussianNLLLoss: full", full), number("GaussianNLLLoss: eps", eps, above=0)
@@ -200,8 +241,10 @@ class GaussianNLLLoss(Module):
 
 
 def _buffer(array: object, name: str) -> Parameter | None:
+    """Return an array of weights as a buffer of the layer; None stays None."""
     return None if array is None else Parameter(np.asarray(unmasked(array, name)), role=Role.BUFFER)
 
 
 def _listed(*parts: str) -> str:
+    """Return the parts that are not empty, separated by commas."""
     return ", ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Layers in PyTorch's terms, for comparisons with it. Their ONNX form is that of their operations: ``Op.onnx``."""
+"""The description of a layer in PyTorch's terms, with which networks are rebuilt there and compared."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from striate.ops.window import Pairs
 
 @dataclass(frozen=True)
 class ForeignLayer:
-    """A class of ``torch.nn`` with its arguments."""
+    """The name of a class in ``torch.nn``, and the keyword arguments that create the equivalent layer."""
 
     name: str
     options: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def symmetric(padding: Pairs) -> tuple[int, ...] | None:
-    """Padding as one number per axis; None if the two sides differ, which PyTorch's layers cannot express."""
+    """Return padding as one number per axis, or None if the two sides of an axis differ.
+
+    ``padding`` has (before, after) for each axis. The layers of PyTorch take one number per axis.
+    """
     return None if any(before != after for before, after in padding) else tuple(before for before, _ in padding)

@@ -1,4 +1,4 @@
-"""Which parameters training changes, chosen by patterns of their dotted names."""
+"""Freezing and unfreezing: which parameters training changes, chosen by patterns of their dotted names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from striate.errors import OptionError
 if TYPE_CHECKING:
     from striate.nn.module import Module
 
-_LISTED = 8  # names that an error lists
+_LISTED = 8  # the most names that an error lists
 
 
 def set_frozen(model: Module, patterns: tuple[str, ...], frozen: bool, statistics: bool) -> list[str]:
-    """Freezes or unfreezes what the patterns match; returns the names of the parameters.
+    """Freeze or unfreeze the parameters that match a pattern (without patterns, all of them).
 
-    Raises ``OptionError`` for a pattern that matches neither a parameter nor, with ``statistics``, a layer with running
-    statistics; then nothing is changed.
+    Returns their names. With ``statistics``, layers with running statistics whose paths match are frozen or unfrozen as
+    well. Raises ``OptionError`` for a pattern that matches neither a parameter nor, with ``statistics``, the path of a
+    layer; then nothing is changed.
     """
     learned = {name: parameter for name, parameter in model.named_state() if parameter.learned}
     layers = {path: module for path, module in model.named_modules() if path} if statistics else {}
@@ -39,5 +40,5 @@ def set_frozen(model: Module, patterns: tuple[str, ...], frozen: bool, statistic
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether the pattern matches the name, or the path of a layer around it."""
+    """Return whether the pattern matches the name, or the path of a layer that contains it."""
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")

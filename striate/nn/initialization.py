@@ -1,7 +1,7 @@
 """Initial values of parameters.
 
-Each parameter draws from its own generator, seeded by (seed, dotted name). So neither the order of layers nor the way
-in which sizes were inferred changes the initial values of a network.
+Each parameter draws from its own random generator, seeded with (seed, dotted name). Therefore the initial values of a
+network depend neither on the order of its layers nor on how their sizes were inferred.
 """
 
 from __future__ import annotations
@@ -17,28 +17,38 @@ from striate.graph.value import Array
 from striate.ops.activation import LeakyRelu
 
 Initializer = Callable[[tuple[int, ...], int, "np.random.Generator"], Array]
-"""(shape, fan_in, random generator) → array. Axis 0 of a weight counts the outputs."""
+"""A function (shape, fan_in, random generator) → array of that shape.
+
+Axis 0 of a weight counts its outputs; fan_in is the number of inputs that each output sums over.
+"""
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """The generator of random numbers for one name."""
+    """Return the random generator of the parameter with this dotted name."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
 def uniform_by_fan_in(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """U(−1/√fan_in, 1/√fan_in): PyTorch's default for weights (kaiming_uniform with a = √5) and for biases."""
+    """Draw from U(−1/√fan_in, 1/√fan_in), PyTorch's default for weights and biases.
+
+    PyTorch calls it kaiming_uniform with a = √5. A fan_in of 0 gives zeros.
+    """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return random.uniform(-bound, bound, shape)
 
 
 def he(negative_slope: float = 0.0) -> Initializer:
-    """N(0, 2 / ((1 + α²) fan_in)): keeps the variance through (leaky) ReLU. He et al., arXiv:1502.01852."""
+    """Return an initializer that draws from N(0, 2 / ((1 + α²) · fan_in)), where α is ``negative_slope``.
+
+    This variance keeps the variance of activations constant through layers with (leaky) ReLU. He et al.,
+    arXiv:1502.01852.
+    """
     return scaled_normal(LeakyRelu(negative_slope).gain)
 
 
 def scaled_normal(gain: float) -> Initializer:
-    """N(0, gain² / fan_in)."""
+    """Return an initializer that draws from the normal distribution with mean 0 and variance gain² / fan_in."""
 
     def draw(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return random.standard_normal(shape) * (gain / math.sqrt(max(fan_in, 1)))
@@ -47,32 +57,36 @@ def scaled_normal(gain: float) -> Initializer:
 
 
 def xavier(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010."""
+    """Draw from U(−b, b) with b = √(6 / (fan_in + fan_out)). Glorot and Bengio, 2010."""
     fan_out = shape[0] * math.prod(shape[2:])
     bound = math.sqrt(6 / max(fan_in + fan_out, 1))
     return random.uniform(-bound, bound, shape)
 
 
 def orthogonal(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Rows (or columns) of a random orthogonal matrix. Saxe et al., arXiv:1312.6120."""
+    """Draw a weight whose rows are orthonormal, as a matrix (outputs, inputs · taps).
+
+    If it has more rows than columns, its columns are orthonormal. The matrix is a part of a uniformly distributed
+    orthogonal matrix. Saxe et al., arXiv:1312.6120.
+    """
     rows, columns = shape[0], math.prod(shape[1:])
     q, r = np.linalg.qr(random.standard_normal((max(rows, columns), min(rows, columns))))
-    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # without the signs Q is not uniformly distributed
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # without this choice of signs, Q would not be uniformly distributed
     return (q if rows >= columns else q.T).reshape(shape)
 
 
 def zeros(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Zeros."""
+    """Return an array of zeros."""
     return np.zeros(shape)
 
 
 def ones(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
-    """Ones."""
+    """Return an array of ones."""
     return np.ones(shape)
 
 
 def constant(value: float) -> Initializer:
-    """The same number everywhere."""
+    """Return an initializer that fills the array with ``value``."""
 
     def fill(shape: tuple[int, ...], fan_in: int, random: np.random.Generator) -> Array:
         return np.full(shape, value)
@@ -88,10 +102,14 @@ INITIALIZERS: dict[str, Initializer] = {
     "zeros": zeros,
     "ones": ones,
 }
+"""The initializers by the names that ``init=`` takes."""
 
 
 def initializer(init: str | Initializer) -> Initializer:
-    """The function for a name; the error for an unknown name lists the known ones."""
+    """Return the initializer with this name; a function is returned unchanged.
+
+    Raises ``OptionError``, which lists the known names, for anything else.
+    """
     if callable(init):
         return init
     if not isinstance(init, str) or init not in INITIALIZERS:
@@ -100,13 +118,19 @@ def initializer(init: str | Initializer) -> Initializer:
 
 
 def bias_initializer(init: str | Initializer) -> Initializer:
-    """Biases follow PyTorch for "torch" and start at zero otherwise."""
+    """Return the initializer of the biases of a layer whose weights use ``init``.
+
+    Biases follow PyTorch if ``init`` is "torch", and are zero otherwise.
+    """
     initializer(init)
     return uniform_by_fan_in if init == "torch" else zeros
 
 
 def drawn(init: Initializer, shape: tuple[int, ...], fan_in: int, random: np.random.Generator, name: str) -> Array:
-    """The array that an initializer returns, with its shape checked."""
+    """Return the array that an initializer draws; raises ``OptionError`` if its shape is not ``shape``.
+
+    ``name`` is the parameter's name in the message.
+    """
     array = np.asarray(init(shape, fan_in, random))
     if array.shape != shape:
         raise OptionError(f"the init function of {name!r} returned shape {array.shape}, expected {shape}")

@@ -1,4 +1,4 @@
-"""The linear layer."""
+"""The linear (fully connected) layer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from striate.tracing import current_trace
 
 
 class Linear(Module):
-    """y = x Wᵀ + b
+    """Linear map of the last axis: y = x Wᵀ + b
 
-    x (N, …, in_features) → y (N, …, out_features); weight (out_features, in_features), bias (out_features,), as in
-    PyTorch; one sample is (in_features,). ``in_features=None`` is inferred, but not from images, whose Flatten is more
-    likely to be missing. Raises ``ShapeError`` for the wrong number of features, and names a missing Flatten.
+    x (N, …, in_features) → y (N, …, out_features), or one sample (in_features,) → (out_features,), float32 or float64.
+    The weight is (out_features, in_features), the bias (out_features,), as in PyTorch. ``in_features=None`` is
+    inferred, except from inputs with more than three axes, which more likely lack a ``Flatten``. Raises ``ShapeError``
+    for the wrong number of features, with a hint where a ``Flatten`` is missing.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.LINEAR
@@ -46,7 +47,7 @@ class Linear(Module):
         return super().__call__(*inputs, training=training, **named)
 
     def infer_sizes(self, x: Value) -> None:
-        """Sets the number of input features from the input if it was None."""
+        """Set ``in_features`` from the last axis of the input if it is None."""
         if self.in_features is None:
             trace = current_trace()
             if trace is not None:
@@ -54,7 +55,7 @@ class Linear(Module):
             self._know(int(x.type.concrete(1)[-1]))
 
     def _know(self, features: int | None) -> None:
-        self.__dict__["in_features"] = features
+        vars(self)["in_features"] = features
         self.parameter("weight").shape = (self.out_features, features)
         if "bias" in self._parameters:
             self.parameter("bias").fan_in = features
@@ -103,7 +104,7 @@ class Linear(Module):
 
     def describe(self) -> str:
         if current_trace() is not None and self.in_features is not None:
-            return f"Linear(in_features={self.in_features})"  # the part that matters in an error message
+            return f"Linear(in_features={self.in_features})"  # all that matters in an error message
         return super().describe()
 
     def torch_layer(self) -> ForeignLayer:

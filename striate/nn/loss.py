@@ -1,4 +1,4 @@
-"""Losses: modules that reduce a prediction and a target to one number."""
+"""Losses: modules that reduce a prediction and a target to one number, which training minimizes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,30 @@ from striate.options import number, whole_number
 from striate.tracing import Tree
 
 LossFunction = Callable[[Any, Any], Value]
-"""A loss of the user's own: a function of (prediction, target) that returns one number."""
+"""A user's own loss: a function of (prediction, target) that returns one number."""
 
 
 class Loss(Module):
-    """Base of losses (abstract): ``forward(prediction, target)`` returns one number, with "none" one for each item."""
+    """Base of losses (abstract): ``forward(prediction, target)`` returns one number.
+
+    ``reduction`` is "mean", "sum", or "none", which returns the loss of every item instead. An item is an element, or
+    for class labels a sample or position.
+    """
 
     takes_trees: ClassVar[bool] = False
-    """Whether ``forward`` takes the several outputs of a model, and several targets, as it returned them."""
+    """Whether ``forward`` takes tuples and dictionaries of outputs and of targets."""
     takes_labels: ClassVar[bool] = False
-    """Whether predictions are scores of the classes on axis 1, and targets are class numbers."""
+    """Whether targets are class numbers, and predictions are scores with the classes on axis 1."""
     predicts_targets: ClassVar[bool] = False
-    """Whether predictions are meant to be equal to their targets, so that their differences are errors."""
+    """Whether predictions estimate the targets themselves, so that their differences are errors."""
     takes_logits: ClassVar[bool] = False
-    """Whether these scores are logits: their softmax is the prediction."""
+    """Whether the predictions are logits, whose softmax gives probabilities."""
     reductions: ClassVar[tuple[str, ...]] = tuple(one.name for one in LossReduction)
+    """The allowed values of ``reduction``."""
 
     @property
     def ignored(self) -> int | None:
-        """The label of samples and positions that do not count; None if all count."""
+        """The label whose samples or positions are left out of the loss; None if there is no such label."""
         return None
 
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -47,32 +52,49 @@ class Loss(Module):
         self.reduction = reduction
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
-        """The target as an array that the loss can use; raises if it cannot be used."""
+        """Return the targets ``y`` of ``n`` samples as an array that ``forward`` takes.
+
+        ``dtype`` is the dtype of the model. Raises ``ShapeError``, ``DTypeError`` or ``LabelError`` for unsuitable
+        targets.
+        """
         raise NotImplementedError
 
     def target_type(self, prediction: TensorType) -> TensorType:
-        """The type of the target for a prediction."""
+        """Return the graph type of the targets that belong to a prediction of this type."""
         return prediction
 
     def check_shape(self, y: Shape, prediction: Shape, dtype: DType) -> None:
-        """Raises if the shape of the targets, which are of the given dtype, does not match that of the prediction."""
+        """Raise ``ShapeError`` or ``LabelError`` if targets do not match the shape of the prediction.
+
+        ``y`` is the shape of the targets and ``dtype`` their dtype.
+        """
 
     def check_target(self, y: Array, prediction: Shape) -> None:
-        """Raises if the shape or the contents of a target do not match the prediction."""
+        """Raise ``ShapeError`` or ``LabelError`` if the shape or contents of a target do not match the prediction.
+
+        ``prediction`` is the shape of the prediction.
+        """
         self.check_shape(y.shape, prediction, dtype_of(y.dtype))
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """The mean loss of the best constant prediction for targets (n, …) of these weights (n,); NaN if unknown."""
+        """Return the mean loss of the best prediction that is the same for all samples; NaN if it is unknown.
+
+        It is a baseline that a trained model must beat. ``targets`` are (n, …), ``weights`` (n,) the weights of the
+        samples.
+        """
         return math.nan
 
     def losses(self, x: Value, y: Value) -> Value:
-        """The loss of each item (N, …), whatever the reduction; ``OptionError`` for a loss that has none."""
+        """Return the loss of each item (N, …), whatever the reduction.
+
+        Raises ``OptionError`` for a loss that can only be computed for a whole batch.
+        """
         before = self.reduction
-        self.__dict__["reduction"] = "none"  # not an assignment, which would discard compiled programs
+        vars(self)["reduction"] = "none"  # not by assignment, which would discard the compiled programs
         try:
             found: object = self(x, y)
         finally:
-            self.__dict__["reduction"] = before
+            vars(self)["reduction"] = before
         if not isinstance(found, Value) or not found.type.batched:
             raise OptionError(
                 f"{self!r} has no loss of each sample, so samples cannot be weighted\n"
@@ -81,10 +103,11 @@ class Loss(Module):
         return found
 
     def totals(self, value: float, target: Array, weights: Array | None = None) -> tuple[float, float]:
-        """(Σ w·l, Σ w) of a batch whose loss is ``value``; the loss of several batches is the quotient of their sums.
+        """Return (Σ w·l, Σ w) for a batch whose loss is ``value``, to average the loss over several batches.
 
-        A mean is weighted by its divisor, so the quotient does not depend on the batch size. A sum is used unchanged
-        and divided by the number of samples. ``weights`` (N,) are those of the samples, 1 by default.
+        The loss over all batches is the quotient of the two sums over the batches. A mean is weighted by its divisor,
+        so the quotient does not depend on how samples are divided into batches. A sum is used unchanged and divided by
+        the number of samples. ``weights`` (N,) are the weights of the samples, 1 by default.
         """
         if self.reduction == "sum":
             return value, float(len(target) if weights is None else weights.sum())
@@ -92,11 +115,14 @@ class Loss(Module):
         return (value * weight, weight) if weight else (0.0, 0.0)
 
     def sample_shares(self, target: Array) -> Array:
-        """(N,) what each sample adds to the divisor of the mean."""
+        """Return the contribution of each sample to the divisor of the mean, as an array (N,)."""
         return np.array([self.mean_weight(target[n : n + 1]) for n in range(len(target))])
 
     def mean_weight(self, target: Array) -> float:
-        """The divisor of the mean over a batch: the number of elements of the target."""
+        """Return the divisor of the mean over a batch: the number of elements of the target.
+
+        Losses with another divisor override it.
+        """
         return float(target.size)
 
     @property
@@ -109,11 +135,11 @@ class Loss(Module):
 
 
 class FunctionLoss(Loss):
-    """L = function(x, y): a loss of the user's own, a function or module of (prediction, target)
+    """A user's own loss: L = function(x, y), for a function or module that returns one number.
 
-    The prediction is what the model returns, also a tuple or dict of outputs; targets may be a tuple or dict of arrays.
-    It returns one number. Targets keep their kind: integers become int64, other numbers have the dtype of the model.
-    The loss of an epoch weighs each batch by its number of samples.
+    x is what the model returns, possibly a tuple or dictionary of outputs; y may be a tuple or dictionary of arrays.
+    Integer targets become int64, other numbers have the dtype of the model. The mean over an epoch weights each batch
+    by its number of samples.
     """
 
     takes_trees: ClassVar[bool] = True
@@ -136,8 +162,15 @@ class FunctionLoss(Loss):
         return "" if isinstance(self.function, Module) else str(getattr(self.function, "__qualname__", self.function))
 
 
+_NUMBERED = "classes, y = np.unique(y, return_inverse=True) numbers the classes 0, 1, …"
+"""The remedy for targets that are names of classes."""
+
+
 def as_loss(loss: object) -> Loss:
-    """The loss for training that a Loss, a function or a module of (prediction, target) is; else ``OptionError``."""
+    """Return a ``Loss`` for training from a ``Loss``, a module, or a function of (prediction, target).
+
+    Raises ``OptionError`` for anything else, and for a ``Loss`` with ``reduction="none"``, which is not one number.
+    """
     if isinstance(loss, Loss):
         if loss.reduction == "none":
             raise OptionError(
@@ -154,25 +187,29 @@ def as_loss(loss: object) -> Loss:
 
 
 def real_targets(y: object, n: int) -> Array:
-    """Targets as an array of real numbers, one row for each sample; raises ``DTypeError`` or ``ShapeError``."""
+    """Return targets as an array of real numbers whose axis 0 has ``n`` samples.
+
+    Raises ``DTypeError`` for other contents and ``ShapeError`` for another number of samples.
+    """
     values = unmasked(y, "y")
     if values.dtype.kind not in "fiub":
-        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: y.astype(np.float32)")
+        cure = _NUMBERED if values.dtype.kind in "USO" else "y.astype(np.float32)"
+        raise DTypeError(f"targets are {values.dtype}, not real numbers\n  help: {cure}")
     if values.ndim == 0 or len(values) != n:
         raise ShapeError(f"{n} samples but targets of shape {values.shape}\n  help: give one target for each sample")
     return values
 
 
 class LabelLoss(Loss):
-    """Base of losses of class numbers (abstract).
+    """Base of losses of class labels (abstract).
 
-    Predictions are (N, C, positions…), labels (N, positions…) from 0 to C − 1. ``weight`` (C,) weighs the classes.
-    Truth values count as the numbers 0 and 1.
+    Predictions are (N, C, spatial axes…), labels (N, spatial axes…) integers from 0 to C − 1; bools count as 0 and 1.
+    ``weight`` (C,) weights the classes. Raises ``OptionError`` for weights that are negative, not finite or all zero.
     """
 
     takes_labels: ClassVar[bool] = True
     takes_probabilities: ClassVar[bool] = False
-    """Whether targets may also be probabilities in the shape of the prediction."""
+    """Whether targets may also be class probabilities in the shape of the prediction."""
     weight: Value | None
 
     def __init__(self, weight: Array | None, *, reduction: str) -> None:
@@ -221,7 +258,10 @@ class LabelLoss(Loss):
             )
 
     def mean_weight(self, target: Array) -> float:
-        """Σ w[y_n] over the labels that count, the divisor of the mean; for probabilities, the number of items."""
+        """Return the divisor of the mean: Σ w[y_n] over the labels that are not ignored.
+
+        For targets that are probabilities it is their number of items.
+        """
         if target.dtype.kind == "f":
             return float(target.size / max(1, target.shape[1]))
         counted = target if self.ignored is None else target[target != self.ignored]
@@ -229,7 +269,10 @@ class LabelLoss(Loss):
         return float(counted.size) if weight is None else float(weight.data.astype(np.float64)[counted].sum())
 
     def sample_shares(self, target: Array) -> Array:
-        """(N,) Σ w[y] over the labels of each sample that count."""
+        """Return the sum of the class weights w[y] over the labels of each sample, as an array (N,).
+
+        Ignored labels count 0.
+        """
         if target.dtype.kind == "f":
             return np.full(len(target), self.mean_weight(target[:1]))
         counted = np.ones(target.shape, bool) if self.ignored is None else target != self.ignored
@@ -244,17 +287,18 @@ class LabelLoss(Loss):
         return ", ".join([*parts, *self.options()])
 
     def options(self) -> list[str]:
-        """The options besides ``weight`` that are not the defaults, as text."""
+        """Return the options that differ from their defaults as text, without ``weight``."""
         return [super().extra_repr()] if super().extra_repr() else []
 
 
 class CrossEntropyLoss(LabelLoss):
-    """L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
+    """Cross entropy of logits and class labels: L = −Σ_n w[y_n] log softmax(x_n)[y_n] / Σ_n w[y_n]
 
-    x (N, C, positions…) are logits, y (N, positions…) integers in 0 … C − 1, or probabilities in the shape of x, such
-    as one-hot rows. Labels of ``ignore_index`` do not count; if all of a batch are left out, the mean is NaN, as in
-    PyTorch, and a training step raises ``LabelError``. ``label_smoothing`` ε mixes the target with the uniform
-    distribution. Raises ``LabelError`` naming the first label that is not whole or out of range.
+    x (N, C, spatial axes…) are logits. y (N, spatial axes…) are integers from 0 to C − 1, or probabilities in the shape
+    of x, such as one-hot vectors. ``weight`` w (C,) weights the classes. Labels equal to ``ignore_index`` are left out;
+    if a batch has no others, the mean is NaN, as in PyTorch, and a training step raises ``LabelError``.
+    ``label_smoothing`` ε mixes the target with the uniform distribution: (1 − ε) · target + ε / C. Raises
+    ``LabelError``, which names the first label that is not whole or out of range.
     """
 
     takes_logits: ClassVar[bool] = True
@@ -283,7 +327,10 @@ class CrossEntropyLoss(LabelLoss):
         )  # fmt: skip
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """The entropy of the labels, with class weights and smoothing taken into account; NaN for probabilities."""
+        """Return the entropy of the labels, with class weights and smoothing taken into account.
+
+        NaN for probabilities and for labels of several positions.
+        """
         if targets.dtype.kind == "f" or targets.ndim != 1:
             return math.nan
         counted = targets != self.ignore_index
@@ -309,10 +356,11 @@ class CrossEntropyLoss(LabelLoss):
 
 
 class NLLLoss(LabelLoss):
-    """L = −Σ_n w[y_n] x_n[y_n] / Σ_n w[y_n]
+    """Negative log likelihood of class labels: L = −Σ_n w[y_n] x_n[y_n] / Σ_n w[y_n]
 
-    x (N, C, positions…) are logarithms of probabilities, y (N, positions…) integers in 0 … C − 1; labels of
-    ``ignore_index`` do not count. After a log-softmax this is ``CrossEntropyLoss`` of its input.
+    x (N, C, spatial axes…) are logarithms of probabilities, y (N, spatial axes…) integers from 0 to C − 1; ``weight`` w
+    (C,) weights the classes, and labels equal to ``ignore_index`` are left out. After a log-softmax this equals
+    ``CrossEntropyLoss`` of the logits.
     """
 
     def __init__(self, weight: Array | None = None, *, ignore_index: int = IGNORED, reduction: str = "mean") -> None:
@@ -332,9 +380,9 @@ class NLLLoss(LabelLoss):
 
 
 class MultiMarginLoss(LabelLoss):
-    """L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
+    """Multi-class hinge loss: L = mean over n of w[y_n] / C · Σ_{c ≠ y_n} max(0, margin − x_n[y_n] + x_n[c])^p
 
-    x (N, C) are scores, y (N,) integers in 0 … C − 1; p is 1 or 2.
+    x (N, C) are scores, y (N,) integers from 0 to C − 1. ``weight`` w (C,) weights the classes; p is 1 or 2.
     """
 
     def __init__(
@@ -359,7 +407,10 @@ class MultiMarginLoss(LabelLoss):
 
 
 def _class_weights(weight: object) -> Array:
-    """(C,) numbers that are finite in float32, not negative, and not all zero; ``OptionError`` for others."""
+    """Return class weights (C,) as an array.
+
+    Raises ``OptionError`` unless they are finite in float32, not negative and not all zero.
+    """
     array = unmasked(weight, "weight")
     if array.dtype.kind in "iuf" and array.ndim == 1 and array.size:
         with np.errstate(over="ignore"):
@@ -372,9 +423,13 @@ def _class_weights(weight: object) -> Array:
 
 
 def _no_integers(labels: Array, probabilities: bool) -> str:
-    """The error for labels that are not integers: it names the first that is not a whole number, else their dtype."""
+    """Return the error text for labels that are not integers.
+
+    It names the first label that is not a whole number; if all are whole, it names their dtype. ``probabilities`` says
+    whether the loss also takes probabilities.
+    """
     if labels.dtype.kind == "f":
-        fractions = np.argwhere(labels != np.floor(labels))  # NaN among them
+        fractions = np.argwhere(labels != np.floor(labels))  # also finds NaN
         if len(fractions):
             place = tuple(int(i) for i in fractions[0])
             shown = place[0] if len(place) == 1 else place
@@ -386,11 +441,11 @@ def _no_integers(labels: Array, probabilities: bool) -> str:
     if labels.dtype.kind == "f":
         cure = "y.argmax(axis=1), because they are one-hot" if _are_one_hot(labels) else "y.astype(np.int64)"
         return f"labels are {labels.dtype}, not integers, though all of them are whole numbers\n  help: {cure}"
-    return f"labels are {labels.dtype}, not integers\n  help: number the classes 0, 1, …"
+    return f"labels are {labels.dtype}, not integers\n  help: {_NUMBERED}"
 
 
 def _are_one_hot(labels: Array) -> bool:
-    """Whether axis 1 holds one 1 and otherwise 0 for each sample and position."""
+    """Return whether each sample and position has a single 1, and zeros otherwise, along axis 1."""
     if labels.ndim < 2 or labels.shape[1] < 2:
         return False
     ones = labels == 1
@@ -398,9 +453,9 @@ def _are_one_hot(labels: Array) -> bool:
 
 
 class ElementLoss(Loss):
-    """Base of losses that compare prediction and target element by element (abstract): both have one shape.
+    """Base of losses that compare prediction and target element by element (abstract).
 
-    Integers and truth values become numbers of the model's dtype.
+    Both have the same shape. Integer and bool targets are converted to the dtype of the model.
     """
 
     def target(self, y: object, n: int, dtype: np.dtype[np.generic]) -> Array:
@@ -418,7 +473,10 @@ class ElementLoss(Loss):
 
 
 class MSELoss(ElementLoss):
-    """L = mean (x − y)², y in the shape of x"""
+    """Mean squared error: L = mean (x − y)²
+
+    y has the shape of x. Raises ``ShapeError`` if not.
+    """
 
     predicts_targets: ClassVar[bool] = True
 
@@ -426,12 +484,12 @@ class MSELoss(ElementLoss):
         return mse_loss(x, y, reduction=self.reduction)
 
     def constant_loss(self, targets: Array, weights: Array) -> float:
-        """The variance of the targets, which is the loss of their mean."""
+        """Return the variance of the targets, which is the loss of predicting their mean."""
         rows = targets.reshape(len(targets), -1).astype(np.float64)
         mean = np.average(rows, axis=0, weights=weights)
         return float(np.average(np.square(rows - mean), axis=0, weights=weights).mean())
 
 
 def loss_of_measured_targets() -> Loss:
-    """The loss that evaluation computes for measured targets where none is given."""
+    """Return the loss with which targets that are measured numbers are evaluated if no loss is given."""
     return MSELoss()

@@ -1,4 +1,4 @@
-"""``Module``: it owns parameters, contains other modules, and computes ``forward``."""
+"""``Module``, the base class of layers and networks, which holds parameters and other modules."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 import numpy as np
 
 from striate import habits
+from striate.arguments import Explained
 from striate.errors import DTypeError, OptionError, ShapeError, TracingError
 from striate.graph import arithmetic
 from striate.graph.op import at_path
@@ -30,15 +31,21 @@ from striate.tracing import LayerCall, Trace, TracedFunction, active_trace, cont
 
 @runtime_checkable
 class Preprocessing(Protocol):
-    """Something fitted to data that a model can apply to its inputs, such as ``data.Standardizer``."""
+    """An object fitted to data, such as ``data.Standardizer``, that can be applied as a model's first layer."""
 
     def layer(self) -> Module:
-        """The layer that applies it."""
+        """Return a layer that applies the fitted preprocessing."""
         ...
 
 
-class Module:
-    """Base of layers and networks. A subclass assigns layers and parameters and writes ``forward``.
+_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+"""The names of PyTorch's devices, for which ``Module.to`` raises an error of its own."""
+
+
+class Module(metaclass=Explained):
+    """Base class of layers and networks.
+
+    A subclass assigns layers and parameters to attributes and defines ``forward``.
 
         class Net(nn.Module):
             def __init__(self):
@@ -48,15 +55,22 @@ class Module:
             def forward(self, x):
                 return self.fc(st.ops.flatten(self.conv1(x)))
 
-    Called on arrays, a module predicts, using a program compiled for any number of samples. Called on traced values, it
-    becomes part of the graph.
+    A module called on arrays predicts, with a program that is compiled once for any number of samples N. A module
+    called inside ``forward`` or another traced function adds its operations to the graph.
     """
 
     portable: ClassVar[bool] = False
-    """Whether ``forward`` uses nothing but operators and its own modules, so that it also runs on PyTorch's."""
+    """Whether ``forward`` uses only operators and the module's own layers.
+
+    It then also works when these are replaced by layers of ``torch.nn``.
+    """
     layer_kind: ClassVar[LayerKind] = LayerKind.OTHER
+    """The kind of layer, such as linear or pooling, for code that examines networks."""
     classes: tuple[str, ...] = ()
-    """The names of the outputs of a network, if it has been given any; ``st.save`` keeps them."""
+    """The names of the network's outputs, in order.
+
+    () if none were set. ``st.save`` writes them to the file.
+    """
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
@@ -69,31 +83,34 @@ class Module:
     _predictor: Predictor
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        # Set up here, so that a subclass need not call super().__init__().
+        # Set up here rather than in __init__, so that a subclass need not call super().__init__().
         self = super().__new__(cls)
         start: dict[str, Any] = {
             "_parameters": {}, "_modules": {}, "_parents": [], "_version": 0, "_seed": None, "_arena": None,
             "_arena_version": -1, "_dtype": (-1, None), "_predictor": Predictor(),
         }  # fmt: skip
-        self.__dict__.update(start)
+        vars(self).update(start)
         return self
 
     def __init__(self) -> None:
-        # Without it, Python would accept any arguments for a layer that has no options.
+        # Without this method, Python would accept any arguments for a layer that has no options.
         pass
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation of the module, from traced values to traced values."""
+        """Compute the outputs of the module from traced values; every subclass defines this method."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def traced_forward(self, inputs: tuple[Any, ...]) -> Any:
-        """``forward`` of traced inputs; ``Ranked`` layers also take a sample without the axis of samples here."""
+        """Call ``forward`` on traced inputs.
+
+        ``Ranked`` layers override this to accept one sample without the N axis.
+        """
         return self.forward(*inputs)
 
     # Other frameworks
 
     def torch_layer(self) -> ForeignLayer | None:
-        """The equivalent layer of ``torch.nn``; None if there is none with these options."""
+        """Return the equivalent layer of ``torch.nn`` with its options, or None if PyTorch has no equivalent."""
         return None
 
     # Attributes
@@ -111,7 +128,7 @@ class Module:
         if isinstance(vars(Module).get(name), property):
             object.__setattr__(self, name, value)
             return
-        if name not in self.__dict__ and _holds_modules(value):  # our own dictionaries exist from the start
+        if name not in vars(self) and _holds_modules(value):  # the attributes set in __new__ may hold modules
             kind, plain = ("ModuleDict", "dictionary") if isinstance(value, Mapping) else ("ModuleList", "list")
             raise OptionError(
                 f"{type(self).__name__}: {name} would hide its modules in a {plain}: they would not be "
@@ -120,7 +137,7 @@ class Module:
         self.invalidate()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
-        self.__dict__.pop(name, None)
+        vars(self).pop(name, None)
         if isinstance(value, Parameter):
             value.materialize, value.restructured = self.materialize, self.invalidate
             self._parameters[name] = value
@@ -130,13 +147,14 @@ class Module:
             object.__setattr__(self, name, value)
 
     def _contain(self, name: str, module: Module) -> None:
+        """Add ``module`` as a child under ``name``; raises ``OptionError`` if it contains this module."""
         if any(inner is self for _, inner in module.named_modules()):
             raise OptionError(f"{name} = {type(module).__name__}: a module cannot contain itself")
         self._modules[name] = module
         module._parents.append(self)
 
     def __getattr__(self, name: str) -> Any:
-        own = self.__dict__
+        own = vars(self)
         if name in own.get("_modules", ()):
             return own["_modules"][name]
         if name in own.get("_parameters", ()):
@@ -147,9 +165,10 @@ class Module:
 
     @property
     def standardizer(self) -> Module | Preprocessing | None:
-        """The layer that is applied to the first input before ``forward``, inside the program, or None.
+        """The layer applied to the first input before ``forward``, as part of the compiled program.
 
-        Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``.
+        None if there is none. Assign a layer, or a fitted object such as ``data.Standardizer.fit(images)``, which is
+        converted to a layer. Raises ``OptionError`` for anything else.
         """
         return self._modules.get("standardizer")
 
@@ -166,40 +185,53 @@ class Module:
             self._contain("standardizer", layer)
 
     def register_buffer(self, name: str, array: Array) -> None:
-        """Adds a named array that is saved with the model but not learned."""
+        """Add a named array that is saved with the model, but that the optimizer does not change."""
         setattr(self, name, Parameter(np.asarray(array), role=Role.BUFFER))
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """The same as assigning the parameter to an attribute; None means that the layer does not have it."""
+        """Assign the parameter to the attribute ``name``.
+
+        None means that the layer does not have this parameter.
+        """
         setattr(self, name, parameter)
 
     def parameter(self, name: str) -> Parameter:
-        """The parameter or buffer object behind an attribute."""
+        """Return the ``Parameter`` object of the parameter or buffer ``name``.
+
+        Reading the attribute would return its array.
+        """
         return self._parameters[name]
 
     def assign(self, name: str, value: Value) -> None:
-        """Gives a buffer new contents once the training step that is being traced succeeds."""
+        """Set the buffer ``name`` to ``value`` at the end of the training step that is being traced.
+
+        It is set only if the step succeeds, that is, if its loss and gradients are finite. Running statistics are
+        updated this way.
+        """
         active_trace("assign").update(self._parameters[name], value)
 
     def invalidate(self) -> None:
-        """Marks programs compiled from this module, or from one that contains it, as out of date."""
-        self.__dict__["_version"] += 1
+        """Mark all programs compiled from this module, or from a module that contains it, as out of date."""
+        vars(self)["_version"] += 1
         for parent in self._parents:
             parent.invalidate()
 
     @property
     def version(self) -> int:
-        """A number that increases when the structure, an option or the memory of the module changes."""
+        """A number that increases whenever the structure, an option or the memory of the module changes."""
         return self._version
 
     # Traversal
 
     def children(self) -> Iterator[Module]:
-        """The modules assigned to attributes of this one."""
+        """Iterate over the modules assigned to attributes of this module, without their own children."""
         yield from self._modules.values()
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(dotted path, module) from this one ("") downwards; a shared module appears once, under its first path."""
+        """Iterate over (dotted path, module), from this module, whose path is "", downwards.
+
+        A module that is used in several places appears once, under its first path.
+        """
         seen: set[int] = set()
 
         def walk(module: Module, path: str) -> Iterator[tuple[str, Module]]:
@@ -213,11 +245,14 @@ class Module:
         yield from walk(self, "")
 
     def own_state(self) -> dict[str, Parameter]:
-        """Parameters and buffers of this module itself, by attribute name."""
+        """Return the parameters and buffers of this module without those of its children, by attribute name."""
         return dict(self._parameters)
 
     def named_state(self) -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter or buffer), in the order of PyTorch's state dict; shared ones appear once."""
+        """Iterate over (dotted name, ``Parameter``) of all parameters and buffers, in PyTorch's order.
+
+        A parameter that is used in several places appears once.
+        """
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, parameter in module._parameters.items():
@@ -226,61 +261,79 @@ class Module:
                     yield (f"{path}.{name}" if path else name), parameter
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of the learned parameters, as read-only views of the model's memory.
+        """Iterate over (dotted name, array) of the learned parameters, as read-only views of the model's memory.
 
-        To change them, use ``load_state_dict`` or assign an array to the attribute of a layer.
+        To change them, use ``load_state_dict``, or assign an array to the attribute of a layer.
         """
         yield from ((name, parameter.data) for name, parameter in self.named_state() if parameter.learned)
 
     def parameters(self) -> Iterator[Array]:
-        """The arrays of ``named_parameters``."""
+        """Iterate over the arrays of ``named_parameters``, without the names."""
         yield from (array for _, array in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Array]]:
-        """(dotted name, array) of the buffers, such as running statistics."""
+        """Iterate over (dotted name, array) of the buffers, such as running statistics, as read-only views."""
         yield from ((name, parameter.data) for name, parameter in self.named_state() if not parameter.learned)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Whether training changes the parameters of this module."""
+        """Set whether training changes the parameters of this module and of the modules in it.
+
+        Returns the module.
+        """
         for _, parameter in self.named_state():
             parameter.requires_grad = requires_grad and parameter.learned
         self.invalidate()
         return self
 
     def freeze(self, *patterns: str, statistics: bool = False) -> list[str]:
-        """Training no longer changes the parameters whose dotted names match one of the patterns; returns their names.
+        """Exclude the parameters whose dotted names match one of the patterns from training.
 
-        "layer1" and "layer1*" match all of that layer, "*.bias" all biases. No gradient is computed for them.
-        ``statistics`` also keeps the running statistics of the batch normalizations inside: training then normalizes by
-        them, as prediction does. Raises ``OptionError`` for a pattern that matches nothing.
+        Returns their names. "layer1" and "layer1*" match all parameters of that layer, "*.bias" all biases; without a
+        pattern, all are frozen. No gradients are computed for frozen parameters. With ``statistics=True`` the batch
+        normalizations that match keep their running statistics, and normalize with them in training as in prediction.
+        Raises ``OptionError`` for a pattern that matches nothing; then nothing is changed.
 
             model.freeze("layer1*", "layer2*", statistics=True)
         """
         return set_frozen(self, patterns, True, flag("freeze: statistics", statistics))
 
     def unfreeze(self, *patterns: str, statistics: bool = True) -> list[str]:
-        """Undoes ``freeze`` for the names that match one of the patterns; returns those of the parameters."""
+        """Undo ``freeze`` for the names that match one of the patterns (default: all).
+
+        Returns the names of the parameters. ``statistics=False`` leaves the running statistics frozen.
+        """
         return set_frozen(self, patterns, False, flag("unfreeze: statistics", statistics))
 
     def freeze_statistics(self, frozen: bool) -> bool:
-        """Whether training keeps the running statistics of this layer; returns False for a layer without any."""
+        """Set whether training leaves the running statistics of this layer unchanged.
+
+        Returns whether the layer has running statistics; this base class has none.
+        """
         return False
 
     # Memory
 
     @property
     def dtype(self) -> DType | None:
-        """The dtype of the parameters; None if there are none."""
+        """The dtype of the parameters and buffers, float32 or float64; None if the module has none."""
         version, dtype = self._dtype
         if (
             version != self._version
-        ):  # traversing a deep network in every step would cost more than the rest of the call
+        ):  # cached, because traversing a deep network at every call would cost more than the call itself
             dtype = next((parameter.dtype for _, parameter in self.named_state() if parameter.dtype.is_float), None)
-            self.__dict__["_dtype"] = (self._version, dtype)
+            vars(self)["_dtype"] = (self._version, dtype)
         return dtype
 
     def to(self, dtype: str | DType) -> Self:
-        """Converts parameters and buffers to float32 or float64."""
+        """Convert all floating-point parameters and buffers to float32 or float64; returns the module.
+
+        Raises ``DTypeError`` for another dtype, and ``OptionError`` for the name of a device.
+        """
+        if isinstance(dtype, str) and dtype.partition(":")[0] in _DEVICES:
+            raise OptionError(
+                f"to({dtype!r}): a model has no device\n"
+                "  help: leave it out, since striate runs on the CPU; model.double() converts to float64"
+            )
         chosen = dtype_of(dtype)
         if not chosen.is_float:
             raise DTypeError(
@@ -293,26 +346,32 @@ class Module:
         return self
 
     def double(self) -> Self:
-        """Converts the model to float64."""
+        """Convert the model to float64 and return it."""
         return self.to(DType.float64)
 
     def float(self) -> Self:
-        """Converts the model to float32."""
+        """Convert the model to float32 and return it."""
         return self.to(DType.float32)
 
     def initialize(self, seed: int) -> Self:
-        """Reinitializes all parameters and buffers from a seed."""
-        self.__dict__["_seed"] = whole_seed(seed)
-        self.__dict__["_arena"] = None
+        """Draw all parameters anew from a seed and reset all buffers to their initial contents.
+
+        Returns the module.
+        """
+        vars(self)["_seed"] = whole_seed(seed)
+        vars(self)["_arena"] = None
         for _, parameter in self.named_state():
             parameter.array = None
         self.invalidate()
         return self
 
     def infer(self, *shapes: tuple[int, ...]) -> Self:
-        """Infers sizes given as None from the shape of one sample, without computing on data.
+        """Infer all sizes given as None from the shape of one sample, without data and without compiling.
 
-        model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
+        Returns the module. There is one shape, without N, for each input. Raises ``OptionError`` for anything but
+        shapes, and ``ShapeError`` if the layers do not fit together.
+
+            model = nn.Sequential(nn.Flatten(), nn.Linear(None, 10)).infer((1, 28, 28))
         """
         dtype = self.dtype or DType.float32
         if not shapes or not all(isinstance(cast("object", shape), tuple | list) for shape in shapes):
@@ -324,28 +383,34 @@ class Module:
         return self
 
     def seed(self, seed: int) -> Self:
-        """Sets the seed of parameters that have no values yet, unless ``initialize`` has set one."""
+        """Set the seed for drawing parameters that have no values yet; a seed that was set earlier is kept."""
         if self._seed is None:
-            self.__dict__["_seed"] = whole_seed(seed)
+            vars(self)["_seed"] = whole_seed(seed)
         return self
 
     def initialized(self) -> bool:
-        """Whether the parameters have their arrays."""
+        """Return whether all parameters and buffers have their arrays in memory."""
         return all(parameter.array is not None for _, parameter in self.named_state())
 
     def _ancestors(self) -> list[Module]:
-        """The chain of parents, root first and this module last; of several parents, the most recent one."""
+        """Return the chain of modules that contain this one, outermost first and this module last.
+
+        Where a module is contained in several, the chain follows the one that it was assigned to last.
+        """
         return [*(self._parents[-1]._ancestors() if self._parents else ()), self]
 
     def materialize(self) -> None:
-        """Allocates arrays for the largest part of the model around this module whose sizes are known."""
+        """Allocate and fill the arrays of the outermost module around this one whose sizes are all known."""
         for module in self._ancestors():
             if module is self or all(parameter.known for _, parameter in module.named_state()):
                 module.arena()
                 return
 
     def arena(self) -> StateArena:
-        """The state arena; created if needed, and recreated with the same contents if the structure has changed."""
+        """Return the state arena: the block of memory with all parameters and buffers of this module.
+
+        It is created at the first call, and created again with the same contents after a change of the structure.
+        """
         if self._arena is not None and self._arena_version == self._version:
             return self._arena
         root = self._ancestors()[0]
@@ -353,55 +418,65 @@ class Module:
         former = self._arena
         arena = placed(dict(self.named_state()), self.dtype or DType.float32, former, root._seed or 0, names)
         if arena is former:
-            self.__dict__["_arena_version"] = self._version
+            vars(self)["_arena_version"] = self._version
             return arena
         for _, module in self.named_modules():
             module.invalidate()  # also for other models that share a layer, whose programs read the former memory
-        self.__dict__.update(_arena=arena, _arena_version=self._version)
+        vars(self).update(_arena=arena, _arena_version=self._version)
         return arena
 
     def _structure(self) -> dict[str, Any]:
-        """The attributes without memory, programs and parents, which a copy creates for itself."""
+        """Return the attributes that a copy takes over: all but memory, programs and parents."""
         own = {"_arena", "_predictor", "_parents", "_version", "_arena_version", "_dtype"}
-        return {name: value for name, value in self.__dict__.items() if name not in own}
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def _adopt(self) -> None:
-        """Becomes the owner of its parameters and the parent of its children, after a copy."""
+        """Become the owner of the parameters and the parent of the children.
+
+        Needed after a copy or unpickling.
+        """
         for parameter in self._parameters.values():
             parameter.materialize, parameter.restructured = self.materialize, self.invalidate
         for child in self.children():
             child._parents.append(self)
 
     def __deepcopy__(self, memory: dict[int, Any]) -> Self:
-        """An independent model with the same contents; its memory and programs are created when it first runs."""
+        """Return an independent model with the same contents.
+
+        Its memory and programs are created when it first runs.
+        """
         copied = type(self).__new__(type(self))
         memory[id(self)] = copied
-        copied.__dict__.update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
+        vars(copied).update({name: copy.deepcopy(value, memory) for name, value in self._structure().items()})
         copied._adopt()
         return copied
 
     def __getstate__(self) -> dict[str, Any]:
-        """The structure, and the arrays as the bytes of a safetensors file; programs and memory are left behind."""
+        """Return what a pickle contains: the structure, and the arrays as safetensors bytes.
+
+        No programs and no memory.
+        """
         return {**self._structure(), "_tensors": packed(self._parameters)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         structure = dict(state)
         tensors = structure.pop("_tensors")
-        self.__dict__.update(structure)
+        vars(self).update(structure)
         unpacked(self._parameters, tensors)
         self._adopt()
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of parameters and buffers under PyTorch's names."""
+        """Return copies of all parameters and buffers, by the names that PyTorch gives them."""
         self.materialize()
         return {name: np.array(parameter.data) for name, parameter in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Array], strict: bool = True) -> StateMismatch:
-        """Writes arrays into the model's memory; nothing is written unless all of them are valid.
+        """Copy arrays into the parameters and buffers of the same names.
 
-        Returns the names that were skipped: ``missing_keys`` of the model, ``unexpected_keys`` of the state.
-        Raises ``ShapeError`` listing missing and unexpected names (``strict``), wrong shapes and contents that are not
-        numbers. Without ``strict`` it still raises if no name at all is known.
+        If one array is invalid, nothing is written. Returns the names that were skipped: ``missing_keys`` (in the
+        model, not in ``state``) and ``unexpected_keys`` (in ``state``, not in the model). Raises ``ShapeError`` listing
+        wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected names. Without
+        ``strict`` it still raises if no name matches.
         """
         mismatch = write_state(dict(self.named_state()), state, flag("strict", strict))
         for _, module in self.named_modules():
@@ -409,24 +484,27 @@ class Module:
         return mismatch
 
     def forget_inputs(self) -> None:
-        """Makes a layer with weights infer its number of inputs again; the weights are reinitialized as well.
+        """Discard the weights of a layer, and let it infer its number of inputs again at the next call.
 
-        Raises ``OptionError`` for a layer that cannot.
+        The weights are then drawn anew. Raises ``OptionError`` for a layer that cannot infer its inputs.
         """
         raise OptionError(
             f"{self.describe()} cannot infer its number of inputs\n  help: create a new layer for fewer inputs"
         )
 
     def adopt_sizes(self) -> None:
-        """Adopts the sizes of a loaded state; layers with inferred sizes override this."""
+        """Update options such as ``in_features`` to the sizes of a loaded state.
+
+        Layers that infer sizes override this.
+        """
 
     # Calling
 
     def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
-        """Predicts on arrays; on traced values, adds the module to the graph.
+        """Predict on arrays (N, …), or add the module to the graph if the inputs are traced values.
 
-        Inputs may also be given by the names that ``forward`` has for them. ``training=True`` computes as in training
-        (statistics of this batch, dropout) and changes nothing.
+        Inputs may also be given by the names of the parameters of ``forward``. ``training=True`` computes as in
+        training, with batch statistics and dropout, but changes nothing in the model.
         """
         if named:
             inputs = self.ordered(inputs, named)
@@ -438,7 +516,10 @@ class Module:
         return self._predictor.predict(self, inputs, training)
 
     def ordered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Inputs in the order of ``forward``, from some in order and some by name; raises ``OptionError``."""
+        """Return positional and named inputs as one tuple, in the order of the parameters of ``forward``.
+
+        Raises ``OptionError`` if they do not fit the parameters.
+        """
         parameters = signature(self.forward)
         try:
             bound = parameters.bind(*inputs, **named)
@@ -451,7 +532,10 @@ class Module:
         return bound.args
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Adds the module to the active trace; arrays among the inputs become constants of the graph."""
+        """Add the module to the active trace and return its traced outputs.
+
+        Arrays among the inputs become constants.
+        """
         trace = active_trace(type(self).__name__)
         if self not in trace.paths:
             for path, module in self.named_modules():
@@ -480,21 +564,24 @@ class Module:
         return output
 
     def _preprocessed(self, x: Value) -> Value:
-        """Converts bytes to floats and standardizes raw data, inside the program."""
+        """Convert uint8 to the model's dtype and apply the standardizer, as part of the traced program."""
         if x.dtype is DType.uint8:
             x = arithmetic.cast(x, self.dtype or DType.float32)
         return self._modules["standardizer"](x) if "standardizer" in self._modules else x
 
     @property
     def input_types(self) -> tuple[TensorType, ...] | None:
-        """The types of the inputs that the module was last called with; None before the first call."""
+        """The types of the inputs, with N on axis 0, for which the module was last traced; None before that.
+
+        A module is traced by ``infer`` and by the first call on arrays of a new shape.
+        """
         return self._predictor.example
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample of the first input, such as (C, H, W).
+        """The shape of one sample of the first input, such as (C, H, W), from ``input_types``.
 
-        Raises ``ShapeError`` where it is unknown because the module was not called yet.
+        Raises ``ShapeError`` if the module has not been called on arrays yet.
         """
         if not self.input_types:
             raise ShapeError(
@@ -504,75 +591,83 @@ class Module:
         return self.input_types[0].concrete(1)[1:]
 
     def computed(self, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]) -> Any:
-        """The result of a function of traced values for arrays with N on axis 0, in prediction mode.
+        """Trace, compile and run ``function`` on named arrays with N on axis 0, in prediction mode.
 
-        The function may call the model, inspect the active trace, and differentiate. Its program, one for all N, is
-        kept with those of the model under ``key``, which must identify all that it depends on besides the array types.
+        Returns its outputs as arrays. The function receives one traced value per array, by name. It may call the model,
+        inspect the active trace, and differentiate. The compiled program, one for all N, is kept under ``key``, which
+        must identify everything that the function depends on besides the model and the types of the arrays.
         """
         return self._predictor.computed(self, key, arrays, function)
 
     def program(self, *inputs: Any, training: bool = False) -> TracedFunction:
-        """The compiled program that predicts on arrays like these, for profiling."""
+        """Return the compiled program that the module runs for arrays like these; for profiling."""
         return self._predictor.program(self, inputs, training)
 
     def as_input(self, array: Any, first: bool = True) -> Array:
-        """An array as the model's programs take it: bytes unchanged, other numbers in the model's dtype.
+        """Return an array as the model's programs take it: uint8 unchanged, other numbers in the model's dtype.
 
-        Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
-        ``DTypeError`` for anything that is not an array of real numbers.
+        ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they
+        may be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
         """
         return as_input(self, array, first)
 
     # Description
 
     def extra_repr(self) -> str:
-        """The options, as ``repr`` shows them between the parentheses."""
+        """Return the options as text, which ``repr`` shows between the parentheses."""
         return ""
 
     def describe(self) -> str:
-        """A one-line description of the layer, as errors show it."""
+        """Return the layer in one line, such as ``ReLU()``, for error messages."""
         return f"{type(self).__name__}({self.extra_repr()})"
 
     def where(self) -> str:
-        """``"fc1" Linear(in_features=128)``: the path inside the active trace, and the layer."""
+        """Return the path and the layer, as in ``"fc1" Linear(in_features=128)``, for error messages.
+
+        The path is the one in the active trace.
+        """
         trace = current_trace()
         path = trace.paths.get(self, "") if trace else ""
         return f'"{path}" {self.describe()}' if path else self.describe()
 
     def multiply_adds(self, inputs: tuple[Value, ...], output: Value) -> int:
-        """The multiply-adds of one sample; layers that multiply override this."""
+        """Return the number of multiply-adds that the layer needs for one sample.
+
+        Layers with weights override this 0.
+        """
         return 0
 
     def __repr__(self) -> str:
         if not self._modules:
             try:
                 return self.describe()
-            except (AttributeError, TypeError):  # a subclass whose __init__ has not finished
+            except (AttributeError, TypeError):  # the __init__ of the subclass has not finished
                 return f"{type(self).__name__}(…)"
         lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._modules.items()]
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def summary(self, shape: tuple[int, ...] | None = None) -> str:
-        """A table: path, layer, output shape, parameters, multiply-adds of one sample. Never raises.
+        """Return a table of all layers: path, layer, output shape, parameters, and multiply-adds for one sample.
 
-        ``shape`` is the shape of one sample; the default is the one that the model was last called with.
+        ``shape`` is the shape of one sample, without N; the default is that of ``input_types``. It never raises: an
+        error of ``forward`` is shown below the table.
         """
         return Summary.of(self, shape).text()
 
     def _repr_html_(self) -> str:
-        """The summary, as notebooks show it."""
+        """Return the summary as HTML, which notebooks show."""
         return Summary.of(self, None).html()
 
 
 def whole_seed(seed: object) -> int:
-    """The seed as an int; raises ``OptionError`` for anything but a whole number."""
+    """Return the seed as an int; raises ``OptionError`` for anything but a whole number."""
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
         raise OptionError(f"seed={seed!r} must be a whole number")
     return int(cast("int", seed))
 
 
 def _holds_modules(value: object) -> bool:
-    """Whether this is a list, tuple or dictionary with a module or parameter in it."""
+    """Return whether this is a list, tuple or dictionary with a module or parameter in it."""
     if isinstance(value, Mapping):
         value = tuple(cast("Mapping[object, object]", value).values())
     return isinstance(value, list | tuple) and any(

@@ -1,4 +1,4 @@
-"""Batch normalization layers."""
+"""Batch normalization layers, and the base classes of all normalization layers."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from striate.tracing import Trace, active_trace, current_trace
 
 @dataclass(frozen=True)
 class RunningStatistics:
-    """The statistics that prediction uses: running ← (1 − momentum) · running + momentum · batch.
+    """The channel statistics used in prediction: running ← (1 − momentum) · running + momentum · batch.
 
-    ``mean`` and ``variance`` (C,) lie in the model's memory; ``momentum`` is None for an average over all batches.
+    ``mean`` and ``variance`` (C,) are views of the model's memory. ``momentum=None`` averages over all batches.
     """
 
     mean: Array
@@ -36,27 +36,27 @@ class RunningStatistics:
 
 
 class Normalization(Module):
-    """Base of layers that set the mean and spread of each of their outputs (abstract): y = (x − μ)/σ · γ + β
+    """Base of layers that normalize and rescale: y = (x − μ)/σ · γ + β (abstract)
 
-    ``weight`` and ``bias`` are γ and β if the layer learns them.
+    The parameters ``weight`` and ``bias`` are γ and β if the layer learns them.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.NORMALIZATION
     eps: float
 
     def running_statistics(self) -> RunningStatistics | None:
-        """The statistics that prediction uses; None if prediction, too, computes them from its input."""
+        """Return the statistics used in prediction; None if the layer always computes them from its input."""
         return None
 
 
 class ChannelNormalization(Normalization):
-    """Base of layers that normalize each channel and may keep running statistics of it (abstract)
+    """Base of layers that normalize each channel and may keep running statistics for prediction (abstract).
 
-    ``frozen_statistics`` makes training, too, normalize by the running statistics and leave them as they are.
+    If ``frozen_statistics`` is set, training also normalizes with the running statistics and leaves them unchanged.
     """
 
     defaults: ClassVar[tuple[bool, bool]]
-    """The defaults of ``affine`` and ``track_running_stats``."""
+    """The default values of ``affine`` and ``track_running_stats``."""
     weight: Value | None
     bias: Value | None
     running_mean: Value
@@ -92,7 +92,7 @@ class ChannelNormalization(Normalization):
         return self.track_running_stats
 
     def _know(self, features: int | None) -> None:
-        self.__dict__["num_features"] = features
+        vars(self)["num_features"] = features
         for parameter in self._parameters.values():
             if parameter.role is not Role.COUNTER:
                 parameter.shape = (features,)
@@ -109,7 +109,10 @@ class ChannelNormalization(Normalization):
             self._know(next(iter(known), None))
 
     def require_features(self, trace: Trace, x: Value) -> None:
-        """Infers ``num_features`` where it is None; raises ``ShapeError`` for another number of channels."""
+        """Infer ``num_features`` from axis 1 of the input if it is None.
+
+        Raises ``ShapeError`` if the input has another number of channels.
+        """
         channels = int(x.type.concrete(1)[1])
         if self.num_features is None:
             trace.undo.append(self._forget)
@@ -124,7 +127,10 @@ class ChannelNormalization(Normalization):
             )
 
     def by_batch(self, trace: Trace) -> bool:
-        """Whether the statistics are those of the input, not the running ones."""
+        """Return whether the statistics are computed from the input.
+
+        Otherwise the running statistics are used.
+        """
         return not self.track_running_stats or (trace.training and not self.frozen_statistics)
 
     def extra_repr(self) -> str:
@@ -138,18 +144,20 @@ class ChannelNormalization(Normalization):
 
 
 class BatchNorm(ChannelNormalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the batch and all positions (abstract)
+    """Batch normalization: y = (x − μ) / √(σ² + ε) · γ + β, with μ and σ² of each channel (abstract)
 
-    Training normalizes with the mean and the biased variance of the batch, and updates the running statistics by
-    running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
-    running statistics. ``momentum=None`` averages over all batches seen; ``num_features=None`` is inferred from the
-    first input. After ``model.freeze("layer1*", statistics=True)``, training also normalizes with the running
-    statistics and leaves them unchanged. Raises ``ShapeError`` if training would see only one value per channel.
-    Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
+    Training computes μ and the biased variance σ² over the batch and all positions, and updates the running statistics
+    by running ← (1 − momentum) · running + momentum · batch, with the unbiased variance. Prediction normalizes with the
+    running statistics. γ and β are (C,) and exist if ``affine``. ``momentum=None`` averages over all batches seen;
+    ``num_features=None`` is inferred from the first input. After ``model.freeze("layer1*", statistics=True)``, training
+    also normalizes with the running statistics and leaves them unchanged. Raises ``ShapeError`` if training would see
+    only one value per channel. Ioffe and Szegedy, arXiv:1502.03167; options as in PyTorch.
     """
 
     ranks: ClassVar[tuple[int, ...]]
+    """The numbers of axes that inputs may have, with axis 0 for the samples."""
     expected: ClassVar[str]
+    """The shapes of inputs, as text for error messages."""
     defaults: ClassVar[tuple[bool, bool]] = (True, True)
 
     def __init__(
@@ -200,7 +208,10 @@ class BatchNorm(ChannelNormalization):
             )
 
     def _require_several_values(self, trace: Trace, x: Value) -> None:
-        """Raises if there is one value per channel, so the variance is 0; N is known only at run time."""
+        """Check at run time, when N is known, that there are at least two values per channel.
+
+        Otherwise the variance is 0, and the check raises ``ShapeError``.
+        """
         where = self.where()
 
         def verify(n: int) -> None:
@@ -223,28 +234,31 @@ class BatchNorm(ChannelNormalization):
 
 
 class BatchNorm1d(BatchNorm):
-    """Batch normalization of (N, C) or (N, C, L)."""
+    """Batch normalization of (N, C) or (N, C, L); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (2, 3)
     expected = "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(BatchNorm):
-    """Batch normalization of (N, C, H, W)."""
+    """Batch normalization of images (N, C, H, W); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (4,)
     expected = "(N, C, H, W)"
 
 
 class BatchNorm3d(BatchNorm):
-    """Batch normalization of (N, C, D, H, W)."""
+    """Batch normalization of volumes (N, C, D, H, W); see its base ``BatchNorm`` for equation and options."""
 
     ranks = (5,)
     expected = "(N, C, D, H, W)"
 
 
 def batch_norm_of_rank(rank: int) -> type[BatchNorm]:
-    """The batch normalization for inputs with ``rank`` axes, including the batch. Raises ``OptionError`` for others."""
+    """Return the batch normalization class for inputs with ``rank`` axes, including N.
+
+    Raises ``OptionError`` unless rank is 2 to 5.
+    """
     for layer in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
         if rank in layer.ranks:
             return layer

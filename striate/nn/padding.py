@@ -1,4 +1,4 @@
-"""Padding layers for 1, 2 and 3 axes of positions; options as in PyTorch."""
+"""Padding layers for 1, 2 and 3 spatial axes; names and options are those of ``torch.nn``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from striate.options import number
 
 
 class Padding(Positional):
-    """Base of padding layers (abstract): (N, C, positions…) or (C, positions…), with more positions around them.
+    """Base of layers that add elements around each channel of (N, C, spatial axes…) or one sample (abstract).
 
-    ``padding`` is one number for all sides, or (before, after) of the last axis, then of the one before it, and so on.
-    Negative numbers crop.
+    ``padding`` is one number for all sides, or (before, after) of the last axis, then of the axis before it, and so on.
+    Negative numbers remove elements. Raises ``OptionError`` for another form, and ``ShapeError`` for inputs with
+    another number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
     mode: ClassVar[PadMode]
+    """How the added elements are chosen."""
     value: float = 0.0
 
     def __init__(self, padding: int | Sequence[int]) -> None:
@@ -47,7 +49,7 @@ class Padding(Positional):
 
 
 class ConstantPad(Padding):
-    """Padding with ``value`` (abstract)."""
+    """Base of layers that pad with the number ``value`` (abstract)."""
 
     mode = PadMode.constant
 
@@ -63,102 +65,102 @@ class ConstantPad(Padding):
 
 
 class ConstantPad1d(ConstantPad):
-    """A number around each channel of (N, C, L)."""
+    """Pad (N, C, L) or (C, L) with the number ``value``; ``padding`` is one number or (left, right)."""
 
     rank = 1
 
 
 class ConstantPad2d(ConstantPad):
-    """A number around each channel of (N, C, H, W)."""
+    """Pad (N, C, H, W) or (C, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
 
     rank = 2
 
 
 class ConstantPad3d(ConstantPad):
-    """A number around each channel of (N, C, D, H, W)."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with the number ``value``; see its base ``Padding`` for ``padding``."""
 
     rank = 3
 
 
 class ZeroPad1d(Padding):
-    """Zeros around each channel of (N, C, L)."""
+    """Pad (N, C, L) or (C, L) with zeros; ``padding`` is one number or (left, right)."""
 
     rank = 1
     mode = PadMode.constant
 
 
 class ZeroPad2d(Padding):
-    """Zeros around each channel of (N, C, H, W)."""
+    """Pad (N, C, H, W) or (C, H, W) with zeros; ``padding`` is one number or (left, right, top, bottom)."""
 
     rank = 2
     mode = PadMode.constant
 
 
 class ZeroPad3d(Padding):
-    """Zeros around each channel of (N, C, D, H, W)."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with zeros; see its base ``Padding`` for ``padding``."""
 
     rank = 3
     mode = PadMode.constant
 
 
 class ReflectionPad1d(Padding):
-    """The mirror image around each channel of (N, C, L)."""
+    """Pad (N, C, L) or (C, L) with its mirror image, without repeating the edge: c b | a b c | b a"""
 
     rank = 1
     mode = PadMode.reflect
 
 
 class ReflectionPad2d(Padding):
-    """The mirror image around each channel of (N, C, H, W)."""
+    """Pad (N, C, H, W) or (C, H, W) with its mirror image, without repeating the edge."""
 
     rank = 2
     mode = PadMode.reflect
 
 
 class ReflectionPad3d(Padding):
-    """The mirror image around each channel of (N, C, D, H, W)."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) with its mirror image, without repeating the edge."""
 
     rank = 3
     mode = PadMode.reflect
 
 
 class ReplicationPad1d(Padding):
-    """The elements at the edge around each channel of (N, C, L)."""
+    """Pad (N, C, L) or (C, L) by repeating the elements at the edge: a a | a b c | c c"""
 
     rank = 1
     mode = PadMode.replicate
 
 
 class ReplicationPad2d(Padding):
-    """The elements at the edge around each channel of (N, C, H, W)."""
+    """Pad (N, C, H, W) or (C, H, W) by repeating the elements at the edge."""
 
     rank = 2
     mode = PadMode.replicate
 
 
 class ReplicationPad3d(Padding):
-    """The elements at the edge around each channel of (N, C, D, H, W)."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) by repeating the elements at the edge."""
 
     rank = 3
     mode = PadMode.replicate
 
 
 class CircularPad1d(Padding):
-    """The other side around each channel of (N, C, L)."""
+    """Pad (N, C, L) or (C, L) periodically, with elements from the opposite side: b c | a b c | a b"""
 
     rank = 1
     mode = PadMode.circular
 
 
 class CircularPad2d(Padding):
-    """The other side around each channel of (N, C, H, W)."""
+    """Pad (N, C, H, W) or (C, H, W) periodically, with elements from the opposite side."""
 
     rank = 2
     mode = PadMode.circular
 
 
 class CircularPad3d(Padding):
-    """The other side around each channel of (N, C, D, H, W)."""
+    """Pad (N, C, D, H, W) or (C, D, H, W) periodically, with elements from the opposite side."""
 
     rank = 3
     mode = PadMode.circular

@@ -1,4 +1,7 @@
-"""Parameters and buffers: named arrays that a layer owns and that live in the state arena of its model."""
+"""Parameters and buffers: the named arrays of a layer.
+
+Their memory is part of the state arena of the whole model.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,27 @@ from striate.runtime.state import StateArena
 
 
 class Role(Enum):
-    """How training treats an array."""
+    """How training treats an array of a layer."""
 
-    LEARNED = "learned"  # the optimizer changes it
-    BUFFER = "buffer"  # changed by a layer in training (running statistics), or by nothing
-    COUNTER = "counter"  # an int64 that counts committed steps
+    LEARNED = "learned"  # changed by the optimizer
+    BUFFER = "buffer"  # changed by its layer in training (running statistics), or constant
+    COUNTER = "counter"  # an int64 that counts the successful training steps
 
 
 Sizes = tuple[int | None, ...]
+"""A shape in which None stands for a size that is still to be inferred."""
 _OF_THE_OWNER = ("arena", "materialize", "restructured", "_view")
-"""The attributes that the owning module sets in a copy."""
+"""The attributes that the owning module sets; a copy of a parameter starts without them."""
 
 
 @final
 class Parameter:
-    """One array of a layer: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
+    """An array of a layer that training changes: ``nn.Parameter(shape, init)`` or ``nn.Parameter(array)``.
 
-    Its memory is assigned when the model first runs; sizes of None are inferred before that.
-    Raises ``OptionError`` for sizes that are not whole numbers, ``DTypeError`` for an array not of real numbers.
+    ``init`` is the name of an initializer or a function, ``fan_in`` the number of inputs of each output that it scales
+    by (default: the product of all sizes but the first). ``role`` makes it a buffer or a counter instead. Memory is
+    assigned when the model first runs; sizes of None are inferred before that. Raises ``OptionError`` for sizes that
+    are not whole numbers, and ``DTypeError`` for an array that is not of real numbers.
     """
 
     def __init__(
@@ -48,31 +54,34 @@ class Parameter:
     ) -> None:
         self.role = role
         self.dtype = DType.int64 if role is Role.COUNTER else dtype_of(dtype)
-        self.restructured: Callable[[], None] | None = None  # notifies the owning module
+        self.restructured: Callable[[], None] | None = None  # tells the owning module that its programs are out of date
         self._requires_grad = role is Role.LEARNED
         self.fan_in = fan_in
         self.init = initializer(init)
-        self.initial: Array | None = None  # given contents, which replace those that init would draw
-        self.array: Array | None = None  # the view into the arena, once there is one
-        self.arena: StateArena | None = None  # that arena
-        self._view: tuple[Array, Array] | None = None  # that array, and the view of it that users see
-        self.materialize: Callable[[], None] | None = None  # places the model that owns it
+        self.initial: Array | None = None  # contents that were given, used instead of those that init would draw
+        self.array: Array | None = None  # the view into the state arena, once that exists
+        self.arena: StateArena | None = None  # the arena that holds the array
+        self._view: tuple[Array, Array] | None = None  # the array, and its read-only view for users
+        self.materialize: Callable[[], None] | None = None  # allocates the memory of the owning model
         if isinstance(shape, np.ndarray):
             self.shape: Sizes = shape.shape
             self.initial = native(
                 shape, "a parameter"
-            ).copy()  # keeps its precision: the model may be converted to float64
+            ).copy()  # not rounded to float32, since the model may be converted to float64
         else:
             self.shape = _sizes(shape)
 
     @property
     def learned(self) -> bool:
-        """Whether this is a parameter rather than a state."""
+        """Whether the optimizer can change this array: True for parameters, False for buffers and counters."""
         return self.role is Role.LEARNED
 
     @property
     def requires_grad(self) -> bool:
-        """Whether training changes it. Setting it to True raises ``OptionError`` for a buffer or counter."""
+        """Whether training changes this array.
+
+        Setting it to True raises ``OptionError`` for a buffer or counter.
+        """
         return self._requires_grad
 
     @requires_grad.setter
@@ -86,12 +95,12 @@ class Parameter:
 
     @property
     def known(self) -> bool:
-        """Whether all sizes are known."""
+        """Whether all sizes are known, so that none is still to be inferred."""
         return None not in self.shape
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The shape; raises ``ShapeError`` as long as a size has not been inferred."""
+        """The shape as a tuple of ints; raises ``ShapeError`` as long as a size has not been inferred."""
         if not self.known:
             raise ShapeError(
                 f"a parameter of shape {self.shape} has a size that is not known yet\n"
@@ -101,14 +110,15 @@ class Parameter:
 
     @property
     def type(self) -> TensorType:
-        """Dtype and shape as a graph sees it."""
+        """The dtype and shape as a graph type; raises ``ShapeError`` as long as a size has not been inferred."""
         return TensorType(self.dtype, self.sizes)
 
     @property
     def data(self) -> Array:
-        """The array in the state arena, read-only; the first access assigns memory for the whole model.
+        """The contents as a read-only view of the state arena.
 
-        Programs keep values derived from parameters, so use ``assign`` or ``load_state_dict`` to write.
+        The first access allocates memory for the whole model. It is read-only because compiled programs keep packed
+        copies of parameters: use ``assign`` or ``load_state_dict``.
         """
         array = self.materialized()
         if self._view is None or self._view[0] is not array:
@@ -118,10 +128,11 @@ class Parameter:
         return self._view[1]
 
     def contents(self, array: Array, name: str) -> Array:
-        """An array converted to the dtype of this parameter; errors begin with ``name``.
+        """Return an array converted to the dtype of this parameter, without writing it.
 
-        Raises ``ShapeError`` for another shape, and ``DTypeError`` for contents that the dtype cannot hold: anything
-        but numbers, fractions in a counter, numbers beyond the largest of the dtype.
+        ``name`` starts the error messages. Raises ``ShapeError`` for another shape, and ``DTypeError`` for contents
+        that the dtype cannot hold: anything but numbers, fractions in a counter, numbers beyond the largest of the
+        dtype.
         """
         if len(array.shape) != len(self.shape) or any(
             b is not None and a != b for a, b in zip(array.shape, self.shape)
@@ -142,14 +153,17 @@ class Parameter:
         return converted
 
     def assign(self, array: Array) -> None:
-        """Gives the parameter new contents; raises ``ShapeError`` or ``DTypeError`` for an unsuitable array."""
+        """Copy an array into the parameter; raises ``ShapeError`` or ``DTypeError`` for an unsuitable array."""
         materialized = self.materialized()
         materialized[...] = self.contents(array, "the parameter")
         if self.arena is not None:
             self.arena.changed()
 
     def materialized(self) -> Array:
-        """The writable array in the state arena, for programs; users see ``data``."""
+        """Return the writable array in the state arena, allocating it if necessary.
+
+        Users read ``data`` instead. Raises ``ShapeError`` for a parameter that belongs to no module.
+        """
         placed = self.arena is not None and self.array is not None and self.array.dtype == self.dtype.numpy
         if not placed and self.materialize is not None:
             self.materialize()
@@ -160,7 +174,10 @@ class Parameter:
         return self.array
 
     def __deepcopy__(self, memory: dict[int, object]) -> Parameter:
-        """A copy of the contents that is not yet in an arena; the copied module becomes its owner."""
+        """Return a copy of options and contents without memory in an arena.
+
+        The copied module becomes its owner.
+        """
         copied = object.__new__(Parameter)
         memory[id(self)] = copied
         copied.__dict__.update(
@@ -169,7 +186,7 @@ class Parameter:
         return copied
 
     def __getstate__(self) -> dict[str, object]:
-        """The options, without contents and memory: the owning module packs the contents."""
+        """Return the options without contents and memory, for a pickle; the owning module packs the contents."""
         return {
             **self._apart(),
             "array": None,
@@ -181,6 +198,7 @@ class Parameter:
         }
 
     def _apart(self) -> dict[str, object]:
+        """Return the attributes without those that the owning module sets."""
         return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_OWNER}
 
     def __repr__(self) -> str:
@@ -188,6 +206,7 @@ class Parameter:
 
 
 def _sizes(shape: object) -> Sizes:
+    """Return a shape as a tuple of ints and Nones; raises ``OptionError`` for anything else."""
     if not isinstance(shape, tuple | list):
         raise OptionError(
             f"Parameter({shape!r}): expected a shape or an array\n  help: nn.Parameter((3, 4)), nn.Parameter(array)"

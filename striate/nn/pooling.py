@@ -1,4 +1,4 @@
-"""Pooling layers for 1, 2 and 3 axes of positions; options as in PyTorch."""
+"""Pooling layers for 1, 2 and 3 spatial axes; names and options are those of ``torch.nn``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from striate.tracing import current_trace
 
 
 class Positional(Ranked):
-    """Base of layers that summarize or move the positions of each channel (abstract)."""
+    """Base of layers that act on the spatial axes of each channel: pooling and padding (abstract)."""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
     def require_rank(self, x: Value) -> None:
-        """Raises ``ShapeError`` unless x is (N, C, positions…) with the layer's number of axes of positions."""
+        """Raise ``ShapeError`` unless x has the axes (N, C, spatial axes…) that the layer is made for."""
         if x.type.rank != self.rank + 2:
             axes = ", ".join(("L", "HW", "DHW")[self.rank - 1])
             raise layer_error(
@@ -44,7 +44,13 @@ class Positional(Ranked):
 
 
 class Pooling(Positional):
-    """Base of layers with windows (abstract): x (N, C, positions…) → (N, C, windows…), or one sample"""
+    """Base of pooling over sliding windows: x (N, C, spatial axes…) → (N, C, windows…) (abstract).
+
+    It also takes one sample (C, spatial axes…). ``kernel_size`` and ``stride`` are a number, or one per spatial axis;
+    ``stride=None`` is the kernel size. ``padding`` is at most half of the kernel size. ``ceil_mode`` rounds the number
+    of windows up instead of down. Raises ``OptionError`` for impossible options, and ``ShapeError`` for inputs with
+    another number of axes or smaller than the window.
+    """
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None, padding: Padding, ceil_mode: bool) -> None:
         self.kernel_size = per_axis("kernel_size", kernel_size, self.rank)
@@ -56,7 +62,7 @@ class Pooling(Positional):
         require_half(type(self).__name__, self.kernel_size, pairs)
 
     def require(self, x: Value) -> None:
-        """Raises ``ShapeError`` for an input of another rank or smaller than the window."""
+        """Raise ``ShapeError`` for an input with another number of axes or smaller than the window."""
         self.require_rank(x)
         size = x.type.concrete(1)[2:]
         counts = windows_that_fit(size, self.kernel_size, self.stride, self._pairs(), self.dilation, self.ceil_mode)
@@ -74,7 +80,10 @@ class Pooling(Positional):
         return padding_pairs(self.padding, self.kernel_size, self.stride, self.dilation)
 
     def foreign_options(self) -> dict[str, object] | None:
-        """The options of both kinds of PyTorch's pooling layers; None for padding that they cannot express."""
+        """Return the options that max and average pooling of ``torch.nn`` share.
+
+        None for padding that they cannot express.
+        """
         padding = symmetric(self._pairs())
         if padding is None:
             return None
@@ -93,9 +102,10 @@ class Pooling(Positional):
 
 
 class MaxPool(Pooling):
-    """y = the largest element of each window (abstract)
+    """Max pooling: y = the largest element of each window (abstract)
 
-    ``stride=None`` is ``kernel_size``. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    Padding never wins: it counts as −∞. ``dilation`` is the distance between the elements of a window. ``stride=None``
+    is the kernel size. Raises ``OptionError`` for ``return_indices=True``, which is not supported.
     """
 
     def __init__(
@@ -121,7 +131,11 @@ class MaxPool(Pooling):
 
 
 class AvgPool(Pooling):
-    """y = the mean of each window (abstract)"""
+    """Average pooling: y = the mean of each window (abstract)
+
+    ``stride=None`` is the kernel size. ``count_include_pad`` counts the zeros of the padding as elements. If given,
+    every sum is divided by ``divisor_override`` instead of the number of elements.
+    """
 
     def __init__(
         self,
@@ -158,7 +172,11 @@ class AvgPool(Pooling):
 
 
 class LPPool(Pooling):
-    """y = (Σ xᵖ)^(1/p) over each window: its sum for p = 1, its length for p = 2 (abstract)"""
+    """Power-average pooling: y = (Σ xᵖ)^(1/p) over each window (abstract)
+
+    p is ``norm_type``, above 0: p = 1 gives the sum, p = 2 the Euclidean norm. ``stride=None`` is the kernel size. The
+    result is NaN where the root of a negative number would be taken.
+    """
 
     def __init__(
         self, norm_type: float, kernel_size: PerAxis, stride: PerAxis | None = None, ceil_mode: bool = False
@@ -179,9 +197,10 @@ class LPPool(Pooling):
 
 
 class AdaptivePool(Positional):
-    """Base of pooling to ``output_size`` windows along each axis (abstract); None keeps the size of the input.
+    """Base of pooling to ``output_size`` windows along each axis (abstract).
 
-    Window p holds the positions from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉.
+    ``output_size`` is a number, or one per spatial axis; None keeps the size of the input. Window p covers the
+    positions from ⌊p · size / windows⌋ up to, but not including, ⌈(p + 1) · size / windows⌉.
     """
 
     def __init__(self, output_size: AdaptiveSizes) -> None:
@@ -189,7 +208,7 @@ class AdaptivePool(Positional):
 
     @property
     def is_global(self) -> bool:
-        """Whether there is one window."""
+        """Whether there is a single window, which covers all positions."""
         return all(size == 1 for size in self.output_size)
 
     def torch_layer(self) -> ForeignLayer:
@@ -200,7 +219,7 @@ class AdaptivePool(Positional):
 
 
 class AdaptiveAvgPool(AdaptivePool):
-    """y = the mean of each window (abstract)"""
+    """Average pooling to a given output size: y = the mean of each window (abstract)"""
 
     def forward(self, x: Value) -> Value:
         self.require_rank(x)
@@ -208,7 +227,10 @@ class AdaptiveAvgPool(AdaptivePool):
 
 
 class AdaptiveMaxPool(AdaptivePool):
-    """y = the largest element of each window (abstract)"""
+    """Max pooling to a given output size: y = the largest element of each window (abstract)
+
+    Raises ``OptionError`` for ``return_indices=True``, which is not supported.
+    """
 
     def __init__(self, output_size: AdaptiveSizes, return_indices: bool = False) -> None:
         refuse_indices(type(self).__name__, return_indices)
@@ -220,103 +242,115 @@ class AdaptiveMaxPool(AdaptivePool):
 
 
 class MaxPool1d(MaxPool):
-    """Max pooling of (N, C, L)."""
+    """Max pooling of (N, C, L) or (C, L); see its base ``MaxPool`` for the options."""
 
     rank = 1
 
 
 class MaxPool2d(MaxPool):
-    """Max pooling of (N, C, H, W)."""
+    """Max pooling of (N, C, H, W) or (C, H, W); see its base ``MaxPool`` for the options."""
 
     rank = 2
 
 
 class MaxPool3d(MaxPool):
-    """Max pooling of (N, C, D, H, W)."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``MaxPool`` for the options."""
 
     rank = 3
 
 
 class AvgPool1d(AvgPool):
-    """Average pooling of (N, C, L)."""
+    """Average pooling of (N, C, L) or (C, L); see its base ``AvgPool`` for the options."""
 
     rank = 1
 
 
 class AvgPool2d(AvgPool):
-    """Average pooling of (N, C, H, W)."""
+    """Average pooling of (N, C, H, W) or (C, H, W); see its base ``AvgPool`` for the options."""
 
     rank = 2
 
 
 class AvgPool3d(AvgPool):
-    """Average pooling of (N, C, D, H, W)."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``AvgPool`` for the options."""
 
     rank = 3
 
 
 class LPPool1d(LPPool):
-    """Power-average pooling of (N, C, L)."""
+    """Power-average pooling of (N, C, L) or (C, L); see its base ``LPPool`` for equation and options."""
 
     rank = 1
 
 
 class LPPool2d(LPPool):
-    """Power-average pooling of (N, C, H, W)."""
+    """Power-average pooling of (N, C, H, W) or (C, H, W); see its base ``LPPool`` for equation and options."""
 
     rank = 2
 
 
 class LPPool3d(LPPool):
-    """Power-average pooling of (N, C, D, H, W)."""
+    """Power-average pooling of (N, C, D, H, W) or (C, D, H, W); see its base ``LPPool`` for equation and options."""
 
     rank = 3
 
 
 class AdaptiveAvgPool1d(AdaptiveAvgPool):
-    """Average pooling to a given size of (N, C, L)."""
+    """Average pooling of (N, C, L) or (C, L) to ``output_size`` positions; None keeps L."""
 
     rank = 1
 
 
 class AdaptiveAvgPool2d(AdaptiveAvgPool):
-    """Average pooling to a given size of (N, C, H, W)."""
+    """Average pooling of (N, C, H, W) or (C, H, W) to ``output_size`` positions.
+
+    See ``AdaptivePool`` for the windows.
+    """
 
     rank = 2
 
 
 class AdaptiveAvgPool3d(AdaptiveAvgPool):
-    """Average pooling to a given size of (N, C, D, H, W)."""
+    """Average pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions.
+
+    See ``AdaptivePool``.
+    """
 
     rank = 3
 
 
 class AdaptiveMaxPool1d(AdaptiveMaxPool):
-    """Max pooling to a given size of (N, C, L)."""
+    """Max pooling of (N, C, L) or (C, L) to ``output_size`` positions; None keeps L."""
 
     rank = 1
 
 
 class AdaptiveMaxPool2d(AdaptiveMaxPool):
-    """Max pooling to a given size of (N, C, H, W)."""
+    """Max pooling of (N, C, H, W) or (C, H, W) to ``output_size`` positions.
+
+    See ``AdaptivePool`` for the windows.
+    """
 
     rank = 2
 
 
 class AdaptiveMaxPool3d(AdaptiveMaxPool):
-    """Max pooling to a given size of (N, C, D, H, W)."""
+    """Max pooling of (N, C, D, H, W) or (C, D, H, W) to ``output_size`` positions; see its base ``AdaptivePool``."""
 
     rank = 3
 
 
 class GlobalPool(Module):
-    """Base of pooling over all positions of any input (abstract): (N, C, positions…) → (N, C, 1…)"""
+    """Base of pooling over all positions: x (N, C, spatial axes…) → (N, C, 1, …) (abstract).
+
+    x may have any number of spatial axes.
+    """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.POOLING
 
 
 class GlobalAveragePool(GlobalPool):
-    """(N, C, positions…) → (N, C, 1…): the mean over all positions"""
+    """Mean over all positions of each channel: x (N, C, spatial axes…) → (N, C, 1, …)"""
 
     def forward(self, x: Value) -> Value:
         return global_avg_pool(x)
@@ -326,7 +360,7 @@ class GlobalAveragePool(GlobalPool):
 
 
 class GlobalMaxPool(GlobalPool):
-    """(N, C, positions…) → (N, C, 1…): the maximum over all positions"""
+    """Maximum over all positions of each channel: x (N, C, spatial axes…) → (N, C, 1, …)"""
 
     def forward(self, x: Value) -> Value:
         return global_max_pool(x)

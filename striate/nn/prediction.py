@@ -1,4 +1,7 @@
-"""Calls of a module on arrays: programs compiled for any number of samples, kept by the kind of call."""
+"""Prediction: the programs that a module runs when it is called on arrays.
+
+Each program is compiled at the first call that needs it, and kept for later calls with any number of samples.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from striate.tracing import KEY, FunctionCache, Trace, TracedFunction, array_typ
 
 
 class Predicting(Protocol):
-    """What prediction needs of a module."""
+    """The part of ``Module`` that prediction uses."""
 
     @property
     def version(self) -> int:
-        """A number that increases when the structure, an option or the memory of the module changes."""
+        """A number that increases whenever the structure, an option or the memory of the module changes."""
         ...
 
     @property
@@ -31,17 +34,20 @@ class Predicting(Protocol):
         ...
 
     def trace(self, inputs: tuple[Any, ...]) -> Any:
-        """Adds the module to the active trace."""
+        """Add the module to the active trace and return its traced outputs."""
         ...
 
     def describe(self) -> str:
-        """A one-line description of the module."""
+        """Return a description of the module in one line, for error messages."""
         ...
 
 
 @dataclass(frozen=True)
 class LatestCall:
-    """The program that predicted last, and its input type: a call on a similar array needs no look-up."""
+    """The program of the latest prediction and its input type.
+
+    A call on an array of the same type reuses it without a look-up.
+    """
 
     version: int
     training: bool
@@ -51,7 +57,7 @@ class LatestCall:
     single_sample: bool
 
     def takes(self, x: object, training: bool, version: int) -> bool:
-        """Whether the program can predict on ``x`` without conversion."""
+        """Return whether the program can predict on ``x`` as it is, without conversion or another program."""
         return (
             type(x) is np.ndarray
             and x.ndim > 0
@@ -64,16 +70,19 @@ class LatestCall:
 
 
 class Predictor:
-    """The programs of one module, traced and compiled when a call needs them."""
+    """The compiled programs of one module; each is traced and compiled at the first call that needs it."""
 
     def __init__(self) -> None:
         self.latest: LatestCall | None = None
         self.example: tuple[TensorType, ...] | None = None
-        """The types that the module was last traced with."""
+        """The types of the inputs, with N on axis 0, for which the module was last traced; None before that."""
         self._programs = FunctionCache()
 
     def predict(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> Any:
-        """The result of the module for arrays whose axis 0 counts the samples."""
+        """Return the outputs of the module for arrays with N on axis 0.
+
+        ``training`` computes as in training, with batch statistics and dropout.
+        """
         arrays, n = arrays_of(module, inputs)
         program = self._find(module, arrays, n, training)
         if KEY in program.graph.inputs:
@@ -86,7 +95,10 @@ class Predictor:
     def computed(
         self, module: Predicting, key: object, arrays: Mapping[str, Array], function: Callable[..., Any]
     ) -> Any:
-        """Traces ``function``, compiles it and runs it on ``arrays``, whose axis 0 is N; see ``Module.computed``."""
+        """Trace ``function`` of the named arrays, which have N on axis 0, compile and run it.
+
+        See ``Module.computed``.
+        """
         n = _samples(module, arrays)
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         full_key = (module.version, key, tuple(types.items()))
@@ -96,15 +108,16 @@ class Predictor:
                 outputs = function(**{name: trace.input(name, type) for name, type in types.items()})
                 graph = trace.graph(output_values(outputs))
             program = _prepared(trace, graph, outputs, single_sample=False)
-            # Preparing may have assigned memory, which changes the version.
+            # Keyed by the version now, because preparing may have allocated memory, which increases the version.
             self._programs.keep((module.version, *full_key[1:]), program)
         return program(arrays, n)
 
     def program(self, module: Predicting, inputs: tuple[Any, ...], training: bool) -> TracedFunction:
-        """The program that predicts on arrays like these."""
+        """Return the compiled program that predicts on arrays like these."""
         return self._find(module, *arrays_of(module, inputs), training)
 
     def _find(self, module: Predicting, arrays: Mapping[str, Array], n: int, training: bool) -> TracedFunction:
+        """Return the program for arrays of these types, compiled if it is needed for the first time."""
         types = {name: array_type(array, name, batched=True) for name, array in arrays.items()}
         shapes = tuple(types.values())
         program = self._programs.find((module.version, training, shapes, n == 1))
@@ -116,6 +129,7 @@ class Predictor:
         return program
 
     def _build(self, module: Predicting, types: Mapping[str, TensorType], training: bool, n: int) -> TracedFunction:
+        """Trace the module for inputs of these types and compile it."""
         with Trace(training) as trace:
             outputs = module.trace(tuple(trace.input(name, type) for name, type in types.items()))
             if not output_values(outputs):
@@ -129,6 +143,7 @@ class Predictor:
 
 
 def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> TracedFunction:
+    """Compile a traced graph into a callable program."""
     bindings = trace.bindings()
     executable = prepare(
         graph, bindings, {}, None, arenas=trace.arenas(), keep_packed=True, single_sample=single_sample
@@ -137,13 +152,13 @@ def _prepared(trace: Trace, graph: Graph, outputs: Any, single_sample: bool) -> 
 
 
 def arrays_of(module: Predicting, inputs: tuple[Any, ...]) -> tuple[dict[str, Array], int]:
-    """The inputs by name, as arrays that programs take, and the number of samples."""
+    """Return the inputs by name (x, x1, …) as arrays that programs take, and the number of samples."""
     arrays = {f"x{i}" if i else "x": as_input(module, array, first=not i) for i, array in enumerate(inputs)}
     return arrays, _samples(module, arrays)
 
 
 def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
-    """The size of axis 0, which all arrays must share; raises ``ShapeError`` if they do not."""
+    """Return the size of axis 0, which all arrays share; raises ``ShapeError`` if they do not."""
     if not arrays or any(array.ndim == 0 for array in arrays.values()):
         raise ShapeError(
             f"{type(module).__name__} expects arrays whose axis 0 counts the samples\n  help: x[None] is a batch of one"
@@ -155,10 +170,10 @@ def _samples(module: Predicting, arrays: Mapping[str, Array]) -> int:
 
 
 def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
-    """An array as the module's programs take it: bytes unchanged, other numbers in the module's dtype.
+    """Return an array as the module's programs take it: uint8 unchanged, other numbers in the module's dtype.
 
-    Integers and bools after the ``first`` input keep their type, because they may be labels or conditions. Raises
-    ``DTypeError`` for anything that is not an array of real numbers.
+    ``first`` says whether it is the first input. Integers and bools of later inputs keep their type, because they may
+    be labels or conditions. Raises ``DTypeError`` for anything that is not an array of real numbers.
     """
     name = type(module).__name__
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":
@@ -174,6 +189,7 @@ def as_input(module: Predicting, array: Any, first: bool = True) -> Array:
 
 
 def _converted(array: Any, name: str) -> Array:
+    """Convert lists and other array-likes to an array; raises ``DTypeError`` unless it holds real numbers."""
     try:
         found = np.asanyarray(array)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Layers that are random in training."""
+"""Layers that are random in training, such as dropout, and the identity in prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from striate.tracing import active_trace, current_trace
 
 
 class RandomLayer(Module):
-    """Base of layers that set numbers to 0 at random in training, and pass their input on in prediction (abstract)."""
+    """Base of layers that set elements to 0 at random in training; in prediction y = x (abstract).
+
+    ``p`` is the probability of 0, between 0 and 1. Raises ``OptionError`` for others and for ``inplace=True``.
+    """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.DROPOUT
 
@@ -27,7 +30,10 @@ class RandomLayer(Module):
         self.p = number(f"{name}: p", p, 0.0, 1.0)
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
-        """What training computes."""
+        """Return the output in training.
+
+        ``key`` is an int64 scalar that differs in every step, and ``stream`` a number that differs for every layer.
+        """
         raise NotImplementedError
 
     def forward(self, x: Value) -> Value:
@@ -41,7 +47,10 @@ class RandomLayer(Module):
 
 
 class Dropout(RandomLayer):
-    """y = x · m / (1 − p), m = 0 with probability p, else 1; y = x when predicting. Srivastava et al., 2014."""
+    """Set elements to 0 at random in training: y = x · m / (1 − p), where m = 0 with probability p, else 1
+
+    In prediction y = x. Srivastava et al., 2014.
+    """
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
         return dropout(x, key, self.p, stream)
@@ -51,9 +60,10 @@ class Dropout(RandomLayer):
 
 
 class FeatureDropout(RandomLayer, Ranked):
-    """Base of dropouts of whole channels (abstract): y = x · m / (1 − p), m = 0 with probability p, else 1
+    """Base of dropouts of whole channels: y = x · m / (1 − p) (abstract).
 
-    Neighbouring positions are alike, so dropping single ones would leave their information. Tompson et al., 2015.
+    There is one m for each channel of each sample: m = 0 with probability p, else 1; in prediction y = x. Neighbouring
+    positions are so similar that dropping single elements would hardly remove information. Tompson et al., 2015.
     """
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
@@ -72,25 +82,29 @@ class FeatureDropout(RandomLayer, Ranked):
 
 
 class Dropout1d(FeatureDropout):
-    """Dropout of whole channels of (N, C, L) or one sample (C, L)."""
+    """Dropout of whole channels of (N, C, L) or one sample (C, L); see its base ``FeatureDropout``."""
 
     rank: ClassVar[int] = 1
 
 
 class Dropout2d(FeatureDropout):
-    """Dropout of whole channels of (N, C, H, W) or one sample (C, H, W)."""
+    """Dropout of whole channels of (N, C, H, W) or one sample (C, H, W); see its base ``FeatureDropout``."""
 
     rank: ClassVar[int] = 2
 
 
 class Dropout3d(FeatureDropout):
-    """Dropout of whole channels of (N, C, D, H, W) or one sample (C, D, H, W)."""
+    """Dropout of whole channels of (N, C, D, H, W) or one sample (C, D, H, W); see its base ``FeatureDropout``."""
 
     rank: ClassVar[int] = 3
 
 
 class AlphaDropout(RandomLayer):
-    """Dropout that keeps mean 0 and variance 1 of SELU's outputs. Klambauer et al., 2017."""
+    """Dropout for networks with SELU, which preserves mean 0 and variance 1 of the activations.
+
+    Dropped elements become −1.758, the lower limit of SELU, and the result is scaled and shifted. Klambauer et al.,
+    2017.
+    """
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
         return alpha_dropout(x, key, self.p, stream)
@@ -100,7 +114,7 @@ class AlphaDropout(RandomLayer):
 
 
 class FeatureAlphaDropout(RandomLayer):
-    """``AlphaDropout`` of whole channels of (N, C, positions…)."""
+    """``AlphaDropout`` of whole channels of x (N, C, spatial axes…)."""
 
     def dropped(self, x: Value, key: Value, stream: int) -> Value:
         return alpha_dropout(x, key, self.p, stream, features=True)
@@ -110,10 +124,11 @@ class FeatureAlphaDropout(RandomLayer):
 
 
 class DropPath(RandomLayer):
-    """y = x · m / (1 − p), m = 0 for a whole sample with probability p, else 1: stochastic depth. Huang et al., 2016.
+    """Stochastic depth: set whole samples to 0 at random in training. Huang et al., 2016.
 
-    For the branch of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). Without ``scale_by_keep`` what
-    is kept is not divided. Names and options are timm's.
+    y = x · m / (1 − p), where m = 0 for a sample with probability p = ``drop_prob``, else 1; in prediction y = x. Use
+    it in the body of a residual block: nn.Residual(nn.Sequential(…, nn.DropPath(0.1))). With ``scale_by_keep=False``, y
+    = x · m. Name and options are those of timm.
     """
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:

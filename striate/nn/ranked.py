@@ -1,4 +1,7 @@
-"""The base of layers with a fixed number of axes of positions. They also take one sample without axis 0."""
+"""Base class of layers for a fixed number of spatial axes.
+
+They also take one sample without the N axis.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,16 @@ from striate.ops.unbatched import over_samples
 
 
 class Ranked(Module):
-    """Base of layers over (N, C, positions…) that also take one sample (C, positions…), as in PyTorch (abstract).
+    """Base of layers over (N, C, spatial axes…) that also accept one sample (C, spatial axes…) (abstract).
 
-    ``forward`` is written for batches. Called on an array with one axis fewer, the layer returns the result of that
-    sample. Inside a traced function this holds for values whose axis 0 is a number; an axis 0 of N always counts
-    samples, so a layer of a model that is called on arrays sees batches only.
+    ``forward`` is written for batches. If the layer is called on an array with one axis fewer, it returns the result
+    for that sample, as PyTorch does. In a traced function the same holds for values whose axis 0 is a plain number. An
+    axis 0 of symbolic size N always counts samples, so a layer inside a model that is called on arrays receives only
+    batches.
     """
 
     rank: ClassVar[int]
-    """The number of axes of positions: 1 for (N, C, L), 2 for (N, C, H, W), 3 for (N, C, D, H, W)."""
+    """The number of spatial axes: 1 for (N, C, L), 2 for (N, C, H, W), 3 for (N, C, D, H, W)."""
 
     def __call__(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], np.ndarray) and inputs[0].ndim == self.rank + 1:

@@ -1,4 +1,4 @@
-"""Layers that change the number of positions: upsampling, and channels turned into positions."""
+"""Layers that change the number of positions: upsampling, and exchange of channels for positions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from striate.options import whole_number
 
 
 class Upsample(Module):
-    """(N, C, positions…) → (N, C, other positions…), to ``size`` or by ``scale_factor``
+    """Resize the spatial axes: (N, C, spatial axes…) → (N, C, new sizes…)
 
-    ``mode`` is nearest, nearest-exact, area (means), or linear (N, C, L), bilinear (N, C, H, W), trilinear
-    (N, C, D, H, W). With ``align_corners`` the first and last positions of x and y coincide, otherwise their outer
-    edges.
+    The new sizes are ``size``, or ⌊size of x · ``scale_factor``⌋. ``mode`` is "nearest", "nearest-exact", "area" (means
+    of windows), or an interpolation: "linear" for (N, C, L), "bilinear" for (N, C, H, W), "trilinear" for (N, C, D, H,
+    W). With ``align_corners`` the centres of the first and last positions of x and y coincide, otherwise their outer
+    edges. Raises ``OptionError``, and ``ShapeError`` where the mode does not fit the number of axes.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
@@ -53,7 +54,7 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """``Upsample`` to the nearest neighbours of (N, C, H, W)."""
+    """Resize images (N, C, H, W) by repeating the nearest positions: ``Upsample`` with mode "nearest"."""
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
@@ -62,7 +63,7 @@ class UpsamplingNearest2d(Upsample):
 
 
 class UpsamplingBilinear2d(Upsample):
-    """``Upsample`` by bilinear interpolation of (N, C, H, W) with aligned corners."""
+    """Resize images (N, C, H, W) by bilinear interpolation: ``Upsample`` with aligned corners."""
 
     def __init__(
         self, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None
@@ -71,7 +72,11 @@ class UpsamplingBilinear2d(Upsample):
 
 
 class PixelShuffle(Ranked):
-    """(N, C · r², H, W) → (N, C, H · r, W · r) for r = ``upscale_factor``: channels become positions"""
+    """Move channels into positions: (N, C · r², H, W) → (N, C, H · r, W · r), where r is ``upscale_factor``
+
+    Each group of r² channels fills the r × r block of positions that one position becomes. Shi et al.,
+    arXiv:1609.05158.
+    """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
     rank = 2
@@ -90,7 +95,10 @@ class PixelShuffle(Ranked):
 
 
 class PixelUnshuffle(Ranked):
-    """(N, C, H · r, W · r) → (N, C · r², H, W) for r = ``downscale_factor``: positions become channels"""
+    """Move positions into channels: (N, C, H · r, W · r) → (N, C · r², H, W), where r is ``downscale_factor``
+
+    It is the inverse of ``PixelShuffle``.
+    """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
     rank = 2

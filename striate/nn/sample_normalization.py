@@ -1,4 +1,4 @@
-"""Normalization layers whose statistics are those of each sample: layer, group, instance and RMS norm."""
+"""Layer, group, instance and RMS normalization, whose statistics are computed within each sample."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from striate.tracing import active_trace, current_trace
 
 
 class LayerNorm(Normalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the last axes of each sample. Ba et al., 2016.
+    """Layer normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics over the last axes.
 
-    x (N, …, *normalized_shape); γ and β have ``normalized_shape``. Options as in PyTorch. ``LayerNorm2d`` normalizes
-    over the channels of (N, C, H, W).
+    Ba et al., 2016. x is (N, …, *normalized_shape); μ and the biased variance σ² are over the axes of
+    ``normalized_shape``, which is also the shape of γ and β. Options as in PyTorch. For the channels of (N, C, H, W)
+    use ``LayerNorm2d``.
     """
 
     weight: Value | None
@@ -70,10 +71,10 @@ class LayerNorm(Normalization):
 
 
 class LayerNorm2d(Normalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the channels of each position of (N, C, H, W)
+    """Layer normalization over the channels of each position: y = (x − μ) / √(σ² + ε) · γ + β
 
-    The layer norm of ConvNeXt (Liu et al., 2022), under torchvision's name and with its default of ``eps``; γ and β
-    are (C,). It also takes (N, C) and (N, C, positions…).
+    x is (N, C, H, W), but (N, C) and (N, C, spatial axes…) are accepted as well; γ and β are (C,). ConvNeXt uses this
+    layer (Liu et al., 2022); the name and the default of ``eps`` are torchvision's.
     """
 
     weight: Value
@@ -93,9 +94,10 @@ class LayerNorm2d(Normalization):
 
 
 class RMSNorm(Normalization):
-    """y = x / √(mean x² + ε) · γ, the mean over the last axes of each sample. Zhang and Sennrich, 2019.
+    """Root mean square normalization: y = x / √(mean x² + ε) · γ. Zhang and Sennrich, 2019.
 
-    γ has ``normalized_shape``. Without ``eps``, ε is the machine epsilon of x's dtype, as in PyTorch.
+    The mean is over the last axes of each sample, which have ``normalized_shape``, as has γ. With ``eps=None``, ε is
+    the machine epsilon of x's dtype, as in PyTorch.
     """
 
     weight: Value | None
@@ -127,9 +129,11 @@ class RMSNorm(Normalization):
 
 
 class GroupNorm(Normalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the positions and channels of a group. Wu and He, 2018.
+    """Group normalization: y = (x − μ) / √(σ² + ε) · γ + β, with statistics of each group of channels.
 
-    x (N, C, positions…), or (N, C); γ and β (C,). ``num_groups`` divides ``num_channels``. Options as in PyTorch.
+    Wu and He, 2018. x is (N, C, spatial axes…) or (N, C). The channels are split into ``num_groups`` groups; μ and σ²
+    of a sample and group are over its channels and positions. γ and β are (C,). Options as in PyTorch. Raises
+    ``OptionError`` unless ``num_groups`` divides ``num_channels``.
     """
 
     weight: Value | None
@@ -173,10 +177,11 @@ class GroupNorm(Normalization):
 
 
 class InstanceNorm(Ranked, ChannelNormalization):
-    """y = (x − μ) / √(σ² + ε) · γ + β, statistics over the positions of each channel of each sample (abstract)
+    """Instance normalization: y = (x − μ) / √(σ² + ε) · γ + β (abstract).
 
-    Ulyanov et al., 2016; options as in PyTorch. With ``track_running_stats`` training updates running statistics, the
-    averages of those of the samples, and prediction uses them. Raises ``ShapeError`` for one position.
+    μ and σ² are those of each channel of each sample, over its positions. With ``track_running_stats``, training also
+    updates running statistics by the averages over the samples, and prediction normalizes with them. γ and β (C,) exist
+    if ``affine``. Raises ``ShapeError`` for inputs with a single position. Ulyanov et al., 2016; options as in PyTorch.
     """
 
     defaults: ClassVar[tuple[bool, bool]] = (False, False)
@@ -211,10 +216,10 @@ class InstanceNorm(Ranked, ChannelNormalization):
         return y
 
     def _track(self, x: Value) -> None:
-        """Moves the running statistics towards the averages of the samples' means and unbiased variances."""
+        """Update the running statistics with the averages over the samples of the means and unbiased variances."""
         axes, count = tuple(range(2, x.type.rank)), math.prod(x.type.concrete(1)[2:])
         average, variance = moments(x, axes)
-        share = 0.0 if self.momentum is None else self.momentum  # as PyTorch does
+        share = 0.0 if self.momentum is None else self.momentum  # like PyTorch, which then never updates them
         for name, statistic in (("running_mean", average), ("running_var", variance * (count / (count - 1)))):
             running = self.running_mean if name == "running_mean" else self.running_var
             self.assign(name, running * (1.0 - share) + mean(statistic, 0) * share)
@@ -228,25 +233,35 @@ class InstanceNorm(Ranked, ChannelNormalization):
 
 
 class InstanceNorm1d(InstanceNorm):
-    """Instance normalization of (N, C, L) or one sample (C, L)."""
+    """Instance normalization of (N, C, L) or one sample (C, L).
+
+    See ``InstanceNorm`` for equation and options.
+    """
 
     rank: ClassVar[int] = 1
 
 
 class InstanceNorm2d(InstanceNorm):
-    """Instance normalization of (N, C, H, W) or one sample (C, H, W)."""
+    """Instance normalization of (N, C, H, W) or one sample (C, H, W).
+
+    See ``InstanceNorm`` for equation and options.
+    """
 
     rank: ClassVar[int] = 2
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W)."""
+    """Instance normalization of (N, C, D, H, W) or one sample (C, D, H, W); see its base ``InstanceNorm``."""
 
     rank: ClassVar[int] = 3
 
 
 class LocalResponseNorm(Module):
-    """y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β over the ``size`` channels j around c. Krizhevsky et al., 2012."""
+    """Normalize across neighbouring channels: y[c] = x[c] / (k + α / size · Σ_j x[j]²)^β.
+
+    Krizhevsky et al., 2012. The sum is over the ``size`` channels j around c; channels outside count as 0. x is (N, C,
+    spatial axes…).
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = whole_number("LocalResponseNorm: size", size, 1)

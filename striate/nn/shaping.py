@@ -1,4 +1,4 @@
-"""Layers that only reshape."""
+"""Layers that only change the shape, and the identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_AXIS = 2**31
 
 
 class Flatten(Module):
-    """Joins the axes from ``start_dim`` to ``end_dim`` into one: (N, C, positions…) → (N, C · positions)"""
+    """Join the axes from ``start_dim`` to ``end_dim`` (inclusive): (N, C, H, W) → (N, C · H · W) by default"""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
@@ -40,7 +40,10 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Divides axis ``dim`` into axes of the sizes ``unflattened_size``, one of which may be -1: (N, C·H) → (N, C, H)"""
+    """Split axis ``dim`` into several axes: (N, C · H) → (N, C, H) for dim 1 and ``unflattened_size`` (C, H)
+
+    A size of −1 is computed from the others. Raises ``OptionError`` for anything but sizes.
+    """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 
@@ -62,7 +65,7 @@ class Unflatten(Module):
 
 
 class Identity(Module):
-    """y = x"""
+    """Return the input unchanged: y = x"""
 
     layer_kind: ClassVar[LayerKind] = LayerKind.RESHAPE
 

@@ -13,9 +13,13 @@ from striate.options import whole_number
 
 
 class AlongAxis(Module):
-    """Base of layers that work along axis ``dim`` (abstract); −1 is the last axis, None the default of the class."""
+    """Base of layers that work along axis ``dim`` of x (abstract).
+
+    A negative ``dim`` counts from the end; None is the default axis of the class.
+    """
 
     usual: ClassVar[int] = 1
+    """The axis for ``dim=None``."""
 
     def __init__(self, dim: int | None = None) -> None:
         self.dim = self.usual if dim is None else whole_number(f"{type(self).__name__}: dim", dim, -16)
@@ -28,28 +32,40 @@ class AlongAxis(Module):
 
 
 class Softmax(AlongAxis):
-    """y = eˣ / Σ eˣ along axis ``dim``; None, the default, is 1, the channels"""
+    """Softmax along axis ``dim``: y = eˣ / Σ eˣ, so that y is positive and its sum along the axis is 1
+
+    ``dim=None``, the default, is axis 1, the channels.
+    """
 
     def forward(self, x: Value) -> Value:
         return ops.softmax(x, self.dim)
 
 
 class LogSoftmax(AlongAxis):
-    """y = x − ln Σ eˣ along axis ``dim``; None, the default, is 1, the channels"""
+    """Logarithm of the softmax along axis ``dim``: y = x − ln Σ eˣ
+
+    ``dim=None``, the default, is axis 1, the channels.
+    """
 
     def forward(self, x: Value) -> Value:
         return ops.log_softmax(x, self.dim)
 
 
 class Softmin(AlongAxis):
-    """y = e⁻ˣ / Σ e⁻ˣ along axis ``dim``; None, the default, is 1, the channels"""
+    """Softmax of −x along axis ``dim``: y = e⁻ˣ / Σ e⁻ˣ
+
+    ``dim=None``, the default, is axis 1, the channels.
+    """
 
     def forward(self, x: Value) -> Value:
         return ops.softmin(x, self.dim)
 
 
 class GLU(AlongAxis):
-    """y = a σ(b) for the halves a and b of x along axis ``dim``, the last one by default"""
+    """Gated linear unit: y = a · σ(b), where a and b are the two halves of x along axis ``dim``
+
+    σ is the logistic function. ``dim`` is the last axis by default. Dauphin et al., arXiv:1612.08083.
+    """
 
     usual: ClassVar[int] = -1
 
@@ -58,7 +74,10 @@ class GLU(AlongAxis):
 
 
 class Softmax2d(Module):
-    """y = eˣ / Σ eˣ over the channels of each position: x is (N, C, H, W) or (C, H, W)"""
+    """Softmax over the channels at each position of (N, C, H, W) or one sample (C, H, W): y = eˣ / Σ eˣ
+
+    Raises ``ShapeError`` for other numbers of axes.
+    """
 
     def forward(self, x: Value) -> Value:
         if x.type.rank not in (3, 4):

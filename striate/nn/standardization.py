@@ -1,4 +1,4 @@
-"""Standardization of the inputs, as a layer of the model."""
+"""Standardization of the data, as a layer of the model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from striate.nn.module import Module
 
 
 class Standardization(Module):
-    """x̂ = (x − μ) / σ, one μ and σ for each feature or channel; they are data, not learned.
+    """Standardize each feature or channel with fixed numbers: y = (x − μ) / σ
 
-    x (N, C, positions…) → x̂ of the same shape; ``mean`` μ and ``sigma`` σ are (C,). ``epsilon`` is already contained
-    in σ and kept only for reference. Raises ``OptionError`` unless μ and σ are finite and σ is positive, ``ShapeError``
-    for an input with another number of channels.
+    x (N, C, spatial axes…) → y of the same shape; ``mean`` μ and ``sigma`` σ are (C,) arrays, computed from the
+    training data and not learned. ``epsilon`` was already added to σ and is kept only for reference. Raises
+    ``OptionError`` unless μ and σ are finite and σ is positive, and ``ShapeError`` for an input with another number of
+    channels.
     """
 
     layer_kind: ClassVar[LayerKind] = LayerKind.STANDARDIZATION

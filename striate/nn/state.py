@@ -1,4 +1,7 @@
-"""The memory of a model: one state arena that holds every parameter and buffer, and states written into it."""
+"""The memory of a model, and the loading of saved states.
+
+All parameters and buffers of a model are in one block of memory, its state arena.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ from striate.nn.initialization import drawn, generator
 from striate.nn.parameter import Parameter, Role
 from striate.runtime.state import StateArena
 
-_LISTED = 8  # names or problems that an error lists
+_LISTED = 8  # the most names or problems that an error lists
 
 
 class StateMismatch(NamedTuple):
-    """The names that ``load_state_dict(strict=False)`` skipped, under PyTorch's names."""
+    """The names that ``load_state_dict(strict=False)`` skipped.
+
+    ``missing_keys`` are in the model but not in the state, ``unexpected_keys`` in the state but not in the model.
+    """
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -27,11 +33,12 @@ class StateMismatch(NamedTuple):
 def placed(
     parameters: Mapping[str, Parameter], dtype: DType, former: StateArena | None, seed: int, names: Mapping[int, str]
 ) -> StateArena:
-    """An arena for all parameters, which then live there, with their former contents or newly drawn ones.
+    """Return a state arena with all parameters, and make their arrays views of it.
 
-    ``former`` is returned if it can still be used. ``names`` are those in the whole model, by the identity of a
-    parameter: they seed the drawn values, even if only a part of the model runs first. Raises ``ShapeError`` for sizes
-    that are not known yet, ``DTypeError`` for parameters of several dtypes.
+    Parameters keep their contents; those without contents are drawn by their initializers. ``former`` is the previous
+    arena and is returned if it still fits. ``names`` maps the id of each parameter to its name in the whole model,
+    which seeds the draw together with ``seed``, so that the values are the same if only a part of the model runs first.
+    Raises ``ShapeError`` for sizes that are not known yet, and ``DTypeError`` for parameters of several dtypes.
     """
     unknown = [f"{name} {parameter.shape}" for name, parameter in parameters.items() if not parameter.known]
     if unknown:
@@ -65,12 +72,13 @@ def placed(
             seeded = names.get(id(parameter), name)
             kept = drawn(parameter.init, parameter.sizes, fan_in, generator(seed, seeded), seeded)
         view[...] = kept
-    for name, parameter in parameters.items():  # only now, so that nothing has moved if a draw was refused
+    for name, parameter in parameters.items():  # only now, so that a failing initializer leaves everything as it was
         parameter.array, parameter.arena = arena.arrays[name], arena
     return arena
 
 
 def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, frozen: list[str]) -> bool:
+    """Return whether the arena still has the right arrays, dtype and set of frozen parameters."""
     arrays = arena.arrays
     return (
         list(arena.frozen) == frozen
@@ -81,11 +89,11 @@ def _fits(arena: StateArena, parameters: Mapping[str, Parameter], dtype: DType, 
 
 
 def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool) -> StateMismatch:
-    """Writes arrays into the parameters of the same names; nothing is written unless all of them are valid.
+    """Copy the arrays of ``state`` into the parameters of the same names.
 
-    Returns the names that were skipped. Raises ``ShapeError`` that counts the names that matched and lists the missing
-    and unexpected ones (``strict``), those of another shape, and contents that are not numbers. Without ``strict`` it
-    still raises if no name at all is known.
+    If one is invalid, nothing is written. Returns the names that were skipped. Raises ``ShapeError``, which counts the
+    matching names and lists wrong shapes, contents that are not numbers and, with ``strict``, missing and unexpected
+    names. Without ``strict`` it still raises if no name matches.
     """
     arrays = _arrays_of(state)
     missing = [name for name in parameters if name not in arrays]
@@ -130,7 +138,7 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
         parameter = parameters[name]
         if parameter.array is None:
             parameter.shape, parameter.initial = array.shape, native(arrays[name], name).copy()
-        elif parameter.array.dtype != parameter.dtype.numpy:  # converted, and not yet placed again
+        elif parameter.array.dtype != parameter.dtype.numpy:  # the dtype was changed since the memory was allocated
             parameter.array, parameter.initial = None, native(arrays[name], name).copy()
         else:
             parameter.array[...] = array
@@ -140,6 +148,10 @@ def write_state(parameters: Mapping[str, Parameter], state: object, strict: bool
 
 
 def _arrays_of(state: object) -> dict[str, Array]:
+    """Return the arrays of a state by name.
+
+    Raises ``DataError`` or ``DTypeError`` for anything but named arrays.
+    """
     if not isinstance(state, Mapping):
         raise DataError(
             f"a state is a mapping of names to arrays, not {state!r:.80}\n"

@@ -1,4 +1,4 @@
-"""The table that ``Module.summary`` prints."""
+"""The table of layers that ``Module.summary`` prints."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from striate.tracing import Trace
 if TYPE_CHECKING:
     from striate.nn.module import Module
 
-_LONGEST = 48  # columns of a layer's description
-_SHORTEST = 14  # columns that a description or a path keeps on a narrow terminal
+_LONGEST = 48  # the most columns for a layer's description
+_SHORTEST = 14  # the fewest columns for a description or a path on a narrow terminal
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of the table, and what went wrong while they were gathered."""
+    """The rows of the table as text, and the error that occurred while the model was traced ("" if none)."""
 
     rows: list[tuple[str, ...]]
     problem: str
 
     @classmethod
     def of(cls, model: Module, shape: tuple[int, ...] | None) -> Summary:
-        """The layers of a model for an input of ``shape``, without N. None takes the types of the model's last inputs.
+        """Trace a model and return the table of its layers.
 
-        What goes wrong, such as a ``ShapeError``, is not raised but kept as ``problem``.
+        ``shape`` is the shape of one sample, without N; None uses the types for which the model was last traced. An
+        error, such as a ``ShapeError``, is not raised but kept as ``problem``.
         """
         problem = ""
         types = model.input_types
@@ -52,19 +53,19 @@ class Summary:
         return cls(rows, problem)
 
     def text(self) -> str:
-        """The table as text, in the width of the terminal where standard output is one."""
+        """Return the table as text; if standard output is a terminal, the table is fitted to its width."""
         width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
         return summary_table(self.rows, width) + self.problem
 
     def html(self) -> str:
-        """The table as HTML for notebooks."""
+        """Return the table as HTML for notebooks."""
         return summary_html(self.rows, self.problem)
 
 
 def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | None) -> list[tuple[str, ...]]:
-    """Path, layer, output shape, parameters and multiply-adds of one sample, in the order in which layers run.
+    """Return path, layer, output shape, parameters, and multiply-adds for one sample, in order of execution.
 
-    The first row is the header, the last one the total.
+    The first row is the header, the last row the total.
     """
     rows = [("path", "layer", "output", "parameters", "multiply-adds")]
     passed = {id(step.layer): step for step in trace.calls}
@@ -72,7 +73,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
         rows.append(("input", "", ", ".join(str(type) for type in types), "", ""))
     total_parameters = total_work = 0
     order = {id(step.layer): place for place, step in reversed(list(enumerate(trace.calls)))}
-    # The order of execution: a standardizer first, whenever it was assigned. Layers that were not reached come last.
+    # In order of execution: a standardizer runs first but may be assigned last. Layers that did not run come last.
     for path, module in sorted(model.named_modules(), key=lambda one: order.get(id(one[1]), len(trace.calls))):
         own = [parameter for parameter in module.own_state().values() if parameter.learned]
         if any(True for _ in module.children()) and not own:
@@ -89,7 +90,7 @@ def summary_rows(model: Module, trace: Trace, types: tuple[TensorType, ...] | No
 
 
 def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
-    """The rows as a table for notebooks, and below it any errors."""
+    """Return the rows as an HTML table, followed by the error if there is one."""
     left, right = "text-align:left;white-space:nowrap;padding:1px 8px", "text-align:right;padding:1px 8px"
     rule = ";border-top:1px solid currentColor;border-bottom:1px solid currentColor;font-weight:bold"
     lines: list[str] = []
@@ -105,7 +106,10 @@ def summary_html(rows: list[tuple[str, ...]], problem: str = "") -> str:
 
 
 def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
-    """The rows as text; where ``width`` is too small, descriptions of layers are shortened first, then their paths."""
+    """Return the rows as text.
+
+    If they exceed ``width`` columns, descriptions of layers are shortened first, then paths.
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     widths[1] = min(widths[1], _LONGEST)
     for column in (1, 0):
@@ -124,10 +128,13 @@ def summary_table(rows: list[tuple[str, ...]], width: int | None = None) -> str:
 
 
 def shortened_path(path: str, most: int) -> str:
-    """The path, or its end after an ellipsis, which tells layers apart."""
+    """Return the path.
+
+    If it exceeds ``most`` characters, an ellipsis and its end, which identifies the layer.
+    """
     return path if len(path) <= most else f"…{path[len(path) - most + 1 :]}"
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, or its beginning with an ellipsis."""
+    """Return the text; if it exceeds ``most`` characters, its beginning and an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""Errors of layers: the place, the problem, the shapes on the way there, the equation, and the cure.
+"""Error messages of layers: the place, the problem, the shapes up to there, the sizes, and the remedy.
 
 at "fc1" Linear(in_features=128): its input has 2048 features
   input (N, 3, 32, 32) → conv1 (N, 16, 32, 32) → pool1 (N, 16, 16, 16)
@@ -18,7 +18,11 @@ _LAYERS = 10
 
 
 def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], help: str) -> ShapeError:
-    """The complete error; ``where`` is the path and the layer."""
+    """Return a ``ShapeError`` that names the layer and shows the shapes from the input to it.
+
+    ``where`` is the path and the layer, ``what`` the problem, ``lines`` are further lines, and ``help`` is the remedy.
+    Without an active trace the shapes are left out.
+    """
     details = [*(trail_lines(trace) if trace else []), *lines, *([f"help: {help}"] if help else [])]
     error = ShapeError("\n  ".join([f"at {where}: {what}", *details]))
     if trace is not None:
@@ -27,15 +31,15 @@ def layer_error(trace: Trace | None, where: str, what: str, lines: list[str], he
 
 
 def explained_error(trace: Trace, where: str, error: ShapeError) -> ShapeError:
-    """The error of an operation, rewritten as an error of its layer."""
+    """Return the ``ShapeError`` of an operation, rewritten as an error of the layer that called it."""
     what, *lines = str(error).splitlines()
     if what.startswith("at "):
-        what = what.partition(": ")[2]  # the operation named its place, but the layer's description is better
+        what = what.partition(": ")[2]  # the place that the operation named, replaced by the layer's description
     return layer_error(trace, where, what, [line.strip() for line in lines], "")
 
 
 def trail(trace: Trace) -> list[tuple[str, Shape]]:
-    """The input, and each layer that changed the shape."""
+    """Return the path and output shape of the input and of each traced layer that changed the shape."""
     found: list[tuple[str, Shape]] = []
     first = next(iter(trace.inputs.values()), None)
     if first is not None:
@@ -47,7 +51,7 @@ def trail(trace: Trace) -> list[tuple[str, Shape]]:
 
 
 def trail_lines(trace: Trace) -> list[str]:
-    """The trail as lines of readable width; only the end of a long one."""
+    """Return the shapes of ``trail`` as text lines; if there are many, only the input and the last ones."""
     steps = [f"{path} {shape_text(shape)}" for path, shape in trail(trace)]
     if len(steps) > _LAYERS:
         steps = [steps[0], "…", *steps[-_LAYERS:]]
@@ -62,12 +66,15 @@ def trail_lines(trace: Trace) -> list[str]:
 
 
 def product_text(shape: Shape) -> str:
-    """``32·8·8`` for (N, 32, 8, 8)."""
+    """Return the sizes of one sample as a product: ``32·8·8`` for the shape (N, 32, 8, 8)."""
     return "·".join(str(dim) for dim in shape[1:])
 
 
 def before_flattening(trace: Trace | None, x: Value) -> str:
-    """``32·8·8 = 2048`` where ``x`` (N, 2048) was flattened just before, else nothing."""
+    """Return the sizes before a flattening, such as ``32·8·8 = 2048``, if ``x`` (N, 2048) was just flattened.
+
+    Else "".
+    """
     shapes = [shape for _, shape in trail(trace)] if trace else []
     if x.type.rank == 2 and len(shapes) > 1 and shapes[-1] == x.shape and len(shapes[-2]) > 2:
         return f"{product_text(shapes[-2])} = {x.shape[-1]}"

@@ -1,6 +1,7 @@
-"""The operations, one family per file, and the functions that apply them to values.
+"""The public functions of ``st.ops``: they apply operations to arrays, or to values that are being traced.
 
-Arithmetic and shape functions have NumPy's names; all others have those of ``torch.nn.functional`` without the rank.
+Each module of this package holds one family of operations. Names, options and defaults are those of NumPy or PyTorch.
+Names from ``torch.nn.functional`` lose the number of dimensions: ``conv`` replaces conv1d, conv2d and conv3d.
 """
 
 from striate.graph.arithmetic import reshape

@@ -1,6 +1,7 @@
-"""Activations.
+"""The activation functions tanh, sigmoid, ReLU and leaky ReLU, and the base class of all others.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
+builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Activation(Elementwise):
-    """Base of activations of one number whose gain follows from the function itself (abstract)."""
+    """Base class of activation functions of one operand whose gain is computed from ``reference`` (abstract)."""
 
     fractional: ClassVar[bool] = True
     is_activation: ClassVar[bool] = True
 
     @property
     def gain(self) -> float:
-        """1 / √E[f(z)²] for z from N(0, 1)."""
+        """Return the gain for weight initialization, 1 / √E[f(z)²], where z is drawn from N(0, 1).
+
+        Weights of variance gain² / fan_in then keep the mean square of a signal that passes the layer and f.
+        """
         z = np.linspace(-12.0, 12.0, 4801)
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
         return float(1 / np.sqrt(np.sum(np.square(self.reference(z)) * density) * (z[1] - z[0])))
@@ -100,7 +104,7 @@ class Sigmoid(Elementwise):
 class Relu(Elementwise):
     """y = max(0, x); dx = dy where x > 0, else 0 (also at 0)
 
-    NaN stays NaN.
+    dx and dy are the gradients with respect to x and y. If x is NaN, y is NaN.
     """
 
     onnx_operator: ClassVar[str] = "Relu"
@@ -134,7 +138,10 @@ class Relu(Elementwise):
 @register
 @dataclass(frozen=True)
 class ReluGradient(Binary):
-    """dx = dy where x > 0, else 0"""
+    """dx = dy where x > 0, else 0
+
+    The gradient of ReLU: dx and dy are the gradients with respect to its input x and its output.
+    """
 
     def reference(self, x: Array, dy: Array) -> Array:
         return np.where(x > 0, dy, 0).astype(dy.dtype)
@@ -153,7 +160,7 @@ class ReluGradient(Binary):
 class LeakyRelu(Elementwise):
     """y = x where x > 0, else αx
 
-    For 0 ≤ α ≤ 1 this is max(αx, x). NaN stays NaN.
+    α is ``negative_slope``; for 0 ≤ α ≤ 1, y is also max(αx, x). If x is NaN, y is NaN.
     """
 
     onnx_operator: ClassVar[str] = "LeakyRelu"
@@ -194,7 +201,10 @@ class LeakyRelu(Elementwise):
 @register
 @dataclass(frozen=True)
 class LeakyReluGradient(Binary):
-    """dx = dy where x > 0, else α·dy"""
+    """dx = dy where x > 0, else α·dy
+
+    The gradient of leaky ReLU: dx and dy are the gradients with respect to its input x and its output.
+    """
 
     letters: ClassVar[Mapping[str, str]] = {"α": "negative_slope"}
     negative_slope: float = 0.01
@@ -217,23 +227,35 @@ class LeakyReluGradient(Binary):
 
 
 def tanh(input: Value) -> Value:
-    """y = tanh x, in (−1, 1); y′ = 1 − y². Any shape; float32 or float64."""
+    """Return y = tanh(x) for each element x of the input; y lies in (−1, 1).
+
+    The derivative is 1 − y². The input has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Tanh(), input)
 
 
 def sigmoid(input: Value) -> Value:
-    """y = 1 / (1 + e⁻ˣ), in (0, 1); y′ = y(1 − y) ≤ ¼. Any shape; float32 or float64."""
+    """Return the logistic function y = 1 / (1 + e⁻ˣ) of each element x of the input; y lies in (0, 1).
+
+    The derivative is y(1 − y), at most ¼. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError.
+    """
     return elementwise(Sigmoid(), input)
 
 
 def relu(input: Value) -> Value:
-    """y = max(0, x); y′ = 0 for x ≤ 0, else 1. NaN stays NaN. Any shape; float32 or float64."""
+    """Return y = max(0, x) for each element x of the input; NaN stays NaN.
+
+    The derivative is 1 where x > 0, else 0. The input has any shape and is float32 or float64; other dtypes raise
+    DTypeError.
+    """
     return elementwise(Relu(), input)
 
 
 def leaky_relu(input: Value, negative_slope: float = 0.01) -> Value:
-    """y = x where x > 0, else αx; for 0 ≤ α ≤ 1 this is max(αx, x).
+    """Return y = x where x > 0, else αx, for each element x of the input; α is ``negative_slope``.
 
-    Any shape; float32 or float64. Raises OptionError if the slope is not finite.
+    The input has any shape and is float32 or float64; other dtypes raise DTypeError. Raises OptionError if the slope
+    is not a finite number.
     """
     return elementwise(LeakyRelu(number("leaky_relu: negative_slope", negative_slope)), input)

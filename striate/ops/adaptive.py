@@ -1,4 +1,8 @@
-"""Pooling to a given number of positions: averages and maxima of windows that need not divide the input."""
+"""Adaptive pooling: averages and maxima of windows that are chosen so that the output has a given size.
+
+The size of the output need not divide the size of the input. "Positions" are the elements along the spatial axes, and
+``windows`` is the number of windows along each of these axes, which is the size of the output.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,11 @@ AdaptiveSizes = int | None | Sequence[int | None]
 
 @dataclass(frozen=True)
 class AdaptiveAxis(AxisMap):
-    """The mean of x from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉; windows may overlap by one."""
+    """The linear map along one axis in which y[p] is the mean of window p of x.
+
+    Window p holds the elements i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉. Neighbouring windows share
+    at most one element. ``size`` is the size of x along the axis, ``windows`` that of y.
+    """
 
     windows: int
 
@@ -48,7 +56,7 @@ class AdaptiveAxis(AxisMap):
         return -(-self.windows // self.size) + 1
 
     def span(self, p: int) -> tuple[int, int]:
-        """The first element of window p, and one past its last."""
+        """Return the range of the elements of window p: (first, one past the last)."""
         return p * self.size // self.windows, -(-(p + 1) * self.size // self.windows)
 
     def row(self, p: int) -> Row:
@@ -56,12 +64,12 @@ class AdaptiveAxis(AxisMap):
         return tuple((i, 1 / (stop - first)) for i in range(first, stop))
 
     def range(self, k: Kernel, p: Index) -> tuple[Index, Index]:
-        """``span`` in a kernel."""
+        """Return the same as ``span`` for an index p of a kernel."""
         start = k.idiv(k.imul(p, self.size), self.windows)
         return start, k.idiv(k.iadd(k.imul(p, self.size), self.size + self.windows - 1), self.windows)
 
     def holders(self, k: Kernel, i: Index) -> tuple[Index, Index]:
-        """The first window that holds element i, and one past the last."""
+        """Return (first, one past the last) of the windows that contain element i, as indices of a kernel."""
         first = k.idiv(k.imul(i, self.windows), self.size)
         return first, k.idiv(k.iadd(k.imul(i, self.windows), self.windows + self.size - 1), self.size)
 
@@ -83,7 +91,10 @@ def _axes(size: Sizes, windows: Sizes) -> tuple[AdaptiveAxis, ...]:
 
 @dataclass(frozen=True)
 class AdaptiveAveraging(Mapped):
-    """Base of adaptive averages and their gradient (abstract). ``windows`` is their number along each axis."""
+    """Base class of adaptive average pooling and its gradient (abstract).
+
+    ``windows`` is the number of windows along each axis of positions.
+    """
 
     windows: Sizes
 
@@ -94,7 +105,7 @@ class AdaptiveAveraging(Mapped):
 @register
 @dataclass(frozen=True)
 class AdaptiveAveragePooling(AdaptiveAveraging):
-    """y[n, c, p] = the mean of x[n, c] from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉"""
+    """y[n, c, p] = mean of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉"""
 
     title: ClassVar[str] = "adaptive average pool"
 
@@ -106,7 +117,10 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
         return _axes(size, self.windows)
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
-        """An average over equal windows; where the sizes do not divide, a product with the shares of each axis."""
+        """Export as AveragePool if the numbers of windows divide the sizes of the input, else as matrix products.
+
+        There is then one product for each axis, with a matrix of the weights of that axis.
+        """
         size = positions(types[0])
         if all(length % count == 0 for length, count in zip(size, self.windows, strict=True)):
             kernel = [length // count for length, count in zip(size, self.windows, strict=True)]
@@ -137,7 +151,11 @@ class AdaptiveAveragePooling(AdaptiveAveraging):
 @register
 @dataclass(frozen=True)
 class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
-    """dx[n, c, i] = Σ dy[n, c, p] / size of window p over the windows that hold position i"""
+    """dx[n, c, i] = Σ_p dy[n, c, p] / (size of window p), over the windows p that contain position i
+
+    dx and dy are the gradients with respect to the input and the output of adaptive average pooling. ``size`` is the
+    size of the input along each axis of positions.
+    """
 
     title: ClassVar[str] = "adaptive average pool gradient"
     size: Sizes
@@ -149,7 +167,7 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
         return tuple(map(transposed, _axes(self.size, self.windows)))
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: there is no window."""
+        """Return a gradient of zeros: without windows, the loss does not depend on the input."""
         return (filled(0.0, self.infer(inputs[0].type)[0]),)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
@@ -163,7 +181,10 @@ class AdaptiveAveragePoolingGradient(AdaptiveAveraging):
 
 @dataclass(frozen=True)
 class AdaptiveMaximum(Anchor):
-    """Base of adaptive maxima and their gradient (abstract)."""
+    """Base class of adaptive max pooling and its gradient (abstract).
+
+    ``windows`` is the number of windows along each axis of positions.
+    """
 
     kind: ClassVar[Kind] = Kind.WINDOW
     has_epilogue: ClassVar[bool] = True
@@ -183,10 +204,10 @@ class AdaptiveMaximum(Anchor):
 @register
 @dataclass(frozen=True)
 class AdaptiveMaxPooling(AdaptiveMaximum):
-    """y[n, c, p] = the maximum of x[n, c] from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉
+    """y[n, c, p] = maximum of x[n, c, i] over all i with ⌊p · size / windows⌋ ≤ i < ⌈(p + 1) · size / windows⌉
 
-    Returns (y, index): the position of the first maximum, counted in row-major order, int32. NaN is larger than every
-    number.
+    The outputs are y and an int32 array of the same shape: the position of the first maximum of each window, as a
+    row-major index into the positions of x. NaN counts as larger than every number.
     """
 
     title: ClassVar[str] = "adaptive max pool"
@@ -216,7 +237,7 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
         for p in itertools.product(*map(range, self.windows)):
             window = tuple(slice(*axis.span(one)) for axis, one in zip(axes, p, strict=True))
             held = x[(..., *window)].reshape(*x.shape[:2], places[window].size)
-            first = np.argmax(held, axis=-1)  # the first NaN, where there is one
+            first = np.argmax(held, axis=-1)  # the first NaN, if the window contains NaN
             y[(..., *p)] = np.take_along_axis(held, first[..., None], -1)[..., 0]
             index[(..., *p)] = places[window].ravel()[first]
         return y, index
@@ -243,7 +264,11 @@ class AdaptiveMaxPooling(AdaptiveMaximum):
 @register
 @dataclass(frozen=True)
 class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
-    """dx[n, c, i] = Σ dy[n, c, p] over the windows p whose first maximum is at position i"""
+    """dx[n, c, i] = Σ_p dy[n, c, p], over the windows p whose first maximum is at position i
+
+    dx and dy are the gradients with respect to the input and the output of adaptive max pooling. The second operand is
+    the index array of the forward pass, ``size`` the size of the input along each axis of positions.
+    """
 
     title: ClassVar[str] = "adaptive max pool gradient"
     size: Sizes
@@ -263,7 +288,7 @@ class AdaptiveMaxPoolingGradient(AdaptiveMaximum):
         return [Launch(self.title, context.node.path, kernel, operands, context.domain.chunks)]
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: there is no window."""
+        """Return a gradient of zeros: without windows, the loss does not depend on the input."""
         return (filled(0.0, self.infer(*(value.type for value in inputs))[0]),)
 
     def reference(self, dy: Array, index: Array) -> Array:
@@ -305,7 +330,10 @@ def _require_adaptive(op: Anchor, x: TensorType, windows: Sizes) -> None:
 
 
 def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> TensorType:
-    """The type of dx for a dy."""
+    """Return the type of the gradient dx of an input with positions ``size``, for the gradient dy of the output.
+
+    Raises ``ShapeError`` if the forward pass could not have returned an output of the type of dy.
+    """
     x = dy.with_shape((*dy.shape[:2], *size))
     _require_adaptive(op, x, windows)
     if dy.shape[2:] != windows:
@@ -314,7 +342,11 @@ def _input_of(op: Anchor, dy: TensorType, windows: Sizes, size: Sizes) -> Tensor
 
 
 def output_sizes(what: str, output_size: AdaptiveSizes, rank: int) -> tuple[int | None, ...]:
-    """The number of windows along each axis, None where it is that of positions; raises ``OptionError``."""
+    """Return ``output_size`` as one entry for each of ``rank`` axes; None means "as many windows as positions".
+
+    A single number or None applies to all axes. Raises ``OptionError`` for another number of entries, and for entries
+    that are not whole numbers of 0 or more. ``what`` is the name of the function in the error.
+    """
     given = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * rank
     if len(given) != rank:
         raise OptionError(f"{what}: output_size must be one number or {rank}, one for each axis, not {output_size!r}")
@@ -329,11 +361,13 @@ def _windows(what: str, x: TensorType, output_size: AdaptiveSizes) -> Sizes:
 
 
 def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
-    """The means of ``output_size`` windows along each axis of positions, which need not divide the input.
+    """Average x over windows such that the output has ``output_size`` positions along each axis.
 
-    x (N, C, positions…) or (C, positions…), float32 or float64; one size for all axes, or one for each; None keeps the
-    input's. Window p holds the positions from ⌊p · size / windows⌋ to before ⌈(p + 1) · size / windows⌉.
-    Raises ShapeError, DTypeError, OptionError.
+    x (N, C, positions…), or one sample (C, positions…), has one to three axes of positions and is float32 or float64.
+    The output has the same shape, except for the sizes of these axes. ``output_size`` is one number for all axes or
+    one for each; None keeps the size of the input. Along an axis of ``size`` elements, output p is the mean of the
+    elements i with ⌊p · size / output_size⌋ ≤ i < ⌈(p + 1) · size / output_size⌉. Raises ShapeError, DTypeError and
+    OptionError.
     """
 
     def of_batch(x: Value) -> Value:
@@ -349,10 +383,11 @@ def adaptive_avg_pool(input: Value, output_size: AdaptiveSizes) -> Value:
 
 
 def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: bool = False) -> Value:
-    """The maxima of ``output_size`` windows along each axis of positions: ``adaptive_avg_pool`` says which.
+    """Take the maximum of x over windows such that the output has ``output_size`` positions along each axis.
 
-    NaN where the window holds one. If several elements are the largest, the first one gets the gradient. Raises
-    OptionError for ``return_indices=True``, which is not supported.
+    Shapes, dtypes, windows and ``output_size`` are as in ``adaptive_avg_pool``. The result is NaN for a window that
+    contains NaN. If several elements of a window are the largest, the first one receives the gradient. Raises
+    ShapeError, DTypeError and OptionError; ``return_indices=True`` is not supported and raises OptionError.
     """
     refuse_indices("adaptive_max_pool", return_indices)
 
@@ -367,9 +402,10 @@ def adaptive_max_pool(input: Value, output_size: AdaptiveSizes, return_indices: 
 
 
 def global_max_pool(input: Value) -> Value:
-    """The maximum over all positions: (N, C, positions…) → (N, C, 1…); NaN where there is one.
+    """Take the maximum of each channel over all positions: (N, C, positions…) → (N, C, 1…).
 
-    If several elements are the largest, the first one gets the gradient. Raises ShapeError, DTypeError.
+    There are one to three axes of positions; x is float32 or float64. The result is NaN for a channel that contains
+    NaN. If several elements are the largest, the first one receives the gradient. Raises ShapeError and DTypeError.
     """
     require_positions("global_max_pool", input.type)
     return adaptive_max_pool(input, 1)
@@ -380,6 +416,6 @@ def _divides(size: Sizes, windows: Sizes) -> bool:
 
 
 def _equal(size: Sizes, windows: Sizes) -> tuple[Sizes, tuple[tuple[int, int], ...], Sizes, Sizes]:
-    """(stride, padding, kernel, dilation) of windows that divide the input."""
+    """Return (stride, padding, kernel, dilation) of ordinary pooling if ``windows`` divides ``size`` on every axis."""
     kernel = tuple(length // count for length, count in zip(size, windows, strict=True))
     return kernel, ((0, 0),) * len(kernel), kernel, (1,) * len(kernel)

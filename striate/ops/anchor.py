@@ -1,8 +1,8 @@
-"""Operations that have their own kernels: what the compiler asks them, and what it passes to them.
+"""The base class of operations that have their own kernels, such as convolution and pooling.
 
-Such an operation *anchors* a loop. Elementwise work of its neighbours is fused into this loop as the epilogue, a region
-that runs on every tile of the result. Some operations also accept a prologue, which computes the input where it is
-loaded.
+The compiler makes such an operation the *anchor* of a loop: elementwise operations next to it in the graph are fused
+into its loop. Those after it form the *epilogue*, which runs on every tile of the result while it is in registers. Some
+operations also accept a *prologue*, which computes their input from other arrays where the kernel would load it.
 """
 
 from __future__ import annotations
@@ -26,33 +26,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """How an operation is computed, decided once when layouts are chosen (this base class: there is only one way).
+    """The algorithm that computes an operation; it is chosen once, in the stage that chooses memory layouts.
 
-    ``batch_specialized`` says that a program for a single sample makes a different choice than one for many samples.
+    This base class stands for operations that have only one algorithm. ``batch_specialized`` says whether a program for
+    a single sample uses another algorithm than a program for many samples.
     """
 
     batch_specialized: bool = False
 
     @property
     def sums(self) -> bool:
-        """Whether a reduction may run in the epilogue."""
+        """Whether the epilogue may contain a reduction of the result, such as a mean for batch normalization."""
         return True
 
     @property
     def sums_per_sample(self) -> bool:
-        """Whether a reduction that keeps samples separate may run in the epilogue."""
+        """Whether the epilogue may contain a reduction that has a result for each sample."""
         return True
 
 
 ONLY = Algorithm()
+"""The algorithm of every operation that has only one."""
 
 
 @dataclass
 class LoweringContext:
-    """What an operation needs to know to create its launches.
+    """The information from which an operation creates its launches, which are kernels with their operands.
 
-    ``region`` is the epilogue, with its operands. The last value of ``prologue``, where there is one, is the node's
-    input. ``batch_specialized`` collects the nodes that are lowered differently for one sample than for many.
+    ``node`` is the operation in the graph, and ``algorithm`` is the one that was chosen for it. ``storage_of`` maps a
+    value to its memory layout. ``region`` is the epilogue, and ``region_operands`` are the arrays that it reads and
+    writes. ``prologue`` is None if the input is loaded from memory; otherwise its last value is the node's input.
+    ``batch_specialized`` is a list to which ``lower`` adds the node if a program for one sample is lowered differently
+    than one for many samples.
     """
 
     node: Node
@@ -67,60 +72,73 @@ class LoweringContext:
 
     @property
     def target(self) -> Target:
-        """The processor that the kernels are for."""
+        """The processor for which the kernels are compiled."""
         return self.options.target
 
     @property
     def domain(self) -> Domain:
-        """The domain of the epilogue."""
+        """The positions and channels over which the epilogue runs, which are those of the first output."""
         return self.region.domain
 
     def storage(self, value: Value) -> Storage:
-        """Where a value's elements lie."""
+        """Return the memory layout of a value: channel blocks, strides, halo and dtype."""
         return self.storage_of(value)
 
     def is_constant(self, value: Value) -> bool:
-        """Whether the value is an input that does not change from run to run."""
+        """Whether the value is an input that is the same in every run of the program, such as a weight in inference."""
         return isinstance(value.node.op, Input) and value.node.op.name in self.options.constant_inputs
 
     def buffer(self, name: str, fixed: int = 0, per_group: int = 0, group: int = 1) -> Buffer:
-        """New scratch memory."""
+        """Return new scratch memory: ``fixed`` bytes, and ``per_group`` bytes for every ``group`` samples.
+
+        The last group may have fewer samples.
+        """
         return Buffer(name, fixed, per_group, group)
 
 
 @dataclass(frozen=True)
 class Anchor(Op):
-    """Base of operations with their own kernels (abstract)."""
+    """Base class of operations that have their own kernels (abstract)."""
 
     has_epilogue: ClassVar[bool] = False
-    """Whether elementwise work on the first output may run in the kernel's loop."""
+    """Whether elementwise operations on the first output may be fused into the kernel's loop."""
     planar_outputs: ClassVar[bool] = False
-    """Whether the kernel writes plain outputs row by row instead of as one run of elements."""
+    """Whether the kernel writes outputs in plain (NumPy) order row by row, not as one contiguous run of elements."""
     contiguous_inputs: ClassVar[bool] = False
-    """Whether the kernel reads plain inputs as one run of elements, which cannot have a halo."""
+    """Whether the kernel reads inputs in plain (NumPy) order as one contiguous run, so that they cannot have a halo."""
 
     def accepts_prologue(self) -> bool:
-        """Whether the only input may be computed where the kernel loads it, once or little more per element."""
+        """Whether the only input may be computed in the kernel where it would be loaded.
+
+        This is worthwhile only if the kernel reads each element about once.
+        """
         return False
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """Whether the kernel can read this input when it is stored in bfloat16."""
+        """Whether the kernel can read ``value``, one of ``inputs``, if it is stored in memory as bfloat16."""
         return False
 
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
-        """How to compute it: a function of the types, the dtypes in which the inputs are stored, and the options."""
+        """Return the algorithm for inputs of these types.
+
+        ``stored`` are the dtypes of the inputs in memory. The choice depends only on the arguments.
+        """
         return ONLY
 
     def input_layouts(
         self, inputs: Sequence[TensorType], blocks: Sequence[int], algorithm: Algorithm
     ) -> tuple[InputLayout, ...]:
-        """The required layout of each input, given the inputs' channel blocks; by default every input is blocked."""
+        """Return the layout that the kernel requires of each input: the possible channel blocks, and a halo of zeros.
+
+        ``blocks`` are the channel blocks that the inputs have now: 16 (blocked) or 1 (plain). By default, every input
+        must be blocked.
+        """
         return tuple(InputLayout((BLOCK,)) for _ in inputs)
 
     def output_layouts(self, inputs: Sequence[TensorType], blocks: Sequence[int]) -> tuple[int, ...]:
-        """The channel block of each output, given the inputs' blocks; by default every output is blocked."""
+        """Return the channel block of each output, 16 (blocked, the default) or 1 (plain), for those of the inputs."""
         return tuple(BLOCK for _ in self.infer(*inputs))
 
     def lower(self, context: LoweringContext) -> list[Launch]:
-        """The launches that compute the node and run the context's region."""
+        """Return the launches that compute the outputs of the context's node and run its epilogue."""
         raise NotImplementedError

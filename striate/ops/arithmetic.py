@@ -1,6 +1,7 @@
-"""Arithmetic and other elementwise functions that are not activations.
+"""Arithmetic, exp, log, √, absolute values and limits: elementwise functions that are not activations.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
+builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from striate.options import number
 
 @dataclass(frozen=True)
 class Positive(Elementwise):
-    """Base of functions of positive numbers (abstract)."""
+    """Base class of functions that are defined for positive numbers, such as log and √ (abstract)."""
 
     fractional: ClassVar[bool] = True
 
@@ -133,7 +134,7 @@ class CosinePi(Elementwise):
 @register
 @dataclass(frozen=True)
 class Abs(Elementwise):
-    """y = |x|; dx = 0 at 0"""
+    """y = |x|; the gradient is 0 at 0"""
 
     onnx_operator: ClassVar[str] = "Abs"
     fractional: ClassVar[bool] = True
@@ -155,7 +156,7 @@ class Abs(Elementwise):
 @register
 @dataclass(frozen=True)
 class Sign(Elementwise):
-    """y = −1 where x < 0, 1 where x > 0, 0 at 0, NaN at NaN; dx = 0"""
+    """y = −1 where x < 0, 1 where x > 0, 0 at 0, NaN at NaN; the gradient is 0"""
 
     onnx_operator: ClassVar[str] = "Sign"
 
@@ -172,7 +173,10 @@ class Sign(Elementwise):
 
 
 def _share(first: Value, second: Value, dy: Value) -> Value:
-    """The share of the gradient: 1 where the first condition holds, 0 where the second does, ½ where neither does."""
+    """Return the part of the gradient dy that an operand of a maximum or minimum receives, in the dtype of dy.
+
+    It is 1 where the condition ``first`` holds, 0 where ``second`` holds, and ½ where neither does (a tie).
+    """
     half = constant(0.5, dy.dtype)
     return where(first, 1.0, where(second, 0.0, half))
 
@@ -180,7 +184,7 @@ def _share(first: Value, second: Value, dy: Value) -> Value:
 @register
 @dataclass(frozen=True)
 class Maximum(Binary):
-    """y = max(a, b); NaN where either operand is; equal operands share the gradient"""
+    """y = max(a, b); NaN where a or b is NaN; where a = b, each receives half of the gradient"""
 
     onnx_operator: ClassVar[str] = "Max"
     fractional: ClassVar[bool] = True
@@ -203,7 +207,7 @@ class Maximum(Binary):
 @register
 @dataclass(frozen=True)
 class Minimum(Binary):
-    """y = min(a, b); NaN where either operand is; equal operands share the gradient"""
+    """y = min(a, b); NaN where a or b is NaN; where a = b, each receives half of the gradient"""
 
     onnx_operator: ClassVar[str] = "Min"
     fractional: ClassVar[bool] = True
@@ -226,7 +230,10 @@ class Minimum(Binary):
 @register
 @dataclass(frozen=True)
 class Clamp(Elementwise):
-    """y = min(max(x, a), b); dx = dy where a ≤ x ≤ b, else 0"""
+    """y = min(max(x, a), b); dx = dy where a ≤ x ≤ b, else 0
+
+    a is ``low`` and b is ``high``. dx and dy are the gradients with respect to x and y.
+    """
 
     fractional: ClassVar[bool] = True
     letters: ClassVar[Mapping[str, str]] = {"a": "low", "b": "high"}
@@ -258,45 +265,70 @@ Operand = Value | float
 
 
 def exp(x: Value) -> Value:
-    """y = eˣ. Any shape; float32 or float64."""
+    """Return y = eˣ for each element of x.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Exp(), x)
 
 
 def log(x: Value) -> Value:
-    """y = ln x; −inf at 0, NaN below. Any shape; float32 or float64."""
+    """Return the natural logarithm of each element of x: −inf at 0, NaN below 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Log(), x)
 
 
 def sqrt(x: Value) -> Value:
-    """y = √x; NaN below 0. Any shape; float32 or float64."""
+    """Return the square root of each element of x: NaN below 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Sqrt(), x)
 
 
 def abs(x: Value) -> Value:
-    """y = |x|. Any shape; float32 or float64."""
+    """Return the absolute value of each element of x; its gradient is 0 at 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Abs(), x)
 
 
 def sign(x: Value) -> Value:
-    """−1 where x < 0, 0 at 0, 1 where x > 0, NaN at NaN. Its gradient is 0. Any shape; numbers."""
+    """Return the sign of each element of x: −1, 0 or 1, and NaN for NaN.
+
+    x has any shape and any dtype but bool, which raises DTypeError. The gradient is 0.
+    """
     return elementwise(Sign(), x)
 
 
 def maximum(a: Operand, b: Operand) -> Value:
-    """The larger of a and b, elementwise; shapes broadcast; NaN where either is NaN. Raises ShapeError, DTypeError."""
+    """Return the larger of a and b, elementwise; NaN where a or b is NaN.
+
+    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
+    Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
+    """
     return elementwise(Maximum(), a, b)
 
 
 def minimum(a: Operand, b: Operand) -> Value:
-    """The smaller of a and b, elementwise; shapes broadcast; NaN where either is NaN. Raises ShapeError, DTypeError."""
+    """Return the smaller of a and b, elementwise; NaN where a or b is NaN.
+
+    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy.
+    Where a = b, each receives half of the gradient. Raises ShapeError and DTypeError.
+    """
     return elementwise(Minimum(), a, b)
 
 
 def clip(x: Value, min: Operand | None = None, max: Operand | None = None) -> Value:
-    """x limited to [min, max], numbers or arrays, either of which may be None; where min > max, it is max.
+    """Return x limited to the range from ``min`` to ``max``, elementwise.
 
-    The gradient passes where x is within the limits, at the limits too; beyond, an array of limits receives it. NaN
-    stays NaN. Any shape; float32 or float64. Raises OptionError for limits that are NaN or no numbers.
+    Either limit is a number, an array whose shape broadcasts with x, or None for no limit. Where min > max, the result
+    is max. NaN stays NaN. The gradient goes to x where x is within the limits, including the limits themselves, and
+    otherwise to the limit, if it is an array. x has any shape and is float32 or float64. Raises ShapeError, DTypeError,
+    and OptionError for a limit that is NaN or not a number.
     """
     if not isinstance(min, Value | np.ndarray) and not isinstance(max, Value | np.ndarray):
         return elementwise(Clamp(_limit("min", min, -math.inf), _limit("max", max, math.inf)), x)
@@ -312,32 +344,51 @@ def _limit(name: str, value: object, otherwise: float) -> float:
 
 
 def add(a: Operand, b: Operand) -> Value:
-    """a + b; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """Return a + b, elementwise; shapes broadcast as in NumPy.
+
+    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    """
     return elementwise(Add(), a, b)
 
 
 def subtract(a: Operand, b: Operand) -> Value:
-    """a − b; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """Return a − b, elementwise; shapes broadcast as in NumPy.
+
+    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    """
     return elementwise(Subtract(), a, b)
 
 
 def multiply(a: Operand, b: Operand) -> Value:
-    """a · b, elementwise; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """Return the product a · b, elementwise; shapes broadcast as in NumPy.
+
+    a and b have one dtype; Python numbers and bools are converted to it. Raises ShapeError and DTypeError.
+    """
     return elementwise(Multiply(), a, b)
 
 
 def divide(a: Operand, b: Operand) -> Value:
-    """a / b, elementwise; shapes broadcast as in NumPy. Raises ShapeError, DTypeError."""
+    """Return a / b, elementwise; shapes broadcast as in NumPy.
+
+    a and b have one dtype, float32 or float64; Python numbers are converted to it. Raises ShapeError and DTypeError.
+    """
     return elementwise(Divide(), a, b)
 
 
 def negative(x: Value) -> Value:
-    """−x."""
+    """Return −x, elementwise.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Negative(), x)
 
 
 def cast(x: Value, dtype: object) -> Value:
-    """x in another dtype: a name ("float32"), a NumPy dtype or a DType. Raises OptionError for an unknown dtype."""
+    """Return x converted to another dtype: a name such as "float32", a NumPy dtype, or a DType.
+
+    x has any shape and dtype. The gradient is converted back to the dtype of x. Raises OptionError for an unknown
+    dtype.
+    """
     return cast_to(x, dtype_of(dtype))
 
 

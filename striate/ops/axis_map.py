@@ -1,7 +1,8 @@
-"""Linear maps along one axis of positions: padding, resampling and adaptive averages are such maps on every axis.
+"""Sparse linear maps along one axis of an array: padding, resampling and adaptive average pooling consist of them.
 
-Row p of a map lists pairs (i, weight): y[p] = Σ weight · x[i]. A map on several axes applies one after the other. Its
-gradient is the same with the transposed maps. Kernels compute the rows from p, so their code does not grow with sizes.
+Row p of a map is a list of pairs (i, weight), which means y[p] = Σ weight · x[i]. An operation on several axes applies
+one map along each of them, and its gradient applies the transposed maps. Kernels compute the pairs of a row from p, so
+the amount of code does not depend on the sizes of x and y.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from striate.dtypes import DType
 from striate.graph.value import Array
 
 Row = tuple[tuple[int, float], ...]
+"""The pairs (i, weight) of one element of y, which is Σ weight · x[i]."""
 Scalar = Any
 """A floating point number in a register of the kernel."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One term of a row in a kernel: x[place], which is inside the array also where the term does not exist."""
+    """One term weight · x[place] of a row, as values of a kernel; a weight of None means 1.
+
+    If ``exists`` is false at run time, the term counts as 0. ``place`` is a valid index in either case, so that the
+    kernel may load x[place].
+    """
 
     place: Index
     exists: Condition | bool = True
@@ -33,9 +39,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """The terms from ``first`` to before ``stop``.
+    """A row whose terms are x[first], …, x[stop − 1], as values of a kernel.
 
-    ``weight(i)`` is the weight of x[i], ``share`` that of all terms; None means 1.
+    ``weight(i)`` returns the weight of x[i], and ``share`` is one more factor of every term; None means 1.
     """
 
     first: Index
@@ -45,11 +51,12 @@ class Run:
 
 
 Terms = list[Entry] | Run
+"""The terms of one row in a kernel."""
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Base of the maps (abstract). ``size`` is the size of x along the axis."""
+    """Base class of the linear maps along one axis (abstract); ``size`` is the size of x along that axis."""
 
     size: int
 
@@ -60,30 +67,33 @@ class AxisMap:
 
     @property
     def most(self) -> int:
-        """An upper bound of the number of terms in a row."""
+        """An upper bound on the number of terms of a row."""
         raise NotImplementedError
 
     @property
     def most_transposed(self) -> int:
-        """An upper bound of the number of rows that contain the same element."""
+        """An upper bound on the number of rows that contain the same element of x."""
         raise NotImplementedError
 
     def row(self, p: int) -> Row:
-        """What y[p] consists of."""
+        """Return the pairs (i, weight) of y[p] = Σ weight · x[i], for a known p from 0 to ``count`` − 1."""
         raise NotImplementedError
 
     def terms(self, k: Kernel, p: Index, dtype: DType) -> Terms:
-        """Row p in a kernel, with weights of this dtype."""
+        """Return the terms of row p for an index p of a kernel; the weights have the dtype ``dtype``."""
         raise NotImplementedError
 
     def transposed_terms(self, k: Kernel, i: Index, dtype: DType) -> Terms:
-        """Row i of the transposed map in a kernel."""
+        """Return the terms of row i of the transposed map for an index i of a kernel: the y[p] that depend on x[i]."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Transposed(AxisMap):
-    """The gradient of a map: x[i] = Σ weight · y[p] over the rows p that contain i. ``size`` is that of y."""
+    """The transpose of a map, which is its gradient: dx[i] = Σ weight · dy[p], over the rows p that contain i.
+
+    ``size`` is the size of dy along the axis.
+    """
 
     original: AxisMap
 
@@ -119,24 +129,27 @@ def _columns(axis: AxisMap) -> tuple[Row, ...]:
 
 
 def transposed(axis: AxisMap) -> AxisMap:
-    """The transposed map."""
+    """Return the transpose of a map; the transpose of a ``Transposed`` map is the original."""
     return axis.original if isinstance(axis, Transposed) else Transposed(axis.count, axis)
 
 
 def chosen(k: Kernel, condition: Condition | bool, a: Index, b: Index) -> Index:
-    """Index a if the condition holds, else b."""
+    """Return index a if the condition holds, else index b; the condition may be a Python bool."""
     return (
         k.choose(condition, a, b) if isinstance(condition, bool) else k.choose(condition, k.as_index(a), k.as_index(b))
     )
 
 
 def clamped(k: Kernel, i: Index, size: int) -> Index:
-    """The index nearest to i that is inside an axis."""
+    """Return the index nearest to i among 0, …, size − 1."""
     return k.imin(k.imax(i, 0), size - 1)
 
 
 def applied(x: Array, maps: Sequence[AxisMap]) -> Array:
-    """The maps on the last axes of x, in float64, element by element."""
+    """Return x after the maps, one for each of the last axes of x; the reference for the kernels, in plain NumPy.
+
+    Sums are computed in float64 and rounded to the dtype of x at the end.
+    """
     y = x.astype(np.float64)
     for place, axis in enumerate(maps, start=x.ndim - len(maps)):
         moved = np.moveaxis(y, place, 0)

@@ -1,7 +1,7 @@
-"""Softmax and its logarithm along any axis, softmin, and GLU.
+"""The functions softmax, log_softmax, softmin and glu, and the operations for axes other than the channels.
 
-Axis 1, the channels, has operations of its own in ``loss``: their kernels read and write blocks of channels, as
-convolutions do. Along the other axes arrays are in plain order.
+Axis 1, the channels, has its own operations in the module ``loss``, whose kernels read and write blocks of 16 channels
+as convolutions do. The operations of this module read and write arrays in plain (NumPy) order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from striate.ops.shaping import expanded
 
 @dataclass(frozen=True)
 class AlongAxis(Anchor):
-    """Base of operations that combine the elements along one axis (abstract)."""
+    """Base class of operations that combine all elements along one axis, which is not axis 0 of a batch (abstract)."""
 
     kind: ClassVar[Kind] = Kind.ROWWISE
     contiguous_inputs: ClassVar[bool] = True
@@ -55,7 +55,12 @@ class AlongAxis(Anchor):
         return (PLAIN,)
 
     def geometry(self, x: TensorType) -> tuple[int, int, int, int]:
-        """(samples, outer, size, inner); the samples are 0 where axis 0 is N."""
+        """Return the shape of x as four sizes (samples, outer, size, inner), where ``size`` is that of the axis.
+
+        ``inner`` is the product of the sizes after the axis. For a batch, ``samples`` is 0, which means the run-time N,
+        and ``outer`` is the product of the sizes between N and the axis. Otherwise ``samples`` is the product of all
+        sizes before the axis, and ``outer`` is 1.
+        """
         shape = x.concrete(1)
         inner = math.prod(shape[self.axis + 1 :])
         if x.batched:
@@ -63,13 +68,13 @@ class AlongAxis(Anchor):
         return math.prod(shape[: self.axis]), 1, shape[self.axis], inner
 
     def launch(self, context: LoweringContext, kernel: AxisKernel) -> list[Launch]:
-        """The launch of a kernel that reads the inputs and writes the output."""
+        """Return the launch of a kernel whose operands are the inputs and then the output of the context's node."""
         operands = (*context.node.inputs, *context.node.outputs)
         return [Launch(str(self).partition("(")[0], context.node.path, kernel, operands, kernel.chunks)]
 
     @classmethod
     def examples(cls, random: np.random.Generator) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Axes and shapes for samples."""
+        """Yield pairs (axis, shape of the input) from which subclasses make the samples for the tests."""
         yield from (
             (0, (7,)), (0, (33,)), (0, (5, 3)), (2, (2, 3, 17)), (3, (2, 3, 4, 5)), (2, (3, 2, 5, 3)),
             (2, (1, 1, 3, 40)), (4, (2, 3, 1, 2, 19)), (3, (2, 3, 2, 3, 2)), (1, (2, 1, 3)),
@@ -117,7 +122,10 @@ class AxisSoftmax(AlongAxis):
 @register
 @dataclass(frozen=True)
 class AxisSoftmaxGradient(AlongAxis):
-    """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along an axis"""
+    """dx[i] = y[i] · (dy[i] − Σ_j y[j] · dy[j]) along an axis
+
+    The gradient of the softmax y = softmax(x): dx and dy are the gradients with respect to x and y.
+    """
 
     def reference(self, y: Array, dy: Array) -> Array:
         return y * (dy - (y * dy).sum(axis=self.axis, keepdims=True))
@@ -172,7 +180,10 @@ class AxisLogSoftmax(AlongAxis):
 @register
 @dataclass(frozen=True)
 class AxisLogSoftmaxGradient(AlongAxis):
-    """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along an axis"""
+    """dx[i] = dy[i] − e^y[i] · Σ_j dy[j] along an axis
+
+    The gradient of y = log_softmax(x): dx and dy are the gradients with respect to x and y.
+    """
 
     def reference(self, y: Array, dy: Array) -> Array:
         return dy - np.exp(y) * dy.sum(axis=self.axis, keepdims=True)
@@ -194,32 +205,38 @@ class AxisLogSoftmaxGradient(AlongAxis):
 
 
 def softmax(input: Value, dim: int = 1) -> Value:
-    """y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
+    """Return y[i] = e^x[i] / Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
 
-    −1 is the last axis. float32 or float64. Raises ShapeError, DTypeError, OptionError.
+    y has the shape of x, is positive and sums to 1 along the axis. Negative ``dim`` counts from the last axis. x is
+    float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
     """
     axis = require_axis("softmax", input.type, dim)
     return Softmax()(input) if _by_channel(input, axis) else AxisSoftmax(axis)(input)
 
 
 def log_softmax(input: Value, dim: int = 1) -> Value:
-    """y[i] = x[i] − ln Σ_j e^x[j] along axis ``dim``, by default the channels of (N, C, …).
+    """Return the logarithm of the softmax, y[i] = x[i] − ln Σ_j e^x[j], along axis ``dim``, without overflow.
 
-    −1 is the last axis. float32 or float64. Raises ShapeError, DTypeError, OptionError.
+    y has the shape of x. The default axis is that of the channels of (N, C, …); negative ``dim`` counts from the last
+    axis. x is float32 or float64. Raises ShapeError, also for axis 0 of a batch, DTypeError and OptionError.
     """
     axis = require_axis("log_softmax", input.type, dim)
     return LogSoftmax()(input) if _by_channel(input, axis) else AxisLogSoftmax(axis)(input)
 
 
 def softmin(input: Value, dim: int = 1) -> Value:
-    """The softmax of −x along axis ``dim``. float32 or float64. Raises ShapeError, DTypeError, OptionError."""
+    """Return softmax(−x) along axis ``dim``, by default the channels of (N, C, …): small x give large results.
+
+    Shapes, dtypes and errors are those of ``softmax``.
+    """
     return softmax(-input, dim)
 
 
 def glu(input: Value, dim: int = -1) -> Value:
-    """a σ(b) for the halves a and b of x along axis ``dim``. float32 or float64.
+    """Return the gated linear unit a · σ(b), where a and b are the first and second half of x along axis ``dim``.
 
-    Raises ShapeError for a size that is not even, and for axis 0 of a batch.
+    σ is the sigmoid. The result has half the size of x along this axis, by default the last one. x is float32 or
+    float64. Raises DTypeError, and ShapeError for an odd size and for axis 0 of a batch.
     """
     axis = require_axis("glu", input.type, dim)
     size = input.type.concrete(1)[axis]

@@ -1,7 +1,7 @@
-"""Comparisons, logic and choice: functions whose results or conditions are bools.
+"""Comparisons, logical functions and ``where``: elementwise operations whose results or conditions are bools.
 
-A bool is one byte, 0 or 1, in memory. Between operations that are fused it is a condition in a register and costs
-nothing.
+In memory, a bool is one byte, 0 or 1. If the operation that computes it and the one that reads it are fused into one
+loop, it stays in a register and is never stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from striate.graph.value import Array, DType, TensorType, Value, operators
 
 @dataclass(frozen=True)
 class Comparison(Binary):
-    """Base of comparisons of two numbers (abstract): a bool without a gradient. Only ≠ holds for NaN."""
+    """Base class of elementwise comparisons of a and b (abstract): the result is a bool and has no gradient.
+
+    A comparison with NaN is false, except that NaN ≠ b and a ≠ NaN are true.
+    """
 
     sign: ClassVar[str]
     written_sign: ClassVar[str]
@@ -57,7 +60,7 @@ class Comparison(Binary):
 @register
 @dataclass(frozen=True)
 class Greater(Comparison):
-    """y = [a > b], a bool; false where either is NaN"""
+    """y = [a > b], a bool; false where a or b is NaN"""
 
     onnx_operator: ClassVar[str] = "Greater"
     sign: ClassVar[str] = ">"
@@ -68,7 +71,7 @@ class Greater(Comparison):
 @register
 @dataclass(frozen=True)
 class GreaterEqual(Comparison):
-    """y = [a ≥ b], a bool; false where either is NaN"""
+    """y = [a ≥ b], a bool; false where a or b is NaN"""
 
     onnx_operator: ClassVar[str] = "GreaterOrEqual"
     sign: ClassVar[str] = ">="
@@ -79,7 +82,7 @@ class GreaterEqual(Comparison):
 @register
 @dataclass(frozen=True)
 class Less(Comparison):
-    """y = [a < b], a bool; false where either is NaN"""
+    """y = [a < b], a bool; false where a or b is NaN"""
 
     onnx_operator: ClassVar[str] = "Less"
     sign: ClassVar[str] = "<"
@@ -90,7 +93,7 @@ class Less(Comparison):
 @register
 @dataclass(frozen=True)
 class LessEqual(Comparison):
-    """y = [a ≤ b], a bool; false where either is NaN"""
+    """y = [a ≤ b], a bool; false where a or b is NaN"""
 
     onnx_operator: ClassVar[str] = "LessOrEqual"
     sign: ClassVar[str] = "<="
@@ -101,7 +104,7 @@ class LessEqual(Comparison):
 @register
 @dataclass(frozen=True)
 class Equal(Comparison):
-    """y = [a = b], a bool; false where either is NaN"""
+    """y = [a = b], a bool; false where a or b is NaN"""
 
     onnx_operator: ClassVar[str] = "Equal"
     sign: ClassVar[str] = "=="
@@ -112,7 +115,7 @@ class Equal(Comparison):
 @register
 @dataclass(frozen=True)
 class NotEqual(Comparison):
-    """y = [a ≠ b], a bool; true where either is NaN"""
+    """y = [a ≠ b], a bool; true where a or b is NaN"""
 
     def onnx(self, to: OnnxWriter, inputs: Sequence[str], types: Sequence[TensorType]) -> Sequence[str]:
         return [to.add("Not", to.add("Equal", *inputs))]
@@ -124,7 +127,7 @@ class NotEqual(Comparison):
 
 @dataclass(frozen=True)
 class Predicate(Elementwise):
-    """Base of questions about one number (abstract): a bool without a gradient."""
+    """Base class of elementwise tests of a number, such as isnan (abstract): a bool without a gradient."""
 
     fractional: ClassVar[bool] = True
 
@@ -136,7 +139,7 @@ class Predicate(Elementwise):
         return (None,)
 
     def holds(self, k: Kernel, x: Vector) -> Condition:
-        """The condition."""
+        """Write the code of the test of a vector x of a kernel; returns its condition, one bit for each lane."""
         raise NotImplementedError
 
     def emit(self, k: Kernel, x: Vector) -> Vector:
@@ -194,7 +197,7 @@ class IsInf(Predicate):
 
 
 def _require_bools(op: Elementwise, inputs: Sequence[TensorType]) -> None:
-    """Raises ``DTypeError`` for a condition that is not a bool."""
+    """Raise ``DTypeError`` if one of the inputs that are conditions is not of dtype bool."""
     wrong = next((x for x in inputs[: op.conditions] if x.dtype is not DType.bool), None)
     if wrong is not None:
         raise DTypeError(
@@ -205,7 +208,7 @@ def _require_bools(op: Elementwise, inputs: Sequence[TensorType]) -> None:
 
 @dataclass(frozen=True)
 class Logical(Elementwise):
-    """Base of functions of bools (abstract)."""
+    """Base class of elementwise functions from bools to a bool, without a gradient (abstract)."""
 
     def result_dtype(self, inputs: Sequence[TensorType]) -> DType:
         _require_bools(self, inputs)
@@ -255,7 +258,7 @@ class LogicalOr(Logical):
 @register
 @dataclass(frozen=True)
 class LogicalXor(Logical):
-    """y = either a or b, of bools"""
+    """y = a xor b, of bools: true where exactly one of them is true"""
 
     onnx_operator: ClassVar[str] = "Xor"
     arity: ClassVar[int] = 2
@@ -287,7 +290,7 @@ class LogicalNot(Logical):
 @register
 @dataclass(frozen=True)
 class Where(Elementwise):
-    """y = a where c, else b; c is a bool"""
+    """y = a where c is true, else b; c is a bool"""
 
     onnx_operator: ClassVar[str] = "Where"
     arity: ClassVar[int] = 3
@@ -328,75 +331,118 @@ Operand = Value | float
 
 
 def greater(a: Operand, b: Operand) -> Value:
-    """The bool a > b; false where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a > b, elementwise; false where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(Greater(), a, b)
 
 
 def greater_equal(a: Operand, b: Operand) -> Value:
-    """The bool a ≥ b; false where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a ≥ b, elementwise; false where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(GreaterEqual(), a, b)
 
 
 def less(a: Operand, b: Operand) -> Value:
-    """The bool a < b; false where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a < b, elementwise; false where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(Less(), a, b)
 
 
 def less_equal(a: Operand, b: Operand) -> Value:
-    """The bool a ≤ b; false where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a ≤ b, elementwise; false where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(LessEqual(), a, b)
 
 
 def equal(a: Operand, b: Operand) -> Value:
-    """The bool a = b; false where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a = b, elementwise; false where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(Equal(), a, b)
 
 
 def not_equal(a: Operand, b: Operand) -> Value:
-    """The bool a ≠ b; true where either is NaN. Shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return the bool a ≠ b, elementwise; true where a or b is NaN.
+
+    a and b have one dtype; Python numbers are converted to it. Shapes broadcast as in NumPy. There is no gradient.
+    Raises ShapeError and DTypeError.
+    """
     return elementwise(NotEqual(), a, b)
 
 
 def logical_and(a: Value, b: Value) -> Value:
-    """Whether both bools are true. Shapes broadcast. Raises ShapeError, and DTypeError for anything but bools."""
+    """Return a bool for each element: whether a and b are both true.
+
+    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    """
     return elementwise(LogicalAnd(), a, b)
 
 
 def logical_or(a: Value, b: Value) -> Value:
-    """Whether at least one bool is true. Shapes broadcast. Raises ShapeError, and DTypeError for anything but bools."""
+    """Return a bool for each element: whether at least one of a and b is true.
+
+    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    """
     return elementwise(LogicalOr(), a, b)
 
 
 def logical_xor(a: Value, b: Value) -> Value:
-    """Whether exactly one bool is true. Shapes broadcast. Raises ShapeError, and DTypeError for anything but bools."""
+    """Return a bool for each element: whether exactly one of a and b is true.
+
+    Shapes broadcast as in NumPy. Raises ShapeError, and DTypeError for operands that are not bools.
+    """
     return elementwise(LogicalXor(), a, b)
 
 
 def logical_not(x: Value) -> Value:
-    """The opposite of a bool. Raises DTypeError for anything but bools."""
+    """Return "not x", elementwise: a bool. x has any shape; a dtype other than bool raises DTypeError."""
     return elementwise(LogicalNot(), x)
 
 
 def isfinite(x: Value) -> Value:
-    """Whether x is a finite number: false for NaN and ±∞. Any shape; float32 or float64 in, bool out."""
+    """Return a bool for each element of x: whether it is finite, that is, neither NaN nor ±∞.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError. There is no gradient.
+    """
     return elementwise(IsFinite(), x)
 
 
 def isnan(x: Value) -> Value:
-    """Whether x is NaN. Any shape; float32 or float64 in, bool out."""
+    """Return a bool for each element of x: whether it is NaN.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError. There is no gradient.
+    """
     return elementwise(IsNan(), x)
 
 
 def isinf(x: Value) -> Value:
-    """Whether x is ∞ or −∞. Any shape; float32 or float64 in, bool out."""
+    """Return a bool for each element of x: whether it is ∞ or −∞.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError. There is no gradient.
+    """
     return elementwise(IsInf(), x)
 
 
 def where(condition: Value, a: Operand, b: Operand) -> Value:
-    """a where the bool ``condition`` is true, else b; shapes broadcast. The gradient of what is not chosen is 0.
+    """Return a where ``condition`` is true, else b, elementwise; shapes broadcast as in NumPy.
 
-    A condition that is not a bool is refused with a DTypeError, as PyTorch does: whether NaN counts as true differs
-    from library to library. ``not_equal(x, 0)`` makes a bool of numbers.
+    a and b have one dtype; Python numbers are converted to it. Each receives the gradient of the elements for which it
+    was chosen, and 0 for the others. Raises ShapeError and DTypeError. A condition of a dtype other than bool is also a
+    DTypeError, as in PyTorch, because libraries disagree on whether NaN is true; ``not_equal(x, 0)`` converts numbers.
     """
     return elementwise(Where(), condition, a, b)
 

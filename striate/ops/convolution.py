@@ -1,10 +1,11 @@
-"""Convolution in one, two and three dimensions, and its gradients, which are contractions of the same form.
+"""Convolution in one, two and three dimensions, and its gradients with respect to the input and the weights.
 
     y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
 
-The filter is not flipped (a cross-correlation), as in PyTorch. x is (N, C, positions…), w (O, C / groups, taps…); with
-groups, output channels of group g see only the input channels of group g. All three operations are bilinear, and the
-gradient of each with respect to either operand is one of the other two.
+The filter is not flipped (a cross-correlation), as in PyTorch. x is (N, C, positions…) and w is (O, C / groups, taps…),
+where a tap is one element of the filter's window, and ``before`` is the padding before the first position. With groups,
+the output channels of a group depend only on the input channels of the same group. The convolution and its two
+gradients are bilinear, and the gradient of each of them with respect to either operand is one of the other two.
 """
 
 from __future__ import annotations
@@ -59,18 +60,18 @@ def _fixed(shape: Shape) -> Sizes:
 
 @dataclass(frozen=True)
 class Convolutional(Windowed, Anchor):
-    """Base of convolution and its gradients (abstract)."""
+    """Base class of convolution and its two gradients (abstract)."""
 
     kind: ClassVar[Kind] = Kind.CONTRACTION
     letters: ClassVar[Mapping[str, str]] = {"stride": "stride", "dilation": "dilation", "before": "padding"}
     has_epilogue: ClassVar[bool] = True
     upwards: ClassVar[bool] = False
-    """Whether it leads from y to x in the forward pass of a network."""
+    """Whether the operation computes x from y in the forward pass of a network, as a transposed convolution does."""
     dilation: Sizes
     groups: int
 
     def geometry_of(self, x: TensorType, w: TensorType, y: TensorType) -> Geometry:
-        """The geometry of the convolution that computes y from x and w."""
+        """Return the sizes and options, on three spatial axes, of the convolution that computes y from x and w."""
         size, count, (filters, depth, *kernel) = x.concrete(1)[2:], y.concrete(1)[2:], w.concrete(1)
         return Geometry(
             filters, depth, self.groups, spatial(kernel), spatial(self.stride),
@@ -78,7 +79,7 @@ class Convolutional(Windowed, Anchor):
         )  # fmt: skip
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """The geometry for the types of the two inputs."""
+        """Return the geometry of the convolution that the operation belongs to, from the types of its two inputs."""
         raise NotImplementedError
 
     def algorithm(self, inputs: Sequence[TensorType], stored: Sequence[DType], options: CompileOptions) -> Algorithm:
@@ -98,7 +99,10 @@ class Convolutional(Windowed, Anchor):
         )
 
     def output_type(self, x: TensorType, w: TensorType) -> TensorType:
-        """The type of y for an input and a filter bank; raises ``ShapeError``, ``DTypeError`` or ``OptionError``."""
+        """Return the type of the convolution's output y for an input x and weights w.
+
+        Raises ``ShapeError``, ``DTypeError`` or ``OptionError`` if x, w and the options do not fit together.
+        """
         require_floats(self, [x, w])
         require_positions(self, x)
         rank = x.rank - 2
@@ -131,16 +135,16 @@ class Convolutional(Windowed, Anchor):
         return x.with_shape((x.shape[0], filters, *count))
 
     def on_empty(self, *inputs: Value) -> tuple[Value, ...]:
-        """Zeros: the sum over no samples, no channels or no positions."""
+        """Return zeros, the value of a sum over 0 samples, 0 channels or 0 positions."""
         return tuple(filled(0.0, type) for type in self.infer(*(value.type for value in inputs)))
 
     def input_gradient(self, dy: Value, w: Value, x: Shape) -> Value:
-        """∂L/∂x of a convolution of an x of this shape."""
+        """Return ∂L/∂x from dy = ∂L/∂y; ``x`` is the shape of the input of the convolution."""
         size = _fixed(x[2:])
         return ConvolutionInputGradient(self.stride, self.padding, self.dilation, self.groups, size)(dy, w)
 
     def weight_gradient(self, x: Value, dy: Value, w: Shape) -> Value:
-        """∂L/∂w of a convolution with filters of this shape."""
+        """Return ∂L/∂w from dy = ∂L/∂y; ``w`` is the shape of the weights of the convolution."""
         kernel = _fixed(w[2:])
         return ConvolutionWeightGradient(self.stride, self.padding, self.dilation, self.groups, kernel)(x, dy)
 
@@ -154,22 +158,26 @@ class Convolutional(Windowed, Anchor):
         return f"{'→'.join(map(str, reversed(ends) if self.upwards else ends))} channels, {kernel}"
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        """If the value is stored in bfloat16, channels are summed in pairs; groups of few channels are widened."""
+        """Whether the kernel can read ``value``, which must be the first input, if it is stored in bfloat16.
+
+        Kernels add the products of two channels at a time, so each group must have an even number of channels. Lanewise
+        kernels, for groups of few channels, convert the values to float32, so they can read any number of channels.
+        """
         return value is inputs[0] and (value.type.channels // self.groups % 2 == 0 or self.is_lanewise(inputs))
 
     def is_lanewise(self, inputs: Sequence[Value]) -> bool:
-        """Whether the groups have so few channels that every lane multiplies those of its own group."""
+        """Whether groups have so few channels that each lane of a vector multiplies channels of its own group."""
         transposed = self.direction is Direction.INPUT_GRADIENT
         groups = kernels.grouped.grouping(self.geometry([value.type for value in inputs]), transposed)
         return isinstance(groups, kernels.grouped.Lanewise)
 
     def forward(self, x: Value, w: Value) -> Value:
-        """The convolution that this operation belongs to."""
+        """Return the convolution of x with w that has the options of this operation."""
         return Convolution(self.stride, self.padding, self.dilation, self.groups)(x, w)
 
 
 def _grouped(array: Array, groups: int, axis: int) -> Array:
-    """Axis ``axis`` split into (groups, the rest)."""
+    """Return the array with axis ``axis`` split into two axes: (groups, channels of a group)."""
     shape = array.shape
     return array.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
 
@@ -177,7 +185,11 @@ def _grouped(array: Array, groups: int, axis: int) -> Array:
 @register
 @dataclass(frozen=True)
 class Convolution(Convolutional):
-    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]"""
+    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before]
+
+    x is (N, C, positions…), w (O, C / groups, taps…) and y (N, O, positions…). ``before`` is the padding before the
+    first position of each axis.
+    """
 
     title: ClassVar[str] = "conv"
     onnx_operator: ClassVar[str] = "Conv"
@@ -187,7 +199,7 @@ class Convolution(Convolutional):
         return (self.output_type(*inputs),)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """The geometry for the types of x and w."""
+        """Return the geometry of the convolution, from the types of x and w."""
         x, w = inputs
         return self.geometry_of(x, w, self.output_type(x, w))
 
@@ -237,7 +249,8 @@ class Convolution(Convolutional):
 class ConvolutionInputGradient(Convolutional):
     """dx[n, c, p · stride + k · dilation − before] += w[o, c, k] · dy[n, o, p] for all o, k, p
 
-    ``size`` is the size of x: with a stride, several sizes give the same dy.
+    The gradient of a convolution with respect to its input x; dy is the gradient with respect to its output. ``size``
+    is the size of x along each axis of positions; with a stride, several sizes give an output of the same size.
     """
 
     direction: ClassVar[Direction] = Direction.INPUT_GRADIENT
@@ -251,7 +264,7 @@ class ConvolutionInputGradient(Convolutional):
         return (x,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """The geometry for the types of dy and w."""
+        """Return the geometry of the convolution, from the types of dy and w."""
         dy, w = inputs
         (x,) = self.infer(dy, w)
         return self.geometry_of(x, w, dy)
@@ -293,7 +306,8 @@ class ConvolutionInputGradient(Convolutional):
 class ConvolutionWeightGradient(Convolutional):
     """dw[o, c, k] = Σ_n Σ_p dy[n, o, p] · x[n, c, p · stride + k · dilation − before]
 
-    ``size`` is the size of the kernel.
+    The gradient of a convolution with respect to its weights w; dy is the gradient with respect to its output. ``size``
+    is the number of taps along each axis.
     """
 
     has_epilogue: ClassVar[bool] = False
@@ -301,7 +315,7 @@ class ConvolutionWeightGradient(Convolutional):
     size: Sizes
 
     def reads_bfloat16(self, inputs: Sequence[Value], value: Value) -> bool:
-        return True  # sums over pixels
+        return True  # products of two pixels are added at a time, for any number of channels
 
     def infer(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, dy = inputs
@@ -312,7 +326,7 @@ class ConvolutionWeightGradient(Convolutional):
         return (w,)
 
     def geometry(self, inputs: Sequence[TensorType]) -> Geometry:
-        """The geometry for the types of x and dy."""
+        """Return the geometry of the convolution, from the types of x and dy."""
         x, dy = inputs
         (w,) = self.infer(x, dy)
         return self.geometry_of(x, w, dy)
@@ -369,7 +383,7 @@ def _require_output(op: Convolutional, expected: TensorType, dy: TensorType) -> 
 
 
 def _examples(random: np.random.Generator) -> Iterator[tuple[Convolution, Array, Array, Array]]:
-    """(operation, x, w, y): odd sizes on purpose."""
+    """Yield examples (operation, x, w, y) for the tests, many of them with odd or extreme sizes."""
     zero, one = (0, 0), (1, 1)
     cases: list[tuple[Sizes, Sizes, Sizes, Pairs, Sizes, int]] = [
         # x (N, C, positions…), w, stride, padding, dilation, groups
@@ -430,14 +444,19 @@ def conv(
     dilation: PerAxis = 1,
     groups: int = 1,
 ) -> Value:
-    """y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o]; the filter is not flipped.
+    """Return y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · stride + k · dilation − before] + b[o].
 
-    x (N, C, positions…) with one to three axes of positions, w (O, C / groups, taps…), bias (O,) → (N, O, positions…),
-    or one sample (C, positions…) → (O, positions…); all float32 or all float64. ``stride``, ``padding`` and
-    ``dilation`` are one number or one per axis; ``padding`` may also be pairs (before, after), "same" (stride 1; an
-    even window gets its extra zero after) or "valid".
+    This is a convolution as in PyTorch: the filter is not flipped. The input x (N, C, positions…) has one to three axes
+    of positions, the weight w is (O, C / groups, taps…), the bias b is (O,) or None (0), and y is (N, O, positions…).
+    One sample (C, positions…) gives (O, positions…). All arrays are float32, or all are float64.
 
-    Raises ShapeError (channels that do not match, a kernel larger than its input), DTypeError and OptionError.
+    ``stride``, ``padding`` and ``dilation`` are one number for all axes or one for each. ``padding`` is the number of
+    zeros before (``before`` in the equation) and after each axis. It may also be a pair (before, after) for each axis,
+    "valid" (no padding), or "same": the output has the size of the input, stride is 1, and a kernel of even size has
+    the extra zero after the input.
+
+    Raises ShapeError, for example if channels do not match or a kernel is larger than its input, DTypeError and
+    OptionError.
 
         edges = st.ops.conv(pictures, sobel, padding="same")
     """
@@ -469,7 +488,10 @@ def conv(
 
 
 def channel_vector(what: str, vector: Value, like: Value) -> Value:
-    """A vector with one entry per channel of ``like``, viewed as (1, C, 1…); raises ``ShapeError``."""
+    """Return a vector (C,) reshaped to (1, C, 1…), so that it broadcasts to ``like`` (N, C, …), as a bias does.
+
+    Raises ``ShapeError`` if the vector does not have one entry for each channel; ``what`` names the function in it.
+    """
     if like.type.rank < 2:
         raise shape_error(what, f"expected (N, C) or (N, C, positions…), got {like.type}", "add axis 1: x[:, None]")
     if vector.shape != like.shape[1:2]:

@@ -1,4 +1,4 @@
-"""Division with a whole quotient: what ``//`` and ``%`` do."""
+"""Floor division and its remainder, which the operators ``//`` and ``%`` of values compute."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from striate.ops.elementary import floor
 
 @dataclass(frozen=True)
 class WholeDivision(Binary):
-    """Base of the quotient and the remainder (abstract)."""
+    """Base class of floor division and remainder (abstract)."""
 
     fractional: ClassVar[bool] = True
 
     def parts(self, k: Kernel, a: Vector, b: Vector) -> tuple[Vector, Vector]:
-        """(⌊a / b⌋, a − b · ⌊a / b⌋), where the rounding of a / b may have passed a whole number."""
+        """Write the code that computes the quotient ⌊a / b⌋ and the remainder a − b · ⌊a / b⌋ of two vectors.
+
+        a / b may be rounded up to a whole number that it does not reach; quotient and remainder are then corrected.
+        """
         quotient = k.floor(k.div(a, b))
         zero, one = k.constant_like(a, 0.0), k.constant_like(a, 1.0)
-        # The quotient of a number by infinity is 0, and 0 · ∞ would make the rest NaN.
+        # A finite number divided by infinity is 0, and 0 · ∞ would make the remainder NaN.
         rest = k.select(k.compared(quotient, "==", zero), a, k.fma(k.neg(quotient), b, a))
         opposite = k.greater(zero, k.mul(rest, b))
         whole = k.select(opposite, k.sub(quotient, one), quotient)
-        # ±∞ has no rest, and in NumPy no quotient either, unless it is divided by 0.
+        # If a is ±∞, the remainder is NaN. In NumPy the quotient is NaN too, unless b is 0.
         defined = k.select(k.is_nan(rest), rest, whole)
         return k.select(k.compared(b, "==", zero), whole, defined), k.select(opposite, k.add(rest, b), rest)
 
@@ -94,12 +97,20 @@ Operand = Value | float
 
 
 def floor_divide(a: Operand, b: Operand) -> Value:
-    """⌊a / b⌋, as ``a // b``; shapes broadcast. It has no gradient. Raises ShapeError, DTypeError."""
+    """Return ⌊a / b⌋, the same as ``a // b``, elementwise; shapes broadcast as in NumPy.
+
+    a and b have one dtype, float32 or float64; Python numbers are converted to it. There is no gradient. Raises
+    ShapeError and DTypeError.
+    """
     return elementwise(FloorDivide(), a, b)
 
 
 def remainder(a: Operand, b: Operand) -> Value:
-    """a − b · ⌊a / b⌋, as ``a % b``: it has the sign of b; shapes broadcast. Raises ShapeError, DTypeError."""
+    """Return a − b · ⌊a / b⌋, the same as ``a % b``, elementwise; the result has the sign of b.
+
+    a and b have one dtype, float32 or float64; Python numbers are converted to it. Shapes broadcast as in NumPy. Raises
+    ShapeError and DTypeError.
+    """
     return elementwise(Remainder(), a, b)
 
 

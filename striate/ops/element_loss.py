@@ -1,6 +1,6 @@
-"""Losses that compare a prediction with a target element by element: regression, and yes-or-no labels.
+"""Losses that compare a prediction with a target element by element, for regression and for binary labels.
 
-The target has the shape of the prediction, and is converted to its dtype.
+The target has the shape of the prediction and is converted to its dtype.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from striate.options import flag, number
 
 BATCH_MEAN = "batchmean"
 """The reduction of ``kl_div`` that divides the sum by the number of samples."""
-_LEAST_LOGARITHM = -100.0  # PyTorch's, so that a probability of exactly 0 gives a finite loss
-_LEAST_VARIANCE = 1e-12  # of x (1 − x) in the gradient, likewise
+_LEAST_LOGARITHM = -100.0  # as in PyTorch: a probability of exactly 0 gives a finite loss
+_LEAST_VARIANCE = 1e-12  # the least x (1 − x) in the gradient, as in PyTorch
 
 
 def _pair(what: str, input: Value, target: Value) -> Value:
-    """The target in the dtype of the input; raises ``ShapeError`` unless it has its shape, ``DTypeError``."""
+    """Return the target converted to the dtype of the input.
+
+    Raises ``ShapeError`` if their shapes differ, and ``DTypeError`` if the input is not float32 or float64. ``what`` is
+    the name of the loss in the error.
+    """
     if not input.dtype.is_float:
         raise dtype_error(what, f"the prediction is {input.type}", 'st.ops.cast(x, "float32")')
     if input.shape != target.shape:
@@ -45,7 +49,7 @@ def _pair(what: str, input: Value, target: Value) -> Value:
 
 
 def shape_cure(prediction: tuple[object, ...], target: tuple[object, ...]) -> str:
-    """What to do where a prediction and its target differ in shape."""
+    """Return the help text of the error for a prediction and a target of different shapes: how to change the target."""
     if prediction == (*target, 1):
         return "y[:, None] gives the target the axis of size 1" if len(target) == 1 else "y[..., None]"
     if target == (*prediction, 1):
@@ -58,9 +62,11 @@ def _text(shape: tuple[object, ...]) -> str:
 
 
 def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
-    """(x − y)², averaged over all elements → scalar; "sum" does not divide, "none" keeps every square.
+    """Return the squared error (x − y)² of a prediction x and a target y, by default its mean.
 
-    Input and target have one shape. Raises ShapeError, DTypeError, OptionError.
+    x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
+    OptionError.
     """
     chosen = loss_reduction(reduction)
     error = input - _pair("mse_loss", input, target)
@@ -68,15 +74,22 @@ def mse_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
 
 
 def l1_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
-    """|x − y|, averaged over all elements → scalar. Raises ShapeError, DTypeError, OptionError."""
+    """Return the absolute error |x − y| of a prediction x and a target y, by default its mean.
+
+    x and y have the same shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
+    OptionError.
+    """
     chosen = loss_reduction(reduction)
     return reduced(abs(input - _pair("l1_loss", input, target)), chosen)
 
 
 def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta: float = 1.0) -> Value:
-    """½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β; averaged → scalar. β = 0 is the L1 loss.
+    """Return ½ (x − y)² / β where |x − y| < β, else |x − y| − ½ β, by default the mean.
 
-    Raises ShapeError, DTypeError, OptionError.
+    x is the prediction, y the target and β ≥ 0 is ``beta``; with β = 0, this is the L1 loss. x and y have the same
+    shape; x is float32 or float64, and y is converted to its dtype. ``reduction`` is "mean" (over all elements, a
+    scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
     """
     chosen, beta = loss_reduction(reduction), number("smooth_l1_loss: beta", beta, 0)
     if beta == 0:
@@ -87,9 +100,11 @@ def smooth_l1_loss(input: Value, target: Value, *, reduction: str = "mean", beta
 
 
 def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: float = 1.0) -> Value:
-    """½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ); averaged → scalar.
+    """Return ½ (x − y)² where |x − y| ≤ δ, else δ (|x − y| − ½ δ), by default the mean.
 
-    Raises ShapeError, DTypeError, OptionError.
+    x is the prediction, y the target and δ > 0 is ``delta``. x and y have the same shape; x is float32 or float64, and
+    y is converted to its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one
+    loss per element). Raises ShapeError, DTypeError and OptionError.
     """
     chosen, delta = loss_reduction(reduction), number("huber_loss: delta", delta, above=0)
     distance = abs(input - _pair("huber_loss", input, target))
@@ -99,7 +114,10 @@ def huber_loss(input: Value, target: Value, *, reduction: str = "mean", delta: f
 @register
 @dataclass(frozen=True)
 class BinaryCrossEntropy(Binary):
-    """y = −(t · max(ln x, −100) + (1 − t) · max(ln(1 − x), −100))"""
+    """y = −(t · max(ln x, −100) + (1 − t) · max(ln(1 − x), −100))
+
+    x is a probability and t the target, both from 0 to 1.
+    """
 
     fractional: ClassVar[bool] = True
 
@@ -109,7 +127,7 @@ class BinaryCrossEntropy(Binary):
         return -(t * yes + (1 - t) * no)
 
     def gradient(self, inputs: Values, outputs: Values, output_gradients: Values, needed: Needed) -> Gradients:
-        """dx = dy · (x − t) / max(x (1 − x), 10⁻¹²), as in PyTorch."""
+        """Return the gradient by x, dx = dy · (x − t) / max(x (1 − x), 10⁻¹²) as in PyTorch, and the gradient by t."""
         (x, t), (dy,) = inputs, output_gradients
         by_x = dy * (x - t) / maximum(x * (1 - x), _LEAST_VARIANCE) if needed[0] else None
         by_t = None
@@ -129,10 +147,13 @@ class BinaryCrossEntropy(Binary):
 
 
 def binary_cross_entropy(input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean") -> Value:
-    """−w · (t · ln x + (1 − t) · ln(1 − x)), averaged over all elements → scalar; logarithms are at least −100.
+    """Return −w · (t · ln x + (1 − t) · ln(1 − x)) for probabilities x and targets t, by default the mean.
 
-    x are probabilities, t in 0 … 1; ``weight`` broadcasts to them. A probability outside 0 … 1 gives NaN. For logits,
-    ``binary_cross_entropy_with_logits`` keeps its digits. Raises ShapeError, DTypeError, OptionError.
+    x and t have the same shape, with values from 0 to 1; x outside this range gives NaN. Each logarithm is limited to
+    −100 or more. x is float32 or float64, and t is converted to its dtype. ``weight`` w broadcasts to the shape of x;
+    None means 1. If the network returns logits, ``binary_cross_entropy_with_logits`` is more accurate. ``reduction`` is
+    "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError,
+    DTypeError and OptionError.
     """
     chosen = loss_reduction(reduction)
     losses = elementwise(BinaryCrossEntropy(), input, _pair("binary_cross_entropy", input, target))
@@ -147,10 +168,12 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Value | None = None,
 ) -> Value:
-    """−w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))), averaged over all elements → scalar.
+    """Return −w · (p · t · ln σ(x) + (1 − t) · ln(1 − σ(x))) for logits x and targets t, by default the mean.
 
-    x are logits of any size, t in 0 … 1. ``weight`` w and ``pos_weight`` p broadcast to them; p > 1 counts the elements
-    of label 1 more, for labels that are rare. Raises ShapeError, DTypeError, OptionError.
+    σ is the sigmoid. x and t have the same shape, and t has values from 0 to 1. x is float32 or float64, and t is
+    converted to its dtype. ``weight`` w and ``pos_weight`` p broadcast to the shape of x; None means 1. p > 1 gives
+    elements of label 1 more weight, for labels that are rare. ``reduction`` is "mean" (over all elements, a scalar),
+    "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and OptionError.
     """
     chosen = loss_reduction(reduction)
     t = _pair("binary_cross_entropy_with_logits", input, target)
@@ -162,9 +185,11 @@ def binary_cross_entropy_with_logits(
 
 
 def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") -> Value:
-    """ln(1 + e^(−t · x)), averaged over all elements → scalar; t is −1 or 1.
+    """Return ln(1 + e^(−t · x)) for predictions x and targets t, which are −1 or 1, by default the mean.
 
-    Raises ShapeError, DTypeError, OptionError.
+    x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
+    OptionError.
     """
     chosen = loss_reduction(reduction)
     return reduced(-logsigmoid(input * _pair("soft_margin_loss", input, target)), chosen)
@@ -173,9 +198,12 @@ def soft_margin_loss(input: Value, target: Value, *, reduction: str = "mean") ->
 def multilabel_soft_margin_loss(
     input: Value, target: Value, weight: Value | None = None, *, reduction: str = "mean"
 ) -> Value:
-    """−w · (t · ln σ(x) + (1 − t) · ln σ(−x)), averaged over the last axis, then over samples → scalar.
+    """Return −w · (t · ln σ(x) + (1 − t) · ln σ(−x)) for C binary labels per sample, averaged over the labels.
 
-    x (N, C) are logits, t is 0 or 1 in the shape of x, ``weight`` (C,). Raises ShapeError, DTypeError, OptionError.
+    x (N, C) are logits, float32 or float64; t (N, C) are the labels, 0 or 1, and are converted to the dtype of x. σ is
+    the sigmoid. ``weight`` w (C,) has one number for each label; None means 1. ``reduction`` is "mean" (over the
+    samples, a scalar), "sum" (a scalar) or "none" (one loss per sample, (N,)). Raises ShapeError, DTypeError and
+    OptionError.
     """
     chosen = loss_reduction(reduction)
     t = _pair("multilabel_soft_margin_loss", input, target)
@@ -184,22 +212,28 @@ def multilabel_soft_margin_loss(
 
 
 def hinge_embedding_loss(input: Value, target: Value, margin: float = 1.0, *, reduction: str = "mean") -> Value:
-    """x where t = 1, max(0, margin − x) where t = −1; averaged over all elements → scalar.
+    """Return x where t = 1 and max(0, margin − x) where t = −1, by default the mean.
 
-    Raises ShapeError, DTypeError, OptionError.
+    x are distances, and t says whether two inputs are similar (1) or not (−1). For any other t, both terms are added. x
+    and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction`` is "mean" (over
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
+    OptionError.
     """
     chosen, margin = loss_reduction(reduction), number("hinge_embedding_loss: margin", margin)
     t = _pair("hinge_embedding_loss", input, target)
-    near, far = not_equal(t, -1), not_equal(t, 1)  # for other t both parts count
+    near, far = not_equal(t, -1), not_equal(t, 1)  # for any other t, both terms are added, as in PyTorch
     return reduced(where(near, input, 0.0) + where(far, maximum(margin - input, 0.0), 0.0), chosen)
 
 
 def margin_ranking_loss(
     input1: Value, input2: Value, target: Value, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Value:
-    """max(0, margin − t · (x₁ − x₂)), averaged over all elements → scalar; t = 1 asks for x₁ > x₂, −1 for x₂ > x₁.
+    """Return max(0, margin − t · (x₁ − x₂)) for two scores x₁ and x₂, by default the mean.
 
-    Raises ShapeError, DTypeError, OptionError.
+    The target t is 1 where x₁ should be ranked higher than x₂, and −1 where it should be ranked lower. All three have
+    the same shape; x₁ is float32 or float64, and the others are converted to its dtype. ``reduction`` is "mean" (over
+    all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises ShapeError, DTypeError and
+    OptionError.
     """
     chosen, margin = loss_reduction(reduction), number("margin_ranking_loss: margin", margin)
     difference = input1 - _pair("margin_ranking_loss", input1, input2)
@@ -207,10 +241,13 @@ def margin_ranking_loss(
 
 
 def kl_div(input: Value, target: Value, *, reduction: str = "mean", log_target: bool = False) -> Value:
-    """t · (ln t − x), averaged over all elements → scalar; x are logarithms of probabilities, t probabilities.
+    """Return the pointwise Kullback-Leibler divergence t · (ln t − x), by default the mean over all elements.
 
-    The divergence of distributions is reduction="batchmean": the sum divided by the number of samples. With
-    ``log_target``, t is given by its logarithm. Raises ShapeError, DTypeError, OptionError.
+    x are logarithms of the predicted probabilities. t are the target probabilities, or their logarithms if
+    ``log_target``. x and t have the same shape; x is float32 or float64, and t is converted to its dtype. ``reduction``
+    is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). The mean divergence of
+    distributions is "batchmean": the sum divided by the number of samples. Raises ShapeError, DTypeError and
+    OptionError.
     """
     t = _pair("kl_div", input, target)
     if flag("kl_div: log_target", log_target):
@@ -234,10 +271,13 @@ def poisson_nll_loss(
     *,
     reduction: str = "mean",
 ) -> Value:
-    """e^x − t · x, or with log_input=False x − t · ln(x + ε); averaged over all elements → scalar.
+    """Return the negative log-likelihood of counts t in a Poisson distribution, by default the mean.
 
-    x is the logarithm of the rate, or the rate; t a count. ``full`` adds Stirling's approximation of ln t!,
-    t ln t − t + ½ ln(2πt), where t > 1. Raises ShapeError, DTypeError, OptionError.
+    With ``log_input``, x is the logarithm of the rate, and the loss is e^x − t · x. Otherwise x is the rate, and the
+    loss is x − t · ln(x + ε), where ε is ``eps``. The term ln t! is left out; ``full`` adds Stirling's approximation of
+    it, t ln t − t + ½ ln(2πt), where t > 1. x and t have the same shape; x is float32 or float64, and t is converted to
+    its dtype. ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element).
+    Raises ShapeError, DTypeError and OptionError.
     """
     chosen, eps = loss_reduction(reduction), number("poisson_nll_loss: eps", eps, 0)
     t = _pair("poisson_nll_loss", input, target)
@@ -253,9 +293,13 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     input: Value, target: Value, var: Value, full: bool = False, eps: float = 1e-6, *, reduction: str = "mean"
 ) -> Value:
-    """½ (ln v + (x − t)² / v) with v = max(var, ε), averaged over all elements → scalar; ``full`` adds ½ ln 2π.
+    """Return the negative log-likelihood ½ (ln v + (x − t)² / v) of normal distributions, by default the mean.
 
-    ``var`` has the shape of the input, or size 1 on its last axis. Raises ShapeError, DTypeError, OptionError.
+    x is the predicted mean, t the target, and v = max(``var``, ``eps``) the predicted variance; no gradient flows to
+    ``var`` where it is below ``eps``. ``var`` has the shape of x, or size 1 on the last axis. ``full`` adds the
+    constant ½ ln 2π. x and t have the same shape; x is float32 or float64, and t is converted to its dtype.
+    ``reduction`` is "mean" (over all elements, a scalar), "sum" (a scalar) or "none" (one loss per element). Raises
+    ShapeError, DTypeError and OptionError.
     """
     chosen, eps = loss_reduction(reduction), number("gaussian_nll_loss: eps", eps, above=0)
     error = input - _pair("gaussian_nll_loss", input, target)

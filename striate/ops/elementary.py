@@ -1,6 +1,7 @@
-"""Powers, trigonometric functions, erf and rounding: elementary functions beyond exp, log and √.
+"""Powers, trigonometric functions, erf, expm1, log1p and rounding; ``arithmetic`` has exp, log and √.
 
-Each operation defines its math once: ``reference`` in NumPy, ``gradient`` as graph values, ``emit`` over one vector.
+Each operation is a class with three definitions of the same function: ``reference`` computes it in NumPy, ``gradient``
+builds its gradient from graph values, and ``emit`` writes its machine code for one vector.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _erfc: Callable[[Array], Array] = np.vectorize(math.erfc, otypes=[np.float64])
 @register
 @dataclass(frozen=True)
 class Expm1(Elementwise):
-    """y = eˣ − 1, exact near 0"""
+    """y = eˣ − 1, without loss of digits for x near 0"""
 
     fractional: ClassVar[bool] = True
 
@@ -51,7 +52,7 @@ class Expm1(Elementwise):
 @register
 @dataclass(frozen=True)
 class Log1p(Positive):
-    """y = ln(1 + x), exact near 0"""
+    """y = ln(1 + x), without loss of digits for x near 0"""
 
     def reference(self, x: Array) -> Array:
         return np.log1p(x)
@@ -176,14 +177,14 @@ class NormalCdf(Elementwise):
 
 
 def normal_density(x: Value) -> Value:
-    """The density of the standard normal distribution, e^(−x²/2) / √(2π)."""
+    """Return the density of the standard normal distribution at each element of x, e^(−x²/2) / √(2π)."""
     return exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
 
 
 @register
 @dataclass(frozen=True)
 class Power(Binary):
-    """y = xᵇ; negative x only with whole b, else NaN"""
+    """y = xᵇ; NaN where x is negative and b is not a whole number"""
 
     onnx_operator: ClassVar[str] = "Pow"
     fractional: ClassVar[bool] = True
@@ -195,9 +196,9 @@ class Power(Binary):
         (x, b), (y,), (dy,) = inputs, outputs, output_gradients
         zero = constant(0.0, dy.dtype)
         by_x = by_b = None
-        if needed[0]:  # a power of 0 is 1 everywhere, at 0 too
+        if needed[0]:  # x⁰ is 1 for every x, also for 0
             by_x = where(equal(b, 0), zero, dy * b * elementwise(Power(), x, b - 1))
-        if needed[1]:  # at 0, the logarithm is infinite
+        if needed[1]:  # at x = 0, ln x is −∞
             flat = logical_and(equal(x, 0), greater_equal(b, 0))
             by_b = where(flat, zero, dy * y * log(x))
         return by_x, by_b
@@ -220,7 +221,7 @@ class Power(Binary):
 
 @dataclass(frozen=True)
 class Rounding(Elementwise):
-    """Base of functions that round to a whole number (abstract): their derivative is 0."""
+    """Base class of functions that round to a whole number (abstract); their gradient is 0."""
 
     fractional: ClassVar[bool] = True
 
@@ -237,7 +238,7 @@ class Rounding(Elementwise):
 @register
 @dataclass(frozen=True)
 class Floor(Rounding):
-    """y = the largest whole number ≤ x; dx = 0"""
+    """y = the largest whole number ≤ x; the gradient is 0"""
 
     onnx_operator: ClassVar[str] = "Floor"
 
@@ -251,7 +252,7 @@ class Floor(Rounding):
 @register
 @dataclass(frozen=True)
 class Ceil(Rounding):
-    """y = the smallest whole number ≥ x; dx = 0"""
+    """y = the smallest whole number ≥ x; the gradient is 0"""
 
     onnx_operator: ClassVar[str] = "Ceil"
 
@@ -265,7 +266,7 @@ class Ceil(Rounding):
 @register
 @dataclass(frozen=True)
 class Round(Rounding):
-    """y = the nearest whole number, ties to even; dx = 0"""
+    """y = x rounded to the nearest whole number, ties to even; the gradient is 0"""
 
     onnx_operator: ClassVar[str] = "Round"
 
@@ -277,75 +278,113 @@ class Round(Rounding):
 
 
 def expm1(x: Value) -> Value:
-    """y = eˣ − 1, exact near 0. Any shape; float32 or float64."""
+    """Return y = eˣ − 1 for each element of x, without loss of digits for x near 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Expm1(), x)
 
 
 def log1p(x: Value) -> Value:
-    """y = ln(1 + x), exact near 0; −inf at −1, NaN below. Any shape; float32 or float64."""
+    """Return y = ln(1 + x) for each element of x, without loss of digits for x near 0.
+
+    The result is −inf at −1 and NaN below −1. x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Log1p(), x)
 
 
 def sin(x: Value) -> Value:
-    """y = sin x; NaN beyond ±2⁴⁵. Any shape; float32 or float64."""
+    """Return the sine of each element of x, an angle in radians; NaN where |x| > 2⁴⁵.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Sin(), x)
 
 
 def cos(x: Value) -> Value:
-    """y = cos x; NaN beyond ±2⁴⁵. Any shape; float32 or float64."""
+    """Return the cosine of each element of x, an angle in radians; NaN where |x| > 2⁴⁵.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Cos(), x)
 
 
 def tan(x: Value) -> Value:
-    """y = tan x; NaN beyond ±2⁴⁵. Any shape; float32 or float64."""
+    """Return the tangent of each element of x, an angle in radians; NaN where |x| > 2⁴⁵.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Tan(), x)
 
 
 def erf(x: Value) -> Value:
-    """y = 2/√π ∫₀ˣ e^(−t²) dt, in (−1, 1). Any shape; float32 or float64."""
+    """Return the error function of each element of x, 2/√π ∫₀ˣ e^(−t²) dt; it lies in [−1, 1].
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Erf(), x)
 
 
 def floor(x: Value) -> Value:
-    """The largest whole number that is not above x. Its gradient is 0. Any shape; float32 or float64."""
+    """Return the largest whole number ≤ x for each element of x, in the dtype of x; the gradient is 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Floor(), x)
 
 
 def ceil(x: Value) -> Value:
-    """The smallest whole number that is not below x. Its gradient is 0. Any shape; float32 or float64."""
+    """Return the smallest whole number ≥ x for each element of x, in the dtype of x; the gradient is 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Ceil(), x)
 
 
 def round(x: Value) -> Value:
-    """The nearest whole number, ties to even. Its gradient is 0. Any shape; float32 or float64."""
+    """Return each element of x rounded to the nearest whole number, ties to even; the gradient is 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return elementwise(Round(), x)
 
 
 def square(x: Value) -> Value:
-    """y = x². Any shape; numbers."""
+    """Return y = x² for each element of x.
+
+    x has any shape and any dtype but bool, which raises DTypeError.
+    """
     return x * x
 
 
 def reciprocal(x: Value) -> Value:
-    """y = 1 / x; ±inf at ±0. Any shape; float32 or float64."""
+    """Return y = 1 / x for each element of x: ±inf at ±0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return 1.0 / x
 
 
 def rsqrt(x: Value) -> Value:
-    """y = 1 / √x; inf at 0, NaN below. Any shape; float32 or float64."""
+    """Return y = 1 / √x for each element of x: inf at 0, NaN below 0.
+
+    x has any shape and is float32 or float64; other dtypes raise DTypeError.
+    """
     return 1.0 / sqrt(x)
 
 
 _MOST_FACTORS = 16
-"""Up to this whole exponent a power is a few multiplications."""
+"""The largest whole exponent for which a power is computed by multiplications."""
 
 
 def power(x: Operand, exponent: Operand) -> Value:
-    """y = x to the power of ``exponent``, a number or an array; shapes broadcast. float32 or float64.
+    """Return x to the power of ``exponent``, elementwise; shapes broadcast as in NumPy.
 
-    A negative x with an exponent that is not whole gives NaN, and 0 with a negative exponent ±inf, as in NumPy. Whole
-    exponents from 1 to 16 are multiplications, for integers too. The gradient of the exponent is 0 where x is 0 and the
-    exponent is not negative. Raises ShapeError, DTypeError.
+    Both are arrays, or one of them is a number, and they have one dtype, float32 or float64. As in NumPy, a negative x
+    with an exponent that is not whole gives NaN, and x = 0 with a negative exponent gives ±inf. If the exponent is a
+    number, whole and from 1 to 16, the power is computed by multiplications, and x may also be an array of integers.
+    The gradient with respect to the exponent is 0 where x is 0 and the exponent is not negative. Raises ShapeError and
+    DTypeError.
     """
     if isinstance(x, Value) and isinstance(exponent, Real) and not isinstance(exponent, bool):
         number = float(exponent)

@@ -1,4 +1,4 @@
-"""Extremes over axes, where they are, and what is made of them: min, argmax, argmin, logsumexp, any, all."""
+"""Reductions over axes that are based on extremes or products: min, argmax, argmin, logsumexp, any, all and prod."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from striate.options import flag
 class Min(Reduction):
     """y = min x over the axes; NaN where any element is NaN
 
-    If several elements are the smallest, they share the gradient, which is NaN where y is. The minimum of
-    0 elements is ∞.
+    Reduced axes are kept with size 1. If several elements are the smallest, the gradient is divided equally among them;
+    it is NaN where y is NaN. The minimum of 0 elements is ∞.
     """
 
     onnx_operator: ClassVar[str] = "ReduceMin"
@@ -55,10 +55,11 @@ class Min(Reduction):
 @register
 @dataclass(frozen=True)
 class Prod(Reduction):
-    """y = Π x over the axes; 1 over no elements
+    """y = Π x over the axes; 1 for 0 elements
 
-    The gradient of an element is the product of the others: y / x where no element is 0. Where one is 0, only it has a
-    gradient, and where several are, none has.
+    Reduced axes are kept with size 1. The derivative by an element is the product of all others, which is y / x if no
+    element is 0. If exactly one element is 0, only its derivative differs from 0; if several are 0, all derivatives
+    are 0.
     """
 
     title: ClassVar[str] = "product"
@@ -98,10 +99,10 @@ class Prod(Reduction):
 @register
 @dataclass(frozen=True)
 class Positions(Op):
-    """y = the place of each element along an axis, as float64
+    """y = the index of each element along an axis, counted from 0, as float64
 
-    Of x only the shape matters. ``size`` is that of the axis and ``apart`` the distance of its neighbours in row-major
-    order; both are 0 for axis 0.
+    y has the shape of x, whose elements are not read. ``size`` is the size of the axis, and ``apart`` is the product of
+    the sizes after it, the distance of neighbouring elements in row-major order. Both are 0 for axis 0.
     """
 
     kind: ClassVar[Kind] = Kind.RANDOM
@@ -115,7 +116,7 @@ class Positions(Op):
         return (x.with_dtype(DType.float64),)
 
     def emit_at(self, k: Kernel, place: Place) -> Vector:
-        """The places of the elements at one position; x is not read."""
+        """Write the code that computes the indices of the elements in one vector, from the loop's position."""
         if not self.size:
             return k.splat(k.convert(k.as_index(place.n), DType.float64))
         element = element_words(k, place)
@@ -141,7 +142,11 @@ class Positions(Op):
 
 @dataclass(frozen=True)
 class ExtremePlace(Composite):
-    """Base of the places of extremes (abstract): the first of them, or of NaN, as int64."""
+    """Base class of argmax and argmin (abstract): the index of the first extreme along ``axis``, as int64.
+
+    The axis is kept with size 1. If there is a NaN, the result is the index of the first NaN; over N = 0 samples it
+    is 0. There is no gradient.
+    """
 
     axis: int
 
@@ -153,7 +158,7 @@ class ExtremePlace(Composite):
         return (TensorType(DType.int64, tuple(1 if one == self.axis else dim for one, dim in enumerate(x.shape))),)
 
     def extreme(self, x: Value) -> Value:
-        """The largest or the smallest element over the axis."""
+        """Return the largest or the smallest element along the axis, which is kept with size 1."""
         raise NotImplementedError
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
@@ -176,7 +181,7 @@ class ExtremePlace(Composite):
 @register
 @dataclass(frozen=True)
 class ArgMax(ExtremePlace):
-    """y = the place of the first largest element over an axis, which is kept with size 1; NaN counts as largest"""
+    """y = the index of the first largest element along an axis, which is kept with size 1; NaN counts as largest"""
 
     def extreme(self, x: Value) -> Value:
         return Max((self.axis,))(x)
@@ -191,7 +196,7 @@ class ArgMax(ExtremePlace):
 @register
 @dataclass(frozen=True)
 class ArgMin(ExtremePlace):
-    """y = the place of the first smallest element over an axis, which is kept with size 1; NaN counts as smallest"""
+    """y = the index of the first smallest element along an axis, which is kept with size 1; NaN counts as smallest"""
 
     def extreme(self, x: Value) -> Value:
         return Min((self.axis,))(x)
@@ -210,7 +215,7 @@ def _kept(x: Array, axis: int) -> tuple[int, ...]:
 @register
 @dataclass(frozen=True)
 class LogSumExp(Composite):
-    """y = ln Σ eˣ over the axes, which are kept with size 1; −∞ over no elements"""
+    """y = ln Σ eˣ over the axes, which are kept with size 1; −∞ for 0 elements"""
 
     axes: tuple[int, ...]
 
@@ -244,9 +249,11 @@ class LogSumExp(Composite):
 
 
 def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """The smallest element over one axis, several, or all; NaN if there is a NaN among them.
+    """Return the smallest element of x over one axis, several axes, or all (None); NaN if any element is NaN.
 
-    Raises ShapeError for an axis that x does not have or one of size 0; the minimum over N = 0 samples is ∞.
+    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. If several elements are the smallest,
+    the gradient is divided equally among them. Raises DTypeError, and ShapeError for an axis that x does not have or
+    that has size 0; only over N = 0 samples is the result ∞.
     """
     axes = require_axes("min", x.type, axis)
     if 0 in [x.shape[one] for one in axes]:
@@ -255,34 +262,41 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Π x over one axis, several, or all; 1 over no elements. The gradient is right where elements are 0, too.
+    """Return the product of the elements of x over one axis, several axes, or all (None); 1 for 0 elements.
 
-    Raises ShapeError for an axis that x does not have.
+    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. The gradient is also correct where
+    elements are 0. Raises DTypeError, and ShapeError for an axis that x does not have.
     """
     axes = require_axes("prod", x.type, axis)
     return dropped(Prod(axes)(x) if axes else x, axes, keepdims)
 
 
 def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """ln Σ eˣ over one axis, several, or all, without overflow; −∞ over no elements. Raises ShapeError."""
+    """Return ln Σ eˣ over one axis, several axes, or all (None), without overflow; −∞ for 0 elements.
+
+    With ``keepdims``, reduced axes remain with size 1. x is float32 or float64. Raises DTypeError, and ShapeError for
+    an axis that x does not have.
+    """
     axes = require_axes("logsumexp", x.type, axis)
     return dropped(LogSumExp(axes)(x) if axes else x, axes, keepdims)
 
 
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The place of the first largest element over an axis, or among all elements in row-major order, as int64.
+    """Return the index of the first largest element along an axis, as int64; NaN counts as largest.
 
-    NaN counts as largest; 0 over N = 0 samples. It has no gradient. Raises ShapeError for an axis that x does not have
-    or one of size 0.
+    With ``axis=None``, it is the row-major index among all elements, which is possible only if N is known. With
+    ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0. There is no
+    gradient. Raises ShapeError for an axis that x does not have or that has size 0.
     """
     return _place("argmax", ArgMax, x, axis, keepdims)
 
 
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """The place of the first smallest element over an axis, or among all elements in row-major order, as int64.
+    """Return the index of the first smallest element along an axis, as int64; NaN counts as smallest.
 
-    NaN counts as smallest; 0 over N = 0 samples. It has no gradient. Raises ShapeError for an axis that x does not have
-    or one of size 0.
+    With ``axis=None``, it is the row-major index among all elements, which is possible only if N is known. With
+    ``keepdims``, the axis remains with size 1. x has any dtype. Over N = 0 samples the result is 0. There is no
+    gradient. Raises ShapeError for an axis that x does not have or that has size 0.
     """
     return _place("argmin", ArgMin, x, axis, keepdims)
 
@@ -314,21 +328,29 @@ def _place(what: str, kind: type[ExtremePlace], x: Value, axis: int | None, keep
 
 
 def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether some element over the axes is not 0, a bool; NaN is not 0. False over no elements. Raises ShapeError."""
+    """Return a bool: whether any element of x over one axis, several axes, or all (None) is not 0.
+
+    NaN counts as not 0. The result for 0 elements is false. With ``keepdims``, reduced axes remain with size 1. x has
+    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have.
+    """
     axes = require_axes("any", x.type, axis)
     found = Max(axes)(_truth(x)) if axes else _truth(x)
     return dropped(greater(found, 0), axes, keepdims)
 
 
 def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Whether no element over the axes is 0, a bool; NaN is not 0. True over no elements. Raises ShapeError."""
+    """Return a bool: whether all elements of x over one axis, several axes, or all (None) are not 0.
+
+    NaN counts as not 0. The result for 0 elements is true. With ``keepdims``, reduced axes remain with size 1. x has
+    any dtype. There is no gradient. Raises ShapeError for an axis that x does not have.
+    """
     axes = require_axes("all", x.type, axis)
     found = Min(axes)(_truth(x)) if axes else _truth(x)
     return dropped(greater(found, 0), axes, keepdims)
 
 
 def _truth(x: Value) -> Value:
-    """1 where x is not 0, else 0."""
+    """Return 1 where x is not 0, else 0, as float32."""
     return cast_to(x if x.dtype is DType.bool else not_equal(x, 0), DType.float32)
 
 

@@ -1,6 +1,7 @@
-"""Sums and moments over groups of channels, sample by sample.
+"""Sums, means and variances over groups of channels for each sample, as group normalization needs them.
 
-The results are repeated over the channels of a group, so that elementwise work reads them channel by channel.
+Each result is repeated for all channels of its group, so that it has the shape (N, C, 1…) and elementwise operations
+can combine it with the channels of x.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from striate.ops.shaping import BroadcastTo, expanded
 
 @dataclass(frozen=True)
 class GroupReduction(Reduction):
-    """Base of reductions over all positions and the channels of a group (abstract): (N, C, …) → (N, C, 1…)
+    """Base class of reductions over all positions and the channels of a group (abstract): (N, C, …) → (N, C, 1…)
 
-    ``axes`` are those of the positions. A loop over blocks of channels sums each channel; one more kernel then adds the
-    channels of a group, which lie in other blocks.
+    The C channels are divided into ``groups`` groups of consecutive channels. ``axes`` are the axes of positions, all
+    axes from 2. A loop over blocks of 16 channels sums each channel; then another kernel adds the sums of the channels
+    of a group, which may lie in several blocks.
     """
 
     of_rows: ClassVar[Reduction]
-    """The same reduction of (N, groups, everything else) over its last axis."""
+    """The reduction that computes the same from x as (N, groups, C / groups · positions), over the last axis."""
     groups: int = 1
 
     def channels_together(self, x: TensorType) -> int:
@@ -68,29 +70,29 @@ class GroupReduction(Reduction):
             yield Sample(cls(tuple(range(2, len(shape))), groups), (random.standard_normal(shape),))
 
     def _onnx_rows(self, to: OnnxWriter, x: str, type: TensorType) -> str:
-        """x as (N, groups, everything else)."""
+        """Add the ONNX operator that reshapes x to (N, groups, all other axes); returns the name of its output."""
         together = math.prod(type.concrete(1)[1:]) // self.groups
         return to.add("Reshape", x, to.shape((type.shape[0], self.groups, together)))
 
     def _onnx_repeated(self, to: OnnxWriter, found: str, type: TensorType) -> str:
-        """(N, groups, 1) as (N, C, 1…)."""
+        """Add the ONNX operators that repeat (N, groups, 1) for the channels of each group: (N, C, 1…)."""
         wide = to.add("Expand", found, to.shape((type.shape[0], self.groups, self.channels_together(type))))
         return to.add("Reshape", wide, to.shape((*type.shape[:2], *(1,) * (type.rank - 2))))
 
 
 def _grouped(x: Array, groups: int) -> Array:
-    """(N, groups, everything else)"""
+    """Return x reshaped to (N, groups, all other axes)."""
     return x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)
 
 
 def _repeated(found: Array, x: Array) -> Array:
-    """(N, groups, 1) as (N, C, 1…)"""
+    """Return ``found`` (N, groups, 1) repeated for the channels of each group, (N, C, 1…), in the dtype of x."""
     channels = np.repeat(found, x.shape[1] // found.shape[1], axis=1)
     return channels.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)).astype(x.dtype)
 
 
 def channel_sums(x: Value, groups: int) -> Value:
-    """The sum of (N, C, 1…) over the channels of a group, repeated over these channels."""
+    """Return the sum of x (N, C, 1…) over the channels of each group, repeated for these channels: (N, C, 1…)."""
     together = (x.shape[0], groups, x.type.channels // groups)
     total = Sum((2,))(reshape(x, together))
     return reshape(BroadcastTo(together)(total), x.shape)
@@ -99,7 +101,10 @@ def channel_sums(x: Value, groups: int) -> Value:
 @register
 @dataclass(frozen=True)
 class GroupSum(GroupReduction, Sum):
-    """y = Σ x over the positions and the channels of a group"""
+    """y = Σ x over the positions and the channels of a group
+
+    y has the shape (N, C, 1…): the sum of a group is repeated for each of its channels.
+    """
 
     of_rows: ClassVar[Reduction] = Sum((2,))
 
@@ -124,7 +129,11 @@ class GroupSum(GroupReduction, Sum):
 @register
 @dataclass(frozen=True)
 class GroupMoments(GroupReduction, Moments):
-    """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the positions and the channels of a group"""
+    """μ = (1/n) Σ x, σ² = (1/n) Σ (x − μ)² over the positions and the channels of a group
+
+    n is the number of elements of a group in one sample. Both outputs have the shape (N, C, 1…): the result of a group
+    is repeated for each of its channels.
+    """
 
     of_rows: ClassVar[Reduction] = Moments((2,))
 

@@ -1,4 +1,8 @@
-"""Functions that move elements: transposing, indexing, joining, splitting, flipping, rolling."""
+"""Functions that move elements without arithmetic: transposing, indexing, joining, splitting, flipping and rolling.
+
+They work for any dtype and any number of axes. If axis 0 of an array is the symbolic N, the number of samples, it must
+stay where it is and as long as it is.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +24,30 @@ from striate.ops.shaping import product, unsqueeze
 
 
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
-    """x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j; None reverses them.
+    """Return x with its axes in another order, as ``np.transpose``: axis ``axes[j]`` becomes axis j.
 
-    Any number of axes, any dtype. Raises ShapeError for axes that are not those of x, and where N would move.
+    None reverses the order. x has any shape and dtype. Raises ShapeError if ``axes`` does not name each axis of x once,
+    or if axis 0 of a batch would move.
     """
     return _permuted("transpose", x, tuple(reversed(range(x.type.rank))) if axes is None else axes)
 
 
 def permute(x: Value, dims: Sequence[int]) -> Value:
-    """x with its axes in another order, as ``torch.permute``: the same as ``transpose(x, dims)``."""
+    """Return x with its axes in another order, as ``torch.permute``: axis ``dims[j]`` becomes axis j.
+
+    x has any shape and dtype. Raises ShapeError if ``dims`` does not name each axis of x once, or if axis 0 of a batch
+    would move.
+    """
     return _permuted("permute", x, dims)
 
 
 def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[int]) -> Value:
-    """x with some axes at other places and the others in order, as ``np.moveaxis``. Raises ShapeError."""
+    """Return x with axes ``source`` moved to the places ``destination``, as ``np.moveaxis``.
+
+    Each is one axis, or a sequence of as many axes. The other axes keep their order. x has any shape and dtype. Raises
+    ShapeError for an axis that does not exist and if axis 0 of a batch would move, and OptionError if an axis is named
+    twice.
+    """
     given = [one if isinstance(one, Sequence) else (one,) for one in (source, destination)]
     taken, placed = ([require_axis("moveaxis", x.type, one) for one in axes] for axes in given)
     if len(taken) != len(placed) or len(set(taken)) != len(taken) or len(set(placed)) != len(placed):
@@ -44,7 +58,10 @@ def moveaxis(x: Value, source: int | Sequence[int], destination: int | Sequence[
 
 
 def swapaxes(x: Value, axis0: int, axis1: int) -> Value:
-    """x with two axes exchanged, as ``np.swapaxes``. Raises ShapeError."""
+    """Return x with two axes exchanged, as ``np.swapaxes``.
+
+    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and if axis 0 of a batch would move.
+    """
     a, b = (require_axis("swapaxes", x.type, one) for one in (axis0, axis1))
     order = list(range(x.type.rank))
     order[a], order[b] = b, a
@@ -63,7 +80,7 @@ def _permuted(what: str, x: Value, axes: Sequence[int]) -> Value:
         return reshape(x, moved)
     if x.type.rank <= MOST_AXES:
         return Transpose(tuple(order))(x)
-    # Axes that stay together become one. If there are still too many, they move to their places one by one.
+    # Axes that stay neighbours are joined into one. If there are still too many, they are moved one by one.
     groups: list[list[int]] = []
     for axis in order:
         if groups and axis == groups[-1][-1] + 1 and not (x.type.batched and axis == 1):
@@ -85,7 +102,7 @@ def _permuted(what: str, x: Value, axes: Sequence[int]) -> Value:
 
 
 def _moved_before(x: Value, source: int, target: int) -> Value:
-    """x with axis ``source`` moved to the earlier place ``target``."""
+    """Return x with axis ``source`` moved to place ``target``, which is before it."""
     kept = 1 if x.type.batched else 0
     lead, middle, own, inner = x.shape[kept:target], x.shape[target:source], x.shape[source], x.shape[source + 1 :]
     sizes = (product(lead), product(middle), cast("int", own), product(inner))
@@ -98,9 +115,11 @@ def _moved_before(x: Value, source: int, target: int) -> Value:
 
 
 def index(x: Value, key: object) -> Value:
-    """x[key] for whole numbers, slices with any step, ``...``, None, and one list of whole numbers, as in NumPy.
+    """Return x[key] as NumPy does, for a key that is known when the function is traced.
 
-    Raises ShapeError for a place that does not exist and for samples of a batch, TracingError for traced indices.
+    The key consists of whole numbers, slices with any step, ``...``, None, and at most one list of whole numbers.
+    Raises ShapeError for an index out of range and for a key that selects samples of a batch, and TracingError for
+    other keys, such as traced values.
     """
     keys: list[object] = list(cast("tuple[object, ...]", key)) if isinstance(key, tuple) else [key]
     keys = _without_ellipsis(x, keys)
@@ -136,7 +155,7 @@ def index(x: Value, key: object) -> Value:
 
 
 def _without_ellipsis(x: Value, keys: list[object]) -> list[object]:
-    """The indices, one for each axis and for each None."""
+    """Return the keys with ``...`` replaced by full slices, so that each axis has one; keys None stay."""
     dots = [place for place, one in enumerate(keys) if one is Ellipsis]
     given = sum(one is not None and one is not Ellipsis for one in keys)
     if len(dots) > 1 or given > x.type.rank:
@@ -160,7 +179,7 @@ def _whole(key: object) -> int:
 
 
 def _places(x: Value, axis: int, given: Sequence[object]) -> list[int]:
-    """Places along an axis, from 0."""
+    """Return indices along an axis as numbers from 0; negative ones count from the end. Checks their range."""
     size = cast("int", x.shape[axis])
     found: list[int] = []
     for one in given:
@@ -181,7 +200,7 @@ def _not_static(key: object) -> TracingError:
 
 
 def _sliced(x: Value, windows: dict[int, Window]) -> Value:
-    """The elements in windows of some axes."""
+    """Return the part of x that lies in ``windows``, which maps axes to their (start, count, step)."""
     changed = {axis: w for axis, w in windows.items() if w != Window(0, cast("int", x.shape[axis]), 1)}
     if not changed:
         return x
@@ -202,16 +221,17 @@ def _slice(x: Value, windows: dict[int, Window]) -> Value:
 
 
 def take(x: Value, indices: Sequence[int], axis: int) -> Value:
-    """The elements at some places of an axis, which are known when the function is traced, as ``np.take``.
+    """Return the elements of x at the given indices along an axis, as ``np.take``.
 
-    Raises ShapeError for a place that does not exist, and for axis 0 of a batch.
+    The indices are whole numbers that are known when the function is traced; negative ones count from the end. x has
+    any shape and dtype. Raises ShapeError for an index out of range, and for axis 0 of a batch.
     """
     at = require_axis("take", x.type, axis)
     if isinstance(x.shape[at], Batch):
         raise shape_error("take", f"cannot take some of the samples of {x.type}", N_STAYS)
     places = _places(x, at, list(indices))
     runs: list[Window] = []
-    for one in places:  # neighbouring places with one distance are one slice
+    for one in places:  # indices at equal distances are read as one slice
         last = runs[-1] if runs else None
         if last and last.count == 1 and one != last.start:
             runs[-1] = Window(last.start, 2, one - last.start)
@@ -225,7 +245,10 @@ def take(x: Value, indices: Sequence[int], axis: int) -> Value:
 
 
 def flip(x: Value, axis: Axes = None) -> Value:
-    """x with the elements of the axes (None: of all) in reverse order, as ``np.flip``. Raises ShapeError."""
+    """Return x with the elements in reverse order along one axis, several axes, or all (None), as ``np.flip``.
+
+    x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for axis 0 of a batch.
+    """
     axes = require_axes("flip", x.type, axis)
     if x.type.batched and 0 in axes:
         raise shape_error("flip", f"cannot reverse the samples of {x.type}", N_STAYS)
@@ -234,9 +257,11 @@ def flip(x: Value, axis: Axes = None) -> Value:
 
 
 def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Value:
-    """x with its elements moved ``shift`` places along an axis, the last ones to the front, as ``np.roll``.
+    """Return x with its elements shifted by ``shift`` along an axis, as ``np.roll``.
 
-    Raises ShapeError for an axis that x does not have, and for axis 0 of a batch.
+    Elements that are shifted beyond the end come back at the start. ``shift`` and ``axis`` may be sequences of the same
+    length, else OptionError. x has any shape and dtype. Raises ShapeError for an axis that does not exist, and for
+    axis 0 of a batch.
     """
     shifts, axes = (one if isinstance(one, Sequence) else (one,) for one in (shift, axis))
     if len(shifts) != len(axes):
@@ -256,9 +281,10 @@ def roll(x: Value, shift: int | Sequence[int], axis: int | Sequence[int]) -> Val
 
 
 def concat(values: Sequence[Value], axis: int = 1) -> Value:
-    """[x₁, x₂, …] along an axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
+    """Concatenate values along an axis, by default the channels: (N, C₁, …), (N, C₂, …) → (N, C₁ + C₂ + …, …).
 
-    For vectors this is the skip connection (B, D), (B, H) → (B, D + H). Raises ShapeError if another axis differs.
+    All values have the same dtype, and the same sizes on all other axes. Raises ShapeError otherwise, for an empty
+    sequence and for axis 0 of a batch, and DTypeError.
     """
     if not values:
         raise shape_error("concat", "got no values to concatenate", "give at least one value")
@@ -278,7 +304,10 @@ def concat(values: Sequence[Value], axis: int = 1) -> Value:
 
 
 def stack(values: Sequence[Value], axis: int = 0) -> Value:
-    """The values along a new axis, as ``np.stack``. Raises ShapeError unless all have one shape."""
+    """Join values along a new axis, as ``np.stack``: two values (C, H) with ``axis=0`` → (2, C, H).
+
+    All values have the same shape and dtype. Raises ShapeError otherwise, and for an empty sequence.
+    """
     if not values:
         raise shape_error("stack", "got no values to stack", "give at least one value")
     if any(value.type != values[0].type for value in values):
@@ -289,9 +318,11 @@ def stack(values: Sequence[Value], axis: int = 0) -> Value:
 
 
 def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Value, ...]:
-    """x in parts of one size (the last may be smaller), or of the given sizes, along an axis, as ``torch.split``.
+    """Return a tuple of consecutive parts of x along an axis, as ``torch.split``.
 
-    Raises ShapeError for sizes that do not add up, and for axis 0 of a batch.
+    ``split_size_or_sections`` is the size of every part, where the last one may be smaller, or a sequence of the sizes
+    of all parts. Raises ShapeError if these do not add up to the size of the axis, and for axis 0 of a batch;
+    OptionError for sizes that are not whole numbers.
     """
     at, size = _divided("split", x, axis)
     sizes: list[int]
@@ -307,21 +338,28 @@ def split(x: Value, split_size_or_sections: int | Sequence[int], axis: int = 0) 
 
 
 def chunk(x: Value, chunks: int, axis: int = 0) -> tuple[Value, ...]:
-    """x in at most ``chunks`` parts of equal size (the last may be smaller) along an axis, as ``torch.chunk``."""
+    """Return a tuple of at most ``chunks`` consecutive parts of x along an axis, as ``torch.chunk``.
+
+    All parts have the same size, except that the last one may be smaller. Raises ShapeError for axis 0 of a batch, and
+    OptionError unless ``chunks`` is a whole number of at least 1.
+    """
     _, size = _divided("chunk", x, axis)
     count = options.whole_number("chunk: chunks", chunks, 1)
     return split(x, max(1, -(-size // count)), axis)
 
 
 def unbind(x: Value, axis: int = 0) -> tuple[Value, ...]:
-    """The slices of x along an axis, which they do not have, as ``torch.unbind``. Raises ShapeError."""
+    """Return a tuple of all slices of x along an axis, without this axis, as ``torch.unbind``.
+
+    For x (2, C, H) and axis 0, they are two arrays (C, H). Raises ShapeError for axis 0 of a batch.
+    """
     at, size = _divided("unbind", x, axis)
     rest: Shape = (*x.shape[:at], *x.shape[at + 1 :])
     return tuple(reshape(_sliced(x, {at: Window(place, 1, 1)}), rest) for place in range(size))
 
 
 def _divided(what: str, x: Value, axis: int) -> tuple[int, int]:
-    """The axis and its size."""
+    """Return the axis, counted from 0, and its size; raises ``ShapeError`` for axis 0 of a batch."""
     at = require_axis(what, x.type, axis)
     size = x.shape[at]
     if isinstance(size, Batch):

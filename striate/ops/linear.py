@@ -1,4 +1,4 @@
-"""The linear layer: a convolution whose kernel covers the only position."""
+"""The linear function y = x wᵀ + b; for vectors it is computed as a convolution over a single position."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from striate.ops.requirement import require_floats, shape_error
 from striate.ops.shaping import expanded
 
 _POINT = Convolution(stride=(1,), padding=((0, 0),), dilation=(1,), groups=1)
-"""The convolution over one position."""
+"""The convolution with one tap over one position, which multiplies vectors of channels by a matrix."""
 
 
 @register
 @dataclass(frozen=True)
 class Linear(Composite):
-    """y[n, k] = Σ_d w[k, d] · x[n, d]"""
+    """y[n, k] = Σ_d w[k, d] · x[n, d]
+
+    x (N, D) and w (K, D) → (N, K), in float32 or float64.
+    """
 
     onnx_takes_bias: ClassVar[bool] = True
 
@@ -55,7 +58,7 @@ class Linear(Composite):
         return [to.add("Gemm", *inputs, transB=1)]
 
     def expand(self, *inputs: Value) -> tuple[Value, ...]:
-        """The same as smaller operations: a convolution with a kernel of size 1 over one position."""
+        """Return the output as that of a convolution: features are channels, and there is one tap and one position."""
         x, w = inputs
         y = _POINT(_with_point(x), _with_point(w))
         return (reshape(y, y.shape[:2]),)
@@ -85,9 +88,11 @@ def _with_point(x: Value) -> Value:
 
 
 def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
-    """y = x wᵀ + b: x (N, …, D), w (K, D), bias (K,) → (N, …, K); one sample is (D,). All float32 or all float64.
+    """Return y = x wᵀ + b: x (N, …, D), weight w (K, D) and bias b (K,) → y (N, …, K).
 
-    Raises ShapeError if the features, the last axis of x, do not match, and DTypeError.
+    D is the number of input features, K that of output features. x may also be one sample (D,); y is then (K,). Without
+    ``bias``, b is 0. All arrays are float32, or all are float64. Raises ShapeError if the last axis of x does not have
+    D elements, and DTypeError.
     """
     if input.type.rank == 1 and not input.type.batched:
         y = linear(reshape(input, (1, *input.shape)), weight, bias)
@@ -98,7 +103,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
     rows = TensorType(input.dtype, (1, input.shape[-1]))
     if weight.type.rank != 2 or input.shape[-1] != weight.shape[1]:
         _require_flat(input.type, weight.type)
-    Linear().infer(rows, weight.type)  # the same requirements for its rows
+    Linear().infer(rows, weight.type)  # raises the same errors for a single vector of features
     y = contract(input, weight, transpose_b=True)
     if bias is None:
         return y
@@ -109,7 +114,7 @@ def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
 
 
 def _require_flat(x: TensorType, w: TensorType) -> None:
-    """Raises ``ShapeError`` where x would have as many features as w takes if it were flat."""
+    """Raise a ``ShapeError`` that suggests Flatten if x (N, …) has as many elements per sample as w has inputs."""
     if w.rank == 2 and x.size(1) == w.shape[1]:
         what = f"its last axis has {x.shape[-1]} features, but its weights {shape_text(w.shape)} take {w.shape[1]}"
         raise shape_error("linear", f"{what}: {x} is not flat", "put Flatten() (st.ops.flatten) before it")

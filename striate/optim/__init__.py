@@ -1,4 +1,4 @@
-"""Optimizers and schedules, as equations on the graph."""
+"""Optimizers and learning rate schedules, written as equations that are compiled into the training step."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "nadam": NAdam, "radam": RAdam, "adagrad": Adagrad,
     "lion": Lion, "lamb": LAMB,
 }  # fmt: skip
-"""The optimizers that the command line and the lab offer, by the names that they take."""
+"""The optimizers by the names that the command line and the lab accept."""
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "constant": lambda steps: ConstantSchedule(),
@@ -35,7 +35,7 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
     "one_cycle": OneCycleSchedule,
     "polynomial": PolynomialSchedule,
 }
-"""The schedules that the command line offers, each for a training of so many steps."""
+"""The schedules of the command line, by name, as functions of the total number of training steps."""
 
 __all__ = [
     "OPTIMIZERS", "SCHEDULES",

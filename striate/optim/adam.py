@@ -1,4 +1,4 @@
-"""Adam and its relatives: steps by the ratio of two running averages, of the gradient and of its square."""
+"""Adam and its relatives: optimizers with running means of the gradient and of its square."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class AdaptiveMoments(Optimizer):
-    """Base of optimizers with running averages m of the gradient and v of its square (abstract)
+    """Base of optimizers with running averages m of the gradient g and v of its square (abstract)
 
     m ← β₁ m + (1 − β₁) g
     v ← β₂ v + (1 − β₂) g²
+
+    ``betas`` are (β₁, β₂).
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
@@ -42,22 +44,26 @@ class AdaptiveMoments(Optimizer):
 
     @property
     def bounded(self) -> bool:
-        """|m| / √v has a bound if β₁² is well below β₂ (Cauchy and Schwarz); without ε, 0 would be divided by 0."""
+        """Whether a step from finite numbers always gives finite numbers, so that its results need no check.
+
+        |m| / √v has a bound if β₁² is well below β₂ (by the Cauchy-Schwarz inequality). ε must not be tiny, since 0
+        could be divided by 0 without it.
+        """
         beta1, beta2 = self.schedule.largest_momentum(self.betas[0]), self.betas[1]
         return self.eps >= 1e-12 and beta1 * beta1 <= 0.98 * beta2 and self._is_bounded(self.weight_decay)
 
     def beta1(self, t: Value) -> Value | float:
-        """β₁ at step t: a float64 scalar if the schedule cycles it."""
+        """Return β₁ at step t: a float64 scalar of the graph if the schedule varies it, else the fixed number."""
         return self.schedule.momentum(self.betas[0], t)
 
     def decays(self, parameters: Value, gradients: Value, t: Value, decoupled: bool) -> tuple[Value, Value]:
-        """θ and g after the weight decay, which changes θ where it is decoupled, else g."""
+        """Return θ and g after the weight decay, which changes θ if ``decoupled``, otherwise g."""
         if decoupled:
             return self.decayed(parameters, self.weight_decay, t), gradients
         return parameters, coupled(gradients, parameters, self.weight_decay)
 
     def averages(self, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, Value]:
-        """The new m and v."""
+        """Return the updated averages m and v."""
         beta1, beta2 = self.beta1(t), self.betas[1]
         if isinstance(beta1, Value):
             m = kept["exp_avg"] * cast(beta1, g.dtype) + g * cast(1.0 - beta1, g.dtype)
@@ -66,12 +72,15 @@ class AdaptiveMoments(Optimizer):
         return m, kept["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
 
     def denominator(self, root: Value) -> Value:
-        """√v̂ + ε. Without ε it is at least the least normal number, so that 0 / 0 is 0, and not NaN."""
+        """Return √v̂ + ε for ``root`` = √v̂.
+
+        With ε = 0, it is at least the smallest normal number, so that 0 / 0 gives 0 instead of NaN.
+        """
         return root + self.eps if self.eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))
 
 
 def correction(beta: Value | float, step: Value) -> Value:
-    """1 − β^step, by which an average that began at 0 is divided"""
+    """Return 1 − β^step, by which a running average that started at 0 is divided to remove its bias towards 0."""
     if isinstance(beta, Value):
         return 1.0 - exp(step * log(beta))
     return constant(1.0, step.dtype) - exp(step * math.log(beta)) if beta else constant(1.0, step.dtype)
@@ -79,7 +88,7 @@ def correction(beta: Value | float, step: Value) -> Value:
 
 @dataclass(frozen=True)
 class LargestMoments(AdaptiveMoments):
-    """Base of the forms of Adam that ``amsgrad`` changes: v̂ is then made of the largest v so far (abstract)"""
+    """Base of Adam and AdamW, whose option ``amsgrad`` computes v̂ from the largest v so far (abstract)"""
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     squares: ClassVar[tuple[str, ...]] = ("exp_avg_sq", "max_exp_avg_sq")
@@ -93,7 +102,7 @@ class LargestMoments(AdaptiveMoments):
         return self.slots if self.amsgrad else self.slots[:2]
 
     def moved(self, start: Value, g: Value, kept: Mapping[str, Value], t: Value) -> tuple[Value, dict[str, Value]]:
-        """``start`` − η m̂ / (√v̂ + ε), and the new averages."""
+        """Return ``start`` − η m̂ / (√v̂ + ε), and the updated averages."""
         m, v = self.averages(g, kept, t)
         new = {"exp_avg": m, "exp_avg_sq": v}
         if self.amsgrad:
@@ -107,14 +116,14 @@ class LargestMoments(AdaptiveMoments):
 
 @dataclass(frozen=True)
 class Adam(LargestMoments):
-    """Adam with bias correction (Kingma and Ba, arXiv:1412.6980), as PyTorch writes it
+    """Adam with bias correction, as PyTorch defines it. Kingma and Ba, arXiv:1412.6980.
 
     g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
     m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
 
-    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is computed from the largest v so far.
     """
 
     decoupled_weight_decay: bool = False
@@ -131,14 +140,14 @@ class Adam(LargestMoments):
 
 @dataclass(frozen=True)
 class AdamW(LargestMoments):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101)
+    """Adam with weight decay that is not part of the gradient. Loshchilov and Hutter, arXiv:1711.05101.
 
     θ ← θ − η λ θ
     m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
     v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
     θ ← θ − η m̂ / (√v̂ + ε)
 
-    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is made of the largest v so far.
+    0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. With ``amsgrad``, v̂ is computed from the largest v so far.
     """
 
     weight_decay: float = 1e-2
@@ -151,7 +160,7 @@ class AdamW(LargestMoments):
 
 @dataclass(frozen=True)
 class NAdam(AdaptiveMoments):
-    """Adam with Nesterov's momentum (Dozat, 2016), as PyTorch writes it
+    """Adam with Nesterov momentum, as PyTorch defines it. Dozat, 2016.
 
     g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
     μₜ = β₁ (1 − ½ · 0.96^(t ψ)),  Mₜ = Π μᵢ for i ≤ t
@@ -188,20 +197,17 @@ class NAdam(AdaptiveMoments):
         return moved, {"exp_avg": m, "exp_avg_sq": v, "mu_product": product}
 
     def _mu(self, step: Value) -> Value:
-        """μ / β₁"""
+        """Return μ / β₁ at a step counted from 1."""
         return 1.0 - exp(step * (self.momentum_decay * math.log(0.96))) * 0.5
 
 
 @dataclass(frozen=True)
 class RAdam(AdaptiveMoments):
-    """Adam that waits until the variance of its step is known (Liu et al., arXiv:1908.03265), as PyTorch writes it
+    """Adam without adaptive steps until their variance is known, as PyTorch defines it.
 
-    g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ
-    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
-    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
-    ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
-    θ ← θ − η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ),  where ρ > 5
-    θ ← θ − η m̂  before
+    Liu et al., arXiv:1908.03265. |g ← g + λ θ, or with ``decoupled_weight_decay`` θ ← θ − η λ θ |m ← β₁ m + (1 − β₁) g
+    m̂ = m / (1 − β₁ᵗ) |v ← β₂ v + (1 − β₂) g² |ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ) |if ρ > 5:  θ ← θ −
+    η m̂ r √(1 − β₂ᵗ) / (√v + ε),  r² = (ρ − 4)(ρ − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ) |otherwise: θ ← θ − η m̂
 
     t = 1, 2, …; 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
@@ -229,7 +235,7 @@ class RAdam(AdaptiveMoments):
         left = correction(self.betas[1], step)
         rho = limit - step * 2.0 * (1.0 - left) / left
         known = greater(rho, 5.0)
-        rho = maximum(rho, 5.0)  # the root of a negative number would be NaN
+        rho = maximum(rho, 5.0)  # so that the square below is not negative where ρ ≤ 5
         square = (rho - 4.0) * (rho - 2.0) * limit / (rho * ((limit - 4) * (limit - 2)))
         factor = cast(sqrt(square) * sqrt(left), dtype)
         adapted = plain * factor / self.denominator(sqrt(v))

@@ -1,4 +1,4 @@
-"""Optimizers that divide the gradient by the root of its mean or summed square."""
+"""RMSprop and Adagrad, which divide the gradient by the root of the mean or sum of its squares."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """The gradient over the root of its mean square (Hinton, 2012), as PyTorch writes it
+    """Gradient divided by the root of its running mean square, as PyTorch defines it. Hinton, 2012.
 
     g ← g + λ θ
     v ← α v + (1 − α) g²
     a = √v + ε               (centered: ḡ ← α ḡ + (1 − α) g,  a = √(v − ḡ²) + ε)
     θ ← θ − η g / a          (momentum μ: b ← μ b + g / a,  θ ← θ − η b)
 
-    α is ``alpha``, 0 ≤ α ≤ 1; 0 ≤ μ ≤ 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. A difference v − ḡ² that rounding makes
-    negative counts as 0; in PyTorch its root is NaN.
+    α is ``alpha``, 0 ≤ α < 1; 0 ≤ μ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0. If rounding makes v − ḡ² negative, it counts
+    as 0; PyTorch's result is then NaN.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("square_avg", "momentum_buffer", "grad_avg")
@@ -42,10 +42,10 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("alpha", self.alpha, 0, 1)
+        self.require("alpha", self.alpha, 0, below=1)
         self.require("eps", self.eps, 0)
         self.require("weight_decay", self.weight_decay, 0)
-        self.require("momentum", self.momentum, 0, 1)
+        self.require("momentum", self.momentum, 0, below=1)
         flag("RMSprop: centered", self.centered)
 
     @property
@@ -83,11 +83,9 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """The gradient over the root of its summed squares (Duchi, Hazan and Singer, 2011), as PyTorch writes it
+    """Gradient divided by the root of the sum of its squares, as PyTorch defines it.
 
-    g ← g + λ θ
-    s ← s + g²
-    θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
+    Duchi, Hazan and Singer, 2011. |g ← g + λ θ |s ← s + g² |θ ← θ − η / (1 + (t − 1) κ) · g / (√s + ε)
 
     t = 1, 2, …; κ is ``lr_decay`` ≥ 0; s starts at ``initial_accumulator_value`` ≥ 0; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
@@ -123,6 +121,9 @@ class Adagrad(Optimizer):
 
 
 def _denominator(square: Value, eps: float) -> Value:
-    """√v + ε. Without ε it is at least the least normal number, so that 0 / 0 is 0, and not NaN."""
+    """Return √v + ε for v = ``square``.
+
+    With ε = 0, it is at least the smallest normal number, so that 0 / 0 gives 0 instead of NaN.
+    """
     root = sqrt(square)
     return root + eps if eps else maximum(root, float(np.finfo(root.dtype.numpy).tiny))

@@ -1,4 +1,4 @@
-"""Schedules made of other schedules: a linear warm-up before any, and one after the other."""
+"""Schedules made of other schedules: a linear warm-up before another schedule, and several in sequence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from striate.options import number, whole_number
 
 
 def require_schedule(what: str, schedule: object) -> None:
-    """Raises ``OptionError`` for anything but a schedule, such as a class or a name."""
+    """Raise ``OptionError`` unless this is a schedule object.
+
+    ``what`` is the option's name in the message.
+    """
     if not isinstance(schedule, Schedule):
         raise OptionError(
             f"{what}={schedule!r}; expected a schedule\n"
@@ -23,11 +26,11 @@ def require_schedule(what: str, schedule: object) -> None:
 
 @dataclass(frozen=True)
 class WarmupSchedule(Schedule):
-    """A linear rise over ``steps`` steps, then another schedule, whose step 0 comes after them
+    """A linear increase of the learning rate over ``steps`` steps, followed by another schedule.
 
-    η_t = η · (a + (1 − a) · t / steps) for t < steps, where η is the rate at which the other schedule starts and a is
-    ``start_factor``: PyTorch's ``LinearLR``, followed by the other in ``SequentialLR``. Raises ``OptionError``
-    unless steps ≥ 1 and 0 < start_factor ≤ 1.
+    η_t = η · (a + (1 − a) · t / steps) for t < steps, where η is the first rate of the other schedule and a is
+    ``start_factor``. The other schedule then starts at its step 0. In PyTorch this is ``LinearLR`` followed by the
+    other schedule in ``SequentialLR``. Raises ``OptionError`` unless steps ≥ 1 and 0 < start_factor ≤ 1.
     """
 
     schedule: Schedule
@@ -62,9 +65,11 @@ class WarmupSchedule(Schedule):
 
 @dataclass(frozen=True)
 class SequentialSchedule(Schedule):
-    """One schedule after the other, as PyTorch's ``SequentialLR``: the next one begins at each milestone, at its step 0
+    """Several schedules in sequence, like PyTorch's ``SequentialLR``.
 
-    Raises ``OptionError`` unless there is one schedule more than milestones, and the milestones increase.
+    At each milestone (a number of steps) the next schedule begins, at its step 0. Raises ``OptionError`` unless there
+    is one schedule more than milestones, the milestones increase, and either all or none of the schedules vary the
+    momentum.
     """
 
     schedules: tuple[Schedule, ...]
@@ -117,5 +122,5 @@ class SequentialSchedule(Schedule):
 
 
 def _since(t: Value, step: int) -> Value:
-    """The number of steps since the given one; 0 before it."""
+    """Return the number of steps since the given step; 0 before it."""
     return where(reached(t, step), t - float(step), 0.0)

@@ -1,4 +1,4 @@
-"""Schedules made of cosines: annealing, annealing with restarts, and one cycle of rate and momentum."""
+"""Schedules made of cosines: annealing, annealing with restarts, and the one-cycle schedule."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from striate.options import choice, flag, number, whole_number
 
 
 def _half_cosine(share: Value) -> Value:
-    """½ (1 + cos(π share)) for a share clipped to 0 … 1"""
+    """Return ½ (1 + cos(π · share)), which falls from 1 to 0; ``share`` is clipped to 0 … 1."""
     return (CosinePi()(minimum(maximum(share, 0.0), 1.0)) + 1.0) * 0.5
 
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π t / T)), after a linear rise over ``warmup`` steps
+    """Cosine annealing of the learning rate: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π (t − W) / T))
 
-    T is ``total_steps`` − ``warmup``; from T on the rate stays at ``minimum``, which is at most the optimizer's η₀.
-    Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and
-    0 ≤ minimum.
+    W is ``warmup``, the number of steps over which the rate first rises linearly to η₀. T is ``total_steps`` − W. After
+    ``total_steps`` the rate stays at η_min = ``minimum``, which is at most the optimizer's η₀. Loshchilov and Hutter,
+    arXiv:1608.03983. Raises ``OptionError`` unless total_steps ≥ 1, 0 ≤ warmup < total_steps and 0 ≤ minimum.
     """
 
     total_steps: int
@@ -51,11 +51,12 @@ class CosineSchedule(Schedule):
 
 @dataclass(frozen=True)
 class CosineRestartsSchedule(Schedule):
-    """η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π t_i / T_i)), as PyTorch's ``CosineAnnealingWarmRestarts``
+    """Cosine annealing with restarts: η_t = η_min + (η₀ − η_min) · ½ (1 + cos(π t_i / T_i))
 
-    t_i counts the steps since the last restart, and T_i = ``first_steps`` · ``factor``^i is the length of period i.
-    Loshchilov and Hutter, arXiv:1608.03983. Raises ``OptionError`` unless first_steps and factor are whole numbers of
-    1 or more and 0 ≤ minimum.
+    t_i counts the steps since the last restart, and T_i = ``first_steps`` · ``factor``^i is the length of period i, in
+    steps. η_min is ``minimum``. This is PyTorch's ``CosineAnnealingWarmRestarts``. Loshchilov and Hutter,
+    arXiv:1608.03983. Raises ``OptionError`` unless first_steps and factor are whole numbers of 1 or more and 0 ≤
+    minimum.
     """
 
     first_steps: int
@@ -89,13 +90,14 @@ class CosineRestartsSchedule(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleSchedule(Schedule):
-    """The rate rises from η₀ / ``div_factor`` to η₀ and falls to nearly 0; momentum falls and rises
+    """The one-cycle schedule: the learning rate rises to η₀ and then falls to nearly 0.
 
-    As PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀: over the first ``pct_start`` of ``total_steps`` the rate rises,
-    then it falls to η₀ / (div_factor · final_div_factor), by half a cosine, or in lines with anneal_strategy="linear".
-    With ``three_phase`` it first falls as long as it rose, back to where it started. With ``cycle_momentum`` the
-    optimizer's momentum, or its β₁, goes from ``max_momentum`` to ``base_momentum`` while the rate rises, and back.
-    Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for values outside of their ranges.
+    This is PyTorch's ``OneCycleLR`` with ``max_lr`` = η₀. The rate rises from η₀ / ``div_factor`` to η₀ over the
+    fraction ``pct_start`` of ``total_steps``, then falls to η₀ / (div_factor · final_div_factor), each along half a
+    cosine, or linearly with anneal_strategy="linear". With ``three_phase`` it first falls back to η₀ / div_factor, over
+    as many steps as it rose. With ``cycle_momentum`` the optimizer's momentum, or its β₁, goes from ``max_momentum`` to
+    ``base_momentum`` while the rate rises, and back. Smith and Topin, arXiv:1708.07120. Raises ``OptionError`` for
+    values outside of their ranges.
     """
 
     total_steps: int
@@ -141,7 +143,7 @@ class OneCycleSchedule(Schedule):
         return self.max_momentum if self.cycle_momentum else start
 
     def _through(self, turns: tuple[float, ...], t: Value) -> Value:
-        """Goes from turn to turn, and reaches the last one in the last step."""
+        """Return the value at step t on a path from one turning point to the next, which ends at the last step."""
         rise, last = self.pct_start * self.total_steps, self.total_steps - 1.0
         ends = (rise - 1, 2 * rise - 2, last) if self.three_phase else (rise - 1, last)
         begins = (0.0, *ends[:-1])

@@ -1,4 +1,4 @@
-"""Which rule updates which parameter: an optimizer's groups, matched with the names of a model's parameters."""
+"""Parameter groups: which options of the optimizer apply to which parameters, chosen by patterns of names."""
 
 from __future__ import annotations
 
@@ -12,34 +12,39 @@ from striate.errors import OptionError
 from striate.optim.optimizer import Optimizer
 
 _SHOWN = 6
+"""The most names that an error lists."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """``rules`` are optimizers without groups; ``place`` maps the name of a parameter to the index of its rule."""
+    """The result of matching groups with parameters.
+
+    ``rules`` are optimizers without groups, one per set of options. ``place`` maps the dotted name of each parameter to
+    the index of its rule.
+    """
 
     rules: tuple[Optimizer, ...]
     place: Mapping[str, int]
 
     def kept(self) -> tuple[str, ...]:
-        """The slots that any of the rules needs, in the order in which the optimizer declares them."""
+        """Return the names of the state vectors that any of the rules needs, in the order of ``slots``."""
         needed = {slot for rule in self.rules for slot in rule.kept()}
         return tuple(slot for slot in self.rules[0].slots if slot in needed)
 
     @property
     def bounded(self) -> bool:
-        """Whether every rule is."""
+        """Whether a step from finite numbers always gives finite numbers, for every rule."""
         return all(rule.bounded for rule in self.rules)
 
     def rule_of(self, parameter: str) -> Optimizer:
-        """The rule that updates a parameter."""
+        """Return the optimizer that updates the parameter with this dotted name."""
         return self.rules[self.place[parameter]]
 
 
 def assign(optimizer: Optimizer, ranks: Mapping[str, int], others: Iterable[str] = ()) -> Assignment:
-    """Matches the groups with parameters, given as dotted names and their numbers of axes.
+    """Match the groups of an optimizer with parameters, given as dotted names with their numbers of axes.
 
-    ``others`` are names of parameters that are not trained: a pattern may match them, but they get no rule. Raises
+    ``others`` are the names of parameters that are not trained: a pattern may match them, but they get no rule. Raises
     ``OptionError`` for a pattern that matches nothing, and for options of several groups that contradict each other.
     """
     known = list(dict.fromkeys([*ranks, *others]))
@@ -67,6 +72,7 @@ def assign(optimizer: Optimizer, ranks: Mapping[str, int], others: Iterable[str]
 
 
 def _matches_nothing(optimizer: Optimizer, pattern: str, names: list[str]) -> OptionError:
+    """Return the error for a pattern that matches no parameter, with similar names."""
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
     shown = near or names[:_SHOWN]
     more = len(names) - len(shown)

@@ -1,4 +1,4 @@
-"""LAMB: Adam's direction with a length that follows the norm of each parameter."""
+"""LAMB: Adam with steps scaled to the norm of each parameter, for training with large batches."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from striate.optim.layers import Layers
 
 @dataclass(frozen=True)
 class LAMB(AdaptiveMoments):
-    """Adam with the step of each parameter in proportion to its norm (You et al., arXiv:1904.00962)
+    """Adam with the step of each parameter proportional to the parameter's norm.
 
-    m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ)
-    v ← β₂ v + (1 − β₂) g²         v̂ = v / (1 − β₂ᵗ)
-    u = m̂ / (√v̂ + ε) + λ θ
-    θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
+    You et al., arXiv:1904.00962. |m ← β₁ m + (1 − β₁) g          m̂ = m / (1 − β₁ᵗ) |v ← β₂ v + (1 − β₂) g²         v̂
+    = v / (1 − β₂ᵗ) |u = m̂ / (√v̂ + ε) + λ θ |θ ← θ − η ‖θ‖ / ‖u‖ · u        (θ ← θ − η u where ‖θ‖ or ‖u‖ is 0)
 
-    The norms are those of one parameter, such as the weight of a layer. 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is
-    ``weight_decay`` ≥ 0.
+    Each norm is that of one parameter, such as the weight of a layer. 0 ≤ β₁, β₂ < 1; ε ≥ 0; λ is ``weight_decay`` ≥ 0.
     """
 
     usual_lr: ClassVar[float] = 0.005
@@ -32,7 +29,7 @@ class LAMB(AdaptiveMoments):
 
     @property
     def bounded(self) -> bool:
-        return False  # steps in proportion to the parameter may let it grow exponentially
+        return False  # steps proportional to the parameter may make it grow exponentially
 
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value

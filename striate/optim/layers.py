@@ -1,4 +1,4 @@
-"""The parameters in the flat vector of all of them, for optimizers that need a norm of each."""
+"""Sums over single parameters in the flat vector of all parameters, for optimizers that need their norms."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from striate.ops.segment import SegmentSum
 
 @dataclass(frozen=True)
 class Layers:
-    """Where the parameters begin in the flat vectors; ``bounds`` ends with the length of the vectors."""
+    """The places of the parameters in the flat vector of all parameters.
+
+    Parameter i covers the elements from ``bounds[i]`` up to, but not including, ``bounds[i + 1]``.
+    """
 
     bounds: tuple[int, ...]
 
     @classmethod
     def single(cls, vector: Value) -> Layers:
-        """A vector that is a single parameter."""
+        """Return the places for a vector that is a single parameter."""
         return cls((0, vector.type.size()))
 
     def total(self, vector: Value) -> Value:
-        """Σ over the parameter that an element belongs to, for each element of a flat vector."""
+        """Return, for each element of a flat vector, the sum over the parameter that the element belongs to."""
         return SegmentSum(self.bounds)(vector)

@@ -1,14 +1,17 @@
-"""The base of optimizers: a few equations on flat vectors of all parameters, compiled into one sweep."""
+"""The base of optimizers: equations on the flat vector of all parameters, compiled into a single loop."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, ClassVar
 from typing import cast as cast_type
 
+from striate import habits
+from striate.arguments import Explained
 from striate.errors import OptionError, unknown_option
 from striate.graph.arithmetic import cast
 from striate.graph.value import Value
@@ -20,19 +23,19 @@ from striate.options import flag, number
 Options = Mapping[str, Any]
 """Options of an optimizer by name."""
 _OF_ALL = ("groups", "decay_norm_and_bias")
-"""The options that a group cannot have."""
+"""The options that a parameter group cannot have."""
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
-    """Base of optimizers (abstract). ``slots`` names the vectors of its state, each of the parameters' size.
+class Optimizer(metaclass=Explained):
+    """Base of optimizers (abstract). A subclass writes ``update`` as equations on vectors of the graph.
 
     lr                   η₀, a finite number ≥ 0
-    schedule             the rate η as a function of the step
-    maximize             True ascends: the sign of the gradients is changed first
+    schedule             the learning rate η as a function of the step
+    maximize             True maximizes: the sign of the gradients is changed first
     groups               other options for some parameters: patterns of dotted names, as in ``fnmatch``, with their
                          options, such as ``{"*.bias": dict(weight_decay=0), "head.*": dict(lr=0.1)}``. All patterns
-                         that match a parameter apply, in the order in which they are written: where two set the same
+                         that match a parameter apply in the order in which they are written; if two set the same
                          option, the later one counts.
     decay_norm_and_bias  False sets ``weight_decay`` to 0 for parameters with fewer than two axes: biases, and the
                          weights of normalizations
@@ -41,14 +44,18 @@ class Optimizer(ABC):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    """The names of the state vectors, such as the momentum.
+
+    Each has as many elements as there are parameters.
+    """
     squares: ClassVar[tuple[str, ...]] = ()
-    """The slots that hold averages or sums of squares, and therefore are never negative."""
+    """The slots with averages or sums of squares, which are never negative."""
     products: ClassVar[tuple[str, ...]] = ()
-    """Numbers of its state: running products in float64, which start at 1 and stay between 0 and 1."""
+    """The names of running products in the state: float64 numbers from 0 to 1 that start at 1."""
     has_momentum: ClassVar[bool] = False
-    """Whether it has a momentum, or a β₁, that a schedule can cycle."""
+    """Whether the optimizer has a momentum, or a β₁, that a schedule can vary."""
     usual_lr: ClassVar[float] = 0.01
-    """A learning rate to start from on small pictures; the default of the command line."""
+    """A good first learning rate for small images; the command line uses it by default."""
     lr: float
     schedule: Schedule = field(default_factory=ConstantSchedule, kw_only=True)
     maximize: bool = field(default=False, kw_only=True)
@@ -57,6 +64,12 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        first: object = self.lr
+        if not isinstance(first, Real | str | None):  # a habit from PyTorch: model.parameters()
+            raise OptionError(
+                f"{name}: lr is a {type(first).__name__}; expected a finite number of 0 or more\n"
+                f"  help: {habits.FIRST_ARGUMENTS['lr']}"
+            )
         self.require("lr", self.lr, 0)
         require_schedule(f"{name}: schedule", self.schedule)
         least = self.schedule.least_start()
@@ -75,7 +88,7 @@ class Optimizer(ABC):
         self._require_groups()
 
     def _require_groups(self) -> None:
-        """Raises ``OptionError`` for groups whose options this optimizer does not take."""
+        """Raise ``OptionError`` for groups with options that this optimizer does not have."""
         what = f"{type(self).__name__}: groups"
         given: object = self.groups
         if not isinstance(given, Mapping):
@@ -97,63 +110,82 @@ class Optimizer(ABC):
                 raise OptionError(f"groups[{pattern!r}]: {error}") from error
 
     def changed(self, options: Options) -> Optimizer:
-        """This optimizer with other options, and without groups: the rule for the parameters of one group."""
+        """Return this optimizer with other options and without groups: the rule for one group of parameters."""
         return replace(self, **{"groups": {}, "decay_norm_and_bias": True, **options})
 
     @property
     def bounded(self) -> bool:
-        """Whether a step from finite numbers always gives finite numbers; otherwise each result is checked."""
+        """Whether a step from finite numbers always gives finite numbers; otherwise every result is checked."""
         return False
 
     @classmethod
     def summary(cls) -> str:
-        """What it does, in a line: the first of its docstring."""
+        """Return what the optimizer does, in one line: the first line of its docstring."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
+    def brief(self) -> str:
+        """Return the class and its options that are not defaults, such as ``SGD(lr=0.1, momentum=0.9)``.
+
+        The learning rate is always included.
+        """
+        default = type(self)(lr=self.lr)
+        changed = [name for name in _names(self) if name != "lr" and vars(self)[name] != vars(default)[name]]
+        return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in ('lr', *changed))})"
+
     def _is_bounded(self, decay: float) -> bool:
-        """Whether the rate is so small that parameters need 10¹⁵ steps to overflow, and the decay shrinks them."""
+        """Whether overflow would take at least 10¹⁵ steps.
+
+        That holds if the learning rate is small and weight decay shrinks the parameters.
+        """
         largest = self.schedule.largest(self.lr)
         return largest <= 1e3 and decay <= 1e3 and largest * decay <= 0.5
 
     def kept(self) -> tuple[str, ...]:
-        """The slots that these options need."""
+        """Return the names of the state vectors that the optimizer needs with these options."""
         return self.slots
 
     def initial(self, slot: str) -> float:
-        """The number that a slot is filled with before the first step."""
+        """Return the number with which a state vector is filled before the first step."""
         return 0.0
 
     @abstractmethod
     def update(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value
     ) -> tuple[Value, dict[str, Value]]:
-        """New parameters and new kept vectors; t = 0, 1, … is the number of the step as a float64 scalar.
+        """Return the new parameters and the new state vectors by name, as values of the graph.
 
-        ``kept`` also holds the ``products``, as float64 scalars.
+        ``parameters`` and ``gradients`` are flat vectors. ``kept`` are the state vectors by name and the ``products``,
+        which are float64 scalars. t = 0, 1, … is the number of the step, a float64 scalar.
         """
 
     def update_layers(
         self, parameters: Value, gradients: Value, kept: Mapping[str, Value], t: Value, layers: Layers
     ) -> tuple[Value, dict[str, Value]]:
-        """``update``, for optimizers whose equations need a norm of each parameter: ``layers.total`` sums over it."""
+        """Like ``update``, for optimizers that need the norm of each parameter.
+
+        ``layers.total`` sums the elements of a vector over each parameter.
+        """
         return self.update(parameters, gradients, kept, t)
 
     def rate(self, t: Value) -> Value:
-        """η at step t, a float64 scalar."""
+        """Return the learning rate η at step t, as a float64 scalar of the graph."""
         return self.schedule.rate(self.lr, t)
 
     def decayed(self, parameters: Value, decay: float, t: Value) -> Value:
-        """θ (1 − η λ): weight decay apart from the gradient."""
+        """Return θ (1 − η λ): weight decay that is not part of the gradient."""
         return parameters * cast(1.0 - self.rate(t) * decay, parameters.dtype) if decay else parameters
 
     def require(
         self, name: str, value: object, least: float = -math.inf, most: float = math.inf, *, below: float = math.inf
     ) -> None:
-        """Raises ``OptionError`` unless the option is a finite number, least ≤ value ≤ most and value < below."""
+        """Raise ``OptionError`` unless an option is a finite number with least ≤ value ≤ most and value < below.
+
+        ``name`` is the name of the option in the message.
+        """
         number(f"{type(self).__name__}: {name}", value, least, most, below=below)
 
     def require_betas(self, betas: object) -> None:
-        """Raises ``OptionError`` unless these are two numbers, 0 ≤ β₁, β₂ < 1."""
+        """Raise ``OptionError`` unless these are two numbers with 0 ≤ β₁, β₂ < 1."""
         pair = cast_type("tuple[object, ...]", betas) if isinstance(betas, tuple | list) else ()
         if len(pair) != 2:
             raise OptionError(f"{type(self).__name__}: betas={betas!r}; expected two numbers, such as (0.9, 0.999)")
@@ -162,9 +194,10 @@ class Optimizer(ABC):
 
 
 def coupled(gradients: Value, parameters: Value, decay: float) -> Value:
-    """g + λ θ: weight decay as part of the gradient."""
+    """Return g + λ θ: weight decay as part of the gradient."""
     return gradients + parameters * decay if decay else gradients
 
 
 def _names(rule: Optimizer) -> list[str]:
+    """Return the names of an optimizer's options."""
     return [one.name for one in fields(rule)]

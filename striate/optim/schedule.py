@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as an equation in the number of the step, inside the compiled update.
+"""Schedules: the learning rate as a function of the step, as an equation inside the compiled update.
 
 t = 0, 1, … counts the updates, not the epochs; η₀ is the learning rate of the optimizer.
 """
@@ -6,10 +6,11 @@ t = 0, 1, … counts the updates, not the epochs; η₀ is the learning rate of 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import cast as cast_type
 
+from striate.arguments import Explained
 from striate.errors import OptionError
 from striate.graph.arithmetic import cast, constant
 from striate.graph.value import DType, Value
@@ -18,8 +19,11 @@ from striate.ops.comparison import greater
 from striate.options import number, whole_number
 
 
-class Schedule(ABC):
-    """Base of schedules (abstract)."""
+class Schedule(metaclass=Explained):
+    """Base of schedules (abstract).
+
+    A subclass defines ``rate``, the learning rate as a function of the step t.
+    """
 
     @property
     def cycles_momentum(self) -> bool:
@@ -28,28 +32,34 @@ class Schedule(ABC):
 
     @abstractmethod
     def rate(self, start: float, t: Value) -> Value:
-        """η at step t = 0, 1, … (a float64 scalar), from the optimizer's learning rate η₀ = ``start``."""
+        """Return the learning rate η at step t = 0, 1, …, as a float64 scalar.
+
+        ``start`` is the optimizer's η₀.
+        """
 
     def momentum(self, start: float, t: Value) -> Value | float:
-        """The momentum (or β₁) at step t; by default that of the optimizer, ``start``."""
+        """Return the momentum (or β₁) at step t.
+
+        ``start``, that of the optimizer, unless the schedule varies it.
+        """
         return start
 
     def largest(self, start: float) -> float:
-        """An upper bound of the rate over all steps; infinity if none is known."""
+        """Return an upper bound of the learning rate over all steps; infinity if none is known."""
         return math.inf
 
     def largest_momentum(self, start: float) -> float:
-        """An upper bound of the momentum over all steps."""
+        """Return an upper bound of the momentum over all steps."""
         return start
 
     def least_start(self) -> float:
-        """The least learning rate of an optimizer that the schedule can start from."""
+        """Return the smallest learning rate η₀ of an optimizer that this schedule allows."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class ConstantSchedule(Schedule):
-    """η_t = η₀"""
+    """Constant learning rate: η_t = η₀"""
 
     def rate(self, start: float, t: Value) -> Value:
         return constant(start, t.dtype)
@@ -60,9 +70,10 @@ class ConstantSchedule(Schedule):
 
 @dataclass(frozen=True)
 class StepSchedule(Schedule):
-    """η_t = η₀ · γ^⌊t / step_size⌋, as PyTorch's ``StepLR``
+    """Multiply the learning rate by γ every ``step_size`` steps: η_t = η₀ · γ^⌊t / step_size⌋
 
-    γ is ``gamma`` > 0. Raises ``OptionError`` unless step_size ≥ 1.
+    γ is ``gamma`` > 0. This is PyTorch's ``StepLR``, with steps instead of epochs. Raises ``OptionError`` unless
+    step_size ≥ 1.
     """
 
     step_size: int
@@ -81,9 +92,10 @@ class StepSchedule(Schedule):
 
 @dataclass(frozen=True)
 class MultiStepSchedule(Schedule):
-    """η_t = η₀ · γ^(number of milestones ≤ t), as PyTorch's ``MultiStepLR``
+    """Multiply the learning rate by γ at every milestone: η_t = η₀ · γ^(number of milestones ≤ t)
 
-    ``milestones`` are numbers of steps, in increasing order; γ is ``gamma`` > 0. Raises ``OptionError`` for others.
+    ``milestones`` are numbers of steps, in increasing order; γ is ``gamma`` > 0. This is PyTorch's ``MultiStepLR``.
+    Raises ``OptionError`` for other values.
     """
 
     milestones: tuple[int, ...]
@@ -105,9 +117,9 @@ class MultiStepSchedule(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialSchedule(Schedule):
-    """η_t = η₀ · γ^t, as PyTorch's ``ExponentialLR``; γ is ``gamma`` > 0
+    """Multiply the learning rate by γ after every step: η_t = η₀ · γ^t
 
-    Raises ``OptionError`` for another γ.
+    γ is ``gamma`` > 0; otherwise it raises ``OptionError``. This is PyTorch's ``ExponentialLR``.
     """
 
     gamma: float
@@ -124,9 +136,10 @@ class ExponentialSchedule(Schedule):
 
 @dataclass(frozen=True)
 class PolynomialSchedule(Schedule):
-    """η_t = η₀ · (1 − min(t, T) / T)^power, as PyTorch's ``PolynomialLR``; linear by default
+    """Decrease the learning rate to 0 by a power law: η_t = η₀ · (1 − min(t, T) / T)^power
 
-    T is ``total_steps``; from T on the rate is 0. Raises ``OptionError`` unless total_steps ≥ 1 and power > 0.
+    T is ``total_steps``; from T on the rate is 0. The default power of 1 is linear. This is PyTorch's ``PolynomialLR``.
+    Raises ``OptionError`` unless total_steps ≥ 1 and power > 0.
     """
 
     total_steps: int
@@ -147,23 +160,26 @@ class PolynomialSchedule(Schedule):
 
 
 def reached(t: Value, step: float) -> Value:
-    """Whether the given step is reached."""
+    """Return whether t ≥ ``step``, as a bool of the graph.
+
+    The comparison is with step − ½, so that rounding of t does not matter.
+    """
     return greater(t, step - 0.5)
 
 
 def whole_part(x: Value) -> Value:
-    """⌊x⌋ of x ≥ 0."""
+    """Return ⌊x⌋ for x ≥ 0."""
     return cast(cast(x, DType.int64), x.dtype)
 
 
 def raised(base: float, exponent: Value) -> Value:
-    """base^exponent for base > 0; the exponent is bounded so that the power of a finite base is finite."""
+    """Return base^exponent for base > 0; the result is limited to e^±700, so that it is always finite."""
     logarithm = math.log(base)
     return exp(minimum(maximum(exponent * logarithm, -700.0), 700.0))
 
 
 def require_milestones(what: str, milestones: object) -> None:
-    """Raises ``OptionError`` unless these are whole numbers of steps from 1 on, in increasing order."""
+    """Raise ``OptionError`` unless these are whole numbers of steps from 1 on, in increasing order."""
     if not isinstance(milestones, tuple | list) or not milestones:
         raise OptionError(f"{what}: milestones={milestones!r}; expected numbers of steps, such as (100, 150)")
     before = 0
@@ -175,4 +191,8 @@ def require_milestones(what: str, milestones: object) -> None:
 
 
 def _falling(gamma: float, start: float) -> float:
+    """Return the largest rate of a schedule that multiplies by ``gamma``.
+
+    It is ``start`` if gamma ≤ 1, else infinity.
+    """
     return start if gamma <= 1 else math.inf

@@ -1,4 +1,4 @@
-"""Optimizers that move along the gradient, or along its sign."""
+"""Optimizers that step along the gradient, or along its sign."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from striate.options import flag
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, as PyTorch writes it
+    """Stochastic gradient descent with momentum, as PyTorch defines it.
 
     g ← g + λ θ
     v ← μ v + (1 − τ) g      (v ← g in the first step)
     θ ← θ − η v              (Nesterov: θ ← θ − η (g + μ v))
 
-    μ is ``momentum`` and τ ``dampening``, both from 0 to 1; λ is ``weight_decay`` ≥ 0.
+    μ is ``momentum`` and τ ``dampening``, both at least 0 and below 1: with μ = 1 the velocity would never decay, and
+    with τ = 1 only the first gradient would count. λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
@@ -37,8 +38,8 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("momentum", self.momentum, 0, 1)
-        self.require("dampening", self.dampening, 0, 1)
+        self.require("momentum", self.momentum, 0, below=1)
+        self.require("dampening", self.dampening, 0, below=1)
         self.require("weight_decay", self.weight_decay, 0)
         flag("SGD: nesterov", self.nesterov)
         if self.dampening and not self._moves:
@@ -79,14 +80,14 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """The sign of a momentum (Chen et al., arXiv:2302.06675)
+    """Steps of fixed size along the sign of a momentum. Chen et al., arXiv:2302.06675.
 
     θ ← θ − η λ θ
     θ ← θ − η sign(β₁ m + (1 − β₁) g)
     m ← β₂ m + (1 − β₂) g
 
-    Every parameter moves by η, so η is 3 to 10 times smaller than Adam's, and λ as much larger. 0 ≤ β₁, β₂ < 1; λ is
-    ``weight_decay`` ≥ 0.
+    Every parameter moves by η in each step, so use a rate 3 to 10 times smaller than Adam's, and a λ that many times
+    larger. 0 ≤ β₁, β₂ < 1; λ is ``weight_decay`` ≥ 0.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("exp_avg",)

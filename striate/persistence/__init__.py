@@ -1,10 +1,13 @@
-"""Saving and loading: one safetensors file with the weights under PyTorch's names and the traced graph beside them.
+"""Save a model to one safetensors file, and load models from such files, ONNX files and timm folders.
+
+A file that ``save`` writes contains
 
     metadata     "striate": JSON {"version", "striate", "graph", "state", "classes", "standardizer"}
-    tensors      everything in ``state_dict``, and the arrays that ``forward`` closed over
+    tensors      every array of ``state_dict`` under PyTorch's names, and the arrays that ``forward`` closed over
 
-The graph is that of prediction. It is inert: see ``document``. What a file claims is checked before it is believed:
-see ``container``.
+The graph is the traced prediction (batch normalization uses its running statistics, dropout does nothing). It is stored
+as data and never executed as code: see ``document``. Every size that a file claims is checked before memory is
+allocated for it: see ``container``.
 """
 
 from __future__ import annotations
@@ -52,16 +55,18 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRY = "striate"
-"""The name of our metadata. There is one entry, since the container's writer gives several an order by chance."""
+"""The key of the metadata. Everything is under one key, because safetensors writes several keys in random order."""
 
 FORMAT_VERSION = 1
 _UNREAD = np.empty(0, np.float32)
 
 
 def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Graph:
-    """The graph of prediction for inputs (N, *input_shape) in the model's dtype.
+    """Trace the model as for prediction and return the graph, with floating inputs in the model's dtype.
 
-    Without ``input_shape`` the shape that the model was called with last; raises ``ShapeError`` where it never was.
+    ``input_shape`` is the shape of one sample, such as (C, H, W); axis 0 of the graph's input is then the symbolic
+    batch size N. By default, the types of the last call are used. A LoadedModel keeps the types of its file. Raises
+    ``ShapeError`` if no shape is given and the model was never called.
     """
     if input_shape is not None and not isinstance(model, LoadedModel):
         types = (TensorType(model.dtype or DType.float32, (N, *_sizes(input_shape))),)
@@ -79,7 +84,7 @@ def predict_graph(model: Module, input_shape: Sequence[int] | None = None) -> Gr
 
 
 def _sizes(shape: object) -> tuple[int, ...]:
-    """The shape of one sample; raises ``OptionError``."""
+    """Return the shape of one sample as a tuple of ints ≥ 1; raises ``OptionError`` for anything else."""
     if not isinstance(shape, tuple | list):
         raise OptionError(f"input_shape={shape!r}; expected the shape of one sample, such as (3, 32, 32)")
     return tuple(whole_number("input_shape: a size", size, 1) for size in cast("Sequence[object]", shape))
@@ -105,12 +110,15 @@ def save(
     input_shape: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
-    """Writes weights, graph, classes and standardizer into one safetensors file; the old file stays until it is done.
+    """Write weights, graph, class names and standardizer to one safetensors file, replacing it atomically.
 
-    ``input_shape`` is that of one sample, by default the one that the model was called with last; ``classes``, the
-    names of the model's outputs, are by default the model's attribute of that name. Raises ``ShapeError`` while sizes
-    are unknown, ``OptionError`` for what is not a model, a path, a shape or a list of as many different names as the
-    model has outputs, ``ModelFileError`` where the model or the path cannot be used.
+    ``input_shape`` is the shape of one sample, such as (3, 32, 32); by default that of the last call. ``classes`` are
+    the names of the model's outputs, by default ``model.classes``; () stores no names. An existing file is replaced
+    only when the new one is complete. The model is not changed.
+
+    Raises ``ShapeError`` if the input's shape or a size of the model is unknown; ``OptionError`` if an argument is not
+    a model, a path, a shape, or a list of different names, one per output; ``ModelFileError`` if the model cannot be
+    stored or the file cannot be written.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     target = checked_path("path", path)
@@ -133,7 +141,7 @@ def save(
 
 
 def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
-    """The names of the classes, none or one for each output; raises ``OptionError``."""
+    """Return the class names, of which there are none or one per output; raises ``OptionError`` otherwise."""
     found = class_names(names)
     if any(len(name) > LONGEST_NAME or not _is_text(name) for name in found):
         raise OptionError(f"classes: expected names of up to {LONGEST_NAME} characters of Unicode")
@@ -147,7 +155,7 @@ def _names_of_outputs(graph: Graph, names: object) -> tuple[str, ...]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file can hold it: halves of surrogate pairs have no bytes."""
+    """Return whether a name can be encoded as UTF-8; lone surrogates cannot."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -156,10 +164,14 @@ def _is_text(name: str) -> bool:
 
 
 def load(path: str | Path) -> Module:
-    """The model in a file that ``save`` wrote, in an ONNX file, or in a folder with ``config.json`` (see ``folder``).
+    """Load a model from a file written by ``save``, an ONNX file, or a folder with ``config.json``.
 
-    A model from a file predicts without the source that defined it. Raises ``ModelFileError`` naming the path, what is
-    wrong with the file, and the cure; ``OptionError`` for what is not a path.
+    The kind is chosen by the path: a folder with ``config.json`` (as timm and Hugging Face write them, see ``folder``),
+    the suffix .onnx, or else a file of ``save``. The source code that defined the model is not needed. No code from a
+    file is executed.
+
+    Raises ``ModelFileError`` with the path, what is wrong with the file, and what to do; ``OptionError`` if ``path`` is
+    not a path.
     """
     path = checked_path("path", path)
     if path.is_dir() and (path / CONFIG).exists():
@@ -170,7 +182,10 @@ def load(path: str | Path) -> Module:
 
 
 def load_saved(path: Path) -> LoadedModel:
-    """The model in a file that ``save`` wrote, or the prediction of one in an ONNX file; raises as ``load`` does."""
+    """Load a file written by ``save``, or the prediction graph of an ONNX file, as a ``LoadedModel``.
+
+    Raises ``ModelFileError`` as ``load`` does. Unlike ``load``, it does not open folders.
+    """
     if path.suffix.lower() == ".onnx":
         opened = load_onnx(path)
         return LoadedModel(predict_graph(opened), opened.state_dict(), opened.classes, None)
@@ -178,7 +193,7 @@ def load_saved(path: Path) -> LoadedModel:
         try:
             header = read_header(path, stream)
             document = _model_document(path, header)
-            # Types first: nothing is read, and no memory asked for, before the graph is known to be sound.
+            # Check the graph and all types first: no tensor is read or allocated before they are known to be valid.
             state = names_of(document["state"], f"{path}: state")
             outside = {name: _UNREAD for name in header.places if name not in set(state)}
             graph = graph_from_document(document["graph"], outside, f"{path}: graph")
@@ -223,7 +238,7 @@ def _model_document(path: Path, header: Header) -> dict[str, object]:
 
 
 def _check_tensors(path: Path, graph: Graph, header: Header, state: list[str]) -> None:
-    """Every named array is in the file, with the type that the graph gives it."""
+    """Check that the file has each array of the graph and the state, with the expected dtype and shape."""
     if strange := set(state) ^ (set(header.places) - set(graph.captured)):
         raise ModelFileError(
             f"{path}: tensor {min(strange)[:80]!r} is missing or unknown\n  help: the file is damaged; save it again"

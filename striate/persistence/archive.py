@@ -1,12 +1,12 @@
-"""Zip archives of uncompressed entries, as PyTorch writes them, read with suspicion.
+"""Read the zip archives that ``torch.save`` writes, with every claim of the file checked.
 
     entries           local header (30 bytes, name, extra), content
-    directory         one record for each entry: name, sizes, where its local header lies
-    zip64 record      present where a number does not fit into 32 bits (or 16)
-    end               22 bytes: how many entries, where the directory lies
+    directory         one record for each entry: name, sizes, offset of its local header
+    zip64 record      present if a number does not fit into 32 bits (or 16)
+    end               22 bytes: number of entries, offset of the directory
 
-Entries must be stored without compression, lie inside the file and not overlap, and have different names: the contents
-are then together no larger than the file, whatever it claims.
+Entries must be stored without compression, lie inside the file without overlap, and have different names. So all
+contents together are never larger than the file, whatever sizes it claims.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGEST_COMMENT = 65_535
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the content of an entry lies in the file."""
+    """The byte range of an entry's content in the file: ``start``, ``size`` in bytes, and its CRC-32."""
 
     name: str
     start: int
@@ -40,7 +40,11 @@ class Entry:
 
 
 class Archive:
-    """The entries of a zip file; raises ``ModelFileError`` for one that is damaged, compressed or lies."""
+    """The entries of an open zip file, whose structure is checked when it is opened.
+
+    ``size`` is the length of the file in bytes, and ``where`` the name of the file in error messages. Raises
+    ``ModelFileError`` if the archive is damaged, compressed or inconsistent.
+    """
 
     def __init__(self, stream: BinaryIO, size: int, where: str) -> None:
         self._stream, self._size, self._where = stream, size, where
@@ -59,7 +63,7 @@ class Archive:
         return content
 
     def _end(self) -> tuple[int, int, int]:
-        """Number of entries, size of the directory, its start."""
+        """Return (number of entries, size of the directory in bytes, offset of the directory)."""
         tail_start = max(0, self._size - 22 - _LONGEST_COMMENT)
         tail = self._at(tail_start, self._size - tail_start)
         place = tail.rfind(_END)
@@ -131,7 +135,10 @@ class Archive:
             raise self.error(f"entry {before[:80]!r} overlaps the directory")
 
     def position(self, name: str) -> Entry:
-        """The entry of this name, with the stream at its content."""
+        """Return the entry of this name and move the stream to the start of its content.
+
+        Raises ``ModelFileError`` if there is no such entry.
+        """
         entry = self.entries.get(name)
         if entry is None:
             raise self.error(f"entry {name[:80]!r} is missing")
@@ -139,7 +146,10 @@ class Archive:
         return entry
 
     def content(self, name: str) -> npt.NDArray[np.uint8]:
-        """The bytes of an entry; raises ``ModelFileError`` where its checksum is another."""
+        """Return the bytes of an entry as uint8, of shape (size,).
+
+        Raises ``ModelFileError`` if the entry is missing or cut off, or its checksum does not match.
+        """
         entry = self.position(name)
         try:
             content = np.fromfile(self._stream, np.uint8, entry.size)
@@ -153,7 +163,7 @@ class Archive:
 
 
 def _widened(extra: bytes, unpacked: int, packed: int, local: int) -> tuple[int, int, int]:
-    """The three numbers, from the zip64 field where they did not fit into 32 bits."""
+    """Return both sizes and the offset, taking those equal to 2³² − 1 from the zip64 extra field."""
     position = 0
     while position + 4 <= len(extra):
         kind, size = struct.unpack("<HH", extra[position : position + 4])

@@ -1,4 +1,4 @@
-"""Writes files so that an interruption leaves either the old or the new contents."""
+"""Write files so that an interruption leaves either the complete old contents or the complete new ones."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ Buffer = bytes | memoryview
 
 
 def write_atomically(path: Path, content: bytes | Iterable[Buffer], keep: Path | None = None) -> None:
-    """Writes a file under another name in the same folder, brings it to the disk, and renames it.
+    """Write bytes to a temporary file in the same folder, flush it to disk, and rename it to ``path``.
 
-    ``content`` is the whole file, or its parts in order, which are written one after the other. With ``keep``, the file
-    that is replaced gets that name in the same folder; at every moment at least one of the two is complete.
-    Raises ``ModelFileError`` where the folder is missing or cannot be written; the old file is then as it was.
+    ``content`` is the whole file, or its parts in order. With ``keep``, the file that is replaced gets that name in the
+    same folder; one of the two is complete at every moment.
+
+    Raises ``ModelFileError`` if the folder is missing or not writable, or ``path`` is a folder or a device; an existing
+    file is then unchanged. A symbolic link is kept, and the file that it points to is replaced.
     """
     temporary = ""
     try:
@@ -88,7 +90,10 @@ def remove_leftovers(folder: Path, names: Collection[str]) -> None:
 
 
 def _usual_mode(path: Path) -> int:
-    """The mode of the file that is replaced; that of any new file otherwise (mkstemp's own is 0600)."""
+    """Return the permissions of the file being replaced, or those of a new file under the umask.
+
+    ``mkstemp`` alone would leave the file readable by its owner only (0600).
+    """
     try:
         return path.stat().st_mode & 0o777
     except OSError:
@@ -98,7 +103,7 @@ def _usual_mode(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Brings the new name to the disk, where folders can be opened (not on Windows)."""
+    """Flush the renamed entry of the folder to disk, on systems that can open folders (not Windows)."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,11 +1,11 @@
-"""The safetensors container, read with suspicion.
+"""Read and write the safetensors format, with every claim of a file checked.
 
     8 bytes        length of the header, little-endian
     header         JSON: {"__metadata__": {name: text}, tensor name: {"dtype", "shape", "data_offsets"}}
     the rest       the tensors, row-major, without gaps
 
-Everything that a header claims is checked against the size of the file before memory is asked for, so that a hostile
-one allocates nothing.
+All sizes in the header are compared with the size of the file before memory is allocated, so a malicious file cannot
+make the reader allocate more than the file holds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ CHECKPOINT = "striate-checkpoint"
 """The name of the metadata of a training's checkpoint: ``striate.train.checkpoint``."""
 
 LARGEST_HEADER = 16_000_000
-"""Bytes. The format allows 100 MB; a thousand layers need less than one, and parsed JSON is many times its text."""
+"""Bytes. The format allows 100 MB; a thousand layers need less than 1 MB, and parsed JSON takes many times its text."""
 
 DEEPEST = 64
-"""Levels of nested JSON."""
+"""The largest accepted depth of nested JSON lists and objects."""
 
 MOST_TENSORS = 100_000
 MOST_AXES = 16
@@ -46,14 +46,14 @@ _ELEMENTS = {
     "I64": Element.int64, "I32": Element.int32, "I16": Element.int16, "I8": Element.int8,
     "U64": Element.uint64, "U32": Element.uint32, "U16": Element.uint16, "U8": Element.uint8, "BOOL": Element.bool,
 }  # fmt: skip
-# A string that never ends matches too, or every quote in it would be tried as a start: quadratic time.
+# An unterminated string matches as well; otherwise each quote in it would be tried as a start, in quadratic time.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies: bytes ``start`` to ``stop`` of the file."""
+    """The dtype, shape and position of a tensor: bytes ``start`` (inclusive) to ``stop`` (exclusive) of the file."""
 
     element: Element
     shape: tuple[int, ...]
@@ -62,21 +62,24 @@ class Place:
 
     @property
     def dtype(self) -> DType | None:
-        """The dtype that a graph gives such a tensor; None where it has none."""
+        """The dtype of the tensor as a graph value, or None if graphs have no such dtype (for example int8)."""
         return DType[self.element.value] if self.element.value in KNOWN else None
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the checked header of a file says."""
+    """The checked contents of a file's header: its metadata, and the place of each tensor by name."""
 
     metadata: Mapping[str, str]
     places: Mapping[str, Place]
 
 
 def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file."""
-    # safetensors writes the memory in the order in which it lies, so a transposed view would be stored wrongly.
+    """Return the bytes of a safetensors file with these tensors and metadata.
+
+    Raises ``ModelFileError`` if the header would exceed 16 MB.
+    """
+    # safetensors writes an array's memory as it is, so a transposed view would be stored in the wrong order.
     ready = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
         for name, array in tensors.items()
@@ -119,7 +122,10 @@ def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[b
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file; raises ``ModelFileError`` where it is missing, not a file, or unreadable."""
+    """Open a file for reading in binary mode.
+
+    Raises ``ModelFileError`` if it is missing, unreadable, or not a regular file (a folder, pipe or device).
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening: a pipe would wait for a writer for ever
             what = "a folder" if path.is_dir() else "not a regular file"
@@ -138,11 +144,14 @@ _OTHER_FILES = {
     b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"\x93NUMPY": "a NumPy array",
     b"\x89HDF": "an HDF5 file", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
-"""How files begin that people give by mistake; a safetensors file begins with the length of its header."""
+"""The first bytes of files that are often given by mistake. A safetensors file begins with its header's length."""
 
 
 def read_header(path: Path, stream: BinaryIO) -> Header:
-    """Reads and checks everything but the tensors; raises ``ModelFileError``."""
+    """Read and check the header of a safetensors file, but none of its tensors.
+
+    Raises ``ModelFileError`` if the file is not a safetensors file, is cut off, or contradicts itself.
+    """
     size = os.fstat(stream.fileno()).st_size
     foreign = f"{path}: not a safetensors file"
     if size < 10:
@@ -199,7 +208,7 @@ def _place(where: str, entry: object, base: int, size: int) -> Place:
 
 
 def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: int) -> None:
-    """The format's own rule: tensors lie one after the other, without overlap or gaps, to the end of the file."""
+    """Check that the tensors follow each other without overlap or gaps up to the end of the file."""
     end, before = base, ""
     for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].stop)):
         if place.start != end:
@@ -211,7 +220,7 @@ def _check_disjoint(path: Path, places: Mapping[str, Place], base: int, size: in
 
 
 def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
-    """The contents of one checked place."""
+    """Read one tensor from its checked place and return it as an array; raises ``ModelFileError``."""
     count = place.stop - place.start
     stream.seek(place.start)
     try:
@@ -223,11 +232,14 @@ def read_tensor(path: Path, stream: BinaryIO, name: str, place: Place) -> Array:
     return place.element.decoded(content).reshape(place.shape)
 
 
-# Guarded JSON
+# JSON with limits
 
 
 def parse_json(text: bytes, where: str) -> object:
-    """JSON of bounded depth and without repeated names or NaN; raises ``ModelFileError``."""
+    """Parse JSON of limited depth, without repeated keys or NaN and infinities; raises ``ModelFileError``.
+
+    ``where`` names the file and the part of it in error messages, here and in the functions below.
+    """
     brackets = np.frombuffer(_STRING.sub(b"", text).translate(None, _NOT_BRACKETS), np.uint8)
     steps = np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1)
     if steps.size and int(np.cumsum(steps).max()) > DEEPEST:
@@ -252,21 +264,21 @@ def _no_constant(name: str) -> object:
 
 
 def object_of(document: object, where: str) -> dict[str, object]:
-    """A JSON object, or ``ModelFileError``."""
+    """Return ``document`` if it is a JSON object; raises ``ModelFileError`` otherwise."""
     if not isinstance(document, dict):
         raise ModelFileError(f"{where}: expected an object, found {type(document).__name__}")
     return cast("dict[str, object]", document)
 
 
 def list_of(document: object, where: str) -> list[object]:
-    """A JSON list, or ``ModelFileError``."""
+    """Return ``document`` if it is a JSON list; raises ``ModelFileError`` otherwise."""
     if not isinstance(document, list):
         raise ModelFileError(f"{where}: expected a list, found {type(document).__name__}")
     return cast("list[object]", document)
 
 
 def numbers_of(document: object, where: str) -> tuple[int, ...]:
-    """A JSON list of whole numbers ≥ 0 below 2⁶³, or ``ModelFileError``."""
+    """Return a JSON list of integers in [0, 2⁶³) as a tuple; raises ``ModelFileError`` for anything else."""
     found = list_of(document, where)
     for number in found:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
@@ -275,7 +287,7 @@ def numbers_of(document: object, where: str) -> tuple[int, ...]:
 
 
 def names_of(document: object, where: str) -> list[str]:
-    """A JSON list of texts, no longer than names are, or ``ModelFileError``."""
+    """Return a JSON list of strings of at most 1000 characters; raises ``ModelFileError`` for anything else."""
     found = list_of(document, where)
     if not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in found):
         raise ModelFileError(f"{where}: expected names of up to {LONGEST_NAME} characters")

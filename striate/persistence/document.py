@@ -1,11 +1,12 @@
-"""Graphs as inert JSON over registered operations, and back.
+"""Convert graphs to JSON and back, without executing anything from the file.
 
     {"nodes": [{"op": "Convolution", "fields": {"stride": {"tuple": [1, 1]}, …}, "inputs": [[0, 0], [3, 0]],
                 "path": "conv1"}, …],
      "inputs": ["x"], "outputs": {"out": [17, 0]}, "captured": ["constant.0"]}
 
-An input [3, 0] is output 0 of node 3, which precedes its reader. Nothing in such a document is executed: a class is
-looked up among the registered ones, and each field must have the type that the class declares for it.
+The input [3, 0] is output 0 of node 3, which must precede the node that reads it. ``captured`` names the arrays that
+``forward`` closed over. Operations are looked up by name in the registry, and each field must have the type that the
+operation's class declares for it.
 """
 
 from __future__ import annotations
@@ -46,18 +47,21 @@ FAMILIES = (
     activation, adaptive, convolution, linear, loss, matmul, movement, normalization, padding, pixel_shuffle, pooling,
     random, reduction, resampling, shaping,
 )  # fmt: skip
-"""Importing them registers what a file may name."""
+"""Importing these modules registers the operations that a file may name."""
 
 MOST_NODES = 100_000
 LARGEST_VALUE = 2**33
-"""Elements of one value for one sample: 32 GB in float32, more than any network here has."""
+"""The most elements that one value may have for one sample: 32 GiB in float32, far more than any known network."""
 
 
 # Writing
 
 
 def graph_document(graph: Graph) -> dict[str, object]:
-    """The graph as JSON; raises ``ModelFileError`` for an unregistered operation or a field of no known type."""
+    """Return the graph as JSON-compatible data.
+
+    Raises ``ModelFileError`` for an unregistered operation, or a field whose type cannot be stored.
+    """
     nodes = graph.nodes
     place = {value: [index, value.index] for index, node in enumerate(nodes) for value in node.outputs}
     known = registry()
@@ -88,7 +92,7 @@ def _name(node: Node) -> str:
 
 
 def _encoded(value: object, where: str) -> object:
-    """Plain numbers and texts as they are; everything else says what it is."""
+    """Return numbers, strings, None and booleans unchanged, and other values as {kind: content}."""
     if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, Enum)):
         return value
     if isinstance(value, float):
@@ -110,7 +114,11 @@ def _encoded(value: object, where: str) -> object:
 
 
 def graph_from_document(document: object, captured: Mapping[str, Array], where: str) -> Graph:
-    """The verified graph; raises ``ModelFileError`` naming what is wrong with the document."""
+    """Build and check the graph that a JSON document describes.
+
+    ``captured`` holds the arrays that the document may name, and ``where`` starts each error message. Raises
+    ``ModelFileError`` with the faulty part of the document.
+    """
     entries = _exactly(document, {"nodes", "inputs", "outputs", "captured"}, where)
     listed = list_of(entries["nodes"], f"{where}: nodes")
     if len(listed) > MOST_NODES:
@@ -191,7 +199,7 @@ def _operation(cls: type[Op], document: object, where: str) -> Op:
 
 
 def _decoded(document: object, hint: Any, where: str) -> Any:
-    """A value of the type that the hint names, or ``ModelFileError``."""
+    """Return the field's value if it has the declared type ``hint``; raises ``ModelFileError`` otherwise."""
     given = document
     if get_origin(hint) in (Union, types.UnionType):
         return _any_of(document, get_args(hint), where)

@@ -1,4 +1,4 @@
-"""The element types of files, and how their bytes become arrays that models take."""
+"""The element types that model files use, and how their bytes become NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from striate.graph.value import Array
 
 
 class Element(Enum):
-    """An element type that a file may hold; the value is its NumPy name."""
+    """An element type of a model file; the enum's value is its NumPy name."""
 
     float64 = "float64"
     float32 = "float32"
@@ -29,22 +29,25 @@ class Element(Enum):
     bool = "bool"
 
     numpy: np.dtype[Any]
-    """The NumPy dtype in which the bytes are read. NumPy has no bfloat16, so its bits are read as uint16."""
+    """The NumPy dtype used to read the bytes. NumPy has no bfloat16, so its bits are read as uint16."""
 
     def __init__(self, name: str) -> None:
         self.numpy = np.dtype("uint16" if name == "bfloat16" else name)
 
     @property
     def size(self) -> int:
-        """Bytes of one element."""
+        """The size of one element in bytes."""
         return self.numpy.itemsize
 
     def decoded(self, content: npt.NDArray[np.uint8], little: bool = True) -> Array:
-        """The numbers of these bytes, in one axis: bfloat16 becomes float32, all else keeps its type."""
+        """Return the numbers in these bytes as a one-dimensional array in native byte order.
+
+        bfloat16 becomes float32; all other types are kept. ``little`` says that the bytes are little-endian.
+        """
         stored = content.view(self.numpy.newbyteorder("<" if little else ">"))
         numbers = stored.astype(self.numpy, copy=False)
         if self is Element.bool:
-            return content != 0  # a byte that is neither 0 nor 1 is no bool of NumPy
+            return content != 0  # NumPy's bool must be 0 or 1
         if self is Element.bfloat16:
             return (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)
         return numbers

@@ -1,12 +1,11 @@
-"""Folders as Hugging Face and timm lay them out.
+"""Load models from folders in the layout of Hugging Face and timm.
 
     config.json          {"architecture", "num_classes", "label_names", "model_args",
                           "pretrained_cfg": {"input_size", "mean", "std"}}
     model.safetensors    the weights, under the names of the architecture (or pytorch_model.bin)
 
-``architecture`` must be one of ``striate.models``. The network that it names is built and given the weights. ``mean``
-and ``std`` are for pixels between 0 and 1; the standardizer of the network takes bytes, as pictures are read here, so
-both are multiplied by 255.
+``architecture`` must be one of ``striate.models``. That network is built and its weights are loaded. ``mean`` and
+``std`` refer to pixels in [0, 1]; striate standardizes bytes in [0, 255], so both are multiplied by 255.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from striate.persistence.weights import load_torch_state
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _AS_PUBLISHED = {"stem": "imagenet", "activation": "relu"}
-"""The options of the networks that such folders hold, where ``model_args`` does not say otherwise."""
+"""Default options of the published networks; ``model_args`` in config.json overrides them."""
 _LARGEST_CONFIG = 16_000_000
 _LARGEST_SIZE = 1 << 20
 
 
 def load_folder(folder: Path) -> Module:
-    """The network in a folder with ``config.json`` and weights.
+    """Build the network that ``config.json`` names and load the weights beside it.
 
-    Raises ``ModelFileError`` for an architecture that is not in ``striate.models``, listing the known ones, and for
-    weights that do not fit it.
+    Raises ``ModelFileError`` if the architecture is not in ``striate.models`` (the message lists those that are), if a
+    field is missing or invalid, or if the weights do not fit.
     """
     config = _config(folder)
     name = _text(folder, config, "architecture").partition(".")[0]  # timm appends the training after a dot
@@ -102,7 +101,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _standardizer(folder: Path, pretrained: Mapping[str, object]) -> Standardizer:
-    """x̂ = (x / 255 − mean) / std for bytes x"""
+    """Return the standardizer x̂ = (x / 255 − mean) / std for x in [0, 255]."""
     mean, std = (255 * np.array(_numbers(folder, pretrained, key)) for key in ("mean", "std"))
     return Standardizer(mean, std, 0.0)
 

@@ -1,4 +1,4 @@
-"""A model from a file: its weights, and the graph that was traced when it was saved."""
+"""A model loaded from a file: its weights, and the graph that was traced when it was saved."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from striate.tracing import KEY, active_trace, nested_tree
 
 @final
 class LoadedModel(Module):
-    """y = the saved graph of x
+    """y = f(x), where f is the saved graph
 
-    Predicts as the saved model did, without its source; ``state_dict`` has the names under which it was saved. Batch
-    normalization uses the running statistics of the file and keeps them, also when the model is trained further.
+    Predicts as the saved model did, without its source code; ``state_dict`` has the names under which it was saved. It
+    can be trained further, but its batch normalization then keeps using the running statistics of the file and does not
+    update them. Raises ``ShapeError`` for inputs of another shape than the saved ones.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class LoadedModel(Module):
         return copied
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle holds what a file holds: the graph as JSON over registered operations, and arrays."""
+        """Pickle the model as the file stores it: the graph as JSON over registered operations, and arrays."""
         standardizer = self._standardizer_read
         return _unpickled, (
             json.dumps(graph_document(self.graph), allow_nan=False),
@@ -67,7 +68,7 @@ class LoadedModel(Module):
 
     @property
     def standardizer(self) -> Standardizer | None:
-        """What the saved model standardizes its inputs with, inside its graph."""
+        """The standardizer that the saved graph applies to its inputs, or None; it cannot be replaced."""
         return self._standardizer_read
 
     @standardizer.setter
@@ -82,7 +83,7 @@ class LoadedModel(Module):
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
-        """Types of the inputs, in the order of the call."""
+        """The dtypes and shapes of the inputs, in the order of the call."""
         return tuple(value.type for value in self._plain_inputs())
 
     def extra_repr(self) -> str:

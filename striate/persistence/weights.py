@@ -1,4 +1,4 @@
-"""Weights from PyTorch and for PyTorch: ``.safetensors`` with equal names, and ``.pth``."""
+"""Load weights that PyTorch saved, and save weights for PyTorch, as ``.safetensors`` or ``.pth`` files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from striate.persistence.container import encode, open_regular, read_header, rea
 from striate.persistence.torch import encode_state, read_state
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What ``DataParallel`` and ``torch.compile`` put before every name."""
+"""The prefixes that ``DataParallel`` and ``torch.compile`` put before every name."""
 
 _PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -27,17 +27,19 @@ _PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 def load_torch_state(
     model: Module, path: str | Path, *, strict: bool = True, entry: str | None = None
 ) -> StateMismatch:
-    """Gives a model the weights that PyTorch saved: ``.safetensors``, or ``torch.save(model.state_dict(), FILE)``.
+    """Load weights saved by PyTorch, from ``.safetensors`` or ``torch.save(model.state_dict(), FILE)``.
 
     st.load_torch_state(model, "resnet18.pth")
 
-    The names must be those of ``model.state_dict()``; ``module.`` before all of them (DataParallel) is dropped. A
-    checkpoint of several dictionaries gives the one under ``entry``, by default "state_dict", "model" or the like. A
-    file without ``num_batches_tracked`` (PyTorch before 0.4.1) leaves the counters at 0. float16 and bfloat16 become
-    the model's dtype. Nothing in the file is executed.
+    The names must be those of ``model.state_dict()``. A prefix ``module.`` (DataParallel) or ``_orig_mod.``
+    (torch.compile) that all names share is removed. If the file is a checkpoint of several dictionaries, ``entry``
+    names the one with the weights; by default it is "state_dict", "model" or another usual name. Arrays are converted
+    to the model's dtype. Counters ``num_batches_tracked`` that the file lacks (PyTorch before 0.4.1) become 0. Nothing
+    in the file is executed.
 
-    Returns the skipped names, as ``model.load_state_dict`` does. Raises ``ModelFileError`` for a file that cannot be
-    read or holds more than tensors, numbers, strings and dictionaries, ``ShapeError`` where the state does not fit.
+    Returns the names that were skipped, as ``model.load_state_dict`` does. Raises ``ModelFileError`` for a file that
+    cannot be read or contains anything but tensors, numbers, strings and dictionaries; ``ShapeError`` if shapes differ
+    or, with ``strict``, if names are missing or unexpected.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     if entry is not None and not isinstance(entry, str):
@@ -51,7 +53,7 @@ def load_torch_state(
 
 
 def _siblings(counter: str) -> set[str]:
-    """The names of the statistics that a counter counts the updates of."""
+    """Return the names of the running statistics whose updates this counter counts."""
     layer = counter.rpartition(".")[0]
     return {f"{layer}.{name}" if layer else name for name in ("running_mean", "running_var")}
 
@@ -65,7 +67,7 @@ def _read_any(path: Path, entry: str | None) -> dict[str, Array]:
 
 
 def read_weights(path: Path) -> dict[str, Array]:
-    """All tensors of a safetensors file; raises ``ModelFileError``."""
+    """Return all tensors of a safetensors file by name; raises ``ModelFileError``."""
     with open_regular(path) as stream:
         try:
             header = read_header(path, stream)
@@ -75,7 +77,7 @@ def read_weights(path: Path) -> dict[str, Array]:
 
 
 def _without_prefix(state: Mapping[str, Array], model: Module) -> dict[str, Array]:
-    """The state without a prefix that all of its names have and none of the model's."""
+    """Remove a prefix that all names of ``state`` start with, unless a name of the model starts with it too."""
     own = [name for name, _ in model.named_state()]
     found = dict(state)
     for prefix in PREFIXES:
@@ -89,10 +91,11 @@ def _without_prefix(state: Mapping[str, Array], model: Module) -> dict[str, Arra
 
 
 def save_torch_state(model: Module, path: str | Path) -> None:
-    """Writes ``model.state_dict()`` for PyTorch; the old file stays until the new one is complete.
+    """Write ``model.state_dict()`` to a file that PyTorch reads, replacing it atomically.
 
-    ``.safetensors`` is read by ``safetensors.torch.load_file``, ``.pth`` and ``.pt`` by ``torch.load``. Raises
-    ``OptionError`` for another suffix, ``ModelFileError`` where the file cannot be written.
+    The suffix chooses the format: ``.safetensors`` (``safetensors.torch.load_file``), or ``.pth``, ``.pt``, ``.bin``
+    and ``.ckpt`` (``torch.load``). An existing file is replaced only when the new one is complete. Raises
+    ``OptionError`` for another suffix, ``ModelFileError`` if the file cannot be written.
     """
     require_instance("model", model, Module, "nn.Sequential(…)")
     file = checked_path("path", path)

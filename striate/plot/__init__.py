@@ -1,7 +1,7 @@
-"""Figures of what a network learned and how its training went; needs the extra ``plot`` (matplotlib).
+"""Draws what a network learned and how its training went; needs the extra ``plot`` (matplotlib).
 
 Every function returns a new ``matplotlib.figure.Figure``, which a notebook shows and ``figure.savefig`` writes;
-``path=`` writes it at once. Nothing uses pyplot, and no display is needed.
+``path=`` writes it to a file at once. pyplot is not used, and no display is needed.
 """
 
 from striate.plot.explanation import grad_cam, integrated_gradients, occlusion, saliency

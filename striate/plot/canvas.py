@@ -1,6 +1,6 @@
-"""What all figures share: layout, colours, and how pictures and signed numbers are shown.
+"""The layout and colours that all figures share, and the display of pictures and signed numbers.
 
-Figures are made without pyplot, so they belong to the caller, need no display, and are shown by a notebook.
+Figures are made without pyplot, so that they belong to the caller and need no display.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Array = npt.NDArray[Any]
 INK, FAINT, RULE = "#202124", "#6e7278", "#d5d8dc"
 BLUE, RED, GREEN, ORANGE = "#2166ac", "#b2182b", "#2a7f4f", "#d9822b"
 SIGNED = "RdBu_r"
-"""Negative numbers are blue, positive ones red, zero is white."""
+"""The colour map for signed numbers: negative ones are blue, positive ones red, zero is white."""
 HEAT = "inferno"
 _DOTS = 120
 
 
 class Drawing(Figure):
-    """A figure that a notebook shows by itself; it shows other figures only after pyplot was imported."""
+    """A matplotlib figure that a notebook shows even if pyplot was never imported."""
 
     def _repr_png_(self) -> bytes:
         return written(self, "png")
 
 
 def written(figure: Figure, ending: str) -> bytes:
-    """The figure as a file of that kind."""
+    """Return the figure as the bytes of a file of this format."""
     stream = BytesIO()
     figure.savefig(stream, format=ending)
     return stream.getvalue()
 
 
 def new_figure(width: float, height: float, title: str = "", note: str = "") -> Drawing:
-    """A figure of this size in inches, plus the room for title and note at the top."""
+    """Return an empty figure of this size in inches, plus space for title and note at the top."""
     head = (0.42 if title else 0.1) + 0.24 * (note.count("\n") + 1 if note else 0)
     figure = Drawing(figsize=(width, height + head), dpi=_DOTS, facecolor="white")
     FigureCanvasAgg(figure)
@@ -61,7 +61,11 @@ def new_figure(width: float, height: float, title: str = "", note: str = "") -> 
 
 
 def finished(figure: Figure, path: str | Path | None) -> Figure:
-    """Writes the figure to ``path``, if given (PNG, PDF, SVG … by its ending), completely or not at all."""
+    """Write the figure to ``path``, if one is given, and return it.
+
+    The format follows from the ending (PNG, PDF, SVG …). The file is written completely or not at all. Raises
+    ``OptionError`` for an unknown ending.
+    """
     if path is None:
         return figure
     target = options.path("path", path)
@@ -74,7 +78,11 @@ def finished(figure: Figure, path: str | Path | None) -> Figure:
 
 
 class Grid:
-    """Cells of equal size below the title, in inches, each with a caption of ``lines`` lines above it."""
+    """A figure of cells of equal size below a title.
+
+    ``cell`` is the width of a cell in inches, ``aspect`` its height over its width, ``lines`` the number of lines of
+    the caption above each cell, and ``beside`` the space on the right in inches.
+    """
 
     def __init__(
         self, rows: int, columns: int, cell: float, title: str, note: str = "", lines: int = 1, aspect: float = 1.0,
@@ -90,7 +98,7 @@ class Grid:
         self._top = self._total * float(self.figure.subplotpars.top)
 
     def axes(self, number: int, caption: str = "", colour: str = INK, size: float = 8.0) -> Axes:
-        """An empty square without ticks, the ``number``-th in reading order."""
+        """Return empty axes without ticks in the cell with this number, in reading order from 0."""
         row, column = divmod(number, self.columns)
         x = self._margin + column * (self._cell + self._gap)
         y = self._top - (row + 1) * (self._high + self._caption + self._gap) + self._gap
@@ -105,7 +113,7 @@ class Grid:
         return axes
 
     def colour_bar(self, image: AxesImage, low: str, high: str) -> None:
-        """A narrow colour bar to the right of the cells, with labels at both ends."""
+        """Add a narrow colour bar to the right of the cells, with labels at both ends."""
         x = self._margin + self.columns * (self._cell + self._gap) + 0.06
         height = min(self._high, 1.6)
         y = self._top - self._caption - self._high
@@ -118,13 +126,13 @@ class Grid:
 
 
 def _least_width(title: str, note: str) -> float:
-    """The approximate width of title and note in inches."""
+    """Return the approximate width of title and note in inches."""
     longest = max((len(line) for line in note.splitlines()), default=0)
     return 0.4 + max(0.092 * len(title), 0.063 * longest)
 
 
 def bare(axes: Axes) -> None:
-    """Removes ticks and numbers and leaves a thin frame."""
+    """Remove ticks and numbers from the axes, and leave a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -133,7 +141,7 @@ def bare(axes: Axes) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """Axes for curves: ticks, a faint grid, no frame above and on the right."""
+    """Style axes for curves: ticks, a faint grid, no frame at the top and on the right."""
     axes.grid(True, color="#eceef0", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, colors=FAINT, length=3)
@@ -143,7 +151,10 @@ def plain(axes: Axes) -> None:
 
 
 def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
-    """A picture (C, H, W): 1 channel in grey, 3 in colour, others by their mean; floats are scaled to their range."""
+    """Show a picture (C, H, W) in the axes: grey for 1 channel, colour for 3, else the mean of the channels.
+
+    Floats outside 0 … 1 are scaled to their range. ``faint`` shows it in pale grey.
+    """
     pixels = as_pixels(picture)
     if faint:
         pixels = 0.55 + 0.45 * (pixels if pixels.ndim == 2 else pixels.mean(axis=2))
@@ -151,7 +162,7 @@ def show_picture(axes: Axes, picture: Array, faint: bool = False) -> None:
 
 
 def as_pixels(picture: Array) -> Array:
-    """(H, W) or (H, W, 3), 0 … 1."""
+    """Return a picture (C, H, W) as (H, W) or (H, W, 3), with values from 0 to 1."""
     if picture.dtype == np.uint8:
         scaled = picture / 255.0
     else:
@@ -165,16 +176,19 @@ def as_pixels(picture: Array) -> Array:
 
 
 def show_signed(axes: Axes, numbers: Array, limit: float | None = None) -> AxesImage:
-    """(H, W) around zero: the largest size, or the ``limit``, gets the full colour."""
+    """Show numbers (H, W) in colours around 0.
+
+    ``limit`` has the full colour; it defaults to the largest absolute value.
+    """
     largest = float(np.abs(numbers).max()) if limit is None else limit
     return axes.imshow(numbers, cmap=SIGNED, vmin=-(largest or 1.0), vmax=largest or 1.0, interpolation="nearest")
 
 
 def columns_for(count: int, most: int = 8) -> int:
-    """Columns for so many cells: about as many as rows, and a little wider."""
+    """Return the number of columns for ``count`` cells: a grid a little wider than high, ``most`` at most."""
     return max(1, min(most, math.ceil(math.sqrt(count * 1.6))))
 
 
 def compact(number: float) -> str:
-    """Three digits: 0.0123, 12.3, 1.2e-05."""
+    """Return a number with three digits: 0.0123, 12.3, 1.2e-05."""
     return f"{number:.3g}"

@@ -1,4 +1,4 @@
-"""Which part of a picture a model sees a class in, drawn over the picture."""
+"""Draws over a picture where a model finds evidence for a class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Names = Sequence[str]
 
 
 def _class_line(model: Module, picture: Array, target: Target, classes: Names) -> str:
-    """``class 7 (99.8 %)``, and the predicted class where that is another."""
+    """Return text such as ``class 7 (99.8 %)``, and the predicted class where that is another one."""
     logits = scores(model, one_sample(model, picture))
     index, likely = class_index(model, target, logits[0]), int(np.argmax(logits[0]))
     probabilities = np.exp(log_softmax(logits))[0]
@@ -35,6 +35,7 @@ def _class_line(model: Module, picture: Array, target: Target, classes: Names) -
 
 
 def _picture(image: npt.ArrayLike) -> Array:
+    """Return one picture (C, H, W) as an array; raises ``ShapeError`` for another rank."""
     picture = np.asarray(image)
     if picture.ndim != 3:
         raise ShapeError(f"expected one picture (C, H, W), got an array of shape {picture.shape}")
@@ -44,6 +45,7 @@ def _picture(image: npt.ArrayLike) -> Array:
 def _signed_overlay(
     title: str, what: str, picture: Array, numbers: Array, unit: str, line: str, path: str | Path | None
 ) -> Figure:
+    """Draw a picture, a signed map of it, and the map over the picture."""
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))
     grid = Grid(1, 3, 2.3, title, line, 1, aspect, beside=1.0)
     show_picture(grid.axes(0, "picture"), picture)
@@ -60,9 +62,11 @@ def _signed_overlay(
 def saliency(
     model: Module, image: npt.ArrayLike, target: Target = None, *, classes: Names = (), path: str | Path | None = None
 ) -> Figure:
-    """``insight.saliency`` over the picture: at each pixel the largest derivative of its channels.
+    """Draw ``insight.saliency`` over the picture.
 
-    Red: a brighter pixel raises the class's score; blue: it lowers it.
+    Each pixel shows the derivative of the channel where it is largest in absolute value. Red: a brighter pixel raises
+    the class's score; blue: it lowers it. ``target`` is the class, by number or name; None: the predicted class.
+    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file.
     """
     picture = _picture(image)
     found = insight.saliency(model, picture, target)
@@ -83,7 +87,11 @@ def integrated_gradients(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.integrated_gradients`` over the picture, summed over channels: the contribution of each pixel."""
+    """Draw ``insight.integrated_gradients`` over the picture: each pixel's contribution, summed over channels.
+
+    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments are
+    those of ``insight.integrated_gradients``.
+    """
     picture = _picture(image)
     found = insight.integrated_gradients(model, picture, target, baseline, steps).sum(axis=0)
     line = _class_line(model, picture, target, classes)
@@ -103,7 +111,11 @@ def occlusion(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.occlusion`` over the picture. Red: covering this part lowers the score; blue: raises it."""
+    """Draw ``insight.occlusion`` over the picture: how much the score falls when a part is covered.
+
+    Red: covering the part lowers the score; blue: it raises it. ``classes`` are names to show in place of the model's.
+    ``path`` writes the figure to a file; the other arguments are those of ``insight.occlusion``.
+    """
     picture = _picture(image)
     found = insight.occlusion(model, picture, target, window, stride, baseline)
     line = _class_line(model, picture, target, classes) + "; red: covering it lowers the score, blue: raises it"
@@ -119,7 +131,11 @@ def grad_cam(
     classes: Names = (),
     path: str | Path | None = None,
 ) -> Figure:
-    """``insight.grad_cam`` over the picture: where a layer locates the class."""
+    """Draw ``insight.grad_cam`` over the picture: where a layer finds evidence for the class.
+
+    ``classes`` are names to show in place of the model's. ``path`` writes the figure to a file; the other arguments are
+    those of ``insight.grad_cam``.
+    """
     picture = _picture(image)
     heat = insight.grad_cam(model, picture, target, layer)
     aspect = max(0.4, min(2.0, picture.shape[1] / picture.shape[2]))

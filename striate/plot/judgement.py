@@ -1,4 +1,4 @@
-"""How good a model is: training curves, the confusion matrix, the worst mistakes."""
+"""Draws how good a model is: training curves, the confusion matrix, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ from striate.train.history import History
 
 
 def curves(history: History, path: str | Path | None = None) -> Figure:
-    """Loss and held-out accuracy by epoch: ``history.plot()``. Raises ``DataError`` for a history without epochs."""
+    """Draw loss and held-out accuracy by epoch; ``history.plot()`` does the same.
+
+    ``path`` writes the figure to a file. Raises ``DataError`` for a history without epochs.
+    """
     options.require_instance("history", history, History, "trainer.history")
     if not len(history):
         raise DataError("the history has no finished epoch yet, so there is nothing to draw")
@@ -81,10 +84,11 @@ def curves(history: History, path: str | Path | None = None) -> Figure:
 
 
 def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: str | Path | None = None) -> Figure:
-    """The confusion matrix: rows are true classes, columns predictions; the right ones are green, mistakes red.
+    """Draw a confusion matrix: rows are true classes, columns are predictions.
 
-    Shading is the share of the row's class; each cell shows its count. Takes a model and a data set, or the result of
-    ``insight.confusion``.
+    Correct predictions are green and mistakes red, shaded by their share of the true class; each cell shows its count.
+    The arguments are a model and a data set, or the result of ``insight.confusion``. ``path`` writes the figure to a
+    file.
     """
     if not isinstance(model, Confusion):
         if dataset is None:
@@ -130,6 +134,7 @@ def confusion(model: Module | Confusion, dataset: Dataset | None = None, path: s
 
 
 def _name_axes(axes: Axes, classes: tuple[str, ...], size: float, rotated: bool) -> None:
+    """Label both axes with the class names."""
     axes.set_xticks(range(len(classes)), classes, fontsize=size, color=INK, rotation=45 if rotated else 0)
     axes.set_yticks(range(len(classes)), classes, fontsize=size, color=INK)
     axes.tick_params(length=0)
@@ -140,7 +145,10 @@ def _name_axes(axes: Axes, classes: tuple[str, ...], size: float, rotated: bool)
 
 
 def _coloured(shares: Array) -> Array:
-    """White to green on the diagonal, white to red elsewhere, where a tenth of a class is already a strong red."""
+    """Return colours (C, C, 3): white to green on the diagonal, white to red elsewhere.
+
+    A tenth of a class is already a strong red.
+    """
     right = np.eye(len(shares), dtype=bool)
     strength: Array = np.where(right, shares, np.minimum(1.0, np.sqrt(shares) * 1.3))[..., np.newaxis]
     full = np.where(right[..., np.newaxis], np.array([42, 127, 79]), np.array([178, 24, 43])) / 255
@@ -148,7 +156,11 @@ def _coloured(shares: Array) -> Array:
 
 
 def mistakes(model: Module, dataset: Dataset, count: int = 24, path: str | Path | None = None) -> Figure:
-    """The wrong predictions with the largest loss, the worst first: true → predicted class, with its probability."""
+    """Draw the ``count`` wrong predictions with the largest loss, worst first.
+
+    Each is labelled true → predicted class, with its probability and its index in the data set. ``path`` writes the
+    figure to a file.
+    """
     found = worst_mistakes(model, dataset, count)
     if not found:
         figure = new_figure(4.0, 0.5, f"No mistakes on {dataset.name}", f"all {len(dataset):,} samples are right")

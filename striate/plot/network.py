@@ -1,4 +1,4 @@
-"""Pictures of a network: its learned filters, its feature maps, and the inputs with the largest activations."""
+"""Draws the inside of a network: filters, feature maps, and the inputs with the largest activations."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ _MOST_LAYERS = 24
 
 
 def filters(model: Module, layer: str | None = None, count: int = 64, path: str | Path | None = None) -> Figure:
-    """The learned filters of a convolution: one cell each; of inputs with more than 3 channels a row of slices each.
+    """Draw the learned filters of a convolution.
 
-    ``layer`` is its path, by default that of the first convolution. Red weights are positive, blue ones negative, white
-    ones zero; every filter has its own scale, printed as ± its largest weight. Filters with 3 input channels (colours)
-    are shown in colour as well, where grey is zero. Only the first ``count`` are shown. Raises ``OptionError`` for a
-    layer without filters, listing those that have.
+    ``layer`` is its path; None: the first convolution. The first ``count`` filters are shown, each in a cell; filters
+    with more than 3 input channels are a row of cells instead, 16 filters and 16 channels at most. Red weights are
+    positive, blue ones negative, white ones zero; every filter has its own scale, printed as ± its largest weight.
+    Filters with 3 input channels are shown in colour as well, where grey is zero. ``path`` writes the figure to a file.
+
+    Raises ``OptionError`` for a layer without filters, listing those that have some.
     """
     options.whole_number("count", count, 1)
     name, weights = _filter_bank(model, layer)
@@ -80,12 +82,13 @@ def filters(model: Module, layer: str | None = None, count: int = 64, path: str 
 
 
 def _grid_for(count: int, title: str, note: str, cell: float = 0.9, lines: int = 1, aspect: float = 1.0) -> Grid:
+    """Return a grid for this number of cells."""
     columns = columns_for(count)
     return Grid(math.ceil(count / columns), columns, cell, title, note, lines, aspect)
 
 
 def _colour_filters(shown: Array, title: str, note: str) -> Figure:
-    """The filters in colour, and each of their channels below."""
+    """Draw filters in colour, with each of their channels below."""
     columns = columns_for(len(shown))
     note += "\nabove in colour around grey, below its red, green and blue weights"
     grid = Grid(math.ceil(len(shown) / columns), columns, 1.02, title, note, 1, aspect=4 / 3)
@@ -104,7 +107,7 @@ def _colour_filters(shown: Array, title: str, note: str) -> Figure:
 
 
 def _filter_bank(model: Module, layer: str | None) -> tuple[str, Array]:
-    """(name, weights (O, C, rows, columns)); 1-D filters have one row."""
+    """Return the name of a layer and its weights (O, C, rows, columns); 1-d filters have one row."""
     require_model(model)
     banks = {
         name.removesuffix(".weight"): array
@@ -127,12 +130,12 @@ def features(
     count: int = 8,
     path: str | Path | None = None,
 ) -> Figure:
-    """The feature maps of a picture: a row for each layer, a cell for each of its first ``count`` channels.
+    """Draw the feature maps of a picture: a row for each layer, with its first ``count`` channels.
 
-    ``layers`` is a pattern such as ``"conv*"`` or a list; by default all layers that give maps, or 24 of them, evenly
-    spaced, in a deep network. Maps with negative numbers are red and blue around white zero, the others dark to bright
-    from zero, each to its own scale. A map that is 0 everywhere is crossed out as silent. Raises ``OptionError`` for an
-    unknown layer.
+    ``layers`` is a pattern such as ``"conv*"`` or a list of them; None: all layers whose outputs have rows and columns,
+    or 24 of them, evenly spaced, in a deep network. Layers with negative outputs are drawn in red and blue around white
+    zero, others from dark to bright, each map to its own scale. A map that is 0 everywhere is crossed out as silent.
+    ``path`` writes the figure to a file. Raises ``OptionError`` for an unknown layer.
     """
     options.whole_number("count", count, 1)
     picture = np.asarray(image)
@@ -158,6 +161,7 @@ def features(
 
 
 def _feature_row(grid: Grid, row: int, columns: int, name: str, maps: Array) -> None:
+    """Draw the feature maps of one layer as a row of the grid."""
     more = f", {columns} of {len(maps)}" if len(maps) > columns else ""
     signed = bool((maps < 0).any())
     for channel, one in enumerate(maps[:columns]):
@@ -176,6 +180,7 @@ def _feature_row(grid: Grid, row: int, columns: int, name: str, maps: Array) -> 
 
 
 def _silent(axes: Axes) -> None:
+    """Mark a cell as silent."""
     axes.set_facecolor("#f1f2f4")
     axes.plot([0, 1], [0, 1], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
     axes.plot([0, 1], [1, 0], transform=axes.transAxes, color="#c3c7cc", linewidth=0.8)
@@ -192,12 +197,18 @@ def top_activations(
     whole: bool = False,
     path: str | Path | None = None,
 ) -> Figure:
-    """The patches of a data set with the largest outputs of units of a layer: a row for each unit.
+    """Draw the patches of a data set for which units of a layer have their largest outputs.
 
-    A patch is the receptive field of the position with the unit's largest output in its picture; ``whole`` shows the
-    whole pictures with the patch framed. By default the first eight units. Each patch is labelled with its class and
-    the output.
-    A unit that is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown layer or unit.
+    There is a row for each unit.
+
+    units  indices of units, or one index; None: the first eight
+    count  patches for each unit
+    whole  True shows the whole pictures, with the patch framed
+    path   writes the figure to a file
+
+    A patch is the receptive field of the position with the unit's largest output in its picture, labelled with its
+    class and the output. A unit whose output is 0 everywhere is marked as silent. Raises ``OptionError`` for an unknown
+    layer or unit.
     """
     require_dataset(dataset, "dataset")
     if units is None:
@@ -234,13 +245,13 @@ def top_activations(
 
 
 def _frame(axes: Axes, region: tuple[slice, ...]) -> None:
-    """A frame around a part of a picture."""
+    """Draw a frame around a part of a picture."""
     (top, bottom), (left, right) = ((part.start - 0.5, part.stop - 0.5) for part in region)
     axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ORANGE, linewidth=1.6)
 
 
 def _cut_off(part: slice, size: int) -> int:
-    """Number of pixels by which a patch is cut off at the first edge; 0 if it does not touch that edge."""
+    """Return how many pixels are missing from a patch at its first edge; 0 if it does not touch that edge."""
     return size - (part.stop - part.start) if part.start == 0 else 0
 
 
@@ -253,7 +264,10 @@ def filter(
     path: str | Path | None = None,
     **parameters: Any,
 ) -> Figure:
-    """A picture, a filter and the filtered picture side by side; arguments as of ``st.filter``."""
+    """Draw a picture, a filter and the filtered picture side by side.
+
+    The arguments are those of ``st.filter``; ``path`` writes the figure to a file.
+    """
     weights = filter_weights(filter, **parameters)
     pixels = np.asarray(picture)
     numbers = np.asarray(filtered(pixels, weights, mode=mode, cval=cval), np.float64)
@@ -296,6 +310,7 @@ def filter(
 
 
 def _channels_first(picture: Array) -> Array:
+    """Return a picture as (C, H, W)."""
     if picture.ndim == 2:
         return picture[np.newaxis]
     if picture.ndim != 3:

@@ -1,4 +1,4 @@
-"""The loss by learning rate, as ``train.find_rate`` found it."""
+"""Draws the loss by learning rate that ``train.find_rate`` measured."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from striate.train.rate_search import RateSearch
 
 
 def rates(search: RateSearch, path: str | Path | None = None) -> Figure:
-    """The loss before each step and the smoothed loss by learning rate, with the suggestion marked.
+    """Draw the loss before each step, raw and smoothed, by learning rate, with the suggested rate marked.
 
-    Raises ``DataError`` for a search without steps.
+    ``path`` writes the figure to a file. Raises ``DataError`` for a search without steps.
     """
     options.require_instance("search", search, RateSearch, "train.find_rate(model, loss, optimizer, train_set)")
     if not search.rates:

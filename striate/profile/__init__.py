@@ -1,4 +1,4 @@
-"""Where the time goes, by layer and pass: measured, and compared with the peak of this computer.
+"""Measures where the time goes, by layer and pass, and compares it with the peak of this computer.
 
     print(step.profile(x, y))
     print(profile_prediction(model, x))

@@ -1,4 +1,4 @@
-"""Repetitions of a step or prediction: every phase is timed, and the peak is probed before and after each."""
+"""Times every phase of repeated steps or predictions, and probes the peak before and after each of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ from striate.settings import Engine
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of single calls in seconds, from arrays in to arrays out."""
+    """Times of single calls in seconds, each from input arrays to output arrays.
+
+    samples  batch size
+    calls    number of calls that were timed
+    median, p95, least    median, 95th percentile and minimum
+    """
 
     samples: int
     calls: int
@@ -35,7 +40,7 @@ class Latency:
     least: float
 
     def to_json(self) -> dict[str, object]:
-        """The times in milliseconds."""
+        """Return the times in milliseconds as a JSON object."""
         return {
             "batch": self.samples,
             "calls": self.calls,
@@ -47,12 +52,18 @@ class Latency:
 
 @dataclass(frozen=True)
 class _Repetition:
+    """One repetition: its wall time, the times of its phases, and the probe's readings before and after.
+
+    Times are in seconds.
+    """
+
     wall: float
     phases: NDArray[np.float64]
     peaks: tuple[Reading, Reading]
 
     @property
     def clean(self) -> bool:
+        """Whether no other program disturbed the probe before and after."""
         return all(reading.clean for reading in self.peaks)
 
 
@@ -64,13 +75,19 @@ def profile_training(
     samples: int,
     repetitions: int = 10,
 ) -> Profile:
-    """The profile of a training step; ``TrainingStep.profile`` calls it."""
+    """Return the profile of a training step; ``TrainingStep.profile`` calls this.
+
+    ``run`` runs one step of ``samples`` samples, and ``gradients`` and ``update`` are its two programs.
+    """
     parts = [(_compiled(gradients), False), (_compiled(update), True)]
     return _profile("training step", run, parts, _kinds(model), samples, repetitions)
 
 
 def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profile:
-    """The profile of ``model(x)``. Raises ``EngineError`` where nothing is compiled."""
+    """Return the profile of ``model(x)``.
+
+    The call is repeated ``repetitions`` times. Raises ``EngineError`` with ``STRIATE_ENGINE=reference``.
+    """
     require_compiled()
     model(x)
     parts = [(_compiled(model.program(x).executable), False)]
@@ -78,7 +95,10 @@ def profile_prediction(model: Module, x: Array, repetitions: int = 10) -> Profil
 
 
 def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
-    """The times of single calls, after some that are not counted."""
+    """Time ``calls`` single calls of ``run``, after up to 20 that are not counted.
+
+    ``samples`` is the batch size, which is only noted in the result.
+    """
     options.whole_number("calls", calls, 1)
     for _ in range(min(20, calls)):
         run()
@@ -91,7 +111,7 @@ def latency(run: Callable[[], object], samples: int, calls: int) -> Latency:
 
 
 def require_compiled() -> None:
-    """Raises ``EngineError`` where graphs are interpreted, which would say nothing about the kernels."""
+    """Raise ``EngineError`` where graphs are interpreted, since that would say nothing about the kernels."""
     if settings.current().engine is not Engine.COMPILED:
         raise EngineError(
             "a profile needs compiled kernels, and STRIATE_ENGINE=reference runs in NumPy\n  help: unset STRIATE_ENGINE"
@@ -99,12 +119,14 @@ def require_compiled() -> None:
 
 
 def _compiled(executable: Executable | None) -> CompiledExecutable:
+    """Return the executable if it is compiled and has run; raises ``EngineError`` otherwise."""
     if isinstance(executable, CompiledExecutable) and executable.program is not None:
         return executable
     raise EngineError("a profile needs a compiled program that has run")
 
 
 def _kinds(model: Module) -> dict[str, str]:
+    """Return the class names of all layers, by path."""
     return {path: type(layer).__name__ for path, layer in model.named_modules() if path}
 
 
@@ -116,6 +138,10 @@ def _profile(
     samples: int,
     repetitions: int,
 ) -> Profile:
+    """Repeat ``run`` and collect the profile of its programs.
+
+    ``parts`` are (program, whether it is the update).
+    """
     options.whole_number("repetitions", repetitions, 1)
     threads = settings.current().threads
     executables = [executable for executable, _ in parts]
@@ -158,6 +184,7 @@ def _profile(
 
 
 def _repetition(run: Callable[[], object], executables: Sequence[CompiledExecutable], probe: Probe) -> _Repetition:
+    """Run once with timed phases, and probe the peak before and after."""
     before = probe()
     run()  # warms the caches, and wakes the threads that the probe left asleep
     with _clocks(executables) as seconds:
@@ -170,7 +197,7 @@ def _repetition(run: Callable[[], object], executables: Sequence[CompiledExecuta
 
 @contextmanager
 def _clocks(executables: Sequence[CompiledExecutable]) -> Generator[Callable[[], list[NDArray[np.float64]]]]:
-    """Times every phase of the executables inside the block; yields a function that reads the seconds."""
+    """Time every phase of the programs inside the block; yields a function that returns the seconds."""
     programs = [executable.program for executable in executables if executable.program is not None]
     profiles = [program.start_profile() for program in programs]
     try:
@@ -181,7 +208,10 @@ def _clocks(executables: Sequence[CompiledExecutable]) -> Generator[Callable[[],
 
 
 def _middle(repetitions: Sequence[_Repetition]) -> Sequence[_Repetition]:
-    """The half of the repetitions around the median. It is robust, and means of phases add up to the mean of steps."""
+    """Return the half of the repetitions around the median time.
+
+    This is robust, and the mean times of phases add up to the mean time of the steps.
+    """
     ordered = sorted(repetitions, key=lambda repetition: repetition.wall)
     cut = len(ordered) // 4
     return ordered[cut : len(ordered) - cut]

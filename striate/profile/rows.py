@@ -1,4 +1,4 @@
-"""From phases to rows: every phase of a program belongs to a layer and to a pass through it.
+"""Assigns every phase of a program to a layer and to a pass through it (forward, backward, update).
 
 moved   bytes that a phase reads and writes, each array once, as stored: with halos, channels padded to blocks of 16,
         packed weights and partial sums
@@ -38,7 +38,15 @@ _PLAIN_NAMES = {"map": "elementwise", "finish": "reduction"}
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """One phase: its layer and pass, its time, its work in direct form, and the bytes it moves."""
+    """The measurement of one phase.
+
+    layer, stage  the layer and pass that it belongs to
+    name          name of the phase
+    algorithm     such as "direct" or "winograd"
+    seconds       mean time
+    flops         floating-point operations, counted in direct form
+    moved         bytes read and written
+    """
 
     layer: str
     stage: Pass
@@ -51,7 +59,16 @@ class PhaseTime:
 
 @dataclass(frozen=True)
 class Row:
-    """All phases of one pass through one layer."""
+    """The sums over all phases of one pass through one layer.
+
+    layer, kind, stage  path of the layer, its class, and the pass
+    algorithm           that of the slowest phase with multiply-adds
+    phases              number of phases
+    seconds             mean time
+    flops               floating-point operations, counted in direct form
+    moved, least        bytes moved, and the fewest possible
+    passes              whole activations that are read and written
+    """
 
     layer: str
     kind: str
@@ -66,12 +83,12 @@ class Row:
 
     @property
     def gflops(self) -> float:
-        """GFLOP/s of work in direct form; 0 for phases without multiply-adds."""
+        """GFLOP/s of work counted in direct form; 0 for rows without multiply-adds."""
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
     def bandwidth(self) -> float:
-        """GB/s moved."""
+        """GB/s read and written."""
         return self.moved / self.seconds / 1e9 if self.seconds else 0.0
 
 
@@ -85,7 +102,7 @@ class _Gathered:
 
 
 class Board:
-    """The work and traffic of the phases of one executable, at N = ``samples``."""
+    """The work and memory traffic of the phases of one program, at N = ``samples``."""
 
     def __init__(self, executable: CompiledExecutable, samples: int, update: bool) -> None:
         self.executable = executable
@@ -101,7 +118,10 @@ class Board:
         self._given = {self.layouts.base(value) for value in (*graph.outputs.values(), *graph.updates.values())}
 
     def rows(self, seconds: Sequence[float], kinds: Mapping[str, str]) -> tuple[list[Row], list[PhaseTime]]:
-        """The rows in the order of the network's layers (``kinds``), and their phases."""
+        """Return the rows, in the order of the network's layers, and their phases.
+
+        ``seconds`` are the times of the phases; ``kinds`` are the class names of the layers by path, in order.
+        """
         gathered: dict[tuple[str, Pass], _Gathered] = {}
         outside: dict[Value, set[tuple[str, Pass]]] = {}
         phases: list[PhaseTime] = []
@@ -121,12 +141,12 @@ class Board:
         return [self._row(key, row, outside, kinds.get(key[0], "")) for key, row in ordered], phases
 
     def contraction_bytes(self) -> int:
-        """Bytes of the outputs of convolutions and linear layers in the forward pass, as stored."""
+        """Return the bytes of the outputs of all convolutions and linear layers in the forward pass, as stored."""
         found = {self.layouts.base(node.outputs[0]) for node in self._forward if node.op.kind is Kind.CONTRACTION}
         return sum(self.size(value) for value in found)
 
     def activation_bytes(self) -> int:
-        """Bytes of activations and their gradients that all phases read and write."""
+        """Return the bytes of activations and their gradients that all phases read and write."""
         return sum(
             self.size(thing)
             for draft in self.executable.phases
@@ -137,6 +157,7 @@ class Board:
     def _row(
         self, key: tuple[str, Pass], row: _Gathered, outside: Mapping[Value, set[tuple[str, Pass]]], kind: str
     ) -> Row:
+        """Return the row of one layer and pass."""
         working = [phase for phase in row.phases if phase.flops] or row.phases
         main = max(working, key=lambda phase: phase.seconds)
         least = 0
@@ -154,6 +175,7 @@ class Board:
         )
 
     def _phase(self, number: int, draft: Launch, seconds: float) -> PhaseTime:
+        """Return the measurement of one phase, assigned to a layer and pass."""
         groups = self.executable.compiled.lowered.group_of
         group = self.groups.get(groups[number]) if number < len(groups) else None
         node = _leader(group) if group else None
@@ -164,13 +186,14 @@ class Board:
         return PhaseTime(layer, self._stage(group, node), draft.name, _algorithm(draft), seconds, flops, moved)
 
     def _place(self, node: Node | None) -> str:
-        """The place of work that belongs to no layer: converting the input, the loss, the results."""
+        """Return the name for work that belongs to no layer: converting the input, the loss, the outputs."""
         depends = topological(node.outputs[:1]) if node else []
         if not any(before.path for before in depends):
             return INPUT
         return LOSS if self._trains else OUTPUT
 
     def _stage(self, group: Group | None, node: Node | None) -> Pass:
+        """Return the pass that a loop belongs to."""
         if self.update:
             return Pass.UPDATE
         if node is None:
@@ -182,23 +205,26 @@ class Board:
         return Pass.WEIGHT_GRADIENT if node.op.direction is Direction.WEIGHT_GRADIENT else Pass.INPUT_GRADIENT
 
     def _base(self, operand: Operand) -> Operand:
+        """Return the array behind an operand, which may be a view."""
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def _touched(self, draft: Launch) -> set[Value]:
-        """The arrays of the graph that a phase reads or writes, without its own buffers."""
+        """Return the arrays of the graph that a phase reads or writes, without its own buffers."""
         return {self.layouts.base(operand) for operand in draft.operands if isinstance(operand, Value)}
 
     @staticmethod
     def _is_activation(value: Value) -> bool:
+        """Whether a value is an activation or its gradient: it has an axis N and a rank of 2 or more."""
         return value.type.batched and value.type.rank >= 2
 
     def _stored(self, thing: Operand) -> int:
+        """Return the bytes of an operand as stored; 0 for anything but arrays and buffers."""
         if isinstance(thing, Buffer):
             return thing.size(self.samples)
         return self.size(thing) if isinstance(thing, Value) else 0
 
     def size(self, value: Value) -> int:
-        """Bytes of an array as stored."""
+        """Return the bytes of an array as stored."""
         if value.type.rank < 2:
             return math.prod(value.type.concrete(self.samples)) * value.dtype.numpy.itemsize
         rows = self.samples if value.type.batched else value.type.concrete(1)[0]
@@ -206,7 +232,7 @@ class Board:
 
 
 def _leader(group: Group) -> Node | None:
-    """The node that determines the layer and pass of a group."""
+    """Return the node that determines the layer and pass of a loop."""
     if group.anchor is not None:
         return group.anchor
     stored = [value.node for value in group.stores if value.node.path] or [value.node for value in group.stores]
@@ -214,7 +240,10 @@ def _leader(group: Group) -> Node | None:
 
 
 def _algorithm(draft: Launch) -> str:
-    """``winograd`` from "convolution (winograd)", ``direct`` for other multiply-adds, else the name of the phase."""
+    """Return the algorithm of a phase.
+
+    It is ``winograd`` for "convolution (winograd)", ``direct`` for other multiply-adds, else the name of the phase.
+    """
     _, bracket, rest = draft.name.partition("(")
     if bracket:
         return rest.rstrip(")")

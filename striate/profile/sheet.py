@@ -1,4 +1,4 @@
-"""The profile: its rows and totals, as a table for people and as JSON for scripts."""
+"""A profile: its rows and totals, as a table for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Profile:
-    """One step or prediction: its rows, and its totals compared with the peak of this computer.
+    """Where the time of one training step or prediction goes, compared with the peak of this computer.
 
-    ``seconds`` is the time of the whole call, ``peak`` the largest rate of multiply-adds in FLOP/s that the probe
-    reached before and after the repetitions, on as many threads. Work is counted in direct form, so that Winograd can
-    exceed the peak.
+    what               "training step" or "prediction"
+    cpu, threads       the processor, and the number of threads used
+    samples            batch size
+    repetitions        how often the call was timed; ``clean`` of them were undisturbed, ``kept`` entered the means
+    seconds            mean time of the whole call
+    peak               largest rate of multiply-adds, in FLOP/s, that the probe reached on as many threads
+    rows, phases       measurements by layer and pass, and by phase
+    activation_bytes   bytes of activations and gradients that all phases read and write
+    contraction_bytes  bytes of the outputs of convolutions and linear layers
+
+    Work is counted in direct form, so that Winograd convolutions can exceed the peak.
     """
 
     what: str
@@ -37,42 +45,42 @@ class Profile:
 
     @property
     def flops(self) -> int:
-        """Work in direct form."""
+        """Floating-point operations of the whole call, counted in direct form."""
         return sum(row.flops for row in self.rows)
 
     @property
     def floor(self) -> float:
-        """Seconds that the work would take in direct form at the measured peak."""
+        """Seconds that the work would take, in direct form, at the measured peak."""
         return self.flops / self.peak
 
     @property
     def outside(self) -> float:
-        """Seconds outside of all phases: waiting at barriers, and Python."""
+        """Seconds outside all phases: waiting at barriers, and Python."""
         return self.seconds - sum(row.seconds for row in self.rows)
 
     @property
     def passes(self) -> float:
-        """Bytes of activations and gradients moved over the bytes of all outputs of convolutions and linear layers."""
+        """``activation_bytes`` / ``contraction_bytes``: how often activations are read and written, on average."""
         return self.activation_bytes / self.contraction_bytes if self.contraction_bytes else 0.0
 
     def fraction(self, row: Row) -> float:
-        """The share of the peak that a row reaches."""
+        """Return the share of the peak that a row reaches."""
         return row.gflops * 1e9 / self.peak
 
     def by_pass(self) -> dict[Pass, list[Row]]:
-        """The rows of each pass."""
+        """Return the rows of each pass."""
         found = {stage: [row for row in self.rows if row.stage is stage] for stage in Pass}
         return {stage: rows for stage, rows in found.items() if rows}
 
     def by_layer(self) -> dict[str, list[Row]]:
-        """The rows of each layer."""
+        """Return the rows of each layer, by path."""
         found: dict[str, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row.layer, []).append(row)
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """The whole profile; times in milliseconds, sizes in bytes, rates in GFLOP/s and GB/s."""
+        """Return the whole profile as a JSON object: times in ms, sizes in bytes, rates in GFLOP/s and GB/s."""
         return {
             "what": self.what,
             "cpu": self.cpu,
@@ -107,6 +115,7 @@ class Profile:
         }
 
     def _row_json(self, row: Row) -> dict[str, Any]:
+        """Return one row as a JSON object."""
         return {
             "layer": row.layer,
             "kind": row.kind,
@@ -127,11 +136,12 @@ class Profile:
         return self.text()
 
     def text(self, width: int = WIDTH) -> str:
-        """The table, no wider than ``width`` if possible: less important columns are left out first."""
+        """Return the profile as a table; less important columns are left out where it is wider than ``width``."""
         parts = [_wrapped(self._head(), width), self._layer_table(width), self._pass_table(width)]
         return "\n\n".join([*parts, _wrapped(self._verdict(), width)]) + "\n"
 
     def _head(self) -> list[str]:
+        """Return the lines above the table."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         lines = [
             f"{self.what.capitalize()}, batch {self.samples}, {threads}, {self.cpu}",
@@ -143,6 +153,7 @@ class Profile:
         return lines
 
     def _layer_table(self, width: int) -> str:
+        """Return the table by layer and pass."""
         lines: list[list[str]] = []
         for layer, rows in self.by_layer().items():
             for index, row in enumerate(rows):
@@ -151,6 +162,7 @@ class Profile:
         return _table(("layer", "pass", "algorithm", *FIGURES), lines, 3, width)
 
     def _pass_table(self, width: int) -> str:
+        """Return the table of totals by pass."""
         lines = [
             [stage.value, *self._figures(rows, sum(row.passes for row in rows))]
             for stage, rows in self.by_pass().items()
@@ -160,6 +172,7 @@ class Profile:
         return _table(("in all", *FIGURES), [*lines, ["total", *total]], 1, width)
 
     def _figures(self, rows: Sequence[Row], passes: int, seconds: float | None = None) -> list[str]:
+        """Return the cells of numbers for some rows."""
         time = sum(row.seconds for row in rows) if seconds is None else seconds
         flops = sum(row.flops for row in rows)
         moved, least = sum(row.moved for row in rows), sum(row.least for row in rows)
@@ -175,11 +188,12 @@ class Profile:
         ]
 
     def _ms(self, seconds: float) -> str:
-        """Milliseconds, with the same number of decimals for all times of one profile."""
+        """Return a time in milliseconds, with as many decimals as all times of this profile have."""
         decimals = 3 if self.seconds < 0.01 else 2 if self.seconds < 1 else 1
         return f"{seconds * 1e3:.{decimals}f}"
 
     def _verdict(self) -> list[str]:
+        """Return the lines below the tables."""
         floor = f"at the peak {self.floor * 1e3:.2f} ms, which is {self.floor / self.seconds:.0%} of the time taken"
         lines = [f"work {self.flops / 1e9:.2f} GFLOP in direct form: {floor}"]
         if self.contraction_bytes:
@@ -195,6 +209,7 @@ DROPPED = ("GB/s", "×least", "MB", "share", "passes", "algorithm", "GFLOP/s")
 
 
 def _sums(rows: Iterable[Row]) -> dict[str, float | int]:
+    """Return the sums over some rows as a JSON object."""
     rows = list(rows)
     return {
         "ms": sum(row.seconds for row in rows) * 1e3,
@@ -206,15 +221,17 @@ def _sums(rows: Iterable[Row]) -> dict[str, float | int]:
 
 
 def _wrapped(lines: Iterable[str], width: int) -> str:
+    """Return lines of text wrapped to ``width``."""
     return "\n".join(textwrap.fill(line, width) for line in lines)
 
 
 def _share(seconds: float, total: float) -> str:
+    """Return a part of the time as percent."""
     return f"{seconds / total:.1%}" if total else ""
 
 
 def _table(columns: Sequence[str], lines: Sequence[Sequence[str]], words: int, width: int) -> str:
-    """Aligned columns, the first ``words`` of them to the left, the others to the right."""
+    """Return aligned columns: the first ``words`` of them to the left, the others to the right."""
     cells: Mapping[str, list[str]] = {name: [line[i] for line in lines] for i, name in enumerate(columns)}
     widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
     left = set(columns[:words])

@@ -1,9 +1,9 @@
-"""One page that shows what a network is, how it learned, what it sees, and how fast it runs.
+"""Writes one HTML page that shows what a network is, how it learned, what it sees, and how fast it runs.
 
     report = inspect("runs/digits")
     report.save("report.html")
 
-The page is complete in itself: it loads nothing, runs no script, and escapes every text that came from a file.
+The page loads nothing, runs no script, and escapes every text that came from a file.
 """
 
 from __future__ import annotations
@@ -36,13 +36,19 @@ __all__ = ["Report", "inspect", "report_of"]
 
 @dataclass(frozen=True)
 class Report:
-    """The finished page."""
+    """A finished report, which notebooks show in a frame.
+
+    ``name`` is that of the run or model, and ``html`` is the whole page.
+    """
 
     name: str
     html: str
 
     def save(self, path: str | Path) -> None:
-        """Writes the page. An earlier file stays in place until the new one is complete. Raises ``ModelFileError``."""
+        """Write the page to a file; an earlier file is replaced only when the new one is complete.
+
+        Raises ``ModelFileError`` where the file cannot be written.
+        """
         write_atomically(Path(path), self.html.encode())
 
     def _repr_html_(self) -> str:
@@ -59,17 +65,20 @@ def inspect(
     speed: bool = True,
     say: Say = lambda text: None,
 ) -> Report:
-    """The report of a run folder or a model file.
+    """Make the report of a run folder or a model file.
 
-    ``images`` are PNG or JPEG files to look at in place of held-out samples, ``data`` a data set in place of the run's,
-    ``speed`` whether training steps are timed now; ``say`` is told what is being done. Raises ``ModelFileError``,
-    ``DataError`` or ``OptionError`` for what cannot be read.
+    images  PNG or JPEG files to explain in place of held-out samples
+    data    a data set, by name or path, in place of the run's; None: the run's
+    speed   whether to time training steps (or predictions) now
+    say     is called with messages about the progress
+
+    Raises ``ModelFileError``, ``DataError`` or ``OptionError`` for files that cannot be read.
     """
     return report_of(gathered(Path(run), [Path(image) for image in images], data, say), speed)
 
 
 def report_of(material: Material, timed: bool) -> Report:
-    """The page with all its sections."""
+    """Make the page with all its sections; ``timed`` says whether to measure the speed."""
     profile = speed.measured(material) if timed else None
     sections = [
         findings.section(material),

@@ -1,7 +1,7 @@
-"""A graph as the layers that people see: nodes of one path that belong together become one block.
+"""Groups the nodes of a graph into blocks that people recognize as layers.
 
-A block does one thing that has a name (a convolution, a pooling, an activation) and the arithmetic around it. What
-is computed from parameters alone, such as 1 / √(σ² + ε), belongs to the block that reads it.
+A block does one thing that has a name (a convolution, a pooling, an activation), with the arithmetic around it. Values
+that are computed from parameters alone, such as 1 / √(σ² + ε), belong to the block that reads them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from striate.graph.value import Dim, Value, shape_text
 
 @dataclass(eq=False)
 class Block:
-    """One step of the network as it is drawn. ``inputs`` are what it reads of the data, not its parameters."""
+    """One step of the network as it is drawn: the nodes of one path that belong together.
+
+    index    its number, in running order
+    path     path of the layer
+    nodes    its nodes, in running order
+    inputs   the values that it reads of other blocks or of the network's input, without parameters
+    output   its result
+    sources  the parameters, buffers and other inputs of the graph that it reads
+    """
 
     index: int
     path: str
@@ -29,28 +37,28 @@ class Block:
 
     @property
     def main(self) -> Op | None:
-        """The operation that gives the block its name, if there is one."""
+        """The operation that gives the block its name, such as a convolution; None for plain arithmetic."""
         return next((node.op for node in self.nodes if has_a_name(node)), None)
 
     @property
     def main_node(self) -> Node | None:
-        """Its node."""
+        """The node of the operation that gives the block its name; None for plain arithmetic."""
         return next((node for node in self.nodes if has_a_name(node)), None)
 
     @property
     def parameters(self) -> int:
-        """The number of learned parameters."""
+        """The number of elements of its learned parameters."""
         return sum(op.type.size() for op in self.sources if isinstance(op, Parameter))
 
     @property
     def normalizes(self) -> bool:
-        """Whether it divides by a running standard deviation."""
+        """Whether the block divides by a running standard deviation, as batch normalization does."""
         running = any(isinstance(op, State) for op in self.sources)
         return running and any(node.op.deviation for node in self.nodes)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one sample, in direct form."""
+        """Multiply-adds for one sample, in direct form (without Winograd's savings)."""
         node = self.main_node
         if node is None or node.op.kind not in (Kind.CONTRACTION, Kind.COMPOSITE):
             return 0
@@ -61,22 +69,24 @@ class Block:
 
     @property
     def shape(self) -> str:
-        """The shape of the output for one sample: ``16 × 28 × 28``."""
+        """The shape of the output for one sample, as text: ``16 × 28 × 28``."""
         return sizes_text(self.output.shape)
 
 
 def sizes_text(shape: Iterable[Dim]) -> str:
-    """``16 × 28 × 28`` of (N, 16, 28, 28)."""
+    """Return a shape without N as text: ``16 × 28 × 28`` for (N, 16, 28, 28)."""
     sizes = [str(dim) for dim in shape if isinstance(dim, int)]
     return " × ".join(sizes) if sizes else shape_text(tuple(shape))
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """The blocks of a prediction graph, in the order in which they run."""
+    """Return the blocks of a prediction graph, in the order in which they run."""
     return _Grouping(graph).blocks
 
 
 class _Grouping:
+    """Assigns every node that depends on the data to a block."""
+
     def __init__(self, graph: Graph) -> None:
         self.blocks: list[Block] = []
         self._home: dict[Node, Block] = {}
@@ -90,14 +100,20 @@ class _Grouping:
         self._finish(data)
 
     def _begun(self, node: Node) -> Block:
+        """Begin a new block."""
         self.blocks.append(Block(len(self.blocks), node.path))
         return self.blocks[-1]
 
     def _producers(self, node: Node, data: set[Node]) -> list[Block]:
+        """Return the blocks that compute the inputs of a node."""
         return [self._home[value.node] for value in node.inputs if value.node in data and value.node in self._home]
 
     def _joined(self, node: Node, data: set[Node]) -> Block | None:
-        """The block of a producer that the node continues, if no path leads out of it and back to the node."""
+        """Return the block of a producer that a node can join; None where it must begin a new one.
+
+        A node may not join a block if another of its inputs depends on that block from outside, which would make a
+        cycle.
+        """
         producers = self._producers(node, data)
         for block in producers:
             apart = block.path != node.path or (has_a_name(node) and any(map(has_a_name, block.nodes)))
@@ -106,7 +122,7 @@ class _Grouping:
         return None
 
     def _above(self, block: Block, data: set[Node]) -> set[Block]:
-        """The blocks that a block depends on."""
+        """Return the blocks that a block depends on."""
         seen: set[Block] = set()
         stack = [block]
         while stack:
@@ -118,6 +134,7 @@ class _Grouping:
         return seen
 
     def _finish(self, data: set[Node]) -> None:
+        """Set sources, inputs and output of all blocks, and add the nodes that depend on parameters alone."""
         readers = self._graph.consumers()
         given = set(self._graph.outputs.values())
         for block in self.blocks:
@@ -138,7 +155,7 @@ class _Grouping:
 
 
 def _fed_by_data(graph: Graph) -> set[Node]:
-    """The nodes that depend on the contents of what is given at each call; a number of elements does not."""
+    """Return the nodes that depend on the contents of the network's input, and not only on its size."""
     fed: set[Node] = set()
     for node in graph.nodes:
         if isinstance(node.op, Input):
@@ -150,7 +167,7 @@ def _fed_by_data(graph: Graph) -> set[Node]:
 
 
 def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
-    """The nodes, each preceded by the nodes it reads that do not depend on the data."""
+    """Return the nodes, each preceded by the nodes it reads that do not depend on the data."""
     found: dict[Node, None] = {}
 
     def visit(node: Node) -> None:
@@ -165,7 +182,10 @@ def _with_constants(nodes: list[Node], data: set[Node]) -> list[Node]:
 
 
 def has_a_name(node: Node) -> bool:
-    """Whether readers know the operation by name (convolution, softmax), in contrast to arithmetic and constants."""
+    """Whether readers know the operation by a name, as they know convolution and softmax.
+
+    Arithmetic and constants have no such name.
+    """
     if node.op.arithmetic or node.op.kind in (Kind.SOURCE, Kind.SIZE):
         return False
     return not isinstance(node.op, Reshape) or node.outputs[0].type.batched

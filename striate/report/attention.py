@@ -1,4 +1,4 @@
-"""Section: where the network looks, by Grad-CAM."""
+"""The report's section on where the network looks, by Grad-CAM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _SIDE = 112
 
 
 def section(material: Material) -> Section:
-    """Pictures under the heatmap of the predicted class; for mistakes also under that of the right class."""
+    """Return the section: pictures under the Grad-CAM map of the predicted class.
+
+    The worst mistakes are also shown under the map of the true class.
+    """
     lead = (
         "Bright regions speak for the predicted class (Grad-CAM: the last maps, weighted by how much the score grows "
         "with them). A bad sign: brightness beside the object, in a corner or on the background, which may give the "
@@ -58,7 +61,7 @@ def section(material: Material) -> Section:
 
 
 def _key() -> Markup:
-    """The colours from no evidence to the strongest of a picture."""
+    """Return the colour scale, from no evidence to the strongest of a picture."""
     steps = np.linspace(0, 1, 64)[np.newaxis]
     bar = element(
         "img",
@@ -72,6 +75,7 @@ def _key() -> Markup:
 
 
 def _looked(material: Material, example: Example) -> Markup:
+    """Return the tile of one example, with its predicted class."""
     (logits,) = np.asarray(material.model(example.image[np.newaxis]))
     probabilities = np.exp(log_softmax(logits[np.newaxis]))[0]
     best = int(np.argmax(probabilities))
@@ -85,6 +89,7 @@ def _looked(material: Material, example: Example) -> Markup:
 
 
 def _tile(material: Material, image: Array, target: int | str, caption: Markup, alt: str) -> Markup:
+    """Return a picture under its Grad-CAM map, with a caption."""
     number = target if isinstance(target, int) else material.classes.index(target)
     heatmap = grad_cam(material.model, image, number)
     pixels = over(picture(image), stretched(heatmap) if heatmap.max() > 0 else np.zeros_like(heatmap))

@@ -1,4 +1,4 @@
-"""Curves as SVG: axes with round numbers, lines, a key. Small enough to be read on a phone at full size."""
+"""Line charts as SVG, with axes, round numbers and a legend, readable on a phone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Series:
-    """One line. ``tone`` is its colour, 1 … 6; ``style`` adds "thin" or "dashed"; ``dots`` marks every point."""
+    """One line of a chart.
+
+    name    text of the legend
+    points  (x, y) pairs
+    tone    number of its colour, 1 … 6
+    style   "", "thin" or "dashed"
+    dots    whether every point is marked
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -28,10 +35,15 @@ class Series:
 def line_chart(
     series: Sequence[Series], x: str, label: str, log: bool = False, shares: bool = False, bottom: float | None = None
 ) -> Markup:
-    """The chart and its key. Points that are not numbers (or not positive, on a logarithmic axis) are left out.
+    """Return a chart with its legend; empty where there is no point to draw.
 
-    ``shares`` are numbers from 0 to 1, shown as percent. The axis begins at ``bottom`` where that is given; lines
-    below it run along the axis.
+    x       label of the horizontal axis
+    label   description for screen readers
+    log     whether the vertical axis is logarithmic
+    shares  whether values from 0 to 1 are shown as percent
+    bottom  where the vertical axis begins; lower points are drawn on it. None: by the data
+
+    Points that are not finite (or not positive, on a logarithmic axis) are left out.
     """
     kept = [
         Series(one.name, _thinned([p for p in one.points if _usable(p, log)]), one.tone, one.style, one.dots)
@@ -49,23 +61,27 @@ def line_chart(
 
 
 def key(items: Sequence[tuple[str, str]]) -> Markup:
-    """What the colours mean; the classes are ``s1`` … ``s6`` or those of blocks."""
+    """Return a legend of (text, class) pairs.
+
+    The classes of the style sheet are ``s1`` … ``s6`` or those of blocks.
+    """
     return element("ul", [element("li", swatch(class_), name) for name, class_ in items], class_="key")
 
 
 def swatch(class_: str) -> Markup:
-    """A small square of that colour."""
+    """Return a small square in the colour of a class of the style sheet."""
     box = element("rect", width=12, height=12, rx=2, class_=f"dot {class_}")
     return element("svg", box, viewBox="0 0 12 12", class_="swatch", aria_hidden="true")
 
 
 def _usable(point: tuple[float, float], log: bool) -> bool:
+    """Whether a point can be drawn."""
     x, y = point
     return math.isfinite(x) and math.isfinite(y) and (y > 0 or not log)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most ``MOST_POINTS`` points: means of groups of neighbours, and the last point unchanged."""
+    """Return at most ``MOST_POINTS`` points: means of neighbours, and the last point unchanged."""
     step = math.ceil(len(points) / MOST_POINTS)
     if step <= 1:
         return list(points)
@@ -74,12 +90,13 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the mean of points."""
     xs, ys = zip(*points)
     return math.fsum(xs) / len(points), math.fsum(ys) / len(points)
 
 
 def number(value: float) -> str:
-    """``0.25``, ``1,500``, ``3·10⁻⁷``"""
+    """Return a number as text: ``0.25``, ``1,500``, ``3·10⁻⁷``."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -92,16 +109,17 @@ def number(value: float) -> str:
 
 
 def _share(value: float) -> str:
+    """Return a share from 0 to 1 as percent."""
     return f"{100 * value:.4g} %"
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """``99.15 %``, with a space that does not break."""
+    """Return a share from 0 to 1 as text such as ``99.15 %``, with a space that does not break."""
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two others."""
+    """Return about ``count`` round numbers between ``low`` and ``high``."""
     span = high - low
     raw = span / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 else 1.0
@@ -111,7 +129,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 class Plane:
-    """The mapping from numbers to positions in the picture."""
+    """The mapping from data to positions in the picture."""
 
     def __init__(self, series: Sequence[Series], log: bool, top: float, bottom: float | None = None) -> None:
         self.log = log
@@ -130,16 +148,17 @@ class Plane:
             self.y = (max(bottom, self.y[0]), self.y[1])
 
     def _scale(self, y: float) -> float:
+        """Return y, or its logarithm on a logarithmic axis."""
         return math.log10(y) if self.log else y
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """The position of a point in the picture."""
+        """Return the position of a data point in the picture."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = max(0.0, (self._scale(y) - self.y[0]) / (self.y[1] - self.y[0]))
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def grid(self, format: Callable[[float], str], x_label: str) -> list[Markup]:
-        """Lines at round numbers, and the numbers."""
+        """Return the grid lines, their numbers, and the label of the horizontal axis."""
         parts: list[Markup] = []
         for value in self._y_ticks():
             _, y = self.place(self.x[0], value)
@@ -156,6 +175,7 @@ class Plane:
         return parts
 
     def _y_ticks(self) -> list[float]:
+        """Return the numbers of the vertical axis."""
         if not self.log:
             return ticks(*self.y)
         low, high = math.ceil(self.y[0]), math.floor(self.y[1])
@@ -166,7 +186,7 @@ class Plane:
         return [value for value in inside if self.y[0] <= math.log10(value) <= self.y[1]]
 
     def line(self, one: Series) -> Markup:
-        """A line, and on request dots with their values."""
+        """Return one line, with dots if it asks for them."""
         places = [self.place(*point) for point in one.points]
         d = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         parts = [element("path", d=d, class_=f"line s{one.tone} {one.style}".rstrip())]

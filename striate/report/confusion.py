@@ -1,4 +1,4 @@
-"""Section: the confusion matrix and the worst mistakes."""
+"""The report's section on the confusion matrix and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEGREES = 10
 
 
 def section(material: Material) -> Section:
-    """The matrix, the most frequent confusions, and the mistakes with the largest loss."""
+    """Return the section: the confusion matrix, frequent confusions, and the mistakes with the largest loss."""
     lead = (
         "Rows are true classes, columns predicted ones: blue on the diagonal is right, orange elsewhere wrong, each "
         "by its share of the row. Bad signs: an orange column (a class that everything is taken for), an empty column "
@@ -47,6 +47,7 @@ def section(material: Material) -> Section:
 
 
 def _matrix(found: Confusion) -> Markup:
+    """Return the confusion matrix as a table of counts."""
     head = [element("td", ""), *(element("th", name, scope="col", title=name) for name in found.classes)]
     rows: list[Markup] = []
     for truth, name in enumerate(found.classes):
@@ -66,6 +67,7 @@ def _matrix(found: Confusion) -> Markup:
 
 
 def _map(found: Confusion) -> Markup:
+    """Return the confusion matrix of many classes as a picture."""
     shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
     size = max(1, 360 // len(found.classes))
     caption = f"{len(found.classes)} classes: rows are true, columns predicted; bright is a large share of the row."
@@ -76,6 +78,7 @@ def _map(found: Confusion) -> Markup:
 
 
 def _pairs(found: Confusion) -> Markup | None:
+    """Return the table of the most frequent confusions; None without mistakes."""
     pairs = found.most_confused(8)
     if not pairs:
         return None
@@ -88,6 +91,7 @@ def _pairs(found: Confusion) -> Markup | None:
 
 
 def _mistake(one: Mistake) -> Markup:
+    """Return the tile of one mistake."""
     caption = joined(
         element("span", f"{one.predicted} ({percent(one.probability)})", class_="wrong"), element("br"),
         element("span", f"is {one.label} ({percent(one.probability_of_label, 1)})", class_="right"), element("br"),

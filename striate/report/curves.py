@@ -1,4 +1,4 @@
-"""Section: loss and accuracy over the training."""
+"""The report's section on loss and accuracy over the training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from striate.report.material import Material, numbers_of
 from striate.report.page import Section, absent, details, figure, table
 
 MOST_ROWS = 200
-"""Epochs in the table; of longer trainings every few."""
+"""The largest number of epochs in the table; of longer trainings only every few are listed."""
 Points = list[tuple[float, float]]
 
 
 def section(material: Material) -> Section:
-    """The section with the training curves, and the same numbers as a table for screen readers."""
+    """Return the section: training curves, and the same numbers as a table for screen readers."""
     epochs = epochs_of(material)
     lead = (
         "Training minimizes the loss; the held-out loss and accuracy are measured on data that it never learns from. "
@@ -37,20 +37,20 @@ def section(material: Material) -> Section:
 
 
 def epochs_of(material: Material) -> list[dict[str, Any]]:
-    """The finished epochs, from run.json or, during training, from the record."""
+    """Return the finished epochs from run.json or, during training, from progress.jsonl."""
     history: object = material.run.history.get("epochs") if material.run else None
     listed = cast("list[object]", history) if isinstance(history, list) else []
     return [cast("dict[str, Any]", one) for one in listed if isinstance(one, dict)] or material.records_of("epoch")
 
 
 def points_of(records: list[dict[str, Any]], y: str, x: str = "number") -> Points:
-    """(x, y) of those records that have both."""
+    """Return (x, y) for the records that have both entries."""
     found = (numbers_of(record, x, y) for record in records)
     return [(pair[0], pair[1]) for pair in found if pair is not None]
 
 
 def _batches(material: Material, y: str) -> Points:
-    """A figure of each batch over the fractional epoch: 1.5 is the middle of the second epoch."""
+    """Return an entry of each batch over the fractional epoch: 1.5 is the middle of the second epoch."""
     plans = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
     per_epoch = max(1.0, plans[-1]) if plans else 0.0
     points: Points = []
@@ -62,6 +62,7 @@ def _batches(material: Material, y: str) -> Points:
 
 
 def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
+    """Return the chart of losses; None without any."""
     series = [
         Series("training, so far in the epoch", _batches(material, "loss"), 1, "thin"),
         Series("training, mean of the epoch", points_of(epochs, "loss"), 1, dots=True),
@@ -79,6 +80,7 @@ def _losses(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
 
 
 def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | None:
+    """Return the chart of accuracies; None without any."""
     series = [
         Series("training batches, as they were met", _batches(material, "accuracy"), 1, "thin"),
         Series("held-out", points_of(epochs, "validation_accuracy"), 2, dots=True),
@@ -92,7 +94,7 @@ def _accuracies(material: Material, epochs: list[dict[str, Any]]) -> Markup | No
 
 
 def _where_it_ends(points: Sequence[tuple[float, float]]) -> float | None:
-    """Where an axis begins on which 95 % and 99 % can be told apart; None where it may begin at 0.
+    """Return where the axis must begin so that 95 % and 99 % can be told apart; None where 0 will do.
 
     That is below all accuracies of the second half, with as much room below them as there is above.
     """
@@ -104,6 +106,7 @@ def _where_it_ends(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
+    """Return the chart of images a second by epoch; None for fewer than two epochs."""
     points = points_of(epochs, "images_per_second")
     if len(points) < 2:
         return None
@@ -113,10 +116,12 @@ def _speed(epochs: list[dict[str, Any]]) -> Markup | None:
 
 
 def _from_to(what: str, points: Sequence[tuple[float, float]]) -> str:
+    """Return a sentence with the first and the last value, for screen readers."""
     return f"{what} from {points[0][1]:.4g} to {points[-1][1]:.4g}." if points else ""
 
 
 def _table(epochs: list[dict[str, Any]]) -> Markup:
+    """Return the table of the epochs."""
     columns = {
         "epoch": ("number", "{:.0f}"), "loss": ("loss", "{:.4f}"), "held-out loss": ("validation_loss", "{:.4f}"),
         "held-out accuracy": ("validation_accuracy", ""), "seconds": ("seconds", "{:.2f}"),

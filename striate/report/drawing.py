@@ -1,11 +1,11 @@
-"""The network as a drawing: data flow from top to bottom through boxes, with branches side by side.
+"""Draws the network: data flow from top to bottom through boxes, with branches side by side.
 
-A *card* is a box with a strip for every block of a chain that starts with weights or a meeting: convolution,
-normalization, activation. A *unit* lies between two places where only one array is alive; each unit is a picture of
-its own, so that the page can break the drawing into as many columns as its width has room for.
+A *card* is a box with a strip for every block of a chain that starts with weights or where branches meet: convolution,
+normalization, activation. A *unit* is the part between two places where only one array is needed; each unit is a
+picture of its own, so that the page can break the drawing into as many columns as it has room for.
 
-    ┌──────────┐          the trunk (the longest way through the unit) on the left,
-    │ conv     │──╮       other ways in lanes on the right, free of boxes where nothing happens on them
+    ┌──────────┐          the trunk (the longest path through the unit) on the left,
+    │ conv     │──╮       other paths in lanes on the right, without boxes where nothing happens on them
     │ norm     │  │
     └──────────┘  │
     ┌──────────┐  │
@@ -34,17 +34,20 @@ _TAIL = 14
 
 @dataclass(eq=False)
 class Card:
-    """One box."""
+    """A box of the drawing, with a strip for each of its blocks.
+
+    ``lane`` is its column, 0 for the trunk, and ``top`` its upper edge in the unit's picture.
+    """
 
     blocks: list[Block]
     before: list[Card | None] = field(default_factory=list["Card | None"])
-    """Where its inputs come from, the trunk first; None is the entry of the unit."""
+    """The cards that its inputs come from, the trunk's first; None is the entry of the unit."""
     lane: int = 0
     top: float = 0.0
 
     @property
     def height(self) -> float:
-        """Of all strips."""
+        """The height of all strips."""
         return STRIP * len(self.blocks)
 
     @property
@@ -54,14 +57,14 @@ class Card:
 
 
 class Unit(NamedTuple):
-    """Cards between two places where only one array is alive."""
+    """The cards between two places where only one array is needed, and the value that enters there."""
 
     cards: list[Card]
     entry: Value | None
 
 
 def drawing(blocks: Sequence[Block]) -> Markup:
-    """One picture for every unit, in as many columns as there is room for; strips lead to ``#layer-INDEX``."""
+    """Return the drawing of a network: one picture for every unit. Strips link to ``#layer-INDEX``."""
     cards = cards_of(blocks)
     units = units_of(cards)
     for unit in units:
@@ -80,7 +83,11 @@ def drawing(blocks: Sequence[Block]) -> Markup:
 
 
 def cards_of(blocks: Sequence[Block]) -> list[Card]:
-    """Chains of blocks in one box: a box begins with weights or a meeting; what only one box reads may join it."""
+    """Group chains of blocks into boxes.
+
+    A box begins with weights or where branches meet; a following block joins it if no other block reads the box's
+    output.
+    """
     home: dict[Value, Card] = {}
     readers: dict[Value, int] = {}
     for block in blocks:
@@ -103,7 +110,7 @@ def cards_of(blocks: Sequence[Block]) -> list[Card]:
 
 
 def units_of(cards: Sequence[Card]) -> list[Unit]:
-    """The cards cut wherever only the last card's output is still needed."""
+    """Divide the cards into units, at every place where only the last card's output is still needed."""
     last_reader: dict[Card | None, int] = {}
     for index, card in enumerate(cards):
         for source in card.before:
@@ -129,7 +136,7 @@ def units_of(cards: Sequence[Card]) -> list[Unit]:
 
 
 def _place(unit: Unit) -> None:
-    """Lanes and heights: the longest way through on lane 0, every other card on the first lane that is free."""
+    """Set lane and height of all cards: the longest path in lane 0, every other card in the first free lane."""
     length: dict[Card | None, float] = {None: 0.0}
     for card in unit.cards:
         card.before.sort(key=lambda source: -length[source])
@@ -158,10 +165,13 @@ def _place(unit: Unit) -> None:
 
 
 def _width(unit: Unit) -> float:
+    """Return the width of the picture of a unit."""
     return _Drawing(unit, TRUNK, "", False).needed
 
 
 class _Drawing:
+    """Draws one unit."""
+
     def __init__(self, unit: Unit, width: float, entry: str, last: bool) -> None:
         self.unit, self.width, self.entry, self.last = unit, width, entry, last
         self.bottom = max(card.bottom for card in unit.cards)
@@ -173,6 +183,7 @@ class _Drawing:
         self.needed = self.edge + CHANNEL * len(self.channels) + EDGE + 2 * bool(self.channels)
 
     def svg(self) -> Markup:
+        """Return the picture."""
         end = self.bottom + (GAP if self.last else 0.0)
         parts = [*self.ways, *(self._card(card) for card in self.unit.cards)]
         if self.entry:
@@ -186,17 +197,20 @@ class _Drawing:
         )  # fmt: skip
 
     def _spoken(self) -> str:
+        """Return a description for screen readers."""
         names = ", then ".join(label_of(block) for card in self.unit.cards for block in card.blocks)
         return f"{names}; {len(self.channels) or 'no'} connections skip layers"
 
     def _middle(self, lane: int) -> float:
+        """Return the horizontal middle of a lane."""
         return self.left[lane] + (SIDE if lane else TRUNK) / 2
 
     def _shape(self, text: str, y: float) -> Markup:
+        """Return the text of a shape beside an arrow."""
         return element("text", text, x=self._middle(0) - 8, y=y, class_="shape")
 
     def _way(self, source: Card | None, card: Card) -> list[Markup]:
-        """The line from a card (or the entry, on top of the trunk) to one that reads it."""
+        """Return the line from a card (or from the entry, on top of the trunk) to a card that reads it."""
         lane, start = (0, 0.0) if source is None else (source.lane, source.bottom)
         x, target = self._middle(lane), self._middle(card.lane)
         first = source is card.before[0]
@@ -220,7 +234,7 @@ class _Drawing:
         return [_path(out + back, arrow=True, skip=True)]
 
     def _channel(self, start: float, end: float) -> int:
-        """The first way on the far right that is free between two heights."""
+        """Return the first channel on the far right that is free between two heights."""
         for index, taken in enumerate(self.channels):
             if all(end <= begin or stop <= start for begin, stop in taken):
                 taken.append((start, end))
@@ -229,12 +243,14 @@ class _Drawing:
         return len(self.channels) - 1
 
     def _card(self, card: Card) -> Markup:
+        """Return one box."""
         left, width = self.left[card.lane], SIDE if card.lane else TRUNK
         strips = [self._strip(block, left, card.top + STRIP * i, width) for i, block in enumerate(card.blocks)]
         frame = element("rect", x=left, y=card.top, width=width, height=card.height, rx=5, class_="frame")
         return element("g", *strips, frame)
 
     def _strip(self, block: Block, left: float, top: float, width: float) -> Markup:
+        """Return one strip: the block's label and the end of its path, as a link."""
         label = label_of(block)
         room = int((width - 16) / CHARACTER)
         text = label if len(label) <= room else f"{label[: room - 1]}…"
@@ -251,5 +267,6 @@ class _Drawing:
 
 
 def _path(d: str, arrow: bool = False, skip: bool = False) -> Markup:
+    """Return a line of the drawing."""
     head = "url(#arrow)" if arrow else None
     return element("path", d=d, class_="way skip" if skip else "way", marker_end=head)

@@ -1,9 +1,9 @@
-"""Equations beside layers: what a block computes, written from its graph, and each operation's own equation.
+"""Writes the equation of a block from its graph, and each operation's own equation, as HTML.
 
     y = (x − μ) / √(σ² + 1e-05) · γ + β              from the nodes of the block
     y[n, o, p] = Σ_c Σ_k w[o, c, k] · x[n, c, p · 2 + k − 1]      from the operation, with its options
 
-typeset as HTML: single letters slanted, [n, o, p] and _c below the line, ^x above it.
+Single letters are italic, [n, o, p] and _c become subscripts, ^x a superscript.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from striate.report.html import Markup, element, escaped, joined
 
 SYMBOLS = {"weight": "w", "bias": "b", "running_mean": "μ", "running_var": "σ²", "mean": "μ", "sigma": "σ"}
 AFFINE = {"weight": "γ", "bias": "β"}
-"""What a normalization calls them."""
+"""The letters for the weight and bias of a normalization."""
 
 _LONGEST = 90
 _LONGEST_WHOLE = 130
@@ -32,17 +32,17 @@ X = Expression("x")
 
 @dataclass(frozen=True)
 class Equation:
-    """The lines of one block, and what its letters are."""
+    """The equations of one block (``lines``), and the meaning of their letters (``letters``)."""
 
     lines: tuple[Markup, ...]
     letters: tuple[tuple[str, str], ...]
 
 
 def equation_of(block: Block) -> Equation:
-    """What a block computes."""
+    """Return the equations of a block."""
     writer = _Writer(block)
     text = writer.text
-    # An operation alone that is written as a call: its own equation says more.
+    # A single operation that is written as a call: its own equation says more.
     bare = len(block.nodes) == 1 and block.nodes[0].op.notation(*(X for _ in block.nodes[0].inputs)) is None
     first = "" if len(text) > _LONGEST or bare else f"y = {text}"
     lines = [first, *(node.op.own_equation() for node in writer.met if node.op.kind is not Kind.REDUCTION)]
@@ -53,7 +53,10 @@ def equation_of(block: Block) -> Equation:
 
 
 def whole_equation(blocks: Sequence[Block]) -> Markup | None:
-    """The network as one equation, y = f(x), its letters marked by their layers; None where it is too long to read."""
+    """Return the network as one equation, y = f(x), with letters marked by their layers.
+
+    None where it is too long to read.
+    """
     known: dict[Value, Expression] = {}
     text = ""
     for block in blocks:
@@ -66,9 +69,9 @@ def whole_equation(blocks: Sequence[Block]) -> Markup | None:
 
 
 class _Writer(EquationWriter):
-    """The expression of a block's output in its inputs (x, or x₁, x₂ …) and its parameters.
+    """Writes a block's output as an expression of its inputs (x, or x₁, x₂ …) and its parameters.
 
-    With ``known`` expressions of earlier blocks it continues them, and marks letters by the block's path.
+    Given the ``known`` expressions of earlier blocks, it continues them and marks letters by the block's path.
     """
 
     def __init__(self, block: Block, known: Mapping[Value, Expression] | None = None) -> None:
@@ -84,7 +87,7 @@ class _Writer(EquationWriter):
 
     @property
     def text(self) -> str:
-        """The output, written out."""
+        """The expression of the output."""
         return self.whole.text
 
     def named(self, value: Value) -> Expression | None:
@@ -106,6 +109,7 @@ class _Writer(EquationWriter):
         return None
 
     def _letter(self, op: Input) -> str:
+        """Return the letter of a parameter, buffer or input, and note its meaning."""
         last = op.name.rpartition(".")[2]
         table = {**SYMBOLS, **AFFINE} if self._block.normalizes else SYMBOLS
         letter = table.get(last, last if len(last) <= 24 else f"{last[:23]}…")
@@ -127,22 +131,26 @@ _TOKEN = re.compile(
 
 
 def typeset(text: str) -> Markup:
-    """An equation as HTML."""
+    """Return an equation as HTML."""
     return _Typesetter(text).run()
 
 
 class _Typesetter:
+    """Translates the text of an equation to HTML, from left to right."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
 
     def run(self, stop: str = "") -> Markup:
+        """Translate up to the character ``stop``, or to the end."""
         parts: list[Markup] = []
         while self.at < len(self.text) and self.text[self.at] != stop:
             parts.append(self._next())
         return joined(*parts)
 
     def _next(self) -> Markup:
+        """Translate one token."""
         found = _TOKEN.match(self.text, self.at)
         if found is None:
             self.at += 1
@@ -164,7 +172,7 @@ class _Typesetter:
 
 
 def _letters(word: str) -> Markup:
-    """Quantities slanted, words upright."""
+    """Return quantities in italics and words upright."""
     greek = bool(re.match(r"[Ͱ-Ͽ]", word)) and word[0] != "Σ"
     if len(word) == 1 and word != "Σ":
         return element("var", word)

@@ -1,4 +1,4 @@
-"""Section: the outputs of the layers for single pictures."""
+"""The report's section on the outputs of the layers for single pictures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from striate.report.page import Section, absent, details
 from striate.report.pixels import enlarged, picture, sheet, shown, stretched, warm
 
 CHANNELS = 16
-"""Maps shown of one layer."""
+"""The largest number of feature maps that are shown of one layer."""
 EXAMPLES = 3
 _SIDE = 40
 _STANDARDIZER = "standardizer"
 
 
 def section(material: Material) -> Section:
-    """Some pictures, each followed through the layers."""
+    """Return the section: some pictures, each followed through the layers."""
     lead = (
         "A picture passing through the network: each square is one channel of a layer, from dark at its smallest to "
         "bright at its largest value. Early layers keep the outlines of the picture, later ones only tell what is "
@@ -39,7 +39,7 @@ def section(material: Material) -> Section:
         return Section("features", "Feature maps", lead, absent("No layer has feature maps."))
     material.say("following pictures through the layers")
     maps = feature_maps(material.model, np.stack([one.image for one in examples]), names)
-    named = [name for name in names if name in maps]  # a name may be a pattern too, and that of others
+    named = [name for name in names if name in maps]  # a name may also match other layers, as a pattern
     parts = [
         details(
             _summary(example, material), _followed(example, {name: maps[name][index] for name in named}), open=not index
@@ -50,16 +50,17 @@ def section(material: Material) -> Section:
 
 
 def no_examples(material: Material) -> str:
-    """The reason why there is no picture to show."""
+    """Return the reason why there is no picture to show."""
     return f"No pictures: {material.missing}. Or give some with --image."
 
 
 def _summary(example: Example, material: Material) -> str:
+    """Return the name and class of an example."""
     return example.name if example.label is None else f"{example.name}, class {material.classes[example.label]}"
 
 
 def _chosen(material: Material) -> list[str]:
-    """What every part of the drawing ends with, while there are positions; of deep networks about a dozen."""
+    """Return the last layer of each unit of the drawing that has positions, about a dozen at most."""
     ends = [unit.cards[-1].blocks[-1] for unit in units_of(cards_of(material.blocks))]
     maps = [block for block in ends if block.output.type.rank == 4]
     names = [block.path for block in maps if math.prod(block.output.type.concrete(1)[2:]) > 1]
@@ -69,6 +70,7 @@ def _chosen(material: Material) -> list[str]:
 
 
 def _followed(example: Example, maps: dict[str, Array]) -> Markup:
+    """Return a picture and its feature maps, layer by layer."""
     given = picture(example.image)
     size = max(1, round(2 * _SIDE / max(given.shape[:2])))
     first = element(
@@ -79,6 +81,7 @@ def _followed(example: Example, maps: dict[str, Array]) -> Markup:
 
 
 def _layer(name: str, maps: Array) -> Markup:
+    """Return the feature maps of one layer."""
     channels, height, width = maps.shape
     shown_channels = _telling(maps)
     size = max(1, round(_SIDE / max(height, width)))
@@ -95,6 +98,6 @@ def _layer(name: str, maps: Array) -> Markup:
 
 
 def _telling(maps: Array) -> Sequence[int]:
-    """The channels with the largest spread, in their order."""
+    """Return the channels with the largest standard deviation, in ascending order."""
     spread = maps.reshape(len(maps), -1).std(axis=1)
     return sorted(int(channel) for channel in np.argsort(-spread, kind="stable")[:CHANNELS])

@@ -1,4 +1,4 @@
-"""Section: the learned filters."""
+"""The report's section on the learned filters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from striate.report.page import Section, absent, details
 from striate.report.pixels import Pixels, enlarged, sheet, shown, signed, stretched
 
 MOST = 256
-"""Filters shown of one layer."""
+"""The largest number of filters that are shown of one layer."""
 _TILE = 42
-"""Pixels on the screen that the side of one filter gets, about."""
+"""About how many pixels the side of one filter has on the screen."""
 _SMALL = 16
 
 
 def section(material: Material) -> Section:
-    """The first convolution in full, the others in sections that open."""
+    """Return the section: the filters of the first convolution, and those of the others in parts that open."""
     found = [(block, weights) for block in material.blocks if (weights := _weights(material, block)) is not None]
     lead = (
         "Each square is one filter: the weights by which it multiplies the pixels under it. Orange is positive, blue "
@@ -42,7 +42,7 @@ def section(material: Material) -> Section:
 
 
 def _weights(material: Material, block: Block) -> Array | None:
-    """(out, in, height, width) of a convolution that looks at more than one position."""
+    """Return the weights (out, in, height, width) of a convolution larger than 1×1; None for other blocks."""
     node = block.main_node
     if node is None or node.op.kind is not Kind.CONTRACTION:
         return None
@@ -58,11 +58,15 @@ def _weights(material: Material, block: Block) -> Array | None:
 
 
 def _title(block: Block) -> str:
+    """Return the path and label of a block."""
     return f"{block.path}: {label_of(block)}" if block.path else label_of(block)
 
 
 def _bank(block: Block, weights: Array) -> Markup:
-    """One square for each filter of one channel or of colours; rows of channels for others."""
+    """Return the filters of a layer as a picture.
+
+    Filters with 1 or 3 input channels are one square each; others are a row of squares, one for each input channel.
+    """
     filters, depth, height, width = weights.shape
     norms = np.sqrt(np.sum(np.square(weights, dtype=np.float64), axis=(1, 2, 3)))
     lost = int(np.count_nonzero(~np.isfinite(weights)))
@@ -88,10 +92,12 @@ def _bank(block: Block, weights: Array) -> Markup:
 
 
 def _colours(one: Array) -> Pixels:
+    """Return a filter of three channels as a picture in colour."""
     return (255 * stretched(one).transpose(1, 2, 0)).round().astype(np.uint8)
 
 
 def _figure(pixels: Pixels, caption: str, block: Block, weights: Array) -> Markup:
+    """Return a picture of filters with its caption."""
     filters, depth, height, width = weights.shape
     alt = f"Filters of layer {block.path}: {filters} filters of {height} by {width} over {depth} channels"
     return element("figure", shown(pixels, alt), element("figcaption", caption.strip()))

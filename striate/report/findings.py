@@ -1,4 +1,4 @@
-"""Section: what the doctor says about the training."""
+"""The report's section on the doctor's findings about the training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Found = Mapping[str, Any]
 
 
 def section(material: Material) -> Section:
-    """The findings, the most serious first, each with its evidence and its remedy."""
+    """Return the section: the findings, the most serious first, each with its evidence and its remedy."""
     lead = (
         "During training, rules examine the gradients, the units and the data. A finding names the layer, the numbers "
         "behind it, and what to change. No findings is a good sign; an error at the top of the list deserves to be "
@@ -40,7 +40,10 @@ def section(material: Material) -> Section:
 
 
 def findings_of(material: Material) -> list[Found] | None:
-    """The findings in run.json, or in the record while there is none yet; None for a training without the doctor."""
+    """Return the findings of a run; None for a training without the doctor.
+
+    They are those in run.json or, while there are none yet, those in progress.jsonl.
+    """
     run = material.run
     kept: list[Found] = list(run.findings) if run else []
     recorded: list[Found] = [{**one, "kind": one.get("rule", "")} for one in material.records_of("finding")]
@@ -50,9 +53,10 @@ def findings_of(material: Material) -> list[Found] | None:
 
 
 def _sorted(found: Sequence[Found]) -> tuple[list[Found], dict[int, list[Found]]]:
-    """The findings that nothing else explains, and what each of them (by its place) explains.
+    """Return the findings that no other one explains, and what each of them explains, by its index.
 
-    What names no finding of the list as its reason, or itself by a detour, stands alone: nothing is left out.
+    A finding whose ``because`` names no finding of the list, or leads back to itself, stands alone, so that none is
+    left out.
     """
     by_kind = {str(one.get("kind")): one for one in reversed(found)}
     roots: list[Found | None] = []
@@ -72,6 +76,7 @@ def _sorted(found: Sequence[Found]) -> tuple[list[Found], dict[int, list[Found]]
 
 
 def _finding(one: Found, explained: Sequence[Found]) -> Markup:
+    """Return one finding with those that it explains."""
     severity = str(one.get("severity", "warning"))
     tone = _TONES.get(severity, "warn")
     sure = numbers_of(one, "sureness")
@@ -89,7 +94,7 @@ def _finding(one: Found, explained: Sequence[Found]) -> Markup:
 
 
 def _explained(others: Sequence[Found]) -> Markup | None:
-    """What follows from this finding, and needs no remedy of its own."""
+    """Return the list of findings that follow from another one, and need no remedy of their own."""
     if not others:
         return None
     follows = [element("li", str(other.get("message", other.get("kind", "")))) for other in others]
@@ -97,6 +102,7 @@ def _explained(others: Sequence[Found]) -> Markup | None:
 
 
 def _place(where: str, units: object) -> str:
+    """Return where a finding applies, as text."""
     if not isinstance(units, Sequence) or isinstance(units, str) or not units:
         return f"at {where}" if where else "somewhere"
     several = list(cast("Sequence[object]", units))
@@ -105,12 +111,14 @@ def _place(where: str, units: object) -> str:
 
 
 def _paragraph(label: str, text: object) -> Markup | None:
+    """Return a paragraph with a label; None for anything but text."""
     if not isinstance(text, str) or not text:
         return None
     return element("p", element("b", label) if label else None, text)
 
 
 def _remedy(remedy: object) -> Markup | None:
+    """Return the remedy of a finding."""
     if isinstance(remedy, str):
         return _paragraph("What to change: ", remedy)
     if not isinstance(remedy, Mapping):
@@ -125,6 +133,7 @@ def _remedy(remedy: object) -> Markup | None:
 
 
 def _evidence(evidence: object) -> Markup | None:
+    """Return the numbers that a finding is based on."""
     if not isinstance(evidence, Mapping):
         return None
     pairs = cast("Mapping[str, object]", evidence)

@@ -1,4 +1,4 @@
-"""Section: the gradient of every layer over the training, and the state of its units."""
+"""The report's section on the gradient of every layer over the training, and the state of its units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Flow:
-    """For every layer (in the order of the network) and moment its figures; NaN where there is none."""
+    """The statistics of every layer at every recorded step.
+
+    layers   paths of the layers, in running order
+    moments  the steps, as fractional epochs where these are known
+    axis     "epoch" or "step", the unit of ``moments``
+    figures  arrays (layers, moments) by name, with NaN where a number is missing
+    """
 
     layers: list[str]
     moments: Floats
@@ -33,16 +39,16 @@ class Flow:
     figures: Mapping[str, Floats]
 
     def rows(self, figure: str) -> list[int]:
-        """The layers that have the figure."""
+        """Return the indices of the layers that have a statistic."""
         return [int(row) for row in np.flatnonzero(np.isfinite(self.figures[figure]).any(axis=1))]
 
     def named(self, rows: list[int]) -> list[str]:
-        """Their names."""
+        """Return the names of the layers with these indices."""
         return [self.layers[row] for row in rows]
 
 
 def section(material: Material) -> Section:
-    """The map of norms, the ratio of the first layer to the last, silent and saturated units, the state at the end."""
+    """Return the section: gradient norms and their ratios, silent and saturated units, and the last state."""
     lead = (
         "Training changes a layer only as far as a gradient reaches it. Each row is a layer, the first at the top, and "
         "bright means a large gradient. Bad signs: rows that fade to dark towards the top (the gradient vanishes; "
@@ -65,7 +71,7 @@ def section(material: Material) -> Section:
 
 
 def flow_of(material: Material) -> Flow | None:
-    """The watch records of the training as arrays; None where no layer ever had a gradient."""
+    """Return the watch records of the training as arrays; None where no layer ever had a gradient."""
     steps = [found[0] for plan in material.records_of("plan") if (found := numbers_of(plan, "batches"))]
     per_epoch = max(1.0, steps[-1]) if steps else 1.0
     moments: list[tuple[float, dict[str, Any]]] = []
@@ -86,20 +92,23 @@ def flow_of(material: Material) -> Flow | None:
 
 
 def _some(items: list[Any], most: int) -> list[Any]:
-    """All of them, or that many at equal distances, including the first and the last."""
+    """Return at most ``most`` items at equal distances, including the first and the last."""
     return items if len(items) <= most else [items[int(place)] for place in np.linspace(0, len(items) - 1, most)]
 
 
 def _figure(layer: object, name: str) -> float:
+    """Return one number of a layer's record; NaN where it is missing."""
     found = numbers_of(cast("dict[str, Any]", layer), name) if isinstance(layer, dict) else None
     return found[0] if found else math.nan
 
 
 def _short(value: float) -> str:
+    """Return a number with two digits."""
     return number(float(f"{value:.1e}"))
 
 
 def _norms(flow: Flow) -> Markup | None:
+    """Return the heatmap of gradient norms."""
     rows = flow.rows("gradient_norm")
     norms = flow.figures["gradient_norm"][rows]
     found = heatmap(flow.named(rows), norms, flow.moments, flow.axis, "Gradient norms", True, _short)
@@ -107,6 +116,7 @@ def _norms(flow: Flow) -> Markup | None:
 
 
 def _ratio(flow: Flow) -> Markup | None:
+    """Return the chart of the first layer's gradient norm over the last layer's; None where it is not known."""
     rows = flow.rows("gradient_norm")
     if len(rows) < 2:
         return None
@@ -125,6 +135,7 @@ def _ratio(flow: Flow) -> Markup | None:
 
 
 def _updates(flow: Flow, falling: bool) -> Markup | None:
+    """Return the chart of update over weight; ``falling`` says that the learning rate falls by its schedule."""
     rows = flow.rows("update_ratio")
     ends = list(dict.fromkeys([*rows[:1], *rows[-1:]]))
     series = [
@@ -143,19 +154,20 @@ def _updates(flow: Flow, falling: bool) -> Markup | None:
 
 
 def _silent(flow: Flow) -> Markup | None:
-    """The share of units of each layer that did not fire."""
+    """Return the heatmap of the share of units that did not fire."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = flow.figures["silent_count"] / flow.figures["units"]
     return _shares(flow, share, "Units that never fired", "Units that never fire learn nothing: they are dead.")
 
 
 def _saturated(flow: Flow) -> Markup | None:
+    """Return the heatmap of the share of saturated outputs."""
     caption = "On the flat part of a sigmoid or tanh no gradient passes."
     return _shares(flow, flow.figures["saturated"], "Saturated outputs", caption)
 
 
 def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | None:
-    """A heatmap of the layers that have the figure."""
+    """Return a heatmap of shares for the layers that have any above 0; None without such layers."""
     rows = [int(row) for row in np.flatnonzero((np.nan_to_num(share) > 0).any(axis=1))]
     if not rows:
         return None
@@ -164,7 +176,7 @@ def _shares(flow: Flow, share: Floats, title: str, caption: str) -> Markup | Non
 
 
 def _last(flow: Flow) -> Markup:
-    """The last moment as a table."""
+    """Return the table of the last recorded step."""
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "gradient": ("gradient_norm", _short), "of the last's": ("gradient_ratio", _short),
         "update / weight": ("update_ratio", _short), "std": ("std", _short), "zeros": ("zeros", percent),

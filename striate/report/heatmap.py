@@ -1,4 +1,4 @@
-"""A heatmap of layers over time: a row per layer, a column per moment, bright for large values."""
+"""Draws a heatmap of layers over time: a row per layer, a column per moment, bright for large values."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ def heatmap(
     log: bool,
     write: Callable[[float], str],
 ) -> tuple[Markup, Markup] | None:
-    """The heatmap and its scale; None where there is no number to show.
+    """Return a heatmap and its colour scale; None where there is no number to show.
 
-    ``values`` (layers, moments), NaN where unknown (grey). A logarithmic map shows 0 as its darkest; the other kind
-    shows shares, from 0 to 1.
+    names    names of the layers
+    values   (layers, moments); NaN is drawn grey
+    moments  the time of each column; ``axis`` names its unit
+    what     title for screen readers
+    log      True: a logarithmic scale, where 0 is drawn as the darkest; False: values are shares from 0 to 1
+    write    returns a number as text
     """
     known = values[np.isfinite(values) & ((values > 0) | (not log))]
     if not known.size:
@@ -66,7 +70,10 @@ def heatmap(
 
 
 def _scaled(values: Floats, known: Floats, log: bool) -> tuple[Floats, float, float]:
-    """Values from 0 to 1, and what these ends stand for; a logarithmic scale spans a decade at least."""
+    """Return values scaled to 0 … 1, and the numbers at both ends.
+
+    A logarithmic scale spans at least a decade.
+    """
     if not log:
         return values, 0.0, 1.0
     low, high = math.log10(float(known.min())), math.log10(float(known.max()))
@@ -77,5 +84,6 @@ def _scaled(values: Floats, known: Floats, log: bool) -> tuple[Floats, float, fl
 
 
 def _ends(row: Floats, write: Callable[[float], str]) -> str:
+    """Return the first and the last known number of a row as text."""
     known = row[np.isfinite(row)]
     return f"from {write(float(known[0]))} to {write(float(known[-1]))}" if known.size else "unknown"

@@ -1,4 +1,6 @@
-"""HTML and SVG as nested calls. Text is escaped unless it is ``Markup``, so that nothing from a file becomes a tag.
+"""Writes HTML and SVG as nested calls.
+
+Text is escaped unless it is ``Markup``, so that nothing from a file becomes a tag.
 
 element("p", "loss ", element("b", 0.25), class_="note")  →  <p class="note">loss <b>0.25</b></p>
 """
@@ -11,8 +13,8 @@ from typing import final
 _SPECIAL = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 _NOT_TEXT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls
-    "\u202a-\u202e\u2066-\u2069"  # turn the direction of what follows: a name could write over its neighbours
-    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # halves of characters, and what is none
+    "\u202a-\u202e\u2066-\u2069"  # change the direction of the following text: a name could write over its neighbours
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # halves of characters, and non-characters
 )
 _VOID = {"img", "meta", "br", "link"}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9:-]*")
@@ -20,23 +22,23 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9:-]*")
 
 @final
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is HTML already, and is not escaped again."""
 
     __slots__ = ()
 
 
 Child = object
-"""Markup, text, a number, a list or tuple of children, or None for nothing."""
+"""Markup, text, a number, a list or tuple of children, or None, which is left out."""
 
 
 def escaped(text: object) -> Markup:
-    """Text made safe for HTML: special characters as entities, control characters as �."""
+    """Return text made safe for HTML: special characters as entities, control characters as �."""
     visible = _NOT_TEXT.sub("\ufffd", str(text))
     return Markup("".join(_SPECIAL.get(character, character) for character in visible))
 
 
 def joined(*children: Child) -> Markup:
-    """Children one after the other."""
+    """Return the children one after the other."""
     parts: list[str] = []
     for child in children:
         if child is None:
@@ -49,10 +51,11 @@ def joined(*children: Child) -> Markup:
 
 
 def element(name: str, /, *children: Child, **attributes: object) -> Markup:
-    """``<name attribute="…">children</name>``
+    """Return an element: ``<name attribute="…">children</name>``.
 
-    ``class_`` is class, ``aria_label`` aria-label, ``stroke_width`` stroke-width; None and False leave an attribute
-    out, True is one without a value. Tags and attributes with names from outside do not exist.
+    Attribute names are written as ``class_`` for class, ``aria_label`` for aria-label, ``stroke_width`` for
+    stroke-width. None and False leave an attribute out, and True writes one without a value. Names of tags and
+    attributes must never come from a file.
     """
     assert _NAME.fullmatch(name), name
     shown: list[str] = [name]
@@ -67,5 +70,5 @@ def element(name: str, /, *children: Child, **attributes: object) -> Markup:
 
 
 def _number(value: object) -> object:
-    """Floats of coordinates as short as can be seen."""
+    """Return a float with at most two decimals, as coordinates need; other values unchanged."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value

@@ -9,12 +9,15 @@ from striate.report.anatomy import Block
 
 
 def colour_of(block: Block) -> str:
-    """contraction, normalization, activation, window, view, join or other: a class of the style sheet."""
+    """Return the class of a block in the style sheet.
+
+    It is contraction, normalization, activation, window, view, join or other.
+    """
     return purpose_of(block).value
 
 
 def purpose_of(block: Block) -> Purpose:
-    """What a block does in the network."""
+    """Return what a block does in the network."""
     if block.main is not None:
         return block.main.purpose
     if len(block.inputs) > 1:
@@ -23,7 +26,7 @@ def purpose_of(block: Block) -> Purpose:
 
 
 def label_of(block: Block) -> str:
-    """``conv 3×3, 16 → 32, stride 2``"""
+    """Return the label of a block, such as ``conv 3×3, 16 → 32, stride 2``."""
     node = block.main_node
     if node is not None:
         averages = node.op.kind is Kind.REDUCTION and any(isinstance(one.op, Divide) for one in block.nodes)

@@ -1,4 +1,4 @@
-"""Section: layer by layer, the equation, the loops that compute it, and the speed that they reach."""
+"""The report's section on each layer: its equation, the loops that compute it, and the speed they reach."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = (
 
 
 def section(material: Material, profile: Profile | None) -> Section:
-    """A section that opens for every block of the network."""
+    """Return the section: a part that opens for every block of the network."""
     graph = material.training or material.model.graph
     step = "a training step" if material.training is not None else "a prediction"
     material.say(f"compiling {step} on paper")
@@ -55,7 +55,10 @@ class _Layers:
                 self.loops.setdefault(path, []).append(loop)
 
     def layer(self, block: Block) -> Markup:
-        """One layer, closed: its name, first equation and figures; open: all of it."""
+        """Return the part for one layer.
+
+        Closed, it shows name, first equation and key figures; open, all equations, loops and speeds.
+        """
         rows = self.rows.get(block.path, [])
         equation = equation_of(block)
         counted = [f"{block.parameters:,} parameters"] if block.parameters else []
@@ -84,6 +87,7 @@ class _Layers:
         )
 
     def _loops(self, path: str) -> Markup | None:
+        """Return the loops of a layer, forward and backward; None without any."""
         loops = self.loops.get(path)
         if not loops:
             return None
@@ -102,6 +106,7 @@ class _Layers:
         return details(count, shown)
 
     def _loop(self, loop: Loop, path: str) -> Markup:
+        """Return one loop, with links to the other layers that it computes."""
         others = [other for other in loop.paths if other != path]
         links = [
             element("a", other, href=f"#layer-{self.places[other]}") if other in self.places else other
@@ -114,6 +119,7 @@ class _Layers:
 
 
 def _letters(letters: Sequence[tuple[str, str]]) -> Markup | None:
+    """Return the meaning of an equation's letters."""
     if not letters:
         return None
     return element(
@@ -123,6 +129,7 @@ def _letters(letters: Sequence[tuple[str, str]]) -> Markup | None:
 
 
 def _speed(rows: Sequence[Row], profile: Profile | None) -> Markup | None:
+    """Return the table of a layer's times; None where nothing was measured."""
     if profile is None or not rows:
         return None
     lines = [

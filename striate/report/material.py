@@ -31,14 +31,14 @@ from striate.train.run import MODEL_FILE, RUN_FILE, Run, read_run
 
 Array = npt.NDArray[Any]
 MISTAKES = 12
-"""Worst mistakes that are looked at."""
+"""The number of worst mistakes that are examined."""
 _LARGEST_NUMBER = 1e300
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One input to look at, with the label where it is known."""
+    """One input to explain, with its class number where that is known."""
 
     name: str
     image: Array
@@ -47,23 +47,31 @@ class Example:
 
 @dataclass
 class Material:
-    """A saved model and everything around it. ``say`` receives messages about the progress."""
+    """A saved model and everything known about it; ``say`` is called with messages about the progress.
+
+    name      name of the run folder or model file
+    model     the model as loaded from its file
+    run       the run's description; None for a model file alone
+    data      the held-out data; None where they cannot be opened
+    records   the records of progress.jsonl
+    pictures  pictures that the user chose to explain
+    """
 
     name: str
     model: LoadedModel
     run: Run | None = None
     data: Dataset | None = None
     missing: str = ""
-    """Why there are no data."""
+    """The reason why there are no data; "" if there are."""
     records: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     unread: str = ""
-    """Why there is no record, where there is a file."""
+    """The reason why progress.jsonl could not be read, where it exists; "" otherwise."""
     pictures: list[Example] = field(default_factory=list[Example])
     say: Say = lambda text: None
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, of the model or the data; numbers where there are no names."""
+        """The names of the classes, from the model or the data; numbers where there are no names."""
         known = self.model.classes or (self.data.classes if self.data else ())
         count = self.outputs
         return (*known, *(str(index) for index in range(len(known), count)))
@@ -75,17 +83,20 @@ class Material:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The layers."""
+        """The layers of the network."""
         return blocks_of(self.model.graph)
 
     @cached_property
     def network(self) -> Module | None:
-        """The network as the run built it, with its weights; None where it is not certain to be the same."""
+        """The network as modules, rebuilt from the run, with the trained weights.
+
+        None where it cannot be rebuilt, or does not compute exactly the graph of the file.
+        """
         return None if self.run is None else rebuilt(self.model, self.run)
 
     @cached_property
     def training(self) -> Graph | None:
-        """The graph of a step of the training, where the network is known as it was built."""
+        """The graph of a training step; None where the network cannot be rebuilt or does not classify."""
         if self.network is None or self.outputs < 2:
             return None
         x = batch_type(self.model.input_shape, self.network.dtype or DType.float32)
@@ -101,16 +112,16 @@ class Material:
 
     @property
     def batch_size(self) -> int:
-        """The batch size of the training."""
+        """The batch size of the training; 64 where it is not known."""
         found = self.run.arguments.get("batch_size") if self.run else None
         return found if isinstance(found, int) and 1 <= found <= 4096 else 64
 
     def records_of(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of that kind in the record of the training."""
+        """Return the records of one kind from progress.jsonl, such as "batch" or "watch"."""
         return [record for record in self.records if record.get("kind") == kind]
 
     def examples(self, count: int) -> list[Example]:
-        """The chosen pictures, or the first held-out samples of ``count`` different classes."""
+        """Return the chosen pictures, or the first held-out samples of up to ``count`` different classes."""
         if self.pictures or self.data is None:
             return self.pictures
         _, first = np.unique(self.data.labels, return_index=True)
@@ -122,9 +133,13 @@ class Material:
 
 
 def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Material:
-    """Gathers everything from a run folder or model file. Raises where the model or an image cannot be read."""
+    """Gather the material of a report from a run folder or a model file.
+
+    Data that cannot be opened are noted in ``missing``, unless ``data`` names them. Raises an error where the model, an
+    image, or the named data cannot be read.
+    """
     folder = path if path.is_dir() else None
-    # A folder made by hand may hold a model and the record of its training, without the command line's run.json.
+    # A folder made by hand may hold a model and progress.jsonl, without the command line's run.json.
     ours = folder is not None and ((path / RUN_FILE).exists() or not (path / MODEL_FILE).exists())
     run = read_run(path) if ours else None
     say("reading the model")
@@ -152,6 +167,7 @@ def gathered(path: Path, images: list[Path], data: str | None, say: Say) -> Mate
 
 
 def _fitting(data: Dataset, material: Material) -> Dataset:
+    """Return the data with labels numbered as the model's classes; raises ``OptionError`` if they do not fit."""
     if data.images.shape[1:] != material.model.input_shape:
         raise OptionError(
             f"{data.name} has samples of shape {data.images.shape[1:]}, the model takes {material.model.input_shape}"
@@ -162,6 +178,7 @@ def _fitting(data: Dataset, material: Material) -> Dataset:
 
 
 def _picture(file: Path, model: LoadedModel) -> Example:
+    """Read a picture file as an input of the model."""
     channels, *size = model.input_shape
     if len(size) != 2:
         raise OptionError(f"--image {file}: this model takes samples of shape {model.input_shape}, not pictures")
@@ -169,13 +186,16 @@ def _picture(file: Path, model: LoadedModel) -> Example:
 
 
 def outputs_of(model: LoadedModel) -> int:
-    """The number of class scores per input; 0 for a model with other outputs."""
+    """Return the number of class scores per input; 0 for a model with other outputs."""
     (first, *more) = model.graph.outputs.values()
     return int(first.type.concrete(1)[1]) if not more and first.type.rank == 2 else 0
 
 
 def rebuilt(model: LoadedModel, run: Run) -> Module | None:
-    """The named network of a run with the weights of the file, if it computes exactly the graph of the file."""
+    """Rebuild the named network of a run, with the weights of the file.
+
+    None where that fails, or where the network does not compute exactly the graph of the file.
+    """
     name = run.arguments.get("model")
     if not isinstance(name, str) or name not in MODELS or not outputs_of(model):
         return None
@@ -196,7 +216,7 @@ def rebuilt(model: LoadedModel, run: Run) -> Module | None:
 
 
 def numbers_of(record: Mapping[str, Any], *names: str) -> tuple[float, ...] | None:
-    """The numbers with those names; None if one is missing, not a number, or not finite."""
+    """Return the entries with these names; None if one is missing, not a number, or not finite."""
     found: list[float] = []
     for name in names:
         value = record.get(name)

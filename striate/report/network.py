@@ -1,4 +1,4 @@
-"""Section: the network, drawn."""
+"""The report's section with the drawing of the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = {
 
 
 def section(material: Material) -> Section:
-    """The drawing and its colours."""
+    """Return the section: the drawing and the meaning of its colours."""
     used = {colour_of(block) for block in material.blocks}
     whole = whole_equation(material.blocks)
     entry = " × ".join(map(str, material.model.input_shape))

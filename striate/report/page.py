@@ -1,7 +1,7 @@
-"""The frame of the page: head, contents, sections. It loads nothing, and its policy forbids loading anything.
+"""The frame of the report's page: head, table of contents, sections.
 
-The policy allows pictures that are part of the page, and the one style sheet whose hash it names; there are no
-scripts, fonts, frames or forms, and no ``style`` attributes.
+The page's content security policy forbids loading anything. It allows pictures that are part of the page, and the style
+sheet whose hash it names; there are no scripts, fonts, frames or forms, and no ``style`` attributes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from striate.version import VERSION
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the report: what it shows, how to read it (and what would be a bad sign), and the thing itself."""
+    """One section of the report.
+
+    id        anchor of the section
+    title     heading
+    explains  how to read the section, and what would be a bad sign
+    body      the content
+    """
 
     id: str
     title: str
@@ -27,19 +33,19 @@ class Section:
 
 
 def style_sheet() -> str:
-    """The text of the style sheet."""
+    """Return the text of the style sheet."""
     return files("striate.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def policy(style: str) -> str:
-    """The Content-Security-Policy of the page."""
+    """Return the page's Content-Security-Policy, which allows this style sheet."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     allowed = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
     return f"{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def page(title: str, subtitle: Markup | str, facts: Markup, sections: Sequence[Section]) -> str:
-    """The whole document."""
+    """Return the whole HTML document."""
     style = style_sheet()
     head = element(
         "head",
@@ -77,6 +83,7 @@ def page(title: str, subtitle: Markup | str, facts: Markup, sections: Sequence[S
 
 
 def _section(one: Section) -> Markup:
+    """Return one section with its heading."""
     heading = f"{one.id}-title"
     return element(
         "section",
@@ -89,7 +96,7 @@ def _section(one: Section) -> Markup:
 
 
 def _marks() -> Markup:
-    """The arrow that lines of all drawings end with."""
+    """Return the definition of the arrowhead that all drawings use."""
     tip = element("path", d="M0 0L8 4L0 8Z")
     mark = element(
         "marker", tip, id="arrow", viewBox="0 0 8 8", refX=7, refY=4, markerWidth=7, markerHeight=7, orient="auto",
@@ -99,17 +106,20 @@ def _marks() -> Markup:
 
 
 def details(summary: Markup | str, *content: object, open: bool = False, id: str | None = None) -> Markup:
-    """A part that opens; a link to ``id`` opens it, since the name is inside."""
+    """Return a part that opens on a click, or when a link to ``id`` is followed."""
     return element("details", element("summary", summary), element("div", *content, id=id), open=open)
 
 
 def absent(text: object) -> Markup:
-    """The reason why something is not shown."""
+    """Return the reason why something is not shown, as a paragraph."""
     return element("p", text, class_="absent")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1, caption: str = "") -> Markup:
-    """A table whose first ``words`` columns are text and the others numbers; the first cell names its row."""
+    """Return a table whose first ``words`` columns are text and the others numbers.
+
+    The first cell of a row is its name.
+    """
 
     def cell(name: str, index: int, content: object, **attributes: object) -> Markup:
         return element(name, content, class_="number" if index >= words else None, **attributes)
@@ -131,18 +141,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], words: int = 1,
 
 
 def wide(content: Markup, label: str) -> Markup:
-    """Content that may be wider than a phone, in a box that scrolls, also by keyboard."""
+    """Return content that may be wider than a phone, in a box that scrolls, also by keyboard."""
     return element("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 def figure(content: Markup, caption: object, title: str = "") -> Markup:
-    """A picture with its title above and its caption below."""
+    """Return a picture with its title above and its caption below."""
     above = element("figcaption", title) if title else None
     below = element("p" if title else "figcaption", caption, class_="note" if title else None) if caption else None
     return element("figure", above, content, below)
 
 
 def terms(pairs: Sequence[tuple[object, object]], class_: str) -> Markup:
-    """A list of names and their values."""
+    """Return a list of names and their values."""
     rows = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
     return element("dl", joined(*rows), class_=class_)

@@ -1,8 +1,8 @@
-"""Arrays as PNG pictures inside of the page.
+"""Converts arrays to PNG pictures inside the page.
 
-grey        0 … 1, or 0 … 255       → black … white
 signed      −m … 0 … m              → blue … white … orange: weights
-warm        0 … 1                   → dark … bright: how much, such as a feature map or a Grad-CAM
+warm        0 … 1                   → dark … bright: amounts, such as a feature map or a Grad-CAM map
+picture     an input (C, H, W)      → the picture itself
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from striate.report.html import Markup, element
 
 Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
-"""(H, W, 3)"""
+"""Pictures (H, W, 3), uint8."""
 
 _SIGNED = ((5, 80, 155), (111, 169, 214), (247, 247, 247), (240, 163, 105), (178, 73, 0))
 _WARM = ((13, 8, 60), (94, 18, 110), (181, 54, 88), (238, 121, 45), (252, 205, 90), (252, 254, 190))
-"""Stops at equal distances; both orders of brightness survive without colour."""
+"""Colours at equal distances; without colour, both scales keep their order of brightness."""
 
 
 def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
+    """Return values from 0 to 1 as colours, interpolated between ``colours`` at equal distances."""
     places = np.linspace(0, 1, len(colours))
     table = np.asarray(colours, float)
     clipped = np.clip(np.nan_to_num(values.astype(float), nan=0.0), 0, 1)
@@ -36,26 +37,32 @@ def _stops(values: Array, colours: Sequence[tuple[int, int, int]]) -> Pixels:
 
 
 def signed(values: Array, largest: float | None = None) -> Pixels:
-    """Numbers around 0; ``largest`` gets the full colour, what is not finite the middle one."""
+    """Return numbers around 0 as colours; ``largest`` has the full colour.
+
+    It defaults to the largest absolute value. NaN and infinity are drawn as 0.
+    """
     finite = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     top = largest or float(np.max(np.abs(finite), initial=0.0)) or 1.0
     return _stops(finite / top / 2 + 0.5, _SIGNED)
 
 
 def warm(values: Array) -> Pixels:
-    """Numbers from 0 to 1."""
+    """Return numbers from 0 to 1 as colours from dark to bright."""
     return _stops(values, _WARM)
 
 
 def stretched(values: Array) -> Array:
-    """Finite numbers moved and scaled to 0 … 1; all 0 where they are all the same."""
+    """Return finite numbers shifted and scaled to 0 … 1; all 0 where they are equal."""
     values = np.nan_to_num(values.astype(float), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def picture(image: Array) -> Pixels:
-    """One input (C, H, W) as people see it: bytes as they are, other numbers stretched; more channels averaged."""
+    """Return one input (C, H, W) as a picture.
+
+    uint8 is shown as it is, other numbers are scaled to their range; the channels are averaged unless there are 3.
+    """
     values = image.astype(float) / 255 if image.dtype == np.uint8 else stretched(image)
     if image.shape[0] != 3:
         values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
@@ -63,19 +70,22 @@ def picture(image: Array) -> Pixels:
 
 
 def over(image: Pixels, heatmap: Array) -> Pixels:
-    """A grey picture under a heatmap of the same size, covered more where the heatmap is larger."""
+    """Return a grey picture under a heatmap of the same size, which covers it more where it is larger."""
     grey = image.astype(float).mean(axis=2, keepdims=True)
     cover = 0.2 + 0.55 * np.clip(heatmap, 0, 1)[..., np.newaxis]
     return ((1 - cover) * grey + cover * warm(heatmap)).round().astype(np.uint8)
 
 
 def enlarged(tile: Pixels, times: int) -> Pixels:
-    """Every pixel as a square."""
+    """Return a picture in which every pixel is a square of ``times`` × ``times``."""
     return tile.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def sheet(tiles: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
-    """Tiles of one size side by side, row by row, with gaps between them; gaps are (1, 2, 3), see ``data_uri``."""
+    """Arrange tiles of one size row by row, with gaps between them.
+
+    Gaps have the colour (1, 2, 3), which ``data_uri`` makes transparent.
+    """
     height, width, _ = tiles[0].shape
     rows = math.ceil(len(tiles) / columns)
     page = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), _GAP, np.uint8)
@@ -89,7 +99,7 @@ _GAP = (1, 2, 3)
 
 
 def data_uri(pixels: Pixels) -> str:
-    """``data:image/png;base64,…``; gaps between tiles are transparent."""
+    """Return a picture as ``data:image/png;base64,…``; gaps between tiles are transparent."""
     alpha = np.where((pixels == _GAP).all(axis=2), 0, 255).astype(np.uint8)
     if alpha.all():
         grey = (pixels[..., :1] == pixels).all()
@@ -102,7 +112,10 @@ def data_uri(pixels: Pixels) -> str:
 
 
 def shown(pixels: Pixels, alt: str, class_: str = "pixels", scale: float = 1) -> Markup:
-    """The picture as an element of the page, ``scale`` times its size where there is room; squares stay squares."""
+    """Return the picture as an element of the page.
+
+    It is shown at ``scale`` times its size where there is room, and pixels stay squares.
+    """
     height, width, _ = pixels.shape
     return element(
         "img", src=data_uri(pixels), alt=alt, width=round(width * scale), height=round(height * scale),

@@ -1,4 +1,4 @@
-"""Section: how the model was made, and how to make it again."""
+"""The report's section on how the model was made, and how to make it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from striate.report.page import Section, table
 
 
 def section(material: Material) -> Section:
-    """Arguments, data, versions."""
+    """Return the section: arguments, data and versions of the run."""
     rows: list[tuple[str, object]] = []
     run = material.run
     if run is not None:
@@ -44,7 +44,7 @@ def section(material: Material) -> Section:
 
 
 def command(material: Material) -> str:
-    """The command line that repeats the run, as far as its arguments are options."""
+    """Return the command line that repeats the run, as far as its arguments are options; "" without a run."""
     run = material.run
     if run is None:
         return ""
@@ -59,17 +59,19 @@ def command(material: Material) -> str:
 
 
 def _words(line: str) -> list[Markup | str]:
-    """The line, broken between its words alone, unless one is too long for a phone."""
+    """Return the command line in parts, so that it breaks only between words unless a word is very long."""
     words = [element("span", word, class_="word") if len(word) < 32 else word for word in line.split(" ")]
     return [part for word in words for part in (word, " ")][:-1]
 
 
 def _value(value: object) -> Markup | str:
+    """Return the value of an argument as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _few(name: str, numbers: npt.NDArray[np.floating]) -> str:
+    """Return the first few numbers as text."""
     shown = ", ".join(f"{float(one):.4g}" for one in numbers[:4])
     return f"{name} = {shown}{' …' if len(numbers) > 4 else ''}"

@@ -1,4 +1,4 @@
-"""Section: where the time of a step goes, measured while the report is made."""
+"""The report's section on where the time of a step goes, measured while the report is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _TONES = {"forward": "s1", "input gradient": "s2", "weight gradient": "s3", "bac
 
 
 def measured(material: Material) -> Profile | None:
-    """A short profile of a training step where the network is known as it was built, else of a prediction."""
+    """Return a short profile of a training step, or of a prediction where the network cannot be rebuilt.
+
+    None where nothing is compiled (``STRIATE_ENGINE=reference``), or the model has several inputs.
+    """
     if settings.current().engine is not Engine.COMPILED or len(material.model.input_types) > 1:
         return None
     samples = material.batch_size
@@ -45,7 +48,7 @@ def measured(material: Material) -> Profile | None:
 
 
 def section(material: Material, profile: Profile | None, requested: bool) -> Section:
-    """The section on speed: totals, one bar per layer, and a table.
+    """Return the section: totals, one bar per layer, and a table.
 
     Without a profile it says why nothing was measured; ``requested`` is False if the user chose ``--no-speed``.
     """
@@ -83,7 +86,7 @@ def section(material: Material, profile: Profile | None, requested: bool) -> Sec
 
 
 def _bars(layers: dict[str, list[Row]], profile: Profile) -> Markup:
-    """The slowest layers; each pass in its colour."""
+    """Return a bar for each of the slowest layers, with each pass in its colour."""
     slowest = sorted(layers.items(), key=lambda item: -sum(row.seconds for row in item[1]))[:16]
     longest = max(sum(row.seconds for row in rows) for _, rows in slowest)
     parts: list[Markup] = []
@@ -112,6 +115,7 @@ def _bars(layers: dict[str, list[Row]], profile: Profile) -> Markup:
 
 
 def _table(layers: dict[str, list[Row]], profile: Profile) -> Markup:
+    """Return the table of all layers."""
     rows: list[list[object]] = []
     for layer, some in layers.items():
         time, flops = sum(row.seconds for row in some), sum(row.flops for row in some)

@@ -1,4 +1,4 @@
-"""The head of the page: what it is, and the most important figures."""
+"""The head of the report's page: title and key figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fact = tuple[object, object]
 
 
 def head(material: Material) -> tuple[str, str, Markup]:
-    """Title, one sentence, and the figures."""
+    """Return the title, a sentence, and the key figures."""
     run = material.run
     model = str(run.arguments.get("model", "A network")) if run else "A saved network"
     classes = f"{len(material.classes)} classes" if material.classes else "its outputs"
@@ -22,6 +22,7 @@ def head(material: Material) -> tuple[str, str, Markup]:
 
 
 def _facts(material: Material) -> list[Fact]:
+    """Return the key figures as (name, value)."""
     parameters = sum(block.parameters for block in material.blocks)
     work = sum(block.multiply_adds for block in material.blocks)
     epochs = epochs_of(material)
@@ -42,10 +43,12 @@ def _facts(material: Material) -> list[Fact]:
 
 
 def _with(figure: str, small: str) -> Markup:
+    """Return a figure with a smaller text behind it."""
     return joined(figure, element("small", small))
 
 
 def _count(number: int) -> str:
+    """Return a large number as text with a unit: ``1.2 M``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
         if number >= size:
             return f"{number / (1e3 if unit == 'k' else size):.3g} {unit}"

@@ -1,6 +1,6 @@
-"""A network at any stage of the compiler, as text for people. ``striate show`` prints it.
+"""Prints a network at any stage of the compiler as text; ``striate show`` uses it.
 
-traced → differentiated → simplified → layout → fused → memory → program
+The stages are traced → differentiated → simplified → layout → fused → memory → program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from striate.show.running import memory_text, program_text
 
 
 class Stage(Enum):
-    """The stages, in the order in which the compiler passes them."""
+    """The stages of the compiler, in order."""
 
     traced = "traced"
     differentiated = "differentiated"
@@ -30,7 +30,7 @@ class Stage(Enum):
 
 
 def stage_of(name: str) -> Stage:
-    """The stage of that name; raises ``OptionError`` with the known ones."""
+    """Return the stage with this name; raises ``OptionError``, listing the known ones, for any other."""
     if name not in Stage.__members__:
         raise unknown_option("stage", name, Stage.__members__)
     return Stage[name]
@@ -44,11 +44,14 @@ def stage_text(
     precision: Precision = Precision.full,
     width: int = WIDTH,
 ) -> str:
-    """The graph after a stage. ``samples`` is the N for which memory is planned; ``layers`` names the layer at a path.
+    """Return the graph after a stage of the compiler, as text.
 
-    Loops and phases are wrapped to lines of ``width`` characters; a node stays one line, however long.
+    samples    batch size N for which memory is planned and phases are counted
+    layers     a name for the layer at a path, such as its class; None: paths only
+    precision  of the computation
+    width      lines of loops and phases are wrapped to this many characters; a node of a graph stays one line
 
-    The first two stages are the graph as it was traced, with or without gradients: the same text for both.
+    "traced" and "differentiated" both print the graph as it is given, without or with gradients.
     """
     if stage in (Stage.traced, Stage.differentiated):
         return graph_text(graph)

@@ -1,4 +1,4 @@
-"""The fused stage as a page: one paragraph for every loop of the program."""
+"""Prints the fused stage: one paragraph for every loop nest of the program."""
 
 from __future__ import annotations
 
@@ -52,7 +52,14 @@ array that the next convolution reads. In the backward pass they run in the conv
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop in words: ``rows`` are (label, texts), such as ("computes", ("v9 = …",)); ``paths`` its layers."""
+    """One loop nest in words.
+
+    index     its number in the program
+    backward  whether it belongs to the backward pass
+    title     what it does, and over which shape
+    paths     paths of the layers that it computes
+    rows      (label, texts), such as ("computes", ("v9 = …",))
+    """
 
     index: int
     backward: bool
@@ -62,12 +69,15 @@ class Loop:
 
 
 def loops_of(plan: Plan) -> list[Loop]:
-    """All loops of a plan, in the order in which they run."""
+    """Return all loops of a fusion plan, in the order in which they run."""
     return _Page(plan).loops()
 
 
 def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str:
-    """All groups of a plan, in lines of up to ``width`` characters; ``layers`` names the layer at a path."""
+    """Return all loops of a fusion plan as text, with a legend.
+
+    ``layers`` names the layer at a path; lines have up to ``width`` characters.
+    """
     page = _Page(plan)
     lines = _lines(page.loops(), layers, width)
     kinds = ", ".join(f"{count}\u00a0×\u00a0{what}" for what, count in page.kinds.items())
@@ -81,7 +91,7 @@ def loops_text(plan: Plan, layers: Mapping[str, str], width: int = WIDTH) -> str
 
 
 def domain_text(domain: Domain) -> str:
-    """``(N, 16, 32, 32) in blocks of 16 channels``"""
+    """Return the shape that a loop runs over, such as ``(N, 16, 32, 32) in blocks of 16 channels``."""
     samples = str(domain.samples) if domain.samples else "N"
     if domain.space is Space.FLAT:
         size = domain.pixels * max(1, domain.samples)
@@ -96,7 +106,7 @@ def domain_text(domain: Domain) -> str:
 
 
 def shape_of_work(node: Node) -> str:
-    """``16→32 channels, 3×3, stride=2`` of a contraction; the options of others."""
+    """Return the sizes and options of an operation, such as ``16→32 channels, 3×3, stride=2``."""
     options = [f"{name}={text}" for name, text in node.op.options().items() if name != "size"]
     work = node.op.work_text([value.type for value in (*node.inputs, *node.outputs)])
     return ", ".join([work, *options] if work else options)
@@ -107,6 +117,7 @@ BACKWARD = "backward: from the loss to the gradients"
 
 
 def _lines(loops: Sequence[Loop], layers: Mapping[str, str], width: int) -> list[str]:
+    """Return the lines of all loops, divided into forward and backward."""
     lines: list[str] = []
     section = ""
     for loop in loops:
@@ -124,6 +135,8 @@ def _lines(loops: Sequence[Loop], layers: Mapping[str, str], width: int) -> list
 
 
 class _Page:
+    """Builds the description of each loop of a plan."""
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.layouts = plan.layouts
@@ -142,11 +155,13 @@ class _Page:
         return loops
 
     def _leads_to_the_loss(self, group: Group) -> bool:
+        """Whether a loop belongs to the forward pass, or only updates running statistics."""
         nodes = {value.node for value in group.stores} | set(group.reductions) | set(group.finishes)
         nodes |= {group.anchor} if group.anchor else set()
         return bool(nodes & self.forward) or self._is_statistic(group)
 
     def _is_statistic(self, group: Group) -> bool:
+        """Whether a loop stores nothing but new running statistics or updates."""
         return bool(group.stores) and all(self.layouts.base(value) in self.pending for value in group.stores)
 
     def _loop(self, group: Group, backward: bool) -> Loop:
@@ -202,19 +217,23 @@ class _Page:
         return text
 
     def _finish(self, node: Node) -> str:
+        """Return the line of a reduction whose partial sums this loop combines."""
         results = ", ".join(self.names.of(value) for value in node.outputs)
         source = self._summed_in(node).index
         return f"{results} = {node.op.words()} of {self._summand(node)}, from the totals of loop {source}"
 
     def _summand(self, node: Node) -> str:
+        """Return the expression that a reduction sums, if it is short."""
         group = self._summed_in(node)
         text = LoopEquations(self.names, group).result(node.inputs[0])
         return text if len(text) <= 40 else "what was summed there"
 
     def _summed_in(self, node: Node) -> Group:
+        """Return the loop that accumulates a reduction."""
         return next(group for group in self.plan.groups if node in group.reductions)
 
     def _sum(self, node: Node, equations: LoopEquations) -> str:
+        """Return the line of a reduction that this loop accumulates."""
         home = next(group.index for group in self.plan.groups if node in group.finishes)
         (x,) = node.inputs
         assert isinstance(node.op, Reduction)
@@ -222,6 +241,7 @@ class _Page:
         return f"{node.op.words()} of {equations.result(x)} over ({over}) → finished by loop {home}"
 
     def _list(self, items: Sequence[tuple[str, Value]], own: bool = False) -> str:
+        """Return names and shapes of arrays; ``own`` marks those that this loop stores."""
         texts: list[str] = []
         for name, value in items:
             base = self.layouts.base(value)
@@ -241,7 +261,7 @@ class _Page:
 
 
 def row(label: str, texts: Sequence[str], width: int = WIDTH) -> list[str]:
-    """``  label     text``, wrapped; further texts below without the label."""
+    """Return the lines ``  label     text``, wrapped to ``width``; further texts follow without the label."""
     lines: list[str] = []
     for text in texts:
         lines += textwrap.wrap(

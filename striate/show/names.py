@@ -1,4 +1,4 @@
-"""The names of values on a page, and the equations of a loop.
+"""Names the values of a program, and writes the equations of a loop.
 
 v5, v5b       computed by loop 5, forward                   d57   computed by loop 57, backward
 t1, t2        in registers of one loop only                 ∂w    the gradient of the parameter w
@@ -17,13 +17,13 @@ from striate.passes.fuse import REGISTER_KINDS, Group, Plan
 
 
 def forward_nodes(graph: Graph) -> set[Node]:
-    """The nodes of the forward pass: those that the loss needs, or the outputs where there is no loss."""
+    """Return the nodes of the forward pass: those that the loss, or without a loss the outputs, depend on."""
     losses = graph.outputs_of(OutputKind.LOSS).values()
     return set(topological(losses or graph.outputs.values()))
 
 
 class Names:
-    """The name of every value that is in memory or that a loop starts from."""
+    """The names of all values that are stored in memory or enter a loop in registers."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -49,7 +49,7 @@ class Names:
                         self._names[value] = f"{stem}{group.index}"
 
     def of(self, value: Value) -> str:
-        """The name of a value in memory; a view has the name of the array it views."""
+        """Return the name of a value in memory; a view has the name of the array behind it."""
         base = self.layouts.base(value)
         if isinstance(base.node.op, Input):
             return base.node.op.name
@@ -64,7 +64,7 @@ class Names:
 
 
 def stem_of(value: Value, forward: bool) -> str:
-    """The letters before the number of the loop."""
+    """Return the letters of a value's name: "v" forward, "d" backward, or those that its operation states."""
     results = value.node.op.results
     if results:
         return results[value.index]
@@ -72,7 +72,10 @@ def stem_of(value: Value, forward: bool) -> str:
 
 
 def result_name(graph: Graph, name: str) -> str:
-    """``∂w`` for the gradient of w, ``m′`` for the new contents of the statistic m, else the name itself."""
+    """Return the name of a graph output: ``∂w`` for the gradient of w, ``m′`` for a new running statistic m.
+
+    Other outputs keep their name.
+    """
     role = graph.role(name)
     if role.kind is OutputKind.GRADIENT:
         return f"∂{role.of}"
@@ -80,7 +83,13 @@ def result_name(graph: Graph, name: str) -> str:
 
 
 class LoopEquations(EquationWriter):
-    """The equations of what one loop computes in registers; a value that is used once is written in place."""
+    """Writes the equations of one loop; a value that is used once is written inside its user's expression.
+
+    lines     the equations
+    reads     arrays that the loop reads, by name
+    nodes     nodes that the loop computes in registers
+    entering  how many lines come before the contraction or window operation that the loop is built around
+    """
 
     def __init__(self, names: Names, group: Group) -> None:
         self.names = names
@@ -98,29 +107,32 @@ class LoopEquations(EquationWriter):
         for root in entries:
             self.result(root)
         self.entering = len(self.lines)
-        """How many of the lines come before the anchor."""
+        """The number of lines before the operation that the loop is built around."""
         for root in roots:
             self.result(root)
 
     def _is_leaf(self, value: Value) -> bool:
+        """Whether a value is written by name alone, since this loop does not compute it elementwise."""
         home = self.names.plan.in_memory.get(value)
         elsewhere = home is not None and home != self.group.index
         return value in self.group.registers or elsewhere or value.node.op.kind not in REGISTER_KINDS
 
     def _count(self, value: Value) -> None:
+        """Count the uses of a value and of its operands."""
         self._uses[value] += 1
         if self._uses[value] == 1 and not self._is_leaf(value):
             for operand in operands(value.node):
                 self._count(operand)
 
     def result(self, root: Value) -> str:
-        """The name or expression of a value that the loop stores or sums."""
+        """Return the name or the expression of a value that the loop stores or sums."""
         text = self.expression(root).text
         if root in self._written and not self._is_leaf(root):
             return self._define(root, self.names.of(root), text)
         return text
 
     def _define(self, value: Value, name: str, text: str) -> str:
+        """Add a line that defines a name, unless the value has one; returns the name."""
         if value not in self._known:
             self._known[value] = name
             if name != text:
@@ -150,5 +162,5 @@ class LoopEquations(EquationWriter):
 
 
 def paths_of(nodes: list[Node]) -> tuple[str, ...]:
-    """The paths of the layers that the nodes belong to, in the order in which they run."""
+    """Return the paths of the layers that nodes belong to, in running order."""
     return tuple(dict.fromkeys(node.path for node in sorted(nodes, key=lambda node: node.serial) if node.path))

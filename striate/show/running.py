@@ -1,4 +1,4 @@
-"""The last two stages as tables: which array lies where in memory and for how long, and the phases that run."""
+"""Prints the last two stages as tables: the arrays in scratch memory, and the phases of the program."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Sizes are at N = {samples}; → marks what a phase writes.
 
 @dataclass
 class Traffic:
-    """How often the phases of one layer read and write whole activations."""
+    """How often the phases of one layer read and write whole activations, and the bytes ``moved``."""
 
     phases: int = 0
     reads: int = 0
@@ -47,7 +47,7 @@ class Traffic:
 
 
 def size_text(size: int) -> str:
-    """``64 B``, ``12.5 KiB``, ``8.0 MiB``"""
+    """Return a number of bytes as text: ``64 B``, ``12.5 KiB``, ``8.0 MiB``."""
     for unit, factor in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -55,7 +55,10 @@ def size_text(size: int) -> str:
 
 
 def memory_text(compiled: Compilation, samples: int) -> str:
-    """Scratch arrays, ordered by the first phase that uses them."""
+    """Return a table of the arrays in scratch memory, with offset, size and lifetime, by first use.
+
+    ``samples`` is the batch size N.
+    """
     board = _Board(compiled, samples)
     wanted = lives(
         [[board.base(operand) for operand in phase.operands] for phase in compiled.lowered.phases], board.scratch()
@@ -74,7 +77,10 @@ def memory_text(compiled: Compilation, samples: int) -> str:
 
 
 def program_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> str:
-    """Phases with their chunks, kernels and operands, then the traffic of each layer."""
+    """Return the phases with their chunks, kernels and operands, then the memory traffic of each layer.
+
+    ``samples`` is the batch size N; lines have up to ``columns`` characters.
+    """
     board = _Board(compiled, samples)
     phases = compiled.lowered.phases
     kernels = len({phase.spec.key for phase in phases})
@@ -93,6 +99,7 @@ def program_text(compiled: Compilation, samples: int, columns: int = WIDTH) -> s
 
 
 def _traffic_text(layers: Mapping[str, Traffic], samples: int) -> str:
+    """Return the table of traffic by layer."""
     seen = {path: traffic for path, traffic in layers.items() if traffic.reads + traffic.writes}
     width = max([5, *map(len, seen)])
     lines = [
@@ -115,7 +122,7 @@ def _traffic_row(name: str, traffic: Traffic, width: int) -> str:
 
 
 class _Board:
-    """Names and sizes of everything that the phases read and write."""
+    """Names and sizes of all arrays that the phases read and write, at N = ``samples``."""
 
     def __init__(self, compiled: Compilation, samples: int) -> None:
         self.compiled = compiled
@@ -127,21 +134,22 @@ class _Board:
         self._seen: set[Hashable] = set()
 
     def base(self, operand: Operand) -> Operand:
-        """The memory behind an operand."""
+        """Return the array in memory behind an operand, which may be a view."""
         return self.layouts.base(operand) if isinstance(operand, Value) else operand
 
     def scratch(self) -> dict[Hashable, int]:
-        """The bytes of each array in scratch memory."""
+        """Return the bytes of each array in scratch memory."""
         things = {self.base(operand) for phase in self.compiled.lowered.phases for operand in phase.operands}
         return {thing: self.size(thing) for thing in things if self._is_scratch(thing)}
 
     def _is_scratch(self, thing: Operand) -> bool:
+        """Whether an array is in scratch memory: not an input, an output, or the target of an update."""
         if isinstance(thing, Value):
             return not isinstance(thing.node.op, Input) and thing not in self._given
         return isinstance(thing, Buffer)
 
     def size(self, thing: Operand) -> int:
-        """Bytes at N = samples; 0 for an array that is bound from outside."""
+        """Return the bytes of an array; 0 for an array that is bound from outside."""
         if isinstance(thing, Buffer):
             return thing.size(self.samples)
         if not isinstance(thing, Value):
@@ -152,13 +160,13 @@ class _Board:
         return self.layouts.storage(thing).bytes_per_sample * rows
 
     def name(self, thing: Operand) -> str:
-        """Short name of a value or buffer."""
+        """Return the short name of a value or buffer."""
         if isinstance(thing, Value):
             return self.names.of(thing)
         return thing.name.strip() if isinstance(thing, Buffer | BoundArray) else str(thing)
 
     def written(self, phase: Launch, loop: int) -> set[Operand]:
-        """The arrays that a phase writes: those that its loop stores, and buffers that no earlier phase used."""
+        """Return the arrays that a phase writes: those that its loop stores, and buffers in their first use."""
         things = {self.base(operand) for operand in phase.operands}
         home = self.compiled.plan.in_memory
         written: set[Operand] = {thing for thing in things if isinstance(thing, Value) and home.get(thing) == loop}
@@ -167,7 +175,7 @@ class _Board:
         return written
 
     def phase(self, number: int, phase: Launch, written: set[Operand], columns: int) -> list[str]:
-        """One phase, in two lines or more."""
+        """Return the lines that describe one phase, at least two."""
         per, group = phase.chunks
         chunks = per * -(-self.samples // group) if group else per
         share = f" ({per} for each {f'{group} samples' if group > 1 else 'sample'})" if group else ""
@@ -183,7 +191,7 @@ class _Board:
         ]  # fmt: skip
 
     def passes(self, layers: Mapping[str, Traffic]) -> str:
-        """The total traffic, in units of the outputs of the convolutions and linear layers."""
+        """Return a sentence on the total traffic, as a multiple of the outputs of contractions."""
         forward = forward_nodes(self.layouts.graph)
         results = [node.outputs[0] for node in forward if node.op.kind is Kind.CONTRACTION]
         size = sum(self.size(value) for value in results)
@@ -196,7 +204,7 @@ class _Board:
         )
 
     def count(self, phase: Launch, written: set[Operand], traffic: Traffic) -> None:
-        """Adds the traffic of a phase in activations: arrays with at least one row per sample."""
+        """Add the traffic of a phase in activations: arrays of rank 2 and more with an axis N."""
         traffic.phases += 1
         for thing in {self.base(operand) for operand in phase.operands}:
             if isinstance(thing, Value) and thing.type.batched and thing.type.rank >= 2:

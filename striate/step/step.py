@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from striate.arguments import Explained
 from striate.dtypes import Precision, precision_of
 from striate.engine import Executable
 from striate.errors import OptionError
@@ -54,7 +55,7 @@ _GOLDEN = 0x9E3779B97F4A7C15  # odd, so that multiplication by it is a bijection
 _SILVER = 0xD1B54A32D192ED03  # another one, for the parts of a batch
 
 
-class TrainingStep:
+class TrainingStep(metaclass=Explained):
     """One training step of a model, compiled: ``loss = step(x, y)``.
 
     x (N, …) float32, float64 or uint8; y (N,) integers for ``CrossEntropyLoss``, or (N, …) for predictions of each

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from striate.errors import opened_room
+from striate import habits
+from striate.errors import OptionError, opened_room
 from striate.train.notebook import history_html
 
 
@@ -59,6 +60,11 @@ class History:
         return [epoch.validation_accuracy for epoch in self.epochs]
 
     @property
+    def validation_losses(self) -> list[float | None]:
+        """The validation loss of every epoch."""
+        return [epoch.validation_loss for epoch in self.epochs]
+
+    @property
     def seconds(self) -> float:
         """Time spent on training steps."""
         return math.fsum(epoch.seconds for epoch in self.epochs)
@@ -95,6 +101,21 @@ class History:
     def _repr_html_(self) -> str:
         """Curves and epochs, as notebooks show them; needs no matplotlib."""
         return history_html(self)
+
+    @overload
+    def __getitem__(self, place: int) -> Epoch: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Epoch]: ...
+    def __getitem__(self, place: int | slice) -> Epoch | list[Epoch]:
+        """The epoch at this place, counted from 0; -1 is the last one. Raises ``OptionError`` for a name."""
+        key: object = place
+        if isinstance(key, str):
+            cure = habits.HISTORY.get(key, "history.losses, history.validation_losses and history.accuracies")
+            raise OptionError(f"history[{key!r}]: a history has epochs, history[0] to history[-1]\n  help: {cure}")
+        return self.epochs[place]
+
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("History", name, dir(type(self)), habits.HISTORY)
 
     def __len__(self) -> int:
         return len(self.epochs)

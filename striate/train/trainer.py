@@ -13,6 +13,8 @@ from typing import cast
 
 import numpy as np
 
+from striate import habits
+from striate.arguments import Explained, explained
 from striate.data.dataset import Array, Dataset, require_dataset
 from striate.data.loader import batch_count, batches
 from striate.doctor import Doctor, Finding, Findings, Setup
@@ -43,7 +45,7 @@ from striate.train.resumption import Resumption, captured, configuration, finger
 VALIDATION_BATCH = 256
 
 
-class Trainer:
+class Trainer(metaclass=Explained):
     """Trains a model on a data set.
 
         trainer = st.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(lr=0.05, momentum=0.9), batch_size=64)
@@ -120,6 +122,7 @@ class Trainer:
         self._weights: Array | None = None
         self._saving: Callable[[bool], None] = lambda best: None
 
+    @explained
     def fit(
         self,
         train_set: Dataset,
@@ -320,10 +323,13 @@ class Trainer:
         """Loss, by the trainer's loss function, and accuracy or errors on a data set."""
         return evaluate(self.model, dataset, VALIDATION_BATCH, loss=self.step.loss)
 
+    def __getattr__(self, name: str) -> object:
+        raise habits.missing("Trainer", name, dir(type(self)), habits.TRAINER)
+
     def __repr__(self) -> str:
         """What is trained, how, and how far it is."""
         return (
-            f"Trainer({type(self.model).__name__}, {type(self.step.loss).__name__}, {self.step.optimizer!r}, "
+            f"Trainer({type(self.model).__name__}, {type(self.step.loss).__name__}, {self.step.optimizer.brief()}, "
             f"batch_size={self.batch_size}): {self.history!r}"
         )
 

@@ -1,4 +1,4 @@
-"""Watching a training layer by layer: statistics of every layer's output, and the gradients of its parameters."""
+"""Observes a training layer by layer: statistics of outputs, and gradients of parameters."""
 
 from striate.watch.observation import Observation, observe
 from striate.watch.watch import Watch

@@ -1,12 +1,12 @@
-"""Statistics of the outputs of layers, computed in the loops of the gradient program that compute the outputs.
+"""Statistics of layer outputs, computed in the loops of the gradient program that compute the outputs.
 
 For every layer's output y, and every unit (channel) c of it:
 
     mean       μ_c = (1/n) Σ y              over the samples and positions of the unit
     variance   σ²_c = (1/n) Σ (y − μ_c)²
 
-and where y is the result of an elementwise operation (an activation, dropout), not of a linear map, a normalization or
-a pooling:
+and where y is the result of an elementwise operation (an activation, dropout), not of a linear layer, a convolution,
+a normalization or a pooling:
 
     firing     Σ [y > 0]
     zeros      Σ [y = 0]
@@ -37,9 +37,9 @@ from striate.tracing import LayerCall
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of a layer, and the index of the tensor that is its output.
+    """One use of a layer, and the index (``tensor``) of the watched tensor that is its output.
 
-    ``units`` is 0 where the output is a view whose units differ from those of the tensor.
+    ``units`` is its number of units (channels); 0 where the output is a view whose axis 1 differs from the tensor's.
     """
 
     path: str
@@ -49,23 +49,32 @@ class Layer:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One watched tensor: ``count`` elements per unit and sample, or per unit where it is not ``batched``."""
+    """The size of one watched tensor: ``units``, and ``count`` elements of each unit.
+
+    ``count`` is per sample where the tensor is ``batched``, else in all.
+    """
 
     units: int
     count: int
     batched: bool
 
     def elements(self, samples: int) -> int:
-        """Elements of one unit in a batch."""
+        """Return the number of elements of one unit in a batch of ``samples``."""
         return self.count * (samples if self.batched else 1)
 
 
 class Observation:
-    """The observers of one program: their graph values, and the arrays that they write.
+    """The statistics that one program computes: their graph values, and the arrays that it writes them to.
 
-    ``outputs`` are graph values by name, ``roles`` what they are, ``places`` the arrays of the same names. The arrays
-    of one statistic are parts of one flat array, ``flat["firing"]`` …, so that accumulating takes one addition a step.
-    ``passed`` are the paths of all layers, watched or not, in the order in which they run.
+    layers   the watched layers in running order
+    tensors  the watched tensors
+    outputs  graph values of the statistics, by name such as ``watch:3:mean``
+    roles    the roles of these outputs in the graph
+    places   the arrays that the program writes, by the same names
+    flat     one flat array for each statistic, such as ``flat["firing"]``, of which ``places`` are parts, so that
+             accumulating takes one addition per step
+    parts    the slice of each tensor in these flat arrays
+    passed   paths of all layers, watched or not, in running order
     """
 
     def __init__(
@@ -98,21 +107,25 @@ class Observation:
             }
 
     def units_of(self, what: str, tensor: int, flat: Array | None = None) -> Array | None:
-        """One statistic of the units of a tensor in float64; None where the tensor does not have it."""
+        """Return one statistic for each unit of a tensor, float64; None where the tensor does not have it.
+
+        It is read from ``flat``, which defaults to the array that the program writes.
+        """
         part = self.parts[what].get(tensor)
         return None if part is None else (self.flat[what] if flat is None else flat)[part].astype(np.float64)
 
 
 def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], prediction: Value, dtype: DType) -> Observation:
-    """The observers of the tensors at ``wanted`` paths, in the order of the forward pass.
+    """Build the statistics of the outputs at all paths that ``wanted`` accepts, in running order.
 
-    These are the outputs of the layers ``passed``, and of activation functions that a module's own ``forward`` calls:
+    The tensors are the outputs of the layers ``passed``, and of activations that a module's own ``forward`` calls:
     ``st.ops.relu`` in the module at "block1" is "block1.relu". Further uses of a path are ``path#2``, ``path#3`` …
     """
     found: list[tuple[Layer, Value, bool]] = []
     uses: dict[str, int] = {}
 
     def add(path: str, y: Value, counted: bool) -> None:
+        """Add one output; ``counted`` says whether its zeros and firings are counted."""
         number = uses[path] = uses.get(path, 0) + 1
         source = _source(y)
         if y.dtype.is_float and wanted(path) and source.node.op.kind is not Kind.SOURCE:
@@ -145,28 +158,33 @@ def observe(wanted: Callable[[str], bool], passed: Sequence[LayerCall], predicti
 
 
 def _source(value: Value) -> Value:
-    """The value that a view, or a chain of views, shows."""
+    """Return the value behind a view, or behind a chain of views."""
     while value.node.op.kind is Kind.VIEW:
         value = value.node.inputs[0]
     return value
 
 
 def _units(value: Value) -> int:
+    """Return the number of units of a value: the size of axis 1, else 1."""
     dim = value.shape[1] if value.type.rank > 1 else 1
     return dim if isinstance(dim, int) else 1
 
 
 def _tensor(y: Value) -> Tensor:
+    """Return units and size of a value."""
     units = _units(y)
     return Tensor(units, y.type.with_shape(y.type.concrete(1)).size() // units, y.type.batched)
 
 
 def _observers(y: Value, counted: bool) -> Mapping[str, Value]:
-    """The statistics of one tensor; firings and zeros only of elementwise results: a linear map has no threshold."""
+    """Return the statistics of one tensor as graph values, by name.
+
+    Firings and zeros are counted for elementwise results only, since a linear layer has no threshold.
+    """
     axes = tuple(axis for axis in range(y.type.rank) if axis != 1 or y.type.rank < 2)
     known = y.node.op.output_moments(y.node.inputs, y.node.outputs) if y is y.node.outputs[0] else None
     mean, variance = known or Moments(axes)(y)
-    # Kernels flush denormals, so that numbers below the smallest normal one count as 0; NaN does not.
+    # Kernels flush denormals, so numbers below the smallest normal one count as 0; NaN does not.
     smallest = constant(float(np.finfo(y.dtype.numpy).tiny), y.dtype)
     found = {"mean": mean, "variance": variance}
     op = y.node.op

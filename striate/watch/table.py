@@ -12,6 +12,7 @@ _LISTED = 8  # silent units that the notebook names
 
 
 def _columns(layer: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one layer's line."""
     units, silent = int(layer["units"]), int(layer["silent_count"])
     return [
         _number(layer["mean"]), _number(layer["std"]), _share(layer["zeros"]), _share(layer["saturated"]),
@@ -43,6 +44,7 @@ def _share(share: float | None) -> str:
 
 
 def _shortened(path: str) -> str:
+    """Return the path, cut at the front if it is too long for its column."""
     path = path or "(model)"
     return path if len(path) <= _NAME else "…" + path[1 - _NAME :]
 
@@ -56,7 +58,7 @@ def _rows(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def text_table(record: Mapping[str, Any]) -> str:
-    """One line per layer, at most 80 columns wide."""
+    """Return the record of a watch as text, one line per layer, at most 80 columns wide."""
     rows = [["layer", *_HEADERS], *([_shortened(path), *_columns(layer)] for path, layer in _rows(record))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else 1
@@ -70,7 +72,7 @@ def text_table(record: Mapping[str, Any]) -> str:
 
 
 def html_table(record: Mapping[str, Any]) -> str:
-    """The same as HTML for a notebook, with the indices of silent units."""
+    """Return the record of a watch as HTML for a notebook, with the indices of silent units as tooltips."""
     heads = "".join(
         f'<th style="text-align:right" title="{escape(meaning)}">{escape(name)}</th>'
         for name, meaning in zip(_HEADERS, _MEANINGS, strict=True)

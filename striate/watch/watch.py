@@ -1,4 +1,4 @@
-"""``Watch``: statistics of every layer in the last step, and which units have fired since the pass began."""
+"""``Watch``: statistics of every layer in the last step, and the units that have fired so far."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from striate.watch.observation import Layer, Observation
 from striate.watch.table import html_table, text_table
 
 LISTED = 64
-"""The number of silent units that a record lists by index; it counts all of them."""
+"""The largest number of silent units that a record lists by index; it counts all of them."""
 _CHUNK = 1 << 14  # elements summed at a time: few enough to stay in the cache
 
 
 class Watched(Protocol):
-    """The part of the training step that a watch uses."""
+    """The part of the training step's interface that a watch uses."""
 
     @property
     def step_number(self) -> int:
-        """The number of committed steps."""
+        """The number of steps so far, without those that failed."""
         ...
 
     def gradient_views(self) -> Mapping[str, Array]:
-        """∂loss/∂parameter of the last step, by dotted name."""
+        """Return the gradient of the loss with respect to each parameter in the last step, by dotted name."""
         ...
 
     def update_views(self) -> Mapping[str, Array]:
-        """The last change of each parameter."""
+        """Return the change of each parameter in the last step, by dotted name."""
         ...
 
     def parameter_views(self) -> Mapping[str, Array]:
-        """The learned parameters."""
+        """Return the current value of each learned parameter, by dotted name."""
         ...
 
     def unwatch(self, watch: Watch) -> None:
-        """Ends a watch."""
+        """End a watch."""
         ...
 
 
 @dataclass
 class _Count:
-    """Firings in one program since the pass began."""
+    """Firings in one program since the pass began: ``fired`` is the count of each unit, over ``samples``."""
 
     observation: Observation
     fired: Array
@@ -64,7 +64,7 @@ class _Restored:
 
 
 class Watch:
-    """What training does to each layer; ``step.watch("*")`` makes one, and every later step updates it.
+    """Shows what training does to each layer; ``step.watch("*")`` makes one, which every step updates.
 
         watch = step.watch("*")
         for x, y, _ in data.batches(train_set, 32, seed=0, epoch=0):
@@ -74,16 +74,16 @@ class Watch:
 
     A layer is named by its dotted path; further uses of it in one pass are ``path#2``, ``path#3`` … An activation that
     a module calls in its own ``forward`` is named by the module's path and the operation: ``st.ops.relu`` in "block1"
-    is "block1.relu".
+    is "block1.relu". The pattern that is given to ``step.watch`` is matched against the path.
 
     Statistics of outputs are those of the last batch, gradients and updates those of the last step. Firings are counted
     over all batches since the watch, or the pass, began; ``start_pass`` resets the count, so that a full pass over the
     data shows which units never fire. A unit is a channel, axis 1 of the output; it fires where its output is above 0.
-    Firings, zeros and saturation exist for elementwise operations (activations, dropout), not for linear maps,
-    normalizations and pooling, which have no threshold.
+    Firings, zeros and saturation exist for elementwise operations (activations, dropout), but not for linear layers,
+    convolutions, normalizations and pooling, which have no threshold.
 
-    The kernels that compute the outputs compute the statistics too, while the outputs are in registers; no bit of the
-    training changes (``benchmarks/watch.py`` measures the cost).
+    The kernels that compute the outputs compute the statistics too, while the outputs are in registers; the training's
+    results keep the same bits (``benchmarks/watch.py`` measures the cost).
     """
 
     def __init__(self, pattern: str, step: Watched) -> None:
@@ -96,15 +96,15 @@ class Watch:
 
     @property
     def samples(self) -> int:
-        """Samples seen since the pass began."""
+        """The number of samples since the pass began."""
         return self._restored.samples + sum(count.samples for count in self._counts)
 
     def wants(self, path: str) -> bool:
-        """Whether the pattern matches the path of a layer."""
+        """Whether the watch's pattern matches the path of a layer."""
         return fnmatchcase(path, self.pattern)
 
     def receive(self, observation: Observation, n: int) -> None:
-        """Called by the step: takes the statistics of one batch of ``n`` samples from the observation's arrays."""
+        """Take over the statistics of one batch of ``n`` samples; the training step calls this after it ran."""
         self._latest = observation
         for count in self._counts:
             if count.observation is observation:
@@ -117,7 +117,7 @@ class Watch:
         self._last_samples = n
 
     def start_pass(self) -> None:
-        """Resets the count of firings; call it where a pass over the data begins."""
+        """Reset the counts of firings; call it where a pass over the data begins."""
         self._counts.clear()
         self._restored = _Restored()
 
@@ -145,17 +145,20 @@ class Watch:
         self._counts.clear()
 
     def close(self) -> None:
-        """Ends the watch; the step then runs without its observers."""
+        """End the watch; the step then runs without computing its statistics."""
         self._step.unwatch(self)
 
     # Outputs of the last batch
 
     def means(self) -> dict[str, float]:
-        """(1/n) Σ y of each layer's output in the last batch."""
+        """Return the mean of each layer's output in the last batch, over samples, units and positions, by path."""
         return {layer.path: float(found.mean()) for layer, found in self._numbers("mean")}
 
     def stds(self) -> dict[str, float]:
-        """Standard deviation √((1/n) Σ (y − mean)²) of each layer's output in the last batch."""
+        """Return the standard deviation of each layer's output in the last batch, by path.
+
+        It is √((1/n) Σ (y − mean)²) over samples, units and positions.
+        """
         means = {layer.path: found for layer, found in self._numbers("mean")}
         return {
             layer.path: math.sqrt(float(variances.mean() + means[layer.path].var()))
@@ -163,39 +166,41 @@ class Watch:
         }
 
     def zero_shares(self) -> dict[str, float]:
-        """Share of each layer's output that is 0 in the last batch, from 0 to 1.
+        """Return the share of outputs that are 0 in the last batch, from 0 to 1, by path of the activation.
 
-        Numbers below the smallest normal one of their type count as 0, since the kernels flush denormals.
+        Numbers below the smallest normal number of their dtype count as 0, since the kernels flush denormals.
         """
         return self._shares("zeros")
 
     def saturated_shares(self) -> dict[str, float]:
-        """Share of the saturated outputs of each sigmoid and tanh in the last batch, from 0 to 1.
+        """Return the share of saturated outputs in the last batch, from 0 to 1, for each sigmoid and tanh.
 
-        An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid
-        y(1 − y) < 1/40, that is y outside of 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949
-        (|x| > 1.8). The tenth is a convention: such an element weakens the gradient tenfold or more. Layers whose
-        operation does not saturate are left out; a user's own activation is included if its operation declares
-        ``saturation_bounds``.
+        An output is saturated where the derivative is less than a tenth of its largest value: for the sigmoid y(1 − y)
+        < 1/40, that is y outside 0.026 … 0.974 (|x| > 3.6); for tanh 1 − y² < 1/10, that is |y| > 0.949 (|x| > 1.8).
+        The tenth is a convention: such an element weakens the gradient tenfold or more. Layers whose operation does not
+        saturate are left out; a user's own activation is included if its operation declares ``saturation_bounds``.
         """
         return self._shares("saturated")
 
     # Firings since the pass began
 
     def firing(self) -> dict[str, Array]:
-        """For each layer the share of outputs above 0 of each unit, (C,) from 0 to 1, over all batches of this pass."""
+        """Return the share of outputs above 0 of each unit since the pass began, by path of the activation.
+
+        Each entry is float64 (C,), from 0 to 1.
+        """
         fired, seen = self._totals()
         return {path: units / max(seen[path], 1) for path, units in fired.items()}
 
     def _totals(self) -> tuple[dict[str, Array], dict[str, int]]:
-        """For each layer how often each unit fired in this pass, and the number of outputs of a unit."""
+        """Return how often each unit has fired since the pass began, and the number of outputs of each unit, by path"""
         fired, seen = dict(self._restored.fired), dict(self._restored.seen)
         for count in self._counts:
             for layer in self._layers(count.observation):
                 units = count.observation.units_of("firing", layer.tensor, count.fired)
                 if not layer.units or units is None:
                     continue
-                if layer.path in fired and fired[layer.path].shape != units.shape:  # the layer has changed
+                if layer.path in fired and fired[layer.path].shape != units.shape:  # the layer was replaced
                     del fired[layer.path], seen[layer.path]
                 fired[layer.path] = fired.get(layer.path, 0) + units
                 elements = count.observation.tensors[layer.tensor].elements(count.samples)
@@ -203,9 +208,9 @@ class Watch:
         return fired, seen
 
     def silent_units(self) -> dict[str, list[int]]:
-        """The indices of units that never fired in this pass, for each layer that has such units.
+        """Return the indices of units that never fired since the pass began, by path of the layer.
 
-        After a ReLU they are dead: they have passed no gradient.
+        Layers without such units are left out. After a ReLU such units are dead: no gradient passed through them.
         """
         return {
             path: [int(unit) for unit in np.flatnonzero(fired == 0)]
@@ -216,38 +221,44 @@ class Watch:
     # Gradients and updates of the last step
 
     def gradient_norms(self) -> dict[str, float]:
-        """√Σg² of the gradient of each parameter in the last step, by the parameter's dotted name."""
+        """Return √Σg² of the gradient of each parameter in the last step, by the parameter's dotted name."""
         return self._norms(self._step.gradient_views())
 
     def layer_gradient_norms(self) -> dict[str, float]:
-        """√Σg² over all own parameters of each layer in the last step, in the order in which layers run."""
+        """Return the gradient norm √Σg² over all parameters of each layer in the last step, in running order.
+
+        Parameters of layers inside a layer are not counted for the outer one.
+        """
         return self._wanted(self._all_layer_norms())
 
     def gradient_ratios(self) -> dict[str, float]:
-        """Each layer's gradient norm divided by that of the model's last layer with parameters.
+        """Return each layer's gradient norm divided by that of the model's last layer with parameters.
 
-        That layer is the divisor even if the watch's pattern excludes it.
-
-        A ratio much below 1 in the first layers means a vanishing gradient, one much above 1 an exploding gradient.
+        That last layer is the divisor even where the watch's pattern excludes it. A ratio much below 1 in the first
+        layers means a vanishing gradient, one much above 1 an exploding gradient.
         """
         return self._wanted(_to_last(self._all_layer_norms()))
 
     def update_ratios(self) -> dict[str, float]:
-        """‖Δθ‖ / ‖θ‖ of each parameter θ as it is after the last update Δθ: about 1e-3 is usual."""
+        """Return ‖Δθ‖ / ‖θ‖ of each parameter in the last step, by dotted name, with θ after the update Δθ.
+
+        A usual value is about 1e-3.
+        """
         sizes = self._norms(self._step.parameter_views())
         return {name: _ratio(moved, sizes[name]) for name, moved in self._norms(self._step.update_views()).items()}
 
     # All of it
 
     def record(self) -> dict[str, object]:
-        """All of it as numbers, lists and dicts that JSON can hold; numbers that are not finite become None.
+        """Return all statistics as numbers, lists and dicts that JSON can hold.
 
             {"step": 12, "samples": 384, "layers": {"conv1": {
                 "mean", "std", "zeros", "saturated",                   outputs of the last batch
                 "gradient_norm", "gradient_ratio", "update_ratio",     of the layer's own parameters in the last step
                 "units", "silent", "silent_count"}}}                   over the "samples" of this pass
 
-        ``silent`` lists at most 64 indices. ``update_ratio`` is that of all own parameters together.
+        ``silent`` lists at most 64 indices. ``update_ratio`` is that of all parameters of the layer together. Numbers
+        that are not finite become None.
         """
         firing = self.firing()
         outputs = {
@@ -316,12 +327,12 @@ class Watch:
         return {path: number for path, number in layers.items() if self.wants(path)}
 
     def _all_layer_norms(self) -> dict[str, float]:
-        """The gradient norms of all layers, also of those that the pattern excludes."""
+        """Return the gradient norms of all layers, including those that the pattern excludes."""
         if self._latest is None:
             return {}
         norms = _by_layer({name: _norm(view) for name, view in self._step.gradient_views().items()})
         order = list(dict.fromkeys(self._latest.passed))
-        unused = [path for path in norms if path not in order]  # they take no part, and are not the last layer
+        unused = [path for path in norms if path not in order]  # unused layers must not count as the last layer
         return {path: norms[path] for path in (*unused, *order) if path in norms}
 
     def _paths(self, norms: Mapping[str, float]) -> list[str]:
@@ -333,7 +344,10 @@ class Watch:
 
 
 def _norm(array: Array) -> float:
-    """√Σx² in float64, in pieces that stay in the cache; not by BLAS, whose threads would compete with ours."""
+    """Return √Σx² in float64, summed in blocks that fit the cache.
+
+    BLAS is not used, since its threads would compete with the training's.
+    """
     flat = array.reshape(-1)
     total = 0.0
     for start in range(0, flat.size, _CHUNK):
@@ -342,7 +356,7 @@ def _norm(array: Array) -> float:
 
 
 def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
-    """Norms of parameters combined to one norm for each layer."""
+    """Combine norms of parameters to one norm for each layer."""
     squares: dict[str, float] = {}
     for name, norm in norms.items():
         layer = name.rpartition(".")[0]
@@ -351,11 +365,13 @@ def _by_layer(norms: Mapping[str, float]) -> dict[str, float]:
 
 
 def _to_last(norms: Mapping[str, float]) -> dict[str, float]:
+    """Divide all norms by the last one."""
     last = next(reversed(list(norms.values())), math.nan)
     return {path: _ratio(norm, last) for path, norm in norms.items()}
 
 
 def _ratio(a: float, b: float) -> float:
+    """Return a / b; infinity where only b is 0, NaN where both are."""
     if b == 0:
         return math.nan if a == 0 or math.isnan(a) else math.inf
     return a / b

@@ -186,7 +186,7 @@ def test_the_same_seed_gives_the_same_file(data: Path, tmp_path: Path) -> None:
         (["--threads", "100000"], "--threads=100000; expected a whole number from 1 to 1,024"),
         (["--seed", "-1"], "seed=-1; expected a whole number from 0 to 2⁶⁴ − 1"),
         (["--optimizer", "adam", "--momentum", "0.5"], "unknown option of adam 'momentum'"),
-        (["--momentum", "1.5"], "momentum=1.5; expected a finite number from 0 to 1"),
+        (["--momentum", "1.5"], "momentum=1.5; expected a finite number of 0 or more and below 1"),
         (["--weight-decay", "nan"], "weight_decay=nan; expected a finite number of 0 or more"),
         (["--lr", "-1"], "lr=-1.0"),
         (["--lr", "nan"], "lr=nan"),

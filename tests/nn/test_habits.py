@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import striate as st
 from striate import habits, nn, optim
+
+DATA = st.data.Dataset(np.ones((8, 3), np.float32), np.arange(8) % 2)
+TRAINER = st.Trainer(nn.Sequential(nn.Linear(3, 2)), nn.CrossEntropyLoss(), optim.SGD(lr=0.1), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,10 @@ from striate import habits, nn, optim
         (nn.ReLU(), "state_dcit", "did you mean 'state_dict'?"),
         (optim, "Sgd", "did you mean 'SGD'?"),
         (optim, "CosineAnnealingLR", "optim.CosineSchedule"),
+        (TRAINER, "predict", "trainer.model(x)"),
+        (TRAINER, "save", "st.save(trainer.model"),
+        (TRAINER, "fitt", "did you mean 'fit'?"),
+        (TRAINER.history, "history", "history.losses"),
         (st, "no_grad", "model(x) computes no gradients"),
         (st, "Trainr", "did you mean 'Trainer'?"),
     ],
@@ -38,11 +47,57 @@ def test_unknown_names_are_still_no_attributes() -> None:
     assert st.train.Trainer is st.Trainer
 
 
-@pytest.mark.parametrize("table", [habits.LAYERS, habits.MODULE, habits.OPTIMIZERS, habits.PACKAGE])
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda: optim.SGD(learning_rate=0.1), "SGD has no argument 'learning_rate'; did you mean 'lr'?"),
+        (lambda: optim.Adam(lr=0.1, beta_1=0.9), "did you mean 'betas'?"),
+        (lambda: optim.SGD(TRAINER.model.parameters(), lr=0.1), "an optimizer is given no parameters"),
+        (lambda: optim.SGD(TRAINER.model.parameters(), 0.1), "an optimizer is given no parameters"),
+        (lambda: nn.Conv2d(3, 4, 3, activation="relu"), "nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU())"),
+        (lambda: nn.Conv2d(filters=3, kernel_size=3), "did you mean 'out_channels'?"),
+        (lambda: nn.Linear(3), "Linear: missing a required argument: 'out_features'"),
+        (lambda: nn.Sequential([nn.ReLU()]), "nn.Sequential(*layers)"),
+        (lambda: TRAINER.model.to("cuda:0"), "striate runs on the CPU"),
+        (lambda: TRAINER.fit(DATA, DATA, 2), "fit takes 2 arguments without a name, not 3"),
+        (lambda: TRAINER.fit(DATA, validation_data=DATA, epochs=2), "did you mean 'validation'?"),
+        (lambda: st.Trainer(TRAINER.model, TRAINER.step.loss, optim.SGD(lr=0.1), epochs=3), "trainer.fit(train_set, e"),
+        (lambda: st.data.Dataset(DATA.images, DATA.labels, class_names="ab"), "did you mean 'classes'?"),
+        (lambda: st.data.Dataset(DATA.images, -1 - DATA.labels), "labels.astype(np.float32), if they are measured"),
+        (lambda: TRAINER.history["val_loss"], "history.validation_losses"),
+        (lambda: TRAINER.step(DATA.images, np.array(["a", "b"] * 4)), "np.unique(y, return_inverse=True)"),
+    ],
+)  # fmt: skip
+def test_calls_as_elsewhere_are_answered_with_the_call_here(call: Callable[[], object], answer: str) -> None:
+    with pytest.raises(st.StriateError, match=re.escape(answer)):
+        call()
+
+
+def test_errors_inside_of_a_constructor_stay_what_they_are() -> None:
+    class Own(nn.Module):
+        def __init__(self, size: int) -> None:
+            self.sizes = size + "1"  # pyright: ignore[reportOperatorIssue]
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Own(3)
+    with pytest.raises(st.StriateError, match="'sise'; did you mean 'size'"):
+        Own(sise=3)
+    assert list(inspect.signature(Own).parameters) == ["size"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        habits.LAYERS, habits.MODULE, habits.OPTIMIZERS, habits.PACKAGE, habits.TRAINER, habits.HISTORY,
+        habits.ARGUMENTS, habits.FIRST_ARGUMENTS,
+    ],
+)  # fmt: skip
 def test_every_answer_names_things_that_exist(table: dict[str, str]) -> None:
     for answer in table.values():
-        for place, name in re.findall(r"(?<!')\b(nn|optim|st|model)\.(\w+)", answer):
-            owner = {"nn": nn, "optim": optim, "st": st, "model": nn.ReLU()}[place]
+        for place, name in re.findall(r"(?<!')\b(nn|optim|st|model|trainer|history)\.(\w+)", answer):
+            owner = {
+                "nn": nn, "optim": optim, "st": st, "model": nn.ReLU(), "trainer": TRAINER, "history": TRAINER.history
+            }[place]  # fmt: skip
             assert hasattr(owner, name), f"{place}.{name} in {answer!r}"
 
 

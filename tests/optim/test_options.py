@@ -18,10 +18,16 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (optim.SGD, {"lr": None}, "lr=None"),
     (optim.SGD, {"lr": "0.1"}, "lr='0.1'"),
     (optim.SGD, {"lr": True}, "lr=True"),
-    (optim.SGD, {"momentum": -0.1}, "SGD: momentum=-0.1; expected a finite number from 0 to 1"),
+    (optim.SGD, {"momentum": -0.1}, "SGD: momentum=-0.1; expected a finite number of 0 or more and below 1"),
+    (optim.SGD, {"momentum": 1}, "SGD: momentum=1; .* below 1"),
+    (optim.SGD, {"momentum": 0.9, "dampening": 1.0}, "SGD: dampening=1.0; .* below 1"),
     (optim.SGD, {"momentum": 1.5}, "momentum=1.5"),
     (optim.SGD, {"momentum": math.nan}, "momentum=nan"),
-    (optim.SGD, {"momentum": 0.9, "dampening": 5}, "SGD: dampening=5; expected a finite number from 0 to 1"),
+    (
+        optim.SGD,
+        {"momentum": 0.9, "dampening": 5},
+        "SGD: dampening=5; .* of 0 or more and below 1",
+    ),
     (optim.SGD, {"momentum": 0.9, "dampening": math.nan}, "dampening=nan"),
     (optim.SGD, {"momentum": 0.9, "dampening": "a"}, "dampening='a'"),
     (optim.SGD, {"dampening": 0.5}, "has no effect without momentum"),
@@ -48,7 +54,8 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (optim.NAdam, {"momentum_decay": -1}, "momentum_decay=-1"),
     (optim.NAdam, {"decoupled_weight_decay": "no"}, "decoupled_weight_decay='no'"),
     (optim.RAdam, {"decoupled_weight_decay": 2}, "RAdam: decoupled_weight_decay=2"),
-    (optim.RMSprop, {"alpha": 1.1}, "RMSprop: alpha=1.1; expected a finite number from 0 to 1"),
+    (optim.RMSprop, {"alpha": 1.0}, "RMSprop: alpha=1.0; expected a finite number of 0 or more and below 1"),
+    (optim.RMSprop, {"momentum": 1}, "RMSprop: momentum=1; .* below 1"),
     (optim.RMSprop, {"momentum": -1}, "RMSprop: momentum=-1"),
     (optim.RMSprop, {"centered": None}, "RMSprop: centered=None"),
     (optim.Adagrad, {"lr_decay": -1}, "Adagrad: lr_decay=-1"),
@@ -121,7 +128,7 @@ def test_what_has_no_meaning_is_refused(make: type, options: dict[str, Any], mes
 
 def test_the_ends_of_the_ranges_and_numpy_numbers_are_taken() -> None:
     optim.SGD(lr=0)
-    optim.SGD(lr=np.float32(0.1), momentum=np.float64(1), dampening=1, nesterov=False)
+    optim.SGD(lr=np.float32(0.1), momentum=np.float64(0.9), dampening=0.5, nesterov=False)
     optim.Adam(lr=1, betas=(0, np.float32(0)), eps=0)
     optim.CosineSchedule(np.int64(3), minimum=0, warmup=2)  # pyright: ignore[reportArgumentType]
     optim.SGD(lr=0.2, schedule=optim.CosineSchedule(9, minimum=0.2))

@@ -189,7 +189,7 @@ def test_huge_values_change_not_a_bit(
         optim.SGD(lr=1e38),
         optim.SGD(lr=1e300),
         optim.SGD(lr=0.1, weight_decay=1e9),
-        optim.SGD(lr=0.1, momentum=1.0),
+        optim.SGD(lr=0.1, momentum=0.9999),
         optim.Adam(lr=1e38),
         optim.Adam(lr=0.1, eps=0.0),
         optim.Adam(lr=0.1, weight_decay=1e25),

@@ -1,4 +1,4 @@
-"""The changes that remedies consist of: to the training, to the model, to the data."""
+"""The changes that a remedy can make to a training: to its data, its model, its optimizer and schedule."""
 
 from striate.doctor.changes.data import (
     AffineValidation,

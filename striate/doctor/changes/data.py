@@ -1,4 +1,4 @@
-"""Changes to data sets."""
+"""Changes that remedies make to the data sets of a training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ Array = npt.NDArray[Any]
 
 
 def _standardize(model: Module, dataset: Dataset) -> None:
+    """Fit a standardizer to the inputs of the data set, and make it the first layer of the model, in place."""
     fit = Standardizer.fit(dataset.images)
     model.standardizer = Standardization(fit.mean, fit.sigma, fit.epsilon)
 
 
 @dataclass(frozen=True)
 class Standardize(Change):
-    """A standardizer in the model, which gives its inputs mean 0 and standard deviation 1."""
+    """Adds a standardizer to the model, so that its inputs have mean 0 and standard deviation 1.
+
+    It is fitted on the training data.
+    """
 
     def code(self, setup: Setup) -> str:
         return "model.standardizer = st.data.Standardizer.fit(train_set.images)"
@@ -43,7 +47,7 @@ class Standardize(Change):
 
 @dataclass(frozen=True)
 class ClipInputs(Change):
-    """Inputs clipped to low … high in both sets; the standardizer is fitted again."""
+    """Clips the inputs of both sets to the range low … high, and fits the model's standardizer again."""
 
     low: float
     high: float
@@ -63,7 +67,10 @@ class ClipInputs(Change):
 
 @dataclass(frozen=True)
 class DropFeatures(Change):
-    """Data without these features (columns or channels); the first layer infers its number of inputs again."""
+    """Removes these features (columns or channels) from both sets.
+
+    The layer at path ``first`` infers its number of inputs again, and the model's standardizer is fitted again.
+    """
 
     features: tuple[int, ...]
     first: str
@@ -83,18 +90,18 @@ class DropFeatures(Change):
 
 
 def without_features(dataset: Dataset, features: tuple[int, ...]) -> Dataset:
-    """The data set without these columns or channels."""
+    """Return a copy of the data set without these columns or channels."""
     return with_images(dataset, np.delete(dataset.images, np.array(features, np.int64), axis=1))
 
 
 def with_images(dataset: Dataset, images: Array) -> Dataset:
-    """The data set with other inputs."""
+    """Return a copy of the data set with other inputs and the same labels."""
     return replace(dataset, images=images)
 
 
 @dataclass(frozen=True)
 class DropLeaked(Change):
-    """A validation set without the samples at these indices, which the training set contains as well."""
+    """Removes the validation samples at these indices, which the training set contains as well."""
 
     indices: tuple[int, ...]
 
@@ -111,7 +118,7 @@ class DropLeaked(Change):
 
 @dataclass(frozen=True)
 class RollLabels(Change):
-    """Training labels moved by ``places``, back to their inputs."""
+    """Moves the training labels by ``places`` samples, as ``np.roll`` does, so that they match their inputs."""
 
     places: int
 
@@ -127,7 +134,7 @@ class RollLabels(Change):
 
 @dataclass(frozen=True)
 class Renumber(Change):
-    """Training labels numbered as in the validation set: new = numbers[old]."""
+    """Renumbers the training labels as the validation set does: new = numbers[old]."""
 
     numbers: tuple[int, ...]
 
@@ -144,7 +151,7 @@ class Renumber(Change):
 
 @dataclass(frozen=True)
 class RenumberValidation(Change):
-    """Validation labels numbered as in the training set: new = numbers[old]."""
+    """Renumbers the validation labels as the training set does: new = numbers[old]."""
 
     numbers: tuple[int, ...]
 
@@ -165,7 +172,10 @@ class RenumberValidation(Change):
 
 @dataclass(frozen=True)
 class Resplit(Change):
-    """Both sets mixed and divided anew at random, so that each has the same share of every class."""
+    """Mixes both sets and divides them again at random, with the same share of every class in each set.
+
+    The validation set keeps its share of all samples.
+    """
 
     seed: int = 0
 
@@ -195,7 +205,11 @@ class Resplit(Change):
 
 @dataclass(frozen=True)
 class AffineValidation(Change):
-    """Validation inputs x · scale + offset, by feature or for all of them: in the units of the training inputs."""
+    """Converts the validation inputs to the units of the training inputs: x · scale + offset.
+
+    ``scale`` and ``offset`` hold one number for each feature, or one number for all. Results are rounded to uint8 where
+    the training inputs are uint8.
+    """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
@@ -224,7 +238,7 @@ class AffineValidation(Change):
 
 @dataclass(frozen=True)
 class ReorderValidation(Change):
-    """The channels of the validation inputs in the order of the training inputs."""
+    """Reorders the channels of the validation inputs: channel i of the result is channel ``order[i]``."""
 
     order: tuple[int, ...]
 
@@ -238,7 +252,7 @@ class ReorderValidation(Change):
 
 @dataclass(frozen=True)
 class DropSamples(Change):
-    """A training set without the samples at these indices."""
+    """Removes the training samples at these indices."""
 
     indices: tuple[int, ...]
 

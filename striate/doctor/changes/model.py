@@ -1,4 +1,4 @@
-"""Changes to the layers of a model."""
+"""Changes that remedies make to the layers of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _SLOPE = 0.1
 
 @dataclass(frozen=True)
 class Activation(LayerChange):
-    """Another activation at these paths: ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``."""
+    """Replaces the layers at these paths by another activation.
+
+    ``kind`` is a name in ``nn.activation.ACTIVATION_LAYERS``; ``slope`` is the negative slope where the activation has
+    one.
+    """
 
     kind: str = "leaky_relu"
     slope: float = _SLOPE
@@ -42,7 +46,10 @@ class Activation(LayerChange):
 
 @dataclass(frozen=True)
 class Initialization(LayerChange):
-    """Another initialization of the weights at these paths; biases start at zero ("torch": as in PyTorch)."""
+    """Gives the layers at these paths another initialization, such as "he", "xavier" or "torch".
+
+    It applies to their weights. Biases start at 0, but as in PyTorch for "torch".
+    """
 
     init: str = "he"
 
@@ -52,7 +59,11 @@ class Initialization(LayerChange):
         )
 
     def command(self, setup: Setup) -> str | None:
-        """The last layer of the networks of the command line starts as in PyTorch."""
+        """Return the ``--init`` option.
+
+        It is "" for a single "torch" layer: the last layer of the command line's networks is always initialized that
+        way.
+        """
         if self.init == "torch":
             return "" if len(self.paths) == 1 else "--init torch"
         return f"--init {self.init}"
@@ -69,7 +80,10 @@ class Initialization(LayerChange):
 
 @dataclass(frozen=True)
 class Normalize(LayerChange):
-    """Batch normalization before each of these layers, whose inputs have ``ranks`` axes."""
+    """Inserts a batch normalization before each layer at these paths;
+
+    ``ranks`` are the numbers of axes of their inputs.
+    """
 
     ranks: tuple[int, ...]
 
@@ -89,7 +103,7 @@ class Normalize(LayerChange):
 
 @dataclass(frozen=True)
 class NormOptions(LayerChange):
-    """Another momentum and ε of batch normalizations."""
+    """Gives the batch normalizations at these paths another momentum and ε."""
 
     momentum: float = 0.1
     eps: float = 1e-5
@@ -108,7 +122,7 @@ class NormOptions(LayerChange):
 
 @dataclass(frozen=True)
 class Remove(LayerChange):
-    """These layers removed from the network."""
+    """Replaces the layers at these paths by the identity."""
 
     def code(self, setup: Setup) -> str:
         return f"# without the {', '.join(kinds(setup, self.paths))} at {listed(self.paths)}"
@@ -121,7 +135,7 @@ class Remove(LayerChange):
 
 @dataclass(frozen=True)
 class Outputs(LayerChange):
-    """Another number of outputs of the last linear layer."""
+    """Replaces the linear layer at each of these paths by one with ``count`` outputs."""
 
     count: int
 
@@ -137,7 +151,7 @@ class Outputs(LayerChange):
 
 @dataclass(frozen=True)
 class Unfreeze(LayerChange):
-    """These layers learn again."""
+    """Lets all parameters of the layers at these paths learn again."""
 
     def code(self, setup: Setup) -> str:
         return "\n".join(f"{named(path)}.requires_grad_(True)" for path in self.paths[:SHOWN])

@@ -1,4 +1,4 @@
-"""Changes to the optimizer, the loss, and how long and in which order a network is trained."""
+"""Changes that remedies make to optimizer, loss, number of epochs and order of the samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from striate.optim.schedule import Schedule
 
 
 def _options(rule: Optimizer, without: str = "") -> list[str]:
-    """The options of an optimizer that differ from their defaults, but for its rate, schedule, and another one."""
+    """Return the options of an optimizer that differ from their defaults, as ``name=value``.
+
+    The learning rate, the schedule, and the option named ``without`` are left out.
+    """
     options = {one.name: (vars(rule)[one.name], one.default) for one in fields(rule)}
     return [
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
@@ -27,14 +30,14 @@ def _options(rule: Optimizer, without: str = "") -> list[str]:
 
 
 def option_of(rule: Optimizer, name: str) -> float | None:
-    """A numeric option of an optimizer; None where it has no such option."""
+    """Return a numeric option of an optimizer, or None where it has no such option."""
     value = vars(rule).get(name) if name in [one.name for one in fields(rule)] else None
     return float(value) if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True)
 class LearningRate(Change):
-    """Another learning rate."""
+    """Sets another learning rate, rounded to two digits."""
 
     lr: float
 
@@ -52,7 +55,7 @@ class LearningRate(Change):
 
 @dataclass(frozen=True)
 class OptimizerOption(Change):
-    """Another value of an option that the optimizer has."""
+    """Sets another value for one option of the optimizer, such as its momentum."""
 
     name: str
     value: float
@@ -72,7 +75,7 @@ class OptimizerOption(Change):
 
 @dataclass(frozen=True)
 class ScheduleLength(Change):
-    """A schedule over as many steps as the training has."""
+    """Stretches the learning rate schedule to as many steps as the training has."""
 
     steps: int
 
@@ -86,7 +89,7 @@ class ScheduleLength(Change):
 
 
 def stretched(schedule: Schedule, steps: int) -> Schedule | None:
-    """The schedule over so many steps; None for one that does not know how many there are."""
+    """Return the schedule with this number of total steps; None for a schedule without a total."""
     if not is_dataclass(schedule) or isinstance(schedule, type):
         return None
     if "total_steps" not in [one.name for one in fields(schedule)]:
@@ -97,7 +100,7 @@ def stretched(schedule: Schedule, steps: int) -> Schedule | None:
 
 @dataclass(frozen=True)
 class MeanLoss(Change):
-    """The loss as a mean over the batch instead of a sum."""
+    """Replaces the loss by its default reduction, the mean over the batch."""
 
     def code(self, setup: Setup) -> str:
         return f'loss = nn.{type(setup.loss).__name__}()   # its reduction is "mean"'
@@ -111,7 +114,7 @@ class MeanLoss(Change):
 
 @dataclass(frozen=True)
 class ClassWeights(Change):
-    """Class weights N / (C · count), larger for rare classes."""
+    """Replaces the loss by cross entropy with these class weights, N / (C · count): larger for rare classes."""
 
     weights: tuple[float, ...]
 
@@ -128,7 +131,7 @@ class ClassWeights(Change):
 
 @dataclass(frozen=True)
 class Epochs(Change):
-    """Another number of passes over the data."""
+    """Sets another number of epochs."""
 
     epochs: int
 
@@ -144,7 +147,7 @@ class Epochs(Change):
 
 @dataclass(frozen=True)
 class Shuffle(Change):
-    """Batches drawn at random from all of the data."""
+    """Turns shuffling on, so that every batch is drawn at random from all of the data."""
 
     def code(self, setup: Setup) -> str:
         return "st.Trainer(…, shuffle=True)   # or data.batches(dataset, size, seed=0, epoch=epoch)"

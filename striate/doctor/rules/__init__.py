@@ -1,4 +1,4 @@
-"""The rules, by what they look at; importing them registers them."""
+"""The rules of the doctor, grouped by what they examine. Importing this package registers them."""
 
 from striate.doctor.rules import (
     agreement,

@@ -1,4 +1,4 @@
-"""A rule that compares the inputs of the two sets: their scale, their polarity, the order of their channels."""
+"""The rule that compares the inputs of both sets: their scale, polarity, and order of channels."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SKEWED = 0.3
 SWAPPED = 6.0
 FITTING = 4.0
 DIFFERENT = 0.15
-"""Of the classes' shares: half of the sum of their differences."""
+"""Class shares count as different when half the sum of their absolute differences exceeds this."""
 COLOURS = (2, 3, 4)
 ENOUGH = 200_000
-"""Numbers of a set whose moments are taken."""
+"""About as many numbers of each set are used for its mean and standard deviation."""
 PICTURE = 4
-"""Axes of an array of pictures."""
+"""The number of axes of an array of pictures."""
 KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
 """Factors by which inputs differ most often; 65025 is 255 · 255."""
 
@@ -48,7 +48,7 @@ KNOWN = (255.0, 256.0, 127.5, 128.0, 65025.0, 65535.0, 100.0, 1000.0)
     explains=("overfitting", "labels_shifted", "labels_shuffled", "stale_statistics", "unexplained", "sorted_split"),
 )
 def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
-    """Inputs of the two sets that do not agree."""
+    """Find validation inputs that were prepared in another way than the training inputs."""
     ours, theirs = trace.data, trace.validation
     if ours is None or theirs is None or ours.x.shape[1:] != theirs.x.shape[1:]:
         return
@@ -74,9 +74,10 @@ def other_inputs(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
-    """Parts of both with the same number of samples of each class, where the shares of the classes differ much.
+    """Return parts of both samples with equal numbers of each class, where their class shares differ much.
 
-    Other classes have other inputs, which is no fault of these. Both are empty where no class is in both.
+    Different classes have different inputs, which must not be mistaken for a different preparation. Both parts are
+    empty where the sets have no class in common; samples with similar shares are returned as they are.
     """
     classes = max(len(ours.dataset.classes), len(theirs.dataset.classes))
     a, b = (np.bincount(one.y, minlength=classes) for one in (ours, theirs))
@@ -92,7 +93,10 @@ def of_equal_shares(ours: Sample, theirs: Sample) -> tuple[Sample, Sample]:
 
 @dataclass(frozen=True)
 class Map:
-    """training ≈ validation · scale + offset, for every feature of a table, else one for all."""
+    """An affine map between the inputs of the two sets: training ≈ validation · scale + offset.
+
+    ``scale`` and ``offset`` hold one number for each varying feature of a table or signal, and one in all for pictures.
+    """
 
     scale: Array
     offset: Array
@@ -103,7 +107,10 @@ class Map:
 
 
 def map_between(ours: Sample, theirs: Sample) -> Map | None:
-    """The map that the validation inputs need; None where the inputs agree, or where no such map is to be seen."""
+    """Return the affine map that brings the validation inputs to the training inputs.
+
+    None where the inputs agree already, or where no affine map makes both their moments and their ranges agree.
+    """
     varying = ~ours.constant
     a, b = _parts(ours, varying), _parts(theirs, varying)
     mean_a, mean_b, std_a, std_b = a.mean(axis=1), b.mean(axis=1), a.std(axis=1), b.std(axis=1)
@@ -128,14 +135,17 @@ def map_between(ours: Sample, theirs: Sample) -> Map | None:
 
 
 def _parts(sample: Sample, varying: Array) -> Array:
-    """(features, numbers) as they are stored; (1, numbers) of pictures, whose channels have one unit."""
+    """Return the values of the varying features as they are stored, float64 (features, values).
+
+    Pictures give one row (1, values), since all of their channels have the same unit. Large samples are thinned out.
+    """
     values = np.moveaxis(sample.raw, 1, 0).reshape(sample.features, -1)[varying]
     values = values.reshape(1, -1) if sample.raw.ndim == PICTURE else values
     return values[:, :: max(1, values.size // ENOUGH)].astype(np.float64)
 
 
 def _correlation(ours: Sample, theirs: Sample) -> float:
-    """Of the mean inputs of both sets, over positions; 0 where there are too few."""
+    """Return the correlation, over positions, of the mean inputs of both sets; 0 where that means little."""
     if ours.is_table:
         return 0.0
     a, b = (coarse(one.raw, 256).mean(axis=0, dtype=np.float64) for one in (ours, theirs))
@@ -145,7 +155,11 @@ def _correlation(ours: Sample, theirs: Sample) -> float:
 
 
 def _inverted(a: Array, b: Array, correlation: float, shift: float) -> bool:
-    """Whether dark is bright: two signs of it, or one that the means confirm."""
+    """Whether dark and bright are exchanged between the sets.
+
+    Signs are a skewness of opposite sign and negatively correlated mean inputs: both, or one of them with different
+    means.
+    """
     skew_a, skew_b = (float(np.median(((one - m) ** 3).mean(axis=1) / np.maximum(one.std(axis=1), 1e-30) ** 3))
                       for one in (a, b) for m in (one.mean(axis=1, keepdims=True),))  # fmt: skip
     mirrored = skew_a * skew_b < 0 and min(abs(skew_a), abs(skew_b)) > SKEWED
@@ -154,7 +168,7 @@ def _inverted(a: Array, b: Array, correlation: float, shift: float) -> bool:
 
 
 def _affine(trace: TrainingTrace, found: Map, theirs: Sample) -> Finding:
-    """The finding for a map."""
+    """Return the finding for an affine map between the sets."""
     scale, offset = _rounded(trace, found)
     varying = ~trace.data.constant if trace.data is not None else np.ones(theirs.features, bool)
     if len(scale) == varying.sum() < len(varying):  # constant features stay as they are
@@ -184,7 +198,7 @@ def _affine(trace: TrainingTrace, found: Map, theirs: Sample) -> Finding:
 
 
 def _rounded(trace: TrainingTrace, found: Map) -> tuple[Array, Array]:
-    """A familiar factor instead of the measured one, and an offset of 0 where it is small against the spread."""
+    """Return scale and offset of the map, with a familiar factor and an offset of 0 where these are close."""
     scale, offset, data = found.scale, found.offset, trace.data
     if data is None or data.is_table:
         return scale, offset
@@ -201,7 +215,11 @@ def _rounded(trace: TrainingTrace, found: Map) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Order:
-    """The order in which the channels of validation agree with those of training."""
+    """An order of the validation channels that fits the training set.
+
+    ``before`` and ``after`` are the largest distances between channel means, in standard errors, in the old and new
+    order.
+    """
 
     order: tuple[int, ...]
     before: float
@@ -209,13 +227,16 @@ class Order:
 
 
 def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
-    """An order of the channels of validation that fits, where their own does not."""
+    """Return the order of the validation channels that fits the training set.
+
+    None where their own order fits, or none fits.
+    """
     if ours.is_table or ours.features not in COLOURS:
         return None
     a, b = (_by_sample(one) for one in (ours, theirs))
 
     def distance(order: tuple[int, ...]) -> float:
-        """The largest distance of a mean over samples, in standard errors."""
+        """Return the largest distance between the two sets' channel statistics, in standard errors."""
         other = b[:, :, list(order)]
         error = np.sqrt(a.var(axis=1) / a.shape[1] + other.var(axis=1) / other.shape[1])
         return float((np.abs(a.mean(axis=1) - other.mean(axis=1)) / np.maximum(error, 1e-30)).max())
@@ -228,8 +249,11 @@ def swapped_channels(ours: Sample, theirs: Sample) -> Order | None:
 
 
 def _by_sample(sample: Sample) -> Array:
-    """(3, n, C): mean of each channel of each sample less that of all channels, its log spread, and its product with
-    the mean of all: what an exchange of channels changes, and the brightness of a whole set does not."""
+    """Return three statistics of each channel of each sample that a channel exchange changes, (3, n, C).
+
+    They are its mean less the mean of all channels, its log standard deviation less that of all channels, and the
+    absolute value of the first. The brightness of a whole set does not affect them.
+    """
     x = sample.raw.reshape(len(sample.y), sample.features, -1).astype(np.float64)
     mean = x.mean(axis=2)
     spread = np.log(x.std(axis=2) + 1e-6 * max(float(x.std()), 1e-30))

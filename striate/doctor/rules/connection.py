@@ -1,4 +1,4 @@
-"""Rules about layers that do not learn: frozen, or not connected to the loss."""
+"""The rule about layers that do not learn: frozen, or not connected to the loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENOUGH = 5
     ),
 )  # fmt: skip
 def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
-    """Layers that do not change."""
+    """Find layers that never change: frozen at their start, not registered, unused, or without a gradient."""
     structure = trace.structure
     if structure is None:
         return
@@ -95,10 +95,12 @@ def no_gradient(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _always_zero(trace: TrainingTrace, path: str) -> bool:
+    """Whether the layer's gradient norm was exactly 0 in every reading, of which there are enough."""
     norms = [one.layers[path].gradient_norm for one in trace.readings if path in one.layers]
     return len(norms) >= ENOUGH and all(norm == 0 for norm in norms)
 
 
 def _layers(paths: tuple[str, ...]) -> str:
+    """Return "layer … is" or "layers … are", with up to four paths."""
     shown = ", ".join(f'"{path}"' for path in paths[:4]) + (", …" if len(paths) > 4 else "")
     return f"layer {shown} is" if len(paths) == 1 else f"layers {shown} are"

@@ -1,4 +1,4 @@
-"""Rules about the inputs: their scale, uninformative features."""
+"""Rules about the inputs: their scale, and features without information."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = 0.05
 OFFSET = 10.0
 UNEVEN = 30.0
 TABLE = 64
-"""Tables up to this width are examined by column; wider ones are often flattened pictures with empty borders."""
+"""Tables up to this width are examined by column; wider ones are often pictures with empty borders."""
 PICTURE = 4
 COPIED = 1e-9
 WIDEST = 1024
@@ -39,7 +39,7 @@ WIDEST = 1024
     ),
 )  # fmt: skip
 def constant_features(trace: TrainingTrace) -> Iterator[Finding]:
-    """Features with the same value in every sample."""
+    """Find features that have the same value in every sample."""
     sample = trace.data
     if sample is None or len(sample.dataset) < 2 or not sample.constant.any():
         return
@@ -77,6 +77,7 @@ def constant_features(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _features(places: tuple[int, ...]) -> str:
+    """Return "feature 3 is" or "2 features (3, 5) are", with up to six indices."""
     if len(places) == 1:
         return f"feature {places[0]} is"
     shown = ", ".join(map(str, places[:6])) + (", …" if len(places) > 6 else "")
@@ -94,7 +95,7 @@ def _features(places: tuple[int, ...]) -> str:
     explains=("overfitting", "learning_rate_too_high"),
 )
 def duplicate_features(trace: TrainingTrace) -> Iterator[Finding]:
-    """Features that are copies of others."""
+    """Find features that are copies of another one, perhaps scaled, shifted or negated."""
     sample = trace.data
     if sample is None or sample.features < 2 or len(sample.x) < 8:
         return
@@ -145,7 +146,7 @@ def duplicate_features(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def unstandardized_input(trace: TrainingTrace) -> Iterator[Finding]:
-    """Inputs whose scale does not fit the starting weights and usual learning rates."""
+    """Find inputs whose scale does not suit the starting weights and usual learning rates."""
     sample = trace.data
     if sample is None or sample.constant.all() or len(sample.x) < 2:
         return

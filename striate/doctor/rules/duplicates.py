@@ -1,4 +1,4 @@
-"""A rule about equal samples with different labels."""
+"""The rule about equal samples with different labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LISTED = 3
     explains=("overfitting",),
 )
 def conflicting_labels(trace: TrainingTrace) -> Iterator[Finding]:
-    """Equal inputs, different labels."""
+    """Find samples that occur several times, with different labels."""
     train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or trace.data is None or not trace.setup.classifies or trace.data.is_discrete:
         return

@@ -1,4 +1,8 @@
-"""A rule about single huge inputs: in a Winograd tile, their rounding error reaches outputs that do not read them."""
+"""The rule about single huge inputs before a convolution.
+
+Where a convolution is computed by Winograd's algorithm, the rounding error of a huge input reaches all outputs of its
+tile, even those that do not depend on it.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,21 @@ from striate.doctor.training_trace import TrainingTrace
 
 EXTREME = 1e4
 ROUNDING = 3.2e-6
-"""54 · 2⁻²⁴, the largest error of F(4×4, 3×3) that was measured, relative to the largest input of a tile and the
-largest weight: docs/training.md, "Infinite and huge inputs"."""
+"""The largest measured error of F(4×4, 3×3), 54 · 2⁻²⁴, relative to a tile's largest input and weight.
+
+See docs/training.md, "Infinite and huge inputs".
+"""
 USUAL = 0.99
-"""The share of the values, smallest first, from which the usual deviation is computed."""
+"""The share of the values, those nearest to the median, from which the usual deviation is computed."""
 KEPT = 100.0
-"""Clipping keeps values up to this multiple of the usual deviation."""
+"""Clipping keeps values within this multiple of the usual deviation from the median."""
 
 
 def deviations(values: Array) -> tuple[float, float, float]:
-    """(median, usual deviation from it, largest deviation) of one feature's values."""
+    """Return the median of one feature's values, their usual deviation from it, and the largest one.
+
+    The usual deviation is the root mean square of the smaller 99 % of the deviations.
+    """
     middle = float(np.median(values))
     distance = np.abs(values.astype(np.float64) - middle)
     usual = distance[distance <= np.quantile(distance, USUAL)]
@@ -37,7 +46,7 @@ def deviations(values: Array) -> tuple[float, float, float]:
 
 
 def convolves(structure: Structure | None) -> bool:
-    """Whether the network has a convolution over planes with a filter larger than 1×1."""
+    """Whether the network has a 2-d convolution with a filter larger than 1×1."""
     return structure is not None and any(
         one.rank == 4 and "weight" in one.parameters and max(one.parameters["weight"].sizes[2:], default=1) > 1
         for one in structure.maps
@@ -64,7 +73,7 @@ def convolves(structure: Structure | None) -> bool:
     ),
 )  # fmt: skip
 def extreme_range(trace: TrainingTrace) -> Iterator[Finding]:
-    """Inputs that are far larger than the others."""
+    """Find inputs that are thousands of times as large as the others, before a convolution."""
     sample = trace.data
     if sample is None or not settings.current().winograd or not convolves(trace.structure):
         return

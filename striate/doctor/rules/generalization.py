@@ -1,4 +1,4 @@
-"""A rule that compares training with validation."""
+"""The rule that compares training with validation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GAP = 0.05
     remedy="stop at the best epoch; more data, weight decay, dropout, a smaller network",
 )
 def overfitting(trace: TrainingTrace) -> Iterator[Finding]:
-    """Samples learned by heart."""
+    """Find a validation loss that rises again while the training loss keeps falling."""
     found = [loss for loss in trace.validation_losses if loss is not None]
     accuracies = [accuracy for accuracy in trace.validation_accuracies if accuracy is not None]
     if len(found) < 3 or len(found) != trace.epochs or not trace.probes:

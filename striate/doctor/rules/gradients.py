@@ -1,4 +1,4 @@
-"""Rules about the gradient on its way back: where it vanishes or explodes, and why."""
+"""Rules about gradients that vanish or explode between the last and the first layer, and why."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ VANISHED = 1e-3
 CERTAIN = 1e-5
 EXPLODED = 1e3
 SHRINKS = 0.8
-"""A layer: (0.8)¹² = 0.07."""
+"""A factor per layer below this counts as shrinking: over 12 layers, 0.8¹² = 0.07."""
 
 
 def flow(structure: Structure, reading: Reading) -> dict[str, float]:
-    """Gradient norm by linear layer or convolution that learns, in order."""
+    """Return the gradient norm of each linear layer and convolution that learns, by path, in one reading."""
     found: dict[str, float] = {}
     for one in structure.maps:
         layer = reading.layers.get(one.path)
@@ -32,7 +32,7 @@ def flow(structure: Structure, reading: Reading) -> dict[str, float]:
 
 
 def early_flow(trace: TrainingTrace) -> dict[str, float]:
-    """Medians of the first ten steps."""
+    """Return the median gradient norm of each linear layer and convolution in the first ten steps, by path."""
     if trace.structure is None:
         return {}
     found = {
@@ -42,7 +42,7 @@ def early_flow(trace: TrainingTrace) -> dict[str, float]:
 
 
 def signal(trace: TrainingTrace) -> dict[str, float]:
-    """Standard deviation of the outputs of each activation in the first step."""
+    """Return the standard deviation of each activation's outputs in the first step, by path."""
     if trace.structure is None or not trace.readings:
         return {}
     layers = trace.readings[0].layers
@@ -50,10 +50,11 @@ def signal(trace: TrainingTrace) -> dict[str, float]:
 
 
 def growth(trace: TrainingTrace) -> float:
-    """Factor by which each layer changes the spread of a signal at the start, as a geometric mean over the layers.
+    """Return the factor by which each layer scales the signal's spread at the start: a geometric mean.
 
-    Wx has √(mean w² · fan-in) times the root mean square of x; an activation keeps 1/gain of it, or at most all where
-    it saturates. 1 where normalization follows every map.
+    A product Wx has √(mean w² · fan-in) times the root mean square of x, and an activation passes on 1/gain of it, or
+    at most all of it where it saturates. Layers that are followed by a normalization are left out; the result is 1
+    where no layer is left.
     """
     structure = trace.structure
     factors: list[float] = []
@@ -85,7 +86,10 @@ def growth(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
-    """∂L/∂W₁ contains the product of all slopes σ′(a_l) above it."""
+    """Find a gradient that all but disappears on its way to the first layers.
+
+    ∂L/∂W₁ contains the product of the slopes σ′(a_l) of all layers above.
+    """
     structure, norms = trace.structure, early_flow(trace)
     if structure is None or len(norms) < 3 or len(trace.early) < 3:
         return
@@ -151,7 +155,10 @@ def vanishing_gradients(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def exploding_gradients(trace: TrainingTrace) -> Iterator[Finding]:
-    """Weights that start too large in every layer."""
+    """Find a gradient or a signal that grows by more than 1000 times across the network.
+
+    The cause is weights that start too large in every layer.
+    """
     structure, norms = trace.structure, early_flow(trace)
     if structure is None or len(structure.maps) < 3 or not trace.readings:
         return

@@ -1,7 +1,7 @@
 """Rules about labels: whether they belong to their inputs, and whether there is more than one class.
 
-Samples near each other tend to have the same label. How often, beyond chance, shows before any training whether labels
-belong to their inputs. For data whose distances do not reflect even right labels, only training can show it.
+Samples near each other tend to have the same label. How much more often than by chance shows, before any training,
+whether labels belong to their inputs. Where distances say nothing even for correct labels, only training can tell.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ images, labels = images[order], labels[order]   # one order for both"""
     ),
 )  # fmt: skip
 def one_class(trace: TrainingTrace) -> Iterator[Finding]:
-    """A training set of one class."""
+    """Find a training set whose labels are all the same class."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.dataset) < 2 or len(sample.dataset.classes) < 2:
         return
@@ -80,7 +80,7 @@ def one_class(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
-    """Labels that belong to the inputs before or after them, or that are numbered differently."""
+    """Find labels that are some samples away from their inputs, or numbered differently than in validation."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return
@@ -110,7 +110,10 @@ def labels_shifted(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[Finding]:
-    """Whether the labels of near samples of both sets correspond by a renumbering instead of being equal."""
+    """Find sets that number the classes differently.
+
+    Near samples of the two sets then have the same pair of labels, but not equal ones.
+    """
     if len(theirs.y) < LEAST // 2 or theirs.x.shape[1:] != ours.x.shape[1:]:
         return
     classes = len(ours.dataset.classes)
@@ -126,7 +129,7 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     equal = float(np.trace(counts)) / total
     shift = max(range(classes), key=lambda k: np.trace(np.roll(counts, -k, axis=1)))
     shifted = float(np.trace(np.roll(counts, -shift, axis=1))) / total
-    # Row: label of training; column: label of validation. Classes that validation lacks have no column.
+    # Rows: training labels; columns: validation labels. Classes that validation lacks have an empty column.
     present = np.flatnonzero(shares)
     numbers = counts.argmax(axis=0)
     matched = float(counts[numbers[present], present].sum()) / total
@@ -142,7 +145,7 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
     else:
         return
     if not _alike(a, b):
-        return  # another picture is no reason to renumber: see the rule other_inputs
+        return  # inputs that differ are another fault: see the rule other_inputs
     if whole:
         text = "number the training labels as the validation set does (or the other way round)"
         change: Change = Renumber(tuple(int(i) for i in np.argsort(numbers)))
@@ -164,13 +167,13 @@ def _renumbered(trace: TrainingTrace, ours: Sample, theirs: Sample) -> Iterator[
 
 
 def _in_units_of(ours: Sample, theirs: Sample) -> Array:
-    """``theirs.points``, with the mean and scale of ``ours``."""
+    """Return the vectors of ``theirs`` with the mean and scale of ``ours``, so that both can be compared."""
     mean, scale = ours.centre
     return (theirs.flat - mean) / scale
 
 
 def _alike(a: Array, b: Array) -> bool:
-    """Whether the samples of one set lie among those of the other, about as near as these to each other."""
+    """Whether samples b lie about as near to samples a as these lie to each other."""
     usual = np.median(np.linalg.norm(a - a[nearest(a, a, 1, itself=True)[:, 0]], axis=1))
     across = np.median(np.linalg.norm(b - a[nearest(b, a, 1)[:, 0]], axis=1))
     return bool(across < APART * usual)
@@ -192,7 +195,7 @@ def _alike(a: Array, b: Array) -> bool:
     ),
 )  # fmt: skip
 def labels_shuffled(trace: TrainingTrace) -> Iterator[Finding]:
-    """Labels that have nothing to do with their inputs."""
+    """Find labels that have nothing to do with their inputs."""
     sample = trace.data
     if sample is None or not trace.setup.classifies or len(sample.y) < LEAST or sample.chance > 0.9:
         return

@@ -40,7 +40,7 @@ USUAL_MOMENTUM = 0.1
     ),
 )  # fmt: skip
 def sorted_batches(trace: TrainingTrace) -> Iterator[Finding]:
-    """Batches of one class after the other."""
+    """Find batches that contain few of the classes, because the data come in the order of their labels."""
     diversity = trace.diversity
     if len(diversity) < 4 or np.square(trace.labels_seen / trace.labels_seen.sum()).sum() > ONE_SIDED:
         return
@@ -71,7 +71,7 @@ def sorted_batches(trace: TrainingTrace) -> Iterator[Finding]:
     explains=("overfitting", "constant_predictions", "unexplained"),
 )
 def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
-    """Running statistics that do not fit the batches."""
+    """Find running statistics that do not fit the batches, so that prediction differs from training."""
     structure = trace.structure
     if structure is None or not trace.forms or not trace.finished or trace.forms[-1].epoch != trace.epochs:
         return
@@ -146,11 +146,12 @@ def stale_statistics(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _left(momentum: float, trace: TrainingTrace) -> float:
-    """The share of the starting values in running statistics after the steps so far."""
+    """Return the share of the starting values that running statistics still contain: (1 − momentum)^steps."""
     return (1 - momentum) ** trace.steps
 
 
 def _eps(layer: Normalization | None) -> float:
+    """Return the ε of a normalization; the usual 1e-5 for None."""
     return layer.eps if layer is not None else 1e-5
 
 
@@ -167,7 +168,7 @@ def _eps(layer: Normalization | None) -> float:
     ),
 )  # fmt: skip
 def idle_normalization(trace: TrainingTrace) -> Iterator[Finding]:
-    """A normalization without effect: ε is too large, or its input does not vary."""
+    """Find normalizations without effect: ε is too large, or their input does not vary."""
     structure = trace.structure
     if structure is None or not trace.readings:
         return

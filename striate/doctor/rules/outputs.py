@@ -19,10 +19,10 @@ SAME = 0.95
 MAJORITY = 0.8
 NEARLY_CONSTANT = 0.02
 FLAT = 2
-"""Axes of the input of a linear layer."""
+"""The number of axes of the input of a linear layer."""
 RARE = 0.25
 LARGE_GAIN = 4.0
-"""√(mean w² · fan-in); 1.4 keeps the spread through ReLU, 1.7 is the largest of usual starts."""
+"""A large √(mean w² · fan-in): 1.4 keeps the spread through ReLU, 1.7 is the largest usual one."""
 _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scores within r of each other"
 
 
@@ -41,7 +41,7 @@ _LIMITS = "the smallest loss that it can reach is ln(1 + (C − 1)/e^r) for scor
     ),
 )  # fmt: skip
 def one_output(trace: TrainingTrace) -> Iterator[Finding]:
-    """Outputs that cannot be right, or cannot change."""
+    """Find a softmax over a single unit, or fewer outputs than classes."""
     structure, setup = trace.structure, trace.setup
     if structure is None or not structure.outputs or not structure.maps:
         return
@@ -91,7 +91,7 @@ def one_output(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def softmax_twice(trace: TrainingTrace) -> Iterator[Finding]:
-    """Softmax in the network, though the loss applies it as well."""
+    """Find a softmax at the end of a network whose loss applies softmax as well."""
     if not trace.setup.classifies or trace.structure is None:
         return
     last = trace.structure.last
@@ -133,7 +133,7 @@ def softmax_twice(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def bounded_outputs(trace: TrainingTrace) -> Iterator[Finding]:
-    """Scores that cannot be any number."""
+    """Find a bounded activation at the end of a network whose outputs must be able to take any value."""
     last = trace.structure.last if trace.structure else None
     activation = last.activation if last is not None else None
     if last is None or activation is None:
@@ -156,7 +156,7 @@ def bounded_outputs(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _out_of_reach(trace: TrainingTrace, last: Passed, low: float, high: float) -> Iterator[Finding]:
-    """Numbers to predict that the last activation cannot give."""
+    """Find targets outside the range of the last activation."""
     targets = trace.targets
     if targets is None or targets.count < 10:
         return
@@ -190,7 +190,7 @@ def _out_of_reach(trace: TrainingTrace, last: Passed, low: float, high: float) -
     ),
 )  # fmt: skip
 def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
-    """Confident predictions before anything was learned."""
+    """Find a first loss far above that of equal probabilities, and a loss that sums over the batch."""
     structure = trace.structure
     if not trace.losses or trace.continued or structure is None or not structure.maps:
         return
@@ -245,7 +245,10 @@ def loss_at_start(trace: TrainingTrace) -> Iterator[Finding]:
     remedy="class weights N / (C · count) where classes are rare; else the finding that explains it",
 )
 def constant_predictions(trace: TrainingTrace) -> Iterator[Finding]:
-    """Mostly a symptom; a finding that explains it ranks before it."""
+    """Find a network that predicts the same for nearly all samples.
+
+    This is mostly a symptom; a finding that explains it ranks before it.
+    """
     yield from _flat_regression(trace)
     yield from _one_answer(trace)
     sample = trace.data
@@ -282,14 +285,17 @@ def constant_predictions(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
-    """A single output that says no to everything, because yes is rare; under a loss that the user wrote."""
+    """Find a single output that predicts the more frequent of 0 and 1 for every sample.
+
+    This serves losses that the user wrote, where no class numbers are known.
+    """
     targets, answers = trace.targets, trace.answers
     if targets is None or answers is None or not trace.finished or trace.steps < 30 or trace.exploded:
         return
     if not targets.rarer < RARE or answers.count < 20:
         return
     usual = 1.0 if targets.mean > 0.5 else 0.0
-    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it is still on its way there
+    learned = abs(answers.mean - targets.mean) < max(0.5 * targets.rarer, 0.03)  # else it still moves
     if answers.positive != usual or not learned:
         return
     factor = (1 - targets.rarer) / targets.rarer
@@ -309,7 +315,7 @@ def _one_answer(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _flat_regression(trace: TrainingTrace) -> Iterator[Finding]:
-    """Predicted numbers that hardly vary."""
+    """Find predicted numbers that hardly vary."""
     if trace.setup.classifies or not trace.stuck or not trace.readings or not trace.finished:
         return
     path = _last_path(trace)
@@ -328,19 +334,20 @@ def _flat_regression(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _last_path(trace: TrainingTrace) -> str:
+    """Return the path of the last linear layer or convolution; "output" where there is none."""
     return trace.structure.maps[-1].path if trace.structure and trace.structure.maps else "output"
 
 
 def saturates(one: Passed) -> bool:
-    """Whether this is an activation that flattens out at both ends."""
+    """Whether this is an activation that flattens out at both ends, such as sigmoid and tanh."""
     return one.activation is not None and one.activation.saturation_bounds is not None
 
 
 def weakens(one: Passed) -> bool:
-    """Whether this is an activation that weakens every gradient: the largest derivative of a sigmoid is 1/4."""
+    """Whether this is an activation whose derivative is always below 1: that of a sigmoid is at most 1/4."""
     return one.activation is not None and one.activation.max_derivative < 1
 
 
 def can_die(one: Passed) -> bool:
-    """Whether this is an activation whose units can die, as those of ReLU."""
+    """Whether this is an activation whose units can die, such as ReLU."""
     return one.activation is not None and one.activation.units_can_die

@@ -1,4 +1,4 @@
-"""A rule for trainings that come to nothing, where no other rule says why."""
+"""The rule for trainings that learned nothing, where no other rule says why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST = 20
     explains=("constant_predictions:unknown", "constant_predictions:regression"),
 )
 def unexplained(trace: TrainingTrace) -> Iterator[Finding]:
-    """Nothing learned, and no reason found."""
+    """Report that nothing was learned and no reason was found."""
     if not trace.finished or not trace.stuck or trace.exploded or trace.broke_down or trace.baseline is None:
         return
     answers = bool(trace.probes) and trace.probes[-1].top_share >= SAME
@@ -40,7 +40,7 @@ def unexplained(trace: TrainingTrace) -> Iterator[Finding]:
         return
     fall, error = fall_of(trace.losses)
     falling = fall > SIGNIFICANT * error
-    wanted = (1 - STUCK) * 2 * trace.baseline  # twice what counts as having learned something
+    wanted = (1 - STUCK) * 2 * trace.baseline  # twice the fall that counts as having learned something
     gone = max(trace.baseline - trace.recent_loss, 0.0)
     more = math.ceil((wanted - gone) / (fall * trace.steps_an_epoch)) if falling else 0
     epochs = min(max(trace.epochs + more, LONGER * trace.epochs), MOST * trace.epochs)
@@ -61,7 +61,10 @@ def unexplained(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def fall_of(losses: list[float]) -> tuple[float, float]:
-    """By how much the loss falls in a step, and the standard error of that: a straight line through the losses."""
+    """Return by how much the loss falls per step, and the standard error, by fitting a straight line.
+
+    Returns 0 and infinity for fewer than 10 losses, or where one is not finite.
+    """
     y = np.asarray(losses, np.float64)
     if len(y) < 10 or not np.isfinite(y).all():
         return 0.0, math.inf

@@ -1,4 +1,4 @@
-"""Rules about the optimizer: how far a step moves the parameters, how the loss responds, decay and schedule."""
+"""Rules about the optimizer: how far a step moves the parameters, weight decay, and the schedule."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ _KARPATHY = "Karpathy, CS231n: about 1e-3; networks that learn had 1e-3 to 6e-2 
 
 
 def smaller_rate(trace: TrainingTrace) -> float:
-    """The learning rate at which the largest of the first steps changes weights by 1 %, at most a fifth of today's."""
-    # Once the first steps have made weights large, later steps are small relative to them: the largest step counts.
+    """Return the learning rate at which the largest of the first steps would change weights by about 1 %.
+
+    It is at most a fifth of the current rate, at least 1e-5 of it, and a tenth where no step was read.
+    """
+    # Once the first steps have made weights large, later steps look small beside them: the largest ratio counts.
     medians = [float(np.median(list(found.values()))) for one in trace.early if (found := trace.update_ratios([one]))]
     too_far = [ratio / USUAL for ratio in medians if ratio > 0]
     too_far += [move / FIRST for move in trace.first_moves.values() if move > 0 and math.isfinite(move)]
@@ -61,7 +64,7 @@ def smaller_rate(trace: TrainingTrace) -> float:
     ),
 )  # fmt: skip
 def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
-    """Steps θ ← θ − η g with too large an η."""
+    """Find steps θ ← θ − η g that are so large that they undo each other."""
     ratios = [ratio for ratio in trace.update_ratios(trace.early).values() if ratio > 0]
     step = float(np.median(ratios)) if ratios else math.nan
     evidence = {"learning rate": trace.lr, "update ratio": step, "loss": trace.recent_loss}
@@ -120,7 +123,7 @@ def learning_rate_too_high(trace: TrainingTrace) -> Iterator[Finding]:
     explains=("constant_predictions", "labels_shuffled:nothing learned", "unexplained"),
 )
 def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
-    """Steps θ ← θ − η g with too small an η."""
+    """Find steps θ ← θ − η g that are too small to learn anything."""
     if not trace.seasoned or not trace.learned < NOTHING or trace.exploded:
         return
     ratios = trace.update_ratios(trace.early)
@@ -161,7 +164,7 @@ def learning_rate_too_low(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
-    """g ← g + λθ with too large a λ."""
+    """Find a weight decay g ← g + λθ that shrinks the weights faster than they learn."""
     decay = option_of(trace.setup.optimizer, "weight_decay") or 0.0
     if not decay > 2 * USUAL_DECAY or not trace.finished or not trace.sizes or trace.exploded:
         return
@@ -202,7 +205,7 @@ def weight_decay(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def schedule(trace: TrainingTrace) -> Iterator[Finding]:
-    """A learning rate of 0 for most of the training."""
+    """Find a schedule that brings the learning rate close to 0 long before the end of the training."""
     if not trace.finished or trace.steps < 20 or len(trace.readings) < 5 or not trace.learned < LEARNED_WELL:
         return
     moved = [_largest(trace, one, "update_ratio") for one in trace.readings]
@@ -234,7 +237,10 @@ def schedule(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def _largest(trace: TrainingTrace, reading: Reading, statistic: str) -> float:
-    """The largest update ratio or gradient norm of any linear map in one step."""
+    """Return the largest update ratio or gradient norm of any linear layer or convolution in one reading.
+
+    ``statistic`` is "update_ratio" or "gradient_norm".
+    """
     found = (
         [reading.layers[one.path] for one in trace.structure.maps if one.path in reading.layers]
         if trace.structure

@@ -1,4 +1,4 @@
-"""Rules about how data were divided into a training and a validation set."""
+"""Rules about the division of the data into a training and a validation set."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BY_CHANCE = 1e-6
     ),
 )  # fmt: skip
 def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
-    """Classes on one side only."""
+    """Find classes that occur in the validation set only, and a validation set of a single class."""
     ours, theirs = trace.data, trace.validation
     if ours is None or theirs is None or not trace.setup.classifies:
         return
@@ -78,7 +78,7 @@ def sorted_split(trace: TrainingTrace) -> Iterator[Finding]:
 
 
 def in_time_order(sample: Sample) -> bool:
-    """Whether consecutive samples are much nearer to each other than others of the same class."""
+    """Whether consecutive samples are much nearer to each other than other samples of the same class."""
     labels, images = sample.dataset.labels, sample.dataset.images
     if len(labels) < 20:
         return False
@@ -115,7 +115,7 @@ def in_time_order(sample: Sample) -> bool:
     explains=("overfitting",),
 )
 def leakage(trace: TrainingTrace) -> Iterator[Finding]:
-    """Validation samples that the network was trained on."""
+    """Find validation samples that the training set contains as well: exactly, nearly, or in part."""
     train_set, validation = trace.setup.train_set, trace.setup.validation
     if train_set is None or validation is None or validation.images.shape[1:] != train_set.images.shape[1:]:
         return
@@ -140,6 +140,7 @@ _HOW = {"exact": "in the training set too", "near": "nearly in the training set 
 
 
 def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> Finding:
+    """Return the finding for leaked validation samples at ``places``, of ``looked_at`` that were compared."""
     share = len(places) / max(looked_at, 1)
     indices = tuple(int(i) for i in places)
     if cause == "overlap":
@@ -162,15 +163,15 @@ def _leaked(trace: TrainingTrace, places: Array, looked_at: int, cause: str) -> 
 
 
 def equal_samples(images: Array, others: Array) -> Array:
-    """The indices of ``others`` that are equal to one of ``images``."""
+    """Return the indices of ``others`` that equal one of ``images``, compared by a hash of their bytes."""
     known = {hash(row.tobytes()) for row in images}
     return np.array([i for i, row in enumerate(others) if hash(row.tobytes()) in known], np.int64)
 
 
 def _near(train: Sample | None, validation: Sample | None) -> Array:
-    """Validation samples (their indices in the data set) much nearer to a training sample than samples usually are.
+    """Return the indices of validation samples that are much nearer to a training sample than is usual.
 
-    Only among the samples that are examined.
+    The indices are those in the validation set; only the samples that the doctor examines are compared.
     """
     if train is None or validation is None or len(train.y) < 50 or len(validation.y) < 20:
         return np.zeros(0, np.int64)
@@ -180,10 +181,11 @@ def _near(train: Sample | None, validation: Sample | None) -> Array:
 
 
 def _hardly_by_chance(points: Array) -> float:
-    """The distance within which another point hardly ever lies by chance: a tenth of that to the tenth neighbour.
+    """Return the distance within which another point hardly ever lies by chance.
 
-    Less in few dimensions d, where r of it holds 10 rᵈ points: that is 1e-3 at most. The dimension is that of the data,
-    ln 2 / ln(distance to the 20th / to the 10th), and a few copies of a sample do not change it.
+    It is a tenth of the median distance to the tenth neighbour, or less in few dimensions d: a ball of r times that
+    distance holds 10 rᵈ points, which is to be at most 1e-3. The dimension is estimated as ln 2 / ln(distance to the
+    20th neighbour / to the 10th), which a few copies of a sample do not change.
     """
     squares = np.square(points).sum(axis=1)
     distance = np.sort(np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0), axis=1)
@@ -195,7 +197,10 @@ def _hardly_by_chance(points: Array) -> float:
 
 
 def _contrasts(sample: Sample) -> Array:
-    """Samples of few numbers; pictures and signals each with mean 0 and spread 1, so that brightness does not count."""
+    """Return each sample as a vector of about 256 numbers, for comparison: float32 (n, d).
+
+    Vectors of pictures and signals have mean 0 and standard deviation 1 each, so that brightness does not count.
+    """
     flat = coarse(sample.x, 256)
     if sample.is_table:
         return flat
@@ -204,10 +209,11 @@ def _contrasts(sample: Sample) -> Array:
 
 
 def overlapping(images: Array, others: Array) -> Array:
-    """The indices of signals (n, C, L) among ``others`` that share a piece of 8 moments with one of ``images``.
+    """Return the indices of signals in ``others`` that share a piece of 8 values with one of ``images``.
 
-    The pieces at a quarter and at three quarters of a signal are looked for at every moment of the others. Constant
-    pieces do not count.
+    Both are (n, C, L). The pieces at a quarter and at three quarters of each signal in ``others``, channel 0, are
+    looked up among all pieces of ``images``. Constant pieces of ``images`` do not count. Empty for anything but
+    signals.
     """
     if images.ndim != 3 or images.shape[2] < 2 * PIECE or images.size > 1 << 24:
         return np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""A rule about starting weights that make units copies of each other."""
+"""The rule about starting weights that make units copies of each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from striate.doctor.training_trace import TrainingTrace
     ),
 )  # fmt: skip
 def equal_start(trace: TrainingTrace) -> Iterator[Finding]:
-    """Units that no step can tell apart."""
+    """Find layers whose units start with equal weights, so that no step can tell them apart."""
     structure = trace.structure
     if structure is None or not trace.copies or trace.continued:
         return

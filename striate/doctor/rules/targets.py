@@ -1,4 +1,4 @@
-"""A rule about numbers to predict."""
+"""The rule about the scale of the numbers to predict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGE = 20.0
     ),
 )  # fmt: skip
 def unscaled_targets(trace: TrainingTrace) -> Iterator[Finding]:
-    """Prices in dollars."""
+    """Find targets that are large compared with a network's outputs at the start, such as prices in dollars."""
     targets = trace.targets
     if targets is None or not targets.scale > LARGE or math.isfinite(targets.rarer):
         return

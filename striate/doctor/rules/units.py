@@ -42,7 +42,7 @@ SATURATED = 0.5
     ),
 )  # fmt: skip
 def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Units that never fire, and what killed them."""
+    """Find ReLU units that were 0 for every sample of an epoch, and what made them so."""
     structure = trace.structure
     if structure is None:
         return
@@ -57,7 +57,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     if not dead or (trace.learned > WELL and max(one.share for one in dead.values()) < NEARLY_ALL):
         return
     worst = max(dead, key=lambda path: dead[path].share)
-    # The first wholly dead layer silences those after it; without one the worst layer is shown.
+    # A wholly dead layer silences all after it, so the first such layer is named; without one, the worst layer.
     first = next((path for path in dead if dead[path].share == 1), worst)
     units = sum(one.units for one in dead.values())
     silent = sum(len(one.silent) for one in dead.values())
@@ -135,7 +135,7 @@ def dead_units(trace: TrainingTrace) -> Iterator[Finding]:
     ),
 )  # fmt: skip
 def saturated_units(trace: TrainingTrace) -> Iterator[Finding]:
-    """Units whose activation is flat, so that hardly any gradient passes."""
+    """Find layers most of whose outputs are on the flat ends of the activation, where the gradient is small."""
     structure = trace.structure
     if structure is None or not trace.readings:
         return

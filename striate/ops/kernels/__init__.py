@@ -1,7 +1,7 @@
-"""How families of operations become loops.
+"""The kernels of the operations: code generators that write the native loops of each family of operations.
 
-The modules are opened together with the compiler (``load``), or when an operation first asks for one: ``import
-striate`` does not wait for them.
+The modules of this package import LLVM, which ``import striate`` should not wait for. So they are imported together
+with the compiler (``load``), or when an operation first uses one as an attribute of this package.
 """
 
 from importlib import import_module
@@ -11,11 +11,11 @@ MODULES = (
     "adaptive", "algorithm", "convolution", "grouped", "large_pooling", "matrix", "pooling", "resampling", "rowwise",
     "segment",
 )  # fmt: skip
-"""The modules that operations use; they import the others."""
+"""The modules that operations use directly; these import the other modules of the package."""
 
 
 def load() -> None:
-    """Opens all of them."""
+    """Import all modules of ``MODULES``."""
     for name in MODULES:
         import_module(f"{__name__}.{name}")
 

@@ -1,4 +1,7 @@
-"""The kernels of adaptive max pooling: loops over the elements of a window, and over the windows of an element."""
+"""The kernels of adaptive max pooling and of its gradient.
+
+The forward kernel loops over the elements of each window; the gradient loops over the windows that contain an element.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,16 @@ if TYPE_CHECKING:
     from striate.ops.adaptive import AdaptiveAxis
 
 Axes = tuple["AdaptiveAxis | None", "AdaptiveAxis | None", "AdaptiveAxis | None"]
-"""The windows along each axis of positions; None where there is one element and one window."""
+"""The windows along each of three spatial axes; None for an axis that the input does not have."""
 
 
 @dataclass(frozen=True)
 class AdaptiveMaxWindows(KernelSpec):
-    """y = max over the window, and the position where it lies. Operands: x, index, then the region's."""
+    """The forward kernel: the maximum of each window, and the row-major index of its position in the channel of x.
+
+    The maximum is passed on to ``region``, the fused elementwise work, which stores it. Operands: x, index, and then
+    those of the region. ``source`` and ``index`` are the memory layouts of x and of the index array.
+    """
 
     source: Storage
     index: Storage
@@ -60,7 +67,11 @@ class AdaptiveMaxWindows(KernelSpec):
 
 @dataclass(frozen=True)
 class AdaptiveMaxGradient(KernelSpec):
-    """dx = Σ dy over the windows whose maximum is at a position. Operands: dy, index, then the region's."""
+    """The gradient kernel: dx at each position is Σ dy over the windows whose maximum is at this position.
+
+    dx is passed on to ``region``, the fused elementwise work, which stores it. Operands: dy, index, and then those of
+    the region. ``arriving`` and ``index`` are the memory layouts of dy and of the index array.
+    """
 
     arriving: Storage
     index: Storage
@@ -90,7 +101,7 @@ class AdaptiveMaxGradient(KernelSpec):
 
 
 def _number(k: Kernel, place: Sequence[Index], sizes: Three, dtype: DType) -> Vector:
-    """The number of a position in row-major order, in every lane."""
+    """Return the row-major index of a position (d, h, w) as a vector that has it in every lane."""
     d, h, w = place
     number = k.iadd(k.imul(k.iadd(k.imul(d, sizes[1]), h), sizes[2]), w)
     return k.splat(k.convert(k.as_index(number), dtype))

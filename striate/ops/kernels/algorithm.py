@@ -1,7 +1,8 @@
-"""Which algorithm computes a convolution or one of its gradients: direct sums, or Winograd's minimal filtering.
+"""The choice of the algorithm of a convolution or its gradient: direct sums, or Winograd's minimal filtering.
 
-The choice is made once, when layouts are chosen, from shapes, dtype and options. It is kept with the layout: the halo
-that the kernel reads and the kernels themselves follow from it.
+The direct form sums over taps and channels. Winograd's minimal filtering (see ``winograd``) needs fewer multiplications
+because it multiplies transformed tiles. The choice depends only on shapes, dtype and options. It is made once, in the
+stage that chooses memory layouts, because the halo (the border of pixels around each plane) depends on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from striate.ops.kernels.winograd import Form
 
 @dataclass(frozen=True)
 class Winograd:
-    """How transformed tiles are multiplied: the form along each axis, and the dtype of both factors."""
+    """Winograd's algorithm: the ``form`` of a tile along each axis, and the dtype of the transformed ``operands``."""
 
     form: Form
     operands: DType
@@ -29,37 +30,52 @@ class Winograd:
 
 @dataclass(frozen=True)
 class ConvolutionAlgorithm(Algorithm):
-    """Winograd's form and its operands, or None for direct sums."""
+    """The algorithm that was chosen for a convolution; ``winograd`` is None for direct sums."""
 
     winograd: Winograd | None = None
 
     @property
     def sums_per_sample(self) -> bool:
-        """Tiles of several samples are multiplied together, so their sums cannot be kept separate."""
+        """Whether the epilogue may contain a reduction that has a result for each sample: only with direct sums.
+
+        Winograd's tiles of several samples are multiplied together.
+        """
         return self.winograd is None
 
 
 NARROW = 4
-"""Inputs of up to this many channels may stay planar: padding them to 16 would waste most of every cache line."""
+"""The largest number of input channels that may be read in plain order, not in blocks of 16.
+
+Blocks of so few channels would consist mostly of padding."""
 
 WINOGRAD_TILES = {(3, 1): 4, (5, 1): 2, (3, 2): 4}
-"""Outputs of a tile along one axis, by taps and stride of the filter: six points, or nine with stride 2."""
+"""Maps (taps, stride) of a filter to the number of outputs of a tile along one axis.
+
+A tile then has six products along each axis, or nine with stride 2."""
 
 WINOGRAD_CHANNELS = {(3, 1): 16, (5, 1): 16, (3, 2): 16}
-"""The number of channels from which the saved products outweigh the transforms."""
+"""Maps (taps, stride) of a filter to the least number of channels for which Winograd's algorithm is used.
+
+With fewer channels, the transforms cost more than the products that they save."""
 
 NARROW_CHANNELS = {3: 32, 5: 64}
-"""For activations in bfloat16, the number of channels from which transformed tiles are faster than the direct form,
-which then computes two products at a time. Bfloat16 has enough digits for the transforms of F(2×2, 3×3), which with two
-products at a time is also faster than F(4×4, 3×3) in float32. It does not have enough for F(2×2, 5×5), which stays in
-float32. A stride of 2 saves less than a factor of two, so it is computed directly."""
+"""Maps taps to the least number of channels for which Winograd's algorithm is used if activations are in bfloat16.
+
+The direct form is then twice as fast, because its instructions compute two products at a time. Bfloat16 has enough
+digits for the transforms of F(2×2, 3×3), which is also faster than F(4×4, 3×3) in float32. It does not have enough for
+F(2×2, 5×5), which is computed in float32. Convolutions of stride 2 are computed directly, because Winograd's algorithm
+would save less than half of their products."""
 
 OPERATIONS_A_BYTE = 10
-"""Operations of a core in the time that it takes to read one byte of filters, each of which serves only a few tiles."""
+"""The number of arithmetic operations that a core can do in the time in which it reads one byte of filters."""
 
 
 def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOptions) -> ConvolutionAlgorithm:
-    """The algorithm for activations stored in that dtype: a pure function of its arguments."""
+    """Return the algorithm for one direction of a convolution: forward, input gradient or weight gradient.
+
+    ``stored`` is the dtype of the activations in memory. The result depends only on the arguments. It is
+    ``batch_specialized`` if a program for a single sample uses direct sums where other programs use Winograd's tiles.
+    """
     winograd = _winograd(g, direction, stored) if options.winograd else None
     if winograd is None or direction is Direction.WEIGHT_GRADIENT:
         return ConvolutionAlgorithm(winograd=winograd)
@@ -69,7 +85,7 @@ def choose(g: Geometry, direction: Direction, stored: DType, options: CompileOpt
 
 
 def form_of(algorithm: Algorithm) -> Form | None:
-    """Winograd's form, or None for direct sums."""
+    """Return the form of Winograd's algorithm, or None for direct sums; other algorithms raise ``GraphError``."""
     if not isinstance(algorithm, ConvolutionAlgorithm):
         raise GraphError(f"{algorithm} is not an algorithm for a convolution")
     return algorithm.winograd.form if algorithm.winograd else None
@@ -85,11 +101,14 @@ def _winograd(g: Geometry, direction: Direction, stored: DType) -> Winograd | No
 
 
 def suited_form(g: Geometry, direction: Direction) -> Form | None:
-    """The form in which this direction is computed, if one is worthwhile; it depends only on the shapes."""
+    """Return the form of Winograd's algorithm that suits this direction of a convolution, from the shapes alone.
+
+    None means that no form exists, or that its transforms would cost more than the products that they save.
+    """
     taps, stride, before = g.kernel[2], g.stride[2], g.before[2]
     tile = WINOGRAD_TILES.get((taps, stride))
     fits = tile is not None and g.kernel == (1, taps, taps) and g.groups == 1
-    fits = fits and g.size[0] == g.count[0] == 1  # tiles lie in one plane
+    fits = fits and g.size[0] == g.count[0] == 1  # a tile covers one plane, so the depth must be 1
     fits = fits and g.stride[0] == 1 and g.stride[1] == stride and g.dilation == (1, 1, 1)
     fits = fits and g.before[0] == 0 and all(0 <= b < taps for b in g.before)
     fits = fits and (stride == 1 or g.before[1] == before)
@@ -104,8 +123,11 @@ def suited_form(g: Geometry, direction: Direction) -> Form | None:
 
 
 def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
-    """Whether a single sample has so few tiles that reading the transformed filters, which are larger than the
-    filters, takes longer than the operations that they save."""
+    """Whether Winograd's algorithm does not pay for a single sample, because it has too few tiles.
+
+    The transformed filters are larger than the filters. With few tiles, the time to read them from memory is longer
+    than that of the operations which they save.
+    """
     tiles = math.prod(
         -(-size // form.tile) for size in (g.size if direction is Direction.INPUT_GRADIENT else g.count)[1:]
     )
@@ -115,12 +137,12 @@ def reads_mostly_filters(g: Geometry, form: Form, direction: Direction) -> bool:
 
 
 def acceptable(channels: int) -> tuple[int, ...]:
-    """The channel blocks in which a contraction may read an input with that many channels."""
+    """Return the possible channel blocks of an input of a convolution, the best first: 16 (blocked) or 1 (plain)."""
     return (PLAIN, BLOCK) if channels <= NARROW else (BLOCK,)
 
 
 def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
-    """The halo that the kernel of a direction reads around its input."""
+    """Return the halo, the border of zeros, that the kernel of a direction reads around its input x or dy."""
     transposed = direction is Direction.INPUT_GRADIENT
     if form and transposed:
         return winograd_halo(form, flipped_before(g, form), g.count, g.size)
@@ -130,7 +152,7 @@ def read_halo(g: Geometry, direction: Direction, form: Form | None) -> Halo:
 
 
 def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
-    """The halos that the weight gradient reads around x and around dy."""
+    """Return the halos, the borders of zeros, that the weight gradient reads around x and around dy."""
     if form is None:
         return forward_halo(g), NO_HALO
     cut = [-(-n // form.tile) * form.tile - n if axis else 0 for axis, n in enumerate(g.count)]
@@ -138,7 +160,10 @@ def weight_gradient_halos(g: Geometry, form: Form | None) -> tuple[Halo, Halo]:
 
 
 def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
-    """The halo that whole tiles read: a partial last tile reads further than its outputs need."""
+    """Return the halo that Winograd's tiles read around an input of ``size`` positions with ``count`` outputs.
+
+    A tile at the end of a row is read as a whole, even if only some of its outputs exist. ``before`` is the padding.
+    """
     after = [0, 0, 0]
     for axis in (1, 2):
         last = (-(-count[axis] // form.tile) - 1) * form.step + form.patch - before[axis]
@@ -147,6 +172,6 @@ def winograd_halo(form: Form, before: Three, size: Three, count: Three) -> Halo:
 
 
 def flipped_before(g: Geometry, form: Form) -> Three:
-    """Zeros before the first pixel of a tile of dy: those of the flipped filter."""
+    """Return the number of zeros before the first pixel of dy in an input gradient, which flips the filter."""
     _, h, w = (form.taps - 1 - b if form.stride == 1 else 1 - (b + 1) // 2 for b in g.before)
     return 0, h, w

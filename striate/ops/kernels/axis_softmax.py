@@ -1,7 +1,9 @@
-"""The kernels of softmax along any axis of a plain array: a few passes over each line of elements.
+"""The kernels of softmax, log softmax and their gradients along any axis of an array in plain (NumPy) order.
 
-A plain array is (samples, outer, size, inner), where the softmax runs over ``size``. With inner = 1 a line is
-contiguous, and the lanes of a vector are 16 of its elements. Otherwise the lanes are 16 neighbouring lines.
+The array is seen as (samples, outer, size, inner), and the softmax runs along ``size``. A *line* is the ``size``
+elements of one softmax. With inner = 1 a line is contiguous, and a vector holds 16 of its elements; otherwise a vector
+holds one element of each of 16 neighbouring lines. A kernel reads each line a few times: for the maximum, the sum and
+the result.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from striate.dtypes import DType
 from striate.ops.kernels.rowwise import LONG_ROW
 
 CHUNK = 16384
-"""Elements of a chunk, where there are so many."""
+"""The approximate number of elements in a chunk, the unit of work of a thread."""
 
 
 @dataclass(frozen=True)
 class AxisKernel(KernelSpec):
-    """Base of the kernels (abstract): ``samples`` is 0 where axis 0 is the run-time N."""
+    """Base class of the kernels (abstract); it divides the array (samples, outer, size, inner) into chunks.
+
+    ``samples`` is 0 if axis 0 is the run-time N. A *unit* is one line, or the up to 16 lines that one vector holds.
+    """
 
     dtype: DType
     samples: int
@@ -31,32 +36,35 @@ class AxisKernel(KernelSpec):
 
     @property
     def vectors(self) -> int:
-        """Vectors of lines beside each other."""
+        """The number of vectors that hold the ``inner`` neighbouring lines."""
         return -(-self.inner // LANES)
 
     @property
     def units(self) -> int:
-        """Lines, or vectors of lines, of a sample."""
+        """The number of units in one sample."""
         return self.outer * self.vectors
 
     @property
     def slice(self) -> int:
-        """Units of a sample that one chunk takes."""
+        """The largest number of units of one sample in one chunk."""
         return min(self.units, max(1, CHUNK // (self.size * min(self.inner, LANES))))
 
     @property
     def slices(self) -> int:
-        """Chunks that share a sample."""
+        """The number of chunks into which one sample is divided."""
         return -(-self.units // self.slice)
 
     @property
     def group(self) -> int:
-        """Samples that one chunk takes."""
+        """The number of samples in one chunk; it is 1 if samples are divided into several chunks."""
         return max(1, CHUNK // (self.outer * self.size * self.inner)) if self.slices == 1 else 1
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(per, group) of all chunks."""
+        """The number of chunks as (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        """
         if self.samples:
             return -(-self.samples // self.group) * self.slices, 0
         return self.slices, self.group
@@ -75,12 +83,16 @@ class AxisKernel(KernelSpec):
             self.line(k, Line(k, self, k.iadd(base, lane), beside))
 
     def line(self, k: Kernel, line: Line) -> None:
-        """Writes the code for one line, or for the lines in the lanes of a vector."""
+        """Write the code for one unit: one line, or the lines that one vector holds."""
         raise NotImplementedError
 
 
 class Line:
-    """One line, or up to 16 lines beside each other, in any operand. A step is a vector of them."""
+    """The code that reads and writes one unit: one contiguous line, or up to 16 neighbouring lines.
+
+    A *step* is one vector of the unit: 16 consecutive elements of a contiguous line, or else one element of each line.
+    ``base`` is the index of the first element, and ``beside`` the number of neighbouring lines.
+    """
 
     def __init__(self, k: Kernel, spec: AxisKernel, base: Index, beside: Index) -> None:
         self.k, self.spec, self.base, self.beside = k, spec, base, beside
@@ -96,7 +108,7 @@ class Line:
         return count if self.contiguous else self.beside
 
     def load(self, operand: int, step: Index, count: int, otherwise: float = 0.0) -> Vector:
-        """The elements of a step; lanes past ``count`` of a contiguous line hold ``otherwise``."""
+        """Load the elements of a step; lanes after the first ``count`` of a contiguous line hold ``otherwise``."""
         k = self.k
         x = k.load_masked(self._at(operand, step), self.spec.dtype, self._count(count))
         return (
@@ -104,11 +116,11 @@ class Line:
         )
 
     def store(self, operand: int, step: Index, count: int, value: Vector) -> None:
-        """Stores the elements of a step."""
+        """Store the elements of a step: ``count`` lanes of a contiguous line, or else one lane for each line."""
         self.k.store_masked(value, self._at(operand, step), self.spec.dtype, self._count(count))
 
     def each(self, body: Callable[[Index, int], None]) -> None:
-        """``body(step, count)`` for all steps."""
+        """Write a loop that runs ``body(step, count)`` for every step; ``count`` is below 16 only in the last one."""
         if self.whole:
             with self.k.loop(0, self.whole) as step:
                 body(step.index, LANES)
@@ -116,7 +128,10 @@ class Line:
             body(self.whole, self.rest)
 
     def fold(self, start: float, step: Callable[[Vector, Index, int], Vector], dtype: DType) -> Vector:
-        """carry = step(carry, step, count) over all steps, from a vector of ``start``."""
+        """Write a loop that computes carry = step(carry, number, count) over all steps; returns the last carry.
+
+        ``number`` is that of the step. The first carry is a vector of ``dtype`` with ``start`` in every lane.
+        """
         k = self.k
         carry = k.constant(start, dtype)
         if self.whole:
@@ -126,13 +141,17 @@ class Line:
         return step(carry, self.whole, self.rest) if self.rest else carry
 
     def largest(self, operand: int) -> Vector:
-        """The maximum of each line, in every lane of it."""
+        """Return the maximum of each line: in every lane for a contiguous line, else in the lane of each line."""
         k = self.k
         found = self.fold(-math.inf, lambda m, b, c: k.max(m, self.load(operand, b, c, -math.inf)), self.spec.dtype)
         return k.splat(k.fold_lanes(found, k.max)) if self.contiguous else found
 
     def total(self, term: Callable[[Index, int], Vector]) -> Vector:
-        """The sum of each line, in every lane of it; ``term(step, count)`` is 0 past ``count``. Long sums are wide."""
+        """Return the sum of ``term(step, count)`` over each line, in the same lanes as ``largest``.
+
+        The lanes of a term after the first ``count`` must be 0. Lines of more than ``LONG_ROW`` elements are summed in
+        float64.
+        """
         k, dtype = self.k, self.spec.dtype
         if self.spec.size <= LONG_ROW:
             found = self.fold(0.0, lambda s, b, c: k.add(s, term(b, c)), dtype)
@@ -143,7 +162,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SoftmaxLines(AxisKernel):
-    """y = softmax(x), or its logarithm. Operands: x, y."""
+    """The kernel of y = softmax(x), or of its logarithm if ``logarithm``. Operands: x, y."""
 
     logarithm: bool
 
@@ -161,7 +180,10 @@ class SoftmaxLines(AxisKernel):
 
 @dataclass(frozen=True)
 class SoftmaxGradientLines(AxisKernel):
-    """dx = y·(dy − Σ y·dy), or dy − e^y·Σ dy for the logarithm. Operands: y, dy, dx."""
+    """The kernel of the gradient, dx = y·(dy − Σ y·dy), or dx = dy − e^y·Σ dy if y is the logarithm of the softmax.
+
+    dx and dy are the gradients with respect to x and y. Operands: y, dy, dx.
+    """
 
     logarithm: bool
 

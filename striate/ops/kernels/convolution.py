@@ -1,6 +1,7 @@
-"""How convolution and its gradients become phases: the kernels, their tiles, and their chunks.
+"""The lowering of convolutions and their gradients to launches: it chooses the kernels, their tiles and their chunks.
 
-Every choice depends on the shapes and the target, never on the number of threads or the batch size.
+A chunk is the unit of work of a thread. Every choice depends on the shapes and the processor, but not on the number of
+threads or the batch size, so results have the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -30,55 +31,72 @@ from striate.ops.kernels.winograd_gradient import WinogradUnpack, WinogradWeight
 from striate.ops.kernels.winograd_wide import WideWinogradConvolution, WinogradInput
 
 LARGEST_TILE, NARROW_TILE = 24, 16
-"""Pixels of a register tile. The taps of narrow inputs are unrolled, and LLVM keeps the pixels that neighbouring taps
-share, which takes registers too."""
+"""The largest number of pixels of a register tile, for inputs in blocks of 16 channels and in plain order.
+
+A register tile is the set of outputs whose sums are in registers at the same time. The taps of inputs in plain order
+are unrolled, and LLVM keeps the pixels that neighbouring taps share in registers, too."""
 
 MOST_WRITTEN = 2600
-"""The largest number of multiply-adds in the code of a kernel, which compiles in some 0.5 s, if it can be kept to."""
+"""The largest number of vector multiply-adds in the code of a kernel, unless even the smallest loop bodies need more.
+
+A kernel of this size compiles in about 0.5 s."""
 
 FEW_CHANNELS = (16, 8, 4)
-"""Channels in the body of a loop over those of a block; fewer where a body for more would be too much code."""
+"""The possible numbers of channels in the body of the loop over the channels of a block.
+
+The largest one is chosen with which the kernel has at most ``MOST_WRITTEN`` multiply-adds."""
 
 LEAST_TILE = 8
-"""Pixels of a tile that keep the multiply-add units busy."""
+"""The least number of pixels of a tile that keeps the multiply-add units busy."""
 
 UNROLLED = 320
-"""The largest number of multiply-adds in the body of an unrolled loop over taps: some 2 KiB of code."""
+"""The largest number of multiply-adds in the body of an unrolled loop over taps: about 2 KiB of code."""
 
 UNITS = 32
 """The smallest number of chunks that a weight gradient is split into, so that many threads have work."""
 
 
 WINOGRAD_TOGETHER = 16
-"""Tiles of a batch, whose sums stay in registers."""
+"""The largest number of Winograd tiles in a batch: the tiles whose sums are in registers at the same time."""
 
 MANY_TILES = 64
-"""Tiles that the filters of one position serve before those of the next are read, if there are many tiles."""
+"""The approximate number of Winograd tiles that are multiplied with one part of the filters before the next is read.
+
+A part belongs to one position of the transformed tiles. This applies to filters larger than ``MOST_FILTERS``."""
 
 MOST_FILTERS = 8 << 20
-"""The most bytes of transformed filters that a training step writes for all chunks: more would leave the cache."""
+"""The largest number of bytes of transformed filters that a training step writes to memory for all chunks.
+
+Larger filters would not stay in the cache, so each chunk transforms its own part of them."""
 
 
 ABREAST = (4, 2)
-"""Output blocks that one sample with one output pixel sums at a time: the first that divides their number."""
+"""How many output blocks are summed at a time for one sample with one output pixel.
+
+The first number that divides the number of output blocks is used."""
 
 SINGLE_SHARES = 4
 """The largest number of shares into which a program for one sample splits the output channels."""
 
 
 def _called(node: Node) -> str:
-    """``convolution``, ``input gradient``, ``transposed convolution``"""
+    """Return the name of the launch: ``convolution``, ``input gradient`` or ``transposed convolution``."""
     return node.op.words().removeprefix("convolution ")
 
 
 def chosen(context: LoweringContext) -> ConvolutionAlgorithm:
-    """The algorithm that was chosen with the layouts."""
+    """Return the algorithm that the layout stage chose for the context's convolution."""
     assert isinstance(context.algorithm, ConvolutionAlgorithm)
     return context.algorithm
 
 
 def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, winograd: Winograd) -> list[Launch]:
-    """Transforms the filters, then computes the convolution in transformed tiles."""
+    """Return the launches of a convolution or input gradient with Winograd's algorithm.
+
+    One launch transforms the filters, and another computes the convolution in transformed tiles. If the transformed
+    filters are large (``MOST_FILTERS``), the input is transformed by a launch of its own, and unless the weights are
+    constant, the convolution's kernel transforms the filters itself.
+    """
     x, w = context.node.inputs
     transposed = direction is Direction.INPUT_GRADIENT
     source = context.storage(x)
@@ -115,7 +133,8 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
     else:
         shares = 1
         if blocks > 1:
-            # A single sample would be a single chunk, so its tiles are transformed again for each share of the outputs.
+            # A single sample is a single chunk. To occupy several threads, each computes a share of the output
+            # channels, and transforms the input tiles again.
             context.batch_specialized.append(context.node)
             shares = (
                 min(blocks, SINGLE_SHARES)
@@ -133,7 +152,11 @@ def lower_winograd(context: LoweringContext, g: Geometry, direction: Direction, 
 
 
 def lower_convolution(context: LoweringContext, g: Geometry, direction: Direction) -> list[Launch]:
-    """Packs the weights, then sums over taps and channels: from x to y, or from dy to dx (``transposed``)."""
+    """Return the launches of a convolution (x to y) or of its input gradient (dy to dx, ``transposed``).
+
+    In the direct form, one launch packs the weights, and another sums over taps and channels. Otherwise they are those
+    of ``lower_winograd``.
+    """
     algorithm = chosen(context)
     if algorithm.batch_specialized:
         context.batch_specialized.append(context.node)
@@ -159,8 +182,8 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     pack = Pack(sums, factors, g.filters, g.depth, g.groups, g.kernel, parts, transposed, channels, inner, groups)
     blocks = context.domain.blocks
     packed = context.buffer("packed weights", fixed=blocks * pack.per_block * factors.numpy.itemsize)
-    # Neighbouring taps read the same pixels. With few registers LLVM keeps these loads from tap to tap, and spills;
-    # it keeps pairs of bfloat16, and whole vectors, even with many registers.
+    # Neighbouring taps read the same pixels. If taps are unrolled and registers are few, LLVM keeps these pixels from
+    # tap to tap and spills. With pairs of bfloat16, and with lanewise kernels, it does so even with many registers.
     one_register = registers_per_vector(context.target, sums) == 1 and source.dtype is sums
     unrolled = UNROLLED if one_register and not lanewise else 0
     block_first = pack.per_block > source.per_sample and blocks * pack.per_block * 4 > context.target.l2 // 2
@@ -168,7 +191,7 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
     largest = LARGEST_TILE if source.block == BLOCK else NARROW_TILE
     if isinstance(groups, Lanewise):
         largest = min(largest, most_accumulators(context.target, sums, 1 + groups.registers))
-        # There is code for every table; and LLVM keeps pairs of vectors in registers until they are permuted.
+        # There is code for every table, and LLVM keeps pairs of vectors in registers until they are permuted.
         copies = len(groups.tables) * (1 if groups.registers < 3 else 3)
         largest = min(largest, max(LEAST_TILE, largest // copies))
     kernel: DirectConvolution
@@ -201,19 +224,29 @@ def lower_convolution(context: LoweringContext, g: Geometry, direction: Directio
 
 
 WINOGRAD_SHARES = 8
+"""The least number of chunks into which a weight gradient with Winograd's algorithm is divided."""
+
 WINOGRAD_RANGE = 4
+"""The largest number of output blocks, and of input blocks, in one chunk of such a weight gradient."""
+
 TILES_BYTES = 400 << 10
-"""Bytes of transformed tiles of x and dy that a weight gradient keeps: with its sums they stay in a core's L2 cache."""
+"""The largest number of bytes of transformed tiles of x and dy that a weight gradient keeps at a time.
+
+Together with the sums, they fit into the L2 cache of a core."""
 
 
 def _operands(source: Storage, arriving: Storage) -> DType:
-    """The dtype that a weight gradient multiplies: bfloat16 if both of its inputs are stored in it."""
+    """Return the dtype of the factors of a weight gradient: bfloat16 only if both of its inputs are stored in it."""
     same = source.dtype is arriving.dtype
     return source.dtype if same else source.dtype.computed
 
 
 def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Winograd) -> list[Launch]:
-    """Computes the sums in transformed tiles, then transforms them back."""
+    """Return the launches of a weight gradient with Winograd's algorithm.
+
+    The first sums over transformed tiles. If it divides the samples into several shares, a second launch adds the sums
+    of the shares and transforms them back.
+    """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
     outs, intos = min(arriving.blocks, WINOGRAD_RANGE), min(source.blocks, WINOGRAD_RANGE)
@@ -241,7 +274,12 @@ def lower_winograd_gradient(context: LoweringContext, g: Geometry, winograd: Win
 
 
 def lower_weight_gradient(context: LoweringContext, g: Geometry) -> list[Launch]:
-    """Sums shares of the batch separately, then adds them in order and writes (O, C/groups, taps)."""
+    """Return the launches of a weight gradient.
+
+    In the direct form, one launch sums over each share of the samples separately; another adds the sums of all shares
+    in a fixed order and writes them as (O, C/groups, taps). If both inputs are stored in bfloat16, launches before
+    these rewrite them as pairs of pixels. Otherwise the launches are those of ``lower_winograd_gradient``.
+    """
     x, dy = context.node.inputs
     source, arriving = context.storage(x), context.storage(dy)
     winograd = chosen(context).winograd

@@ -1,4 +1,8 @@
-"""Convolution in direct form: one definition of "sum over taps and channels" for every direction and rank."""
+"""The kernels of convolution in direct form: sums over taps and channels, for one to three spatial axes.
+
+The same kernels compute the forward pass and the input gradient, which is a sum of the same form with other taps. A
+tap is one element of the filter's window, and channels are in blocks of 16 or in plain order.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +23,38 @@ from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise, Reading
 
 LONG_SUM = 8192
-"""The number of products from which a sum is split into shorter ones: its rounding error grows with its length."""
+"""The largest number of products in one sum. Longer sums are split, because their rounding errors would be larger."""
 
 SHORT_SUM = 2048
-"""The number of products in one part of a long sum."""
+"""The approximate number of products in each part of a sum that is split."""
 
 MOST_UNROLLED = 32
-"""The largest number of taps that a kernel unrolls where its registers do not decide this."""
+"""The largest number of taps for which loops are unrolled, in kernels that do not decide this by their registers."""
 
 
 AddInput = Callable[[Pointer, Pointer, list[Vector], int], list[Vector]]
-"""``add(x, weights, sums, channels)``: the sums after one more input block."""
+"""A function ``add(x, weights, sums, channels)`` that writes the code for one input block.
+
+It adds the products of the first ``channels`` channels of the block at x, and returns the new sums."""
 
 
 @dataclass(frozen=True)
 class DirectConvolution(KernelSpec):
-    """Base of the sums over taps and channels, with a region on each tile of results (abstract).
+    """Base class of the kernels that sum over taps and channels (abstract).
 
-    A chunk is (sample group, output block); ``block_first`` says which of the two varies more slowly with the chunk
-    number. Operands: x, packed weights, then the region's.
+    ``region`` is the fused elementwise work, which runs on each tile of sums while it is in registers. ``source`` is
+    the memory layout of x, and ``grouping`` says which input channels an output block reads; None means all. A chunk is
+    one group of samples and one output block (16 output channels). With ``block_first``, consecutive chunks have the
+    same output block, otherwise the same group of samples. Operands: x, packed weights, and then those of the region.
     """
 
     source: Storage
-    channels: int  # summed over for each output block
+    channels: int  # input channels that each output block sums over
     grouping: Banded | Lanewise | None
     block_first: bool
     region: Region
-    channels_at_once: int = field(default=BLOCK, kw_only=True)  # of an input block, in the body of a loop
-    reading: Reading | None = field(default=None, kw_only=True)  # while the code of such output blocks is written
+    channels_at_once: int = field(default=BLOCK, kw_only=True)  # channels in the body of a loop
+    reading: Reading | None = field(default=None, kw_only=True)  # inputs of the current output block
 
     @property
     def taps(self) -> int:
@@ -55,22 +63,25 @@ class DirectConvolution(KernelSpec):
 
     @property
     def together(self) -> int:
-        """Output blocks of a chunk."""
+        """The number of output blocks that one chunk computes."""
         return 1
 
     def write_image(self, k: Kernel, writer: RegionWriter, image: Pointer, weights: Pointer) -> None:
-        """Writes one output block of one sample."""
+        """Write the code for one output block of the sample at ``image``."""
         raise NotImplementedError
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """(chunks, samples of a group)"""
+        """The number of chunks as (per, group).
+
+        It is ``per`` if group is 0, else ``per`` for every ``group`` samples; the last group may have fewer samples.
+        """
         count, group = self.region.domain.chunks
         return count // self.together, group
 
     @property
     def inner(self) -> int:
-        """Channels of an input block."""
+        """The number of channels in an input block: 16, 1 in plain order, or those of a group in lanewise kernels."""
         return self.channels if isinstance(self.grouping, Lanewise) else self.source.block
 
     @property
@@ -80,7 +91,7 @@ class DirectConvolution(KernelSpec):
 
     @property
     def padded(self) -> int:
-        """Channels with those that fill the last input block."""
+        """The number of channels, rounded up to whole input blocks."""
         return -(-self.channels // self.inner) * self.inner
 
     def write(self, k: Kernel) -> None:
@@ -108,7 +119,7 @@ class DirectConvolution(KernelSpec):
     def write_samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Writes the samples of a chunk, one by one."""
+        """Write the code for the samples ``first`` to ``last`` − 1 of a chunk, one after the other."""
         with k.loop(first, last) as sample:
             writer.begin_block(sample.index, block)
             image = k.offset(x, k.imul(sample.index, self.source.strides[0]), self.source.dtype)
@@ -126,8 +137,10 @@ class DirectConvolution(KernelSpec):
     def over_inputs(
         self, k: Kernel, x: Pointer, weights: Pointer, sums: list[Vector], packed: int, summed: int, add: AddInput
     ) -> list[Vector]:
-        """``sums`` after ``add`` has added every input block, which has ``packed`` taps in memory; at most
-        ``summed`` of them are added."""
+        """Write the loop that adds every input block to ``sums`` with ``add``; returns the new sums.
+
+        The packed weights hold ``packed`` taps for each input block, of which ``add`` sums at most ``summed``.
+        """
         whole, rest = divmod(self.channels, self.inner)
         reading = self.reading or Reading(whole, int(rest > 0), rest)
         if reading.table is not None:
@@ -156,7 +169,10 @@ class DirectConvolution(KernelSpec):
     def products(
         self, k: Kernel, x: Pointer, weights: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """``sums`` of a tile after one tap of one input block."""
+        """Add the products of one tap of one input block to the sums of a tile; returns the new sums.
+
+        There is one sum for each pixel of the tile; ``offsets`` are the distances of the pixels from x, in elements.
+        """
         dtype, step = self.source.dtype, self.channels_at_once
         table = self.reading.table if self.reading else None
         if table is not None:
@@ -173,10 +189,12 @@ class DirectConvolution(KernelSpec):
 
 @dataclass(frozen=True)
 class TapConvolution(DirectConvolution):
-    """y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], tile by tile, with code for every part.
+    """The kernel y[start + spread·q] = Σ_c Σ_tap w[tap][c] · x[c][step·q + offset(tap)], over all q of every part.
 
-    For a single sample with one output pixel, a chunk is ``abreast`` output blocks: a single sum would wait for each of
-    its additions.
+    A part (see ``geometry``) is a set of output positions that read the same taps; the forward pass has one, and an
+    input gradient has one for each residue of the position modulo the stride. The outputs of a part are computed in
+    tiles of pixels, whose sums are in registers. If a program has a single sample with one output pixel, a chunk
+    computes ``abreast`` output blocks at a time, because each addition to a single sum would wait for the one before.
     """
 
     parts: tuple[Part, ...]
@@ -194,7 +212,7 @@ class TapConvolution(DirectConvolution):
 
     @property
     def written(self) -> int:
-        """The multiply-adds of vectors in the code of the kernel."""
+        """The number of vector multiply-adds in the code of the kernel, which determines how long it compiles."""
         whole, rest = divmod(self.channels, self.inner)
         if isinstance(self.grouping, Banded):
             rest = self.grouping.rest
@@ -227,7 +245,7 @@ class TapConvolution(DirectConvolution):
     def _abreast(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, block: Index, first: Index, last: Index
     ) -> None:
-        """Images with one output pixel, one by one, for several output blocks at a time."""
+        """Write the code for samples with one output pixel: one sample, but several output blocks at a time."""
         (part,) = self.parts
         dtype = self.source.dtype
         whole, rest = divmod(self.channels, self.inner)
@@ -263,7 +281,7 @@ class TapConvolution(DirectConvolution):
     def _samples(
         self, k: Kernel, writer: RegionWriter, x: Pointer, weights: Pointer, first: Index, last: Index
     ) -> None:
-        """Images with one output pixel: a tile is several samples."""
+        """Write the code for samples with one output pixel: a tile consists of the pixels of several samples."""
         ((part,), ((most, _),)) = (self.parts, self.tiles)
         step = self.source.strides[0]
         at: Index = first
@@ -304,7 +322,7 @@ class TapConvolution(DirectConvolution):
                             writer.tile(_spread(k, part, 2, column.index), spread, [[value] for value in sums])
 
     def _sums(self, k: Kernel, part: Part, corner: Pointer, weights: Pointer, offsets: Sequence[int]) -> list[Vector]:
-        """The accumulators of one tile: over input blocks, taps, and the channels of a block."""
+        """Write the code of the sums of one tile, over all taps and channels; returns one sum for each pixel."""
         sums = [k.constant(0, self.source.dtype) for _ in offsets]
         if not part.taps:
             return sums
@@ -317,7 +335,7 @@ class TapConvolution(DirectConvolution):
     def _taps(
         self, k: Kernel, part: Part, x: Pointer, w: Pointer, offsets: Sequence[int], sums: list[Vector], channels: int
     ) -> list[Vector]:
-        """All taps of one input block; loops over taps are unrolled as long as the body stays small."""
+        """Add the products of all taps of one input block; loops over taps are unrolled while the body is small."""
         dtype, factors = self.source.dtype, self.factors
         unrolled = unrolled_axes(part, len(offsets), channels, self.unrolled)
         strides = self.source.strides[2:]
@@ -343,7 +361,10 @@ class TapConvolution(DirectConvolution):
 
 
 def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[bool]:
-    """Along which axes the loops over taps are unrolled: the inner ones, as long as the body stays small."""
+    """Return, for each of three axes, whether the loop over the taps along it is unrolled.
+
+    Inner loops are unrolled first, while the body has at most ``most`` multiply-adds.
+    """
     body = channels * pixels
     unrolled = [False, False, False]
     for axis in (2, 1, 0):
@@ -355,7 +376,11 @@ def unrolled_axes(part: Part, pixels: int, channels: int, most: int) -> list[boo
 
 
 def written_products(part: Part, tile: tuple[int, int], channels: Sequence[int], unrolled: int, at_once: int) -> int:
-    """The products of vectors in the code of a part: for every size of tiles and every number of ``channels``."""
+    """Return the number of vector multiply-adds in the code of a part.
+
+    There is separate code for every size of tiles (whole tiles and the remainders at the ends of rows and columns), and
+    for every entry of ``channels``. ``at_once`` is the number of channels in the body of the loop over channels.
+    """
     total = 0
     for (_, _, rows), (_, _, columns) in itertools.product(*(_cover(n, t) for n, t in zip(part.sizes[1:], tile))):
         for count in channels:
@@ -373,8 +398,11 @@ def _in_parts(
     sums: list[Vector],
     add: Callable[[Index, Index, list[Vector]], list[Vector]],
 ) -> list[Vector]:
-    """``add(0, blocks, sums)``, where every one of at most ``most`` blocks adds ``each`` products; long sums are split
-    into shorter ones."""
+    """Write the code of ``add(0, blocks, sums)``, with long sums split into shorter ones; returns the new sums.
+
+    ``add(first, last, sums)`` adds the blocks from first to last − 1, ``each`` products per block. There are ``blocks``
+    of them at run time, at most ``most``.
+    """
     if most * each <= LONG_SUM:
         return add(0, blocks, sums)
     together = max(1, SHORT_SUM // each)
@@ -390,7 +418,7 @@ def _spread(k: Kernel, part: Part, axis: int, index: Index) -> Index:
 
 
 def _cover(size: int, tile: int) -> list[tuple[int, int, int]]:
-    """(first, past the last, step) of the whole tiles, then of the smaller last one."""
+    """Return the ranges (first, one past the last, step) of the whole tiles and of the smaller last one, if any."""
     whole = size // tile * tile
     runs = ((0, whole, tile), (whole, size, size - whole))
     return [(first, last, step) for first, last, step in runs if last > first]

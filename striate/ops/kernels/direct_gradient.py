@@ -1,4 +1,7 @@
-"""The kernels of the weight gradient in direct form: inputs times output gradients, summed over pixels."""
+"""The kernels of the weight gradient of a convolution in direct form.
+
+They multiply the inputs x by the gradients dy with respect to the outputs, and sum over samples and pixels.
+"""
 
 from __future__ import annotations
 
@@ -18,76 +21,90 @@ from striate.ops.kernels.geometry import Part
 from striate.ops.kernels.grouped import Banded, Lanewise, Reading, Row, Table
 
 LONG_MAP = 4096
-"""The number of pixels from which the products of a map are added up in strips, and the strips' sums in float64."""
+"""The largest number of pixels of dy in one sample whose products are added in a single sum.
+
+For more pixels, the products are added in strips (``STRIP``), and the sums of the strips in float64."""
 
 STRIP = 512
-"""The number of products that are added up in registers before they are added to the sums in memory: the rounding error
-of a sum grows with its length."""
+"""The number of products that are added in registers before their sum is added to the float64 sums in memory.
+
+Shorter sums have a smaller rounding error."""
 
 
 SAMPLES = 128
-"""The samples of one pixel that are added up in registers: linear layers sum over millions of them, and where all
-products are alike their rounding errors are, too."""
+"""The number of samples that are added in registers if dy has one pixel, as in a linear layer.
+
+Their sum is then added to the float64 sums in memory. A linear layer may sum over millions of samples, and if all
+products are similar, rounding errors do not cancel."""
 
 
 Item = TypeVar("Item")
 
 TapPlace = tuple[int, Row | None]
-"""The offset of a tap and channel from an output's first input; lanewise, also where each lane's input lies."""
+"""Where the input of a (channel, tap) pair lies: its offset from position step·q of x, in elements.
+
+In lanewise kernels, the second entry says in which block and lane each lane's input lies; otherwise it is None."""
 
 
 @dataclass(frozen=True)
 class WeightGradient(KernelSpec):
-    """dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)], one share of the samples at a time.
+    """The kernel dw[tap][c][16 o] = Σ_n Σ_q dy[n, q][16 o] · x[n, c][step·q + offset(tap)].
 
-    A chunk is (share of the samples, some output blocks, input block). The sums of a few (channel, tap) pairs stay in
-    registers during the loop over all pixels; the pixels of a few samples serve all output blocks before others are
-    read. Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
-    If x and dy are pairs of bfloat16 (``direct_pairs``), the loop is over pairs of pixels.
+    The samples are divided into ``shares``, each with its own sums, so that several threads have work; ``Unpack`` adds
+    the shares. A chunk is one share, ``outs`` output blocks and one input block. The sums of a few (channel, tap) pairs
+    are in registers during the loop over all pixels. A few samples at a time are used for all output blocks of the
+    chunk, so that they are read from the cache. If ``paired``, x and dy are pairs of bfloat16 pixels (see
+    ``direct_pairs``), and the loop is over pairs of pixels.
+
+    Operands: x, dy, partial sums as [share][output block][input block][c][tap][16].
     """
 
     source: Storage
     arriving: Storage
     part: Part
     shares: int
-    outs: int  # output blocks of a chunk
-    input_blocks: int  # per output block
+    outs: int  # output blocks of one chunk
+    input_blocks: int  # that each output block reads
     grouping: Banded | Lanewise | None
-    accumulators: int
-    samples: int  # 0: the run-time N
+    accumulators: int  # the largest number of sums in registers
+    samples: int  # 0 means the run-time N
     paired: bool = False
-    table: Table | None = None  # while the code of such output blocks is written
+    table: Table | None = None  # lanewise: the inputs of the output blocks whose code is being written
 
     @property
     def sums(self) -> DType:
-        """The dtype in which products are added up."""
+        """The dtype of the sums in registers."""
         return DType.float32 if self.paired else self.source.dtype.computed
 
     @property
     def is_long(self) -> bool:
-        """Whether the map is so large that a single sum over all its pixels would lose digits."""
+        """Whether dy has so many pixels per sample that a single sum over them would be inaccurate."""
         return math.prod(self.part.sizes) > LONG_MAP
 
     @property
     def kept(self) -> DType:
-        """The type of the partial sums in memory."""
+        """The dtype of the partial sums in memory."""
         return DType.float64 if self.is_long or self.has_one_pixel else self.sums
 
     @property
     def has_one_pixel(self) -> bool:
-        """Whether the map is one pixel, as that of a linear layer."""
+        """Whether dy has one pixel per sample, as in a linear layer."""
         return math.prod(self.part.sizes) == 1
 
     @property
     def channels(self) -> int:
-        """Channels of one input block; for a planar input, all channels; lanewise, those of a group."""
+        """The number of channels that one chunk multiplies.
+
+        It is 16, those of an input block. For an input in plain order it is the number of all channels, and in lanewise
+        kernels that of the channels of a group.
+        """
         if isinstance(self.grouping, Lanewise):
             return self.grouping.inputs
         return self.source.channels if self.source.block == 1 else BLOCK
 
     @property
     def per_unit(self) -> int:
-        """Elements of one (output block, input block)."""
+        """The number of partial sums of one output block and one input block, in elements."""
         return self.channels * self.part.taps * LANES
 
     def write(self, k: Kernel) -> None:
@@ -105,7 +122,7 @@ class WeightGradient(KernelSpec):
         x = k.offset(k.operand(0), where, self.source.dtype)
 
         def own(out: Index) -> tuple[Pointer, Pointer]:
-            """dy and the sums of an output block."""
+            """Return the addresses of dy and of the sums of an output block."""
             where = k.iadd(self.arriving.origin, k.imul(out, self.arriving.strides[1]))
             dy = k.offset(k.operand(1), where, self.arriving.dtype)
             pair = k.iadd(k.imul(k.iadd(k.imul(share, self.arriving.blocks), out), self.input_blocks), inside)
@@ -133,8 +150,11 @@ class WeightGradient(KernelSpec):
             sweep(Reading())
 
     def _sweep_in_loops(self, k: Kernel, x: Pointer, dy: Pointer, sums: Pointer, first: Index, last: Index) -> None:
-        """All pixels of some samples for all pairs: loops over planes and rows of taps, and over a few taps of a row
-        at a time."""
+        """Write the code for all pixels of some samples and all (channel, tap) pairs, as loops over taps.
+
+        It is used if there are too many taps to unroll: it loops over the planes and rows of taps, and over a few taps
+        of a row at a time.
+        """
         spans, strides = self.part.spans, self.source.strides[2:]
         depth, height, row = (span.count for span in spans)
         channels = self._filled_channels
@@ -156,14 +176,17 @@ class WeightGradient(KernelSpec):
 
     @property
     def _filled_channels(self) -> int:
-        """Channels of an input block that are not padding."""
+        """The number of channels of an input block, without those that only pad the last block."""
         if isinstance(self.grouping, Lanewise):
             return self.channels
         limit = self.source.channels % BLOCK if self.source.blocks == 1 and self.source.block == BLOCK else 0
         return limit or self.channels
 
     def _pair_groups(self) -> list[list[tuple[int, Three]]]:
-        """(channel, tap) pairs in groups that fit the registers, taps innermost so that rows are shared."""
+        """Return the (channel, tap) pairs in groups whose sums fit into the registers.
+
+        If possible, a group has all taps of a row, because they read the same rows of x.
+        """
         counts = [span.count for span in self.part.spans]
         channels = self._filled_channels
         depth, height, row = counts
@@ -173,7 +196,7 @@ class WeightGradient(KernelSpec):
             return evenly(pairs, self.accumulators)
         per = self.accumulators // row
         if per * row < min(channels, self.accumulators) * 3 // 4 or not per:
-            # With few registers, the channels of one tap at a time fill them better.
+            # With few registers, groups of channels of one tap use more of them.
             some = evenly(list(range(channels)), self.accumulators)
             return [[(c, tap) for c in together] for tap in taps for together in some]
         groups: list[list[tuple[int, Three]]] = []
@@ -192,11 +215,11 @@ class WeightGradient(KernelSpec):
         last: Index,
         pairs: list[tuple[int, Three]],
     ) -> None:
-        """All pixels of some samples for one group of pairs."""
+        """Write the code for all pixels of samples ``first`` to ``last`` − 1 and one group of (channel, tap) pairs."""
         part = self.part
         _, _, sd, sh, sw = self.source.strides
         depth, height, width = part.sizes
-        # From one channel to the next; lanewise, the lanes of all channels are loaded at the same place.
+        # The distance from one channel to the next. In lanewise kernels, all channels are loaded from the same address.
         apart = self.source.strides[1] if self.source.block == 1 else 0 if self.table else 1
         offsets = [
             c * apart
@@ -248,7 +271,7 @@ class WeightGradient(KernelSpec):
         self, k: Kernel, x: Pointer, dy: Pointer, at: tuple[Index, Index, Index], columns: tuple[Index, Index],
         places: list[TapPlace], carry: list[Vector],
     ) -> list[Vector]:  # fmt: skip
-        """Adds the products of some pixels of one row."""
+        """Write the code that adds the products of the pixels ``columns`` of one row; returns the new sums."""
         part = self.part
         sn, _, sd, sh, sw = self.source.strides
         an, _, ad, ah, aw = self.arriving.strides
@@ -264,7 +287,7 @@ class WeightGradient(KernelSpec):
     def _products(
         self, k: Kernel, pixel: Pointer, arrived: Vector, places: list[TapPlace], sums: list[Vector]
     ) -> list[Vector]:
-        """Adds the products of one pixel, or of one pair of pixels, to the sums."""
+        """Write the code that adds the products of one pixel, or of one pair of pixels; returns the new sums."""
         dtype = self.source.dtype
         g = k.load_pairs(arrived) if self.paired else k.load(arrived, self.arriving.dtype, 64)
 
@@ -278,12 +301,12 @@ class WeightGradient(KernelSpec):
 
 
 def _dot(k: Kernel, indices: tuple[Index, Index, Index], strides: tuple[int, int, int]) -> Index:
-    """Σ index · stride."""
+    """Return Σ index · stride as an index of the kernel."""
     return k.iadd(*(k.imul(index, stride) for index, stride in zip(indices, strides, strict=True)))
 
 
 def evenly(items: list[Item], most: int) -> list[list[Item]]:
-    """Consecutive runs of at most ``most`` items, as equal in length as possible."""
+    """Return the items divided into lists of equal length, at most ``most``; the last one may be shorter."""
     count = max(1, -(-len(items) // most))
     size = -(-len(items) // count)
     return [items[i : i + size] for i in range(0, len(items), size)]
@@ -291,9 +314,10 @@ def evenly(items: list[Item], most: int) -> list[list[Item]]:
 
 @dataclass(frozen=True)
 class Unpack(KernelSpec):
-    """Adds the shares of a weight gradient in order and writes it in logical order (O, C/groups, taps).
+    """The kernel that adds the shares of a weight gradient in a fixed order and writes dw (O, C/groups, taps).
 
-    A chunk is one (output block, input block). Operands: partial sums, dw.
+    ``gradient`` is the kernel that wrote the partial sums. ``filters`` is O, ``depth`` is C/groups. A chunk is one
+    output block and one input block. Operands: partial sums, dw.
     """
 
     gradient: WeightGradient
@@ -309,7 +333,7 @@ class Unpack(KernelSpec):
         base = k.offset(k.operand(0), k.imul(k.chunk, g.per_unit), kept)
         taps = g.part.taps
         group_outputs = self.filters // self.groups
-        lanewise = isinstance(g.grouping, Lanewise)  # channels then count from the first of the lane's group
+        lanewise = isinstance(g.grouping, Lanewise)  # channels are then numbered within the group of each lane
         limit = self.depth if lanewise else g.source.channels
         if isinstance(g.grouping, Banded):
             into = k.iadd(into, g.grouping.first(k, out))

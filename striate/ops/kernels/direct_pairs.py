@@ -1,10 +1,11 @@
-"""Pairs of pixels next to each other in memory: the instructions for bfloat16 sum over two neighbours at a time.
+"""Kernels that rewrite bfloat16 arrays as pairs of pixels, which the weight gradient multiplies two at a time.
 
-The weight gradient sums over pixels, but in memory channels lie next to each other. So both of its operands are
-rewritten as 32-bit pairs in blocks of 16 channels:
+The bfloat16 instructions add the products of two numbers that are adjacent in memory. The weight gradient sums over
+pixels, but adjacent numbers in memory are channels of the same pixel. So both of its operands are rewritten as 32-bit
+pairs of pixels, in blocks of 16 channels:
 
-    dy   the pairs (0, 1), (2, 3), … of each row
-    x    for every pixel p that starts a pair under some tap, (p, p + step): the inputs of two neighbouring outputs
+    dy   the pairs of pixels (0, 1), (2, 3), … of each row
+    x    the pairs (p, p + step), the inputs of two neighbouring outputs, for every p that some tap needs
 
 The kernel of ``direct_gradient`` then iterates over pairs instead of pixels.
 """
@@ -22,19 +23,20 @@ from striate.ops.anchor import LoweringContext
 from striate.ops.kernels.geometry import Part
 
 Range = tuple[int, int, int]
-"""(first, past the last, step)."""
+"""A range of pixels: (first, one past the last, step)."""
 
 
 @dataclass(frozen=True)
 class PairPixels(KernelSpec):
-    """pairs[p / shrink] = (x[p], x[p + hop]) along each row, zero beyond pixel ``last``.
+    """The kernel pairs[p / shrink] = (x[p], x[p + hop]) along each row, for the pixels p of ``ranges``.
 
-    A chunk is (sample, channel block). Operands: x in bfloat16, pairs.
+    The second number of a pair is 0 if p + hop is beyond pixel ``last``. ``source`` and ``pairs`` are the memory
+    layouts of x and of the result. A chunk is (sample, channel block). Operands: x in bfloat16, pairs.
     """
 
     source: Storage
     pairs: Storage
-    ranges: tuple[Range, Range, Range]  # of the pixels that start pairs
+    ranges: tuple[Range, Range, Range]  # the pixels p along each axis
     hop: int
     last: int
     shrink: int
@@ -64,7 +66,7 @@ class PairPixels(KernelSpec):
 
 
 def paired_inputs(source: Storage, part: Part) -> PairPixels:
-    """The pairs of inputs under the taps of neighbouring outputs."""
+    """Return the kernel that writes the pairs of x: the inputs that the taps of two neighbouring outputs read."""
     ranges: list[Range] = []
     for axis, (span, (low, high)) in enumerate(zip(part.spans, part.reach(), strict=True)):
         step = part.step[axis] * (2 if axis == 2 else 1)
@@ -74,21 +76,21 @@ def paired_inputs(source: Storage, part: Part) -> PairPixels:
 
 
 def paired_outputs(arriving: Storage) -> PairPixels:
-    """The pairs of neighbouring output gradients."""
+    """Return the kernel that writes the pairs of dy: the pixels (0, 1), (2, 3), … of each row."""
     depth, height, width = arriving.sizes
     pairs = make_storage(DType.int32, arriving.block, arriving.channels, (depth, height, -(-width // 2)))
     return PairPixels(arriving, pairs, ((0, depth, 1), (0, height, 1), (0, width, 2)), 1, width - 1, 2)
 
 
 def over_pairs(part: Part) -> Part:
-    """The part whose outputs are pairs of neighbouring pixels."""
+    """Return the same part with pairs of neighbouring outputs in place of outputs: half the width, twice the step."""
     d, h, w = part.step
     depth, height, width = part.sizes
     return replace(part, step=(d, h, 2 * w), sizes=(depth, height, -(-width // 2)))
 
 
 def pairing(context: LoweringContext, kernel: PairPixels, value: Value) -> tuple[Launch, Operand]:
-    """The phase that writes the pairs of a value, and the storage of the pairs."""
+    """Return the launch that writes the pairs of a value with the given kernel, and the buffer that receives them."""
     size = kernel.pairs.bytes_per_sample
     samples = value.type.samples
     buffer = context.buffer("pairs", fixed=samples * size, per_group=0 if samples else size)

@@ -1,4 +1,4 @@
-"""Reads ONNX files as modules. This needs no package ``onnx`` and executes no code from the file."""
+"""Load ONNX files as modules, without the package ``onnx`` and without executing code from the file."""
 
 from striate.persistence.onnx.model import OnnxModel, load_onnx
 

@@ -1,7 +1,8 @@
-"""One call of an operator: its operands, its options, and the table of operators.
+"""One application of an ONNX operator: its operands, its attributes, and the table of operators.
 
-An operand is a ``Value`` of the traced graph, or an array that is known while the graph is traced. Shapes are such
-arrays, although they may contain N: an array of objects, whose elements are whole numbers and multiples of N.
+An operand is either a ``Value`` of the traced graph, or a NumPy array that is already known during tracing. Shapes are
+such known arrays even if they contain the batch size N: then they are object arrays whose elements are ints and
+multiples of N (``Samples``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from striate.tracing import Trace
 Operand = Value | Array
 Result = Operand | Sequence[Operand]
 LARGEST_FOLDED = 1 << 24
-"""Elements of an array that is computed while a graph is traced."""
+"""The most elements of an array that is computed while a graph is traced."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """k · N, a number that is known only when the program runs."""
+    """The number ``factor`` · N, where N is the batch size, unknown until the program runs."""
 
     factor: int
 
@@ -65,7 +66,10 @@ def _whole(number: object) -> int:
 
 
 def dim_of(size: object) -> int | Batch:
-    """A size of a shape as graphs have it."""
+    """Convert a size of a known shape array to a dimension of a graph's shape: an int, or N.
+
+    Raises ``ModelFileError`` for a multiple of N other than N itself.
+    """
     if isinstance(size, Samples):
         if size.factor != 1:
             raise ModelFileError(f"a size is {size}; N, the number of samples, must stay an axis of its own")
@@ -74,13 +78,13 @@ def dim_of(size: object) -> int | Batch:
 
 
 def size_of(dim: int | Batch) -> object:
-    """A size of a shape as folded arrays have it."""
+    """Convert a dimension of a graph's shape to an element of a known shape array: an int, or ``Samples(1)``."""
     return Samples(1) if isinstance(dim, Batch) else dim
 
 
 @dataclass(frozen=True)
 class Call:
-    """An operator with its operands, while the graph is traced."""
+    """An ONNX node with its operands, during tracing; operators are functions of a Call."""
 
     node: Node
     operands: Sequence[Operand | None]
@@ -88,24 +92,24 @@ class Call:
     dtype: DType
     trace: Trace
     fixed: int
-    """The number of samples that the file was written for, if it is one number; 0 if it is open."""
+    """The fixed batch size for which the file was exported; 0 if the file leaves it open."""
     update: Callable[[int, Value], None]
-    """Gives the state that is operand i new contents, when training."""
+    """``update(i, value)`` assigns a new value to the state array that is operand i, such as a running mean."""
     unbiased: bool
-    """Whether batch normalization tracks the unbiased variance, as PyTorch does, and not the biased one."""
+    """True if the running variance is updated with the unbiased variance, as in PyTorch; False for the biased one."""
 
     def error(self, problem: str) -> ModelFileError:
         return ModelFileError(f"{self.node}: {problem}")
 
     @property
     def count(self) -> int:
-        """The number of outputs that are named."""
+        """The number of outputs of the node."""
         return len(self.node.outputs)
 
     # Operands
 
     def given(self, place: int) -> bool:
-        """Whether the operand is there."""
+        """Return whether operand number ``place`` is present (ONNX operands may be omitted)."""
         return place < len(self.operands) and self.operands[place] is not None
 
     def operand(self, place: int) -> Operand:
@@ -115,12 +119,12 @@ class Call:
         return found
 
     def value(self, place: int) -> Value:
-        """An operand as a value of the graph."""
+        """Return an operand as a value of the graph; a known array becomes a constant."""
         found = self.operand(place)
         return found if isinstance(found, Value) else self.captured(found)
 
     def captured(self, array: Array) -> Value:
-        """A known array as a value of the graph."""
+        """Add a known array to the graph as a constant, with floats converted to the model's dtype."""
         if array.dtype == object:
             raise self.error("N, the number of samples, is used as a number, which is known only when the program runs")
         kept = array.astype(self.dtype.numpy) if array.dtype.kind == "f" else array
@@ -129,11 +133,14 @@ class Call:
         return self.trace.capture(kept)
 
     def optional(self, place: int) -> Value | None:
-        """An operand that may be left out."""
+        """Return an operand as a value of the graph, or None if it is omitted."""
         return self.value(place) if self.given(place) else None
 
     def known(self, place: int) -> Array:
-        """An operand that must be known while the graph is traced, such as a shape."""
+        """Return an operand that must be known during tracing, such as a shape.
+
+        Raises ``ModelFileError`` if it is computed from data.
+        """
         found = self.operand(place)
         if isinstance(found, Value):
             raise self.error(
@@ -142,15 +149,15 @@ class Call:
         return found
 
     def sizes(self, place: int) -> list[object]:
-        """A known vector of whole numbers and multiples of N."""
+        """Return a known vector as a list of ints and multiples of N (``Samples``)."""
         return list(self.known(place).reshape(-1).tolist())
 
     def wholes(self, place: int) -> list[int]:
-        """A known vector of whole numbers."""
+        """Return a known vector as a list of ints; raises ``ModelFileError`` if N is among them."""
         return [_whole(size) for size in self.sizes(place)]
 
     def number(self, place: int, default: float | None = None) -> float | None:
-        """A known number; the default if it is left out."""
+        """Return a known operand with one element as a float, or ``default`` if it is omitted."""
         if not self.given(place):
             return default
         found = self.known(place)
@@ -208,13 +215,16 @@ class Call:
         return found if isinstance(found, Tensor) else None
 
     def axis(self, axis: int, rank: int) -> int:
-        """An axis from 0; raises ``ModelFileError`` for one that does not exist."""
+        """Return ``axis`` counted from 0, for a negative one too; raises ``ModelFileError`` if it does not exist."""
         if not -rank <= axis < rank:
             raise self.error(f"axis {axis} does not exist among {rank} axes")
         return axis % rank
 
     def axes(self, place: int, name: str = "axes") -> list[int] | None:
-        """Axes that are an attribute in old operators and an input in new ones."""
+        """Return axes (or sizes) from operand ``place``, else from attribute ``name``; None if both are omitted.
+
+        Old opsets pass them as an attribute, new ones as an input.
+        """
         if self.given(place):
             return self.wholes(place)
         return self.ints(name)
@@ -222,14 +232,14 @@ class Call:
 
 Handler = Callable[[Call], Result]
 OPERATORS: dict[str, Handler] = {}
-"""How each operator of ONNX is computed."""
+"""The function that adds each ONNX operator to the graph, by the operator's name."""
 
 FOLDED: dict[str, Handler] = {}
-"""How operators are computed on arrays that are known while the graph is traced, such as shapes."""
+"""The functions that compute operators with NumPy, for operands that are all known during tracing, such as shapes."""
 
 
 def operator(*names: str) -> Callable[[Handler], Handler]:
-    """Registers the function as the operator of each name."""
+    """Register the decorated function in ``OPERATORS`` under each of the names."""
 
     def registered(handler: Handler) -> Handler:
         OPERATORS.update(dict.fromkeys(names, handler))
@@ -239,7 +249,7 @@ def operator(*names: str) -> Callable[[Handler], Handler]:
 
 
 def folded(*names: str) -> Callable[[Handler], Handler]:
-    """Registers the function for known arrays."""
+    """Register the decorated function in ``FOLDED``, for operands that are all known arrays."""
 
     def registered(handler: Handler) -> Handler:
         FOLDED.update(dict.fromkeys(names, handler))
@@ -249,14 +259,14 @@ def folded(*names: str) -> Callable[[Handler], Handler]:
 
 
 def shape_of(operand: Operand) -> Shape:
-    """The shape of an operand."""
+    """Return the shape of an operand, which may contain N if it is a value of the graph."""
     return operand.shape
 
 
 def require_small(call: Call, shape: Sequence[int]) -> None:
-    """Raises ``ModelFileError`` if a constant of ``shape`` would be too large, before it is allocated.
+    """Raise ``ModelFileError`` if a constant of ``shape`` would be too large, before it is allocated.
 
-    The limits are 2²⁴ elements and 32 axes; a negative size is an error too.
+    The limits are 2²⁴ elements and 32 axes. A negative size is an error as well.
     """
     count = 1
     for size in shape:

@@ -1,4 +1,4 @@
-"""The messages of an ONNX file (onnx.proto), as far as networks need them: plain records, and nothing executed."""
+"""The messages of an ONNX file (onnx.proto) that networks need, parsed into plain records."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from striate.persistence.onnx.wire import Field, fields
 
 MOST_NODES = 100_000
 MOST_ITEMS = 100_000
-"""Initializers, names and attributes in one message."""
+"""The most initializers, names or attributes in one message."""
 MOST_AXES = 32
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor as the file describes it; ``onnx.tensors`` makes an array of it."""
+    """A tensor as the file stores it, not yet decoded; ``onnx.tensors`` converts it to an array.
+
+    ``kind`` is its TensorProto.DataType. The data are in ``raw`` (little-endian bytes), in ``numbers`` (a typed field),
+    or in another file that ``external`` describes.
+    """
 
     name: str
     kind: int
@@ -32,14 +36,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """An attribute of a node in a function, which the caller's attribute of this name gives."""
+    """An attribute inside a local function that refers to the attribute ``name`` of the calling node."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An attribute that no operator here takes, such as a graph."""
+    """An attribute of an unsupported kind, such as a graph; ``what`` describes it in the error message."""
 
     what: str
 
@@ -49,7 +53,7 @@ Attribute = float | int | str | Tensor | tuple[float, ...] | tuple[int, ...] | t
 
 @dataclass(frozen=True)
 class Node:
-    """One operator: what it reads, what it returns, its options."""
+    """One operator application: names of its inputs and outputs, and its attributes."""
 
     operator: str
     domain: str
@@ -66,7 +70,10 @@ class Node:
 
 @dataclass(frozen=True)
 class ValueInfo:
-    """The declared type of an input or output; a size is a number, the name of one, or "" if unknown."""
+    """The declared type of a graph input or output: ``kind`` is its TensorProto.DataType.
+
+    A size is an int, the name of a symbolic size, or "" if unknown; ``shape`` is None if it is not declared.
+    """
 
     name: str
     kind: int
@@ -75,7 +82,7 @@ class ValueInfo:
 
 @dataclass(frozen=True)
 class Function:
-    """A local function: nodes under a name, which a node may call like an operator."""
+    """A local function of the file: a list of nodes that other nodes call by name, like an operator."""
 
     name: str
     domain: str
@@ -89,7 +96,7 @@ class Function:
 
 @dataclass(frozen=True)
 class GraphMessage:
-    """The network."""
+    """The network: its nodes in order, initializers (``tensors``), inputs and outputs."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -100,7 +107,7 @@ class GraphMessage:
 
 @dataclass
 class ModelMessage:
-    """The file."""
+    """The contents of an ONNX file: graph, opset version of each domain, local functions, and metadata."""
 
     ir_version: int = 0
     producer: str = ""
@@ -112,13 +119,13 @@ class ModelMessage:
 
 @dataclass
 class _Budget:
-    """How many nodes a file may still have, in all of its graphs and functions."""
+    """The number of nodes that the file may still contain, over its graph and all functions."""
 
     nodes: int = MOST_NODES
 
 
 def model_message(content: memoryview) -> ModelMessage:
-    """The records of a file; raises ``ModelFileError``."""
+    """Parse an ONNX file into records; raises ``ModelFileError`` if it is malformed or too large."""
     found, budget = ModelMessage(), _Budget()
     for one in fields(content):
         match one.key:
@@ -255,7 +262,7 @@ def _node(message: memoryview, budget: _Budget) -> Node:
 
 
 _SINGLE = {1: 2, 2: 3, 3: 4, 4: 5}
-"""AttributeProto.type → the field of a single value: a float, an int, a text, a tensor."""
+"""AttributeProto.type → the number of the field with the value: a float, an int, a string, a tensor."""
 _REPEATED = {6: 7, 7: 8, 8: 9}
 
 
@@ -308,12 +315,12 @@ def _repeated(kind: int, found: list[Field]) -> Attribute:
 
 
 def _bytes_text(one: Field) -> str:
-    """The texts of attributes are bytes, which need not be UTF-8."""
+    """Decode a string attribute, which is stored as bytes that need not be valid UTF-8."""
     return bytes(one.message()[:100_000]).decode("utf-8", "replace")
 
 
 def tensor_message(message: memoryview) -> Tensor:
-    """A tensor; the contents stay in the file's bytes."""
+    """Parse a TensorProto; ``raw`` is a view of the file's bytes, not a copy. Raises ``ModelFileError``."""
     name, kind, location = "", 0, 0
     shape: list[int] = []
     raw: memoryview | None = None

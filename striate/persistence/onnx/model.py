@@ -1,4 +1,4 @@
-"""A model from an ONNX file: its operators are traced anew for every shape of input, and its initializers learn."""
+"""The module for an ONNX file: its operators are traced for each input shape, its weights can be trained."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ _WEIGHTS: Mapping[str, frozenset[int]] = {
     "LayerNormalization": frozenset({1, 2}), "GroupNormalization": frozenset({1, 2}),
     "RMSNormalization": frozenset({1}), "PRelu": frozenset({1}),
 }  # fmt: skip
-"""The inputs of operators that are weights, also where they hold one number."""
+"""Operator → the positions of its inputs that are weights, whatever their size."""
 
 _OPERANDS = frozenset({"Add", "Sub", "Mul", "Div", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity"})
-"""Operators whose operands are weights if they hold several numbers."""
+"""Operators whose constant float operands count as weights if they have more than one element."""
 
 _STATISTICS = {"BatchNormalization": frozenset({3, 4})}
 _UNBIASED = ("pytorch", "striate")
-"""Producers whose batch normalization tracks the unbiased variance."""
+"""Producers whose batch normalization updates its running variance with the unbiased variance."""
 
 _FIXED = "standardizer."
-"""The names of arrays that ``export_onnx`` writes and that are not learned begin with it."""
+"""The prefix of arrays that ``export_onnx`` writes for the standardizer; they are not trained."""
 
 
 @final
 class OnnxModel(Module):
-    """y = the operators of an ONNX file of x
+    """y = f(x), where f is the network of an ONNX file
 
-    Predicts, trains and saves like any other module; ``state_dict`` has the names of the file's initializers. Batch
-    normalization and dropout, where the file has them, train as in the framework that wrote it.
+    It predicts, trains and saves like any other module; ``state_dict`` has the names of the file's initializers. In
+    training, batch normalization and dropout follow the conventions of the framework that wrote the file. A file with
+    several outputs returns a dict by output name. Raises ``ShapeError`` for a wrong number or shape of inputs.
     """
 
     def __init__(self, network: Network) -> None:
@@ -74,7 +75,7 @@ class OnnxModel(Module):
             self._predictor.example = types
 
     def _declared(self) -> tuple[TensorType, ...] | None:
-        """The types of the inputs, with N on axis 0; None where the file leaves other sizes open."""
+        """Return the dtypes and shapes of the inputs with N on axis 0; None if the file leaves other sizes open."""
         found: list[TensorType] = []
         for one, kind in zip(self.network.inputs, self._input_kinds):
             if not one.shape or not all(isinstance(size, int) and size > 0 for size in one.shape[1:]):
@@ -100,7 +101,7 @@ class OnnxModel(Module):
 
 @final
 class _Run:
-    """One trace of the operators."""
+    """One trace of the file's operators for given inputs."""
 
     def __init__(self, model: OnnxModel, trace: Trace, inputs: tuple[Value, ...]) -> None:
         self._model, self._trace = model, trace
@@ -176,25 +177,28 @@ class _Run:
 
 
 def _operand_of(found: object) -> Operand:
-    """A value or an array; NumPy returns some arrays without axes as numbers."""
+    """Return a graph value unchanged and anything else as an array; NumPy returns some 0-d arrays as scalars."""
     return found if isinstance(found, Value) else np.asarray(found)
 
 
 def _path(node: Node) -> str:
-    """The layer that a node belongs to: "/layer1/conv1/Conv" is "layer1.conv1"."""
+    """Return the path of the layer that a node belongs to: "layer1.conv1" for "/layer1/conv1/Conv"."""
     parts = [part for part in node.name.replace("::", "/").split("/") if part]
     return ".".join(parts[:-1] if len(parts) > 1 else parts)[:200]
 
 
 def _fixed_batch(network: Network) -> int:
-    """The one number of samples that the file was written for; 0 if it is open."""
+    """Return the batch size that the file's inputs declare, or 0 if it is symbolic or the inputs differ."""
     counts = {one.shape[0] for one in network.inputs if one.shape}
     count = counts.pop() if len(counts) == 1 else 0
     return count if isinstance(count, int) and count > 0 else 0
 
 
 def _roles(network: Network) -> dict[str, Role]:
-    """Which initializers are learned, and which are statistics; the others are constants."""
+    """Return the role of each trainable initializer (LEARNED) and running statistic (BUFFER) by name.
+
+    Initializers that are not listed are constants.
+    """
     found: dict[str, Role] = {}
     for node in network.nodes:
         for place, name in enumerate(node.inputs):
@@ -209,14 +213,15 @@ def _roles(network: Network) -> dict[str, Role]:
 
 
 def known_operators() -> frozenset[str]:
-    """The operators that files may have."""
+    """Return the names of the supported ONNX operators."""
     return frozenset(operators.TABLE)
 
 
 def load_onnx(path: Path) -> OnnxModel:
-    """The model in an ONNX file; its graph is traced once, where its sizes are known, so that it is known to run.
+    """Load an ONNX file as a trainable module.
 
-    Raises ``ModelFileError`` for a file that is damaged, or has operators or options that are not computed.
+    If the file declares its input sizes, the graph is traced once, so that unsupported options are found here. Raises
+    ``ModelFileError`` for a damaged file, or for operators or options that are not supported.
     """
     network = read_network(path, known_operators())
     try:

@@ -1,4 +1,7 @@
-"""An ONNX file as a checked list of operators: functions inlined, every name known before it is read."""
+"""Turn a parsed ONNX file into a checked list of operators, with local functions inlined.
+
+The checks include that every name is defined once, and before it is used.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,18 @@ from striate.persistence.onnx.tensors import TensorReader
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
 LARGEST_FILE = 1 << 31
-"""Bytes: a message of protocol buffers cannot be larger; external data can."""
+"""Bytes. A protocol buffers message cannot be larger; external data can."""
 DEEPEST_CALL = 32
 _OURS = ("", "com.microsoft")
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a file computes: ``nodes`` in order, over ``inputs`` and ``constants``."""
+    """The checked network of a file: ``nodes`` in execution order, over ``inputs`` and ``constants``.
+
+    ``opset`` is the version of ONNX's operators, and ``producer`` the name of the framework that wrote the file.
+    ``classes`` are the class names, if the file has them.
+    """
 
     opset: int
     producer: str
@@ -47,9 +54,9 @@ class Network:
 
 
 def read_network(path: Path, known: frozenset[str]) -> Network:
-    """The network in a file; ``known`` are the operators that can be computed.
+    """Read and check an ONNX file; ``known`` are the names of the supported operators.
 
-    Raises ``ModelFileError`` naming the path and what is wrong with the file.
+    Raises ``ModelFileError`` with the path and what is wrong with the file.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -70,7 +77,7 @@ def read_network(path: Path, known: frozenset[str]) -> Network:
 
 
 def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -> Network:
-    """The network of a file's records; raises ``ModelFileError``."""
+    """Check a parsed file and return its network; raises ``ModelFileError``."""
     graph = model.graph
     if graph is None or (not graph.nodes and not graph.outputs):
         raise ModelFileError("not a file of ONNX: it holds no graph")
@@ -94,7 +101,7 @@ def checked(model: ModelMessage, tensors: TensorReader, known: frozenset[str]) -
 
 
 def _classes(model: ModelMessage) -> tuple[str, ...]:
-    """The names of the classes that ``export_onnx`` wrote; () for what is anything else."""
+    """Return the class names that ``export_onnx`` wrote, or () if there is no valid list of names."""
     try:
         found = json.loads(model.properties.get("classes", "[]"))
     except (ValueError, RecursionError):
@@ -121,7 +128,7 @@ def _check_operators(nodes: tuple[Node, ...], known: frozenset[str]) -> None:
 
 
 def _check_names(graph: GraphMessage, inputs: tuple[ValueInfo, ...], nodes: tuple[Node, ...], held: set[str]) -> None:
-    """Each name is given once, and before it is read: there are no loops."""
+    """Check that each name is defined once, and before it is used, so the graph has no cycles."""
     defined = {one.name for one in inputs}
     if len(defined) != len(inputs):
         raise ModelFileError("two inputs have the same name")
@@ -165,7 +172,10 @@ def _functions(model: ModelMessage) -> _Functions:
 
 
 def _inlined(nodes: tuple[Node, ...], functions: _Functions) -> Iterator[Node]:
-    """The nodes, with the body of a function in the place of each call; raises for calls in a circle."""
+    """Yield the nodes, with each call of a local function replaced by its nodes.
+
+    Raises ``ModelFileError`` for recursive calls, and for more than 100,000 nodes.
+    """
     count = 0
     stack: list[tuple[Iterator[Node], tuple[tuple[str, str, str], ...]]] = [(iter(nodes), ())]
     calls = 0
@@ -190,7 +200,7 @@ def _inlined(nodes: tuple[Node, ...], functions: _Functions) -> Iterator[Node]:
 
 
 def _body(call: Node, function: Function, number: int) -> list[Node]:
-    """The nodes of a function, for one call: its names, and the call's attributes."""
+    """Return a function's nodes for one call, with its names made unique and the call's attributes filled in."""
     if len(call.inputs) > len(function.inputs) or len(call.outputs) > len(function.outputs):
         raise ModelFileError(f"{call}: the function has {len(function.inputs)} inputs, the call {len(call.inputs)}")
     given = dict(zip(function.inputs, [*call.inputs, *[""] * (len(function.inputs) - len(call.inputs))]))

@@ -1,4 +1,4 @@
-"""Tensors of ONNX files as arrays, from inside the file or from a file beside it."""
+"""Decode the tensors of ONNX files to arrays, from the file itself or from a data file next to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ KINDS = {
     7: Element.int64, 9: Element.bool, 10: Element.float16, 11: Element.float64, 12: Element.uint32,
     13: Element.uint64, 16: Element.bfloat16,
 }  # fmt: skip
-"""TensorProto.DataType → the type of an element."""
+"""TensorProto.DataType → the element type, for the supported types."""
 
 _OTHERS = {8: "string", 14: "complex64", 15: "complex128", 17: "float8e4m3fn", 21: "uint4", 22: "int4"}
 
 
 def element_of(kind: int, what: str) -> Element:
-    """The element type of a number in the file; raises ``ModelFileError``."""
+    """Return the element type with the number ``kind`` (TensorProto.DataType).
+
+    Raises ``ModelFileError`` for an unsupported type; ``what`` names the tensor in the message.
+    """
     if kind not in KINDS:
         known = ", ".join(element.value for element in KINDS.values())
         raise ModelFileError(f"{what} has the type {_OTHERS.get(kind, str(kind))}\n  known: {known}")
@@ -35,13 +38,16 @@ def element_of(kind: int, what: str) -> Element:
 
 @final
 class TensorReader:
-    """Makes arrays of tensors; external data must lie in ``folder``, and are refused if it is None."""
+    """Decodes tensors to arrays; external data must lie in ``folder``, and are refused if it is None."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def array(self, tensor: Tensor) -> Array:
-        """The array, whose size was compared with the bytes that are there; raises ``ModelFileError``."""
+        """Return the tensor as an array, after checking its shape against the number of bytes.
+
+        Raises ``ModelFileError`` if they differ, or the type or the location of the data is refused.
+        """
         what = f"tensor {tensor.name[:80]!r}"
         element = element_of(tensor.kind, what)
         count = math.prod(tensor.shape)
@@ -80,7 +86,10 @@ class TensorReader:
         return element.decoded(content).reshape(tensor.shape)
 
     def _inside(self, location: str, what: str) -> Path:
-        """A regular file in the folder of the ONNX file, reached without links; raises ``ModelFileError``."""
+        """Return the path of a regular file in the ONNX file's folder; raises ``ModelFileError`` otherwise.
+
+        Absolute paths, "..", and symbolic links are refused.
+        """
         posix, windows = PurePosixPath(location), PureWindowsPath(location)
         outside = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
         if self._folder is None or outside or not location or "\0" in location or len(location) > 1000:
@@ -103,7 +112,10 @@ class TensorReader:
 
 
 def _narrowed(numbers: Array, element: Element) -> Array:
-    """Numbers of the fields int32_data, float_data …: half precision is held as the bits of an integer."""
+    """Convert the numbers of a typed field (int32_data, float_data, …) to the tensor's element type.
+
+    float16 and bfloat16 are stored there as the integers with the same bits.
+    """
     if element in (Element.float16, Element.bfloat16):
         bits = numbers.astype(np.uint16)
         return element.decoded(bits.view(np.uint8), little=np.little_endian)
@@ -113,7 +125,7 @@ def _narrowed(numbers: Array, element: Element) -> Array:
 
 
 def _whole(entries: Mapping[str, str], key: str, what: str) -> int | None:
-    """A whole number from a text; None where it is missing."""
+    """Return the non-negative integer under ``key``, or None if it is missing; raises ``ModelFileError``."""
     text = entries.get(key)
     if text is None:
         return None

@@ -1,12 +1,12 @@
-"""The wire format of protocol buffers, read with suspicion.
+"""Parse the wire format of protocol buffers, with all lengths checked.
 
     message    a sequence of fields
     field      varint (number · 8 + kind), then by kind: 0 a varint, 1 eight bytes, 2 a length and as many bytes,
                5 four bytes
-    varint     7 bits a byte, the lowest first; the highest bit says that another byte follows
+    varint     7 bits per byte, lowest bits first; the highest bit is set if another byte follows
 
-A message is a range of the file's bytes. Fields are views of it: nothing is copied, and a length that reaches beyond
-the message is refused.
+A message is a range of the file's bytes, and its fields are views of that range, so nothing is copied. A length that
+exceeds the message is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ LONGEST_TEXT = 2000
 
 
 class Field(NamedTuple):
-    """One field: ``number`` of a varint, ``data`` of everything else."""
+    """One field of a message, with its value in ``number`` for a varint (kind 0), or else in ``data``.
+
+    ``key`` is the field's number in the .proto file. The methods raise ``ModelFileError`` if the field is of another
+    kind.
+    """
 
     key: int
     kind: int
@@ -33,22 +37,22 @@ class Field(NamedTuple):
     data: memoryview
 
     def signed(self) -> int:
-        """A varint of type int64 or int32."""
+        """Return a varint as a signed 64-bit integer (int64 or int32 in the .proto file)."""
         self._require(0)
         return self.number - (1 << 64) if self.number >= 1 << 63 else self.number
 
     def float(self) -> float:
-        """Four bytes."""
+        """Return a 4-byte field as a float."""
         self._require(5)
         return struct.unpack("<f", self.data)[0]
 
     def message(self) -> memoryview:
-        """A nested message, or bytes."""
+        """Return the bytes of a nested message or of a bytes field, as a view."""
         self._require(2)
         return self.data
 
     def text(self) -> str:
-        """A text of at most ``LONGEST_TEXT`` bytes."""
+        """Return a UTF-8 string of at most ``LONGEST_TEXT`` bytes."""
         self._require(2)
         if len(self.data) > LONGEST_TEXT:
             raise ModelFileError(f"a text of {len(self.data):,} bytes; the limit is {LONGEST_TEXT:,}")
@@ -58,13 +62,13 @@ class Field(NamedTuple):
             raise ModelFileError("a text is not UTF-8") from error
 
     def numbers(self) -> Array:
-        """Varints: one, or many packed into bytes, as int64."""
+        """Return varints as an int64 vector, from a single varint or a packed field."""
         if self.kind == 0:
             return np.array([self.signed()], np.int64)
         return varints(self.message())
 
     def floats(self, dtype: str) -> Array:
-        """Floats: one, or many packed into bytes; ``dtype`` is "<f4" or "<f8"."""
+        """Return floats as a vector of ``dtype`` ("<f4" or "<f8"), from a single value or a packed field."""
         size = np.dtype(dtype).itemsize
         if self.kind not in (2, 5 if size == 4 else 1) or len(self.data) % size:
             raise ModelFileError(f"field {self.key} does not hold numbers of {size} bytes")
@@ -79,7 +83,7 @@ _NOTHING = memoryview(b"")
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a message, in order; raises ``ModelFileError``."""
+    """Yield the fields of a message in order; raises ``ModelFileError`` if it is malformed."""
     position, end = 0, len(message)
     while position < end:
         tag, position = _varint(message, position)
@@ -114,7 +118,10 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
 
 
 def varints(content: memoryview) -> npt.NDArray[np.int64]:
-    """Packed varints as int64; the Python loop runs over the bytes of the longest one."""
+    """Decode packed varints to int64; the loop runs over byte positions, vectorized over all numbers.
+
+    Raises ``ModelFileError`` for a number that is cut off or has more than 10 bytes.
+    """
     data = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(data < 128)
     if not len(ends):

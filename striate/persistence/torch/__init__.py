@@ -1,4 +1,4 @@
-"""The door to PyTorch: states in the files that it reads and writes."""
+"""Read and write PyTorch's ``.pth`` files of weights, without PyTorch."""
 
 from striate.persistence.torch.file import read_state
 from striate.persistence.torch.pickle_writer import encode_state

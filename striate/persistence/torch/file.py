@@ -1,6 +1,6 @@
-"""Reads the files of ``torch.save``: zip archives since PyTorch 1.6, and the older form of five pickles.
+"""Read the files of ``torch.save``: zip archives since PyTorch 1.6, and the older format of five pickles.
 
-archive/data.pkl       the pickle; its tensors name storages by key
+archive/data.pkl       the pickle; its tensors refer to storages by key
 archive/data/KEY       the bytes of a storage
 archive/byteorder      "little" or "big"
 
@@ -27,15 +27,15 @@ from striate.persistence.torch.opcodes import LARGEST_PICKLE, Pickled, Storage, 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "params")
-"""Under which keys a checkpoint keeps the state of its network, in the order in which they are looked for."""
+"""The keys under which checkpoints usually keep the network's weights, in the order in which they are tried."""
 
 
 def read_state(path: Path, entry: str | None = None) -> dict[str, Array]:
-    """The named arrays of a ``.pth`` file.
+    """Return the arrays of a ``.pth`` file by name.
 
-    The state is the file's dictionary if it holds tensors, else the one under ``entry``, by default the first of
-    ``WRAPPERS`` that the file has. Dictionaries inside it are flattened: {"a": {"b": tensor}} holds "a.b".
-    Raises ``ModelFileError``.
+    They are those of the file's dictionary if it contains tensors, or else of the dictionary under ``entry``, by
+    default the first of ``WRAPPERS`` that the file has. Nested dictionaries are flattened: {"a": {"b": tensor}} becomes
+    "a.b". Raises ``ModelFileError``.
     """
     with open_regular(path) as stream:
         try:
@@ -67,7 +67,7 @@ def _read(path: Path, stream: BinaryIO, entry: str | None) -> dict[str, Array]:
 
 
 def _root(path: Path, archive: Archive) -> str:
-    """The folder inside the archive that holds everything, with its slash."""
+    """Return the name of the archive's top folder, which contains data.pkl, with a trailing slash."""
     found = [name.removesuffix("data.pkl") for name in archive.entries if name.endswith("/data.pkl")]
     if len(found) != 1 or found[0].count("/") != 1:
         if any("constants.pkl" in name for name in archive.entries):
@@ -85,7 +85,7 @@ def _from_archive(path: Path, archive: Archive, root: str, tensors: Mapping[str,
     if byteorder not in (b"little", b"big"):
         raise ModelFileError(f"{path}: byte order {byteorder[:20]!r} is unknown\n  known: little, big")
     storages = _viewed_storages(tensors)
-    for storage in storages.values():  # all sizes first: nothing is read of a file that lies about one
+    for storage in storages.values():  # check all sizes before reading, so that a false one costs no memory
         entry = archive.position(f"{root}data/{storage.key}")
         if entry.size != storage.length * storage.element.size:
             raise _wrong_length(path, storage, entry.size)
@@ -108,14 +108,14 @@ def _viewed_storages(tensors: Mapping[str, StridedTensor]) -> dict[str, Storage]
 
 
 def _viewed(tensor: StridedTensor, storage: Array) -> Array:
-    """A read-only view; ``strided`` has checked that all of its elements lie in the storage."""
+    """Return the tensor as a read-only view of its storage; ``strided`` has checked that it fits."""
     if 0 in tensor.shape:
         return np.empty(tensor.shape, storage.dtype)
     strides = tuple(step * storage.itemsize for step in tensor.stride)
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
-# The older form
+# The older format
 
 
 def _older(path: Path, stream: BinaryIO, size: int, entry: str | None) -> dict[str, Array]:
@@ -144,7 +144,10 @@ def _older(path: Path, stream: BinaryIO, size: int, entry: str | None) -> dict[s
 
 
 def _skipped(path: Path, stream: BinaryIO, size: int, storage: Storage, little: bool) -> int:
-    """Where the storage lies that comes next in the file; the stream is then behind it."""
+    """Move the stream past the next storage and return the offset of its first byte.
+
+    Raises ``ModelFileError`` if its length is not that of ``storage``.
+    """
     head = stream.read(8)
     start, length = stream.tell(), storage.length * storage.element.size
     count = int.from_bytes(head, "little" if little else "big", signed=True)
@@ -154,11 +157,11 @@ def _skipped(path: Path, stream: BinaryIO, size: int, storage: Storage, little: 
     return start
 
 
-# Which of its tensors
+# The tensors of the state
 
 
 def _tensors(path: Path, document: object, entry: str | None) -> dict[str, StridedTensor]:
-    """The named tensors of the state; raises ``ModelFileError``."""
+    """Return the tensors of the state by name, chosen as in ``read_state``; raises ``ModelFileError``."""
     if not isinstance(document, dict):
         raise ModelFileError(
             f"{path}: it holds {_what(document)}, not a dictionary of tensors\n"

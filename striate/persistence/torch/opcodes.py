@@ -1,11 +1,11 @@
-"""PyTorch's files are pickles: programs for a stack machine. This machine runs a closed list of their instructions.
+"""Read PyTorch's pickles with a small interpreter that runs only an allowed list of instructions.
 
-A pickle may name any function of any module and have it called. Here, a name is a key of the table ``CALLABLES``, and
-what stands behind it builds inert records: tensors that say where their numbers lie, dictionaries, tuples. Nothing is
-imported and nothing is called but these. Every other name and every other instruction is refused by name.
+A pickle is a program for a stack machine, and may ask for any function of any module to be called. Here, a name is only
+a key of the table ``CALLABLES``, whose functions build plain records: tensors that refer to their storage,
+dictionaries, tuples. Nothing else is imported or called; any other name or instruction raises an error that names it.
 
-The sizes of everything that is built are bounded by the length of the pickle: a string that claims to be longer than
-what is left is refused before memory is asked for.
+The length of the pickle bounds the sizes of everything that is built: a string longer than the rest of the pickle is an
+error before memory is allocated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from striate.errors import ModelFileError
 from striate.persistence.element import Element
 
 LARGEST_PICKLE = 64_000_000
-"""Bytes. The pickle of a thousand tensors has 100 KB, since their numbers lie elsewhere."""
+"""Bytes. The pickle of a thousand tensors takes 100 KB, since their numbers are stored outside of it."""
 
 MOST_INSTRUCTIONS = 5_000_000
 MOST_AXES = 32
@@ -27,7 +27,7 @@ MOST_AXES = 32
 
 @dataclass(frozen=True)
 class Storage:
-    """A range of memory that tensors view; ``length`` in elements."""
+    """A named block of memory that tensors are views of; ``length`` is in elements."""
 
     key: str
     element: Element
@@ -36,7 +36,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class StridedTensor:
-    """The element at index i lies at ``offset`` + Σ i · ``stride`` of its storage."""
+    """A view of a storage: the element at index i lies at ``offset`` + Σₐ iₐ · ``stride``ₐ, in elements."""
 
     storage: Storage
     offset: int
@@ -46,7 +46,10 @@ class StridedTensor:
 
 @dataclass(frozen=True)
 class Global:
-    """A name that a pickle looks up: inert until it is called, and then a key of ``CALLABLES``."""
+    """A name, module.name, that a pickle refers to; nothing is imported for it.
+
+    It can only be called if it is a key of ``CALLABLES``.
+    """
 
     module: str
     name: str
@@ -57,12 +60,12 @@ class Global:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Where the arguments of the next instruction begin."""
+    """The stack entry below the arguments of a later instruction."""
 
 
 @dataclass(frozen=True)
 class Pickled:
-    """What a pickle describes, and all storages that it names, by key."""
+    """The object that a pickle describes, and all storages that it refers to, by key."""
 
     content: object
     storages: Mapping[str, Storage]
@@ -74,10 +77,10 @@ STORAGES: Mapping[str, Element] = {
     "ShortStorage": Element.int16, "CharStorage": Element.int8, "ByteStorage": Element.uint8,
     "BoolStorage": Element.bool,
 }  # fmt: skip
-"""The classes of ``torch`` that say the element type of a storage."""
+"""The names of ``torch``'s storage classes, and the element type of each."""
 
 
-# What a pickle may call
+# The functions that a pickle may call
 
 
 def _ordered(*arguments: object) -> dict[object, object]:
@@ -99,7 +102,10 @@ def _size(*arguments: object) -> tuple[int, ...]:
 
 
 def _tensor(*arguments: object) -> StridedTensor:
-    """``_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])``, and v1 of four."""
+    """Build a tensor from the arguments of ``torch._utils._rebuild_tensor`` or ``_rebuild_tensor_v2``.
+
+    They are storage, offset, size, stride, requires_grad, hooks and metadata; the last three are optional and ignored.
+    """
     if not 4 <= len(arguments) <= 7:
         raise ModelFileError(f"a tensor has 4 to 7 parts, not {len(arguments)}")
     storage, offset = arguments[0], arguments[1]
@@ -109,7 +115,7 @@ def _tensor(*arguments: object) -> StridedTensor:
 
 
 def strided(storage: Storage, offset: object, shape: object, stride: object) -> StridedTensor:
-    """A tensor all of whose elements lie in the storage; raises ``ModelFileError``."""
+    """Return a tensor after checking that all of its elements lie in the storage; raises ``ModelFileError``."""
     sizes, steps = _sizes(shape, "the shape of a tensor"), _sizes(stride, "the strides of a tensor")
     if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
         raise ModelFileError(f"a tensor begins at {str(offset)[:40]} of its storage; expected a whole number from 0")
@@ -146,7 +152,7 @@ CALLABLES: Mapping[str, Callable[..., object]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
 }
-"""All that is ever called."""
+"""The only names that a pickle can call, and the functions that replace them."""
 
 
 def _sizes(given: object, what: str) -> tuple[int, ...]:
@@ -159,7 +165,7 @@ def _sizes(given: object, what: str) -> tuple[int, ...]:
 
 
 def _key(key: object) -> object:
-    """A key of a dictionary; nested tuples among them could take for ever to hash."""
+    """Return a dictionary key if it is a string, a number or None; hashing nested tuples could take for ever."""
     if not isinstance(key, str | int | float | None):
         raise ModelFileError(f"a dictionary has {_kind(key)} as a key; expected a string or a number")
     return key
@@ -181,9 +187,9 @@ def _kind(thing: object) -> str:
 
 
 def read_pickle(stream: BinaryIO, limit: int, where: str) -> Pickled:
-    """What the pickle that begins here describes; the stream is then behind it.
+    """Read the pickle at the stream's position, and leave the stream after it.
 
-    ``limit`` is the number of bytes that it may have. Raises ``ModelFileError``.
+    ``limit`` is the most bytes that it may have. Raises ``ModelFileError``.
     """
     reader = _Reader(stream, min(limit, LARGEST_PICKLE), where)
     content = reader.run()
@@ -215,7 +221,7 @@ class _Reader:
         return int.from_bytes(self._take(count), "little")
 
     def _line(self) -> str:
-        """A text up to the next line feed, as old instructions have it."""
+        """Read a string that ends with a line feed, as old instructions store it."""
         content = bytearray()
         while (byte := self._take(1)) != b"\n":
             content += byte
@@ -378,7 +384,7 @@ class _Reader:
         self._stack.append(CALLABLES[str(function)](*cast("tuple[object, ...]", arguments)))
 
     def build(self) -> None:
-        """Attributes, which an OrderedDict of PyTorch has (``_metadata``): they are left out."""
+        """Drop the attributes of an OrderedDict, which PyTorch sets (``_metadata``)."""
         state = self._pop()
         target = self._top()
         if not isinstance(target, dict):
@@ -387,7 +393,10 @@ class _Reader:
             raise self.error(f"attributes are {_kind(state)}, not a dictionary")
 
     def persistent(self) -> None:
-        """('storage', class, key, device, length[, view]): the one thing that PyTorch keeps outside of the pickle."""
+        """Push the storage that the tuple on the stack describes: ('storage', class, key, device, length[, view]).
+
+        The numbers of a storage are the only data that PyTorch keeps outside of the pickle.
+        """
         parts = self._pop()
         if not isinstance(parts, tuple):
             raise self.error("a storage is not described by a tuple")
@@ -434,7 +443,7 @@ _ACTIONS: Mapping[int, _Action] = {
     0x63: _Reader.name, 0x93: _Reader.stacked_name, 0x52: _Reader.call, 0x62: _Reader.build,
     0x51: _Reader.persistent,
 }  # fmt: skip
-"""The instructions that are run, by their byte."""
+"""The supported instructions, by opcode."""
 
 _OTHERS: Mapping[int, str] = {
     0x49: "INT", 0x4C: "LONG", 0x53: "STRING", 0x56: "UNICODE", 0x46: "FLOAT", 0x6C: "LIST", 0x64: "DICT",
@@ -443,4 +452,4 @@ _OTHERS: Mapping[int, str] = {
     0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", 0x50: "PERSID", 0x8E: "BINBYTES8", 0x96: "BYTEARRAY8",
     0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }  # fmt: skip
-"""The names of the instructions that are refused."""
+"""The names of the unsupported instructions, by opcode, for error messages."""

@@ -1,6 +1,6 @@
-"""Writes ``.pth`` files that ``torch.load(weights_only=True)`` reads: an OrderedDict of tensors.
+"""Write an OrderedDict of tensors as a ``.pth`` file that ``torch.load(weights_only=True)`` reads.
 
-The pickle of one tensor, in protocol 2, is the call of ``torch._utils._rebuild_tensor_v2`` with (storage, 0, shape,
+In the pickle, of protocol 2, each tensor is a call of ``torch._utils._rebuild_tensor_v2`` with (storage, 0, shape,
 strides, False, OrderedDict()), where the storage is ('storage', torch.FloatStorage, key, 'cpu', length).
 """
 
@@ -23,7 +23,7 @@ _ROOT = "archive"
 
 
 def encode_state(state: Mapping[str, Array]) -> bytes:
-    """The bytes of a ``.pth`` file with these named arrays; raises ``DTypeError`` for what PyTorch has no type for."""
+    """Return the bytes of a ``.pth`` file with these arrays; raises ``DTypeError`` for a dtype PyTorch lacks."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry("data.pkl"), _pickle(state))

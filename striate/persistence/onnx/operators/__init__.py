@@ -1,8 +1,8 @@
-"""The operators of ONNX in terms of ``striate.ops``; importing this package fills the table ``call.OPERATORS``."""
+"""The ONNX operators, implemented with ``striate.ops``; importing this package fills ``call.OPERATORS``."""
 
 from striate.persistence.onnx.call import OPERATORS
 from striate.persistence.onnx.operators import arithmetic, folding, normalization, resize, shaping, window
 
 FAMILIES = (arithmetic, folding, normalization, resize, shaping, window)
 TABLE = OPERATORS
-"""The table, filled by the families."""
+"""``call.OPERATORS`` after the modules above have registered their operators."""

@@ -1,4 +1,4 @@
-"""Arithmetic and activations of ONNX."""
+"""ONNX's elementwise operators: arithmetic, comparisons, activations, casts and dropout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Unary = Callable[[Value], Value]
 
 
 def paired(call: Call, first: int = 0, second: int = 1) -> tuple[Value | float, Value | float]:
-    """Two operands; one known number among them becomes a constant, if the other has at least as many axes."""
+    """Return two operands for a binary operation, with a one-element constant as a float.
+
+    The constant stays an array if its rank exceeds that of the other operand, which it would then reshape.
+    """
     a, b = call.operand(first), call.operand(second)
     if (
         isinstance(b, np.ndarray)
@@ -100,7 +103,7 @@ def celu(call: Call) -> Operand:
 
 
 _SELU = (1.6732632, 1.050701)
-"""Its constants, to the digits that float32 keeps."""
+"""SELU's constants α and γ, to float32's precision."""
 
 
 @operator("Selu")
@@ -151,7 +154,7 @@ def where(call: Call) -> Operand:
 
 @operator("Mod")
 def mod(call: Call) -> Operand:
-    """The sign is that of the divisor; with ``fmod`` that of the dividend."""
+    """Return the remainder of a / b, with the sign of b, or with that of a if the attribute ``fmod`` is set."""
     a, b = call.value(0), call.value(1)
     if not call.int("fmod"):
         return ops.remainder(a, b)
@@ -162,7 +165,10 @@ def mod(call: Call) -> Operand:
 
 @operator("Clip")
 def clip(call: Call) -> Operand:
-    """Bounds are attributes before opset 11, inputs from then on; each may be left out."""
+    """Return x limited to [min, max]; either bound may be omitted.
+
+    The bounds are attributes before opset 11 and inputs from then on.
+    """
     x = call.value(0)
     if call.opset < 11:
         least = call.float("min") if "min" in call.node.attributes else None
@@ -219,7 +225,11 @@ def identity(call: Call) -> Operand:
 
 @operator("Cast")
 def cast(call: Call) -> Operand:
-    """Floats of any size become those of the model, whole numbers of any size int32 or int64."""
+    """Convert x to the type that the attribute ``to`` names.
+
+    Any float type becomes the model's dtype; int32, int64, uint8 and bool are kept. Raises ``ModelFileError`` for other
+    types.
+    """
     return _cast(call, call.value(0), element_of(call.int("to"), "its target"))
 
 
@@ -244,7 +254,10 @@ def _cast(call: Call, x: Value, element: Element) -> Value:
 
 @operator("Dropout")
 def dropout(call: Call) -> Operand:
-    """Random when the model trains, as its layer was; the mask, its second output, is not read."""
+    """Apply dropout while the model trains, and return x unchanged otherwise.
+
+    A mask, the operator's second output, is not computed.
+    """
     x = call.value(0)
     ratio = call.float("ratio", 0.5) if call.opset < 12 else call.number(1, 0.5)
     if not call.trace.training or not ratio or call.count > 1:

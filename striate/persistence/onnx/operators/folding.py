@@ -1,4 +1,4 @@
-"""Operators on arrays that are known while the graph is traced: how exporters compute shapes."""
+"""ONNX operators computed with NumPy during tracing, on known arrays: exporters compute shapes with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from striate.persistence.onnx.tensors import KINDS, TensorReader, element_of
 
 
 def shape_array(sizes: list[object]) -> Array:
-    """A vector of sizes: of int64, or of objects if N is among them."""
+    """Return sizes as a vector: int64, or object if multiples of N (``Samples``) are among them."""
     if any(isinstance(size, Samples) for size in sizes):
         found = np.empty(len(sizes), object)
         found[:] = sizes
@@ -139,7 +139,10 @@ def slice_(call: Call) -> Operand:
 
 
 def slices(call: Call, rank: int) -> list[tuple[int, int, int | None, int]]:
-    """(axis, start, stop, step) as Python's slices have them; before opset 10 they are attributes."""
+    """Return the slices of a Slice node as (axis, start, stop, step), with Python's meaning.
+
+    Before opset 10 they are attributes, later inputs. Raises ``ModelFileError`` if their numbers differ.
+    """
     if call.opset < 10:
         starts, stops = call.ints("starts") or [], call.ints("ends") or []
         axes = call.ints("axes") or list(range(len(starts)))
@@ -308,5 +311,5 @@ def reduce(call: Call) -> Operand:
 
 
 def all_known(operands: list[Operand | None]) -> bool:
-    """Whether all operands are known arrays."""
+    """Return whether all operands are known arrays (or omitted), so that the operator can be computed now."""
     return not any(isinstance(operand, Value) for operand in operands)

@@ -1,4 +1,4 @@
-"""Normalizations and softmax of ONNX."""
+"""ONNX's normalization layers and softmax."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from striate.persistence.onnx.call import Call, Operand, Result, operator
 
 @operator("BatchNormalization")
 def batch_normalization(call: Call) -> Result:
-    """Running statistics when predicting; when training, those of the batch, and the running ones are updated.
+    """Batch normalization, which uses and updates statistics according to the mode.
 
-    running ← momentum · running + (1 − momentum) · batch, where ONNX, like Keras, takes the biased variance, and
-    PyTorch the unbiased one, and where PyTorch's momentum is 1 − momentum.
+    Prediction uses the running statistics. Training uses those of the batch, and updates the running ones:
+
+        running ← momentum · running + (1 − momentum) · batch
+
+    PyTorch's momentum is 1 − this momentum. ONNX and Keras update with the biased variance of the batch, PyTorch with
+    the unbiased one (``call.unbiased``).
     """
     x, weight, bias, mean, variance = (call.value(place) for place in range(5))
     eps, momentum = call.float("epsilon", 1e-5), call.float("momentum", 0.9)
@@ -59,7 +63,7 @@ def rms_normalization(call: Call) -> Operand:
 
 @operator("GroupNormalization")
 def group_normalization(call: Call) -> Operand:
-    """One scale for each group before opset 21, one for each channel from then on."""
+    """Group normalization with one scale and bias per group before opset 21, and per channel from then on."""
     x, weight, bias = (call.value(place) for place in range(3))
     groups, channels, eps = call.int("num_groups"), x.type.concrete(1)[1], call.float("epsilon", 1e-5)
     if call.opset < 21 and groups > 0 and channels % groups == 0 and weight.shape == (groups,):
@@ -68,7 +72,7 @@ def group_normalization(call: Call) -> Operand:
 
 
 def _repeated(vector: Value, times: int) -> Value:
-    """Each number of a vector ``times`` times."""
+    """Return a vector with each element repeated ``times`` times in a row."""
     (count,) = vector.type.concrete(1)
     return ops.reshape(ops.broadcast_to(ops.reshape(vector, (count, 1)), (count, times)), (count * times,))
 
@@ -81,7 +85,7 @@ def local_response_normalization(call: Call) -> Operand:
 
 @operator("Softmax", "LogSoftmax")
 def softmax(call: Call) -> Operand:
-    """Over one axis; before opset 13, over all axes from that one on."""
+    """Softmax or its logarithm over one axis; before opset 13, jointly over that axis and all later ones."""
     x = call.value(0)
     function = ops.softmax if call.node.operator == "Softmax" else ops.log_softmax
     axis = call.axis(call.int("axis", 1 if call.opset < 13 else -1), x.type.rank)

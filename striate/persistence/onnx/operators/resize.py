@@ -1,4 +1,7 @@
-"""Resize of ONNX. Along each axis it is a linear map; where ``ops.interpolate`` has no such map, it is a matrix."""
+"""ONNX's Resize, which is a linear map along each axis.
+
+It is computed by ``ops.repeat`` or ``ops.interpolate`` where they give the same result, else by matrix products.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ ROUNDINGS: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Resampling:
-    """The options of a Resize that all axes share."""
+    """The options of a Resize node that apply to all axes.
+
+    ``where`` is its coordinate_transformation_mode, ``rounding`` its nearest_mode, ``cubic`` its cubic_coeff_a.
+    """
 
     mode: str
     where: str
@@ -36,7 +42,10 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its size, that of the result, their ratio, and the part of it that is taken."""
+    """One resized axis: input size, output size, their ratio, and the region of the input that is read.
+
+    ``region`` (start, end) is given in fractions of the axis; only tf_crop_and_resize changes it.
+    """
 
     size: int
     count: int
@@ -45,7 +54,7 @@ class Axis:
 
 
 def place(axis: Axis, where: str, p: int) -> float:
-    """Where place p of the result lies in the input."""
+    """Return the input coordinate of output position p, for the coordinate transformation ``where``."""
     size, exact = axis.size, axis.scale * axis.size
     match where:
         case "align_corners":
@@ -66,7 +75,11 @@ def place(axis: Axis, where: str, p: int) -> float:
 
 
 def matrix(axis: Axis, options: Resampling) -> Array:
-    """The map (size, count): column p holds the weights of place p; beyond the ends, the last elements go on."""
+    """Return the resize of one axis as a matrix (size, count), so that output = input @ matrix.
+
+    Positions outside the input read its first or last element; with ``exclude_outside`` their weights are dropped
+    instead, and the others are scaled to sum 1.
+    """
     found = np.zeros((axis.size, axis.count))
     for p in range(axis.count):
         x = place(axis, options.where, p)
@@ -98,7 +111,7 @@ def _tent(distance: float) -> float:
 
 
 def _keys(d: float, a: float) -> float:
-    """Keys' cubic convolution, 1981."""
+    """Return the weight of cubic convolution at distance d with coefficient a (Keys 1981)."""
     if d <= 1:
         return (a + 2) * d**3 - (a + 3) * d**2 + 1
     return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
@@ -138,12 +151,15 @@ def resize(call: Call) -> Operand:
 
 
 def _is_whole(axis: Axis, options: Resampling) -> bool:
-    """Whether nothing changes along an axis."""
+    """Return whether the resize leaves this axis unchanged."""
     return axis.size == axis.count and axis.scale == 1 and options.where != "tf_crop_and_resize"
 
 
 def _interpolated(x: Value, changed: dict[int, Axis], options: Resampling) -> Value | None:
-    """By repetition, or by ``ops.interpolate``, whose loops are faster than a product; None where it differs."""
+    """Resize by repetition or ``ops.interpolate``, which are faster than matrix products.
+
+    Returns None if neither computes exactly what the options ask for.
+    """
     size = x.type.concrete(1)[2:]
     target = [changed[place].count if place in changed else length for place, length in enumerate(size, 2)]
     scales = [changed[place].scale if place in changed else 1.0 for place in range(2, x.type.rank)]
@@ -169,7 +185,10 @@ def _interpolated(x: Value, changed: dict[int, Axis], options: Resampling) -> Va
 
 
 def _axes(call: Call, x: Value, axes: list[int]) -> dict[int, Axis]:
-    """The axes by their places: from factors, or from sizes, which may keep the aspect ratio."""
+    """Return the resized axes by position, from the node's scales or its sizes.
+
+    With sizes, ``keep_aspect_ratio_policy`` may choose one scale for all axes.
+    """
     size = x.type.concrete(1)
     regions = _regions(call, axes)
     if call.given(3) and len(call.sizes(3)):
@@ -199,7 +218,7 @@ def _axes(call: Call, x: Value, axes: list[int]) -> dict[int, Axis]:
 
 
 def _regions(call: Call, axes: list[int]) -> dict[int, tuple[float, float]]:
-    """The part of each axis that is taken, as a share of it: only with tf_crop_and_resize."""
+    """Return the region of each axis that is read, in fractions; (0, 1) except with tf_crop_and_resize."""
     if call.text("coordinate_transformation_mode") != "tf_crop_and_resize":
         return dict.fromkeys(axes, (0.0, 1.0))
     ends = [float(one) for one in call.known(1).reshape(-1).tolist()]

@@ -1,4 +1,4 @@
-"""Operators of ONNX that move elements, and reductions and products of matrices."""
+"""ONNX operators that rearrange elements, reduce over axes, or multiply matrices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from striate.persistence.onnx.operators.folding import slices
 
 @operator("Reshape")
 def reshape(call: Call) -> Operand:
-    """y = x in another shape: a size of 0 keeps the size of x, and a size of −1 is inferred.
+    """Return x in another shape: a size 0 keeps the size of x, and a size −1 is inferred.
 
-    Axis 0 stays N, even if the file gives the fixed number of samples that the model was exported with. Raises
-    ``ModelFileError`` or ``ShapeError`` for a shape that does not fit x.
+    Axis 0 stays N even if the file gives the fixed batch size of its export. Raises ``ModelFileError`` or
+    ``ShapeError`` for a shape that does not fit x.
     """
     x = call.value(0)
     sizes = call.sizes(1)
@@ -61,7 +61,7 @@ def _text(sizes: list[object]) -> str:
 
 @operator("Flatten")
 def flatten(call: Call) -> Operand:
-    """Two axes: all before ``axis``, and all from it on."""
+    """Return x as a matrix: the axes before ``axis`` become rows, the remaining ones columns."""
     x = call.value(0)
     rank = x.type.rank
     axis = call.int("axis", 1)
@@ -108,7 +108,10 @@ def concat(call: Call) -> Operand:
 
 @operator("Split")
 def split(call: Call) -> Result:
-    """Sizes are an attribute before opset 13, an input from then on, or equal parts; the last may be smaller."""
+    """Split x along an axis, by given sizes or into equal parts, of which the last may be smaller.
+
+    The sizes are an attribute before opset 13 and an input from then on.
+    """
     x = call.value(0)
     axis = call.axis(call.int("axis"), x.type.rank)
     sizes = call.axes(1, "split")
@@ -138,7 +141,7 @@ def slice_(call: Call) -> Operand:
 
 @operator("Gather")
 def gather(call: Call) -> Operand:
-    """The elements at known places of one axis; places of several axes come in its stead."""
+    """Return the elements at known positions along one axis, which is replaced by the axes of the positions."""
     x, places = call.value(0), call.known(1)
     axis = call.axis(call.int("axis"), x.type.rank)
     found = ops.take(x, [int(place) for place in places.reshape(-1)], axis)
@@ -162,7 +165,10 @@ def tile(call: Call) -> Operand:
 
 @operator("Pad")
 def pad(call: Call) -> Operand:
-    """Paddings are an attribute before opset 11, an input from then on, for all axes or for some."""
+    """Pad x by amounts that are an attribute before opset 11, and an input from then on.
+
+    An optional input lists the axes to pad; by default the amounts are for all axes.
+    """
     x = call.value(0)
     rank = x.type.rank
     numbers = call.ints("pads") if call.opset < 11 else call.wholes(1)
@@ -310,7 +316,7 @@ def matmul(call: Call) -> Operand:
 
 @operator("Gemm")
 def gemm(call: Call) -> Operand:
-    """y = α · A B + β · C, where A and B may be transposed."""
+    """y = α · A B + β · C, where A and B may be transposed"""
     a, b = call.value(0), call.value(1)
     alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
     if a.type.rank != 2 or b.type.rank != 2:

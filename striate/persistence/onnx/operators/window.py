@@ -1,4 +1,4 @@
-"""Convolution and pooling of ONNX."""
+"""ONNX's convolutions and pooling operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from striate.persistence.onnx.call import Call, Operand, operator
 
 
 def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[int], dilations: list[int]) -> Pairs:
-    """(before, after) for each axis of positions, from ``pads`` or ``auto_pad``."""
+    """Return the padding (before, after) of each spatial axis, from the attribute ``pads`` or ``auto_pad``."""
     mode = call.choice("auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     if mode == "VALID":
         return ((0, 0),) * len(kernel)
@@ -31,7 +31,7 @@ def padding(call: Call, size: tuple[int, ...], kernel: list[int], strides: list[
 
 
 def positions(call: Call, x: Value) -> tuple[int, ...]:
-    """The sizes of the axes of positions."""
+    """Return the sizes of the spatial axes; raises ``ModelFileError`` for an input of rank below 3."""
     if x.type.rank < 3:
         raise call.error(f"its input {x.type} has no axes of positions")
     return x.type.concrete(1)[2:]
@@ -68,7 +68,10 @@ def max_pool(call: Call) -> Operand:
 
 
 def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Value, Pairs]:
-    """Paddings of more than half the window are elements of their own, since ``ops`` takes no more."""
+    """Pad x explicitly with ``value`` if a padding exceeds half the window, as ``ops.max_pool`` refuses it.
+
+    Returns the (padded) input and the padding that is left for the pooling operation.
+    """
     if all(max(pair) <= taps // 2 for pair, taps in zip(pairs, kernel)):
         return x, pairs
     flat = [number for pair in reversed(pairs) for number in pair]
@@ -77,7 +80,11 @@ def _padded(x: Value, kernel: list[int], pairs: Pairs, value: float) -> tuple[Va
 
 @operator("AveragePool")
 def average_pool(call: Call) -> Operand:
-    """Windows that ``ops`` does not average are summed by a depthwise convolution, and divided by what they hold."""
+    """Average pooling; windows that ``ops.avg_pool`` does not support are summed by a depthwise convolution.
+
+    Those are dilated windows and paddings of more than half the window. Each sum is divided by the number of elements
+    that the window counts.
+    """
     x, kernel = call.value(0), _kernel(call)
     size = positions(call, x)
     strides, dilations = _steps(call, "strides", len(size)), _steps(call, "dilations", len(size))
@@ -120,7 +127,7 @@ def lp_pool(call: Call) -> Operand:
 
 @operator("ConvTranspose")
 def conv_transpose(call: Call) -> Operand:
-    """``output_shape`` and ``auto_pad`` say what is cut off; different paddings are cut off after the operation."""
+    """Transposed convolution without padding, then cropped by ``pads``, ``output_shape`` or ``auto_pad``."""
     x, w = call.value(0), call.value(1)
     size, kernel = positions(call, x), list(w.type.concrete(1)[2:])
     rank = len(size)

@@ -1,0 +1,116 @@
+"""Errors for calls with wrong arguments: they name the nearest argument, or what to write here instead.
+
+Python itself says only "got an unexpected keyword argument". ``Explained`` is the metaclass of the public classes, and
+``explained`` decorates public functions and methods. Neither costs anything as long as a call succeeds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from striate import habits
+from striate.errors import ArgumentError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+_EMPTY = inspect.Parameter.empty
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Explained(ABCMeta):
+    """Metaclass of classes whose constructor raises ``ArgumentError`` for arguments that it does not take."""
+
+    def __call__(cls: type[T], *arguments: Any, **options: Any) -> T:
+        """Makes an object, as ``type.__call__`` does."""
+        try:
+            return super().__call__(*arguments, **options)  # type: ignore[misc]
+        except TypeError:
+            problem = _problem(cls.__name__, inspect.signature(cls), arguments, options)
+            if problem is None:  # the error comes from inside of the constructor
+                raise
+        raise problem
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The signature of the constructor, which ``inspect`` would otherwise look for on the metaclass."""
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorates a function: a call with arguments that it does not take raises ``ArgumentError``."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*arguments, **options)
+        except TypeError:
+            problem = _problem(function.__name__, signature, arguments, options)
+            if problem is None:
+                raise
+        raise problem
+
+    return called
+
+
+def _problem(
+    name: str, signature: inspect.Signature, arguments: tuple[Any, ...], options: Mapping[str, Any]
+) -> ArgumentError | None:
+    """What is wrong with the arguments of a call; None if they fit the signature."""
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as error:
+        found = str(error)
+    else:
+        return None
+    if next(iter(signature.parameters), "") == "self":  # of a method
+        arguments = arguments[1:]
+    known = {one.name: one for one in signature.parameters.values() if one.name != "self" and one.kind not in _GATHERED}
+    unknown = next((option for option in options if option not in known), None)
+    takes = _shown(name, known)
+    if unknown is not None:
+        return ArgumentError(_unknown(name, unknown, known) + f"\n  {takes}")
+    places = [one.name for one in known.values() if one.kind in _POSITIONAL]
+    twice = next((place for place, _ in zip(places, arguments, strict=False) if place in options), None)
+    cure = habits.FIRST_ARGUMENTS.get(twice or "")
+    if twice is not None:
+        text = f"{name}: {twice} is given twice, by its place and by its name"
+    elif len(arguments) > len(places):
+        text = f"{name} takes {len(places)} argument{'s' * (len(places) != 1)} without a name, not {len(arguments)}"
+        named = [one for one in known if one not in places]
+        cure = f"give the others by name, such as {named[0]}=…" if named else None
+    else:
+        text = f"{name}: {found}"
+    return ArgumentError(text + f"\n  {takes}" + (f"\n  help: {cure}" if cure else ""))
+
+
+def _unknown(name: str, option: str, known: Mapping[str, inspect.Parameter]) -> str:
+    """The first lines of the error for an argument that does not exist."""
+    text = f"{name} has no argument {option!r}"
+    alias = next((one for one in habits.ALIASES.get(option, ()) if one in known), None)
+    near = alias or next(iter(difflib.get_close_matches(option, known, n=1)), None)
+    if alias is None and option in habits.ARGUMENTS:
+        return f"{text}\n  help: {habits.ARGUMENTS[option]}"
+    return f"{text}; did you mean {near!r}?" if near else text
+
+
+def _shown(name: str, known: Mapping[str, inspect.Parameter]) -> str:
+    """``it takes lr, momentum=0.0, …``"""
+    parts = [one.name if one.default is _EMPTY else f"{one.name}={_default(one.default)}" for one in known.values()]
+    positional = sum(one.kind in _POSITIONAL for one in known.values())
+    if 0 < positional < len(parts):
+        parts.insert(positional, "*")
+    return f"it takes {', '.join(parts) or 'no arguments'}"
+
+
+def _default(value: object) -> str:
+    text = repr(value)
+    return "…" if text.startswith("<") or len(text) > 24 else text
