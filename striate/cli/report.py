@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from striate.errors import EngineError, GraphError, NonFiniteError, StriateError
 from striate.starting import INTERRUPTED
+from striate.train.interruption import Terminated
 
 _OURS = (NonFiniteError, EngineError, GraphError)
 
@@ -81,5 +82,7 @@ def reported(function: Callable[..., Any], *arguments: Any) -> Any:
     except StriateError as error:
         say_error(error)
         raise typer.Exit(1 if isinstance(error, _OURS) else 2) from None
+    except Terminated as ended:
+        raise typer.Exit(ended.code) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

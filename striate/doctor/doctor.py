@@ -281,13 +281,14 @@ class Doctor:
         setup, steps = self.trace.setup, self.trace.steps
         if setup.train_set is None or not steps:
             return
-        count = batch_count(len(setup.train_set), setup.batch_size)
+        train_set = setup.train_set
+        count = batch_count(len(train_set), setup.batch_size)
 
         def batches_of(first: int, stop: int) -> Iterator[tuple[Array, Array]]:
             for epoch in range(first // count, -(-stop // count)):
                 start = max(first - epoch * count, 0)
                 found = batches(
-                    setup.train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
+                    train_set, setup.batch_size, seed=setup.seed, epoch=epoch, shuffle=setup.shuffle, first=start
                 )
                 for x, y, _ in islice(found, min(stop - epoch * count, count) - start):
                     yield x, y

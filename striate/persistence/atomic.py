@@ -11,7 +11,6 @@ from pathlib import Path
 
 from striate.errors import ModelFileError
 
-
 Buffer = bytes | memoryview
 
 

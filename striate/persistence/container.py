@@ -113,7 +113,7 @@ def encoded(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> list[b
         }  # fmt: skip
         end += array.nbytes
         if array.nbytes:
-            parts.append(memoryview(array.reshape(-1).view(np.uint8)))
+            parts.append(array.reshape(-1).view(np.uint8).data)
     header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > LARGEST_HEADER:

@@ -56,16 +56,20 @@ class FolderLock:
         """Takes the lock; returns False where another process holds it. Raises ``OptionError`` for a folder without."""
         if self._file is not None:
             return True
-        try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OptionError(
-                f"{self.path.parent}: cannot be written: {error.strerror or error}\n"
-                "  help: give a folder that you may write to"
-            ) from error
-        if not _locked(file):
-            os.close(file)
-            return False
+        while True:
+            try:
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise OptionError(
+                    f"{self.path.parent}: cannot be written: {error.strerror or error}\n"
+                    "  help: give a folder that you may write to"
+                ) from error
+            if not _locked(file):
+                os.close(file)
+                return False
+            if self._is_current(file):
+                break
+            os.close(file)  # its holder removed the file between our two calls
         with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
             os.ftruncate(file, 0)
             os.pwrite(file, json.dumps({"pid": os.getpid(), "host": platform.node()}).encode(), 0)
@@ -74,12 +78,19 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Give the lock back, and remove its file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, 0)
+                self.path.unlink()  # while it is locked, so that nobody else can have taken it
             os.close(self._file)
             self._file = None
+
+    def _is_current(self, file: int) -> bool:
+        """Return whether an open file is still the one that the folder has under this name."""
+        try:
+            return os.path.samestat(os.fstat(file), self.path.stat())
+        except OSError:
+            return False
 
     def after_fork(self) -> None:
         """Called in a child process: closes its copy of the file, or the lock would outlive the parent."""

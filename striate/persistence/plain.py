@@ -27,7 +27,7 @@ def to_plain(thing: object, leave_out: frozenset[str] = frozenset()) -> Any:
     if thing is None or isinstance(thing, bool | int | str):
         return thing
     if isinstance(thing, np.generic):
-        return to_plain(thing.item())
+        return to_plain(cast("np.generic[Any]", thing).item())
     if isinstance(thing, float):
         return thing if math.isfinite(thing) else str(float(thing))
     if isinstance(thing, Mapping):
@@ -68,7 +68,8 @@ def read_as(kind: Any, document: object, where: str) -> Any:
     elif origin in (list, tuple) and isinstance(document, list):
         items = cast("list[object]", document)
         if origin is list or given[-1] is ...:
-            return origin(read_as(given[0], one, where) for one in items)
+            found = [read_as(given[0], one, where) for one in items]
+            return found if origin is list else tuple(found)
         if len(items) == len(given):
             return tuple(read_as(one, item, where) for one, item in zip(given, items, strict=True))
     elif origin in (dict, Mapping) and isinstance(document, dict):

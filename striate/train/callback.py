@@ -49,5 +49,5 @@ class Callback:
         """Restores what ``state_dict`` returned; called after ``begin`` where a training is resumed."""
 
     def describe(self) -> str:
-        """Name and options, by which a resumed training notices that they have changed."""
+        """Name and options, by which a resumed training notices that they have changed; "" to leave it out."""
         return type(self).__name__

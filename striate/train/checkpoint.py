@@ -103,7 +103,7 @@ def checksum(tensors: Mapping[str, Array]) -> str:
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         found.update(name.encode())
-        found.update(memoryview(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8)))
+        found.update(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

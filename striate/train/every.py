@@ -21,7 +21,7 @@ class Every:
 
     @classmethod
     def parse(cls, given: object) -> Every:
-        """``"epoch"``; a number of steps, such as 500 or ``"500"``; or a time, such as ``"30s"``, ``"10min"``, ``"2h"``.
+        """Read ``"epoch"``, a number of steps such as 500 or ``"500"``, or a time such as ``"30s"``, ``"2h"``.
 
         Raises ``OptionError`` for anything else.
         """

@@ -57,10 +57,10 @@ def digest(array: Array) -> str:
     found = hashlib.blake2b(digest_size=16)
     flat = array.reshape(-1).view(np.uint8)
     if flat.size <= _WHOLE:
-        found.update(memoryview(np.ascontiguousarray(flat)))
+        found.update(np.ascontiguousarray(flat).data)
     else:
         for start in np.linspace(0, flat.size - _BLOCK, _BLOCKS).astype(np.int64):
-            found.update(memoryview(np.ascontiguousarray(flat[start : start + _BLOCK])))
+            found.update(np.ascontiguousarray(flat[start : start + _BLOCK]).data)
     return found.hexdigest()
 
 

@@ -61,7 +61,8 @@ def configuration(trainer: Trainer, weights: Array | None) -> dict[str, str]:
         "ema": repr(step.ema),
         **{name: repr(value) for name, value in step.options.items() if name != "ema"},
     }
-    return found | {f"callback {number}": one.describe() for number, one in enumerate(trainer.callbacks, 1)}
+    described = [text for one in trainer.callbacks if (text := one.describe())]
+    return found | {"callbacks": ", ".join(described) or "none"}
 
 
 def captured(trainer: Trainer, epochs: int, data: Fingerprints, options: dict[str, str]) -> Checkpoint:
@@ -168,10 +169,12 @@ class Resumption:
     def restore_observers(self) -> None:
         """Gives callbacks, doctor and watch their state; after ``begin`` of the callbacks."""
         trainer, saved = self._trainer, self.saved
-        for number, callback in enumerate(trainer.callbacks):
-            if number < len(saved.callbacks) and saved.callbacks[number] == type(callback).__name__:
-                state = saved.part(f"callbacks.{number}")
-                if state:
+        known = dict(enumerate(saved.callbacks))
+        for callback in trainer.callbacks:
+            number = next((number for number, name in known.items() if name == type(callback).__name__), None)
+            if number is not None:
+                del known[number]
+                if state := saved.part(f"callbacks.{number}"):
                     callback.load_state_dict(state)
         if trainer.watch is not None and saved.part("watch") and not self.began_again:
             trainer.watch.load_state_dict(saved.part("watch"))
@@ -199,4 +202,3 @@ def nothing_left(saved: Checkpoint) -> str:
     done = len(saved.history)
     why = f" ({saved.place.stopping})" if saved.place.stopping else ""
     return f"finished already: {done} epoch{'s' * (done != 1)}{why}; a larger number of epochs continues it"
-

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from striate.data import Dataset, PictureOptions, Split, open_dataset
 from striate.data.reading import Reading
@@ -24,10 +24,15 @@ from striate.errors import ModelFileError, OptionError
 from striate.persistence import write_atomically
 from striate.persistence.atomic import remove_leftovers
 from striate.persistence.lock import LOCK_FILE, FolderLock
+from striate.train.callback import Callback
 from striate.train.checkpoints import BEST, FOLDER, LAST, PREVIOUS
 from striate.train.environment import versions
 from striate.train.log import LOG_FILE
+from striate.train.progress import Plan
 from striate.train.record import PROGRESS_FILE
+
+if TYPE_CHECKING:
+    from striate.train.trainer import Trainer
 
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "run.json"
@@ -93,6 +98,7 @@ def claim_folder(folder: Path, room: int = 0, *, overwrite: bool = False) -> Fol
     time is spent on training.
     """
     lock = FolderLock(_made(folder))
+    _require_free(folder, overwrite)  # before there is a lock, which would leave a file in a foreign folder
     lock.take()
     return _claimed(lock, folder, room, overwrite)
 
@@ -168,6 +174,20 @@ def write_run(folder: Path, run: Run) -> None:
     """Writes ``run.json``."""
     text = json.dumps(run.to_json(), indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomically(folder / RUN_FILE, text.encode())
+
+
+class RunFile(Callback):
+    """Write ``run.json`` when a training begins, so that one that is killed can be resumed."""
+
+    def __init__(self, folder: Path, run: Run) -> None:
+        self._folder, self._run = folder, run
+
+    def begin(self, trainer: Trainer, plan: Plan) -> None:
+        self._run.history = trainer.history.to_json()
+        write_run(self._folder, self._run)
+
+    def describe(self) -> str:
+        return ""
 
 
 def read_run(folder: Path) -> Run:

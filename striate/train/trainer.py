@@ -256,9 +256,7 @@ class Trainer(metaclass=Explained):
                 progress.stop()
         return self.history
 
-    def _begin(
-        self, progress: Progress, plan: Plan, resumption: Resumption | None, shape: tuple[int, ...]
-    ) -> None:
+    def _begin(self, progress: Progress, plan: Plan, resumption: Resumption | None, shape: tuple[int, ...]) -> None:
         """Prepares doctor and callbacks, from the state that they had where the training is resumed."""
         if resumption is not None:
             for line in resumption.notes or [nothing_left(resumption.saved)]:
